@@ -1,1 +1,10 @@
-//! Protocols.
+//! Fusion's two-party protocols: linear layers over RLWE ciphertexts, oblivious transfer, comparisons.
+//!
+//! Every protocol runs over a [`Channel`] between the [client and the server](fusion_ir::Party), and its messages are exactly those that
+//! [`fusion_catalogue`] predicts. Nothing here knows about files, sockets or command lines.
+
+pub mod channel;
+pub mod error;
+
+pub use channel::{Channel, Kind};
+pub use error::Error;

@@ -1,1 +1,7 @@
-//! Catalogue.
+//! What Fusion's protocols are and what each costs, as data: no protocol code, so the compiler can see it.
+//!
+//! A protocol's cost is the exact list of messages it exchanges ([`Cost`]); bytes and rounds follow from the list.
+
+mod cost;
+
+pub use cost::{Cost, FRAME_HEADER_BYTES, Message};

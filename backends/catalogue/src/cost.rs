@@ -1,0 +1,74 @@
+//! Exact costs: the messages of a protocol, in the order the client sees them.
+
+use fusion_ir::Party;
+
+/// Bytes that every message carries on the wire beside its payload.
+pub const FRAME_HEADER_BYTES: u64 = 8;
+
+/// One message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Who sends it.
+    pub from: Party,
+    /// Payload, without the frame header.
+    pub payload_bytes: u64,
+}
+
+/// What one run of a protocol costs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// Every message in the order in which the client sends or receives it. In an exchange (both send, then both
+    /// receive) the client's message comes first.
+    pub messages: Vec<Message>,
+    /// Correlated OTs consumed in which the client is the receiver.
+    pub client_receives_ots: u64,
+    /// Correlated OTs consumed in which the server is the receiver.
+    pub server_receives_ots: u64,
+}
+
+impl Cost {
+    /// Appends a message.
+    pub fn send(&mut self, from: Party, payload_bytes: u64) {
+        self.messages.push(Message { from, payload_bytes });
+    }
+
+    /// Appends an exchange: both parties send `payload_bytes` and then receive.
+    pub fn exchange(&mut self, payload_bytes: u64) {
+        self.send(Party::Client, payload_bytes);
+        self.send(Party::Server, payload_bytes);
+    }
+
+    /// Appends all of `other`, run after this.
+    pub fn then(&mut self, other: &Cost) {
+        self.messages.extend_from_slice(&other.messages);
+        self.client_receives_ots += other.client_receives_ots;
+        self.server_receives_ots += other.server_receives_ots;
+    }
+
+    /// Bytes on the wire sent by `from`, frame headers included.
+    pub fn bytes(&self, from: Party) -> u64 {
+        self.messages.iter().filter(|m| m.from == from).map(|m| m.payload_bytes + FRAME_HEADER_BYTES).sum()
+    }
+
+    /// Rounds: how often the client turns from sending to receiving.
+    pub fn rounds(&self) -> u64 {
+        let turns = self.messages.windows(2).filter(|w| w[0].from == Party::Client && w[1].from == Party::Server);
+        turns.count() as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rounds_count_the_clients_turns() {
+        let mut cost = Cost::default();
+        cost.send(Party::Server, 3);
+        assert_eq!(cost.rounds(), 0);
+        cost.exchange(10);
+        cost.exchange(0);
+        cost.send(Party::Client, 1);
+        assert_eq!((cost.rounds(), cost.bytes(Party::Client), cost.bytes(Party::Server)), (2, 35, 37));
+    }
+}

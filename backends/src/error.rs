@@ -1,0 +1,15 @@
+//! Errors, split by blame.
+
+/// Why a protocol could not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The peer sent something that no honest peer sends. The session and everything derived in it is void.
+    #[error("the peer broke the protocol: {0}")]
+    PeerMisbehaved(String),
+    /// The peer speaks another version or holds another plan.
+    #[error("the peer is incompatible: {0}")]
+    PeerIncompatible(String),
+    /// The connection failed or stalled.
+    #[error("the connection failed: {0}")]
+    Io(#[from] std::io::Error),
+}

@@ -1,0 +1,151 @@
+//! Functions: values in topological order, and the weights they name.
+
+use petgraph::graph::DiGraph;
+use serde::{Deserialize, Serialize};
+
+use crate::{Op, TensorType};
+
+/// Index of a value in its [`Function`]; prints as `v7`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ValueId(pub u32);
+
+/// Index of a weight in its [`Function`]; prints as `@w3`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct WeightId(pub u32);
+
+impl ValueId {
+    /// The index as `usize`.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl WeightId {
+    /// The index as `usize`.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// One value: an operation applied to earlier values.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Value {
+    /// The operation.
+    pub op: Op,
+    /// Earlier values.
+    pub operands: Vec<ValueId>,
+    /// The result.
+    pub ty: TensorType,
+    /// The ONNX node it comes from.
+    pub node: String,
+}
+
+/// What is public about a weight: everything but its elements.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Weight {
+    /// Name in the ONNX model, or derived from it.
+    pub name: String,
+    /// Extents.
+    pub shape: Vec<usize>,
+    /// Every element is in `-2^(bits-1) .. 2^(bits-1)`.
+    pub bits: u8,
+    /// Fractional bits.
+    pub frac: i8,
+}
+
+/// The elements of every weight of a function, in [`WeightId`] order, row-major. Server-private.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Weights(pub Vec<Vec<i64>>);
+
+impl Weights {
+    /// The elements of `id`.
+    pub fn get(&self, id: WeightId) -> &[i64] {
+        &self.0[id.index()]
+    }
+}
+
+/// The program of one position.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Function {
+    /// The model's name.
+    pub name: String,
+    /// Values in topological order: operands come first.
+    pub values: Vec<Value>,
+    /// The weights that operations name.
+    pub weights: Vec<Weight>,
+}
+
+impl Function {
+    /// The value `id`.
+    pub fn value(&self, id: ValueId) -> &Value {
+        &self.values[id.index()]
+    }
+
+    /// The weight `id`.
+    pub fn weight(&self, id: WeightId) -> &Weight {
+        &self.weights[id.index()]
+    }
+
+    /// Appends a value.
+    pub fn push(&mut self, op: Op, operands: Vec<ValueId>, ty: TensorType, node: impl Into<String>) -> ValueId {
+        self.values.push(Value { op, operands, ty, node: node.into() });
+        ValueId(self.values.len() as u32 - 1)
+    }
+
+    /// Declares a weight.
+    pub fn push_weight(&mut self, weight: Weight) -> WeightId {
+        self.weights.push(weight);
+        WeightId(self.weights.len() as u32 - 1)
+    }
+
+    /// Ids with their values, in order.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (ValueId, &Value)> + ExactSizeIterator {
+        self.values.iter().enumerate().map(|(i, value)| (ValueId(i as u32), value))
+    }
+
+    /// For every value, the values that read it, in order, once per operand position.
+    pub fn users(&self) -> Vec<Vec<ValueId>> {
+        let mut users = vec![Vec::new(); self.values.len()];
+        for (id, value) in self.iter() {
+            for operand in &value.operands {
+                users[operand.index()].push(id);
+            }
+        }
+        users
+    }
+
+    /// For every value, the last value that reads it (itself if none): after that its shares can be dropped.
+    pub fn last_uses(&self) -> Vec<ValueId> {
+        let mut last: Vec<ValueId> = (0..self.values.len() as u32).map(ValueId).collect();
+        for (id, value) in self.iter() {
+            for operand in &value.operands {
+                last[operand.index()] = id;
+            }
+        }
+        last
+    }
+
+    /// The data-flow graph: an edge from each operand to its reader, weighted by operand position.
+    pub fn graph(&self) -> DiGraph<ValueId, usize> {
+        let mut graph = DiGraph::with_capacity(self.values.len(), self.values.len());
+        let nodes: Vec<_> = self.iter().map(|(id, _)| graph.add_node(id)).collect();
+        for (id, value) in self.iter() {
+            for (position, operand) in value.operands.iter().enumerate() {
+                graph.add_edge(nodes[operand.index()], nodes[id.index()], position);
+            }
+        }
+        graph
+    }
+}
+
+impl std::fmt::Display for ValueId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "v{}", self.0)
+    }
+}
+
+impl std::fmt::Display for WeightId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "@w{}", self.0)
+    }
+}
