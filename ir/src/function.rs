@@ -3,6 +3,7 @@
 use petgraph::graph::DiGraph;
 use serde::{Deserialize, Serialize};
 
+use crate::op::Backend;
 use crate::{Op, TensorType};
 
 /// Index of a value in its [`Function`]; prints as `v7`.
@@ -38,6 +39,8 @@ pub struct Value {
     pub ty: TensorType,
     /// The ONNX node it comes from.
     pub node: String,
+    /// Which protocol family computes it.
+    pub backend: Backend,
 }
 
 /// What is public about a weight: everything but its elements.
@@ -88,7 +91,7 @@ impl Function {
 
     /// Appends a value.
     pub fn push(&mut self, op: Op, operands: Vec<ValueId>, ty: TensorType, node: impl Into<String>) -> ValueId {
-        self.values.push(Value { op, operands, ty, node: node.into() });
+        self.values.push(Value { op, operands, ty, node: node.into(), backend: Backend::Unselected });
         ValueId(self.values.len() as u32 - 1)
     }
 

@@ -41,10 +41,20 @@ pub struct Window {
 pub enum Reveal {
     /// The label.
     Label,
-    /// The `K` best classes in order.
-    TopK(u32),
     /// Every logit.
     Logits,
+}
+
+/// Which protocol family computes a value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Backend {
+    /// Not chosen yet.
+    #[default]
+    Unselected,
+    /// Each party by itself on its own shares.
+    Local,
+    /// RLWE linear layers and carry-tree comparisons over correlated OTs.
+    Cheetah,
 }
 
 /// The parameters of Fusion's gadgets: the compiler's *suggestion*; the client's own policy decides.
@@ -134,7 +144,7 @@ pub enum Op {
     Reshape,
     /// Index of the largest element of `[n]`; the lowest index wins ties. Result `[1]`.
     ArgMax,
-    /// `fusion.reveal`: the operand is opened to the client.
+    /// `fusion.reveal`: the operand is opened to the client: an [`Op::ArgMax`] for a label.
     Reveal(Reveal),
     /// `fusion.check`: the client compares copies and public samples. Local to the client.
     Check,
@@ -166,6 +176,17 @@ impl Op {
             Op::ArgMax => "argmax",
             Op::Reveal(_) => "fusion.reveal",
             Op::Check => "fusion.check",
+        }
+    }
+
+    /// Whether each party computes it on its own shares, without a message.
+    pub fn is_local(&self) -> bool {
+        match self {
+            Op::Conv(_) | Op::Dense { .. } | Op::Requant { .. } | Op::RequantRelu { .. } | Op::Relu => false,
+            Op::Extend | Op::MaxPool(_) | Op::ArgMax | Op::Reveal(_) => false,
+            Op::Input | Op::Mix(_) | Op::Truncate | Op::ShiftLeft { .. } | Op::Scale { .. } | Op::Add => true,
+            Op::SumPool(_) | Op::Concat { .. } | Op::Pad { .. } | Op::Slice { .. } | Op::Transpose { .. } => true,
+            Op::Reshape | Op::Check => true,
         }
     }
 

@@ -1,0 +1,121 @@
+use super::*;
+use crate::Sign;
+
+fn ty(bits: u8, shape: &[usize]) -> TensorType {
+    TensorType { shape: shape.to_vec(), bits, frac: 0, magnitude: bits - 2, sign: Sign::Any }
+}
+
+fn unary(op: Op, x: &[i64], bits: u8, k: u8) -> Vec<i64> {
+    let operand = ty(bits, &[x.len()]);
+    apply_public(&op, &[x], &[&operand], &ty(k, &[x.len()]))
+}
+
+#[test]
+fn requant_is_floor_of_the_rounded_and_wrapped() {
+    // (x + 2) >> 2 on 5 bits: 15 + 2 = 17 wraps to -15, and floor(-15 / 4) = -4.
+    assert_eq!(
+        unary(Op::Requant { shift: 2 }, &[0, 1, 2, 5, 6, -1, -2, -3, -16, 13, 14, 15], 5, 3),
+        [0, 0, 1, 1, 2, 0, 0, -1, -4, 3, -4, -4]
+    );
+    // A wider result keeps the same integers, a narrower one wraps them.
+    assert_eq!(unary(Op::Requant { shift: 2 }, &[-16, 13, 14], 5, 9), [-4, 3, -4]);
+    assert_eq!(unary(Op::Requant { shift: 2 }, &[-16, 13, 6], 5, 2), [0, -1, -2]);
+    assert_eq!(unary(Op::RequantRelu { shift: 2 }, &[-16, 13, 14, 6, -3, -2], 5, 3), [0, 3, 0, 2, 0, 0]);
+}
+
+#[test]
+fn elementwise_operations_wrap() {
+    assert_eq!(unary(Op::Relu, &[-8, -1, 0, 7], 4, 4), [0, 0, 0, 7]);
+    assert_eq!(unary(Op::Truncate, &[-8, 7, 5], 4, 3), [0, -1, -3]);
+    assert_eq!(unary(Op::ShiftLeft { by: 1 }, &[5, -3], 4, 4), [-6, -6]);
+    assert_eq!(unary(Op::Scale { factor: 3 }, &[3, -3], 4, 4), [-7, 7]);
+    let four = ty(4, &[2]);
+    assert_eq!(apply_public(&Op::Add, &[&[7, -8], &[1, -1]], &[&four, &four], &four), [-8, 7]);
+}
+
+#[test]
+fn argmax_keeps_the_lowest_index_on_ties() {
+    for (logits, label) in [(vec![3, 1, 3], 0), (vec![1, 3, 2, 3], 1), (vec![-1, -1, -1, 0, 0], 3), (vec![5], 0)] {
+        let operand = ty(8, &[logits.len()]);
+        assert_eq!(apply_public(&Op::ArgMax, &[&logits], &[&operand], &ty(4, &[1])), [label], "{logits:?}");
+    }
+}
+
+#[test]
+fn pools_leave_padding_out_of_maxima_and_zero_in_sums() {
+    let image = ty(8, &[1, 3, 3]);
+    let x = [-1, -2, -3, -4, -5, -6, -7, -8, -9];
+    let window = Window { kernel: [2, 2], strides: [2, 2], pads: [1, 1, 0, 0] };
+    assert_eq!(window.output(3, 3), Some([2, 2]));
+    assert_eq!(apply_public(&Op::MaxPool(window.clone()), &[&x], &[&image], &ty(8, &[1, 2, 2])), [-1, -2, -4, -5]);
+    assert_eq!(apply_public(&Op::SumPool(window), &[&x], &[&image], &ty(8, &[1, 2, 2])), [-1, -5, -11, -28]);
+}
+
+#[test]
+fn maxima_of_operands_too_far_apart_follow_the_wrapped_difference() {
+    assert_eq!(max(7, -8, 4), -8, "15 wraps to -1: the left side loses");
+    assert_eq!(max(3, -4, 4), 3);
+}
+
+#[test]
+fn moves_are_index_maps() {
+    let x = ty(8, &[2, 3]);
+    let data = [0, 1, 2, 3, 4, 5];
+    let moved = |op: Op, shape: &[usize]| apply_public(&op, &[&data], &[&x], &ty(8, shape));
+    assert_eq!(moved(Op::Transpose { perm: vec![1, 0] }, &[3, 2]), [0, 3, 1, 4, 2, 5]);
+    assert_eq!(moved(Op::Slice { start: vec![1, 1] }, &[1, 2]), [4, 5]);
+    assert_eq!(moved(Op::Pad { before: vec![0, 1], after: vec![1, 0] }, &[3, 4]), [0, 0, 1, 2, 0, 3, 4, 5, 0, 0, 0, 0]);
+    let both = apply_public(&Op::Concat { axis: 1 }, &[&data, &[7, 8]], &[&x, &ty(8, &[2, 1])], &ty(8, &[2, 4]));
+    assert_eq!(both, [0, 1, 2, 7, 3, 4, 5, 8]);
+}
+
+/// The textbook sum, element by element.
+fn naive_convolution(conv: &Conv, x: &[i64], xs: [usize; 3], w: &[i64], ws: [usize; 4], out: [usize; 2]) -> Vec<i64> {
+    let mut result = Vec::new();
+    for m in 0..ws[0] {
+        for (i, j) in (0..out[0]).flat_map(|i| (0..out[1]).map(move |j| (i, j))) {
+            let mut sum = 0;
+            for c in 0..ws[1] {
+                let channel = m / (ws[0] / conv.groups) * ws[1] + c;
+                for (l, q) in (0..ws[2]).flat_map(|l| (0..ws[3]).map(move |q| (l, q))) {
+                    let r = (i * conv.strides[0] + l * conv.dilations[0]) as isize - conv.pads[0] as isize;
+                    let s = (j * conv.strides[1] + q * conv.dilations[1]) as isize - conv.pads[1] as isize;
+                    if (0..xs[1] as isize).contains(&r) && (0..xs[2] as isize).contains(&s) {
+                        sum += w[((m * ws[1] + c) * ws[2] + l) * ws[3] + q]
+                            * x[(channel * xs[1] + r as usize) * xs[2] + s as usize];
+                    }
+                }
+            }
+            result.push(sum);
+        }
+    }
+    result
+}
+
+#[test]
+fn convolution_agrees_with_the_textbook_sum() {
+    let mut state = 1u64;
+    let mut random = |n: usize| {
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (state >> 33) as usize % n
+    };
+    for _ in 0..300 {
+        let groups = 1 + random(3);
+        let [c_in, c_out] = [groups * (1 + random(2)), groups * (1 + random(2))];
+        let (h, w) = (1 + random(7), 1 + random(7));
+        let kernel = [c_out, c_in / groups, 1 + random(3), 1 + random(3)];
+        let conv = Conv {
+            weight: crate::WeightId(0),
+            bias: None,
+            strides: [1 + random(3), 1 + random(3)],
+            pads: [random(3), random(3), random(3), random(3)],
+            dilations: [1 + random(2), 1 + random(2)],
+            groups,
+        };
+        let Some(out) = conv.output(h, w, [kernel[2], kernel[3]]) else { continue };
+        let x: Vec<i64> = (0..c_in * h * w).map(|_| random(201) as i64 - 100).collect();
+        let k: Vec<i64> = (0..kernel.iter().product()).map(|_| random(201) as i64 - 100).collect();
+        let found = convolve(&conv, &x, &ty(40, &[c_in, h, w]), &k, &kernel, None, &ty(40, &[c_out, out[0], out[1]]));
+        assert_eq!(found, naive_convolution(&conv, &x, [c_in, h, w], &k, kernel, out), "{conv:?} {kernel:?} {h}x{w}");
+    }
+}

@@ -1,0 +1,475 @@
+//! The verifier: what a well-formed function is, as numbered invariants.
+//!
+//! A violation in a function that a pass made is a bug in the pass; in a plan file it is a hostile or corrupt plan.
+//! All violations are collected.
+//!
+//! 1. Operands come before their readers, and every operation has as many operands as it takes.
+//! 2. Widths are in `2..=63`, `magnitude < bits`, no extent is zero, and sizes stay below [`MAX_ELEMENTS`] and [`MAX_VALUES`].
+//! 3. The result's shape is the one that the operation gives.
+//! 4. The result's width, `frac` and magnitude follow from the operands' as [`Op`] says.
+//! 5. Weights exist, have the shape their operation needs, at most [`MAX_WEIGHT_BITS`] bits (a bias: the accumulator's
+//!    width and `frac`), and belong to one operation.
+//! 6. Shifts are in `1..bits`; a fused `requant_relu` has `k <= bits - shift`, so that one carry tree gives both sign and
+//!    rounding.
+//! 7. Operands of comparisons between secrets (`max_pool`, `argmax`) have `magnitude <= bits - 2`, so that
+//!    calibrated differences do not wrap.
+//! 8. A sign is claimed only where it is proven.
+//! 9. Value 0 is the only input; every other value but the last is read.
+//! 10. (executable) The only reveal is the last operation, or the last but a final `fusion.check`; it opens an
+//!     argmax, or the logits if it says so; so nothing else leaves, and it leaves to the client.
+//! 11. (executable) `fusion.mix` reads the input and nothing else does; it is there exactly if `fusion.check` is.
+//! 12. (executable) Every value has a backend: [`Backend::Local`] exactly for the operations that need no message; a
+//!     linear operation's accumulator has at most [`MAX_ACCUMULATOR_BITS`] bits.
+
+use std::fmt;
+
+use crate::function::{Function, Value, ValueId, Weight, WeightId};
+use crate::op::{Backend, Op, Reveal};
+use crate::types::{MAX_BITS, MIN_BITS, Sign, TensorType};
+
+/// Most elements of one value or weight.
+pub const MAX_ELEMENTS: usize = 1 << 28;
+/// Most values of a function.
+pub const MAX_VALUES: usize = 1 << 16;
+/// Widest weight.
+pub const MAX_WEIGHT_BITS: u8 = 16;
+/// Widest accumulator that the RLWE parameters leave room for, flooding included.
+pub const MAX_ACCUMULATOR_BITS: u8 = 34;
+
+/// One broken invariant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Its number in the [module's list](self).
+    pub invariant: u8,
+    /// Where.
+    pub value: Option<ValueId>,
+    /// What is wrong.
+    pub message: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.value {
+            Some(value) => write!(f, "{value}: {} (invariant {})", self.message, self.invariant),
+            None => write!(f, "{} (invariant {})", self.message, self.invariant),
+        }
+    }
+}
+
+/// Checks invariants 1 to 9.
+///
+/// # Errors
+/// Every violation.
+pub fn verify(function: &Function) -> Result<(), Vec<Violation>> {
+    Verifier::new(function).structure().finish()
+}
+
+/// Checks invariants 1 to 12: the function can be executed and opens nothing but its result.
+///
+/// # Errors
+/// Every violation.
+pub fn verify_executable(function: &Function) -> Result<(), Vec<Violation>> {
+    let checked = Verifier::new(function).structure();
+    if checked.violations.is_empty() { checked.gadgets().backends().finish() } else { checked.finish() }
+}
+
+/// The function's text with every offending line underlined and explained.
+pub fn explain(function: &Function, violations: &[Violation]) -> String {
+    let mut text = String::new();
+    for line in function.to_string().lines() {
+        text.push_str(line);
+        text.push('\n');
+        for violation in violations {
+            let at = violation.value.map(|value| format!("{value} ="));
+            if at.is_some_and(|at| line.trim_start().starts_with(&at)) {
+                let indent = line.len() - line.trim_start().len();
+                text.push_str(&format!("{}{}\n", " ".repeat(indent), "^".repeat(line.trim().chars().count())));
+                text.push_str(&format!("{}{violation}\n", " ".repeat(indent)));
+            }
+        }
+    }
+    for violation in violations.iter().filter(|violation| violation.value.is_none()) {
+        text.push_str(&format!("{violation}\n"));
+    }
+    text
+}
+
+struct Verifier<'f> {
+    function: &'f Function,
+    violations: Vec<Violation>,
+}
+
+/// What an operation gives: `Err` says why it cannot be applied.
+type Rule<T> = Result<T, String>;
+
+impl<'f> Verifier<'f> {
+    fn new(function: &'f Function) -> Self {
+        Verifier { function, violations: Vec::new() }
+    }
+
+    fn finish(self) -> Result<(), Vec<Violation>> {
+        if self.violations.is_empty() { Ok(()) } else { Err(self.violations) }
+    }
+
+    fn report(&mut self, invariant: u8, value: Option<ValueId>, message: impl Into<String>) {
+        self.violations.push(Violation { invariant, value, message: message.into() });
+    }
+
+    fn structure(mut self) -> Self {
+        if self.function.values.len() > MAX_VALUES {
+            self.report(2, None, format!("{} values; at most {MAX_VALUES}", self.function.values.len()));
+            return self;
+        }
+        for (index, weight) in self.function.weights.iter().enumerate() {
+            if let Err(message) = check_weight(weight) {
+                self.report(5, None, format!("{}: {message}", WeightId(index as u32)));
+            }
+        }
+        for (id, value) in self.function.iter() {
+            self.value(id, value);
+        }
+        self.uses();
+        self
+    }
+
+    fn value(&mut self, id: ValueId, value: &Value) {
+        if let Err(message) = check_type(&value.ty) {
+            return self.report(2, Some(id), message);
+        }
+        let expected = arity(&value.op);
+        if let Some(late) = value.operands.iter().find(|operand| **operand >= id) {
+            return self.report(1, Some(id), format!("reads {late}, which does not come before it"));
+        }
+        if expected.is_some_and(|n| n != value.operands.len()) || (expected.is_none() && value.operands.is_empty()) {
+            return self.report(1, Some(id), format!("{} operands", value.operands.len()));
+        }
+        if let Some(missing) = value.op.weights().find(|w| w.index() >= self.function.weights.len()) {
+            return self.report(5, Some(id), format!("reads {missing}, which does not exist"));
+        }
+        let operands: Vec<&TensorType> = value.operands.iter().map(|v| &self.function.value(*v).ty).collect();
+        match shape(self.function, &value.op, &operands, &value.ty) {
+            Ok(shape) if shape == value.ty.shape => {}
+            Ok(shape) => self.report(3, Some(id), format!("the result is {:?}, not {shape:?}", value.ty.shape)),
+            Err(message) => self.report(3, Some(id), message),
+        }
+        if let Err(message) = check_format(self.function, &value.op, &operands, &value.ty) {
+            self.report(4, Some(id), message);
+        }
+        if let Err(message) = check_bias(self.function, &value.op, &value.ty) {
+            self.report(5, Some(id), message);
+        }
+        if let Err(message) = check_shift(&value.op, &operands, &value.ty) {
+            self.report(6, Some(id), message);
+        }
+        if matches!(value.op, Op::MaxPool(_) | Op::ArgMax) && operands[0].magnitude + 2 > operands[0].bits {
+            let TensorType { bits, magnitude, .. } = operands[0];
+            self.report(7, Some(id), format!("compares {bits}-bit elements of magnitude {magnitude}"));
+        }
+        if value.ty.sign == Sign::NonNegative && !sign_is_proven(&value.op, &operands, &value.ty) {
+            self.report(8, Some(id), "claims a sign that nothing proves");
+        }
+    }
+
+    fn uses(&mut self) {
+        let mut readers = vec![0usize; self.function.weights.len()];
+        for (id, value) in self.function.iter() {
+            if (value.op == Op::Input) != (id == ValueId(0)) {
+                self.report(9, Some(id), "the input is value 0 and nothing else");
+            }
+            for weight in value.op.weights() {
+                let Some(count) = readers.get_mut(weight.index()) else { continue };
+                *count += 1;
+                if *count > 1 {
+                    self.report(5, Some(id), format!("{weight} belongs to another operation"));
+                }
+            }
+        }
+        if let Some(unread) = readers.iter().position(|n| *n == 0) {
+            self.report(5, None, format!("{} belongs to no operation", WeightId(unread as u32)));
+        }
+        if self.function.values.is_empty() {
+            return self.report(9, None, "there is no input");
+        }
+        if self
+            .function
+            .values
+            .iter()
+            .flat_map(|value| &value.operands)
+            .any(|v| v.index() >= self.function.values.len())
+        {
+            return;
+        }
+        let users = self.function.users();
+        for (id, _) in self.function.iter().rev().skip(1) {
+            if users[id.index()].is_empty() {
+                self.report(9, Some(id), "is never read");
+            }
+        }
+    }
+
+    fn gadgets(mut self) -> Self {
+        let function = self.function;
+        let checked = matches!(function.values.last(), Some(Value { op: Op::Check, .. }));
+        let last = function.values.len() - 1;
+        let opens = if checked { last.wrapping_sub(1) } else { last };
+        for (id, value) in function.iter() {
+            match value.op {
+                Op::Reveal(_) if id.index() != opens => self.report(10, Some(id), "reveals before the end"),
+                Op::Check if id.index() != last => self.report(10, Some(id), "checks before the end"),
+                Op::Mix(_) if value.operands != [ValueId(0)] => {
+                    self.report(11, Some(id), "mixes what is not the input")
+                }
+                Op::Mix(_) if !checked => self.report(11, Some(id), "mixes what nothing checks"),
+                Op::Input | Op::Mix(_) => {}
+                _ if checked && value.operands.contains(&ValueId(0)) => {
+                    self.report(11, Some(id), "bypasses fusion.mix")
+                }
+                _ => {}
+            }
+        }
+        if checked && !function.values.iter().any(|value| matches!(value.op, Op::Mix(_))) {
+            self.report(11, None, "fusion.check without fusion.mix");
+        }
+        match function.values.get(opens) {
+            Some(Value { op: Op::Reveal(what), operands, .. }) => {
+                let label = function.value(operands[0]).op == Op::ArgMax;
+                if label != (*what == Reveal::Label) {
+                    self.report(10, Some(ValueId(opens as u32)), "opens something else than it says");
+                }
+            }
+            _ => self.report(10, None, "does not end in a reveal"),
+        }
+        self
+    }
+
+    fn backends(mut self) -> Self {
+        for (id, value) in self.function.iter() {
+            let fits = match value.backend {
+                Backend::Unselected => false,
+                Backend::Local => value.op.is_local(),
+                Backend::Cheetah => !value.op.is_local(),
+            };
+            if !fits {
+                self.report(12, Some(id), format!("{} cannot run on backend {}", value.op.name(), value.backend));
+            }
+            let linear = matches!(value.op, Op::Conv(_) | Op::Dense { .. });
+            if linear && value.ty.bits > MAX_ACCUMULATOR_BITS {
+                self.report(
+                    12,
+                    Some(id),
+                    format!("{} accumulator bits; at most {MAX_ACCUMULATOR_BITS}", value.ty.bits),
+                );
+            }
+        }
+        self
+    }
+}
+
+/// Number of operands; `None` for one or more.
+fn arity(op: &Op) -> Option<usize> {
+    match op {
+        Op::Input => Some(0),
+        Op::Add => Some(2),
+        Op::Concat { .. } => None,
+        _ => Some(1),
+    }
+}
+
+fn check_type(ty: &TensorType) -> Rule<()> {
+    if !(MIN_BITS..=MAX_BITS).contains(&ty.bits) || ty.magnitude >= ty.bits {
+        return Err(format!("{} bits with magnitude {}", ty.bits, ty.magnitude));
+    }
+    if !(-64..=64).contains(&ty.frac) {
+        return Err(format!("{} fractional bits", ty.frac));
+    }
+    check_extents(&ty.shape)
+}
+
+fn check_extents(shape: &[usize]) -> Rule<()> {
+    let elements = shape.iter().try_fold(1usize, |n, extent| n.checked_mul(*extent));
+    match elements {
+        Some(n) if n >= 1 && n <= MAX_ELEMENTS && shape.len() <= 8 => Ok(()),
+        _ => Err(format!("shape {shape:?}")),
+    }
+}
+
+fn check_weight(weight: &Weight) -> Rule<()> {
+    if !(MIN_BITS..=MAX_BITS).contains(&weight.bits) || !(-64..=64).contains(&weight.frac) {
+        return Err(format!("{} bits with {} fractional", weight.bits, weight.frac));
+    }
+    check_extents(&weight.shape)
+}
+
+fn image(ty: &TensorType) -> Rule<[usize; 3]> {
+    ty.shape.as_slice().try_into().map_err(|_| format!("{:?} is not [channels, height, width]", ty.shape))
+}
+
+/// The shape that `op` gives; the declared type `ty` decides where the operation leaves a choice.
+fn shape(function: &Function, op: &Op, operands: &[&TensorType], ty: &TensorType) -> Rule<Vec<usize>> {
+    let first = || operands[0].shape.clone();
+    match op {
+        Op::Input => Ok(ty.shape.clone()),
+        Op::Conv(conv) => {
+            let [c_in, height, width] = image(operands[0])?;
+            let weight = &function.weight(conv.weight).shape;
+            let &[c_out, per_group, kh, kw] = weight.as_slice() else {
+                return Err(format!("{weight:?} is not [out, in / groups, height, width]"));
+            };
+            let sizes = conv.strides.iter().chain(&conv.dilations).chain(&conv.pads).chain([&conv.groups]);
+            if sizes.clone().any(|n| *n > MAX_ELEMENTS) || conv.strides.contains(&0) || conv.dilations.contains(&0) {
+                return Err("strides, pads or dilations out of range".into());
+            }
+            if conv.groups == 0 || per_group.checked_mul(conv.groups) != Some(c_in) || c_out % conv.groups != 0 {
+                return Err(format!("{c_in} channels in {} groups against {weight:?}", conv.groups));
+            }
+            let [rows, columns] = conv.output(height, width, [kh, kw]).ok_or("the kernel is larger than the image")?;
+            Ok(vec![c_out, rows, columns])
+        }
+        Op::Dense { weight, .. } => match function.weight(*weight).shape.as_slice() {
+            &[m, n] if operands[0].shape == [n] => Ok(vec![m]),
+            other => Err(format!("{other:?} times {:?}", operands[0].shape)),
+        },
+        Op::MaxPool(window) | Op::SumPool(window) => {
+            let [channels, height, width] = image(operands[0])?;
+            let too_far = (0..4).any(|i| window.pads[i] >= window.kernel[i % 2]);
+            if window.strides.contains(&0) || window.kernel.iter().any(|k| *k > MAX_ELEMENTS) || too_far {
+                return Err("strides, pads or kernel out of range".into());
+            }
+            let [rows, columns] = window.output(height, width).ok_or("the window is larger than the image")?;
+            Ok(vec![channels, rows, columns])
+        }
+        Op::Add if operands[0].shape != operands[1].shape => {
+            Err(format!("adds {:?} and {:?}", operands[0].shape, operands[1].shape))
+        }
+        Op::Concat { axis } => {
+            let mut result = first();
+            let along = |ty: &TensorType| ty.shape.get(*axis).copied();
+            let mut total = 0;
+            for operand in operands {
+                total += along(operand).ok_or("no such axis")?;
+                let mut rest = operand.shape.clone();
+                rest[*axis] = result[*axis];
+                if rest != result {
+                    return Err(format!("joins {:?} and {result:?}", operand.shape));
+                }
+            }
+            result[*axis] = total;
+            Ok(result)
+        }
+        Op::Pad { before, after } => {
+            let shape = first();
+            if before.len() != shape.len() || after.len() != shape.len() {
+                return Err("pads another number of axes".into());
+            }
+            let sum = |i: usize| shape[i].checked_add(before[i])?.checked_add(after[i]);
+            (0..shape.len()).map(sum).collect::<Option<_>>().ok_or_else(|| "pads out of range".into())
+        }
+        Op::Slice { start } => {
+            let shape = first();
+            let fits = start.len() == shape.len() && ty.shape.len() == shape.len();
+            let inside = |i: usize| start[i].checked_add(ty.shape[i]).is_some_and(|end| end <= shape[i]);
+            if fits && (0..shape.len()).all(inside) { Ok(ty.shape.clone()) } else { Err("leaves its operand".into()) }
+        }
+        Op::Transpose { perm } => {
+            let mut sorted = perm.clone();
+            sorted.sort_unstable();
+            if !sorted.iter().copied().eq(0..operands[0].shape.len()) {
+                return Err(format!("{perm:?} is no permutation of the axes"));
+            }
+            Ok(perm.iter().map(|axis| operands[0].shape[*axis]).collect())
+        }
+        Op::Reshape if operands[0].len() == ty.len() => Ok(ty.shape.clone()),
+        Op::Reshape => Err(format!("{} elements become {}", operands[0].len(), ty.len())),
+        Op::ArgMax if operands[0].shape.len() != 1 => Err("needs a vector".into()),
+        Op::ArgMax => Ok(vec![1]),
+        _ => Ok(first()),
+    }
+}
+
+fn check_format(function: &Function, op: &Op, operands: &[&TensorType], ty: &TensorType) -> Rule<()> {
+    let Some(first) = operands.first() else { return Ok(()) };
+    let frac = match op {
+        Op::Conv(conv) => i16::from(first.frac) + i16::from(function.weight(conv.weight).frac),
+        Op::Dense { weight, .. } => i16::from(first.frac) + i16::from(function.weight(*weight).frac),
+        Op::Requant { shift } | Op::RequantRelu { shift } => i16::from(first.frac) - i16::from(*shift),
+        Op::ShiftLeft { by } => i16::from(first.frac) + i16::from(*by),
+        Op::Scale { .. } => i16::from(ty.frac),
+        Op::ArgMax => 0,
+        _ => i16::from(first.frac),
+    };
+    if frac != i16::from(ty.frac) {
+        return Err(format!("{} fractional bits, not {frac}", ty.frac));
+    }
+    let width_fits = match op {
+        Op::Requant { .. } | Op::RequantRelu { .. } => true,
+        Op::Extend => ty.bits > first.bits,
+        Op::Truncate => ty.bits < first.bits,
+        Op::ArgMax => first.len() <= 1 << (ty.bits - 1),
+        _ => ty.bits == first.bits,
+    };
+    if !width_fits {
+        return Err(format!("{} bits from {}", ty.bits, first.bits));
+    }
+    for other in &operands[1..] {
+        if (other.bits, other.frac) != (first.bits, first.frac) {
+            let TensorType { bits, frac, .. } = other;
+            return Err(format!("operands of {bits}.{frac} and {}.{} bits", first.bits, first.frac));
+        }
+    }
+    if let Op::ShiftLeft { by } = op
+        && *by >= ty.bits
+    {
+        return Err(format!("shifts {} bits by {by}", ty.bits));
+    }
+    Ok(())
+}
+
+fn check_bias(function: &Function, op: &Op, ty: &TensorType) -> Rule<()> {
+    let mut weights = op.weights().map(|id| function.weight(id));
+    let Some(weight) = weights.next() else { return Ok(()) };
+    if weight.bits > MAX_WEIGHT_BITS {
+        return Err(format!("{} weight bits; at most {MAX_WEIGHT_BITS}", weight.bits));
+    }
+    match weights.next() {
+        Some(bias) if bias.shape != [weight.shape[0]] => Err(format!("a bias of {:?}", bias.shape)),
+        Some(bias) if (bias.bits, bias.frac) != (ty.bits, ty.frac) => {
+            Err(format!("a bias of {}.{} bits in an accumulator of {}.{}", bias.bits, bias.frac, ty.bits, ty.frac))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_shift(op: &Op, operands: &[&TensorType], ty: &TensorType) -> Rule<()> {
+    let (Op::Requant { shift } | Op::RequantRelu { shift }) = op else { return Ok(()) };
+    let bits = operands[0].bits;
+    if *shift == 0 || *shift >= bits {
+        return Err(format!("drops {shift} of {bits} bits"));
+    }
+    if matches!(op, Op::RequantRelu { .. }) && ty.bits > bits - shift {
+        return Err(format!("keeps {} of {bits} bits after dropping {shift}", ty.bits));
+    }
+    Ok(())
+}
+
+/// Whether every element is in `0..2^(bits-1)` whatever the inputs are, wrapped or not.
+pub fn sign_is_proven(op: &Op, operands: &[&TensorType], ty: &TensorType) -> bool {
+    match op {
+        Op::Relu | Op::ArgMax => true,
+        // The rounded accumulator is below 2^(bits-1), so what is left of it is below 2^(bits-1-shift).
+        Op::RequantRelu { shift } => ty.bits + shift == operands[0].bits,
+        Op::Mix(_)
+        | Op::Extend
+        | Op::MaxPool(_)
+        | Op::Concat { .. }
+        | Op::Pad { .. }
+        | Op::Slice { .. }
+        | Op::Transpose { .. }
+        | Op::Reshape
+        | Op::Reveal(_)
+        | Op::Check => operands.iter().all(|operand| operand.sign == Sign::NonNegative),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests;

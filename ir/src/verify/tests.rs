@@ -1,0 +1,105 @@
+use super::*;
+use crate::text::parse;
+
+/// A function that breaks nothing; each test case replaces one piece of it.
+const GOOD: &str = r#"function "good"
+weight @w0 "w" : i8.4[4,8]
+weight @w1 "b" : i24.12[4]
+v0 = input : i24.8~9[8] by local "x"
+v1 = fusion.mix v0 queries=1 copies=1 public=1 : i24.8~9[8] by local "x"
+v2 = dense v1, @w0, @w1 : i24.12~20[4] by cheetah "d"
+v3 = requant_relu v2 shift=8 : i16.4~12+[4] by cheetah "r"
+v4 = argmax v3 : i3.0~2+[1] by cheetah "a"
+v5 = fusion.reveal v4 what=label : i3.0~2+[1] by cheetah "a"
+v6 = fusion.check v5 : i3.0~2+[1] by local "a"
+"#;
+
+fn broken(from: &str, to: &str) -> Vec<u8> {
+    assert!(GOOD.contains(from), "{from}");
+    let function = parse(&GOOD.replace(from, to)).unwrap();
+    let violations = verify_executable(&function).err().unwrap_or_default();
+    violations.iter().map(|violation| violation.invariant).collect()
+}
+
+#[test]
+fn the_good_function_is_good() {
+    assert_eq!(verify_executable(&parse(GOOD).unwrap()), Ok(()));
+}
+
+#[test]
+fn each_invariant_is_checked() {
+    for (invariant, from, to) in [
+        (1, "argmax v3", "argmax v4"),
+        (1, "argmax v3", "argmax v900"),
+        (1, "argmax v3", "argmax"),
+        (1, "argmax v3", "argmax v3, v3"),
+        (2, "v3 = requant_relu v2 shift=8 : i16.4~12", "v3 = requant_relu v2 shift=8 : i16.4~16"),
+        (2, "v0 = input : i24.8~9[8]", "v0 = input : i64.8~9[8]"),
+        (2, "v0 = input : i24.8~9[8]", "v0 = input : i24.8~9[0]"),
+        (2, "v0 = input : i24.8~9[8]", "v0 = input : i24.8~9[4611686018427387904,8]"),
+        (3, "i24.12~20[4] by", "i24.12~20[5] by"),
+        (3, "i24.8~9[8] by local \"x\"\nv2", "i24.8~9[2,4] by local \"x\"\nv2"),
+        (4, "i24.12~20[4] by", "i24.11~20[4] by"),
+        (4, "i24.12~20[4] by", "i23.12~20[4] by"),
+        (4, "i3.0~2+[1] by cheetah \"a\"\nv5", "i2.0~1+[1] by cheetah \"a\"\nv5"),
+        (5, "@w0, @w1", "@w0, @w7"),
+        (5, "@w0, @w1", "@w0"),
+        (5, "\"b\" : i24.12[4]", "\"b\" : i24.12[3]"),
+        (5, "\"b\" : i24.12[4]", "\"b\" : i24.11[4]"),
+        (5, "i8.4[4,8]", "i17.4[4,8]"),
+        (6, "shift=8 : i16.4", "shift=7 : i18.5"),
+        (6, "shift=8 : i16.4", "shift=0 : i16.12"),
+        (7, "i16.4~12+[4]", "i16.4~15+[4]"),
+        (8, "v2 = dense v1, @w0, @w1 : i24.12~20[4]", "v2 = dense v1, @w0, @w1 : i24.12~20+[4]"),
+        (8, "shift=8 : i16.4", "shift=8 : i15.4"),
+        (9, "v1 = fusion.mix v0 queries=1 copies=1 public=1", "v1 = input"),
+        (9, "argmax v3", "argmax v2"),
+        (10, "v6 = fusion.check v5", "v6 = reshape v5"),
+        (10, "what=label", "what=logits"),
+        (11, "fusion.mix v0 queries=1 copies=1 public=1", "reshape v0"),
+        (12, "requant_relu v2 shift=8 : i16.4~12+[4] by cheetah", "requant_relu v2 shift=8 : i16.4~12+[4] by local"),
+        (12, "i24.12~20[4] by cheetah", "i24.12~20[4]"),
+    ] {
+        let found = broken(from, to);
+        assert!(found.contains(&invariant), "{from:?} -> {to:?}: expected {invariant}, found {found:?}");
+    }
+}
+
+#[test]
+fn nothing_bypasses_the_mix() {
+    let text = GOOD.replace("v2 = dense v1", "v2 = add v0, v1 : i24.8~9[8] by local \"x\"\nv3 = dense v2");
+    let text = text.replace("v6 =", "v7 =").replace("v5 =", "v6 =").replace("v4 =", "v5 =").replace("v3 = r", "v4 = r");
+    let text = text.replace("check v5", "check v6").replace("reveal v4", "reveal v5").replace("argmax v3", "argmax v4");
+    let violations =
+        verify_executable(&parse(&text.replace("requant_relu v2", "requant_relu v3")).unwrap()).unwrap_err();
+    assert_eq!(violations.iter().map(|v| v.invariant).collect::<Vec<_>>(), [11]);
+}
+
+#[test]
+fn an_early_or_second_reveal_is_refused() {
+    let early = "v3 = fusion.reveal v2 what=logits : i24.12~20[4] by cheetah \"leak\"\nv4 = argmax v3";
+    let text = GOOD.replace("v3 = requant_relu v2 shift=8 : i16.4~12+[4] by cheetah \"r\"\nv4 = argmax v3", early);
+    let violations = verify_executable(&parse(&text).unwrap()).unwrap_err();
+    assert_eq!(violations.iter().map(|v| v.invariant).collect::<Vec<_>>(), [10]);
+}
+
+#[test]
+fn wide_accumulators_are_refused() {
+    let text = GOOD
+        .replace("i24.8~9[8]", "i36.8~9[8]")
+        .replace("i24.12~20[4]", "i36.12~20[4]")
+        .replace("i24.12[4]", "i36.12[4]");
+    let text = text.replace("shift=8 : i16.4~12+", "shift=20 : i16.-8~12+");
+    let violations = verify_executable(&parse(&text).unwrap()).unwrap_err();
+    assert_eq!(violations.iter().map(|v| v.invariant).collect::<Vec<_>>(), [12]);
+}
+
+#[test]
+fn explanations_underline_the_line() {
+    let function = parse(&GOOD.replace("i24.12~20[4] by", "i24.11~20[4] by")).unwrap();
+    let text = explain(&function, &verify(&function).unwrap_err());
+    let lines: Vec<&str> = text.lines().collect();
+    let at = lines.iter().position(|line| line.starts_with("v2 =")).unwrap();
+    assert_eq!(lines[at + 1], "^".repeat(lines[at].len()));
+    assert!(lines[at + 2].contains("11 fractional bits, not 12 (invariant 4)"), "{text}");
+}
