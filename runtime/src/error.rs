@@ -1,0 +1,45 @@
+//! Errors, split by blame, and the exit code each one means.
+
+use std::path::Path;
+
+/// Why a run did not finish. That verification *rejected* a server's answers is not an error but an
+/// [outcome](crate::Verdict).
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A flag, file or policy of this party's user; nothing was sent.
+    #[error("{0}")]
+    Usage(String),
+    /// Results could not be written; nothing is left half-written.
+    #[error("cannot write {path}: {error}")]
+    Output {
+        /// The file.
+        path: String,
+        /// The cause.
+        error: std::io::Error,
+    },
+    /// The peer or the connection failed; whatever the session had derived is void.
+    #[error("{0}")]
+    Peer(#[from] fusion_backends::Error),
+    /// The operating system gives no randomness.
+    #[error("the system's random generator failed: {0}")]
+    Entropy(#[from] getrandom::Error),
+    /// Something that cannot happen did.
+    #[error("internal error: {0}")]
+    Bug(String),
+}
+
+impl Error {
+    /// The process exit code: 2 for bad usage, input or output, 4 for a peer or protocol failure, 1 for a bug.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Error::Usage(_) | Error::Output { .. } => 2,
+            Error::Peer(_) => 4,
+            Error::Entropy(_) | Error::Bug(_) => 1,
+        }
+    }
+
+    /// An [`Error::Output`] about `path`.
+    pub(crate) fn output(path: &Path, error: std::io::Error) -> Error {
+        Error::Output { path: path.display().to_string(), error }
+    }
+}
