@@ -288,7 +288,7 @@ fn check_type(ty: &TensorType) -> Rule<()> {
 fn check_extents(shape: &[usize]) -> Rule<()> {
     let elements = shape.iter().try_fold(1usize, |n, extent| n.checked_mul(*extent));
     match elements {
-        Some(n) if n >= 1 && n <= MAX_ELEMENTS && shape.len() <= 8 => Ok(()),
+        Some(n) if (1..=MAX_ELEMENTS).contains(&n) && shape.len() <= 8 => Ok(()),
         _ => Err(format!("shape {shape:?}")),
     }
 }
