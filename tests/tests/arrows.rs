@@ -1,0 +1,57 @@
+//! The crates depend on each other only along the arrows of ARCHITECTURE.md, and the insecure stays out.
+
+use std::process::Command;
+
+/// Every crate with the only crates of this workspace it may depend on.
+const ARROWS: [(&str, &[&str]); 6] = [
+    ("fusion-ir", &[]),
+    ("fusion-catalogue", &["fusion-ir"]),
+    ("fusion-backends", &["fusion-catalogue", "fusion-ir"]),
+    ("fusion-compiler", &["fusion-catalogue", "fusion-ir"]),
+    ("fusion-runtime", &["fusion-backends", "fusion-catalogue", "fusion-ir"]),
+    (
+        "fusion-tests",
+        &["fusion-backends", "fusion-catalogue", "fusion-compiler", "fusion-ir", "fusion-runtime"],
+    ),
+];
+
+fn metadata() -> serde_json::Value {
+    let command = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("cargo runs");
+    assert!(command.status.success(), "{}", String::from_utf8_lossy(&command.stderr));
+    serde_json::from_slice(&command.stdout).expect("cargo prints JSON")
+}
+
+#[test]
+fn crates_depend_along_the_arrows_only() {
+    let metadata = metadata();
+    let packages = metadata["packages"].as_array().unwrap();
+    assert_eq!(packages.len(), ARROWS.len(), "a crate without arrows: add it here and to ARCHITECTURE.md");
+    for package in packages {
+        let name = package["name"].as_str().unwrap();
+        let (_, allowed) = ARROWS.iter().find(|(member, _)| *member == name).unwrap_or_else(|| panic!("{name}"));
+        let own = package["dependencies"].as_array().unwrap().iter().filter(|dep| dep["kind"] != "dev");
+        for dependency in own.map(|dep| dep["name"].as_str().unwrap()).filter(|dep| dep.starts_with("fusion-")) {
+            assert!(allowed.contains(&dependency), "{name} must not depend on {dependency}");
+        }
+    }
+}
+
+#[test]
+fn only_the_compiler_knows_tract_and_only_the_protocols_know_cryptography() {
+    let metadata = metadata();
+    for package in metadata["packages"].as_array().unwrap() {
+        let name = package["name"].as_str().unwrap();
+        for dependency in package["dependencies"].as_array().unwrap() {
+            let owner = match dependency["name"].as_str().unwrap() {
+                "tract-onnx" => "fusion-compiler",
+                "tfhe-ntt" | "curve25519-dalek" | "aes" => "fusion-backends",
+                _ => continue,
+            };
+            assert_eq!(name, owner, "{}", dependency["name"]);
+        }
+    }
+}
