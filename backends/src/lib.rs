@@ -3,6 +3,7 @@
 //! Every protocol runs over a [`Channel`] between the [client and the server](fusion_ir::Party), and its messages are exactly those that
 //! [`fusion_catalogue`] predicts. Nothing here knows about files, sockets or command lines.
 
+pub mod bits;
 pub mod channel;
 pub mod error;
 

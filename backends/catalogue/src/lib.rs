@@ -2,6 +2,8 @@
 //!
 //! A protocol's cost is the exact list of messages it exchanges ([`Cost`]); bytes and rounds follow from the list.
 
+mod bits;
 mod cost;
 
+pub use bits::packed_bytes;
 pub use cost::{Cost, FRAME_HEADER_BYTES, Message};
