@@ -132,6 +132,9 @@ mod tests {
         assert_eq!(encode_refusal(&format!("a{long}")).len(), MAX_REFUSAL_BYTES - 1);
 
         let text = decode_refusal(b"clear\x1b[2J \xff line\n\xe2\x80\xae'quoted'").to_string();
-        assert_eq!(text, "the peer is incompatible: it refused: clear\u{fffd}[2J \u{fffd} line\u{fffd}\u{fffd}'quoted'");
+        assert_eq!(
+            text,
+            "the peer is incompatible: it refused: clear\u{fffd}[2J \u{fffd} line\u{fffd}\u{fffd}'quoted'"
+        );
     }
 }

@@ -1,0 +1,7 @@
+//! Fusion's client (Dong et al., NDSS 2023): mix copies of the queries with samples of known label, and check.
+
+pub mod check;
+pub mod mix;
+
+pub use check::Findings;
+pub use mix::{Mix, Sample};

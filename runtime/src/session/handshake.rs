@@ -1,0 +1,321 @@
+//! The handshake: one hello each way, then both parties know that they execute the same plan on the same batch.
+//!
+//! ```text
+//! client -> server   magic, version, plan digest, nonce, positions, micro-batch, reveal     (CLIENT_HELLO_BYTES)
+//! server -> client   magic, version, plan digest, nonce                                     (SERVER_HELLO_BYTES)
+//! ```
+//!
+//! Integers are little-endian. The session id, under which every protocol separates its hashes, is SHA-256 over both
+//! hellos; the nonces make it fresh if either party is honest. The server learns the number of positions, not how many
+//! queries, copies and public samples it is made of. A server that does not like the client's hello sends a refusal
+//! that says why, instead of its own.
+
+use fusion_backends::{Channel, Error, Kind};
+use fusion_catalogue::Cost;
+use fusion_ir::op::Reveal;
+use fusion_ir::{Op, Party, Plan};
+use sha2::{Digest, Sha256};
+
+use crate::transport::frame::encode_refusal;
+
+/// Version of the protocol between the parties.
+pub const PROTOCOL_VERSION: u16 = 1;
+/// Size of the client's hello.
+pub const CLIENT_HELLO_BYTES: usize = SERVER_HELLO_BYTES + 8 + 4 + 1;
+/// Size of the server's hello.
+pub const SERVER_HELLO_BYTES: usize = MAGIC.len() + 2 + 32 + 32;
+
+/// The size of a batch, which the client decides and the server may refuse.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchSize {
+    /// Positions in all, at least 1.
+    pub positions: u64,
+    /// Most positions that run through the layers together, at least 1.
+    pub micro_batch: u32,
+}
+
+/// What a server accepts.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Most positions of one session.
+    pub positions: u64,
+    /// Largest micro-batch: it bounds the server's memory.
+    pub micro_batch: u32,
+}
+
+/// The handshake's messages.
+pub fn cost() -> Cost {
+    let mut cost = Cost::default();
+    cost.send(Party::Client, CLIENT_HELLO_BYTES as u64);
+    cost.send(Party::Server, SERVER_HELLO_BYTES as u64);
+    cost
+}
+
+/// The client's side. Returns the session id.
+///
+/// # Errors
+/// [`Error::PeerIncompatible`] if the server refuses or holds another plan, and whatever the channel gives.
+pub fn client(channel: &mut dyn Channel, plan: &Plan, batch: BatchSize, nonce: [u8; 32]) -> Result<[u8; 32], Error> {
+    let hello = ClientHello { common: Common::new(plan, nonce), batch, reveal: reveal_code(plan) }.encode();
+    channel.send(Kind::Hello, hello.clone())?;
+    let answer = channel.receive(Kind::Hello, SERVER_HELLO_BYTES)?;
+    let mut rest = &answer[..];
+    Common::decode(&mut rest)?.check(plan, Party::Server)?;
+    Ok(session_id(&hello, &answer))
+}
+
+/// The server's side. Returns the session id and the batch.
+///
+/// # Errors
+/// [`Error::PeerIncompatible`] if the client holds another plan or asks for more than `limits`; the client is told. And
+/// whatever the channel gives.
+pub fn server(
+    channel: &mut dyn Channel,
+    plan: &Plan,
+    limits: Limits,
+    nonce: [u8; 32],
+) -> Result<([u8; 32], BatchSize), Error> {
+    let checked = channel.receive(Kind::Hello, CLIENT_HELLO_BYTES).and_then(|hello| {
+        let ClientHello { common, batch, reveal } = ClientHello::decode(&hello)?;
+        common.check(plan, Party::Client)?;
+        if reveal != reveal_code(plan) {
+            return Err(Error::PeerMisbehaved("the client expects another result than its plan reveals".into()));
+        }
+        batch.check(limits)?;
+        Ok((hello, batch))
+    });
+    let (hello, batch) = checked.inspect_err(|error| {
+        if let Error::PeerMisbehaved(reason) | Error::PeerIncompatible(reason) = error {
+            // The session is over: whether the refusal still arrives changes nothing here.
+            let _ = channel.send(Kind::Refusal, encode_refusal(reason));
+        }
+    })?;
+    let answer = Common::new(plan, nonce).encode();
+    channel.send(Kind::Hello, answer.clone())?;
+    Ok((session_id(&hello, &answer), batch))
+}
+
+/// A fresh nonce from the operating system.
+pub fn nonce() -> Result<[u8; 32], getrandom::Error> {
+    let mut nonce = [0; 32];
+    getrandom::fill(&mut nonce)?;
+    Ok(nonce)
+}
+
+/// Bytes in hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+const MAGIC: &[u8; 8] = b"fusion\r\n";
+
+/// What both hellos begin with.
+struct Common {
+    version: u16,
+    digest: [u8; 32],
+    nonce: [u8; 32],
+}
+
+struct ClientHello {
+    common: Common,
+    batch: BatchSize,
+    reveal: u8,
+}
+
+impl Common {
+    fn new(plan: &Plan, nonce: [u8; 32]) -> Common {
+        Common { version: PROTOCOL_VERSION, digest: plan.digest(), nonce }
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        [&MAGIC[..], &self.version.to_le_bytes(), &self.digest, &self.nonce].concat()
+    }
+
+    fn decode(rest: &mut &[u8]) -> Result<Common, Error> {
+        if take::<8>(rest)? != *MAGIC {
+            return Err(Error::PeerMisbehaved("the peer's hello is not Fusion's".into()));
+        }
+        Ok(Common { version: u16::from_le_bytes(take(rest)?), digest: take(rest)?, nonce: take(rest)? })
+    }
+
+    /// Whether `sender` speaks this protocol and holds this plan. The texts name the parties, since both may read them.
+    fn check(&self, plan: &Plan, sender: Party) -> Result<(), Error> {
+        let (own, found) = (PROTOCOL_VERSION, self.version);
+        if found != own {
+            return Err(Error::PeerIncompatible(per_party(
+                sender,
+                "the parties speak two protocol versions",
+                found,
+                own,
+            )));
+        }
+        let (own, found) = (plan.digest(), self.digest);
+        if found != own {
+            let text = "the plans come from two different compilations";
+            return Err(Error::PeerIncompatible(per_party(sender, text, hex(&found), hex(&own))));
+        }
+        Ok(())
+    }
+}
+
+fn per_party<T: std::fmt::Display>(sender: Party, what: &str, found: T, own: T) -> String {
+    let (client, server) = if sender == Party::Client { (found, own) } else { (own, found) };
+    format!("{what}: the client's is {client}, the server's is {server}")
+}
+
+impl ClientHello {
+    fn encode(&self) -> Vec<u8> {
+        let mut bytes = self.common.encode();
+        bytes.extend(self.batch.positions.to_le_bytes());
+        bytes.extend(self.batch.micro_batch.to_le_bytes());
+        bytes.push(self.reveal);
+        bytes
+    }
+
+    fn decode(bytes: &[u8]) -> Result<ClientHello, Error> {
+        let rest = &mut &bytes[..];
+        let common = Common::decode(rest)?;
+        let batch =
+            BatchSize { positions: u64::from_le_bytes(take(rest)?), micro_batch: u32::from_le_bytes(take(rest)?) };
+        let [reveal] = take(rest)?;
+        Ok(ClientHello { common, batch, reveal })
+    }
+}
+
+impl BatchSize {
+    fn check(self, limits: Limits) -> Result<(), Error> {
+        let BatchSize { positions, micro_batch } = self;
+        if positions == 0 || micro_batch == 0 {
+            return Err(Error::PeerMisbehaved("the client asks for an empty batch".into()));
+        }
+        if positions > limits.positions {
+            let text = format!("the batch has {positions} positions, this server takes at most {}", limits.positions);
+            return Err(Error::PeerIncompatible(text));
+        }
+        if micro_batch > limits.micro_batch {
+            let text = format!(
+                "the micro-batch has {micro_batch} positions, this server takes at most {} (--micro-batch)",
+                limits.micro_batch
+            );
+            return Err(Error::PeerIncompatible(text));
+        }
+        Ok(())
+    }
+}
+
+/// What the plan opens to the client, as one byte.
+fn reveal_code(plan: &Plan) -> u8 {
+    let reveal = plan.function.values.iter().rev().find_map(|value| match value.op {
+        Op::Reveal(reveal) => Some(reveal),
+        _ => None,
+    });
+    match reveal {
+        None => 0,
+        Some(Reveal::Label) => 1,
+        Some(Reveal::Logits) => 2,
+    }
+}
+
+fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], Error> {
+    let (head, tail) =
+        rest.split_first_chunk().ok_or_else(|| Error::PeerMisbehaved("the peer's hello is short".into()))?;
+    *rest = tail;
+    Ok(*head)
+}
+
+fn session_id(client: &[u8], server: &[u8]) -> [u8; 32] {
+    // Both hellos have a fixed length, so their concatenation is unambiguous.
+    Sha256::new().chain_update(b"fusion session id\0").chain_update(client).chain_update(server).finalize().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{connections, tiny_plan};
+
+    const LIMITS: Limits = Limits { positions: 100, micro_batch: 16 };
+    const BATCH: BatchSize = BatchSize { positions: 100, micro_batch: 16 };
+
+    type Outcome<T> = Result<T, Error>;
+
+    fn shake(client_plan: &Plan, server_plan: &Plan, batch: BatchSize) -> (Outcome<[u8; 32]>, Outcome<[u8; 32]>) {
+        let (mut left, mut right) = connections();
+        std::thread::scope(|scope| {
+            let server = scope.spawn(move || {
+                server(&mut right, server_plan, LIMITS, [2; 32]).map(|(id, found)| {
+                    assert_eq!(found, batch);
+                    id
+                })
+            });
+            (client(&mut left, client_plan, batch, [1; 32]), server.join().unwrap())
+        })
+    }
+
+    #[test]
+    fn honest_parties_agree_on_a_session_id() {
+        let plan = tiny_plan();
+        let (client, server) = shake(&plan.for_client(), &plan, BATCH);
+        assert_eq!(client.unwrap(), server.unwrap());
+    }
+
+    #[test]
+    fn the_session_id_depends_on_both_hellos() {
+        assert_ne!(session_id(&[1; 9], &[2; 9]), session_id(&[1; 9], &[3; 9]));
+        assert_ne!(session_id(&[1; 9], &[2; 9]), session_id(&[4; 9], &[2; 9]));
+    }
+
+    #[test]
+    fn plans_of_two_compilations_are_refused_by_both_and_named() {
+        let plan = tiny_plan();
+        let mut other = plan.clone();
+        other.provenance.compiler = "another".into();
+        let (client, server) = shake(&other, &plan, BATCH);
+        for (side, error) in [("client", client.unwrap_err()), ("server", server.unwrap_err())] {
+            assert!(matches!(error, Error::PeerIncompatible(_)), "{side}: {error}");
+            let text = error.to_string();
+            assert!(text.contains("two different compilations"), "{side}: {text}");
+            assert!(text.contains(&hex(&plan.digest())) && text.contains(&hex(&other.digest())), "{side}: {text}");
+        }
+    }
+
+    #[test]
+    fn batches_above_the_servers_limits_are_refused_with_the_limit() {
+        let plan = tiny_plan();
+        for (batch, limit) in [
+            (BatchSize { positions: 101, ..BATCH }, "at most 100"),
+            (BatchSize { micro_batch: 17, ..BATCH }, "at most 16"),
+            (BatchSize { positions: 0, ..BATCH }, "empty batch"),
+        ] {
+            let (client, server) = shake(&plan, &plan, batch);
+            let (client, server) = (client.unwrap_err().to_string(), server.unwrap_err().to_string());
+            assert!(client.contains("it refused") && client.contains(limit), "{client}");
+            assert!(server.contains(limit), "{server}");
+        }
+    }
+
+    #[test]
+    fn another_version_is_named() {
+        let plan = tiny_plan();
+        let (mut left, mut right) = connections();
+        let mut hello = ClientHello { common: Common::new(&plan, [0; 32]), batch: BATCH, reveal: 1 }.encode();
+        hello[8] = 7;
+        left.send(Kind::Hello, hello).unwrap();
+        let error = server(&mut right, &plan, LIMITS, [2; 32]).unwrap_err().to_string();
+        assert!(error.contains("the client's is 7, the server's is 1"), "{error}");
+    }
+
+    #[test]
+    fn the_cost_is_what_is_sent() {
+        let plan = tiny_plan();
+        let (left, mut right) = connections();
+        let (mut left, meter) = crate::transport::Metered::new(Box::new(left));
+        std::thread::scope(|scope| {
+            scope.spawn(|| server(&mut right, &plan, LIMITS, [2; 32]).unwrap());
+            client(&mut left, &plan, BATCH, [1; 32]).unwrap();
+        });
+        let (traffic, cost) = (meter.read(), cost());
+        assert_eq!(traffic.sent_bytes, cost.bytes(Party::Client));
+        assert_eq!(traffic.received_bytes, cost.bytes(Party::Server));
+        assert_eq!(traffic.rounds, cost.rounds());
+    }
+}

@@ -1,0 +1,5 @@
+//! How two parties agree to run one plan on one batch.
+
+pub mod handshake;
+
+pub use handshake::{BatchSize, Limits};
