@@ -4,6 +4,8 @@
 
 mod bits;
 mod cost;
+pub mod linear;
+pub mod ot;
 
 pub use bits::packed_bytes;
 pub use cost::{Cost, FRAME_HEADER_BYTES, Message};

@@ -1,0 +1,216 @@
+//! The shape of a linear layer, and one spatial axis of it.
+
+use std::ops::Range;
+
+use fusion_ir::{Function, Op, ValueId};
+
+use super::Unsupported;
+
+/// The most elements that an operand, a result or a kernel may have.
+pub const MAX_ELEMENTS: usize = 1 << 32;
+
+/// The shape of a convolution. A fully connected layer is one whose image is a single pixel.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Geometry {
+    /// Operand: channels, rows, columns.
+    pub input: [usize; 3],
+    /// Result channels.
+    pub outputs: usize,
+    /// Kernel rows, columns.
+    pub kernel: [usize; 2],
+    /// Rows, columns.
+    pub strides: [usize; 2],
+    /// Zero padding: top, left, bottom, right.
+    pub pads: [usize; 4],
+    /// Rows, columns.
+    pub dilations: [usize; 2],
+    /// Channel groups; divides the operand's and the result's channels.
+    pub groups: usize,
+}
+
+impl Geometry {
+    /// The shape of the linear layer `id`.
+    pub fn of(function: &Function, id: ValueId) -> Result<Geometry, Unsupported> {
+        let value = function.value(id);
+        let operand = value.operands.first().map(|&operand| function.value(operand).ty.shape.as_slice());
+        let geometry = match (&value.op, operand) {
+            (Op::Conv(conv), Some(&[channels, height, width])) => {
+                let &[outputs, _, rows, columns] = function.weight(conv.weight).shape.as_slice() else {
+                    return Err(Unsupported::Malformed);
+                };
+                Geometry {
+                    input: [channels, height, width],
+                    outputs,
+                    kernel: [rows, columns],
+                    strides: conv.strides,
+                    pads: conv.pads,
+                    dilations: conv.dilations,
+                    groups: conv.groups,
+                }
+            }
+            (Op::Dense { weight, .. }, Some(&[inputs])) => match function.weight(*weight).shape.as_slice() {
+                &[outputs, _] => Geometry::dense(inputs, outputs),
+                _ => return Err(Unsupported::Malformed),
+            },
+            _ => return Err(Unsupported::Malformed),
+        };
+        geometry.check()?;
+        Ok(geometry)
+    }
+
+    /// A fully connected layer from `inputs` to `outputs` elements.
+    pub fn dense(inputs: usize, outputs: usize) -> Geometry {
+        Geometry {
+            input: [inputs, 1, 1],
+            outputs,
+            kernel: [1, 1],
+            strides: [1, 1],
+            pads: [0; 4],
+            dilations: [1, 1],
+            groups: 1,
+        }
+    }
+
+    /// Refuses extents of zero, tensors of more than [`MAX_ELEMENTS`], groups that do not divide the channels, windows
+    /// that do not fit, and padding as large as the window (whole windows of nothing).
+    pub fn check(&self) -> Result<(), Unsupported> {
+        let [channels, rows, columns] = self.input;
+        let small = |extents: &[usize]| {
+            let product = extents.iter().try_fold(1usize, |product, &extent| product.checked_mul(extent));
+            product.is_some_and(|product| (1..=MAX_ELEMENTS).contains(&product))
+        };
+        let fits = |i: usize| {
+            let (before, after) = (self.pads[i], self.pads[i + 2]);
+            let window = self.dilations[i] * (self.kernel[i] - 1) + 1;
+            before < window && after < window && window <= self.input[i + 1] + before + after
+        };
+        let fine = small(&[channels, rows, columns])
+            && small(&[self.outputs, channels, self.kernel[0], self.kernel[1]])
+            && small(&[self.kernel[0], self.dilations[0]])
+            && small(&[self.kernel[1], self.dilations[1]])
+            && small(&self.strides)
+            && self.groups > 0
+            && channels.is_multiple_of(self.groups)
+            && self.outputs.is_multiple_of(self.groups)
+            && fits(0)
+            && fits(1)
+            && small(&[self.outputs, self.output()[0], self.output()[1]]);
+        if fine { Ok(()) } else { Err(Unsupported::Malformed) }
+    }
+
+    /// Rows and columns of the result.
+    pub fn output(&self) -> [usize; 2] {
+        [0, 1].map(|i| {
+            let padded = self.input[i + 1] + self.pads[i] + self.pads[i + 2];
+            (padded - self.dilations[i] * (self.kernel[i] - 1) - 1) / self.strides[i] + 1
+        })
+    }
+
+    /// Channels of one group: operand, result.
+    pub fn group(&self) -> [usize; 2] {
+        [self.input[0] / self.groups, self.outputs / self.groups]
+    }
+
+    /// Elements of the operand.
+    pub fn input_len(&self) -> usize {
+        self.input.iter().product()
+    }
+
+    /// Elements of the result.
+    pub fn output_len(&self) -> usize {
+        self.outputs * self.output().iter().product::<usize>()
+    }
+
+    /// Elements of the kernel.
+    pub fn weight_len(&self) -> usize {
+        self.outputs * self.group()[0] * self.kernel.iter().product::<usize>()
+    }
+}
+
+/// One spatial axis, cut into tiles of consecutive outputs.
+///
+/// A stride of `s` splits the image into `s` phases, image `a` holding every `s`-th element from `a` on; on each phase
+/// the convolution has stride 1. Positions below are those within a phase.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Axis {
+    input: usize,
+    output: usize,
+    kernel: usize,
+    stride: usize,
+    pad: usize,
+    dilation: usize,
+    /// Outputs of one tile (of the last one maybe fewer).
+    pub(super) tile: usize,
+}
+
+impl Axis {
+    /// Rows (`index` 0) or columns (1) of a checked `geometry`.
+    pub(super) fn new(geometry: &Geometry, index: usize, tile: usize) -> Axis {
+        Axis {
+            input: geometry.input[index + 1],
+            output: geometry.output()[index],
+            kernel: geometry.kernel[index],
+            stride: geometry.strides[index],
+            pad: geometry.pads[index],
+            dilation: geometry.dilations[index],
+            tile,
+        }
+    }
+
+    /// The phase that tap `k` of the kernel reads, and how far from the output's position.
+    pub(super) fn tap(&self, k: usize) -> (usize, isize) {
+        let (at, stride) = ((k * self.dilation) as isize - self.pad as isize, self.stride as isize);
+        (at.rem_euclid(stride) as usize, at.div_euclid(stride))
+    }
+
+    /// Number of tiles.
+    pub(super) fn tiles(&self) -> usize {
+        self.output.div_ceil(self.tile)
+    }
+
+    /// The outputs of a tile.
+    pub(super) fn outputs(&self, tile: usize) -> Range<usize> {
+        tile * self.tile..((tile + 1) * self.tile).min(self.output)
+    }
+
+    /// The positions of a phase that a tile's outputs read, padding excluded.
+    pub(super) fn inputs(&self, tile: usize) -> Range<usize> {
+        let reads = self.reads(tile);
+        let start = reads.start.max(0) as usize;
+        start..(self.input.div_ceil(self.stride)).min(reads.end.max(0) as usize).max(start)
+    }
+
+    /// Where in the image position `at` of phase `phase` is; `None` past the end.
+    pub(super) fn image(&self, phase: usize, at: usize) -> Option<usize> {
+        Some(at * self.stride + phase).filter(|&at| at < self.input)
+    }
+
+    /// Positions that the outputs of `tile` read, padding included.
+    fn reads(&self, tile: usize) -> Range<isize> {
+        let outputs = self.outputs(tile);
+        let (first, last) = (self.tap(0).1, self.tap(self.kernel - 1).1);
+        outputs.start as isize + first..outputs.end as isize + last
+    }
+
+    /// Largest extents over all tiles.
+    pub(super) fn extents(&self) -> Extents {
+        let mut extents = Extents::default();
+        for tile in 0..self.tiles() {
+            let (inputs, reads) = (self.inputs(tile), self.reads(tile));
+            let before = inputs.start.saturating_add_signed(-reads.start);
+            let end = (reads.end - inputs.start as isize).max(0) as usize;
+            extents.filled_and_before = extents.filled_and_before.max(inputs.len() + before);
+            extents.end = extents.end.max(end);
+        }
+        extents
+    }
+}
+
+/// What a tile needs along one axis, counted from the first element it stores.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Extents {
+    /// Stored elements, and the padding read before them.
+    pub(super) filled_and_before: usize,
+    /// One past the last element read, padding after included.
+    pub(super) end: usize,
+}

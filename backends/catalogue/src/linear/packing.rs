@@ -1,0 +1,359 @@
+//! Coefficient packing: where every element of operand, kernel and result sits.
+//!
+//! Let `X_v` be the image of virtual channel `v` (a channel's stride phase), `i(W) + j` the coefficient of its pixel
+//! `(i, j)` at row pitch `W`, and `S` the block that one image takes, zeros for padding included. An operand polynomial
+//! holds `C` virtual channels, a result polynomial `M` result channels:
+//!
+//! - operand pixel `(v, i, j)` at `v S + iW + j`,
+//! - kernel tap `(m, v)` that reads `(dy, dx)` away from the output at `(mC + C-1-v) S - (dy W + dx)`, where `X^N = -1`,
+//! - result `(m, i, j)` at `(mC + C-1) S + iW + j`,
+//!
+//! and `C M S <= N`. One zero margin per row and per block serves as padding before and after (Cheetah packs with
+//! `M = 1` and padding on both sides). A product of operand and kernel meets other channels' terms only a multiple of `S` away
+//! from any wanted coefficient, and `S` exceeds what a result can read, before or after.
+//!
+//! Groups add a term: group `g` of the several that share polynomials is shifted by `place(g)` in the operand and in the
+//! kernel, hence by `2 place(g)` in the result; the places are multiples of `C M S` without three-term
+//! progressions. A fully connected layer is a convolution on one pixel (`S = 1`). Images larger than a polynomial
+//! are cut into tiles of outputs, each with the inputs that it reads; the kernel polynomials are the same for all tiles.
+
+use fusion_ir::{Function, Op, ValueId};
+
+use super::geometry::{Axis, Geometry};
+use super::noise::{A_EXTRA_BITS, B_EXTRA_BITS, Noise};
+use super::progression::progression_free;
+use super::{DEGREE, MAX_ACC_BITS, POLYNOMIAL_BYTES, SEED_BYTES, Unsupported};
+use crate::packed_bytes;
+
+/// Where the elements of one linear layer sit in polynomials of degree [`DEGREE`], for one position.
+///
+/// Result polynomials are numbered `unit * tiles() + tile`; a *unit* is what shares kernel polynomials. Each is the sum of
+/// [`products`](Packing::products) products: result `(unit, tile)` sums `operand(unit, tile, k) * kernel(unit, k)` over `k`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Packing {
+    geometry: Geometry,
+    acc_bits: u8,
+    rows: Axis,
+    columns: Axis,
+    phases: Vec<Phase>,
+    /// Row pitch `W`.
+    pitch: usize,
+    /// Block `S`.
+    block: usize,
+    /// Virtual channels of an operand polynomial, `C`.
+    channels: usize,
+    /// Result channels of a result polynomial, `M`.
+    outputs: usize,
+    /// Shift of each group that shares polynomials.
+    places: Vec<usize>,
+}
+
+/// An element and the coefficient that holds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Term {
+    /// Index in the row-major tensor.
+    pub element: usize,
+    /// Index in the polynomial.
+    pub coefficient: usize,
+    /// Whether the coefficient is minus the element; kernels only.
+    pub negative: bool,
+}
+
+/// One phase of a strided convolution: the taps that read it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Phase {
+    row: usize,
+    column: usize,
+    /// Index in the kernel window and distance `dy W + dx`.
+    taps: Vec<(usize, isize)>,
+}
+
+impl Packing {
+    /// The packing with the fewest bytes for the linear layer `id`; refused where the noise could not be hidden.
+    pub fn new(function: &Function, id: ValueId) -> Result<Packing, Unsupported> {
+        let value = function.value(id);
+        let (Op::Conv(fusion_ir::op::Conv { weight, .. }) | Op::Dense { weight, .. }) = &value.op else {
+            return Err(Unsupported::Malformed);
+        };
+        let packing = Packing::of(&Geometry::of(function, id)?, value.ty.bits)?;
+        Noise::new(value.ty.bits, function.weight(*weight).bits, packing.terms())?;
+        Ok(packing)
+    }
+
+    /// The packing with the fewest bytes, of equal ones the one with the fewest products; the same at both parties.
+    pub fn of(geometry: &Geometry, acc_bits: u8) -> Result<Packing, Unsupported> {
+        if acc_bits > MAX_ACC_BITS {
+            return Err(Unsupported::Accumulator(acc_bits));
+        }
+        geometry.check()?;
+        let [height, width] = geometry.output();
+        let [group_channels, group_outputs] = geometry.group();
+        let mut best: Option<((usize, usize), Packing)> = None;
+        for tile_columns in splits(width) {
+            for tile_rows in splits(height) {
+                let mut candidate = Packing::tiled(geometry, acc_bits, tile_rows, tile_columns);
+                let room = DEGREE / candidate.block;
+                for channels in splits(group_channels * candidate.phases.len()).filter(|&channels| channels <= room) {
+                    let outputs = splits(group_outputs).filter(|outputs| channels * outputs <= room);
+                    // Without groups, fewer result channels per polynomial only cost more.
+                    let tried = if geometry.groups == 1 { 1 } else { usize::MAX };
+                    for outputs in outputs.take(tried) {
+                        candidate.set_blocks(channels, outputs);
+                        let cost = (candidate.polynomial_bytes(), candidate.kernels() * candidate.tiles());
+                        if best.as_ref().is_none_or(|(least, _)| cost < *least) {
+                            best = Some((cost, candidate.clone()));
+                        }
+                    }
+                }
+            }
+        }
+        best.map(|(_, packing)| packing).ok_or(Unsupported::Kernel)
+    }
+
+    /// The layer's shape.
+    pub fn geometry(&self) -> &Geometry {
+        &self.geometry
+    }
+
+    /// Width of operand and result.
+    pub fn acc_bits(&self) -> u8 {
+        self.acc_bits
+    }
+
+    /// Units: sets of result polynomials with the same kernel polynomials.
+    pub fn units(&self) -> usize {
+        self.group_blocks() * self.output_blocks()
+    }
+
+    /// Tiles that an image is cut into.
+    pub fn tiles(&self) -> usize {
+        self.rows.tiles() * self.columns.tiles()
+    }
+
+    /// Products that one result polynomial sums.
+    pub fn products(&self) -> usize {
+        let virtual_channels = self.geometry.group()[0] * self.phases.len();
+        virtual_channels.div_ceil(self.channels)
+    }
+
+    /// Operand polynomials.
+    pub fn operands(&self) -> usize {
+        self.group_blocks() * self.tiles() * self.products()
+    }
+
+    /// Result polynomials.
+    pub fn results(&self) -> usize {
+        self.units() * self.tiles()
+    }
+
+    /// Kernel polynomials.
+    pub fn kernels(&self) -> usize {
+        self.units() * self.products()
+    }
+
+    /// The most operand coefficients that one result coefficient sums.
+    pub fn terms(&self) -> usize {
+        let taps: usize = self.geometry.kernel.iter().product();
+        self.places.len() * self.outputs * self.geometry.group()[0] * taps
+    }
+
+    /// Bytes of one position's encrypted operand: a seed, and `b` of every operand polynomial.
+    pub fn upload_bytes(&self) -> usize {
+        SEED_BYTES + self.operands() * POLYNOMIAL_BYTES
+    }
+
+    /// Bits of a returned coefficient of `a`.
+    pub fn a_bits(&self) -> u8 {
+        self.acc_bits + A_EXTRA_BITS
+    }
+
+    /// Bits of a returned coefficient of `b`.
+    pub fn b_bits(&self) -> u8 {
+        self.acc_bits + B_EXTRA_BITS
+    }
+
+    /// Bytes of all `a` of one position's result.
+    pub fn a_bytes(&self) -> usize {
+        packed_bytes(self.results() * DEGREE, self.a_bits()) as usize
+    }
+
+    /// Bytes of one position's result: `a` of every result polynomial, and `b` of every result element.
+    pub fn download_bytes(&self) -> usize {
+        self.a_bytes() + packed_bytes(self.geometry.output_len(), self.b_bits()) as usize
+    }
+
+    /// Index of the first of the [`products`](Packing::products) consecutive operand polynomials of a result.
+    pub fn first_operand(&self, unit: usize, tile: usize) -> usize {
+        (unit / self.output_blocks() * self.tiles() + tile) * self.products()
+    }
+
+    /// What operand polynomial `index` holds of the operand `[C, H, W]`.
+    pub fn operand(&self, index: usize) -> impl Iterator<Item = Term> + '_ {
+        let (image, channel_block) = (index / self.products(), index % self.products());
+        let (group_block, tile) = (image / self.tiles(), image % self.tiles());
+        let [rows, columns] = self.tile(tile);
+        let (rows, columns) = (self.rows.inputs(rows), self.columns.inputs(columns));
+        let [_, height, width] = self.geometry.input;
+        let (first_row, first_column) = (rows.start, columns.start);
+        self.slots(group_block).flat_map(move |(group, place)| {
+            let columns = columns.clone();
+            let rows = rows.clone();
+            self.virtual_channels(channel_block).flat_map(move |(slot, channel, phase)| {
+                let columns = columns.clone();
+                let channel = group * self.geometry.group()[0] + channel;
+                let base = place + slot * self.block;
+                rows.clone().flat_map(move |i| {
+                    let row = self.rows.image(phase.row, i).map(|row| (channel * height + row) * width);
+                    let base = base + (i - first_row) * self.pitch;
+                    columns.clone().filter_map(move |j| {
+                        let element = row? + self.columns.image(phase.column, j)?;
+                        Some(Term { element, coefficient: base + (j - first_column), negative: false })
+                    })
+                })
+            })
+        })
+    }
+
+    /// What kernel polynomial `product` of `unit` holds of the kernel `[C_out, C_in / groups, kh, kw]`.
+    pub fn kernel(&self, unit: usize, product: usize) -> impl Iterator<Item = Term> + '_ {
+        let (group_block, output_block) = (unit / self.output_blocks(), unit % self.output_blocks());
+        let [group_channels, group_outputs] = self.geometry.group();
+        let window: usize = self.geometry.kernel.iter().product();
+        self.slots(group_block).flat_map(move |(group, place)| {
+            self.block_outputs(output_block).flat_map(move |(slot, output)| {
+                let output = group * group_outputs + output;
+                self.virtual_channels(product).flat_map(move |(channel_slot, channel, phase)| {
+                    let first = (output * group_channels + channel) * window;
+                    let block = slot * self.channels + self.channels - 1 - channel_slot;
+                    let base = (place + block * self.block) as isize;
+                    phase.taps.iter().map(move |&(tap, distance)| {
+                        let (exponent, degree) = (base - distance, DEGREE as isize);
+                        Term {
+                            element: first + tap,
+                            coefficient: exponent.rem_euclid(degree) as usize,
+                            negative: exponent.div_euclid(degree) % 2 != 0,
+                        }
+                    })
+                })
+            })
+        })
+    }
+
+    /// What result polynomial `(unit, tile)` holds of the result `[C_out, H', W']`.
+    pub fn result(&self, unit: usize, tile: usize) -> impl Iterator<Item = Term> + '_ {
+        let (group_block, output_block) = (unit / self.output_blocks(), unit % self.output_blocks());
+        let [tile_row, tile_column] = self.tile(tile);
+        let (first_row, first_column) = (self.rows.inputs(tile_row).start, self.columns.inputs(tile_column).start);
+        let (rows, columns) = (self.rows.outputs(tile_row), self.columns.outputs(tile_column));
+        let [height, width] = self.geometry.output();
+        self.slots(group_block).flat_map(move |(group, place)| {
+            let (rows, columns) = (rows.clone(), columns.clone());
+            self.block_outputs(output_block).flat_map(move |(slot, output)| {
+                let columns = columns.clone();
+                let output = group * self.geometry.group()[1] + output;
+                let base = 2 * place + (slot * self.channels + self.channels - 1) * self.block;
+                rows.clone().flat_map(move |i| {
+                    let row = (output * height + i) * width;
+                    let base = base + (i - first_row) * self.pitch;
+                    columns.clone().map(move |j| Term {
+                        element: row + j,
+                        coefficient: base + (j - first_column),
+                        negative: false,
+                    })
+                })
+            })
+        })
+    }
+
+    /// The spatial part of a packing: tiles, pitch and block; one channel per polynomial.
+    fn tiled(geometry: &Geometry, acc_bits: u8, tile_rows: usize, tile_columns: usize) -> Packing {
+        let (rows, columns) = (Axis::new(geometry, 0, tile_rows), Axis::new(geometry, 1, tile_columns));
+        let (vertical, horizontal) = (rows.extents(), columns.extents());
+        let pitch = horizontal.filled_and_before.max(horizontal.end);
+        // One past the last coefficient that a result reads, and one past the last stored coefficient counted from
+        // the first that a result reads.
+        let behind = (vertical.end.max(1) - 1) * pitch + horizontal.end;
+        let before = (vertical.filled_and_before.max(1) - 1) * pitch + horizontal.filled_and_before;
+        let mut phases: Vec<Phase> = Vec::new();
+        for l in 0..geometry.kernel[0] {
+            for q in 0..geometry.kernel[1] {
+                let ((row, dy), (column, dx)) = (rows.tap(l), columns.tap(q));
+                let tap = (l * geometry.kernel[1] + q, dy * pitch as isize + dx);
+                match phases.iter_mut().find(|phase| (phase.row, phase.column) == (row, column)) {
+                    Some(phase) => phase.taps.push(tap),
+                    None => phases.push(Phase { row, column, taps: vec![tap] }),
+                }
+            }
+        }
+        Packing {
+            geometry: geometry.clone(),
+            acc_bits,
+            rows,
+            columns,
+            phases,
+            pitch,
+            block: behind.max(before),
+            channels: 1,
+            outputs: 1,
+            places: vec![0],
+        }
+    }
+
+    /// Puts `channels` virtual channels and `outputs` result channels into a polynomial, and as many groups as fit.
+    fn set_blocks(&mut self, channels: usize, outputs: usize) {
+        (self.channels, self.outputs) = (channels, outputs);
+        if self.geometry.groups > 1 {
+            let group = channels * outputs * self.block;
+            // The last result block ends at twice the last place plus one group.
+            let places = progression_free((DEGREE / group).div_ceil(2)).into_iter().map(|place| place * group);
+            self.places = places.take(self.geometry.groups).collect();
+        }
+    }
+
+    /// Bytes that depend on the packing: `b` of the operands and `a` of the results.
+    fn polynomial_bytes(&self) -> usize {
+        self.operands() * POLYNOMIAL_BYTES + self.a_bytes()
+    }
+
+    /// Sets of groups that share polynomials.
+    fn group_blocks(&self) -> usize {
+        self.geometry.groups.div_ceil(self.places.len())
+    }
+
+    /// Sets of a group's result channels that share polynomials.
+    fn output_blocks(&self) -> usize {
+        self.geometry.group()[1].div_ceil(self.outputs)
+    }
+
+    /// Row and column of a tile.
+    fn tile(&self, tile: usize) -> [usize; 2] {
+        [tile / self.columns.tiles(), tile % self.columns.tiles()]
+    }
+
+    /// The groups of a block, each with its place.
+    fn slots(&self, group_block: usize) -> impl Iterator<Item = (usize, usize)> + '_ {
+        let first = group_block * self.places.len();
+        (first..self.geometry.groups).zip(self.places.iter().copied())
+    }
+
+    /// The virtual channels of a block: slot, channel within the group, phase.
+    fn virtual_channels(&self, block: usize) -> impl Iterator<Item = (usize, usize, &Phase)> + '_ {
+        let first = block * self.channels;
+        let end = (first + self.channels).min(self.geometry.group()[0] * self.phases.len());
+        (first..end).enumerate().map(|(slot, virtual_channel)| {
+            let (channel, phase) = (virtual_channel / self.phases.len(), virtual_channel % self.phases.len());
+            (slot, channel, &self.phases[phase])
+        })
+    }
+
+    /// The result channels of a block: slot, result channel within the group.
+    fn block_outputs(&self, block: usize) -> impl Iterator<Item = (usize, usize)> + use<> {
+        let first = block * self.outputs;
+        (first..(first + self.outputs).min(self.geometry.group()[1])).enumerate()
+    }
+}
+
+/// The distinct sizes `ceil(n / k)` of the largest of `k` parts, descending.
+fn splits(n: usize) -> impl Iterator<Item = usize> {
+    std::iter::successors(Some(n), move |&size| (size > 1).then(|| n.div_ceil(n.div_ceil(size - 1))))
+}

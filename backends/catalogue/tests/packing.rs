@@ -1,0 +1,240 @@
+//! Packings against a naive integer convolution: the polynomial products of a packing, computed coefficient by
+//! coefficient, must hold exactly the layer's results.
+
+use fusion_catalogue::linear::{DEGREE, Geometry, Packing, Unsupported};
+
+/// Deterministic test data (SplitMix64).
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// Uniform enough in `range`.
+    fn within(&mut self, range: std::ops::RangeInclusive<usize>) -> usize {
+        range.start() + (self.next() % (range.end() - range.start() + 1) as u64) as usize
+    }
+
+    fn tensor(&mut self, len: usize) -> Vec<i64> {
+        (0..len).map(|_| self.next() as i64 >> 40).collect()
+    }
+}
+
+/// One element of the convolution, by definition.
+fn convolve(geometry: &Geometry, x: &[i64], weight: &[i64], element: usize) -> i64 {
+    let [height, width] = geometry.output();
+    let [channels, outputs] = geometry.group();
+    let (m, i, j) = (element / (height * width), element / width % height, element % width);
+    let [_, rows, columns] = geometry.input;
+    let mut sum = 0i64;
+    for c in 0..channels {
+        for l in 0..geometry.kernel[0] {
+            for q in 0..geometry.kernel[1] {
+                let row = i * geometry.strides[0] + l * geometry.dilations[0];
+                let column = j * geometry.strides[1] + q * geometry.dilations[1];
+                let (Some(row), Some(column)) = (row.checked_sub(geometry.pads[0]), column.checked_sub(geometry.pads[1]))
+                else {
+                    continue;
+                };
+                if row < rows && column < columns {
+                    let channel = m / outputs * channels + c;
+                    let w = weight[((m * channels + c) * geometry.kernel[0] + l) * geometry.kernel[1] + q];
+                    sum = sum.wrapping_add(w.wrapping_mul(x[(channel * rows + row) * columns + column]));
+                }
+            }
+        }
+    }
+    sum
+}
+
+/// Checks `samples` result polynomials of the packing of `geometry` (all of them if there are no more), and that every
+/// result has exactly one place.
+fn check(geometry: &Geometry, acc_bits: u8, samples: usize, random: &mut Random) -> Packing {
+    let packing = Packing::of(geometry, acc_bits).unwrap_or_else(|error| panic!("{geometry:?}: {error}"));
+    let x = random.tensor(geometry.input_len());
+    let weight = random.tensor(geometry.weight_len());
+    let mut seen = vec![false; geometry.output_len()];
+    for unit in 0..packing.units() {
+        for tile in 0..packing.tiles() {
+            for term in packing.result(unit, tile) {
+                assert!(!std::mem::replace(&mut seen[term.element], true) && term.coefficient < DEGREE);
+            }
+        }
+    }
+    assert!(seen.iter().all(|&seen| seen), "{geometry:?}");
+    let all = packing.results();
+    for sample in 0..samples.min(all) {
+        let index = if all <= samples { sample } else { random.within(0..=all - 1) };
+        check_result(&packing, index / packing.tiles(), index % packing.tiles(), &x, &weight, random);
+    }
+    packing
+}
+
+fn check_result(packing: &Packing, unit: usize, tile: usize, x: &[i64], weight: &[i64], random: &mut Random) {
+    let first = packing.first_operand(unit, tile);
+    let products: Vec<_> = (0..packing.products())
+        .map(|product| {
+            let mut operand = vec![0i64; DEGREE];
+            let mut used = vec![false; DEGREE];
+            for term in packing.operand(first + product) {
+                assert!(!std::mem::replace(&mut used[term.coefficient], true));
+                operand[term.coefficient] = x[term.element];
+            }
+            (operand, packing.kernel(unit, product).collect::<Vec<_>>())
+        })
+        .collect();
+    let terms: usize = products.iter().map(|(_, kernel)| kernel.len()).sum();
+    assert!(terms <= packing.terms());
+    let results: Vec<_> = packing.result(unit, tile).collect();
+    // A few of the coefficients where all would take long.
+    let stride = (results.len() * terms / 2_000_000).max(1);
+    for result in results.iter().skip(random.within(0..=stride - 1) % results.len()).step_by(stride) {
+        let mut sum = 0i64;
+        for (operand, kernel) in &products {
+            for term in kernel {
+                let wraps = term.coefficient > result.coefficient;
+                let other = if wraps { result.coefficient + DEGREE } else { result.coefficient } - term.coefficient;
+                let product = weight[term.element].wrapping_mul(operand[other]);
+                sum = if wraps == term.negative { sum.wrapping_add(product) } else { sum.wrapping_sub(product) };
+            }
+        }
+        assert_eq!(sum, convolve(packing.geometry(), x, weight, result.element), "{packing:?} {result:?}");
+    }
+}
+
+/// `channels x size x size` to `outputs` channels with a square `kernel`.
+fn square(channels: usize, size: usize, outputs: usize, kernel: usize, stride: usize, pad: usize, groups: usize) -> Geometry {
+    Geometry {
+        input: [channels, size, size],
+        outputs,
+        kernel: [kernel; 2],
+        strides: [stride; 2],
+        pads: [pad; 4],
+        dilations: [1; 2],
+        groups,
+    }
+}
+
+#[test]
+fn layers_of_small_networks() {
+    let mut random = Random(1);
+    let shapes = [
+        // ResNet-20 on CIFAR-10.
+        square(3, 32, 16, 3, 1, 1, 1),
+        square(16, 32, 16, 3, 1, 1, 1),
+        square(16, 32, 32, 3, 2, 1, 1),
+        square(16, 32, 32, 1, 2, 0, 1),
+        square(32, 16, 32, 3, 1, 1, 1),
+        square(32, 16, 64, 3, 2, 1, 1),
+        square(32, 16, 64, 1, 2, 0, 1),
+        square(64, 8, 64, 3, 1, 1, 1),
+        Geometry::dense(64, 10),
+        // MNIST.
+        square(1, 28, 8, 5, 1, 2, 1),
+        square(8, 14, 16, 5, 1, 2, 1),
+        Geometry::dense(256, 10),
+        square(1, 28, 16, 4, 2, 1, 1),
+        square(16, 14, 32, 4, 2, 1, 1),
+        Geometry::dense(1568, 100),
+        // Digits.
+        square(1, 8, 16, 3, 1, 1, 1),
+        square(16, 8, 32, 3, 1, 1, 1),
+        square(16, 4, 32, 3, 1, 1, 1),
+        Geometry::dense(512, 10),
+    ];
+    for geometry in shapes {
+        check(&geometry, 28, 6, &mut random);
+    }
+}
+
+#[test]
+fn layers_of_large_networks() {
+    let mut random = Random(2);
+    let mut shapes = vec![square(3, 224, 64, 7, 2, 3, 1), Geometry::dense(2048, 1000)];
+    // ResNet-50's stages: bottleneck width, image; ResNet-18's are the 3x3 layers at the same sizes.
+    for (width, size) in [(64, 56), (128, 28), (256, 14), (512, 7)] {
+        shapes.push(square(4 * width, size, width, 1, 1, 0, 1));
+        shapes.push(square(width, size, width, 3, 1, 1, 1));
+        shapes.push(square(width, size, 4 * width, 1, 1, 0, 1));
+        if width > 64 {
+            shapes.push(square(width, 2 * size, width, 3, 2, 1, 1));
+            shapes.push(square(width / 2, 2 * size, width, 3, 2, 1, 1));
+            shapes.push(square(2 * width, 2 * size, 4 * width, 1, 2, 0, 1));
+        }
+    }
+    // SqueezeNet 1.0 and 1.1.
+    shapes.extend([square(3, 224, 96, 7, 2, 0, 1), square(3, 224, 64, 3, 2, 0, 1), square(512, 13, 1000, 1, 1, 0, 1)]);
+    shapes.extend([square(16, 54, 64, 3, 1, 1, 1), square(64, 13, 256, 3, 1, 1, 1), square(96, 54, 16, 1, 1, 0, 1)]);
+    // MobileNetV2: first layer, depthwise layers, an expansion and a projection.
+    shapes.extend([square(3, 224, 32, 3, 2, 1, 1), square(24, 56, 144, 1, 1, 0, 1), square(960, 7, 320, 1, 1, 0, 1)]);
+    for (channels, size, stride) in [(32, 112, 1), (96, 112, 2), (144, 56, 1), (192, 28, 1), (384, 14, 1), (576, 14, 2), (960, 7, 1)] {
+        shapes.push(square(channels, size, channels, 3, stride, 1, channels));
+    }
+    for geometry in shapes {
+        check(&geometry, 32, 2, &mut random);
+    }
+}
+
+#[test]
+fn random_shapes() {
+    let mut random = Random(3);
+    let mut checked = 0;
+    while checked < 400 {
+        let groups = [1, 1, 1, 2, 3, 8][random.within(0..=5)];
+        let geometry = Geometry {
+            input: [groups * random.within(1..=6), random.within(1..=24), random.within(1..=24)],
+            outputs: groups * random.within(1..=6),
+            kernel: [random.within(1..=5), random.within(1..=5)],
+            strides: [random.within(1..=3), random.within(1..=3)],
+            pads: [0; 4].map(|_| random.within(0..=3)),
+            dilations: [random.within(1..=3), random.within(1..=3)],
+            groups,
+        };
+        if geometry.check().is_err() {
+            continue;
+        }
+        checked += 1;
+        check(&geometry, 20, 2, &mut random);
+    }
+    // Images larger than a polynomial, rectangular, with uneven padding.
+    for _ in 0..12 {
+        let geometry = Geometry {
+            input: [random.within(1..=3), random.within(50..=150), random.within(50..=150)],
+            outputs: random.within(1..=3),
+            kernel: [random.within(1..=7), random.within(1..=7)],
+            strides: [random.within(1..=2), random.within(1..=2)],
+            pads: [0; 4].map(|_| random.within(0..=1)),
+            dilations: [random.within(1..=2), random.within(1..=2)],
+            groups: 1,
+        };
+        if geometry.check().is_ok() {
+            check(&geometry, 30, 4, &mut random);
+        }
+    }
+}
+
+#[test]
+fn known_packings() {
+    let one = Packing::of(&square(64, 56, 64, 3, 1, 1, 1), 32).unwrap();
+    assert_eq!((one.operands(), one.results(), one.tiles()), (64, 64, 1));
+    // Strided one-by-one layers subsample first.
+    let subsampled = Packing::of(&square(256, 56, 512, 1, 2, 0, 1), 32).unwrap();
+    assert_eq!(subsampled, Packing::of(&square(256, 56, 512, 1, 2, 0, 1), 32).unwrap());
+    assert_eq!(subsampled.operand(0).map(|term| term.element % 2).max(), Some(0));
+    // Thirteen depthwise channels of seven by seven share a product.
+    let depthwise = Packing::of(&square(960, 7, 960, 3, 1, 1, 960), 32).unwrap();
+    assert_eq!(depthwise.results(), 960usize.div_ceil(13));
+}
+
+#[test]
+fn what_does_not_fit_is_refused() {
+    assert_eq!(Packing::of(&square(1, 8, 1, 3, 1, 1, 1), 35), Err(Unsupported::Accumulator(35)));
+    assert_eq!(Packing::of(&square(1, 8, 1, 9, 1, 0, 1), 30), Err(Unsupported::Malformed));
+    assert_eq!(Packing::of(&square(1, 8, 1, 3, 1, 3, 1), 30), Err(Unsupported::Malformed));
+    assert_eq!(Packing::of(&square(3, 8, 4, 3, 1, 1, 2), 30), Err(Unsupported::Malformed));
+    assert_eq!(Packing::of(&square(1, 100, 1, 70, 1, 0, 1), 30), Err(Unsupported::Kernel));
+}
