@@ -1,0 +1,84 @@
+//! Errors, split by blame: the model, the user's files and options, or a pass of this compiler.
+
+use std::fmt;
+use std::path::PathBuf;
+
+/// One ONNX node that cannot be compiled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unsupported {
+    /// The node's name in the ONNX model, or the name of its first output if it has none.
+    pub node: String,
+    /// Its ONNX operator.
+    pub op: String,
+    /// Why it is refused.
+    pub why: String,
+}
+
+/// What can go wrong in the compiler.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The model uses what Fusion does not support; every such node is listed.
+    #[error("{}", Listed(.0))]
+    Unsupported(Vec<Unsupported>),
+    /// The ONNX file is corrupt, inconsistent, or holds numbers that are none.
+    #[error("model {path}: {why}")]
+    Model {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A data file or plan is not what it should be.
+    #[error("{path}: {why}")]
+    Input {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// An option makes no sense, or none here.
+    #[error("{0}")]
+    Usage(String),
+    /// Reading or writing failed.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        source: std::io::Error,
+    },
+    /// A pass made a function that is not well formed. Always a bug in the pass.
+    #[error("after pass {pass} (a bug in the compiler):\n{text}")]
+    Verifier {
+        /// The pass.
+        pass: &'static str,
+        /// The function with the offending lines marked.
+        text: String,
+    },
+}
+
+impl Error {
+    /// The process exit code that this error stands for: 1 for a bug, 2 for bad usage or input.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Error::Verifier { .. } => 1,
+            _ => 2,
+        }
+    }
+}
+
+impl fmt::Display for Unsupported {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "node {:?} ({}): {}", self.node, self.op, self.why)
+    }
+}
+
+struct Listed<'a>(&'a [Unsupported]);
+
+impl fmt::Display for Listed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plural = if self.0.len() == 1 { "node is" } else { "nodes are" };
+        write!(f, "{} {plural} not supported:", self.0.len())?;
+        self.0.iter().try_for_each(|node| write!(f, "\n  {node}"))
+    }
+}

@@ -1,0 +1,69 @@
+//! The compiler on real models. The case folder stands beside the project (or at `FUSION_CASES`); without it these tests say so and
+//! pass.
+
+use std::path::{Path, PathBuf};
+
+use fusion_compiler::nn::eval;
+use fusion_compiler::{import, npy};
+
+/// The folder of one case, if the case folder is there.
+fn case(name: &str) -> Option<PathBuf> {
+    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/cases");
+    let cases = std::env::var_os("FUSION_CASES").map_or_else(beside, PathBuf::from);
+    let folder = cases.join(name);
+    if folder.is_dir() {
+        return Some(folder);
+    }
+    eprintln!("SKIPPED: {} is absent", folder.display());
+    None
+}
+
+/// The first `limit` samples and what onnxruntime computes for them.
+fn samples(folder: &Path, shape: &[usize], limit: usize) -> (Vec<Vec<f32>>, Vec<Vec<f32>>) {
+    let mut inputs = npy::samples(&folder.join("inputs.npy"), shape).unwrap();
+    let expected: ndarray::ArrayD<f32> = ndarray_npy::read_npy(folder.join("expected.npy")).unwrap();
+    let classes = expected.len() / inputs.len();
+    let expected = expected.into_raw_vec_and_offset().0.chunks(classes).take(limit).map(<[f32]>::to_vec).collect();
+    inputs.truncate(limit);
+    (inputs, expected)
+}
+
+fn float_network_agrees(name: &str, softmax: bool) {
+    let Some(folder) = case(name) else { return };
+    let graph = import::read(&folder.join("model.onnx"), None).unwrap();
+    let folded = fusion_compiler::nn::fold::fold(graph.clone());
+    let (inputs, expected) = samples(&folder, graph.input_shape(), 20);
+    for graph in [graph, folded] {
+        for (mut output, expected) in eval::outputs(&graph, &inputs).into_iter().zip(&expected) {
+            if softmax {
+                let top = output.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+                let sum: f32 = output.iter().map(|x| (x - top).exp()).sum();
+                output.iter_mut().for_each(|x| *x = (*x - top).exp() / sum);
+            }
+            let scale = expected.iter().fold(1f32, |m, x| m.max(x.abs()));
+            for (a, b) in output.iter().zip(expected) {
+                assert!((a - b).abs() <= 1e-4 * scale, "{name}: {a} instead of {b}");
+            }
+        }
+    }
+}
+
+#[test]
+fn float_mnist_cnn() {
+    float_network_agrees("mnist_cnn_cntk", false);
+}
+
+#[test]
+fn float_mnist_convsmall() {
+    float_network_agrees("mnist_convsmall", false);
+}
+
+#[test]
+fn float_resnet20() {
+    float_network_agrees("cifar10_resnet20", false);
+}
+
+#[test]
+fn float_resnet8() {
+    float_network_agrees("cifar10_mlperf_resnet8", true);
+}
