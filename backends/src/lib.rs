@@ -6,6 +6,10 @@
 pub mod bits;
 pub mod channel;
 pub mod error;
+pub mod linear;
+pub mod ot;
+pub mod ring;
+pub mod rlwe;
 
 pub use channel::{Channel, Kind};
 pub use error::Error;
