@@ -9,10 +9,7 @@ const ARROWS: [(&str, &[&str]); 6] = [
     ("fusion-backends", &["fusion-catalogue", "fusion-ir"]),
     ("fusion-compiler", &["fusion-catalogue", "fusion-ir"]),
     ("fusion-runtime", &["fusion-backends", "fusion-catalogue", "fusion-ir"]),
-    (
-        "fusion-tests",
-        &["fusion-backends", "fusion-catalogue", "fusion-compiler", "fusion-ir", "fusion-runtime"],
-    ),
+    ("fusion-tests", &["fusion-backends", "fusion-catalogue", "fusion-compiler", "fusion-ir", "fusion-runtime"]),
 ];
 
 fn metadata() -> serde_json::Value {

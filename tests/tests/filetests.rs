@@ -80,7 +80,9 @@ fn run(program: &str) -> Result<String, String> {
     match command {
         "interp" => interpret(&function, seed()?),
         "run" => both_parties(&function, seed()?),
-        "pass" => fusion_compiler::passes::run_one(argument, function).map(|f| f.to_string()).map_err(|e| e.to_string()),
+        "pass" => {
+            fusion_compiler::passes::run_one(argument, function).map(|f| f.to_string()).map_err(|e| e.to_string())
+        }
         other => Err(format!("no test command {other:?}")),
     }
 }
