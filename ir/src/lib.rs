@@ -11,6 +11,7 @@ pub mod function;
 pub mod interp;
 pub mod op;
 pub mod plan;
+pub mod soundness;
 pub mod text;
 pub mod types;
 pub mod verify;
