@@ -3,6 +3,7 @@
 //! A protocol's cost is the exact list of messages it exchanges ([`Cost`]); bytes and rounds follow from the list.
 
 mod bits;
+pub mod compare;
 mod cost;
 pub mod linear;
 pub mod ot;

@@ -1,0 +1,383 @@
+//! What comparisons cost: the schedules that the protocols follow, and the exact messages that result.
+//!
+//! Every comparison is a sequence of *flights*. In a flight both parties send one message and then receive one; it evaluates
+//! gates that do not depend on each other ([`Flight`]). The gates use up random OTs, drawn beforehand ([`Need`]), a chunk of
+//! [`CHUNK`] elements at a time. The core is one carry tree ([`Carries`]) over the bits of the two shares: generate/propagate
+//! nodes as in a carry-lookahead adder, over secret bits.
+
+use std::ops::Range;
+
+use fusion_ir::Party;
+use fusion_ir::interp::span;
+use fusion_ir::op::Window;
+use fusion_ir::types::Sign;
+
+use crate::ot::{Need, SoftSpoken};
+use crate::{Cost, packed_bytes};
+
+/// Elements that are compared at once; more are cut into chunks, each with its own draw, so that memory stays bounded.
+pub const CHUNK: usize = 1 << 17;
+
+/// An elementwise operation that needs to look at the bits of shared values. `x` is signed in `Z_2^bits`, `2 <= bits <= 63`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Comparison {
+    /// 1 if `x < 0`, else 0, shared mod 2.
+    Sign {
+        /// Width of `x`.
+        bits: u8,
+    },
+    /// [`Op::Requant`](fusion_ir::Op::Requant): any `k` in `2..=63`.
+    Requant {
+        /// Width of `x`.
+        bits: u8,
+        /// Bits dropped, in `1..bits`.
+        shift: u8,
+        /// Width of the result.
+        k: u8,
+    },
+    /// [`Op::RequantRelu`](fusion_ir::Op::RequantRelu).
+    RequantRelu {
+        /// Width of `x`.
+        bits: u8,
+        /// Bits dropped, in `1..bits`.
+        shift: u8,
+        /// Width of the result, at most `bits - shift`.
+        k: u8,
+    },
+    /// [`Op::Relu`](fusion_ir::Op::Relu).
+    Relu {
+        /// Width of `x`.
+        bits: u8,
+    },
+    /// [`Op::Extend`](fusion_ir::Op::Extend).
+    Extend {
+        /// Width of `x`.
+        bits: u8,
+        /// Width of the result, greater than `bits`.
+        k: u8,
+        /// What is proven about `x`; if it is not so, the result is meaningless.
+        sign: Sign,
+    },
+    /// Of operands `a, b`: `b` if `a - b mod 2^bits` is negative, else `a`.
+    Max {
+        /// Width of `a` and `b`.
+        bits: u8,
+    },
+    /// Of operands `a, b, i, j`: as [`Comparison::Max`] of `a` and `b`, and with it `j` or `i`.
+    MaxIndex {
+        /// Width of `a` and `b`.
+        bits: u8,
+        /// Width of `i` and `j`.
+        index_bits: u8,
+    },
+}
+
+/// The gates of one flight, each over all elements at once.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Flight {
+    /// Products of a bit that the client knows and a bit that the server knows, by who receives the OT: client, server.
+    pub private: [usize; 2],
+    /// Products of two shared bits.
+    pub narrow: usize,
+    /// Two products of shared bits with one factor in common.
+    pub wide: usize,
+    /// Products of the client's bit and the server's word of so many bits (the client receives the OT).
+    pub client_chooses: Vec<u8>,
+    /// Products of the server's bit and the client's word of so many bits.
+    pub server_chooses: Vec<u8>,
+}
+
+impl Flight {
+    /// Widths of the words in products with a bit that `party` knows.
+    pub fn chosen_by(&self, party: Party) -> &[u8] {
+        match party {
+            Party::Client => &self.client_chooses,
+            Party::Server => &self.server_chooses,
+        }
+    }
+
+    /// Single bits that `party` sends per element.
+    pub fn bits_sent(&self, party: Party) -> usize {
+        self.private[0] + self.private[1] + 2 * self.narrow + 3 * self.wide + self.chosen_by(party).len()
+    }
+
+    /// Payload of the message of `party` for `n` elements: single bits, then one packing for each word.
+    pub fn payload_bytes(&self, party: Party, n: usize) -> u64 {
+        let words = self.chosen_by(party.peer()).iter().map(|bits| packed_bytes(n, *bits));
+        packed_bytes(n * self.bits_sent(party), 1) + words.sum::<u64>()
+    }
+
+    fn need(&self, n: usize) -> Need {
+        let mut need = Need::default();
+        for (party, private) in [Party::Client, Party::Server].into_iter().zip(self.private) {
+            let ots = need.received_by_mut(party);
+            ots.bits = (n * (private + self.narrow)) as u64;
+            ots.pairs = (n * self.wide) as u64;
+            ots.words = (n * self.chosen_by(party).len()) as u64;
+        }
+        need
+    }
+
+    fn cost(&self, n: usize) -> Cost {
+        let mut cost = Cost::default();
+        cost.send(Party::Client, self.payload_bytes(Party::Client, n));
+        cost.send(Party::Server, self.payload_bytes(Party::Server, n));
+        cost
+    }
+}
+
+/// One carry tree: the carry out of the lowest `low` bits of `x_client + x_server`, and the generate/propagate pair of the
+/// `high` bits above them. With `low = 0` it is the carry out of the `high` lowest bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Carries {
+    /// Bits of the lower segment.
+    pub low: usize,
+    /// Bits of the upper segment.
+    pub high: usize,
+}
+
+/// The merges of one level of a tree: neighbours, lowest first; an odd one out stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Level {
+    /// Merges within the lower segment.
+    pub low: usize,
+    /// Merges within the upper segment.
+    pub high: usize,
+}
+
+impl Carries {
+    /// The levels of the tree, leaves not counted.
+    pub fn levels(&self) -> Vec<Level> {
+        let (mut low, mut high) = (self.low, self.high);
+        let mut levels = Vec::new();
+        while low > 1 || high > 1 {
+            levels.push(Level { low: low / 2, high: high / 2 });
+            low = low.div_ceil(2);
+            high = high.div_ceil(2);
+        }
+        levels
+    }
+
+    /// Whether the first merge of a segment, the one with bit 0, needs no propagate bit.
+    pub fn bit_0_is_high(&self) -> bool {
+        self.low == 0
+    }
+
+    fn flights(&self) -> Vec<Flight> {
+        let leaves = self.low + self.high;
+        let mut flights = vec![Flight { private: [leaves.div_ceil(2), leaves / 2], ..Flight::default() }];
+        for level in self.levels() {
+            let first = if self.bit_0_is_high() { level.high } else { level.low };
+            let narrow = first.min(1);
+            flights.push(Flight { narrow, wide: level.low + level.high - narrow, ..Flight::default() });
+        }
+        flights
+    }
+}
+
+impl Comparison {
+    /// The carry tree, if the operation needs one.
+    pub fn carries(&self) -> Option<Carries> {
+        let tree = |low: u8, total: u8| Carries { low: usize::from(low), high: usize::from(total - low) };
+        match *self {
+            Comparison::Requant { bits, shift, k } if k <= bits - shift => Some(tree(shift, shift)),
+            Comparison::Requant { bits, shift, .. } => Some(tree(shift, bits)),
+            Comparison::RequantRelu { bits, shift, .. } => Some(tree(shift, bits - 1)),
+            Comparison::Extend { sign: Sign::NonNegative, .. } => None,
+            Comparison::Extend { bits, .. } => Some(tree(0, bits)),
+            Comparison::Sign { bits }
+            | Comparison::Relu { bits }
+            | Comparison::Max { bits }
+            | Comparison::MaxIndex { bits, .. } => Some(tree(0, bits - 1)),
+        }
+    }
+
+    /// The flights of one chunk.
+    pub fn flights(&self) -> Vec<Flight> {
+        let mut flights = self.carries().map_or_else(Vec::new, |carries| carries.flights());
+        let join = self.carries().map_or(0, |carries| usize::from(carries.low > 0 && carries.high > 0));
+        // A shared bit to a word of `bits` bits: the product doubles, so its own highest bit does not matter.
+        let to_word = |bits: u8| if bits > 1 { vec![bits - 1] } else { Vec::new() };
+        let select = |widths: &[u8]| Flight {
+            client_chooses: widths.to_vec(),
+            server_chooses: widths.to_vec(),
+            ..Flight::default()
+        };
+        let joined = |k| Flight { narrow: join, client_chooses: to_word(k), ..Flight::default() };
+        match *self {
+            Comparison::Sign { .. } => {}
+            Comparison::Requant { bits, shift, k } => {
+                flights.push(joined(k));
+                if k > bits - shift {
+                    flights.push(Flight { client_chooses: to_word(k - (bits - shift)), ..Flight::default() });
+                }
+            }
+            Comparison::RequantRelu { k, .. } => flights.extend([joined(k), select(&[k])]),
+            Comparison::Relu { bits } | Comparison::Max { bits } => flights.push(select(&[bits])),
+            Comparison::MaxIndex { bits, index_bits } => flights.push(select(&[bits, index_bits])),
+            Comparison::Extend { bits, k, sign: Sign::NonNegative } => {
+                flights.push(Flight { client_chooses: vec![k - bits], ..Flight::default() });
+            }
+            Comparison::Extend { bits, k, sign: Sign::Any } => {
+                flights.push(Flight { client_chooses: to_word(k - bits), ..Flight::default() });
+            }
+        }
+        flights.retain(|flight| *flight != Flight::default());
+        flights
+    }
+
+    /// The random OTs of one chunk of `n` elements.
+    pub fn need(&self, n: usize) -> Need {
+        let mut need = Need::default();
+        self.flights().iter().for_each(|flight| need += flight.need(n));
+        need
+    }
+
+    /// The messages of one chunk of `n` elements after its draw.
+    pub fn online(&self, n: usize) -> Cost {
+        let mut cost = Cost::default();
+        self.flights().iter().for_each(|flight| cost.then(&flight.cost(n)));
+        cost
+    }
+
+    /// Everything for `n` elements: chunk by chunk a draw and its online phase.
+    pub fn cost(&self, n: usize) -> Cost {
+        let mut cost = Cost::default();
+        for chunk in chunks(n) {
+            cost.then(&SoftSpoken::default().draw(&self.need(chunk.len())));
+            cost.then(&self.online(chunk.len()));
+        }
+        cost
+    }
+}
+
+/// The chunks of `n` elements.
+pub fn chunks(n: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..n).step_by(CHUNK).map(move |start| start..n.min(start + CHUNK))
+}
+
+/// The contests of every level of a knock-out among groups of these sizes: in each group neighbours play, an odd one out goes
+/// through, until one is left in every group.
+pub fn tournament(sizes: &[usize]) -> Vec<usize> {
+    let mut sizes = sizes.to_vec();
+    let mut levels = Vec::new();
+    while sizes.iter().any(|size| *size > 1) {
+        levels.push(sizes.iter().map(|size| size / 2).sum());
+        sizes.iter_mut().for_each(|size| *size = size.div_ceil(2));
+    }
+    levels
+}
+
+/// How a max-pool goes over images of one size: first along rows, over every row that some window sees, then along columns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pool {
+    /// The rows that are read, in order.
+    pub rows: Vec<usize>,
+    /// For every output column the columns of its window, padding excluded.
+    pub across: Vec<Range<usize>>,
+    /// For every output row its window as places in [`Pool::rows`], padding excluded.
+    pub down: Vec<Range<usize>>,
+}
+
+impl Pool {
+    /// Over images of `height x width`; nothing if no window fits.
+    pub fn new(window: &Window, height: usize, width: usize) -> Pool {
+        let [output_rows, output_columns] = window.output(height, width).unwrap_or_default();
+        let down: Vec<_> = (0..output_rows).map(|i| span(window, 0, i, height)).collect();
+        let rows: Vec<usize> = (0..height).filter(|row| down.iter().any(|window| window.contains(row))).collect();
+        let place = |row: usize| rows.partition_point(|read| *read < row);
+        Pool {
+            down: down.iter().map(|window| place(window.start)..place(window.end)).collect(),
+            across: (0..output_columns).map(|j| span(window, 1, j, width)).collect(),
+            rows,
+        }
+    }
+
+    /// Group sizes of the step along rows, for one row.
+    pub fn sizes_across(&self) -> Vec<usize> {
+        self.across.iter().map(|window| window.len()).collect()
+    }
+
+    /// Group sizes of the step along columns, for one output column.
+    pub fn sizes_down(&self) -> Vec<usize> {
+        self.down.iter().map(|window| window.len()).collect()
+    }
+}
+
+/// A max-pool over `images` images (channels times positions) of `height x width`.
+pub fn max_pool(bits: u8, window: &Window, height: usize, width: usize, images: usize) -> Cost {
+    let pool = Pool::new(window, height, width);
+    let mut cost = Cost::default();
+    for contests in tournament(&pool.sizes_across()) {
+        cost.then(&Comparison::Max { bits }.cost(contests * pool.rows.len() * images));
+    }
+    for contests in tournament(&pool.sizes_down()) {
+        cost.then(&Comparison::Max { bits }.cost(contests * pool.across.len() * images));
+    }
+    cost
+}
+
+/// The index of the largest of `classes` values for each of `positions` positions.
+pub fn arg_max(bits: u8, index_bits: u8, classes: usize, positions: usize) -> Cost {
+    let mut cost = Cost::default();
+    for contests in tournament(&[classes]) {
+        cost.then(&Comparison::MaxIndex { bits, index_bits }.cost(contests * positions));
+    }
+    cost
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fused_requantisation_costs_what_the_design_says() {
+        let op = Comparison::RequantRelu { bits: 28, shift: 12, k: 16 };
+        let need = op.need(1);
+        // 27 leaves, 25 merges within segments and the join with two OTs each, one to arithmetic, two to select.
+        assert_eq!(need.client_receives.total() + need.server_receives.total(), 27 + 2 * 26 + 1 + 2);
+        // Bits per element, both ways: leaves 2; merges 6, but those at bit 0 (four levels and the join) 4; a word of 15 and
+        // its choice; two words of 16 and their choices.
+        let online = op.online(1 << 10);
+        let bits: u64 = online.messages.iter().map(|message| message.payload_bytes * 8).sum();
+        assert_eq!(bits >> 10, 27 * 2 + 26 * 6 - 5 * 2 + 16 + 34);
+        assert_eq!(online.rounds(), 1 + 4 + 1 + 1);
+    }
+
+    #[test]
+    fn low_carries_need_only_the_low_bits() {
+        let narrow = Comparison::Requant { bits: 34, shift: 6, k: 16 };
+        assert_eq!(narrow.carries(), Some(Carries { low: 6, high: 0 }));
+        let exact = Comparison::Requant { bits: 16, shift: 6, k: 16 };
+        assert_eq!(exact.carries(), Some(Carries { low: 6, high: 10 }));
+        let sign_known = Comparison::Extend { bits: 16, k: 28, sign: Sign::NonNegative };
+        assert_eq!(sign_known.need(10).client_receives.total(), 10);
+        assert_eq!(sign_known.online(8).messages.iter().map(|m| m.payload_bytes).collect::<Vec<_>>(), [1, 12]);
+    }
+
+    #[test]
+    fn tournaments_play_all_but_one() {
+        assert_eq!(tournament(&[10]), [5, 2, 1, 1]);
+        assert_eq!(tournament(&[3, 2, 1]), [2, 1]);
+        assert_eq!(tournament(&[1, 1]), [0; 0]);
+        assert_eq!(tournament(&[]), [0; 0]);
+    }
+
+    #[test]
+    fn pools_read_only_what_windows_see() {
+        let window = Window { kernel: [2, 3], strides: [3, 2], pads: [0, 1, 0, 1] };
+        let pool = Pool::new(&window, 7, 5);
+        assert_eq!(pool.rows, [0, 1, 3, 4]);
+        assert_eq!(pool.down, [0..2, 2..4]);
+        assert_eq!(pool.across, [0..2, 1..4, 3..5]);
+    }
+
+    #[test]
+    fn chunks_draw_for_themselves() {
+        let op = Comparison::Relu { bits: 16 };
+        let mut twice = op.cost(CHUNK);
+        twice.then(&op.cost(3));
+        assert_eq!(op.cost(CHUNK + 3), twice);
+        assert_eq!(op.cost(0), Cost::default());
+    }
+}
