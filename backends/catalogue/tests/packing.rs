@@ -36,7 +36,8 @@ fn convolve(geometry: &Geometry, x: &[i64], weight: &[i64], element: usize) -> i
             for q in 0..geometry.kernel[1] {
                 let row = i * geometry.strides[0] + l * geometry.dilations[0];
                 let column = j * geometry.strides[1] + q * geometry.dilations[1];
-                let (Some(row), Some(column)) = (row.checked_sub(geometry.pads[0]), column.checked_sub(geometry.pads[1]))
+                let (Some(row), Some(column)) =
+                    (row.checked_sub(geometry.pads[0]), column.checked_sub(geometry.pads[1]))
                 else {
                     continue;
                 };
@@ -107,7 +108,15 @@ fn check_result(packing: &Packing, unit: usize, tile: usize, x: &[i64], weight: 
 }
 
 /// `channels x size x size` to `outputs` channels with a square `kernel`.
-fn square(channels: usize, size: usize, outputs: usize, kernel: usize, stride: usize, pad: usize, groups: usize) -> Geometry {
+fn square(
+    channels: usize,
+    size: usize,
+    outputs: usize,
+    kernel: usize,
+    stride: usize,
+    pad: usize,
+    groups: usize,
+) -> Geometry {
     Geometry {
         input: [channels, size, size],
         outputs,
@@ -171,7 +180,9 @@ fn layers_of_large_networks() {
     shapes.extend([square(16, 54, 64, 3, 1, 1, 1), square(64, 13, 256, 3, 1, 1, 1), square(96, 54, 16, 1, 1, 0, 1)]);
     // MobileNetV2: first layer, depthwise layers, an expansion and a projection.
     shapes.extend([square(3, 224, 32, 3, 2, 1, 1), square(24, 56, 144, 1, 1, 0, 1), square(960, 7, 320, 1, 1, 0, 1)]);
-    for (channels, size, stride) in [(32, 112, 1), (96, 112, 2), (144, 56, 1), (192, 28, 1), (384, 14, 1), (576, 14, 2), (960, 7, 1)] {
+    for (channels, size, stride) in
+        [(32, 112, 1), (96, 112, 2), (144, 56, 1), (192, 28, 1), (384, 14, 1), (576, 14, 2), (960, 7, 1)]
+    {
         shapes.push(square(channels, size, channels, 3, stride, 1, channels));
     }
     for geometry in shapes {

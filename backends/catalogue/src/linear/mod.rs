@@ -57,7 +57,7 @@ pub enum Unsupported {
     #[error("the kernel reaches over more than {DEGREE} elements")]
     Kernel,
     /// The weights are so wide or so many that their noise could not be hidden.
-    #[error("noise of {products} products with {weight_bits}-bit weights cannot be hidden at {acc_bits} accumulator bits")]
+    #[error("{products} products with {weight_bits}-bit weights are too noisy to hide at {acc_bits} accumulator bits")]
     Flood {
         /// Width of the accumulator.
         acc_bits: u8,
@@ -83,7 +83,7 @@ mod tests {
     #[test]
     fn the_primes_are_the_largest_of_their_form() {
         let candidates = (1u64..1 << 16).rev().map(|k| (k << MAX_ACC_BITS) + 1);
-        let prime = |n: &u64| (3..1 << (RESIDUE_BITS / 2)).step_by(2).all(|divisor| n % divisor != 0);
+        let prime = |n: &u64| (3..1 << (RESIDUE_BITS / 2)).step_by(2).all(|divisor| !n.is_multiple_of(divisor));
         assert_eq!(candidates.filter(prime).take(2).collect::<Vec<_>>(), PRIMES);
     }
 }

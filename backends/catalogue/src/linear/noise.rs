@@ -70,7 +70,11 @@ impl Noise {
         let weights = products as f64 * (2.0 * (f64::from(weight_bits) - 1.0)).exp2();
         let noise = Noise { acc_bits, weighted_variance: weights * (error + encoding) + rerandomisation };
         let refused = Unsupported::Flood { acc_bits, weight_bits, products };
-        if noise.hiding_bits() >= HIDING_BITS && noise.failure_log2() <= FAILURE_LOG2 { Ok(noise) } else { Err(refused) }
+        if noise.hiding_bits() >= HIDING_BITS && noise.failure_log2() <= FAILURE_LOG2 {
+            Ok(noise)
+        } else {
+            Err(refused)
+        }
     }
 
     /// Standard deviation of the weight-dependent and re-randomisation noise.
@@ -99,8 +103,7 @@ impl Noise {
         let cut = f64::from(A_EXTRA_BITS - B_EXTRA_BITS).exp2();
         let variance = (weight + cut * cut) / 12.0 + self.weighted_variance / (unit * unit);
         let log_uniform = |x: f64| if x < 1e-3 { x * x / 6.0 } else { (x.sinh() / x).ln() };
-        let exponent =
-            |s: f64| 3.0 * log_uniform(s * summand / 2.0) + s * s * variance / 2.0 - s * tolerated;
+        let exponent = |s: f64| 3.0 * log_uniform(s * summand / 2.0) + s * s * variance / 2.0 - s * tolerated;
         let best = (1..400).map(|step| exponent(f64::from(step) / 400.0)).fold(f64::INFINITY, f64::min);
         1.0 + best / std::f64::consts::LN_2
     }

@@ -1,0 +1,67 @@
+//! The client's part of a linear layer.
+
+use fusion_catalogue::linear::{DEGREE, Packing};
+use fusion_catalogue::packed_bytes;
+use rayon::prelude::*;
+
+use crate::bits::unpack;
+use crate::rlwe::{ClientKey, Scale};
+use crate::{Channel, Error, Kind};
+
+/// Runs one linear layer as the client on `keys.len()` positions: `share` of the operands in, share of the results out.
+///
+/// # Errors
+/// [`Error::PeerMisbehaved`] if the server's message is malformed, [`Error::Io`] if the connection fails.
+pub fn client(
+    channel: &mut dyn Channel,
+    packing: &Packing,
+    keys: &mut [ClientKey],
+    share: &[u64],
+) -> Result<Vec<u64>, Error> {
+    let positions = keys.len();
+    let scale = Scale::new(packing.acc_bits());
+    channel.send(Kind::LinearUpload, upload(packing, &scale, keys, share))?;
+    let bytes = channel.receive(Kind::LinearDownload, positions * packing.download_bytes())?;
+    let results: Result<Vec<Vec<u64>>, Error> = bytes
+        .par_chunks(packing.download_bytes())
+        .zip(&*keys)
+        .map(|(bytes, key)| download(packing, &scale, key, bytes))
+        .collect();
+    Ok(results?.concat())
+}
+
+/// Every position's seed and encrypted operand polynomials.
+fn upload(packing: &Packing, scale: &Scale, keys: &mut [ClientKey], share: &[u64]) -> Vec<u8> {
+    let elements = packing.geometry().input_len();
+    assert_eq!(share.len(), keys.len() * elements);
+    let uploads: Vec<_> = keys.iter_mut().map(ClientKey::next_upload).collect();
+    let positions = uploads.par_iter().zip(&*keys).zip(share.par_chunks(elements));
+    let bytes = positions.flat_map(|((seeds, key), share)| {
+        let polynomials = (0..packing.operands()).into_par_iter().map(move |index| {
+            let plaintexts = packing.operand(index).map(|term| (term.coefficient, share[term.element]));
+            key.encrypt(seeds, index as u64, scale, plaintexts)
+        });
+        rayon::iter::once(seeds.public.to_vec()).chain(polynomials)
+    });
+    bytes.collect::<Vec<_>>().concat()
+}
+
+/// One position's result share.
+fn download(packing: &Packing, scale: &Scale, key: &ClientKey, bytes: &[u8]) -> Result<Vec<u64>, Error> {
+    let (a, b) = bytes.split_at(packing.a_bytes());
+    let b = unpack(b, packing.geometry().output_len(), packing.b_bits())?;
+    let polynomials = a.par_chunks(packed_bytes(DEGREE, packing.a_bits()) as usize).enumerate();
+    let decrypted: Result<Vec<Vec<(usize, u64)>>, Error> = polynomials
+        .map(|(index, a)| {
+            let a_times_secret = key.times_secret(&unpack(a, DEGREE, packing.a_bits())?, scale);
+            let terms = packing.result(index / packing.tiles(), index % packing.tiles());
+            let decode = |element: usize, coefficient: usize| scale.decode(b[element], a_times_secret[coefficient]);
+            Ok(terms.map(|term| (term.element, decode(term.element, term.coefficient))).collect())
+        })
+        .collect();
+    let mut share = vec![0; b.len()];
+    for (element, value) in decrypted?.into_iter().flatten() {
+        share[element] = value;
+    }
+    Ok(share)
+}

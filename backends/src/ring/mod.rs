@@ -1,0 +1,129 @@
+//! The ring `R_q = Z_q[X] / (X^N + 1)`, `N = 4096`, `q` the product of two primes: polynomials as residues.
+//!
+//! A polynomial is a [`Poly`] (coefficients) or a [`Spectrum`] (values of the number-theoretic transform), each as its
+//! residues modulo both primes. Products and long sums are taken on spectra. What goes over the wire are
+//! coefficients only: the order of a spectrum is the transform's own business.
+
+mod modulus;
+pub mod sample;
+mod spectrum;
+
+pub use fusion_catalogue::linear::{DEGREE, PRIMES};
+pub use modulus::{Factor, Modulus};
+pub use spectrum::Spectrum;
+
+use crate::Error;
+use zeroize::Zeroize;
+
+/// The two moduli.
+pub const MODULI: [Modulus; 2] = [Modulus::new(PRIMES[0]), Modulus::new(PRIMES[1])];
+
+/// A polynomial by its coefficients: `DEGREE` residues modulo the first prime, then as many modulo the second.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Poly(Vec<u64>);
+
+impl Poly {
+    /// Zero.
+    pub fn zero() -> Poly {
+        Poly(vec![0; PRIMES.len() * DEGREE])
+    }
+
+    /// The polynomial with these signed coefficients, at most `DEGREE` of them, each below 2^49 in magnitude.
+    pub fn from_signed(coefficients: &[i64]) -> Poly {
+        let mut poly = Poly::zero();
+        for (half, modulus) in poly.0.chunks_mut(DEGREE).zip(MODULI) {
+            for (residue, &coefficient) in half.iter_mut().zip(coefficients) {
+                *residue = modulus.reduce_signed(coefficient);
+            }
+        }
+        poly
+    }
+
+    /// The polynomial with these residues; refuses a wrong number of them or one that is not below its prime.
+    pub fn from_residues(residues: Vec<u64>) -> Result<Poly, Error> {
+        let canonical = |(half, modulus): (&[u64], Modulus)| half.iter().all(|&residue| residue < modulus.prime());
+        if residues.len() != PRIMES.len() * DEGREE || !residues.chunks(DEGREE).zip(MODULI).all(canonical) {
+            return Err(Error::PeerMisbehaved("a polynomial with a coefficient out of range".into()));
+        }
+        Ok(Poly(residues))
+    }
+
+    /// All residues, modulo the first prime first.
+    pub fn residues(&self) -> &[u64] {
+        &self.0
+    }
+
+    /// The residues of one coefficient.
+    pub fn coefficient(&self, index: usize) -> [u64; 2] {
+        [self.0[index], self.0[DEGREE + index]]
+    }
+
+    /// One coefficient as a signed integer, of which the magnitude must be below `q / 2` and 2^63.
+    pub fn small_coefficient(&self, index: usize) -> i64 {
+        const INVERSE: Factor = MODULI[1].factor(MODULI[1].inverse(PRIMES[0] - PRIMES[1]));
+        let [first, second] = self.coefficient(index);
+        // first + PRIMES[0] * digit, the digit taken nearest to zero (Garner).
+        let digit = INVERSE.times(MODULI[1].sub(second, MODULI[1].reduce_once(first)));
+        first.wrapping_add(PRIMES[0].wrapping_mul(MODULI[1].centred(digit) as u64)) as i64
+    }
+
+    /// Adds `value`, given by its residues, to one coefficient.
+    pub fn add_to(&mut self, index: usize, value: [u64; 2]) {
+        for (i, value) in value.into_iter().enumerate() {
+            let residue = &mut self.0[i * DEGREE + index];
+            *residue = MODULI[i].add(*residue, value);
+        }
+    }
+
+    /// Adds `other`.
+    pub fn add(&mut self, other: &Poly) {
+        let halves = self.0.chunks_mut(DEGREE).zip(other.0.chunks(DEGREE));
+        for ((half, other), modulus) in halves.zip(MODULI) {
+            for (residue, &other) in half.iter_mut().zip(other) {
+                *residue = modulus.add(*residue, other);
+            }
+        }
+    }
+}
+
+impl Zeroize for Poly {
+    fn zeroize(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn residues_out_of_range_are_refused() {
+        let mut residues = vec![0; 2 * DEGREE];
+        residues[DEGREE] = PRIMES[1] - 1;
+        assert!(Poly::from_residues(residues.clone()).is_ok());
+        residues[DEGREE] = PRIMES[1];
+        assert!(Poly::from_residues(residues.clone()).is_err());
+        residues[DEGREE] = 0;
+        residues.pop();
+        assert!(Poly::from_residues(residues).is_err());
+    }
+
+    #[test]
+    fn signed_coefficients_add() {
+        let mut poly = Poly::from_signed(&[-3, 5]);
+        poly.add(&Poly::from_signed(&[1, -7]));
+        poly.add_to(2, [1, 1]);
+        assert_eq!(poly, Poly::from_signed(&[-2, -2, 1]));
+        assert_eq!(poly.coefficient(0), [PRIMES[0] - 2, PRIMES[1] - 2]);
+        assert_eq!([0, 1, 2, 3].map(|i| poly.small_coefficient(i)), [-2, -2, 1, 0]);
+    }
+
+    #[test]
+    fn wide_signed_coefficients_come_back() {
+        for value in [1i64 << 60, -(1 << 60), (1 << 62) - 1, PRIMES[0] as i64 - 1, -(PRIMES[1] as i64)] {
+            let mut poly = Poly::zero();
+            poly.add_to(5, [0, 1].map(|i| value.rem_euclid(PRIMES[i] as i64) as u64));
+            assert_eq!(poly.small_coefficient(5), value);
+        }
+    }
+}

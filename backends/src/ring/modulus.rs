@@ -1,0 +1,119 @@
+//! Arithmetic modulo a prime below 2^50.
+
+/// A prime below 2^50.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Modulus {
+    prime: u64,
+}
+
+/// A constant to multiply by modulo a [`Modulus`]: with the quotient `floor(value 2^64 / prime)` (Shoup; Harvey 2014).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Factor {
+    value: u64,
+    quotient: u64,
+    prime: u64,
+}
+
+impl Modulus {
+    /// The modulus `prime`, below 2^50.
+    pub const fn new(prime: u64) -> Modulus {
+        assert!(prime < 1 << 50);
+        Modulus { prime }
+    }
+
+    /// The prime.
+    pub const fn prime(self) -> u64 {
+        self.prime
+    }
+
+    /// `a + b` of two residues.
+    pub const fn add(self, a: u64, b: u64) -> u64 {
+        self.reduce_once(a + b)
+    }
+
+    /// `a - b` of two residues.
+    pub const fn sub(self, a: u64, b: u64) -> u64 {
+        self.reduce_once(a + self.prime - b)
+    }
+
+    /// The residue of a signed integer of magnitude below the prime, without a branch on it.
+    pub const fn reduce_signed(self, value: i64) -> u64 {
+        (value + (self.prime as i64 & (value >> 63))) as u64
+    }
+
+    /// The constant `value` (a residue), prepared.
+    pub const fn factor(self, value: u64) -> Factor {
+        Factor { value, quotient: (((value as u128) << 64) / self.prime as u128) as u64, prime: self.prime }
+    }
+
+    /// The inverse of a residue that is not 0.
+    pub const fn inverse(self, value: u64) -> u64 {
+        // Fermat: value^(prime - 2).
+        let (mut result, mut power, mut exponent) = (1u128, value as u128, self.prime - 2);
+        while exponent > 0 {
+            if exponent & 1 == 1 {
+                result = result * power % self.prime as u128;
+            }
+            power = power * power % self.prime as u128;
+            exponent >>= 1;
+        }
+        result as u64
+    }
+
+    /// The integer nearest to zero with this residue.
+    pub const fn centred(self, residue: u64) -> i64 {
+        let over = (self.prime / 2) as i64 - residue as i64;
+        residue as i64 - (self.prime as i64 & (over >> 63))
+    }
+
+    /// A value below twice the prime, reduced without a branch.
+    pub const fn reduce_once(self, value: u64) -> u64 {
+        let reduced = value.wrapping_sub(self.prime);
+        // All ones iff the subtraction went below zero.
+        reduced.wrapping_add(self.prime & ((reduced as i64 >> 63) as u64))
+    }
+}
+
+impl Factor {
+    /// The product with any 64-bit `value`, as a residue.
+    pub const fn times(self, value: u64) -> u64 {
+        let quotient = ((self.quotient as u128 * value as u128) >> 64) as u64;
+        let product = self.value.wrapping_mul(value).wrapping_sub(quotient.wrapping_mul(self.prime));
+        Modulus { prime: self.prime }.reduce_once(product)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::MODULI;
+
+    #[test]
+    fn arithmetic_agrees_with_wide_integers() {
+        let mut state = 1u64;
+        for modulus in MODULI {
+            let prime = modulus.prime();
+            let edges = [0, 1, 2, prime / 2, prime - 2, prime - 1];
+            let random = (0..200).map(|_| {
+                state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                state % prime
+            });
+            let values: Vec<u64> = edges.into_iter().chain(random).collect();
+            for &a in &values {
+                assert_eq!(modulus.reduce_signed(-(a as i64)), (prime - a) % prime);
+                for &b in &values {
+                    assert_eq!(modulus.add(a, b), (a + b) % prime);
+                    assert_eq!(modulus.sub(a, b), (a + prime - b) % prime);
+                    assert_eq!(modulus.factor(a).times(b), (u128::from(a) * u128::from(b) % u128::from(prime)) as u64);
+                }
+                let wide = u64::MAX - a;
+                assert_eq!(
+                    modulus.factor(a).times(wide),
+                    (u128::from(a) * u128::from(wide) % u128::from(prime)) as u64
+                );
+                if a > 0 {
+                    assert_eq!(modulus.factor(a).times(modulus.inverse(a)), 1);
+                }
+            }
+        }
+    }
+}

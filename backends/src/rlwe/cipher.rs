@@ -1,0 +1,218 @@
+//! Ciphertexts: encrypted by the client, summed by the server, returned as a masked result.
+
+use fusion_catalogue::linear::noise::flood_bits;
+use fusion_catalogue::linear::{RESIDUE_BITS, SEED_BYTES};
+use rand_chacha::ChaCha20Rng;
+
+use super::key::{ClientKey, PublicKey, UploadSeeds, decode_polynomial, encrypt_zero};
+use super::scale::Scale;
+use crate::Error;
+use crate::bits::pack;
+use crate::ring::sample::{error, flood, stream, ternary, uniform};
+use crate::ring::{DEGREE, Poly, Spectrum};
+
+/// A ciphertext, or a sum of products of some, at the server.
+pub struct Ciphertext {
+    a: Spectrum,
+    b: Spectrum,
+}
+
+/// One returned polynomial: what the client decrypts.
+///
+/// The server adds `u` times the sample's public key and a fresh error to `a` (`u` ternary), so that `a` is a fresh
+/// RLWE sample whatever it was; `b` gets the same `u`, and on every coefficient that is sent the flood, which takes the place
+/// of the second error, and a uniform mask. Switching the modulus and cutting low bits work on what is already hidden.
+pub struct ResultCiphertext {
+    /// All of `a` modulo `2^a_bits`, packed.
+    pub a: Vec<u8>,
+    /// The wanted coefficients of `b` modulo `2^b_bits`, in the order in which they were wanted.
+    pub b: Vec<u64>,
+}
+
+impl ClientKey {
+    /// Encrypts the plaintexts mod `2^acc` at the given coefficients (others are 0) as polynomial `index` of an upload.
+    /// Returns `b`, packed; `a` follows from the upload's public seed and `index`.
+    pub fn encrypt(
+        &self,
+        seeds: &UploadSeeds,
+        index: u64,
+        scale: &Scale,
+        plaintexts: impl Iterator<Item = (usize, u64)>,
+    ) -> Vec<u8> {
+        let a = Spectrum::of(uniform(&mut stream(&seeds.public, index)));
+        let mut b = encrypt_zero(&self.secret, a, &mut stream(&seeds.errors, index));
+        for (coefficient, plaintext) in plaintexts {
+            b.add_to(coefficient, scale.encode(plaintext));
+        }
+        pack(b.residues(), RESIDUE_BITS as u8)
+    }
+
+    /// `a s` for the `a` of a result, coefficients as signed integers.
+    pub fn times_secret(&self, a: &[u64], scale: &Scale) -> Vec<i64> {
+        let a: Vec<i64> = a.iter().map(|&a| scale.centre_a(a)).collect();
+        let mut product = Spectrum::zero();
+        product.add_product(&Spectrum::of(Poly::from_signed(&a)), &self.secret);
+        let product = product.into_poly();
+        (0..DEGREE).map(|index| product.small_coefficient(index)).collect()
+    }
+}
+
+impl Ciphertext {
+    /// An encryption of zero without noise: the empty sum.
+    pub fn zero() -> Ciphertext {
+        Ciphertext { a: Spectrum::zero(), b: Spectrum::zero() }
+    }
+
+    /// Reads polynomial `index` of an upload and adds the server's own plaintexts mod `2^acc`; refuses a wrong length and
+    /// coefficients out of range.
+    pub fn decode(
+        public_seed: &[u8; SEED_BYTES],
+        index: u64,
+        bytes: &[u8],
+        scale: &Scale,
+        plaintexts: impl Iterator<Item = (usize, u64)>,
+    ) -> Result<Ciphertext, Error> {
+        let mut b = decode_polynomial(bytes)?;
+        for (coefficient, plaintext) in plaintexts {
+            b.add_to(coefficient, scale.encode(plaintext));
+        }
+        Ok(Ciphertext { a: Spectrum::of(uniform(&mut stream(public_seed, index))), b: Spectrum::of(b) })
+    }
+
+    /// Adds `ciphertext` times a plaintext polynomial.
+    pub fn add_product(&mut self, ciphertext: &Ciphertext, plaintext: &Spectrum) {
+        self.a.add_product(&ciphertext.a, plaintext);
+        self.b.add_product(&ciphertext.b, plaintext);
+    }
+
+    /// Hides everything but the plaintexts at the wanted coefficients, each with its mask mod `2^acc` added.
+    ///
+    /// `rng` must be fresh for this result.
+    pub fn into_result(
+        mut self,
+        key: &PublicKey,
+        scale: &Scale,
+        rng: &mut ChaCha20Rng,
+        wanted: impl Iterator<Item = (usize, u64)>,
+    ) -> ResultCiphertext {
+        let u = Spectrum::of(Poly::from_signed(&ternary(rng)));
+        self.a.add_product(&key.a, &u);
+        self.b.add_product(&key.b, &u);
+        let (mut a, mut b) = (self.a.into_poly(), self.b.into_poly());
+        a.add(&Poly::from_signed(&error(rng)));
+        let switched: Vec<u64> = (0..DEGREE).map(|index| scale.switch_a(a.coefficient(index))).collect();
+        let b = wanted.map(|(index, mask)| {
+            b.add_to(index, flood(rng, flood_bits(scale.acc_bits())));
+            scale.switch_b(b.coefficient(index), mask)
+        });
+        ResultCiphertext { b: b.collect(), a: pack(&switched, scale.a_bits()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fusion_catalogue::linear::noise::{A_EXTRA_BITS, B_EXTRA_BITS, Noise};
+    use fusion_catalogue::linear::{POLYNOMIAL_BYTES, PRIMES};
+    use fusion_ir::types::{mask, signed};
+    use rand_core::Rng;
+    use zeroize::Zeroizing;
+
+    use super::*;
+    use crate::bits::unpack;
+    use crate::ring::MODULI;
+
+    const ACC_BITS: u8 = 34;
+    const WEIGHT_BITS: u8 = 12;
+    const CIPHERTEXTS: u64 = 9;
+
+    /// A sum of products with weights of the largest magnitude, and the plaintexts in it, mod 2^64.
+    fn weighted_sum(key: &mut ClientKey, rng: &mut ChaCha20Rng, plaintexts: bool) -> (Ciphertext, Vec<u64>) {
+        let scale = Scale::new(ACC_BITS);
+        let seeds = key.next_upload();
+        let (mut sum, mut expected) = (Ciphertext::zero(), vec![0u64; DEGREE]);
+        for index in 0..CIPHERTEXTS {
+            let sparse: Vec<(usize, u64)> = (0..16)
+                .filter(|_| plaintexts)
+                .map(|_| (rng.next_u64() as usize % DEGREE, rng.next_u64() & mask(ACC_BITS)))
+                .collect();
+            let weights: Vec<i64> =
+                (0..DEGREE).map(|_| if rng.next_u32() & 1 == 0 { 1 } else { -1 } << (WEIGHT_BITS - 1)).collect();
+            for &(at, plaintext) in &sparse {
+                for (i, &weight) in weights.iter().enumerate() {
+                    let product = (plaintext as i64).wrapping_mul(weight) as u64;
+                    let sum = &mut expected[(i + at) % DEGREE];
+                    *sum = if i + at >= DEGREE { sum.wrapping_sub(product) } else { sum.wrapping_add(product) };
+                }
+            }
+            // Each plaintext is shared.
+            let parts = |x: u64| (x / 3, x.wrapping_sub(x / 3));
+            let bytes = key.encrypt(&seeds, index, &scale, sparse.iter().map(|&(at, x)| (at, parts(x).0)));
+            let own = sparse.iter().map(|&(at, x)| (at, parts(x).1));
+            let ciphertext = Ciphertext::decode(&seeds.public, index, &bytes, &scale, own).unwrap();
+            sum.add_product(&ciphertext, &Spectrum::of(Poly::from_signed(&weights)));
+        }
+        (sum, expected)
+    }
+
+    fn deviation(values: impl Iterator<Item = f64>) -> f64 {
+        let (count, squares) = values.fold((0.0, 0.0), |(n, sum), value| (n + 1.0, sum + value * value));
+        (squares / count).sqrt()
+    }
+
+    fn predicted() -> Noise {
+        Noise::new(ACC_BITS, WEIGHT_BITS, CIPHERTEXTS as usize * DEGREE).unwrap()
+    }
+
+    #[test]
+    fn weighted_noise_is_as_predicted() {
+        let mut key = ClientKey::from_seed(Zeroizing::new([1; 32]));
+        let (sum, _) = weighted_sum(&mut key, &mut stream(&[2; 32], 0), false);
+        let mut product = Spectrum::zero();
+        product.add_product(&sum.a, &key.secret);
+        let (b, product) = (sum.b.into_poly(), product.into_poly());
+        let noise = (0..DEGREE).map(|index| {
+            let (b, product) = (b.coefficient(index), product.coefficient(index));
+            let mut difference = Poly::zero();
+            difference.add_to(0, [0, 1].map(|i| MODULI[i].sub(b[i], product[i])));
+            difference.small_coefficient(0) as f64
+        });
+        let ratio = deviation(noise) / predicted().weighted_deviation();
+        assert!((0.95..1.02).contains(&ratio), "{ratio}");
+    }
+
+    #[test]
+    fn results_decrypt_and_their_noise_is_flood_and_rounding() {
+        let mut key = ClientKey::from_seed(Zeroizing::new([3; 32]));
+        let public = PublicKey::decode(key.public()).unwrap();
+        let mut rng = stream(&[4; 32], 0);
+        let (sum, expected) = weighted_sum(&mut key, &mut rng, true);
+        let scale = Scale::new(ACC_BITS);
+        let result = sum.into_result(&public, &scale, &mut rng, (0..DEGREE).map(|i| (i, i as u64)));
+        let a_times_secret = key.times_secret(&unpack(&result.a, DEGREE, scale.a_bits()).unwrap(), &scale);
+        let noise: Vec<f64> = (0..DEGREE)
+            .map(|i| {
+                let plaintext = expected[i].wrapping_add(i as u64) & mask(ACC_BITS);
+                assert_eq!(scale.decode(result.b[i], a_times_secret[i]), plaintext);
+                let phase = (result.b[i] << (A_EXTRA_BITS - B_EXTRA_BITS)).wrapping_sub(a_times_secret[i] as u64);
+                signed(phase.wrapping_sub(plaintext << A_EXTRA_BITS), scale.a_bits()) as f64
+            })
+            .collect();
+        let unit = PRIMES.iter().map(|&prime| prime as f64).product::<f64>() / f64::from(scale.a_bits()).exp2();
+        let flood = predicted().flood_deviation() / unit;
+        let cut = f64::from(A_EXTRA_BITS - B_EXTRA_BITS).exp2();
+        let rounding = (DEGREE as f64 * 2.0 / 3.0 + cut * cut) / 12.0;
+        let ratio = deviation(noise.into_iter()) / (flood * flood + rounding).sqrt();
+        assert!((0.95..1.05).contains(&ratio), "{ratio}");
+    }
+
+    #[test]
+    fn ciphertexts_out_of_range_are_refused() {
+        let scale = Scale::new(20);
+        let none = || std::iter::empty();
+        let mut bytes = vec![0; POLYNOMIAL_BYTES];
+        assert!(Ciphertext::decode(&[0; 32], 0, &bytes[1..], &scale, none()).is_err());
+        assert!(Ciphertext::decode(&[0; 32], 0, &bytes, &scale, none()).is_ok());
+        bytes[..7].fill(0xff);
+        assert!(Ciphertext::decode(&[0; 32], 0, &bytes, &scale, none()).is_err());
+    }
+}

@@ -1,0 +1,141 @@
+//! The client's key of one sample, and its public part.
+
+use fusion_catalogue::linear::{PUBLIC_KEY_BYTES, RESIDUE_BITS, SEED_BYTES};
+use rand_chacha::ChaCha20Rng;
+use rand_core::Rng;
+use zeroize::Zeroizing;
+
+use crate::Error;
+use crate::bits::{pack, unpack};
+use crate::ring::sample::{Seed, error, fresh_seed, stream, ternary, uniform};
+use crate::ring::{DEGREE, PRIMES, Poly, Spectrum};
+
+/// The secret key of one sample for one session. Zeroized when dropped.
+///
+/// Everything random about a sample comes from one seed: stream 0 gives the key, every later stream one upload.
+pub struct ClientKey {
+    root: Seed,
+    pub(super) secret: Zeroizing<Spectrum>,
+    public: Vec<u8>,
+    uploads: u64,
+}
+
+/// The randomness of one upload of one sample. No seed is ever used for two.
+pub struct UploadSeeds {
+    /// Expands to `a`; sent.
+    pub public: [u8; SEED_BYTES],
+    /// Expands to the errors; zeroized when dropped.
+    pub(super) errors: Seed,
+}
+
+/// What the server re-randomises one sample's results with: an encryption `(a, b)` of zero.
+pub struct PublicKey {
+    pub(super) a: Spectrum,
+    pub(super) b: Spectrum,
+}
+
+impl ClientKey {
+    /// A fresh key from the operating system's randomness.
+    pub fn generate() -> Result<ClientKey, Error> {
+        Ok(ClientKey::from_seed(fresh_seed()?))
+    }
+
+    /// The key that follows from `seed`, which must be uniform and used for this alone.
+    pub fn from_seed(seed: Seed) -> ClientKey {
+        let mut rng = stream(&seed, 0);
+        let secret = Zeroizing::new(Spectrum::of(Poly::from_signed(&ternary(&mut rng))));
+        let a_seed = bytes(&mut rng);
+        let b = encrypt_zero(&secret, Spectrum::of(uniform(&mut stream(&a_seed, 0))), &mut rng);
+        let mut public = a_seed.to_vec();
+        public.extend(pack(b.residues(), RESIDUE_BITS as u8));
+        ClientKey { root: seed, secret, public, uploads: 0 }
+    }
+
+    /// The public key as sent: [`PUBLIC_KEY_BYTES`].
+    pub fn public(&self) -> &[u8] {
+        &self.public
+    }
+
+    /// The randomness of the next upload.
+    pub fn next_upload(&mut self) -> UploadSeeds {
+        self.uploads += 1;
+        let mut rng = stream(&self.root, self.uploads);
+        UploadSeeds { public: bytes(&mut rng), errors: Zeroizing::new(bytes(&mut rng)) }
+    }
+}
+
+impl PublicKey {
+    /// Reads what [`ClientKey::public`] wrote; refuses a wrong length and coefficients out of range.
+    pub fn decode(bytes: &[u8]) -> Result<PublicKey, Error> {
+        let wrong = || Error::PeerMisbehaved(format!("a public key of {} bytes", bytes.len()));
+        if bytes.len() != PUBLIC_KEY_BYTES {
+            return Err(wrong());
+        }
+        let (seed, b) = bytes.split_first_chunk::<SEED_BYTES>().ok_or_else(wrong)?;
+        Ok(PublicKey { a: Spectrum::of(uniform(&mut stream(seed, 0))), b: Spectrum::of(decode_polynomial(b)?) })
+    }
+}
+
+/// A polynomial mod `q` as sent; refuses a wrong length and coefficients out of range.
+pub(super) fn decode_polynomial(bytes: &[u8]) -> Result<Poly, Error> {
+    Poly::from_residues(unpack(bytes, PRIMES.len() * DEGREE, RESIDUE_BITS as u8)?)
+}
+
+/// `a s + e` with a fresh error from `rng`.
+pub(super) fn encrypt_zero(secret: &Spectrum, a: Spectrum, rng: &mut ChaCha20Rng) -> Poly {
+    let mut product = Spectrum::zero();
+    product.add_product(&a, secret);
+    let mut b = product.into_poly();
+    b.add(&Zeroizing::new(Poly::from_signed(&error(rng))));
+    b
+}
+
+fn bytes(rng: &mut ChaCha20Rng) -> [u8; SEED_BYTES] {
+    let mut bytes = [0; SEED_BYTES];
+    rng.fill_bytes(&mut bytes);
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_and_uploads_are_independent() {
+        let (mut first, second) = (ClientKey::generate().unwrap(), ClientKey::generate().unwrap());
+        assert!(first.secret != second.secret && first.public() != second.public());
+        assert_eq!(first.public().len(), PUBLIC_KEY_BYTES);
+        let (one, two) = (first.next_upload(), first.next_upload());
+        assert!(one.public != two.public && one.errors != two.errors && one.public != *one.errors);
+        let again = ClientKey::from_seed(Zeroizing::new([7; 32]));
+        assert_eq!(again.public(), ClientKey::from_seed(Zeroizing::new([7; 32])).public());
+    }
+
+    #[test]
+    fn a_public_key_encrypts_zero_with_small_noise() {
+        let key = ClientKey::from_seed(Zeroizing::new([1; 32]));
+        let public = PublicKey::decode(key.public()).unwrap();
+        let mut product = Spectrum::zero();
+        product.add_product(&public.a, &key.secret);
+        let (product, b) = (product.into_poly(), public.b.into_poly());
+        let noise: Vec<i64> = (0..DEGREE)
+            .map(|i| {
+                let mut difference = Poly::zero();
+                let (left, right) = (b.coefficient(i), product.coefficient(i));
+                difference.add_to(i, [0, 1].map(|j| crate::ring::MODULI[j].sub(left[j], right[j])));
+                difference.small_coefficient(i)
+            })
+            .collect();
+        assert!(noise.iter().all(|noise| noise.abs() <= 21) && noise.iter().any(|&noise| noise != 0));
+    }
+
+    #[test]
+    fn malformed_public_keys_are_refused() {
+        let key = ClientKey::from_seed(Zeroizing::new([1; 32]));
+        let mut bytes = key.public().to_vec();
+        assert!(PublicKey::decode(&bytes[1..]).is_err());
+        assert!(PublicKey::decode(&[]).is_err());
+        bytes[SEED_BYTES..SEED_BYTES + 7].fill(0xff);
+        assert!(PublicKey::decode(&bytes).is_err());
+    }
+}
