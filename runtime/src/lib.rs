@@ -1,11 +1,27 @@
 //! Two parties execute a Fusion plan over a network, and the client verifies the answers.
+//!
+//! [`run_server`] and [`run_client`] are one session each over any [`Channel`](fusion_backends::Channel); a [`Job`] is
+//! what the client brings to it. The batch is mixed ([`fusion::mix`]), cut into micro-batches that go through the layers
+//! one after the other ([`executor`]), and checked after the last message ([`fusion::check`]).
 
+pub mod client;
 pub mod error;
+pub mod executor;
+pub mod forecast;
 pub mod fusion;
+pub mod input;
+pub mod output;
+pub mod report;
+pub mod server;
 pub mod session;
 pub mod transport;
 
 #[cfg(test)]
 mod testing;
 
+pub use client::run_client;
 pub use error::Error;
+pub use executor::{Progress, Step};
+pub use fusion::Job;
+pub use report::{ClientReport, ServerReport, Verdict};
+pub use server::run_server;

@@ -30,9 +30,7 @@ impl Mix {
     /// # Errors
     /// [`Error::Entropy`].
     pub fn new(queries: usize, copies: usize, public: usize) -> Result<Mix, Error> {
-        let mut seed = [0; 32];
-        getrandom::fill(&mut seed)?;
-        Ok(Mix::from_rng(queries, copies, public, &mut ChaCha20Rng::from_seed(seed)))
+        Ok(Mix::from_rng(queries, copies, public, &mut system_rng()?))
     }
 
     /// A batch under a permutation drawn from `rng`.
@@ -77,6 +75,19 @@ pub struct Unmixed<T> {
     pub queries: Vec<Vec<T>>,
     /// For each public sample its answer.
     pub public: Vec<T>,
+}
+
+/// `count` of `items` at most, chosen uniformly and in random order.
+pub(super) fn choose<T>(mut items: Vec<T>, count: usize) -> Result<Vec<T>, Error> {
+    shuffle(&mut items, &mut system_rng()?);
+    items.truncate(count);
+    Ok(items)
+}
+
+fn system_rng() -> Result<ChaCha20Rng, Error> {
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed)?;
+    Ok(ChaCha20Rng::from_seed(seed))
 }
 
 /// Fisher-Yates: every permutation equally likely.

@@ -1,7 +1,9 @@
 //! Fusion's client (Dong et al., NDSS 2023): mix copies of the queries with samples of known label, and check.
 
 pub mod check;
+pub mod job;
 pub mod mix;
 
 pub use check::Findings;
+pub use job::{Job, PublicSample};
 pub use mix::{Mix, Sample};

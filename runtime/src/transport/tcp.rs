@@ -34,23 +34,24 @@ pub fn accept(listener: &TcpListener, options: TcpOptions) -> Result<(Connection
     Ok((open(stream, options).map_err(fusion_backends::Error::Io)?, peer))
 }
 
-/// Connects to a server at `address` (`host:port`), trying until the timeout has passed: the server may be starting.
+/// Connects to a server at `address` (`host:port`), trying until the timeout has passed: the server may be starting. Returns
+/// the address that answered too.
 ///
 /// # Errors
 /// [`Error::Usage`] if the address does not resolve, or is not loopback and plaintext is not allowed;
 /// [`Error::Peer`] if nobody answers in time.
-pub fn connect(address: &str, options: TcpOptions) -> Result<Connection, Error> {
+pub fn connect(address: &str, options: TcpOptions) -> Result<(Connection, SocketAddr), Error> {
     let addresses = resolve(address, options)?;
     let deadline = Instant::now() + options.timeout;
     let mut turn = addresses.iter().cycle();
     loop {
         let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
         let attempt = match turn.next() {
-            Some(address) => TcpStream::connect_timeout(address, left),
+            Some(peer) => TcpStream::connect_timeout(peer, left).and_then(|s| Ok((open(s, options)?, *peer))),
             None => Err(ErrorKind::AddrNotAvailable.into()),
         };
-        match attempt.and_then(|stream| open(stream, options)) {
-            Ok(connection) => return Ok(connection),
+        match attempt {
+            Ok(connected) => return Ok(connected),
             Err(error) if Instant::now() + RETRY_PAUSE >= deadline => {
                 let text = format!("cannot connect to {address}: {error}");
                 return Err(fusion_backends::Error::Io(io::Error::new(error.kind(), text)).into());

@@ -1,0 +1,228 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum};
+use fusion_ir::soundness::Policy;
+use fusion_runtime::Error;
+use fusion_runtime::transport::tcp::TcpOptions;
+
+/// Runs a Fusion plan: private inference whose answers the client verifies.
+///
+/// Without --role both parties run in this process over loopback on the plan's demo samples. With --role server the
+/// process owns the model and waits for a client; with --role client it owns the inputs, and learns and checks the
+/// labels.
+///
+/// Exit codes: 0 accepted (or finished without verification), 3 rejected by verification, 2 bad usage or input,
+/// 4 the peer or the connection failed, 1 a bug.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100)]
+pub struct Args {
+    /// The compiled plan: plan.bin for the server and for the demonstration, plan.client.bin for the client
+    pub plan: PathBuf,
+    /// Which party this is
+    #[arg(long, value_enum)]
+    pub role: Option<Role>,
+
+    /// Address to wait on, host:port; port 0 lets the system choose. The first line printed says which
+    #[arg(long, value_name = "ADDR", help_heading = "Server")]
+    pub listen: Option<String>,
+    /// Most positions (copies and public samples included) that one session may have
+    #[arg(long, value_name = "N", help_heading = "Server")]
+    pub max_positions: Option<u64>,
+    /// Sessions to serve, one after the other, before exiting
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Server")]
+    pub sessions: Option<u64>,
+
+    /// The server's address, host:port
+    #[arg(long, value_name = "ADDR", help_heading = "Client")]
+    pub connect: Option<String>,
+    /// Queries: float32 .npy in C order, first axis the samples
+    #[arg(long, value_name = "X.npy", help_heading = "Client")]
+    pub input: Option<PathBuf>,
+    /// Public samples: like the queries, from the same distribution, never shown to the server
+    #[arg(long, value_name = "PX.npy", help_heading = "Client")]
+    pub public_inputs: Option<PathBuf>,
+    /// Labels of the public samples: int64 .npy
+    #[arg(long, value_name = "PY.npy", help_heading = "Client")]
+    pub public_labels: Option<PathBuf>,
+    /// Where accepted labels go, one row `index,label` per query
+    #[arg(short, long, value_name = "labels.csv", help_heading = "Client")]
+    pub output: Option<PathBuf>,
+
+    /// A wrong label at fixed positions is accepted with probability at most 2^-LAMBDA [default: 40]
+    #[arg(long, value_name = "BITS", help_heading = "Verification (client)")]
+    pub lambda: Option<f64>,
+    /// Error rate of a bad server that must be caught with probability 0.99
+    #[arg(long, value_name = "RATE", help_heading = "Verification (client)")]
+    pub catch: Option<f64>,
+    /// Probability at most of rejecting an honest server [default: 0.01]
+    #[arg(long, value_name = "P", help_heading = "Verification (client)")]
+    pub false_reject: Option<f64>,
+    /// Accuracy that an honest server's model has; below 1, some public errors are tolerated [default: 1]
+    #[arg(long, value_name = "RATE", help_heading = "Verification (client)")]
+    pub accuracy: Option<f64>,
+    /// Wrong public answers to tolerate, instead of what --accuracy and --false-reject give
+    #[arg(long, value_name = "N", help_heading = "Verification (client)")]
+    pub tolerate: Option<u64>,
+    /// Copies of each query, instead of the cheapest number
+    #[arg(long, value_name = "B", help_heading = "Verification (client)")]
+    pub copies: Option<u64>,
+    /// Believe whatever the server answers: each query once, nothing else
+    #[arg(long, help_heading = "Verification (client)")]
+    pub no_verify: bool,
+
+    /// Write a JSON report
+    #[arg(long, value_name = "r.json")]
+    pub report: Option<PathBuf>,
+    /// Positions that run through the layers together, most; the server's bounds what it accepts
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub micro_batch: Option<u32>,
+    /// Give up when the peer sends nothing for so long
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=1 << 32))]
+    pub timeout: u64,
+    /// Allow other addresses than loopback: the connection is neither encrypted nor authenticated
+    #[arg(long)]
+    pub allow_plaintext: bool,
+    /// Threads that compute [default: one per core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1024))]
+    pub threads: Option<u64>,
+    /// No progress bar and no summary
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+/// A party of the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Role {
+    /// Owns the model; learns nothing.
+    Server,
+    /// Owns the inputs; learns the labels.
+    Client,
+}
+
+impl Args {
+    /// Refuses flags of another form of the command.
+    pub fn check(&self) -> Result<(), Error> {
+        let server = [
+            ("--listen", self.listen.is_some()),
+            ("--max-positions", self.max_positions.is_some()),
+            ("--sessions", self.sessions.is_some()),
+        ];
+        let client = [
+            ("--connect", self.connect.is_some()),
+            ("--input", self.input.is_some()),
+            ("--public-inputs", self.public_inputs.is_some()),
+            ("--public-labels", self.public_labels.is_some()),
+            ("--output", self.output.is_some()),
+        ];
+        let verification = [
+            ("--lambda", self.lambda.is_some()),
+            ("--catch", self.catch.is_some()),
+            ("--false-reject", self.false_reject.is_some()),
+            ("--accuracy", self.accuracy.is_some()),
+            ("--tolerate", self.tolerate.is_some()),
+            ("--copies", self.copies.is_some()),
+        ];
+        let no_verify = [("--no-verify", self.no_verify)];
+        let refuse = |flags: &[(&str, bool)], why: &str| match flags.iter().find(|(_, given)| *given) {
+            Some((flag, _)) => Err(Error::Usage(format!("{flag} {why}"))),
+            None => Ok(()),
+        };
+        if self.role != Some(Role::Server) {
+            refuse(&server, "needs --role server")?;
+        }
+        if self.role != Some(Role::Client) {
+            refuse(&client, "needs --role client")?;
+        }
+        if self.role == Some(Role::Server) {
+            refuse(&verification, "is the client's: the server has no part in verification")?;
+            refuse(&no_verify, "is the client's: the server has no part in verification")?;
+        }
+        if self.no_verify {
+            refuse(&verification, "contradicts --no-verify")?;
+            refuse(&client[2..4], "contradicts --no-verify")?;
+        }
+        Ok(())
+    }
+
+    /// The client's demands; the safe default for each that is not made.
+    pub fn policy(&self) -> Policy {
+        let default = Policy::default();
+        Policy {
+            lambda: self.lambda.unwrap_or(default.lambda),
+            catch: self.catch,
+            false_reject: self.false_reject.unwrap_or(default.false_reject),
+            accuracy: self.accuracy.unwrap_or(default.accuracy),
+            tolerate: self.tolerate,
+            copies: self.copies,
+        }
+    }
+
+    /// How this party uses the network.
+    pub fn tcp(&self) -> TcpOptions {
+        TcpOptions { timeout: Duration::from_secs(self.timeout), allow_plaintext: self.allow_plaintext }
+    }
+
+    /// A flag without which this form of the command cannot run.
+    pub fn need<'a, T>(&self, flag: &str, value: &'a Option<T>) -> Result<&'a T, Error> {
+        value.as_ref().ok_or_else(|| Error::Usage(format!("{flag} is missing")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checked(line: &str) -> Result<Args, String> {
+        let args = Args::try_parse_from(line.split(' ')).map_err(|error| error.to_string())?;
+        args.check().map_err(|error| error.to_string())?;
+        Ok(args)
+    }
+
+    #[test]
+    fn the_three_forms_parse() {
+        checked("fusion-run plan.bin").unwrap();
+        checked("fusion-run plan.bin --lambda 20").unwrap();
+        checked("fusion-run plan.bin --role server --listen 127.0.0.1:0 --max-positions 9").unwrap();
+        let client = checked(
+            "fusion-run plan.client.bin --role client --connect localhost:7 --input X.npy --public-inputs PX.npy \
+             --public-labels PY.npy -o labels.csv --report r.json --lambda 20 --catch 0.1 --false-reject 0.05 \
+             --accuracy 0.9 --tolerate 3 --copies 2",
+        )
+        .unwrap();
+        let expected = Policy {
+            lambda: 20.0,
+            catch: Some(0.1),
+            false_reject: 0.05,
+            accuracy: 0.9,
+            tolerate: Some(3),
+            copies: Some(2),
+        };
+        assert_eq!(client.policy(), expected);
+    }
+
+    #[test]
+    fn the_policy_is_safe_unless_said_otherwise() {
+        assert_eq!(checked("fusion-run p --role client").unwrap().policy(), Policy::default());
+    }
+
+    #[test]
+    fn flags_of_another_form_are_refused() {
+        for (line, why) in [
+            ("fusion-run p --listen a:1", "--listen needs --role server"),
+            ("fusion-run p --role client --sessions 2", "--sessions needs --role server"),
+            ("fusion-run p --role server --input x", "--input needs --role client"),
+            ("fusion-run p --role server --lambda 3", "--lambda is the client's"),
+            ("fusion-run p --role server --no-verify", "--no-verify is the client's"),
+            ("fusion-run p --role client --no-verify --copies 3", "--copies contradicts --no-verify"),
+            ("fusion-run p --role client --no-verify --public-inputs x", "--public-inputs contradicts --no-verify"),
+            ("fusion-run p --role nobody", "invalid value 'nobody'"),
+            ("fusion-run p --timeout 0", "invalid value '0'"),
+        ] {
+            let text = checked(line).unwrap_err();
+            assert!(text.contains(why), "{line}: {text}");
+        }
+    }
+}

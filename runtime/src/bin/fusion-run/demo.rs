@@ -1,0 +1,165 @@
+//! Without `--role`: both parties in this process, over loopback TCP, on the samples that came with the plan.
+
+use fusion_ir::plan::Demo;
+use fusion_ir::soundness::Policy;
+use fusion_ir::{Plan, Weights, interp};
+use fusion_runtime::client::label_of;
+use fusion_runtime::forecast::Forecast;
+use fusion_runtime::fusion::{Job, PublicSample};
+use fusion_runtime::session::BatchSize;
+use fusion_runtime::transport::tcp;
+use fusion_runtime::{ClientReport, Error, Step, input, output, report, run_client, run_server};
+use rayon::prelude::*;
+
+use crate::Outcome;
+use crate::args::Args;
+use crate::progress::Bar;
+use crate::verdict::{self, megabytes, proven, say};
+
+/// Queries, unless there are too few samples or the model is too large.
+const QUERIES: [usize; 4] = [8, 4, 2, 1];
+/// Demands that are tried one after the other, in bits.
+const LAMBDAS: [f64; 5] = [40.0, 30.0, 20.0, 10.0, 5.0];
+/// Error rates that are to be caught, tried likewise; none is none beyond what lambda's public samples give.
+const CATCHES: [Option<f64>; 3] = [Some(0.1), Some(0.2), None];
+/// Traffic beyond which a smaller demonstration is preferred.
+const BYTES: u64 = 2_000_000_000;
+
+/// Runs both parties and explains the result.
+pub fn run(args: &Args) -> Result<Outcome, Error> {
+    if let Some(path) = &args.report {
+        output::prepare(path)?;
+    }
+    let plan = input::plan(&args.plan)?;
+    let path = args.plan.display();
+    let (Some(weights), Some(demo)) = (&plan.weights, &plan.demo) else {
+        let lacks = if plan.weights.is_none() { "no weights" } else { "no demo samples" };
+        return Err(Error::Usage(format!(
+            "{path} has {lacks}: the demonstration needs a plan.bin that was compiled with --calibrate (or choose a --role)"
+        )));
+    };
+    let job = job(args, &plan, weights, demo)?;
+    let concluded = both_parties(args, &plan, &job)?;
+    if let Some(path) = &args.report {
+        output::write(path, report::to_json(&concluded)?.as_bytes())?;
+    }
+    if !args.quiet {
+        say(explain(&concluded, &plan, demo));
+    }
+    Ok(if concluded.verdict.accepted { Outcome::Finished } else { Outcome::Rejected })
+}
+
+/// Runs the server on a thread of its own and the client on this one.
+fn both_parties(args: &Args, plan: &Plan, job: &Job) -> Result<ClientReport, Error> {
+    let listener = tcp::listen("127.0.0.1:0", args.tcp())?;
+    let address = listener.local_addr().map_err(fusion_backends::Error::Io)?;
+    let limits = crate::server::limits(args, plan);
+    let (client, _) = tcp::connect(&address.to_string(), args.tcp())?;
+    let (server, _) = tcp::accept(&listener, args.tcp())?;
+    let (client, server) = std::thread::scope(|scope| {
+        let server = scope.spawn(|| run_server(Box::new(server), plan, limits, &mut |_| ()));
+        let bar = Bar::new(args.quiet);
+        let show = &mut |step: Step<'_>| bar.show(step);
+        (run_client(Box::new(client), &plan.for_client(), job, args.micro_batch, show), server.join())
+    });
+    let server = server.map_err(|_| Error::Bug("the server's thread panicked".into()))?;
+    match (client, server) {
+        (Ok(concluded), Ok(_)) => Ok(concluded),
+        // One party's failure is a hang-up to the other: the cause is what is not a hang-up.
+        (Err(error), Ok(_)) | (Ok(_), Err(error)) => Err(error),
+        (Err(client), Err(server)) => {
+            eprintln!("fusion-run: the demonstration's server says: {server}");
+            Err(client)
+        }
+    }
+}
+
+/// Takes the first samples as queries and the rest as public samples. What flags do not say is chosen so that the samples
+/// suffice: the honest model's accuracy is measured, lambda is the largest of [`LAMBDAS`] within reach, then come the
+/// number of queries and the error rate to catch.
+fn job(args: &Args, plan: &Plan, weights: &Weights, demo: &Demo) -> Result<Job, Error> {
+    let public = |queries: usize| {
+        let samples = demo.inputs.iter().zip(&demo.labels).skip(queries);
+        samples.map(|(input, label)| PublicSample { input: input.clone(), label: *label }).collect::<Vec<_>>()
+    };
+    let queries = |count: usize| demo.inputs[..count].to_vec();
+    let possible = || QUERIES.into_iter().filter(|queries| *queries < demo.inputs.len());
+    if args.no_verify {
+        let count = possible().next().unwrap_or(demo.inputs.len());
+        return Job::unverified(queries(count));
+    }
+    let accuracy = args.accuracy.unwrap_or_else(|| measured_accuracy(plan, weights, demo));
+    let affordable = |job: &Job| {
+        let micro_batch = args.micro_batch.unwrap_or_else(|| Forecast::micro_batch(&plan.function));
+        let size = BatchSize { positions: job.batch().positions(), micro_batch };
+        let predicted = Forecast::new(&plan.function, size).predicted;
+        predicted.client_to_server + predicted.server_to_client <= BYTES
+    };
+    let lambdas = args.lambda.map_or(LAMBDAS.to_vec(), |lambda| vec![lambda]);
+    let catches = args.catch.map_or(CATCHES.to_vec(), |catch| vec![Some(catch)]);
+    let mut attempt = Err(Error::Usage("the plan has too few demo samples".into()));
+    for lambda in lambdas {
+        for count in possible() {
+            for catch in &catches {
+                let policy = Policy { lambda, catch: *catch, accuracy, ..args.policy() };
+                match Job::verified(queries(count), public(count), policy) {
+                    Ok(job) if affordable(&job) => return Ok(job),
+                    // Kept in case that nothing is affordable: then the last and smallest is run all the same.
+                    Ok(job) => attempt = Ok(job),
+                    Err(error) if attempt.is_err() => attempt = Err(error),
+                    Err(_) => {}
+                }
+            }
+        }
+    }
+    attempt
+}
+
+/// How often the reference gets the demo samples right: an honest server does neither better nor worse.
+fn measured_accuracy(plan: &Plan, weights: &Weights, demo: &Demo) -> f64 {
+    if !demo.labelled {
+        return 1.0;
+    }
+    let label_of = label_of(&plan.function);
+    let samples = demo.inputs.par_iter().zip(&demo.labels);
+    let correct = samples.filter(|(input, label)| label_of(&interp::output(&plan.function, weights, input)) == **label);
+    correct.count() as f64 / demo.inputs.len().max(1) as f64
+}
+
+/// The last lines: what was proven, to someone who sees it for the first time.
+fn explain(report: &ClientReport, plan: &Plan, demo: &Demo) -> String {
+    let (batch, verdict, run) = (&report.batch, &report.verdict, &report.run);
+    let bytes = run.bytes.client_to_server + run.bytes.server_to_client;
+    let mut lines = vec![format!(
+        "{}: {} queries, {} copies of each, {} public samples: {} positions in secret order",
+        plan.function.name, batch.queries, batch.copies, batch.public, batch.positions
+    )];
+    if let Some(labels) = &report.labels {
+        let known = &demo.labels[..labels.len().min(demo.labels.len())];
+        let right = labels.iter().zip(known).filter(|(found, known)| found == known).count();
+        let labels = labels.iter().map(i64::to_string).collect::<Vec<_>>().join(" ");
+        let of = if demo.labelled { "the given labels" } else { "the model's own answers in the clear" };
+        lines.push(format!("labels:           {labels}   ({right} of {} equal {of})", known.len()));
+    }
+    lines.push(format!(
+        "traffic:          {} per query ({} up, {} down in all), {} rounds",
+        megabytes(bytes / batch.queries.max(1)),
+        megabytes(run.bytes.client_to_server),
+        megabytes(run.bytes.server_to_client),
+        run.rounds
+    ));
+    lines.push(format!("time:             {:.1} s for both parties on this machine", run.time_s.total));
+    lines.push(verdict::line(report, plan));
+    if verdict.verified && verdict.accepted {
+        lines.push(format!("lambda achieved:  {:.1} bits", (verdict.lambda_achieved_bits * 10.0).floor() / 10.0));
+        let caught = verdict.smallest_eps_99.map_or("none".into(), |eps| format!("{eps:.3} of the samples"));
+        lines.push(format!("smallest error rate caught with 99 %: {caught}"));
+        lines.push(format!("what that proves of an unknown server: {}", proven(report)));
+    }
+    lines.push(
+        "These demo samples came with the plan, from the server's side: they show how verification works, and are no \
+         evidence about a real server. Bring public samples that the server has never seen."
+            .into(),
+    );
+    lines.join("\n")
+}

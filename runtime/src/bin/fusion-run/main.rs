@@ -1,0 +1,48 @@
+//! `fusion-run`: executes a plan as server, as client, or as both for a demonstration.
+
+mod args;
+mod client;
+mod demo;
+mod progress;
+mod server;
+mod verdict;
+
+use std::process::ExitCode;
+
+use args::{Args, Role};
+use clap::Parser;
+use fusion_runtime::Error;
+
+/// What a process that did not fail reports.
+pub enum Outcome {
+    /// Accepted, or finished without verification.
+    Finished,
+    /// Verification rejected the answers.
+    Rejected,
+}
+
+fn main() -> ExitCode {
+    // A panic is a bug of ours and says so by its exit code; its message has been printed by then.
+    match std::panic::catch_unwind(|| run(&Args::parse())) {
+        Ok(Ok(Outcome::Finished)) => ExitCode::SUCCESS,
+        Ok(Ok(Outcome::Rejected)) => ExitCode::from(3),
+        Ok(Err(error)) => {
+            eprintln!("fusion-run: {error}");
+            ExitCode::from(error.exit_code())
+        }
+        Err(_) => ExitCode::from(1),
+    }
+}
+
+fn run(args: &Args) -> Result<Outcome, Error> {
+    args.check()?;
+    if let Some(threads) = args.threads {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads as usize);
+        pool.build_global().map_err(|error| Error::Usage(format!("--threads {threads}: {error}")))?;
+    }
+    match args.role {
+        None => demo::run(args),
+        Some(Role::Server) => server::run(args),
+        Some(Role::Client) => client::run(args),
+    }
+}

@@ -1,0 +1,81 @@
+//! `--role server`: waits for clients and serves them one after the other.
+
+use fusion_ir::Plan;
+use fusion_runtime::forecast::Forecast;
+use fusion_runtime::session::Limits;
+use fusion_runtime::transport::tcp;
+use fusion_runtime::{Error, ServerReport, input, output, report, run_server};
+
+use crate::Outcome;
+use crate::args::Args;
+use crate::progress::Bar;
+use crate::verdict::{megabytes, say, warn_plaintext};
+
+/// Positions of one session unless the flag says otherwise.
+const MAX_POSITIONS: u64 = 1 << 20;
+
+/// Serves `--sessions` sessions. The error, if any, is the last failed session's: others go on.
+pub fn run(args: &Args) -> Result<Outcome, Error> {
+    let listen = args.need("--listen", &args.listen)?;
+    if let Some(path) = &args.report {
+        output::prepare(path)?;
+    }
+    let plan = input::plan(&args.plan)?;
+    if plan.weights.is_none() {
+        let path = args.plan.display();
+        return Err(Error::Usage(format!("{path} has no weights: give the server plan.bin")));
+    }
+    let limits = limits(args, &plan);
+    let listener = tcp::listen(listen, args.tcp())?;
+    let address = listener.local_addr().map_err(|error| Error::Usage(format!("cannot listen on {listen}: {error}")))?;
+    warn_plaintext(address);
+    // The first line of output, for scripts.
+    say(format_args!("listening on {address}"));
+
+    let mut outcome = Ok(Outcome::Finished);
+    let sessions = args.sessions.unwrap_or(1);
+    for left in (0..sessions).rev() {
+        let served = session(args, &plan, limits, &listener);
+        if let Err(error) = served {
+            if left > 0 {
+                eprintln!("fusion-run: {error}");
+            }
+            outcome = Err(error);
+        }
+    }
+    outcome
+}
+
+/// What this server accepts.
+pub fn limits(args: &Args, plan: &Plan) -> Limits {
+    Limits {
+        positions: args.max_positions.unwrap_or(MAX_POSITIONS),
+        micro_batch: args.micro_batch.unwrap_or_else(|| Forecast::micro_batch(&plan.function)),
+    }
+}
+
+fn session(args: &Args, plan: &Plan, limits: Limits, listener: &std::net::TcpListener) -> Result<(), Error> {
+    let (connection, peer) = tcp::accept(listener, args.tcp())?;
+    let bar = Bar::new(args.quiet);
+    let served = run_server(Box::new(connection), plan, limits, &mut |step| bar.show(step));
+    drop(bar);
+    let served = served?;
+    if let Some(path) = &args.report {
+        output::write(path, report::to_json(&served)?.as_bytes())?;
+    }
+    if !args.quiet {
+        say(format_args!("served {peer}: {}", summary(&served)));
+    }
+    Ok(())
+}
+
+fn summary(served: &ServerReport) -> String {
+    let bytes = &served.run.bytes;
+    format!(
+        "{} positions, {} received, {} sent, {:.1} s (what the client concluded is its own)",
+        served.batch.positions,
+        megabytes(bytes.client_to_server),
+        megabytes(bytes.server_to_client),
+        served.run.time_s.total
+    )
+}

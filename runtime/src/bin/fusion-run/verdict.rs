@@ -1,0 +1,73 @@
+//! What people read at the end.
+
+use std::io::Write;
+use std::net::SocketAddr;
+
+use fusion_ir::Plan;
+use fusion_runtime::ClientReport;
+
+/// The verdict in one paragraph.
+pub fn line(report: &ClientReport, plan: &Plan) -> String {
+    let (verdict, batch) = (&report.verdict, &report.batch);
+    let unverified_plan = if plan.is_verified() { "" } else { " (the plan was compiled with --no-verify)" };
+    if !verdict.verified {
+        return format!(
+            "UNVERIFIED (--no-verify): {} labels, believed as the server gave them{unverified_plan}",
+            batch.queries
+        );
+    }
+    let public = format!(
+        "{} of {} public samples correct, {} errors tolerated",
+        verdict.public_correct, verdict.public_total, verdict.tolerated
+    );
+    if !verdict.accepted {
+        let why = if verdict.consistent { "" } else { "copies of a query got different answers; " };
+        let hint = match verdict.consistent && verdict.public_correct > 0 {
+            true => "; if an honest model makes such errors, --accuracy says so",
+            false => "",
+        };
+        return format!("REJECTED: {why}{public}{hint}. No label is shown{unverified_plan}");
+    }
+    format!(
+        "ACCEPTED: {} labels, {} copies each agree, {public}; {}{unverified_plan}",
+        batch.queries,
+        batch.copies,
+        proven(report)
+    )
+}
+
+/// What acceptance proves.
+pub fn proven(report: &ClientReport) -> String {
+    let fixed = format!(
+        "a wrong label at fixed positions would pass with probability at most 2^-{:.1}",
+        (report.verdict.lambda_achieved_bits * 10.0).floor() / 10.0
+    );
+    match report.verdict.smallest_eps_99 {
+        Some(eps) => format!(
+            "{fixed}, and a server wrong on {:.1} % of such samples is caught with 99 %",
+            (eps * 1000.0).ceil() / 10.0
+        ),
+        None => fixed,
+    }
+}
+
+/// Bytes for people.
+pub fn megabytes(bytes: u64) -> String {
+    format!("{:.2} MB", bytes as f64 / 1e6)
+}
+
+/// Prints a line for people. If nobody reads it any more, that changes nothing about the run.
+pub fn say(line: impl std::fmt::Display) {
+    let mut stdout = std::io::stdout();
+    let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
+}
+
+/// Says that the connection is not protected, if it leaves this machine.
+pub fn warn_plaintext(address: SocketAddr) {
+    if !address.ip().is_loopback() {
+        eprintln!(
+            "fusion-run: warning: the connection is neither encrypted nor authenticated (--allow-plaintext): anyone \
+             on the path can take either party's place"
+        );
+    }
+}

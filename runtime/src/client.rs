@@ -1,0 +1,108 @@
+//! The client's run: handshake, the whole batch through the protocols, hang up, and only then look at the answers.
+
+use std::time::Instant;
+
+use fusion_backends::Channel;
+use fusion_backends::session::Session;
+use fusion_ir::op::Reveal;
+use fusion_ir::soundness::CONFIDENCE;
+use fusion_ir::{Function, Op, Party, Plan};
+
+use crate::Error;
+use crate::executor::{Executor, Progress, Spent, Stopwatch, Totals};
+use crate::forecast::Forecast;
+use crate::fusion::{Findings, Job, check::check};
+use crate::report::{self, ClientBatch, ClientReport, Run, Verdict};
+use crate::session::handshake::{self, BatchSize, nonce};
+use crate::transport::Metered;
+
+/// Runs `job` as the client over `channel`. Micro-batches have at most `micro_batch` positions; the default bounds memory.
+///
+/// The report has labels exactly if the answers were accepted, or if the job is unverified. The channel is closed before
+/// any answer is looked at, so nothing that the server sees depends on the verdict.
+///
+/// # Errors
+/// [`Error::Peer`] if the server or the connection fails: then nothing is concluded. [`Error::Usage`] if `micro_batch` is 0.
+pub fn run_client(
+    channel: Box<dyn Channel>,
+    plan: &Plan,
+    job: &Job,
+    micro_batch: Option<u32>,
+    progress: &mut Progress<'_>,
+) -> Result<ClientReport, Error> {
+    if micro_batch == Some(0) {
+        return Err(Error::Usage("a micro-batch has at least one position".into()));
+    }
+    let mix = job.mix()?;
+    let positions = mix.samples().len();
+    let most = u32::try_from(positions).unwrap_or(u32::MAX);
+    let micro_batch = micro_batch.unwrap_or_else(|| Forecast::micro_batch(&plan.function)).min(most);
+    let size = BatchSize { positions: positions as u64, micro_batch };
+
+    let started = Instant::now();
+    let (mut channel, meter) = Metered::new(channel);
+    let session_id = handshake::client(&mut channel, plan, size, nonce()?)?;
+    let mut totals = Totals::default();
+    let setting_up = Stopwatch::start(&meter);
+    let session = Session::establish(Party::Client, Box::new(channel), session_id)?;
+    setting_up.stop(&mut totals.offline);
+    let mut executor = Executor { session, function: &plan.function, weights: None, meter: meter.clone(), totals };
+    let input = |position: usize| Some(job.input(mix.samples()[position]));
+    let answers = executor.run(positions, micro_batch as usize, input, progress)?;
+    let Executor { session, totals, .. } = executor;
+    // Hangs up. From here on the client is silent, whatever it finds.
+    drop(session);
+    let total = Spent { traffic: meter.read(), time: started.elapsed() };
+
+    let answers = mix.unmix(answers)?;
+    let findings = check(&answers, &job.public_labels(), classes(&plan.function), label_of(&plan.function));
+    let forecast = Forecast::new(&plan.function, size);
+    let run = Run::new(Party::Client, plan, total, &totals, forecast.predicted, forecast.correlations);
+    Ok(conclude(job, findings, micro_batch, run))
+}
+
+fn conclude(job: &Job, findings: Findings, micro_batch: u32, run: Run) -> ClientReport {
+    let batch = job.batch();
+    let accepted = job.policy().is_none() || findings.accepted(batch.public, batch.tolerated);
+    ClientReport {
+        report_version: report::VERSION,
+        role: "client",
+        verdict: Verdict {
+            accepted,
+            verified: job.policy().is_some(),
+            consistent: findings.consistent,
+            public_correct: findings.public_correct,
+            public_total: batch.public,
+            tolerated: batch.tolerated,
+            lambda_requested: job.policy().map_or(0.0, |policy| policy.lambda),
+            lambda_achieved_bits: batch.lambda_bits(),
+            smallest_eps_99: batch.smallest_eps(CONFIDENCE),
+        },
+        batch: ClientBatch {
+            queries: batch.queries,
+            copies: batch.copies,
+            public: batch.public,
+            positions: batch.positions(),
+            micro_batch,
+        },
+        labels: accepted.then_some(findings.labels),
+        run,
+    }
+}
+
+/// The number of classes: the logits that the plan takes the largest of, or reveals.
+pub fn classes(function: &Function) -> usize {
+    let logits = function.values.iter().find(|value| matches!(value.op, Op::ArgMax | Op::Reveal(_)));
+    let logits = logits.and_then(|value| value.operands.first());
+    logits.map_or(0, |logits| function.value(*logits).ty.len())
+}
+
+/// How the label is read off what a function reveals about one position; -1 if that is nothing.
+pub fn label_of(function: &Function) -> impl Fn(&Vec<i64>) -> i64 + use<> {
+    let logits = function.values.iter().any(|value| value.op == Op::Reveal(Reveal::Logits));
+    move |revealed| match logits {
+        // The lowest index wins ties, as argmax does under the protocol.
+        true => (0..revealed.len()).rev().max_by_key(|index| revealed[*index]).map_or(-1, |index| index as i64),
+        false => revealed.first().copied().unwrap_or(-1),
+    }
+}

@@ -1,0 +1,172 @@
+//! What a batch will cost, exactly, and how much of it fits in memory at once.
+
+use fusion_catalogue::Cost;
+use fusion_ir::{Function, Op, Party, ValueId};
+
+use crate::report::{Correlations, Predicted};
+use crate::session::BatchSize;
+use crate::session::handshake;
+
+/// What the plan foretells for one session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Forecast {
+    /// Bytes and rounds, handshake included.
+    pub predicted: Predicted,
+    /// Correlated OTs.
+    pub correlations: Correlations,
+}
+
+impl Forecast {
+    /// The forecast for `function` over a batch of `size`.
+    pub fn new(function: &Function, size: BatchSize) -> Forecast {
+        let mut tally = Tally::default();
+        tally.add(&handshake::cost(), 1);
+        tally.add(&fusion_catalogue::setup(), 1);
+        let micro_batch = u64::from(size.micro_batch.max(1));
+        tally.add(&micro_batch_cost(function, micro_batch), size.positions / micro_batch);
+        let rest = size.positions % micro_batch;
+        if rest > 0 {
+            tally.add(&micro_batch_cost(function, rest), 1);
+        }
+        tally.forecast
+    }
+
+    /// The micro-batch that both parties choose unless told otherwise: as many positions as keep either within
+    /// [`MEMORY_BYTES`] by estimate, at most [`LARGEST_MICRO_BATCH`].
+    pub fn micro_batch(function: &Function) -> u32 {
+        let fitting = MEMORY_BYTES / position_bytes(function).max(1);
+        fitting.clamp(1, LARGEST_MICRO_BATCH) as u32
+    }
+}
+
+/// The memory that a micro-batch may take by estimate.
+pub const MEMORY_BYTES: u64 = 1 << 30;
+
+/// The largest micro-batch by default: beyond it, what positions share no longer counts.
+pub const LARGEST_MICRO_BATCH: u64 = 64;
+
+/// Adds up costs without keeping their messages.
+#[derive(Default)]
+struct Tally {
+    forecast: Forecast,
+    last: Option<Party>,
+}
+
+impl Tally {
+    /// Adds `times` runs of `cost`, one after the other.
+    fn add(&mut self, cost: &Cost, times: u64) {
+        let ends = (cost.messages.first(), cost.messages.last());
+        let (Some(first), Some(last), 1..) = (ends.0, ends.1, times) else {
+            return;
+        };
+        let turns = |last: Party| u64::from(last == Party::Client && first.from == Party::Server);
+        let Forecast { predicted, correlations } = &mut self.forecast;
+        predicted.client_to_server += times * cost.bytes(Party::Client);
+        predicted.server_to_client += times * cost.bytes(Party::Server);
+        predicted.rounds += times * cost.rounds() + (times - 1) * turns(last.from) + self.last.map_or(0, turns);
+        correlations.client_receives_ots += times * cost.client_receives_ots;
+        correlations.server_receives_ots += times * cost.server_receives_ots;
+        self.last = Some(last.from);
+    }
+}
+
+fn micro_batch_cost(function: &Function, positions: u64) -> Cost {
+    let positions = positions as usize;
+    let mut cost = fusion_catalogue::begin(positions);
+    for (id, _) in function.iter() {
+        cost.then(&layer_cost(function, id, positions));
+    }
+    cost
+}
+
+fn layer_cost(function: &Function, id: ValueId, positions: usize) -> Cost {
+    let value = function.value(id);
+    match &value.op {
+        Op::Input | Op::Mix(_) | Op::Check => Cost::default(),
+        Op::Reveal(_) => fusion_catalogue::reveal(&value.ty, positions),
+        _ => fusion_catalogue::layer(function, id, positions),
+    }
+}
+
+/// An estimate of the memory that one position needs: the shares alive at the widest point, and while a layer runs a few
+/// words per element it touches and its messages, which are bit-packed on the wire and words in memory.
+fn position_bytes(function: &Function) -> u64 {
+    const WORD_BYTES: u64 = 8;
+    const TEMPORARIES: u64 = 8;
+    const UNPACKED: u64 = 4;
+    let last_uses = function.last_uses();
+    let (mut alive, mut most) = (0, 0);
+    for (id, value) in function.iter() {
+        let result = value.ty.len() as u64;
+        let operands = value.operands.iter().map(|operand| function.value(*operand).ty.len() as u64);
+        let touched = result + operands.sum::<u64>();
+        let cost = layer_cost(function, id, 1);
+        let messages = cost.bytes(Party::Client) + cost.bytes(Party::Server);
+        alive += result;
+        most = most.max(WORD_BYTES * (alive + TEMPORARIES * touched) + UNPACKED * messages);
+        let mut dropped: Vec<_> = value.operands.iter().filter(|operand| last_uses[operand.index()] == id).collect();
+        dropped.sort();
+        dropped.dedup();
+        alive -= dropped.into_iter().map(|operand| function.value(*operand).ty.len() as u64).sum::<u64>();
+    }
+    most
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cost(senders: &str) -> Cost {
+        let mut cost = Cost { client_receives_ots: 2, server_receives_ots: 5, ..Cost::default() };
+        for (index, sender) in senders.chars().enumerate() {
+            cost.send(if sender == 'c' { Party::Client } else { Party::Server }, 10 + index as u64);
+        }
+        cost
+    }
+
+    #[test]
+    fn a_tally_equals_the_messages_one_after_the_other() {
+        for senders in [["c", "s", "s"], ["s", "cs", "c"], ["csc", "sc", "cc"], ["s", "sc", "s"], ["cs", "csc", "sccs"]]
+        {
+            for times in [0, 1, 2, 5] {
+                let (mut tally, mut all) = (Tally::default(), Cost::default());
+                for (part, times) in senders.iter().zip([1, times, 1]) {
+                    tally.add(&cost(part), times);
+                    (0..times).for_each(|_| all.then(&cost(part)));
+                }
+                let Forecast { predicted, correlations } = tally.forecast;
+                assert_eq!(predicted.client_to_server, all.bytes(Party::Client));
+                assert_eq!(predicted.server_to_client, all.bytes(Party::Server));
+                assert_eq!(predicted.rounds, all.rounds(), "{senders:?} x {times}");
+                assert_eq!(correlations.client_receives_ots, all.client_receives_ots);
+                assert_eq!(correlations.server_receives_ots, all.server_receives_ots);
+            }
+        }
+    }
+
+    #[test]
+    fn the_forecast_adds_micro_batches_the_last_being_smaller() {
+        let function = crate::testing::tiny_plan().function;
+        let mut all = handshake::cost();
+        all.then(&fusion_catalogue::setup());
+        for positions in [4, 4, 4, 2] {
+            all.then(&micro_batch_cost(&function, positions));
+        }
+        let forecast = Forecast::new(&function, BatchSize { positions: 14, micro_batch: 4 }).predicted;
+        assert_eq!(forecast.client_to_server, all.bytes(Party::Client));
+        assert_eq!(forecast.server_to_client, all.bytes(Party::Server));
+        assert_eq!(forecast.rounds, all.rounds());
+    }
+
+    #[test]
+    fn larger_functions_get_smaller_micro_batches() {
+        let mut function = crate::testing::tiny_plan().function;
+        assert_eq!(Forecast::micro_batch(&function), LARGEST_MICRO_BATCH as u32);
+        for value in &mut function.values[..2] {
+            value.ty.shape = vec![1 << 20];
+        }
+        function.weights[0].shape = vec![3, 1 << 20];
+        let large = Forecast::micro_batch(&function);
+        assert!((1..LARGEST_MICRO_BATCH as u32).contains(&large), "{large}");
+    }
+}

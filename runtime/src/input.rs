@@ -1,0 +1,177 @@
+//! Sample, label and plan files of this party's user.
+
+use std::fs::File;
+use std::io::BufReader;
+use std::path::Path;
+
+use fusion_ir::{Plan, TensorType};
+use ndarray::ArrayD;
+use ndarray_npy::{ReadNpyError, ReadNpyExt};
+
+use crate::Error;
+
+/// Reads a plan. Its function is verified: it may come from an adversary.
+///
+/// # Errors
+/// [`Error::Usage`] names the file and what is wrong with it.
+pub fn plan(path: &Path) -> Result<Plan, Error> {
+    let bytes = std::fs::read(path).map_err(|error| refuse(path, format!("cannot be read: {error}")))?;
+    Plan::from_bytes(&bytes).map_err(|error| refuse(path, error))
+}
+
+/// Reads samples and quantises them as `ty`: float32 in C order, first axis the samples, the others `ty`'s shape; at least
+/// one sample, every number finite. Each result has `ty.len()` elements.
+///
+/// # Errors
+/// [`Error::Usage`] names the file and what is wrong with it.
+pub fn samples(path: &Path, ty: &TensorType) -> Result<Vec<Vec<i64>>, Error> {
+    let array: ArrayD<f32> = array(path, "float32")?;
+    let found = array.shape();
+    if found.get(1..) != Some(&ty.shape[..]) {
+        let shape = std::iter::once("samples".into()).chain(ty.shape.iter().map(usize::to_string));
+        let shape = shape.collect::<Vec<_>>().join(", ");
+        return Err(refuse(path, format!("its shape is {found:?}, the plan needs [{shape}]")));
+    }
+    if found[0] == 0 {
+        return Err(refuse(path, "it holds no sample"));
+    }
+    let elements = elements(path, array)?;
+    let sample_len = ty.len();
+    if let Some(at) = elements.iter().position(|element| !element.is_finite()) {
+        let (sample, element) = (at / sample_len, at % sample_len);
+        return Err(refuse(path, format!("sample {sample} holds {} at element {element}", elements[at])));
+    }
+    let quantise = |sample: &[f32]| sample.iter().map(|real| ty.quantize(*real)).collect();
+    Ok(elements.chunks_exact(sample_len).map(quantise).collect())
+}
+
+/// Reads labels: int64, one for each of `samples` samples, each in `0..classes`.
+///
+/// # Errors
+/// [`Error::Usage`] names the file and what is wrong with it.
+pub fn labels(path: &Path, samples: usize, classes: usize) -> Result<Vec<i64>, Error> {
+    let array: ArrayD<i64> = array(path, "int64")?;
+    if array.shape() != [samples] {
+        return Err(refuse(path, format!("its shape is {:?}, but there are {samples} public samples", array.shape())));
+    }
+    let labels = elements(path, array)?;
+    let exists = |label: &i64| usize::try_from(*label).is_ok_and(|label| label < classes);
+    match labels.iter().position(|label| !exists(label)) {
+        Some(at) => Err(refuse(path, format!("label {} of sample {at} is not in 0..{classes}", labels[at]))),
+        None => Ok(labels),
+    }
+}
+
+fn refuse(path: &Path, why: impl std::fmt::Display) -> Error {
+    Error::Usage(format!("{}: {why}", path.display()))
+}
+
+fn array<T>(path: &Path, dtype: &str) -> Result<ArrayD<T>, Error>
+where
+    ArrayD<T>: ReadNpyExt,
+{
+    let file = File::open(path).map_err(|error| refuse(path, format!("cannot be read: {error}")))?;
+    ArrayD::<T>::read_npy(BufReader::new(file)).map_err(|error| match error {
+        ReadNpyError::WrongDescriptor(found) => refuse(path, format!("its elements are {found}, {dtype} is needed")),
+        ReadNpyError::MissingData => refuse(path, "it is truncated"),
+        other => refuse(path, format!("not a readable .npy file: {other}")),
+    })
+}
+
+fn elements<T>(path: &Path, array: ArrayD<T>) -> Result<Vec<T>, Error> {
+    if !array.is_standard_layout() {
+        return Err(refuse(path, "it is in Fortran order; save it in C order (numpy.ascontiguousarray)"));
+    }
+    Ok(array.into_raw_vec_and_offset().0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fusion_ir::Sign;
+    use ndarray::{Array, ArrayBase, Dimension, OwnedRepr, ShapeBuilder};
+    use ndarray_npy::{WritableElement, write_npy};
+
+    fn ty() -> TensorType {
+        TensorType { shape: vec![1, 3], bits: 16, frac: 4, magnitude: 10, sign: Sign::Any }
+    }
+
+    /// What `read` says about a file with `bytes`.
+    fn about<T: std::fmt::Debug>(bytes: &[u8], read: impl Fn(&Path) -> Result<T, Error>) -> String {
+        let file = tempfile::Builder::new().suffix(".npy").tempfile().unwrap();
+        std::fs::write(file.path(), bytes).unwrap();
+        let error = read(file.path()).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        let text = error.to_string();
+        let name = file.path().display().to_string();
+        text.strip_prefix(&format!("{name}: ")).expect("the file is named").to_owned()
+    }
+
+    fn npy<T: WritableElement, D: Dimension>(array: &ArrayBase<OwnedRepr<T>, D>) -> Vec<u8> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        write_npy(file.path(), array).unwrap();
+        std::fs::read(file.path()).unwrap()
+    }
+
+    fn about_samples(bytes: &[u8]) -> String {
+        about(bytes, |path| samples(path, &ty()))
+    }
+
+    #[test]
+    fn good_files_are_read_and_quantised() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let reals = Array::from_shape_vec((2, 1, 3), vec![0.0, 1.0, -0.5, 100.0, -100.0, 0.03f32]).unwrap();
+        write_npy(file.path(), &reals).unwrap();
+        assert_eq!(samples(file.path(), &ty()).unwrap(), [[0, 16, -8], [1023, -1023, 0]]);
+        write_npy(file.path(), &Array::from_vec(vec![2i64, 0])).unwrap();
+        assert_eq!(labels(file.path(), 2, 3).unwrap(), [2, 0]);
+    }
+
+    #[test]
+    fn samples_that_do_not_fit_are_refused() {
+        let shape = about_samples(&npy(&Array::<f32, _>::zeros((2, 3))));
+        assert_eq!(shape, "its shape is [2, 3], the plan needs [samples, 1, 3]");
+        let flat = about_samples(&npy(&Array::<f32, _>::zeros(())));
+        assert_eq!(flat, "its shape is [], the plan needs [samples, 1, 3]");
+        assert_eq!(about_samples(&npy(&Array::<f32, _>::zeros((0, 1, 3)))), "it holds no sample");
+        let double = about_samples(&npy(&Array::<f64, _>::zeros((2, 1, 3))));
+        assert!(double.contains("<f8") && double.contains("float32 is needed"), "{double}");
+        let fortran = about_samples(&npy(&Array::<f32, _>::zeros((2, 1, 3).f())));
+        assert!(fortran.contains("Fortran order"), "{fortran}");
+    }
+
+    #[test]
+    fn numbers_that_are_none_are_refused_with_their_place() {
+        let mut reals = Array::<f32, _>::zeros((4, 1, 3));
+        reals[[2, 0, 1]] = f32::NAN;
+        assert_eq!(about_samples(&npy(&reals)), "sample 2 holds NaN at element 1");
+        reals[[0, 0, 2]] = f32::NEG_INFINITY;
+        assert_eq!(about_samples(&npy(&reals)), "sample 0 holds -inf at element 2");
+    }
+
+    #[test]
+    fn labels_that_do_not_fit_are_refused() {
+        let about_labels = |bytes: &[u8]| about(bytes, |path| labels(path, 2, 3));
+        let count = about_labels(&npy(&Array::from_vec(vec![1i64])));
+        assert_eq!(count, "its shape is [1], but there are 2 public samples");
+        let high = about_labels(&npy(&Array::from_vec(vec![0i64, 3])));
+        assert_eq!(high, "label 3 of sample 1 is not in 0..3");
+        let low = about_labels(&npy(&Array::from_vec(vec![-1i64, 0])));
+        assert_eq!(low, "label -1 of sample 0 is not in 0..3");
+        let dtype = about_labels(&npy(&Array::from_vec(vec![0i32, 1])));
+        assert!(dtype.contains("int64 is needed"), "{dtype}");
+    }
+
+    #[test]
+    fn damaged_files_are_refused() {
+        let whole = npy(&Array::<f32, _>::zeros((2, 1, 3)));
+        assert_eq!(about_samples(&whole[..whole.len() - 1]), "it is truncated");
+        for bytes in [&whole[..20], b"GIF89a", b"", &[&whole[..], b"x"].concat()] {
+            let text = about_samples(bytes);
+            assert!(text.starts_with("not a readable .npy file"), "{text}");
+        }
+        assert_eq!(about(b"GIF89a", plan), "this is not a Fusion plan");
+        let missing = plan(Path::new("/nowhere/plan.bin")).unwrap_err().to_string();
+        assert!(missing.starts_with("/nowhere/plan.bin: cannot be read"), "{missing}");
+    }
+}

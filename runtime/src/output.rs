@@ -1,0 +1,102 @@
+//! Result files: whole or not at all.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use crate::Error;
+
+/// Removes what an earlier run may have left at `path`, and makes sure that this run will be able to write there.
+///
+/// # Errors
+/// [`Error::Output`] if the directory does not exist or cannot be written, or `path` is something other than a file.
+pub fn prepare(path: &Path) -> Result<(), Error> {
+    let prepare = || {
+        match fs::symlink_metadata(path) {
+            Ok(found) if !found.is_file() => return Err(io::Error::other("something other than a file is there")),
+            Ok(_) => fs::remove_file(path)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        let probe = beside(path)?;
+        File::create_new(&probe)?;
+        fs::remove_file(probe)
+    };
+    prepare().map_err(|error| Error::output(path, error))
+}
+
+/// Writes `bytes` to `path`: through a file beside it that takes its name once everything is on disk.
+///
+/// # Errors
+/// [`Error::Output`], a full disk for example; then nothing is left behind.
+pub fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let write = || {
+        let temporary = beside(path)?;
+        let written = File::create_new(&temporary).and_then(|mut file| {
+            file.write_all(bytes)?;
+            file.sync_all()?;
+            fs::rename(&temporary, path)
+        });
+        written.inspect_err(|_| {
+            let _ = fs::remove_file(&temporary);
+        })
+    };
+    write().map_err(|error| Error::output(path, error))
+}
+
+/// `labels.csv`: one row `index,label` per query, in input order, without a header.
+pub fn labels_csv(labels: &[i64]) -> String {
+    labels.iter().enumerate().map(|(index, label)| format!("{index},{label}\n")).collect()
+}
+
+fn beside(path: &Path) -> io::Result<PathBuf> {
+    let name = path.file_name().ok_or_else(|| io::Error::other("this is not the name of a file"))?;
+    Ok(path.with_file_name(format!(".{}.{}.tmp", name.to_string_lossy(), std::process::id())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(directory: &Path) -> Vec<String> {
+        let entries = fs::read_dir(directory).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect()
+    }
+
+    #[test]
+    fn stale_files_go_first_and_new_ones_are_whole() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("labels.csv");
+        fs::write(&path, "stale").unwrap();
+        prepare(&path).unwrap();
+        assert!(names(directory.path()).is_empty());
+        write(&path, labels_csv(&[7, 0]).as_bytes()).unwrap();
+        write(&path, labels_csv(&[7, 1]).as_bytes()).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "0,7\n1,1\n");
+        assert_eq!(names(directory.path()), ["labels.csv"]);
+    }
+
+    #[test]
+    fn places_that_cannot_be_written_are_refused_beforehand() {
+        let directory = tempfile::tempdir().unwrap();
+        for (path, why) in [
+            (directory.path().join("missing/labels.csv"), "No such file"),
+            (directory.path().to_owned(), "other than a file"),
+            (PathBuf::from("/dev/full"), "other than a file"),
+        ] {
+            let error = prepare(&path).unwrap_err();
+            assert_eq!(error.exit_code(), 2);
+            assert!(error.to_string().starts_with(&format!("cannot write {}: ", path.display())), "{error}");
+            assert!(error.to_string().contains(why), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_failed_write_leaves_nothing_behind() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("occupied");
+        fs::create_dir(&path).unwrap();
+        assert!(matches!(write(&path, b"x"), Err(Error::Output { .. })));
+        assert_eq!(names(directory.path()), ["occupied"]);
+    }
+}

@@ -1,0 +1,286 @@
+//! The report: one JSON document per run and party. Its fields are a contract; [`VERSION`] changes when they do.
+//!
+//! The client's report has a verdict and, if it accepted, labels. The server's has neither: it cannot know them. Bytes
+//! include frame headers; `rounds` is how often the reporting party turned from sending to receiving.
+
+use std::time::Duration;
+
+use fusion_ir::{Function, Party, Plan};
+use serde::Serialize;
+
+use crate::Error;
+use crate::executor::{Spent, Totals};
+use crate::session::handshake::{PROTOCOL_VERSION, hex};
+use crate::transport::Traffic;
+
+/// Version of the report's format.
+pub const VERSION: u32 = 1;
+
+/// What the client's user gets to know.
+#[derive(Clone, Debug, Serialize)]
+pub struct ClientReport {
+    /// [`VERSION`].
+    pub report_version: u32,
+    /// Always `client`.
+    pub role: &'static str,
+    /// What was concluded.
+    pub verdict: Verdict,
+    /// What was run.
+    pub batch: ClientBatch,
+    /// One label per query, in input order; only if accepted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub labels: Option<Vec<i64>>,
+    /// What it took.
+    #[serde(flatten)]
+    pub run: Run,
+}
+
+/// What the server's user gets to know.
+#[derive(Clone, Debug, Serialize)]
+pub struct ServerReport {
+    /// [`VERSION`].
+    pub report_version: u32,
+    /// Always `server`.
+    pub role: &'static str,
+    /// What was run.
+    pub batch: ServerBatch,
+    /// What it took.
+    #[serde(flatten)]
+    pub run: Run,
+}
+
+/// The client's conclusion.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Verdict {
+    /// Whether the labels stand. Without verification: always, and it means nothing.
+    pub accepted: bool,
+    /// Whether anything was verified.
+    pub verified: bool,
+    /// Whether all copies of each query agreed.
+    pub consistent: bool,
+    /// Public samples answered correctly.
+    pub public_correct: u64,
+    /// Public samples.
+    pub public_total: u64,
+    /// Wrong public answers that would still have been accepted.
+    pub tolerated: u64,
+    /// Bits of position consistency asked for.
+    pub lambda_requested: f64,
+    /// Bits of position consistency that the batch gives, rounded down; `null` if unlimited (no queries).
+    pub lambda_achieved_bits: f64,
+    /// Smallest error rate that the public samples catch with probability 0.99; `null` if none.
+    pub smallest_eps_99: Option<f64>,
+}
+
+/// What the client ran.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct ClientBatch {
+    /// Queries.
+    pub queries: u64,
+    /// Copies of each.
+    pub copies: u64,
+    /// Public samples.
+    pub public: u64,
+    /// Positions in all.
+    pub positions: u64,
+    /// Positions that ran through the layers together.
+    pub micro_batch: u32,
+}
+
+/// What the server saw of the batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct ServerBatch {
+    /// Positions in all.
+    pub positions: u64,
+    /// Positions that ran through the layers together.
+    pub micro_batch: u32,
+}
+
+/// What a run took.
+#[derive(Clone, Debug, Serialize)]
+pub struct Run {
+    /// Wall times.
+    pub time_s: Times,
+    /// Bytes on the wire.
+    pub bytes: Bytes,
+    /// How often this party turned from sending to receiving.
+    pub rounds: u64,
+    /// Correlated OTs consumed.
+    pub correlations: Correlations,
+    /// What the plan foretold.
+    pub predicted: Predicted,
+    /// Peak resident memory of the process; `null` where the system does not say.
+    pub memory_peak_bytes: Option<u64>,
+    /// SHA-256 of the plan's public section, in hexadecimal.
+    pub plan_digest: String,
+    /// What ran.
+    pub versions: Versions,
+}
+
+/// Wall times in seconds.
+#[derive(Clone, Debug, Serialize)]
+pub struct Times {
+    /// From the handshake to the last message.
+    pub total: f64,
+    /// Set-up and keys: what does not depend on the inputs and comes before each micro-batch's first layer.
+    pub offline: f64,
+    /// Everything from the inputs on.
+    pub online: f64,
+    /// By layer, over all micro-batches.
+    pub per_layer: Vec<LayerTime>,
+}
+
+/// One layer's time.
+#[derive(Clone, Debug, Serialize)]
+pub struct LayerTime {
+    /// Value, operation and ONNX node.
+    #[serde(flatten)]
+    pub layer: Layer,
+    /// Seconds.
+    pub seconds: f64,
+}
+
+/// Bytes on the wire.
+#[derive(Clone, Debug, Serialize)]
+pub struct Bytes {
+    /// From client to server.
+    pub client_to_server: u64,
+    /// From server to client.
+    pub server_to_client: u64,
+    /// By layer, over all micro-batches.
+    pub per_layer: Vec<LayerBytes>,
+}
+
+/// One layer's bytes and rounds.
+#[derive(Clone, Debug, Serialize)]
+pub struct LayerBytes {
+    /// Value, operation and ONNX node.
+    #[serde(flatten)]
+    pub layer: Layer,
+    /// From client to server.
+    pub client_to_server: u64,
+    /// From server to client.
+    pub server_to_client: u64,
+    /// As for the whole run.
+    pub rounds: u64,
+}
+
+/// Which layer.
+#[derive(Clone, Debug, Serialize)]
+pub struct Layer {
+    /// The value, `v7` for example.
+    pub value: String,
+    /// Its operation.
+    pub op: &'static str,
+    /// The ONNX node it comes from.
+    pub node: String,
+}
+
+/// Correlated OTs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Correlations {
+    /// In which the client is the receiver.
+    pub client_receives_ots: u64,
+    /// In which the server is the receiver.
+    pub server_receives_ots: u64,
+}
+
+/// What the plan foretells for a batch; exact.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Predicted {
+    /// Bytes from client to server.
+    pub client_to_server: u64,
+    /// Bytes from server to client.
+    pub server_to_client: u64,
+    /// How often the client turns from sending to receiving.
+    pub rounds: u64,
+}
+
+/// What ran.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Versions {
+    /// This program.
+    pub runtime: &'static str,
+    /// The protocol between the parties.
+    pub protocol: u16,
+    /// The plan format.
+    pub plan: u32,
+    /// What compiled the plan.
+    pub compiler: String,
+}
+
+impl Run {
+    /// Puts together what `party` measured. `total` covers the whole connection, handshake included.
+    pub fn new(
+        party: Party,
+        plan: &Plan,
+        total: Spent,
+        totals: &Totals,
+        predicted: Predicted,
+        correlations: Correlations,
+    ) -> Run {
+        let (client_to_server, server_to_client) = directions(party, total.traffic);
+        let layers = || totals.layers.iter().zip(layers(&plan.function));
+        Run {
+            time_s: Times {
+                total: seconds(total.time),
+                offline: seconds(totals.offline.time),
+                online: seconds(total.time.saturating_sub(totals.offline.time)),
+                per_layer: layers().map(|(spent, layer)| LayerTime { layer, seconds: seconds(spent.time) }).collect(),
+            },
+            bytes: Bytes {
+                client_to_server,
+                server_to_client,
+                per_layer: layers()
+                    .map(|(spent, layer)| {
+                        let (client_to_server, server_to_client) = directions(party, spent.traffic);
+                        LayerBytes { layer, client_to_server, server_to_client, rounds: spent.traffic.rounds }
+                    })
+                    .collect(),
+            },
+            rounds: total.traffic.rounds,
+            correlations,
+            predicted,
+            memory_peak_bytes: memory_peak_bytes(),
+            plan_digest: hex(&plan.digest()),
+            versions: Versions {
+                runtime: env!("CARGO_PKG_VERSION"),
+                protocol: PROTOCOL_VERSION,
+                plan: fusion_ir::plan::VERSION,
+                compiler: plan.provenance.compiler.clone(),
+            },
+        }
+    }
+}
+
+/// A report as the text of its file.
+///
+/// # Errors
+/// [`Error::Bug`]: every report has a text.
+pub fn to_json(report: &impl Serialize) -> Result<String, Error> {
+    serde_json::to_string_pretty(report).map(|text| text + "\n").map_err(|error| Error::Bug(error.to_string()))
+}
+
+/// Bytes from client to server and back.
+fn directions(party: Party, traffic: Traffic) -> (u64, u64) {
+    match party {
+        Party::Client => (traffic.sent_bytes, traffic.received_bytes),
+        Party::Server => (traffic.received_bytes, traffic.sent_bytes),
+    }
+}
+
+fn layers(function: &Function) -> impl Iterator<Item = Layer> {
+    function.iter().map(|(id, value)| Layer { value: id.to_string(), op: value.op.name(), node: value.node.clone() })
+}
+
+fn seconds(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1e6).round() / 1e6
+}
+
+/// The process's peak resident set, where Linux's `/proc` says it.
+fn memory_peak_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kibibytes * 1024)
+}

@@ -1,0 +1,349 @@
+//! The program as its users meet it: the three forms, exit codes, files, and every bad input's message.
+
+mod common;
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use common::{demo_plan, labelled_points, tiny_label, tiny_plan, wrong_plan};
+use fusion_ir::plan::Plan;
+use ndarray::{Array, Array1, Array2};
+use ndarray_npy::write_npy;
+
+/// A directory with the files of a client and a server.
+struct Desk(tempfile::TempDir);
+
+const QUERIES: [(i64, i64); 3] = [(3, 1), (-2, 5), (-4, -4)];
+const PUBLIC: usize = 60;
+
+impl Desk {
+    fn new() -> Desk {
+        let desk = Desk(tempfile::tempdir().unwrap());
+        desk.plan("plan.bin", &demo_plan(60));
+        desk.plan("plan.client.bin", &tiny_plan().for_client());
+        let flat: Vec<f32> = QUERIES.iter().flat_map(|(x, y)| [*x as f32, *y as f32]).collect();
+        write_npy(desk.path("x.npy"), &Array2::from_shape_vec((3, 2), flat).unwrap()).unwrap();
+        let (inputs, labels): (Vec<_>, Vec<i64>) = labelled_points(PUBLIC).into_iter().unzip();
+        let flat: Vec<f32> = inputs.into_iter().flatten().map(|element| element as f32 / 16.0).collect();
+        write_npy(desk.path("px.npy"), &Array2::from_shape_vec((PUBLIC, 2), flat).unwrap()).unwrap();
+        write_npy(desk.path("py.npy"), &Array1::from_vec(labels)).unwrap();
+        desk
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn plan(&self, name: &str, plan: &Plan) {
+        std::fs::write(self.path(name), plan.to_bytes()).unwrap();
+    }
+
+    fn command(&self, line: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fusion-run"));
+        command.args(line.split_whitespace()).current_dir(self.0.path());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    /// Runs to the end.
+    fn run(&self, line: &str) -> Ended {
+        Ended::from(self.command(line).output().unwrap())
+    }
+
+    /// Starts a server and returns it with the address it prints.
+    fn server(&self, flags: &str) -> (Server, String) {
+        let mut child = self.command(&format!("{flags} --role server --listen 127.0.0.1:0")).spawn().unwrap();
+        let mut first = String::new();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        stdout.read_line(&mut first).unwrap();
+        let address = first.trim().strip_prefix("listening on ").expect("the first line says where").to_owned();
+        (Server { child, stdout }, address)
+    }
+
+    /// Runs a client with `flags` against `address`.
+    fn client(&self, address: &str, flags: &str) -> Ended {
+        let files = "--input x.npy --public-inputs px.npy --public-labels py.npy --lambda 8";
+        self.run(&format!("plan.client.bin --role client --connect {address} {files} {flags}"))
+    }
+
+    /// Runs a client that must fail before it connects.
+    fn refused(&self, line: &str) -> String {
+        let ended = self.run(&format!("plan.client.bin --role client --connect {} {line}", unreachable_address()));
+        assert_eq!(ended.code, 2, "{ended:?}");
+        ended.stderr
+    }
+}
+
+#[derive(Debug)]
+struct Ended {
+    code: i32,
+    stdout: String,
+    stderr: String,
+}
+
+impl From<Output> for Ended {
+    fn from(output: Output) -> Ended {
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        Ended { code: output.status.code().unwrap(), stdout: text(output.stdout), stderr: text(output.stderr) }
+    }
+}
+
+struct Server {
+    child: Child,
+    stdout: BufReader<std::process::ChildStdout>,
+}
+
+impl Server {
+    fn end(mut self) -> Ended {
+        let (mut stdout, mut stderr) = (String::new(), String::new());
+        self.stdout.read_to_string(&mut stdout).unwrap();
+        self.child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+        Ended { code: self.child.wait().unwrap().code().unwrap(), stdout, stderr }
+    }
+}
+
+/// A refusal that comes too late would be a failure to connect, with exit code 4.
+fn unreachable_address() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    format!("{} --timeout 1", listener.local_addr().unwrap())
+}
+
+fn expected_csv() -> String {
+    QUERIES.iter().enumerate().map(|(i, (x, y))| format!("{i},{}\n", tiny_label(*x, *y))).collect()
+}
+
+fn json(path: &Path) -> serde_json::Value {
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+#[test]
+fn two_processes_give_verified_labels() {
+    let desk = Desk::new();
+    let (server, address) = desk.server("plan.bin --report server.json");
+    std::fs::write(desk.path("labels.csv"), "stale").unwrap();
+    let client = desk.client(&address, "-o labels.csv --report r.json");
+    assert_eq!(client.code, 0, "{client:?}");
+    assert!(client.stdout.starts_with("ACCEPTED: 3 labels"), "{client:?}");
+    assert_eq!(client.stderr, "");
+    assert_eq!(std::fs::read_to_string(desk.path("labels.csv")).unwrap(), expected_csv());
+    let server = server.end();
+    assert_eq!(server.code, 0, "{server:?}");
+    assert!(server.stdout.contains("served 127.0.0.1:"), "{server:?}");
+
+    let (client, server) = (json(&desk.path("r.json")), json(&desk.path("server.json")));
+    assert_eq!(client["verdict"]["accepted"], true);
+    assert_eq!(client["predicted"]["client_to_server"], client["bytes"]["client_to_server"]);
+    assert_eq!(client["predicted"]["server_to_client"], client["bytes"]["server_to_client"]);
+    assert_eq!(client["predicted"]["rounds"], client["rounds"]);
+    assert_eq!(client["plan_digest"], server["plan_digest"]);
+    assert!(server.get("verdict").is_none() && server.get("labels").is_none());
+}
+
+#[test]
+fn without_an_output_file_labels_are_printed_first() {
+    let desk = Desk::new();
+    let (server, address) = desk.server("plan.bin --sessions 2 --quiet");
+    let client = desk.client(&address, "");
+    assert!(client.stdout.starts_with(&expected_csv()), "{client:?}");
+    let quiet = desk.client(&address, "--quiet");
+    assert_eq!(quiet.stdout, expected_csv());
+    assert_eq!(server.end().stdout, "");
+}
+
+#[test]
+fn another_model_is_rejected_with_exit_code_3_and_stale_labels_are_gone() {
+    let desk = Desk::new();
+    desk.plan("wrong.bin", &wrong_plan());
+    let (server, address) = desk.server("wrong.bin");
+    std::fs::write(desk.path("labels.csv"), "stale").unwrap();
+    let client = desk.client(&address, "-o labels.csv --report r.json");
+    assert_eq!(client.code, 3, "{client:?}");
+    assert!(client.stdout.starts_with("REJECTED: 0 of "), "{client:?}");
+    assert!(!desk.path("labels.csv").exists());
+    let report = json(&desk.path("r.json"));
+    assert_eq!(report["verdict"]["accepted"], false);
+    assert!(report.get("labels").is_none());
+    assert_eq!(server.end().code, 0, "the server cannot know");
+}
+
+#[test]
+fn no_verify_says_so() {
+    let desk = Desk::new();
+    let (server, address) = desk.server("plan.bin");
+    let line = format!("plan.client.bin --role client --connect {address} --input x.npy --no-verify");
+    let client = desk.run(&line);
+    assert_eq!(client.code, 0, "{client:?}");
+    assert!(client.stdout.contains("UNVERIFIED (--no-verify): 3 labels"), "{client:?}");
+    assert!(server.end().stdout.contains("3 positions"));
+}
+
+#[test]
+fn plans_of_two_compilations_end_both_sides_with_exit_code_4_and_both_digests() {
+    let desk = Desk::new();
+    let mut other = tiny_plan();
+    other.provenance.compiler = "test 2".into();
+    desk.plan("other.bin", &other);
+    let (server, address) = desk.server("other.bin");
+    let (client, server) = (desk.client(&address, ""), server.end());
+    let hex = |plan: &Plan| plan.digest().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    for side in [client, server] {
+        assert_eq!(side.code, 4, "{side:?}");
+        assert!(side.stderr.contains("two different compilations"), "{side:?}");
+        assert!(side.stderr.contains(&hex(&other)) && side.stderr.contains(&hex(&tiny_plan())), "{side:?}");
+    }
+}
+
+#[test]
+fn a_batch_beyond_the_servers_limit_is_refused() {
+    let desk = Desk::new();
+    let (server, address) = desk.server("plan.bin --max-positions 5");
+    let client = desk.client(&address, "-o labels.csv");
+    assert_eq!((client.code, server.end().code), (4, 4));
+    assert!(client.stderr.contains("this server takes at most 5"), "{client:?}");
+    assert!(!desk.path("labels.csv").exists());
+}
+
+#[test]
+fn servers_that_hang_up_stall_or_send_garbage_end_with_exit_code_4() {
+    let desk = Desk::new();
+    for (answer, why) in [
+        (Some(&b""[..]), "the peer hung up"),
+        (Some(&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..]), "the peer broke the protocol"),
+        (None, "no data from the peer for 1 s"),
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let client = std::thread::scope(|scope| {
+            let client = scope.spawn(|| desk.client(&address, "-o labels.csv --timeout 1"));
+            let (mut socket, _) = listener.accept().unwrap();
+            match answer {
+                Some(bytes) => {
+                    // Wait for the hello, so that hanging up is not a reset.
+                    socket.read_exact(&mut [0; 8]).unwrap();
+                    socket.write_all(bytes).unwrap();
+                    socket.shutdown(std::net::Shutdown::Write).unwrap();
+                    client.join().unwrap()
+                }
+                None => client.join().unwrap(),
+            }
+        });
+        assert_eq!(client.code, 4, "{client:?}");
+        assert!(client.stderr.contains(why), "{why}: {client:?}");
+        assert!(!desk.path("labels.csv").exists());
+    }
+}
+
+#[test]
+fn the_demonstration_ends_with_what_was_proven() {
+    let desk = Desk::new();
+    let demo = desk.run("plan.bin --report r.json");
+    assert_eq!(demo.code, 0, "{demo:?}");
+    for phrase in [
+        "8 queries",
+        "copies of each",
+        "public samples",
+        "labels: ",
+        "(8 of 8 equal the given labels)",
+        "per query",
+        "time: ",
+        "ACCEPTED",
+        "lambda achieved:  4",
+        "smallest error rate caught",
+        "no evidence about a real server",
+    ] {
+        assert!(demo.stdout.contains(phrase), "{phrase}: {demo:?}");
+    }
+    assert_eq!(json(&desk.path("r.json"))["verdict"]["lambda_requested"], 40.0);
+    assert_eq!(demo.stderr, "");
+}
+
+#[test]
+fn a_demonstration_with_few_samples_says_what_it_reaches() {
+    let desk = Desk::new();
+    desk.plan("few.bin", &demo_plan(3));
+    let demo = desk.run("few.bin --report r.json");
+    assert_eq!(demo.code, 0, "{demo:?}");
+    let verdict = json(&desk.path("r.json"))["verdict"].clone();
+    assert!(verdict["lambda_requested"].as_f64().unwrap() < 40.0, "{verdict}");
+    assert!(demo.stdout.contains("ACCEPTED"));
+}
+
+#[test]
+fn a_full_disk_leaves_nothing_half_written() {
+    let desk = Desk::new();
+    let (server, address) = desk.server("plan.bin");
+    // No file may grow beyond 0 blocks, and the write fails instead of the process: as on a full disk.
+    let program = env!("CARGO_BIN_EXE_fusion-run");
+    let files = "--input x.npy --public-inputs px.npy --public-labels py.npy --lambda 8 -o labels.csv";
+    let script =
+        format!("trap '' XFSZ; ulimit -f 0; exec {program} plan.client.bin --role client --connect {address} {files}");
+    let client = Command::new("sh").args(["-c", &script]).current_dir(desk.0.path()).output().unwrap();
+    let client = Ended::from(client);
+    assert_eq!(client.code, 2, "{client:?}");
+    assert!(client.stderr.contains("cannot write labels.csv"), "{client:?}");
+    let entries = std::fs::read_dir(desk.0.path()).unwrap();
+    assert!(entries.map(|entry| entry.unwrap().file_name()).all(|name| !name.to_string_lossy().contains("labels")));
+    server.end();
+}
+
+#[test]
+fn plans_that_are_none_are_refused() {
+    let desk = Desk::new();
+    let bytes = tiny_plan().to_bytes();
+    std::fs::write(desk.path("cut.bin"), &bytes[..60]).unwrap();
+    let mut corrupt = bytes.clone();
+    corrupt[70] ^= 1;
+    std::fs::write(desk.path("corrupt.bin"), corrupt).unwrap();
+    let mut newer = bytes;
+    newer[8] = 9;
+    std::fs::write(desk.path("newer.bin"), newer).unwrap();
+    for (line, why) in [
+        ("cut.bin", "cut.bin: the plan is truncated"),
+        ("corrupt.bin", "corrupt.bin: the plan is corrupt"),
+        ("newer.bin", "newer.bin: the plan has version 9"),
+        ("x.npy", "x.npy: this is not a Fusion plan"),
+        ("missing.bin", "missing.bin: cannot be read"),
+        ("plan.client.bin", "plan.client.bin has no weights"),
+        ("plan.client.bin --role server --listen 127.0.0.1:0", "has no weights: give the server plan.bin"),
+        ("plan.bin --role server", "--listen is missing"),
+        ("plan.bin --role server --listen 0.0.0.0:0", "--allow-plaintext"),
+        ("plan.bin --role client", "--connect is missing"),
+    ] {
+        let ended = desk.run(line);
+        assert_eq!(ended.code, 2, "{ended:?}");
+        assert!(ended.stderr.contains(why), "{why}: {ended:?}");
+    }
+}
+
+#[test]
+fn bad_samples_and_policies_are_refused_before_anything_is_sent() {
+    let desk = Desk::new();
+    write_npy(desk.path("wide.npy"), &Array::<f32, _>::zeros((3, 5))).unwrap();
+    write_npy(desk.path("double.npy"), &Array::<f64, _>::zeros((3, 2))).unwrap();
+    write_npy(desk.path("empty.npy"), &Array::<f32, _>::zeros((0, 2))).unwrap();
+    write_npy(desk.path("nan.npy"), &Array::<f32, _>::from_elem((3, 2), f32::NAN)).unwrap();
+    write_npy(desk.path("few.npy"), &Array1::<i64>::zeros(3)).unwrap();
+    write_npy(desk.path("high.npy"), &Array1::<i64>::from_elem(PUBLIC, 3)).unwrap();
+    let public = "--public-inputs px.npy --public-labels py.npy";
+    for (line, why) in [
+        (format!("--input wide.npy {public}"), "wide.npy: its shape is [3, 5], the plan needs [samples, 2]"),
+        (format!("--input double.npy {public}"), "double.npy: its elements are '<f8', float32 is needed"),
+        (format!("--input empty.npy {public}"), "empty.npy: it holds no sample"),
+        (format!("--input nan.npy {public}"), "nan.npy: sample 0 holds NaN at element 0"),
+        ("--input x.npy".into(), "--public-inputs is missing"),
+        ("--input x.npy --public-inputs px.npy".into(), "--public-labels is missing"),
+        ("--input x.npy --public-inputs px.npy --public-labels few.npy".into(), "there are 60 public samples"),
+        ("--input x.npy --public-inputs px.npy --public-labels high.npy".into(), "label 3 of sample 0 is not in 0..3"),
+        (format!("--input x.npy {public} --catch 0.01"), "public samples for this many queries, but there are only 60"),
+        (format!("--input x.npy {public} --accuracy 1.5"), "accuracy must be between 0 and 1"),
+        (format!("--input x.npy {public} -o x.npy"), "x.npy would be overwritten: it is an input"),
+        (format!("--input x.npy {public} -o r --report r"), "r cannot hold both labels and report"),
+        (format!("--input x.npy {public} -o no/labels.csv"), "cannot write no/labels.csv"),
+    ] {
+        let stderr = desk.refused(&line);
+        assert!(stderr.contains(why), "{line}: {stderr}");
+    }
+    assert!(desk.path("x.npy").exists());
+}

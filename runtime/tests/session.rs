@@ -1,0 +1,230 @@
+//! Whole sessions between two threads: labels, verdicts, counters and the report.
+
+mod common;
+
+use std::sync::{Arc, Mutex};
+
+use common::{labelled_points, point, tiny_label, tiny_plan, wrong_plan};
+use fusion_backends::channel::{LocalChannel, pair};
+use fusion_backends::{Channel, Kind};
+use fusion_ir::plan::Plan;
+use fusion_ir::soundness::Policy;
+use fusion_runtime::fusion::{Job, PublicSample};
+use fusion_runtime::session::Limits;
+use fusion_runtime::{ClientReport, Error, ServerReport, report, run_client, run_server};
+
+const LIMITS: Limits = Limits { positions: 1000, micro_batch: 64 };
+const QUERIES: [(i64, i64); 3] = [(3, 1), (-2, 5), (-4, -4)];
+
+/// A message as it was sent: kind and size.
+type Sent = Arc<Mutex<Vec<(Kind, usize)>>>;
+
+/// Records what is sent, and lets an adversary change it.
+struct Tampering {
+    inner: LocalChannel,
+    sent: Sent,
+    tamper: fn(Kind, &mut Vec<u8>),
+}
+
+impl Channel for Tampering {
+    fn send(&mut self, kind: Kind, mut payload: Vec<u8>) -> Result<(), fusion_backends::Error> {
+        (self.tamper)(kind, &mut payload);
+        self.sent.lock().unwrap().push((kind, payload.len()));
+        self.inner.send(kind, payload)
+    }
+
+    fn receive(&mut self, kind: Kind, payload_bytes: usize) -> Result<Vec<u8>, fusion_backends::Error> {
+        self.inner.receive(kind, payload_bytes)
+    }
+}
+
+fn job() -> Job {
+    let queries = QUERIES.iter().map(|(x, y)| point(*x, *y)).collect();
+    let public = labelled_points(40).into_iter().map(|(input, label)| PublicSample { input, label }).collect();
+    Job::verified(queries, public, Policy { lambda: 8.0, ..Policy::default() }).unwrap()
+}
+
+struct Session {
+    client: Result<ClientReport, Error>,
+    server: Result<ServerReport, Error>,
+    client_sent: Vec<(Kind, usize)>,
+}
+
+/// One session of a client that holds [`tiny_plan`] with a server that may hold other weights and change what it sends.
+fn session(server_plan: &Plan, job: &Job, micro_batch: Option<u32>, tamper: fn(Kind, &mut Vec<u8>)) -> Session {
+    let (left, right) = pair();
+    let client_sent = Sent::default();
+    let left = Tampering { inner: left, sent: client_sent.clone(), tamper: |_, _| () };
+    let right = Tampering { inner: right, sent: Sent::default(), tamper };
+    let (client, server) = std::thread::scope(|scope| {
+        let server = scope.spawn(|| run_server(Box::new(right), server_plan, LIMITS, &mut |_| ()));
+        let plan = tiny_plan().for_client();
+        (run_client(Box::new(left), &plan, job, micro_batch, &mut |_| ()), server.join().unwrap())
+    });
+    let client_sent = client_sent.lock().unwrap().clone();
+    Session { client, server, client_sent }
+}
+
+fn honest(_: Kind, _: &mut Vec<u8>) {}
+
+#[test]
+fn an_honest_server_is_accepted_and_the_labels_are_right() {
+    for micro_batch in [None, Some(5), Some(1)] {
+        let session = session(&tiny_plan(), &job(), micro_batch, honest);
+        let client = session.client.unwrap();
+        assert!(client.verdict.accepted && client.verdict.verified && client.verdict.consistent);
+        assert_eq!(client.labels, Some(QUERIES.map(|(x, y)| tiny_label(x, y)).to_vec()));
+        session.server.unwrap();
+    }
+}
+
+#[test]
+fn measured_bytes_and_rounds_are_the_predicted_ones() {
+    for micro_batch in [None, Some(7)] {
+        let session = session(&tiny_plan(), &job(), micro_batch, honest);
+        let (client, server) = (session.client.unwrap().run, session.server.unwrap().run);
+        assert_eq!(client.bytes.client_to_server, client.predicted.client_to_server);
+        assert_eq!(client.bytes.server_to_client, client.predicted.server_to_client);
+        assert_eq!(client.rounds, client.predicted.rounds);
+        assert_eq!(server.bytes.client_to_server, client.bytes.client_to_server);
+        assert_eq!(server.bytes.server_to_client, client.bytes.server_to_client);
+        assert_eq!(server.predicted, client.predicted);
+    }
+}
+
+#[test]
+fn another_model_is_rejected_and_no_label_is_given() {
+    // The same architecture and formats, so the same digest.
+    assert_eq!(wrong_plan().digest(), tiny_plan().digest());
+    let client = session(&wrong_plan(), &job(), None, honest).client.unwrap();
+    assert!(!client.verdict.accepted && client.verdict.consistent);
+    assert_eq!(client.verdict.public_correct, 0);
+    assert_eq!(client.labels, None);
+}
+
+#[test]
+fn a_wrong_answer_at_one_position_is_rejected() {
+    // One bit of the first revealed share, whatever its packing.
+    let tamper = |kind, payload: &mut Vec<u8>| {
+        if kind == Kind::Reveal {
+            payload[0] ^= 1;
+        }
+    };
+    let client = session(&tiny_plan(), &job(), None, tamper).client.unwrap();
+    assert!(!client.verdict.accepted);
+    assert_eq!(client.labels, None);
+}
+
+#[test]
+fn a_message_of_another_size_ends_the_session_without_a_verdict() {
+    let tamper = |kind, payload: &mut Vec<u8>| {
+        if kind == Kind::Reveal {
+            payload.push(0);
+        }
+    };
+    let error = session(&tiny_plan(), &job(), None, tamper).client.unwrap_err();
+    assert_eq!(error.exit_code(), 4);
+    assert!(error.to_string().starts_with("the peer broke the protocol"), "{error}");
+}
+
+#[test]
+fn the_client_behaves_the_same_on_accept_and_reject() {
+    let accepted = session(&tiny_plan(), &job(), Some(16), honest);
+    let rejected = session(&wrong_plan(), &job(), Some(16), honest);
+    assert!(accepted.client.unwrap().verdict.accepted && !rejected.client.unwrap().verdict.accepted);
+    assert_eq!(accepted.client_sent, rejected.client_sent);
+    assert!(accepted.client_sent.iter().all(|(kind, _)| *kind != Kind::Refusal));
+}
+
+#[test]
+fn without_verification_each_query_runs_once_and_anything_is_believed() {
+    let queries = QUERIES.iter().map(|(x, y)| point(*x, *y)).collect();
+    let job = Job::unverified(queries).unwrap();
+    let client = session(&wrong_plan(), &job, None, honest).client.unwrap();
+    assert!(client.verdict.accepted && !client.verdict.verified);
+    assert_eq!((client.batch.positions, client.batch.copies, client.batch.public), (3, 1, 0));
+    assert_eq!(client.labels, Some(QUERIES.map(|(x, y)| (tiny_label(x, y) + 1) % 3).to_vec()));
+}
+
+#[test]
+fn a_server_without_weights_does_not_start() {
+    let session = session(&tiny_plan().for_client(), &job(), None, honest);
+    let error = session.server.unwrap_err();
+    assert_eq!(error.to_string(), "the plan has no weights: give the server plan.bin");
+    assert_eq!(error.exit_code(), 2);
+    assert_eq!(session.client.unwrap_err().to_string(), "the connection failed: the peer hung up");
+}
+
+#[test]
+fn an_empty_micro_batch_is_refused_before_anything_is_sent() {
+    let session = session(&tiny_plan(), &job(), Some(0), honest);
+    assert_eq!(session.client.unwrap_err().exit_code(), 2);
+    assert_eq!(session.client_sent, []);
+}
+
+#[test]
+fn progress_visits_every_layer_of_every_micro_batch() {
+    let (left, right) = pair();
+    let (plan, job) = (tiny_plan(), job());
+    let mut steps = Vec::new();
+    std::thread::scope(|scope| {
+        scope.spawn(|| run_server(Box::new(right), &plan, LIMITS, &mut |_| ()).unwrap());
+        let mut progress = |step: fusion_runtime::Step<'_>| {
+            steps.push((step.micro_batch, step.layer, step.op.to_owned(), step.traffic.sent_bytes));
+        };
+        run_client(Box::new(left), &plan, &job, Some(16), &mut progress).unwrap();
+    });
+    let positions = job.batch().positions() as usize;
+    let expected: Vec<_> =
+        (0..positions.div_ceil(16)).flat_map(|batch| (0..6).map(move |layer| (batch, layer))).collect();
+    assert_eq!(steps.iter().map(|step| (step.0, step.1)).collect::<Vec<_>>(), expected);
+    assert_eq!(steps[2].2, "dense");
+    assert!(steps.is_sorted_by_key(|step| step.3));
+}
+
+/// Replaces what differs from run to run and from machine to machine.
+fn fixed(run: &mut report::Run) {
+    assert!(run.time_s.total >= run.time_s.offline && run.time_s.online >= 0.0);
+    run.time_s.total = 3.0;
+    run.time_s.offline = 1.0;
+    run.time_s.online = 2.0;
+    run.time_s.per_layer.iter_mut().for_each(|layer| layer.seconds = 0.25);
+    run.memory_peak_bytes = run.memory_peak_bytes.map(|_| 1 << 20);
+    run.versions.runtime = "0.0.0";
+    // Exact figures are asserted elsewhere; here only the format counts.
+    run.bytes.client_to_server = 1;
+    run.bytes.server_to_client = 2;
+    run.bytes
+        .per_layer
+        .iter_mut()
+        .for_each(|layer| (layer.client_to_server, layer.server_to_client, layer.rounds) = (0, 0, 0));
+    run.rounds = 3;
+    run.predicted = report::Predicted { client_to_server: 1, server_to_client: 2, rounds: 3 };
+    run.correlations = report::Correlations::default();
+    run.plan_digest = "digest".into();
+}
+
+#[test]
+fn the_clients_report_has_this_form() {
+    let mut client = session(&tiny_plan(), &job(), Some(64), honest).client.unwrap();
+    fixed(&mut client.run);
+    insta::assert_snapshot!(report::to_json(&client).unwrap());
+}
+
+#[test]
+fn a_rejecting_report_has_no_labels() {
+    let client = session(&wrong_plan(), &job(), None, honest).client.unwrap();
+    let text = report::to_json(&client).unwrap();
+    assert!(text.contains("\"accepted\": false") && !text.contains("\"labels\""), "{text}");
+}
+
+#[test]
+fn the_servers_report_has_neither_verdict_nor_labels() {
+    let mut server = session(&tiny_plan(), &job(), Some(64), honest).server.unwrap();
+    fixed(&mut server.run);
+    let text = report::to_json(&server).unwrap();
+    for secret in ["verdict", "accepted", "labels", "queries", "copies", "public"] {
+        assert!(!text.contains(secret), "{secret}");
+    }
+    insta::assert_snapshot!(text);
+}
