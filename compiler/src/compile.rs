@@ -1,0 +1,205 @@
+//! The whole pipeline as one call: model and calibration in, plan and summary out.
+
+use std::path::PathBuf;
+
+use fusion_ir::op::{Mix, Reveal};
+use fusion_ir::plan::{Demo, Provenance, Suggestion};
+use fusion_ir::{Function, Plan, Weights, interp};
+use rayon::prelude::*;
+
+use crate::lower::{LayerFormat, lower};
+use crate::nn::{Graph, eval, fold};
+use crate::passes::{self, Program, Settings};
+use crate::quantise::{Precision, calibrate::Calibration};
+use crate::{Error, import, npy};
+
+/// Most demo samples in the server's plan.
+const DEMO_SAMPLES: usize = 256;
+/// Most elements of all demo samples together; each takes at most 2 bytes or so in the file.
+const DEMO_ELEMENTS: usize = 2 << 20;
+
+/// What to compile and how.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The ONNX file.
+    pub model: PathBuf,
+    /// Calibration samples (`.npy`).
+    pub calibrate: Option<PathBuf>,
+    /// Labels of the calibration samples (`.npy`).
+    pub labels: Option<PathBuf>,
+    /// The input's extents, batch axis first.
+    pub input_shape: Option<Vec<usize>>,
+    /// Number formats.
+    pub precision: Precision,
+    /// What the client learns.
+    pub reveal: Reveal,
+    /// The suggested batch, with its suggested copies and public samples; `None` for a plan without verification.
+    pub verify: Option<(Suggestion, Mix)>,
+}
+
+/// A compilation's result.
+#[derive(Clone, Debug)]
+pub struct Compiled {
+    /// The server's plan; [`Plan::for_client`] gives the client's.
+    pub plan: Plan,
+    /// What to tell the user.
+    pub summary: Summary,
+}
+
+/// Facts about a compilation.
+#[derive(Clone, Debug)]
+pub struct Summary {
+    /// The linear layers' formats.
+    pub layers: Vec<LayerFormat>,
+    /// Calibration samples whose fixed-point label equals the float one.
+    pub agreeing: usize,
+    /// Calibration samples.
+    pub samples: usize,
+    /// Calibration samples whose fixed-point label is the given one, if labels were given.
+    pub correct: Option<usize>,
+    /// What deserves attention.
+    pub warnings: Vec<String>,
+}
+
+/// Stages of the pipeline that can be looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// The float network as imported and folded.
+    Import,
+    /// Naive fixed point.
+    Fixed,
+    /// After all passes, gadgets in place, no backend chosen.
+    Gadgets,
+    /// As executed.
+    Plan,
+}
+
+/// A function or, before lowering, the float network.
+#[derive(Clone, Debug)]
+pub enum Snapshot {
+    /// The float network.
+    Graph(Graph),
+    /// The secure IR.
+    Function(Function),
+}
+
+/// Compiles a model.
+///
+/// # Errors
+/// Everything in [`Error`]; nothing is written.
+pub fn compile(options: &Options) -> Result<Compiled, Error> {
+    let graph = read(options)?;
+    let calibration = calibration(options, &graph)?;
+    let ranges = calibration.ranges(&graph)?;
+    let classes = graph.nodes.last().map_or(0, crate::nn::Node::len);
+    let labels = match (&options.labels, &options.calibrate) {
+        (Some(path), Some(_)) => Some(labels(path, &calibration, classes)?),
+        (Some(_), None) => return Err(Error::Usage("--labels needs --calibrate: they label its samples".into())),
+        (None, _) => None,
+    };
+    let (mut program, layers) = lower(&graph, &ranges, &options.precision)?;
+    passes::run(&mut program, &settings(options), None)?;
+
+    let quantised = quantise(&program.function, &calibration.samples);
+    let fixed = fixed_labels(&program.function, &program.weights, &quantised);
+    let float: Vec<usize> = eval::outputs(&graph, &calibration.samples).iter().map(|y| eval::argmax(y)).collect();
+    let agreeing = fixed.iter().zip(&float).filter(|(a, b)| **a == **b as i64).count();
+    let right = |labels: &Vec<i64>| labels.iter().zip(&fixed).filter(|(a, b)| a == b).count();
+    let summary = Summary {
+        warnings: warnings(&calibration, &layers),
+        layers,
+        agreeing,
+        samples: fixed.len(),
+        correct: labels.as_ref().map(right),
+    };
+    let demo = demo(quantised, labels.as_ref().unwrap_or(&fixed), labels.is_some());
+    let provenance =
+        Provenance { compiler: format!("fusionc {}", env!("CARGO_PKG_VERSION")), calibrated: calibration.real };
+    let Program { function, weights } = program;
+    let suggestion = options.verify.as_ref().map(|(suggestion, _)| suggestion.clone()).unwrap_or_default();
+    let plan = Plan { function, weights: Some(weights), suggestion, provenance, demo: Some(demo) };
+    Ok(Compiled { plan, summary })
+}
+
+/// Runs the pipeline up to `stage` and returns what it has then.
+///
+/// # Errors
+/// As [`compile`].
+pub fn snapshot(options: &Options, stage: Stage) -> Result<Snapshot, Error> {
+    let graph = read(options)?;
+    if stage == Stage::Import {
+        return Ok(Snapshot::Graph(graph));
+    }
+    let ranges = calibration(options, &graph)?.ranges(&graph)?;
+    let (mut program, _) = lower(&graph, &ranges, &options.precision)?;
+    match stage {
+        Stage::Import | Stage::Fixed => {}
+        Stage::Gadgets => passes::run(&mut program, &settings(options), Some("gadgets"))?,
+        Stage::Plan => passes::run(&mut program, &settings(options), None)?,
+    }
+    Ok(Snapshot::Function(program.function))
+}
+
+/// The fixed-point reference's label of each quantised sample: the index of the largest logit, the lowest winning ties.
+pub fn fixed_labels(function: &Function, weights: &Weights, samples: &[Vec<i64>]) -> Vec<i64> {
+    let label = |output: Vec<i64>| match output.as_slice() {
+        [label] => *label,
+        logits => {
+            (0..logits.len()).reduce(|best, i| if logits[i] > logits[best] { i } else { best }).unwrap_or(0) as i64
+        }
+    };
+    samples.par_iter().map(|sample| label(interp::output(function, weights, sample))).collect()
+}
+
+/// The samples in the input's fixed-point format.
+pub fn quantise(function: &Function, samples: &[Vec<f32>]) -> Vec<Vec<i64>> {
+    let ty = &function.values[0].ty;
+    samples.iter().map(|sample| sample.iter().map(|x| ty.quantize(*x)).collect()).collect()
+}
+
+fn read(options: &Options) -> Result<Graph, Error> {
+    Ok(fold::fold(import::read(&options.model, options.input_shape.as_deref())?))
+}
+
+fn calibration(options: &Options, graph: &Graph) -> Result<Calibration, Error> {
+    match &options.calibrate {
+        Some(path) => Calibration::from_file(path, graph),
+        None => Ok(Calibration::synthetic(graph)),
+    }
+}
+
+/// The labels of the calibration samples; the file may have more of both.
+fn labels(path: &std::path::Path, calibration: &Calibration, classes: usize) -> Result<Vec<i64>, Error> {
+    let mut labels = npy::labels(path, calibration.total, classes)?;
+    labels.truncate(calibration.samples.len());
+    Ok(labels.into_iter().map(i64::from).collect())
+}
+
+fn settings(options: &Options) -> Settings {
+    Settings { reveal: options.reveal, mix: options.verify.as_ref().map(|(_, mix)| *mix) }
+}
+
+fn demo(mut inputs: Vec<Vec<i64>>, labels: &[i64], labelled: bool) -> Demo {
+    let len = inputs.first().map_or(1, Vec::len).max(1);
+    inputs.truncate((DEMO_ELEMENTS / len).clamp(1, DEMO_SAMPLES));
+    let labels = labels[..inputs.len()].to_vec();
+    Demo { inputs, labels, labelled }
+}
+
+fn warnings(calibration: &Calibration, layers: &[LayerFormat]) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if !calibration.real {
+        warnings.push(
+            "number formats were calibrated on made-up samples: expect wrong answers, and give real ones with --calibrate X.npy"
+                .into(),
+        );
+    } else if calibration.samples.len() < 32 {
+        let n = calibration.samples.len();
+        warnings.push(format!("only {n} calibration samples: an unusual input may exceed the ranges seen"));
+    }
+    for layer in layers.iter().filter(|layer| layer.weight_bits < 8) {
+        let LayerFormat { node, weight_bits, .. } = layer;
+        warnings.push(format!("node {node:?} has only {weight_bits}-bit weights, to fit its accumulator"));
+    }
+    warnings
+}

@@ -1,0 +1,333 @@
+//! From the float network to the secure IR in fixed point, naively: one operation after the other, a requantisation after every linear
+//! one, an extension before. The passes make it cheap.
+//!
+//! Rules that keep the secure result equal to the reference whatever the input: operand and result of a linear operation have the
+//! accumulator's width; a requantisation keeps exactly the bits that are left (`k = acc - shift`); biases are integers at the
+//! accumulator's format.
+
+use fusion_ir::op::{Conv, Op, Window};
+use fusion_ir::{Function, Sign, TensorType, ValueId, Weight, WeightId, Weights};
+
+use crate::nn::{self, Graph, NodeId};
+use crate::passes::Program;
+use crate::quantise::{MIN_WEIGHT_BITS, Precision, frac_for, largest, magnitude, quantise};
+use crate::{Error, Unsupported};
+
+/// The formats of one linear layer, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LayerFormat {
+    /// The ONNX node.
+    pub node: String,
+    /// Width of its weights.
+    pub weight_bits: u8,
+    /// Width of its accumulator.
+    pub accumulator_bits: u8,
+    /// Width that no input of the declared magnitude could exceed.
+    pub worst_case_bits: u8,
+}
+
+/// Lowers `graph`, whose nodes reach at most `ranges` in absolute value on calibration data.
+///
+/// # Errors
+/// [`Error::Unsupported`] for a layer that no allowed accumulator holds, or a softmax or argmax left inside.
+pub fn lower(graph: &Graph, ranges: &[f32], precision: &Precision) -> Result<(Program, Vec<LayerFormat>), Error> {
+    let mut lowering = Lowering {
+        graph,
+        ranges,
+        precision,
+        users: graph.users(),
+        function: Function { name: graph.name.clone(), ..Function::default() },
+        weights: Vec::new(),
+        values: Vec::new(),
+        formats: Vec::new(),
+    };
+    let mut refused = Vec::new();
+    for (id, node) in graph.iter() {
+        match lowering.node(id, node) {
+            Ok(value) => lowering.values.push(value),
+            Err(why) => {
+                refused.push(Unsupported { node: node.name.clone(), op: node.op.name().into(), why });
+                break;
+            }
+        }
+    }
+    if !refused.is_empty() {
+        return Err(Error::Unsupported(refused));
+    }
+    let Lowering { function, weights, formats, .. } = lowering;
+    Ok((Program { function, weights: Weights(weights) }, formats))
+}
+
+struct Lowering<'g> {
+    graph: &'g Graph,
+    ranges: &'g [f32],
+    precision: &'g Precision,
+    users: Vec<Vec<NodeId>>,
+    function: Function,
+    weights: Vec<Vec<i64>>,
+    /// Each node's value.
+    values: Vec<ValueId>,
+    formats: Vec<LayerFormat>,
+}
+
+type Lowered = Result<ValueId, String>;
+
+/// A linear map's parameters in one layout: `rows` output channels, each with `weight.len() / rows` weights.
+struct Linear<'w> {
+    weight: Vec<&'w f32>,
+    shape: Vec<usize>,
+    bias: &'w [f32],
+}
+
+impl Lowering<'_> {
+    fn node(&mut self, id: NodeId, node: &nn::Node) -> Lowered {
+        let operand = |at: usize| self.values[node.inputs[at].0];
+        match &node.op {
+            nn::Op::Input => Ok(self.input(id, node)),
+            nn::Op::Conv(conv) => {
+                let weight = conv.weight.iter().collect();
+                let linear = Linear { weight, shape: conv.weight.shape().to_vec(), bias: &conv.bias };
+                let nn::Conv { strides, pads, dilations, groups, .. } = *conv;
+                let op = |weight, bias| Op::Conv(Conv { weight, bias, strides, pads, dilations, groups });
+                self.linear(id, node, operand(0), linear, op)
+            }
+            nn::Op::Dense(dense) => {
+                let weight = dense.weight.iter().collect();
+                let linear = Linear { weight, shape: dense.weight.shape().to_vec(), bias: &dense.bias };
+                self.linear(id, node, operand(0), linear, |weight, bias| Op::Dense { weight, bias })
+            }
+            nn::Op::Relu => {
+                let x = self.narrow(id, operand(0), node);
+                Ok(self.same(Op::Relu, vec![x], TensorType { sign: Sign::NonNegative, ..self.ty(x).clone() }, node))
+            }
+            nn::Op::Add => Ok(self.add(id, node, [operand(0), operand(1)])),
+            nn::Op::MaxPool(window) => {
+                let x = self.narrow(id, operand(0), node);
+                let x = self.comparable(x, node);
+                Ok(self.same(Op::MaxPool(window.clone()), vec![x], self.ty(x).with_shape(node.shape.clone()), node))
+            }
+            nn::Op::SumPool(window) => Ok(self.sum_pool(id, node, operand(0), window)),
+            nn::Op::Scale(factor) => Ok(self.scale(id, node, operand(0), *factor)),
+            nn::Op::Concat { axis } => {
+                let parts = node.inputs.iter().map(|input| self.values[input.0]).collect();
+                Ok(self.concat(id, node, parts, *axis))
+            }
+            nn::Op::Transpose { perm } => {
+                let ty = self.ty(operand(0)).with_shape(node.shape.clone());
+                Ok(self.same(Op::Transpose { perm: perm.clone() }, vec![operand(0)], ty, node))
+            }
+            nn::Op::Reshape => {
+                let ty = self.ty(operand(0)).with_shape(node.shape.clone());
+                Ok(self.same(Op::Reshape, vec![operand(0)], ty, node))
+            }
+            nn::Op::Affine { .. } | nn::Op::Softmax | nn::Op::ArgMax => Err("left over inside the network".into()),
+        }
+    }
+
+    fn input(&mut self, id: NodeId, node: &nn::Node) -> ValueId {
+        let Precision { input_bits, margin_bits, activation_bits, .. } = *self.precision;
+        let frac = frac_for(self.ranges[id.0], input_bits - margin_bits);
+        let ty = TensorType {
+            shape: node.shape.clone(),
+            bits: activation_bits,
+            frac,
+            magnitude: input_bits,
+            sign: Sign::Any,
+        };
+        self.same(Op::Input, vec![], ty, node)
+    }
+
+    fn linear(
+        &mut self,
+        id: NodeId,
+        node: &nn::Node,
+        x: ValueId,
+        linear: Linear,
+        op: impl Fn(WeightId, Option<WeightId>) -> Op,
+    ) -> Lowered {
+        let x_ty = self.ty(x).clone();
+        // A sum that this accumulator may take in later must fit too.
+        let sums = self.users[id.0].iter().filter(|user| self.graph.node(**user).op == nn::Op::Add);
+        let reach = sums.map(|user| self.ranges[user.0]).fold(self.ranges[id.0], f32::max).max(largest(linear.bias));
+        let top = largest(linear.weight.iter().copied());
+        let narrowest = (self.precision.activation_bits + 1).max(x_ty.bits);
+        let mut weight_bits = self.precision.weight_bits;
+        let (frac, weight, worst, magnitude) = loop {
+            let frac = frac_for(top, weight_bits - 1);
+            let weight: Vec<i64> = linear.weight.iter().map(|w| quantise(f64::from(**w), frac, weight_bits)).collect();
+            let worst = worst_case(&weight, linear.bias, &x_ty, frac);
+            let calibrated = magnitude(reach, x_ty.frac + frac) + self.precision.margin_bits;
+            let magnitude = if self.precision.worst_case { worst } else { calibrated };
+            if magnitude + self.headroom(id) <= self.precision.max_accumulator_bits {
+                break (frac, weight, worst, magnitude);
+            }
+            weight_bits -= 1;
+            if weight_bits < MIN_WEIGHT_BITS {
+                let most = self.precision.max_accumulator_bits;
+                return Err(format!(
+                    "its accumulator needs more than {most} bits even with {MIN_WEIGHT_BITS}-bit weights"
+                ));
+            }
+        };
+        let bits = (magnitude + self.headroom(id)).max(narrowest);
+        let worst_case_bits = worst + 1;
+        self.formats.push(LayerFormat {
+            node: node.name.clone(),
+            weight_bits,
+            accumulator_bits: bits,
+            worst_case_bits,
+        });
+        let wide = self.extend(x, bits, node);
+        let ty = TensorType { shape: node.shape.clone(), bits, frac: x_ty.frac + frac, magnitude, sign: Sign::Any };
+        let channels = linear.shape[0];
+        let weight = self.weight(format!("{}.weight", node.name), linear.shape, weight_bits, frac, weight);
+        let bias = linear.bias.iter().any(|b| *b != 0.0).then(|| {
+            let elements = linear.bias.iter().map(|b| quantise(f64::from(*b), ty.frac, bits)).collect();
+            self.weight(format!("{}.bias", node.name), vec![channels], bits, ty.frac, elements)
+        });
+        let acc = self.same(op(weight, bias), vec![wide], ty, node);
+        Ok(self.requant(acc, node))
+    }
+
+    /// `a + b` at the finer of the two formats, then requantised.
+    fn add(&mut self, id: NodeId, node: &nn::Node, operands: [ValueId; 2]) -> ValueId {
+        let operands = operands.map(|operand| self.narrow(id, operand, node));
+        let frac = operands.map(|operand| self.ty(operand).frac).into_iter().fold(i8::MIN, i8::max);
+        let sum = magnitude(self.ranges[id.0], frac) + self.precision.margin_bits;
+        let shifted = operands.map(|operand| {
+            let ty = self.ty(operand);
+            ty.magnitude + (frac - ty.frac) as u8
+        });
+        let wanted = (sum + self.headroom(id)).max(shifted[0] + 1).max(shifted[1] + 1);
+        let bits = wanted.max(self.precision.activation_bits + 1);
+        let aligned = operands.map(|operand| {
+            let wide = self.extend(operand, bits, node);
+            let ty = self.ty(wide).clone();
+            let by = (frac - ty.frac) as u8;
+            let ty = TensorType { frac, magnitude: ty.magnitude + by, sign: Sign::Any, ..ty };
+            self.same(Op::ShiftLeft { by }, vec![wide], ty, node)
+        });
+        let ty = TensorType { magnitude: sum.min(bits - 1), ..self.ty(aligned[0]).clone() };
+        let sum = self.same(Op::Add, aligned.to_vec(), ty, node);
+        self.requant(sum, node)
+    }
+
+    /// The exact sum, in a ring that holds it whatever the operand is.
+    fn sum_pool(&mut self, id: NodeId, node: &nn::Node, x: ValueId, window: &Window) -> ValueId {
+        let growth = log2_ceil(window.kernel[0] * window.kernel[1]);
+        let wide = self.extend(x, self.ty(x).bits + growth, node);
+        let ty = self.ty(wide).clone();
+        let calibrated = magnitude(self.ranges[id.0], ty.frac) + self.precision.margin_bits;
+        let magnitude = calibrated.min(ty.magnitude + growth).min(ty.bits - 1);
+        let ty = TensorType { shape: node.shape.clone(), magnitude, sign: Sign::Any, ..ty };
+        self.same(Op::SumPool(window.clone()), vec![wide], ty, node)
+    }
+
+    /// Multiplication by a public constant, kept to a dozen significant bits, then requantised.
+    fn scale(&mut self, id: NodeId, node: &nn::Node, x: ValueId, factor: f32) -> ValueId {
+        let places = frac_for(factor, self.precision.weight_bits);
+        let mut integer = quantise(f64::from(factor), places, 2 * self.precision.weight_bits);
+        let twos = if integer == 0 { 0 } else { integer.trailing_zeros() as u8 };
+        integer >>= twos;
+        let places = places - twos as i8;
+        let growth = log2_ceil(integer.unsigned_abs() as usize);
+        let bits = (self.ty(x).bits + growth).max(self.precision.activation_bits + 1);
+        let wide = self.extend(x, bits, node);
+        let frac = self.ty(x).frac + places;
+        let calibrated = magnitude(self.ranges[id.0], frac) + self.precision.margin_bits;
+        let ty = TensorType { frac, magnitude: calibrated.min(bits - 1), sign: Sign::Any, ..self.ty(wide).clone() };
+        let product = self.same(Op::Scale { factor: integer }, vec![wide], ty, node);
+        self.requant(product, node)
+    }
+
+    /// The parts at the coarsest of their formats.
+    fn concat(&mut self, id: NodeId, node: &nn::Node, parts: Vec<ValueId>, axis: usize) -> ValueId {
+        let parts: Vec<ValueId> = parts.into_iter().map(|part| self.narrow(id, part, node)).collect();
+        let frac = parts.iter().map(|part| self.ty(*part).frac).min().unwrap_or(0);
+        let mut aligned = Vec::with_capacity(parts.len());
+        for part in parts {
+            let ty = self.ty(part).clone();
+            let shift = (ty.frac - frac) as u8;
+            let coarser =
+                TensorType { frac, magnitude: ty.magnitude.saturating_sub(shift).max(1), sign: Sign::Any, ..ty };
+            aligned.push(if shift == 0 { part } else { self.same(Op::Requant { shift }, vec![part], coarser, node) });
+        }
+        let types = || aligned.iter().map(|part| self.ty(*part));
+        let magnitude = types().map(|ty| ty.magnitude).max().unwrap_or(1);
+        let proven = types().all(|ty| ty.sign == Sign::NonNegative);
+        let sign = if proven { Sign::NonNegative } else { Sign::Any };
+        let ty = TensorType { shape: node.shape.clone(), magnitude, sign, ..self.ty(aligned[0]).clone() };
+        self.same(Op::Concat { axis }, aligned, ty, node)
+    }
+
+    /// Bits between a value's magnitude and its width: one more if a comparison between elements follows.
+    fn headroom(&self, id: NodeId) -> u8 {
+        let passes_on = |op: &nn::Op| {
+            matches!(
+                op,
+                nn::Op::Relu | nn::Op::Reshape | nn::Op::Transpose { .. } | nn::Op::Concat { .. } | nn::Op::Add
+            )
+        };
+        let compares = |user: &NodeId| match &self.graph.node(*user).op {
+            nn::Op::MaxPool(_) => true,
+            op => passes_on(op) && self.headroom(*user) == 2,
+        };
+        let output = id.0 + 1 == self.graph.nodes.len();
+        if output || self.users[id.0].iter().any(compares) { 2 } else { 1 }
+    }
+
+    /// The value requantised to the activations' width, if it is wider.
+    fn narrow(&mut self, _reader: NodeId, x: ValueId, node: &nn::Node) -> ValueId {
+        if self.ty(x).bits > self.precision.activation_bits { self.requant(x, node) } else { x }
+    }
+
+    /// The value with a spare bit for differences.
+    fn comparable(&mut self, x: ValueId, node: &nn::Node) -> ValueId {
+        let TensorType { bits, magnitude, .. } = *self.ty(x);
+        if magnitude + 2 > bits { self.extend(x, bits + 1, node) } else { x }
+    }
+
+    fn extend(&mut self, x: ValueId, bits: u8, node: &nn::Node) -> ValueId {
+        let ty = self.ty(x).clone();
+        if ty.bits == bits { x } else { self.same(Op::Extend, vec![x], TensorType { bits, ..ty }, node) }
+    }
+
+    /// Drops all bits beyond the activations' width.
+    fn requant(&mut self, x: ValueId, node: &nn::Node) -> ValueId {
+        let bits = self.precision.activation_bits;
+        let ty = self.ty(x).clone();
+        let shift = ty.bits - bits;
+        let magnitude = ty.magnitude.saturating_sub(shift).max(1);
+        let ty = TensorType { bits, frac: ty.frac - shift as i8, magnitude, sign: Sign::Any, ..ty };
+        self.same(Op::Requant { shift }, vec![x], ty, node)
+    }
+
+    fn weight(&mut self, name: String, shape: Vec<usize>, bits: u8, frac: i8, elements: Vec<i64>) -> WeightId {
+        self.weights.push(elements);
+        self.function.push_weight(Weight { name, shape, bits, frac })
+    }
+
+    fn same(&mut self, op: Op, operands: Vec<ValueId>, ty: TensorType, node: &nn::Node) -> ValueId {
+        self.function.push(op, operands, ty, node.name.clone())
+    }
+
+    fn ty(&self, id: ValueId) -> &TensorType {
+        &self.function.value(id).ty
+    }
+}
+
+/// Magnitude that no operand of type `x` can make any row exceed.
+fn worst_case(weight: &[i64], bias: &[f32], x: &TensorType, frac: i8) -> u8 {
+    let row_len = weight.len() / bias.len().max(1);
+    let rows = weight.chunks_exact(row_len.max(1)).zip(bias).map(|(row, bias)| {
+        let weights: u128 = row.iter().map(|w| u128::from(w.unsigned_abs())).sum();
+        let bias = quantise(f64::from(bias.abs()), x.frac + frac, 62);
+        (weights << x.magnitude) + u128::from(bias.unsigned_abs())
+    });
+    let most = rows.max().unwrap_or(0);
+    (u128::BITS - most.leading_zeros()).max(1) as u8
+}
+
+fn log2_ceil(n: usize) -> u8 {
+    n.max(1).next_power_of_two().trailing_zeros() as u8
+}

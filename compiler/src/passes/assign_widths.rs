@@ -1,0 +1,138 @@
+//! Where extensions go. Three rules, each exact:
+//!
+//! 1. An extension behind local operations that provably do not wrap moves in front of them, where the sign is more often known:
+//!    `extend(sum_pool(extend(x)))` becomes `sum_pool(extend(x))`.
+//! 2. The input needs no extension: the client shares it in whatever ring its readers want.
+//! 3. A value is extended once, to the widest ring that a reader wants; narrower readers truncate, which is local.
+
+use std::collections::HashMap;
+
+use fusion_ir::{Op, TensorType, ValueId};
+
+use super::widths::{can_set_width, set_width, unwrapped_magnitude};
+use super::{Program, Settings};
+
+pub(super) fn apply(program: &mut Program, _: &Settings) {
+    while hoist(program) {}
+    widen_input(program);
+    share(program);
+}
+
+fn hoist(program: &mut Program) -> bool {
+    for index in 0..program.function.values.len() {
+        let value = &program.function.values[index];
+        if value.op != Op::Extend {
+            continue;
+        }
+        let (x, bits) = (value.operands[0], value.ty.bits);
+        let users = program.function.users();
+        if unwrapped_magnitude(&program.function, x).is_none() || !can_set_width(program, &users, x, bits) {
+            continue;
+        }
+        set_width(&mut program.function, x, bits);
+        // A reshape to the same shape stands in for the extension; shapes are tidied later.
+        let ty = program.function.value(x).ty.clone();
+        let value = &mut program.function.values[index];
+        (value.op, value.ty) = (Op::Reshape, ty);
+        return true;
+    }
+    false
+}
+
+fn widen_input(program: &mut Program) {
+    let function = &mut program.function;
+    let readers = function.users()[0].clone();
+    let extensions = readers.iter().filter(|reader| function.value(**reader).op == Op::Extend);
+    let Some(bits) = extensions.map(|reader| function.value(*reader).ty.bits).max() else { return };
+    if readers.iter().any(|reader| function.value(*reader).op != Op::Extend) {
+        return;
+    }
+    function.values[0].ty.bits = bits;
+    for reader in readers {
+        let value = &mut function.values[reader.index()];
+        value.op = if value.ty.bits == bits { Op::Reshape } else { Op::Truncate };
+    }
+}
+
+fn share(program: &mut Program) {
+    let mut widest: HashMap<ValueId, u8> = HashMap::new();
+    for value in program.function.values.iter().filter(|value| value.op == Op::Extend) {
+        let bits = widest.entry(value.operands[0]).or_default();
+        *bits = value.ty.bits.max(*bits);
+    }
+    let old = std::mem::take(&mut program.function.values);
+    let mut renamed: Vec<ValueId> = Vec::with_capacity(old.len());
+    let mut rings: HashMap<(ValueId, u8), ValueId> = HashMap::new();
+    let function = &mut program.function;
+    for mut value in old {
+        let source = value.operands.first().copied();
+        value.operands.iter_mut().for_each(|operand| *operand = renamed[operand.index()]);
+        let Some(source) = source.filter(|_| value.op == Op::Extend) else {
+            function.values.push(value);
+            renamed.push(ValueId(function.values.len() as u32 - 1));
+            continue;
+        };
+        let (wide, bits) = (widest[&source], value.ty.bits);
+        let ty = TensorType { bits: wide, ..value.ty.clone() };
+        let extended = *rings
+            .entry((source, wide))
+            .or_insert_with(|| function.push(Op::Extend, value.operands.clone(), ty, value.node.clone()));
+        renamed.push(if bits == wide {
+            extended
+        } else {
+            let truncated = TensorType { sign: fusion_ir::Sign::Any, ..value.ty };
+            *rings
+                .entry((source, bits))
+                .or_insert_with(|| function.push(Op::Truncate, vec![extended], truncated, value.node.clone()))
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::expect;
+
+    #[test]
+    fn an_extension_moves_before_a_sum() {
+        let window = "kernel=[2,2] strides=[1,1] pads=[0,0,0,0]";
+        expect(
+            "assign_widths",
+            &format!(
+                "v0 = input : i16.4~11[1,2,2] \"x\"\nv1 = relu v0 : i16.4~11+[1,2,2] \"r\"\nv2 = extend v1 : i18.4~11+[1,2,2] \"p\"\n\
+                 v3 = sum_pool v2 {window} : i18.4~13[1,1,1] \"p\"\nv4 = extend v3 : i24.4~13[1,1,1] \"fc\"\n\
+                 v5 = scale v4 factor=3 : i24.4~15[1,1,1] \"fc\"\n"
+            ),
+            &format!(
+                "v0 = input : i16.4~11[1,2,2] \"x\"\nv1 = relu v0 : i16.4~11+[1,2,2] \"r\"\nv2 = extend v1 : i24.4~11+[1,2,2] \"p\"\n\
+                 v3 = sum_pool v2 {window} : i24.4~13[1,1,1] \"p\"\nv4 = reshape v3 : i24.4~13[1,1,1] \"fc\"\n\
+                 v5 = scale v4 factor=3 : i24.4~15[1,1,1] \"fc\"\n"
+            ),
+            true,
+        );
+    }
+
+    #[test]
+    fn not_before_a_sum_that_may_wrap() {
+        let window = "kernel=[2,2] strides=[1,1] pads=[0,0,0,0]";
+        let before = format!(
+            "v0 = input : i16.4~11[1,2,2] \"x\"\nv1 = relu v0 : i16.4~11+[1,2,2] \"r\"\nv2 = extend v1 : i17.4~11+[1,2,2] \"p\"\n\
+             v3 = sum_pool v2 {window} : i17.4~13[1,1,1] \"p\"\nv4 = extend v3 : i24.4~13[1,1,1] \"fc\"\n"
+        );
+        expect("assign_widths", &before, &before, true);
+    }
+
+    #[test]
+    fn one_extension_serves_all_readers_and_the_input_needs_none() {
+        expect(
+            "assign_widths",
+            "v0 = input : i16.4~11[2] \"x\"\nv1 = extend v0 : i20.4~11[2] \"a\"\nv2 = relu v1 : i20.4~11+[2] \"a\"\n\
+             v3 = extend v2 : i22.4~11+[2] \"b\"\nv4 = relu v3 : i22.4~11+[2] \"b\"\n\
+             v5 = extend v2 : i24.4~11+[2] \"c\"\nv6 = relu v5 : i24.4~11+[2] \"c\"\n\
+             v7 = extend v4 : i24.4~11+[2] \"d\"\nv8 = add v6, v7 : i24.4~12[2] \"s\"\n",
+            "v0 = input : i20.4~11[2] \"x\"\nv1 = reshape v0 : i20.4~11[2] \"a\"\nv2 = relu v1 : i20.4~11+[2] \"a\"\n\
+             v3 = extend v2 : i24.4~11+[2] \"b\"\nv4 = truncate v3 : i22.4~11[2] \"b\"\nv5 = relu v4 : i22.4~11+[2] \"b\"\n\
+             v6 = relu v3 : i24.4~11+[2] \"c\"\nv7 = extend v5 : i24.4~11+[2] \"d\"\nv8 = add v6, v7 : i24.4~12[2] \"s\"\n",
+            true,
+        );
+    }
+}

@@ -1,0 +1,57 @@
+//! Consecutive shifts become one, consecutive constant factors become one, and a shift by nothing or a factor of 1 that keeps the format
+//! disappears.
+
+use fusion_ir::{Op, ValueId};
+
+use super::{Program, Settings, widths::forward};
+
+pub(super) fn apply(program: &mut Program, _: &Settings) {
+    let function = &mut program.function;
+    for index in 0..function.values.len() {
+        let Some(&x) = function.values[index].operands.first() else { continue };
+        let inner = function.value(x).clone();
+        let value = &mut function.values[index];
+        let joined = match (&value.op, &inner.op) {
+            (Op::ShiftLeft { by }, Op::ShiftLeft { by: before }) if by + before < value.ty.bits => {
+                Op::ShiftLeft { by: by + before }
+            }
+            (Op::Scale { factor }, Op::Scale { factor: before }) => match factor.checked_mul(*before) {
+                Some(factor) => Op::Scale { factor },
+                None => continue,
+            },
+            _ => continue,
+        };
+        value.op = joined;
+        value.operands = inner.operands;
+    }
+    for index in 0..function.values.len() {
+        let value = &function.values[index];
+        let nothing = match value.op {
+            Op::ShiftLeft { by } => by == 0,
+            Op::Scale { factor } => factor == 1 && value.ty.frac == function.value(value.operands[0]).ty.frac,
+            _ => false,
+        };
+        if nothing {
+            let x = value.operands[0];
+            forward(function, ValueId(index as u32), x);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::expect;
+
+    #[test]
+    fn shifts_and_factors_join() {
+        expect(
+            "fold_constants",
+            "v0 = input : i24.0~9[2] \"x\"\nv1 = shift_left v0 by=2 : i24.2~11[2] \"a\"\nv2 = shift_left v1 by=3 : i24.5~14[2] \"b\"\n\
+             v3 = scale v2 factor=3 : i24.5~16[2] \"c\"\nv4 = scale v3 factor=-5 : i24.5~19[2] \"d\"\n\
+             v5 = shift_left v4 by=0 : i24.5~19[2] \"e\"\nv6 = relu v5 : i24.5~19+[2] \"r\"\n",
+            "v0 = input : i24.0~9[2] \"x\"\nv1 = shift_left v0 by=5 : i24.5~14[2] \"b\"\n\
+             v2 = scale v1 factor=-15 : i24.5~19[2] \"d\"\nv3 = relu v2 : i24.5~19+[2] \"r\"\n",
+            true,
+        );
+    }
+}

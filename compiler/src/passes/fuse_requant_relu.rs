@@ -1,0 +1,50 @@
+//! `relu(requant(x))` becomes `requant_relu(x)`: one comparison tree gives both the sign and the carry out of the dropped bits, provided
+//! the result keeps no more bits than the shift leaves.
+
+use fusion_ir::{Op, Sign, ValueId};
+
+use super::{Program, Settings};
+
+pub(super) fn apply(program: &mut Program, _: &Settings) {
+    let function = &mut program.function;
+    let users = function.users();
+    for relu in 0..function.values.len() {
+        if function.values[relu].op != Op::Relu {
+            continue;
+        }
+        let requant = function.values[relu].operands[0];
+        let Op::Requant { shift } = function.value(requant).op else { continue };
+        let x = function.value(requant).operands[0];
+        let left = function.value(x).ty.bits - shift;
+        let kept = function.values[relu].ty.bits;
+        if users[requant.index()] != [ValueId(relu as u32)] || kept > left {
+            continue;
+        }
+        let value = &mut function.values[relu];
+        value.op = Op::RequantRelu { shift };
+        value.operands = vec![x];
+        value.ty.sign = if kept == left { Sign::NonNegative } else { Sign::Any };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::expect;
+
+    #[test]
+    fn one_tree_for_both() {
+        expect(
+            "fuse_requant_relu",
+            "v0 = input : i14.4~11[4] \"x\"\nv1 = requant v0 shift=4 : i10.0~7[4] \"c\"\nv2 = relu v1 : i10.0~7+[4] \"r\"\n",
+            "v0 = input : i14.4~11[4] \"x\"\nv1 = requant_relu v0 shift=4 : i10.0~7+[4] \"r\"\n",
+            true,
+        );
+    }
+
+    #[test]
+    fn not_if_the_requantised_value_is_read_elsewhere() {
+        let before = "v0 = input : i14.4~11[4] \"x\"\nv1 = requant v0 shift=4 : i10.0~7[4] \"c\"\n\
+                      v2 = relu v1 : i10.0~7+[4] \"r\"\nv3 = add v1, v2 : i10.0~8[4] \"s\"\n";
+        expect("fuse_requant_relu", before, before, true);
+    }
+}

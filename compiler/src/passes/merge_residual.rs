@@ -1,0 +1,145 @@
+//! A skip connection is added to the accumulator of the layer it meets, before the one requantisation that is left:
+//!
+//! ```text
+//! requant(extend(requant(conv)) + shift_left(extend(skip)))   becomes   requant(conv + shift_left(extend(skip)))
+//! ```
+//!
+//! The sum moves to the finest format of its operands. Its width grows by as many bits, so the requantisation's result keeps its format,
+//! and fewer roundings make it more exact. Not done where the accumulator would become wider than RLWE allows.
+
+use fusion_ir::verify::MAX_ACCUMULATOR_BITS;
+use fusion_ir::{Op, ValueId};
+
+use super::widths::{can_set_width, set_width};
+use super::{Program, Settings};
+
+/// One operand of the sum: `aligned = shift_left(extended = extend(narrow))`.
+struct Branch {
+    aligned: ValueId,
+    extended: ValueId,
+    narrow: ValueId,
+    /// The accumulator that `narrow` is the requantisation of, if nothing else reads either.
+    accumulator: Option<ValueId>,
+}
+
+pub(super) fn apply(program: &mut Program, _: &Settings) {
+    for index in 0..program.function.values.len() {
+        if program.function.values[index].op == Op::Add {
+            merge(program, ValueId(index as u32));
+        }
+    }
+}
+
+fn merge(program: &mut Program, sum: ValueId) -> Option<()> {
+    let function = &program.function;
+    let users = function.users();
+    let [requant] = users[sum.index()].as_slice() else { return None };
+    let requant = *requant;
+    let Op::Requant { shift } = function.value(requant).op else { return None };
+    let operands: [ValueId; 2] = function.value(sum).operands.as_slice().try_into().ok()?;
+    let mut branches = [branch(program, &users, operands[0])?, branch(program, &users, operands[1])?];
+    if operands[0] == operands[1] || branches.iter().all(|branch| branch.accumulator.is_none()) {
+        return None;
+    }
+    let old = function.value(sum).ty.clone();
+    let plan = |branches: &[Branch; 2]| {
+        let fracs = branches.iter().map(|b| function.value(b.accumulator.unwrap_or(b.narrow)).ty.frac);
+        let frac = fracs.fold(i8::MIN, i8::max);
+        let bits = i16::from(old.bits) + i16::from(frac) - i16::from(old.frac);
+        let wide_enough = |b: &Branch| {
+            let ty = &function.value(b.accumulator.unwrap_or(b.narrow)).ty;
+            let magnitude = i16::from(ty.magnitude) + i16::from(frac) - i16::from(ty.frac);
+            let follows = |a| u8::try_from(bits).is_ok_and(|bits| can_set_width(program, &users, a, bits));
+            magnitude < bits && b.accumulator.map_or(i16::from(ty.bits) < bits, follows)
+        };
+        (frac, bits, bits <= i16::from(MAX_ACCUMULATOR_BITS) && branches.iter().all(wide_enough))
+    };
+    let (mut frac, mut bits, mut fits) = plan(&branches);
+    // With two accumulators of very different formats, one may still be merged.
+    for one in 0..2 {
+        if !fits && branches.iter().all(|b| b.accumulator.is_some()) {
+            let kept = branches[one].accumulator.take();
+            (frac, bits, fits) = plan(&branches);
+            if !fits {
+                branches[one].accumulator = kept;
+            }
+        }
+    }
+    let bits = u8::try_from(bits).ok().filter(|_| fits)?;
+    for branch in &branches {
+        let source = branch.accumulator.unwrap_or(branch.extended);
+        if branch.accumulator.is_some() {
+            set_width(&mut program.function, source, bits);
+        } else {
+            program.function.values[branch.extended.index()].ty.bits = bits;
+        }
+        let ty = program.function.value(source).ty.clone();
+        let by = (frac - ty.frac) as u8;
+        let aligned = &mut program.function.values[branch.aligned.index()];
+        (aligned.op, aligned.operands) = (Op::ShiftLeft { by }, vec![source]);
+        aligned.ty.bits = bits;
+        aligned.ty.frac = frac;
+        aligned.ty.magnitude = ty.magnitude + by;
+    }
+    let grown = bits - old.bits;
+    let value = &mut program.function.values[sum.index()];
+    value.ty.bits = bits;
+    value.ty.frac = frac;
+    value.ty.magnitude = (old.magnitude + grown).min(bits - 1);
+    program.function.values[requant.index()].op = Op::Requant { shift: shift + grown };
+    Some(())
+}
+
+fn branch(program: &Program, users: &[Vec<ValueId>], aligned: ValueId) -> Option<Branch> {
+    let function = &program.function;
+    let sole = |id: ValueId| users[id.index()].len() == 1;
+    let Op::ShiftLeft { .. } = function.value(aligned).op else { return None };
+    let extended = function.value(aligned).operands[0];
+    if function.value(extended).op != Op::Extend || !sole(aligned) || !sole(extended) {
+        return None;
+    }
+    let narrow = function.value(extended).operands[0];
+    let value = function.value(narrow);
+    let accumulator = match value.op {
+        Op::Requant { .. } if sole(narrow) && sole(value.operands[0]) => Some(value.operands[0]),
+        _ => None,
+    };
+    let linear = |id: &ValueId| matches!(function.value(*id).op, Op::Conv(_) | Op::Dense { .. });
+    Some(Branch { aligned, extended, narrow, accumulator: accumulator.filter(linear) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::expect;
+
+    const HEAD: &str = "weight @w0 \"w\" : i12.8[2,2]\nweight @w1 \"b\" : i24.16[2]\n\
+        v0 = input : i16.8~11[2] \"x\"\nv1 = extend v0 : i24.8~11[2] \"fc\"\nv2 = dense v1, @w0, @w1 : i24.16~22[2] \"fc\"\n\
+        v3 = requant v2 shift=8 : i16.8~14[2] \"fc\"\n";
+
+    #[test]
+    fn the_skip_joins_the_accumulator() {
+        expect(
+            "merge_residual",
+            &format!(
+                "{HEAD}v4 = extend v3 : i18.8~14[2] \"s\"\nv5 = shift_left v4 by=0 : i18.8~14[2] \"s\"\n\
+                 v6 = extend v0 : i18.8~11[2] \"s\"\nv7 = shift_left v6 by=0 : i18.8~11[2] \"s\"\n\
+                 v8 = add v5, v7 : i18.8~15[2] \"s\"\nv9 = requant v8 shift=2 : i16.6~13[2] \"s\"\n"
+            ),
+            "v0 = input : i16.8~11[2] \"x\"\nv1 = extend v0 : i26.8~11[2] \"fc\"\nv2 = dense v1, @w0, @w1 : i26.16~22[2] \"fc\"\n\
+             v3 = shift_left v2 by=0 : i26.16~22[2] \"s\"\nv4 = extend v0 : i26.8~11[2] \"s\"\n\
+             v5 = shift_left v4 by=8 : i26.16~19[2] \"s\"\nv6 = add v3, v5 : i26.16~23[2] \"s\"\n\
+             v7 = requant v6 shift=10 : i16.6~13[2] \"s\"\n",
+            false,
+        );
+    }
+
+    #[test]
+    fn not_beyond_the_widest_accumulator() {
+        let before = format!(
+            "{HEAD}v4 = extend v3 : i30.8~14[2] \"s\"\nv5 = shift_left v4 by=2 : i30.10~16[2] \"s\"\n\
+             v6 = extend v0 : i30.8~11[2] \"s\"\nv7 = shift_left v6 by=2 : i30.10~13[2] \"s\"\n\
+             v8 = add v5, v7 : i30.10~17[2] \"s\"\nv9 = requant v8 shift=14 : i16.-4~3[2] \"s\"\n"
+        );
+        expect("merge_residual", &before, &before, true);
+    }
+}

@@ -1,0 +1,178 @@
+//! The passes: what turns the naive function into the plan, in order, one file each.
+//!
+//! A pass may leave values that nothing reads; [`run`] removes them and verifies the function after every pass, so a pass that breaks
+//! an invariant is named at once.
+
+mod assign_widths;
+mod commute_relu_max_pool;
+mod dead_code;
+mod fold_constants;
+mod fuse_requant_relu;
+mod gadgets;
+mod keep_logits_wide;
+mod merge_residual;
+mod select;
+mod simplify_shapes;
+mod widths;
+
+use fusion_ir::op::{Mix, Reveal};
+use fusion_ir::verify::{explain, verify, verify_executable};
+use fusion_ir::{Function, Weights};
+
+use crate::Error;
+
+/// A function with its weights.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Program {
+    /// What is computed.
+    pub function: Function,
+    /// With what numbers.
+    pub weights: Weights,
+}
+
+/// What the gadgets need to know.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Settings {
+    /// What the client learns.
+    pub reveal: Reveal,
+    /// The suggested batch, or `None` for a plan without verification.
+    pub mix: Option<Mix>,
+}
+
+/// One pass.
+pub struct Pass {
+    /// Its name in messages and filetests.
+    pub name: &'static str,
+    /// What it is good for.
+    pub purpose: &'static str,
+    apply: fn(&mut Program, &Settings),
+}
+
+/// All passes in the order in which they run.
+pub const PASSES: &[Pass] = &[
+    Pass {
+        name: "simplify_shapes",
+        purpose: "join consecutive reshapes and transpositions, drop those that do nothing",
+        apply: simplify_shapes::apply,
+    },
+    Pass {
+        name: "commute_relu_max_pool",
+        purpose: "take the ReLU after the max-pool, where there are fewer elements",
+        apply: commute_relu_max_pool::apply,
+    },
+    Pass {
+        name: "merge_residual",
+        purpose: "add a skip connection to the accumulator, before its requantisation",
+        apply: merge_residual::apply,
+    },
+    Pass {
+        name: "fuse_requant_relu",
+        purpose: "one comparison tree for the ReLU and the rounding",
+        apply: fuse_requant_relu::apply,
+    },
+    Pass {
+        name: "keep_logits_wide",
+        purpose: "compare the last accumulator as it is instead of requantising it first",
+        apply: keep_logits_wide::apply,
+    },
+    Pass {
+        name: "fold_constants",
+        purpose: "join consecutive shifts and constant factors, drop those that do nothing",
+        apply: fold_constants::apply,
+    },
+    Pass {
+        name: "assign_widths",
+        purpose: "extend as early as sums allow and once for all readers; the input needs no extension at all",
+        apply: assign_widths::apply,
+    },
+    Pass {
+        name: "tidy_shapes",
+        purpose: "simplify_shapes once more, after the passes that leave reshapes behind",
+        apply: simplify_shapes::apply,
+    },
+    Pass {
+        name: "gadgets",
+        purpose: "fusion.mix at the input; argmax, fusion.reveal and fusion.check at the output",
+        apply: gadgets::apply,
+    },
+    Pass { name: "select", purpose: "choose a backend for every operation", apply: select::apply },
+];
+
+/// Runs the passes from the one named `from` (or the first) up to and including `until` (or the last).
+///
+/// # Errors
+/// [`Error::Verifier`] if a pass leaves a function that is not well formed, which is a bug in it.
+pub fn run(program: &mut Program, settings: &Settings, until: Option<&str>) -> Result<(), Error> {
+    check("lower", program, false)?;
+    for pass in PASSES {
+        apply(pass, program, settings);
+        check(pass.name, program, pass.name == "select")?;
+        if Some(pass.name) == until {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Runs one pass by name, for tests of passes.
+///
+/// # Errors
+/// [`Error::Usage`] if there is no such pass, [`Error::Verifier`] as [`run`].
+pub fn run_one(name: &str, program: &mut Program, settings: &Settings) -> Result<(), Error> {
+    let known = || PASSES.iter().map(|pass| pass.name).collect::<Vec<_>>().join(", ");
+    let pass = PASSES.iter().find(|pass| pass.name == name);
+    let pass = pass.ok_or_else(|| Error::Usage(format!("no pass {name:?}; there are {}", known())))?;
+    apply(pass, program, settings);
+    check(pass.name, program, name == "select")
+}
+
+fn apply(pass: &Pass, program: &mut Program, settings: &Settings) {
+    (pass.apply)(program, settings);
+    dead_code::remove(program);
+}
+
+fn check(pass: &'static str, program: &Program, executable: bool) -> Result<(), Error> {
+    let function = &program.function;
+    let verdict = if executable { verify_executable(function) } else { verify(function) };
+    verdict.map_err(|violations| Error::Verifier { pass, text: explain(function, &violations) })
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    //! Pass tests are written in the text form: run one pass, compare the values' lines.
+
+    use fusion_ir::{interp, text};
+
+    use super::*;
+
+    pub const SETTINGS: Settings = Settings { reveal: Reveal::Label, mix: None };
+
+    /// The function of `body` (the lines after the header) with arbitrary small weights.
+    pub fn program(body: &str) -> Program {
+        let function = text::parse(&format!("function \"f\"\n{body}")).unwrap();
+        verify(&function).unwrap_or_else(|violations| panic!("{}", explain(&function, &violations)));
+        let elements = |len: usize| (0..len).map(|i| (i * 37 % 13) as i64 - 6).collect();
+        let weights = function.weights.iter().map(|w| elements(w.shape.iter().product())).collect();
+        Program { function, weights: Weights(weights) }
+    }
+
+    /// Runs `pass` on `before` and expects the values of `after`; if `exact`, expects equal results on samples, too.
+    pub fn expect(pass: &str, before: &str, after: &str, exact: bool) {
+        let original = program(before);
+        let mut changed = original.clone();
+        run_one(pass, &mut changed, &SETTINGS).unwrap_or_else(|e| panic!("{e}"));
+        let lines = |text: &str| -> Vec<String> {
+            let values = text.lines().map(str::trim).filter(|line| line.starts_with('v'));
+            values.map(str::to_string).collect()
+        };
+        assert_eq!(lines(&changed.function.to_string()), lines(after), "\n{}", changed.function);
+        if exact {
+            let ty = &original.function.values[0].ty;
+            for seed in 0..8i64 {
+                let input: Vec<i64> = (0..ty.len() as i64).map(|i| (i * 7919 + seed * 104_729) % 2001 - 1000).collect();
+                let run = |p: &Program| interp::output(&p.function, &p.weights, &input);
+                assert_eq!(run(&changed), run(&original), "sample {seed}");
+            }
+        }
+    }
+}

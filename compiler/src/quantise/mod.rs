@@ -1,0 +1,95 @@
+//! From real ranges to number formats.
+//!
+//! All scales are powers of two, so a format is a number of fractional bits. A tensor's *magnitude* is the number of bits that its
+//! largest calibrated absolute value needs, with [`Precision::margin_bits`] to spare. Accumulators that are nevertheless exceeded
+//! wrap, in the reference exactly as in the protocol.
+
+pub mod calibrate;
+
+use fusion_ir::verify::MAX_ACCUMULATOR_BITS;
+
+/// How many bits each kind of tensor gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Precision {
+    /// Ring width of activations between layers.
+    pub activation_bits: u8,
+    /// Width of weights, sign included.
+    pub weight_bits: u8,
+    /// Magnitude of the model's input, margin included.
+    pub input_bits: u8,
+    /// Bits between the calibrated range and the one that fits.
+    pub margin_bits: u8,
+    /// Widest accumulator.
+    pub max_accumulator_bits: u8,
+    /// Whether accumulators hold the static worst case of their weights instead of the calibrated range.
+    pub worst_case: bool,
+}
+
+impl Default for Precision {
+    fn default() -> Self {
+        Precision {
+            activation_bits: 16,
+            weight_bits: 12,
+            input_bits: 12,
+            margin_bits: 1,
+            max_accumulator_bits: MAX_ACCUMULATOR_BITS,
+            worst_case: false,
+        }
+    }
+}
+
+/// Fewest weight bits that still mean something.
+pub const MIN_WEIGHT_BITS: u8 = 4;
+/// Fractional bits of weights and activations stay within this on both sides, so that sums of them stay within the IR's limit.
+const MAX_FRAC: i8 = 30;
+
+/// The most fractional bits with which every `|x| <= largest` stays below `2^bits` in absolute value after rounding.
+pub fn frac_for(largest: f32, bits: u8) -> i8 {
+    (-MAX_FRAC..=MAX_FRAC).rev().find(|frac| magnitude(largest, *frac) <= bits).unwrap_or(-MAX_FRAC)
+}
+
+/// The fewest bits `m >= 1` with `|round(x * 2^frac)| < 2^m` for every `|x| <= largest`.
+pub fn magnitude(largest: f32, frac: i8) -> u8 {
+    let integer = (f64::from(largest) * f64::from(frac).exp2()).round();
+    (1..=127).find(|m| integer < f64::from(*m).exp2()).unwrap_or(127)
+}
+
+/// `real * 2^frac`, rounded, ties away from zero, saturated to `bits` signed bits.
+pub fn quantise(real: f64, frac: i8, bits: u8) -> i64 {
+    let limit = 1i64 << (bits - 1);
+    let scaled = (real * f64::from(frac).exp2()).round();
+    (scaled as i64).clamp(-limit, limit - 1)
+}
+
+/// The largest absolute value.
+pub fn largest<'a>(values: impl IntoIterator<Item = &'a f32>) -> f32 {
+    values.into_iter().fold(0f32, |most, x| most.max(x.abs()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn formats_hold_their_range_tightly() {
+        assert_eq!(magnitude(1.0, 0), 1);
+        assert_eq!(magnitude(1.5, 0), 2);
+        assert_eq!(magnitude(255.0, 3), 11);
+        assert_eq!(magnitude(0.0, 10), 1);
+        assert_eq!(frac_for(255.0, 11), 3);
+        assert_eq!(frac_for(256.0, 11), 2);
+        assert_eq!(frac_for(0.0, 11), MAX_FRAC);
+        for largest in [1e-4, 0.3, 1.0, 7.99, 526.0, 1e5] {
+            let frac = frac_for(largest, 15);
+            assert!(magnitude(largest, frac) <= 15 && magnitude(largest, frac + 1) > 15);
+        }
+    }
+
+    #[test]
+    fn quantised_numbers_saturate() {
+        assert_eq!(quantise(0.75, 1, 8), 2);
+        assert_eq!(quantise(-0.75, 1, 8), -2);
+        assert_eq!(quantise(1e9, 1, 8), 127);
+        assert_eq!(quantise(-1e9, 1, 8), -128);
+    }
+}
