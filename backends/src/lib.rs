@@ -5,11 +5,15 @@
 
 pub mod bits;
 pub mod channel;
+pub mod compare;
 pub mod error;
 pub mod linear;
+pub mod local;
 pub mod ot;
 pub mod ring;
 pub mod rlwe;
+pub mod session;
 
 pub use channel::{Channel, Kind};
 pub use error::Error;
+pub use session::{MicroBatch, Session};

@@ -1,0 +1,135 @@
+//! Knock-outs of maxima: max-pool and argmax, in the order that [`fusion_ir::interp::tournament`] defines.
+
+use fusion_catalogue::compare::{Comparison, Pool};
+use fusion_ir::Party;
+use fusion_ir::op::Window;
+use fusion_ir::types::wrap;
+
+use super::{Ctx, run};
+use crate::Error;
+
+/// Shares of [`Op::MaxPool`](fusion_ir::Op::MaxPool) over `x`, images of `height x width` one after the other (channels within
+/// positions). Exchanges the messages of [`fusion_catalogue::compare::max_pool`].
+///
+/// # Panics
+/// If `x` is not a whole number of images.
+pub fn max_pool(
+    ctx: &mut Ctx,
+    bits: u8,
+    window: &Window,
+    height: usize,
+    width: usize,
+    x: &[u64],
+) -> Result<Vec<u64>, Error> {
+    assert!(x.len().is_multiple_of((height * width).max(1)), "not a whole number of images");
+    let pool = Pool::new(window, height, width);
+    let (rows, columns) = (pool.rows.len(), pool.across.len());
+    let mut groups = Groups::default();
+    for image in x.chunks_exact((height * width).max(1)) {
+        for row in &pool.rows {
+            for across in &pool.across {
+                groups.push(across.clone().map(|column| [image[row * width + column]]));
+            }
+        }
+    }
+    let across: Vec<[u64; 1]> = groups.play(|[left], [right]| {
+        let best = run(ctx, &Comparison::Max { bits }, &[&left, &right])?;
+        Ok(best.try_into().unwrap_or_default())
+    })?;
+    let mut groups = Groups::default();
+    for image in across.chunks_exact((rows * columns).max(1)) {
+        for down in &pool.down {
+            for column in 0..columns {
+                groups.push(down.clone().map(|row| image[row * columns + column]));
+            }
+        }
+    }
+    let best = groups.play(|[left], [right]| {
+        let best = run(ctx, &Comparison::Max { bits }, &[&left, &right])?;
+        Ok(best.try_into().unwrap_or_default())
+    })?;
+    Ok(best.into_iter().flatten().collect())
+}
+
+/// Shares mod `2^index_bits` of [`Op::ArgMax`](fusion_ir::Op::ArgMax) of every `classes` elements of `x`. Exchanges the messages
+/// of [`fusion_catalogue::compare::arg_max`].
+///
+/// # Panics
+/// If `x` is not a whole number of vectors.
+pub fn arg_max(ctx: &mut Ctx, bits: u8, index_bits: u8, classes: usize, x: &[u64]) -> Result<Vec<u64>, Error> {
+    assert!(x.len().is_multiple_of(classes.max(1)), "not a whole number of vectors");
+    // Indices are public at first: the server's share is the index, the client's nothing.
+    let index = |i: usize| match ctx.party {
+        Party::Client => 0,
+        Party::Server => wrap(i as i64, index_bits),
+    };
+    let mut groups = Groups::default();
+    for vector in x.chunks_exact(classes.max(1)) {
+        groups.push(vector.iter().enumerate().map(|(i, x)| [*x, index(i)]));
+    }
+    let best = groups.play(|[left, left_index], [right, right_index]| {
+        let operation = Comparison::MaxIndex { bits, index_bits };
+        let best = run(ctx, &operation, &[&left, &right, &left_index, &right_index])?;
+        Ok(best.try_into().unwrap_or_default())
+    })?;
+    Ok(best.into_iter().map(|[_, index]| index).collect())
+}
+
+/// Players of `N` values each, in groups that play their own knock-outs side by side.
+struct Groups<const N: usize> {
+    players: Vec<[u64; N]>,
+    sizes: Vec<usize>,
+}
+
+impl<const N: usize> Default for Groups<N> {
+    fn default() -> Groups<N> {
+        Groups { players: Vec::new(), sizes: Vec::new() }
+    }
+}
+
+impl<const N: usize> Groups<N> {
+    fn push(&mut self, group: impl IntoIterator<Item = [u64; N]>) {
+        let before = self.players.len();
+        self.players.extend(group);
+        self.sizes.push(self.players.len() - before);
+    }
+
+    /// The winner of every group, zeros for an empty one. `contest` gets the values of all left and all right players of one
+    /// level, and returns those of the winners.
+    fn play<F>(mut self, mut contest: F) -> Result<Vec<[u64; N]>, Error>
+    where
+        F: FnMut([Vec<u64>; N], [Vec<u64>; N]) -> Result<[Vec<u64>; N], Error>,
+    {
+        while self.sizes.iter().any(|size| *size > 1) {
+            let mut sides = [(); 2].map(|()| [(); N].map(|()| Vec::new()));
+            for group in self.groups() {
+                for pair in group.as_chunks::<2>().0 {
+                    for (side, player) in sides.iter_mut().zip(pair) {
+                        side.iter_mut().zip(player).for_each(|(values, value)| values.push(*value));
+                    }
+                }
+            }
+            let [left, right] = sides;
+            let winners = contest(left, right)?;
+            let mut next = Groups::default();
+            let mut contests = 0..;
+            for group in self.groups() {
+                let (pairs, odd) = group.as_chunks::<2>();
+                let won =
+                    contests.by_ref().take(pairs.len()).map(|i: usize| winners.each_ref().map(|values| values[i]));
+                next.push(won.chain(odd.iter().copied()));
+            }
+            self = next;
+        }
+        Ok(self.groups().map(|group| group.first().copied().unwrap_or([0; N])).collect())
+    }
+
+    fn groups(&self) -> impl Iterator<Item = &[[u64; N]]> {
+        let mut rest = &self.players[..];
+        self.sizes.iter().map(move |size| {
+            let (group, after) = rest.split_at(*size);
+            rest = after;
+            group
+        })
+    }
+}

@@ -1,0 +1,309 @@
+//! What every implementation of [`Comparison`] must satisfy: equality with the interpreter for all widths, shifts and edge values,
+//! and exactly the predicted messages. [`comparison_laws`] makes the tests of one implementation.
+
+use fusion_catalogue::compare::{CHUNK, Comparison};
+use fusion_catalogue::ot::SoftSpoken;
+use fusion_catalogue::{Cost, Message};
+use fusion_ir::interp::{apply_public, max};
+use fusion_ir::types::{Sign, mask, signed, wrap};
+use fusion_ir::{Op, Party, TensorType};
+use rand_chacha::ChaCha20Rng;
+use rand_core::{Rng, SeedableRng};
+
+use super::Ctx;
+use crate::channel::{LocalChannel, pair};
+use crate::ot::Correlations;
+use crate::{Channel, Error, Kind};
+
+/// An implementation under test.
+pub(crate) type Protocol = fn(&mut Ctx, &Comparison, &[&[u64]]) -> Result<Vec<Vec<u64>>, Error>;
+
+/// One line gives an implementation every test.
+macro_rules! comparison_laws {
+    ($protocol:expr) => {
+        #[test]
+        fn signs_and_relus() {
+            $crate::compare::laws::signs_and_relus($protocol);
+        }
+        #[test]
+        fn requantisations() {
+            $crate::compare::laws::requantisations($protocol);
+        }
+        #[test]
+        fn extensions() {
+            $crate::compare::laws::extensions($protocol);
+        }
+        #[test]
+        fn maxima() {
+            $crate::compare::laws::maxima($protocol);
+        }
+        #[test]
+        fn all_shares_of_small_widths() {
+            $crate::compare::laws::all_shares_of_small_widths($protocol);
+        }
+        #[test]
+        fn more_than_a_chunk() {
+            $crate::compare::laws::more_than_a_chunk($protocol);
+        }
+    };
+}
+
+pub(crate) use comparison_laws;
+
+/// A channel that notes the client's view of its messages.
+struct Noting {
+    inner: LocalChannel,
+    party: Party,
+    messages: Vec<Message>,
+    sent: Vec<u8>,
+}
+
+impl Channel for Noting {
+    fn send(&mut self, kind: Kind, payload: Vec<u8>) -> Result<(), Error> {
+        self.messages.push(Message { from: self.party, payload_bytes: payload.len() as u64 });
+        if kind == Kind::Comparison {
+            self.sent.extend_from_slice(&payload);
+        }
+        self.inner.send(kind, payload)
+    }
+
+    fn receive(&mut self, kind: Kind, payload_bytes: usize) -> Result<Vec<u8>, Error> {
+        let payload = self.inner.receive(kind, payload_bytes)?;
+        self.messages.push(Message { from: self.party.peer(), payload_bytes: payload.len() as u64 });
+        Ok(payload)
+    }
+}
+
+/// Both parties' results of `run` on one established session, and the client's messages after set-up.
+pub(super) fn both<T: Send>(run: impl Fn(&mut Ctx) -> T + Sync) -> ([T; 2], Vec<Message>, Vec<u8>) {
+    let (left, right) = pair();
+    let side = |party, inner| {
+        let mut channel = Noting { inner, party, messages: Vec::new(), sent: Vec::new() };
+        let mut correlations =
+            Correlations::establish(party, &mut channel, &[6; 32], SoftSpoken::default()).expect("honest peer");
+        let setup = SoftSpoken::default().setup();
+        if party == Party::Client {
+            assert_eq!(channel.messages, setup.messages);
+        }
+        channel.messages.clear();
+        let result = run(&mut Ctx { party, channel: &mut channel, correlations: &mut correlations });
+        (result, channel)
+    };
+    std::thread::scope(|scope| {
+        let server = scope.spawn(|| side(Party::Server, right));
+        let (client, channel) = side(Party::Client, left);
+        let (server, _) = server.join().expect("server");
+        ([client, server], channel.messages, channel.sent)
+    })
+}
+
+/// One operation on one set of operands, with what it must give.
+struct Case {
+    operation: Comparison,
+    operands: Vec<Vec<i64>>,
+    /// Widths of the operands.
+    widths: Vec<u8>,
+    expected: Vec<Vec<i64>>,
+    /// Widths of the results.
+    result_widths: Vec<u8>,
+}
+
+/// Runs all cases in one session on random shares, or on those that `share_of_client` gives.
+fn check(protocol: Protocol, cases: &[Case], seed: u64) {
+    let mut rng = ChaCha20Rng::seed_from_u64(seed);
+    let shares: Vec<[Vec<Vec<u64>>; 2]> = cases
+        .iter()
+        .map(|case| {
+            let mut split = |(x, bits): (&Vec<i64>, &u8)| share(x, *bits, &mut rng);
+            let (client, server) = case.operands.iter().zip(&case.widths).map(&mut split).unzip();
+            [client, server]
+        })
+        .collect();
+    check_shares(protocol, cases, &shares);
+}
+
+fn check_shares(protocol: Protocol, cases: &[Case], shares: &[[Vec<Vec<u64>>; 2]]) {
+    let (results, messages, _) = both(|ctx| {
+        let own = |shares: &[Vec<Vec<u64>>; 2]| shares[ctx.party as usize].clone();
+        let all: Vec<_> = shares.iter().map(own).collect();
+        let run = |(case, shares): (&Case, Vec<Vec<u64>>)| {
+            let operands: Vec<&[u64]> = shares.iter().map(Vec::as_slice).collect();
+            protocol(ctx, &case.operation, &operands).expect("honest peer")
+        };
+        cases.iter().zip(all).map(run).collect::<Vec<_>>()
+    });
+    let mut cost = Cost::default();
+    let [client, server] = results;
+    for (case, (client, server)) in cases.iter().zip(client.iter().zip(&server)) {
+        cost.then(&case.operation.cost(case.operands[0].len()));
+        assert_eq!(client.len(), case.expected.len());
+        for (i, (client, server)) in client.iter().zip(server).enumerate() {
+            let bits = case.result_widths[i];
+            assert_eq!(reconstruct(client, server, bits), case.expected[i], "{:?} result {i}", case.operation);
+        }
+    }
+    assert_eq!(messages, cost.messages);
+}
+
+pub(super) fn share(x: &[i64], bits: u8, rng: &mut ChaCha20Rng) -> (Vec<u64>, Vec<u64>) {
+    let client: Vec<u64> = x.iter().map(|_| rng.next_u64() & mask(bits)).collect();
+    let server = x.iter().zip(&client).map(|(x, c)| wrap(*x, bits).wrapping_sub(*c) & mask(bits)).collect();
+    (client, server)
+}
+
+pub(super) fn reconstruct(client: &[u64], server: &[u64], bits: u8) -> Vec<i64> {
+    assert_eq!(client.len(), server.len());
+    let sum = |(c, s): (&u64, &u64)| {
+        assert!(*c <= mask(bits) && *s <= mask(bits), "shares are reduced");
+        signed(c.wrapping_add(*s) & mask(bits), bits)
+    };
+    client.iter().zip(server).map(sum).collect()
+}
+
+/// `n` elements: first edge values, then random ones.
+pub(super) fn elements(n: usize, bits: u8, rng: &mut ChaCha20Rng) -> Vec<i64> {
+    let most = (mask(bits) >> 1) as i64;
+    let edges = [0, -1, 1, most, -most - 1, most - 1, -most, most / 2, most / 2 + 1];
+    let edges = edges.into_iter().map(|x| signed(x as u64, bits));
+    let random = std::iter::repeat_with(|| signed(rng.next_u64(), bits));
+    edges.chain(random).take(n).collect()
+}
+
+const SIZES: [usize; 6] = [64, 1, 0, 129, 63, 200];
+const WIDTHS: [u8; 9] = [2, 3, 4, 7, 16, 28, 33, 62, 63];
+
+pub(super) fn ty(bits: u8, n: usize) -> TensorType {
+    TensorType { shape: vec![n], bits, frac: 0, magnitude: 1, sign: Sign::Any }
+}
+
+/// A case of one operand whose meaning is that of `op`.
+fn case(operation: Comparison, op: Op, x: Vec<i64>, bits: u8, k: u8) -> Case {
+    let (from, to) = (ty(bits, x.len()), ty(k, x.len()));
+    let expected = vec![apply_public(&op, &[&x], &[&from], &to)];
+    Case { operation, operands: vec![x], widths: vec![bits], expected, result_widths: vec![k] }
+}
+
+pub(crate) fn signs_and_relus(protocol: Protocol) {
+    let mut rng = ChaCha20Rng::seed_from_u64(1);
+    let mut cases = Vec::new();
+    for (bits, n) in WIDTHS.into_iter().zip(SIZES.into_iter().cycle()) {
+        let x = elements(n, bits, &mut rng);
+        // A sign is one bit: as a signed number of that width, -1 says negative.
+        let negative = x.iter().map(|x| -i64::from(*x < 0)).collect();
+        let operation = Comparison::Sign { bits };
+        let (operands, widths) = (vec![x.clone()], vec![bits]);
+        cases.push(Case { operation, operands, widths, expected: vec![negative], result_widths: vec![1] });
+        cases.push(case(Comparison::Relu { bits }, Op::Relu, x, bits, bits));
+    }
+    check(protocol, &cases, 2);
+}
+
+pub(crate) fn requantisations(protocol: Protocol) {
+    let mut rng = ChaCha20Rng::seed_from_u64(3);
+    let mut cases = Vec::new();
+    let mut add = |bits: u8, shift: u8, k: u8, n, rng: &mut ChaCha20Rng| {
+        let x = elements(n, bits, rng);
+        cases.push(case(Comparison::Requant { bits, shift, k }, Op::Requant { shift }, x.clone(), bits, k));
+        if k <= bits - shift {
+            let operation = Comparison::RequantRelu { bits, shift, k };
+            cases.push(case(operation, Op::RequantRelu { shift }, x, bits, k));
+        }
+    };
+    for bits in [2, 28, 63] {
+        for shift in 1..bits {
+            let exact = (bits - shift).max(2);
+            for k in [exact, (exact / 2).max(2), (exact + 1).min(63), 63] {
+                add(bits, shift, k, 19, &mut rng);
+            }
+        }
+    }
+    for n in SIZES {
+        for _ in 0..4 {
+            let bits = 2 + (rng.next_u64() % 62) as u8;
+            let shift = 1 + (rng.next_u64() % u64::from(bits - 1)) as u8;
+            let k = 2 + (rng.next_u64() % 62) as u8;
+            add(bits, shift, k, n, &mut rng);
+        }
+    }
+    check(protocol, &cases, 4);
+}
+
+pub(crate) fn extensions(protocol: Protocol) {
+    let mut rng = ChaCha20Rng::seed_from_u64(5);
+    let mut cases = Vec::new();
+    for (bits, n) in WIDTHS.into_iter().zip(SIZES.into_iter().cycle()) {
+        for k in [bits + 1, bits + 2, (bits + 63) / 2, 63] {
+            if k <= bits || k > 63 {
+                continue;
+            }
+            let x = elements(n, bits, &mut rng);
+            let positive = x.iter().map(|x| x & (mask(bits) >> 1) as i64).collect();
+            cases.push(case(Comparison::Extend { bits, k, sign: Sign::Any }, Op::Extend, x, bits, k));
+            let known = Comparison::Extend { bits, k, sign: Sign::NonNegative };
+            cases.push(case(known, Op::Extend, positive, bits, k));
+        }
+    }
+    check(protocol, &cases, 6);
+}
+
+pub(crate) fn maxima(protocol: Protocol) {
+    let mut rng = ChaCha20Rng::seed_from_u64(7);
+    let mut cases = Vec::new();
+    for (bits, n) in WIDTHS.into_iter().zip(SIZES.into_iter().cycle()) {
+        let a = elements(n, bits, &mut rng);
+        let mut b = elements(n, bits, &mut rng);
+        b.reverse();
+        b.iter_mut().zip(&a).step_by(5).for_each(|(b, a)| *b = *a);
+        let best: Vec<i64> = a.iter().zip(&b).map(|(a, b)| max(*a, *b, bits)).collect();
+        let index_bits = 2 + bits % 7;
+        let [i, j] = [0, 1].map(|_| elements(n, index_bits, &mut rng));
+        let right = a.iter().zip(&b).map(|(a, b)| signed(a.wrapping_sub(*b) as u64, bits) < 0);
+        let index = right.zip(i.iter().zip(&j)).map(|(right, (i, j))| if right { *j } else { *i }).collect();
+        cases.push(Case {
+            operation: Comparison::Max { bits },
+            operands: vec![a.clone(), b.clone()],
+            widths: vec![bits; 2],
+            expected: vec![best.clone()],
+            result_widths: vec![bits],
+        });
+        cases.push(Case {
+            operation: Comparison::MaxIndex { bits, index_bits },
+            operands: vec![a, b, i, j],
+            widths: vec![bits, bits, index_bits, index_bits],
+            expected: vec![best, index],
+            result_widths: vec![bits, index_bits],
+        });
+    }
+    check(protocol, &cases, 8);
+}
+
+pub(crate) fn all_shares_of_small_widths(protocol: Protocol) {
+    let mut cases = Vec::new();
+    let mut shares = Vec::new();
+    for bits in 2..=5u8 {
+        let size = 1u64 << bits;
+        let client: Vec<u64> = (0..size * size).map(|i| i / size).collect();
+        let server: Vec<u64> = (0..size * size).map(|i| i % size).collect();
+        let x = reconstruct(&client, &server, bits);
+        let mut add = |case| {
+            cases.push(case);
+            shares.push([vec![client.clone()], vec![server.clone()]]);
+        };
+        add(case(Comparison::Relu { bits }, Op::Relu, x.clone(), bits, bits));
+        add(case(Comparison::Extend { bits, k: 7, sign: Sign::Any }, Op::Extend, x.clone(), bits, 7));
+        for (shift, k) in (1..bits).flat_map(|shift| (2..=6).map(move |k| (shift, k))) {
+            let op = Op::Requant { shift };
+            add(case(Comparison::Requant { bits, shift, k }, op, x.clone(), bits, k));
+            if k <= bits - shift {
+                let op = Op::RequantRelu { shift };
+                add(case(Comparison::RequantRelu { bits, shift, k }, op, x.clone(), bits, k));
+            }
+        }
+    }
+    check_shares(protocol, &cases, &shares);
+}
+
+pub(crate) fn more_than_a_chunk(protocol: Protocol) {
+    let x = elements(CHUNK + 70, 4, &mut ChaCha20Rng::seed_from_u64(9));
+    check(protocol, &[case(Comparison::Relu { bits: 4 }, Op::Relu, x, 4, 4)], 10);
+}

@@ -1,0 +1,69 @@
+//! Comparisons on additive shares: requantisation, ReLU, extension, maxima, and what is built of them.
+//!
+//! Operands and results are shares `x = x_client + x_server mod 2^bits` as `u64 < 2^bits`. [`run`] is the elementwise protocol of
+//! [`Comparison`], which also states each operation's exact messages; [`max_pool`] and [`arg_max`] are knock-outs of it. Results
+//! are those of [`fusion_ir::interp`] bit for bit, and fresh shares are uniform whatever the peer does.
+//!
+//! The millionaire core follows Cheetah (Huang et al., USENIX Security 2022, section 4) and CrypTFlow2 (Rathee et al., CCS 2020,
+//! section 3) with leaves of one bit, and one tree for both the carry out of the dropped bits and the sign. Unlike theirs, an
+//! AND of shared bits is a Beaver triple made of one random OT in each direction without communication, so a level of the tree is
+//! one exchange ([`gates`]).
+//!
+//! **Who learns what.** Nothing: every bit and word that is sent is masked by a pad that is used once. A malicious peer can make
+//! results wrong by an error of its choice, independent of the honest party's secrets; it causes no failure that depends on
+//! them, since the only failures are messages of a wrong size or with filling bits set, and those of the OT extension.
+
+mod elementwise;
+mod gates;
+mod knockout;
+#[cfg(test)]
+mod laws;
+#[cfg(test)]
+mod tests;
+
+use fusion_catalogue::compare::{Comparison, chunks};
+use fusion_ir::Party;
+
+pub use knockout::{arg_max, max_pool};
+
+use crate::ot::{Correlations, Pads};
+use crate::{Channel, Error};
+
+/// One party's place in a session, as comparisons need it.
+pub struct Ctx<'a> {
+    /// Who this is.
+    pub party: Party,
+    /// The connection to the peer.
+    pub channel: &'a mut dyn Channel,
+    /// Where random OTs come from.
+    pub correlations: &'a mut Correlations,
+}
+
+/// `operation` on shares of equally many elements: one operand `x`, or `a, b`, or `a, b, i, j`. Returns the shares of the one
+/// result, or of maximum and index. Exchanges exactly the messages of [`Comparison::cost`].
+///
+/// # Panics
+/// If there are not as many operands as the operation has, or they differ in length.
+pub fn run(ctx: &mut Ctx, operation: &Comparison, operands: &[&[u64]]) -> Result<Vec<Vec<u64>>, Error> {
+    let n = operands[0].len();
+    assert!(operands.iter().all(|operand| operand.len() == n), "operands of different lengths");
+    let mut results = vec![Vec::with_capacity(n); elementwise::results(operation)];
+    for chunk in chunks(n) {
+        let part: Vec<&[u64]> = operands.iter().map(|operand| &operand[chunk.clone()]).collect();
+        let pads = ctx.correlations.draw(ctx.channel, &operation.need(chunk.len()))?;
+        let part = online(ctx, pads, operation, &part)?;
+        results.iter_mut().zip(part).for_each(|(result, part)| result.extend(part));
+    }
+    Ok(results)
+}
+
+/// The online phase of one chunk: consumes exactly `operation.need(n)` and exchanges the messages of [`Comparison::online`].
+///
+/// # Panics
+/// If `pads` are not what the operation needs.
+pub fn online(ctx: &mut Ctx, pads: Pads, operation: &Comparison, operands: &[&[u64]]) -> Result<Vec<Vec<u64>>, Error> {
+    let mut gates = gates::Gates::new(ctx.party, ctx.channel, pads, operands[0].len());
+    let results = elementwise::evaluate(&mut gates, operation, operands)?;
+    assert!(gates.finished(), "pads left over");
+    Ok(results)
+}

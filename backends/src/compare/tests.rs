@@ -1,0 +1,99 @@
+//! Comparisons keep the laws; knock-outs are the interpreter's; hostile messages are refused.
+
+use fusion_catalogue::Cost;
+use fusion_catalogue::compare::{Comparison, arg_max, max_pool};
+use fusion_ir::interp::apply_public;
+use fusion_ir::op::Window;
+use fusion_ir::types::mask;
+use fusion_ir::{Op, Party, TensorType};
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng;
+
+use super::laws::{both, comparison_laws, elements, reconstruct, share, ty};
+use crate::{Error, Kind};
+
+comparison_laws!(crate::compare::run);
+
+#[test]
+fn max_pools_and_argmaxes_are_the_interpreters() {
+    let mut rng = ChaCha20Rng::seed_from_u64(11);
+    let window = |kernel, strides, pads| Window { kernel, strides, pads };
+    let windows = [
+        (window([2, 2], [2, 2], [0, 0, 0, 0]), 7, 6),
+        (window([3, 3], [2, 2], [1, 1, 1, 1]), 9, 8),
+        (window([3, 3], [1, 1], [0, 0, 0, 0]), 3, 5),
+        (window([2, 5], [3, 1], [1, 4, 0, 2]), 8, 5),
+        (window([1, 1], [2, 2], [0, 0, 0, 0]), 4, 4),
+        (window([4, 4], [1, 1], [0, 0, 0, 0]), 3, 3),
+    ];
+    const IMAGES: usize = 3;
+    let (bits, index_bits) = (11, 9);
+    let images: Vec<Vec<i64>> = windows.iter().map(|(_, h, w)| elements(IMAGES * h * w, bits, &mut rng)).collect();
+    let classes = [1, 2, 3, 10, 33];
+    const POSITIONS: usize = 4;
+    let vectors: Vec<Vec<i64>> = classes
+        .iter()
+        .map(|n| elements(POSITIONS * n, bits, &mut rng).iter().map(|x| x >> 2).collect::<Vec<i64>>())
+        .collect();
+    let mut split = |all: &Vec<Vec<i64>>| -> [Vec<Vec<u64>>; 2] {
+        let (client, server) = all.iter().map(|x| share(x, bits, &mut rng)).unzip();
+        [client, server]
+    };
+    let (image_shares, vector_shares) = (split(&images), split(&vectors));
+    let (results, messages, _) = both(|ctx| {
+        let mut results = Vec::new();
+        for ((window, height, width), x) in windows.iter().zip(&image_shares[ctx.party as usize]) {
+            results.push(super::max_pool(ctx, bits, window, *height, *width, x).expect("honest peer"));
+        }
+        for (classes, x) in classes.iter().zip(&vector_shares[ctx.party as usize]) {
+            results.push(super::arg_max(ctx, bits, index_bits, *classes, x).expect("honest peer"));
+        }
+        results
+    });
+    let mut found = results[0].iter().zip(&results[1]);
+    let mut cost = Cost::default();
+    for ((window, height, width), x) in windows.iter().zip(&images) {
+        let shape = |rows, columns| TensorType { shape: vec![IMAGES, rows, columns], ..ty(bits, 0) };
+        let [rows, columns] = window.output(*height, *width).unwrap_or_default();
+        let from = shape(*height, *width);
+        let expected = apply_public(&Op::MaxPool(window.clone()), &[x], &[&from], &shape(rows, columns));
+        let (client, server) = found.next().expect("one result each");
+        assert_eq!(reconstruct(client, server, bits), expected, "{window:?}");
+        cost.then(&max_pool(bits, window, *height, *width, IMAGES));
+    }
+    for (n, x) in classes.iter().zip(&vectors) {
+        let label = |x: &[i64]| apply_public(&Op::ArgMax, &[x], &[&ty(bits, *n)], &ty(index_bits, 1))[0];
+        let (client, server) = found.next().expect("one result each");
+        assert_eq!(reconstruct(client, server, index_bits), x.chunks_exact(*n).map(label).collect::<Vec<i64>>());
+        cost.then(&arg_max(bits, index_bits, *n, POSITIONS));
+    }
+    assert_eq!(messages, cost.messages);
+}
+
+#[test]
+fn messages_look_random_whatever_the_shares_are() {
+    for share in [0, mask(28)] {
+        let (_, _, sent) = both(|ctx| {
+            let operation = Comparison::RequantRelu { bits: 28, shift: 12, k: 16 };
+            super::run(ctx, &operation, &[&[share; 512]]).expect("honest peer")
+        });
+        let ones: u32 = sent.iter().map(|byte| byte.count_ones()).sum();
+        let (bits, ones) = (sent.len() as f64 * 8.0, f64::from(ones));
+        assert!((ones - bits / 2.0).abs() < 5.0 * bits.sqrt() / 2.0, "{ones} of {bits} bits are one");
+    }
+}
+
+#[test]
+fn filling_that_is_not_zero_is_refused() {
+    let ([client, _], _, _) = both(|ctx| {
+        let operation = Comparison::Sign { bits: 2 };
+        if ctx.party == Party::Client {
+            let result = super::run(ctx, &operation, &[&[1]]);
+            return matches!(result, Err(Error::PeerMisbehaved(_)));
+        }
+        ctx.correlations.draw(ctx.channel, &operation.need(1)).expect("honest peer");
+        ctx.channel.send(Kind::Comparison, vec![0x80]).expect("the client listens");
+        true
+    });
+    assert!(client);
+}
