@@ -22,7 +22,8 @@ use crate::transport::Metered;
 /// any answer is looked at, so nothing that the server sees depends on the verdict.
 ///
 /// # Errors
-/// [`Error::Peer`] if the server or the connection fails: then nothing is concluded. [`Error::Usage`] if `micro_batch` is 0.
+/// [`Error::Peer`] if the server or the connection fails: then nothing is concluded. [`Error::Usage`], before
+/// anything is sent, if `micro_batch` is 0 or the protocols cannot carry a layer of the plan.
 pub fn run_client(
     channel: Box<dyn Channel>,
     plan: &Plan,
@@ -36,8 +37,9 @@ pub fn run_client(
     let mix = job.mix()?;
     let positions = mix.samples().len();
     let most = u32::try_from(positions).unwrap_or(u32::MAX);
-    let micro_batch = micro_batch.unwrap_or_else(|| Forecast::micro_batch(&plan.function)).min(most);
+    let micro_batch = micro_batch.map_or_else(|| Forecast::micro_batch(&plan.function), Ok)?.min(most);
     let size = BatchSize { positions: positions as u64, micro_batch };
+    let forecast = Forecast::new(&plan.function, size)?;
 
     let started = Instant::now();
     let (mut channel, meter) = Metered::new(channel);
@@ -56,7 +58,6 @@ pub fn run_client(
 
     let answers = mix.unmix(answers)?;
     let findings = check(&answers, &job.public_labels(), classes(&plan.function), label_of(&plan.function));
-    let forecast = Forecast::new(&plan.function, size);
     let run = Run::new(Party::Client, plan, total, &totals, forecast.predicted, forecast.correlations);
     Ok(conclude(job, findings, micro_batch, run))
 }

@@ -3,6 +3,7 @@
 use fusion_catalogue::Cost;
 use fusion_ir::{Function, Op, Party, ValueId};
 
+use crate::Error;
 use crate::report::{Correlations, Predicted};
 use crate::session::BatchSize;
 use crate::session::handshake;
@@ -18,24 +19,30 @@ pub struct Forecast {
 
 impl Forecast {
     /// The forecast for `function` over a batch of `size`.
-    pub fn new(function: &Function, size: BatchSize) -> Forecast {
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if the protocols cannot carry one of its layers.
+    pub fn new(function: &Function, size: BatchSize) -> Result<Forecast, Error> {
         let mut tally = Tally::default();
         tally.add(&handshake::cost(), 1);
         tally.add(&fusion_catalogue::setup(), 1);
         let micro_batch = u64::from(size.micro_batch.max(1));
-        tally.add(&micro_batch_cost(function, micro_batch), size.positions / micro_batch);
+        tally.add(&micro_batch_cost(function, micro_batch)?, size.positions / micro_batch);
         let rest = size.positions % micro_batch;
         if rest > 0 {
-            tally.add(&micro_batch_cost(function, rest), 1);
+            tally.add(&micro_batch_cost(function, rest)?, 1);
         }
-        tally.forecast
+        Ok(tally.forecast)
     }
 
     /// The micro-batch that both parties choose unless told otherwise: as many positions as keep either within
     /// [`MEMORY_BYTES`] by estimate, at most [`LARGEST_MICRO_BATCH`].
-    pub fn micro_batch(function: &Function) -> u32 {
-        let fitting = MEMORY_BYTES / position_bytes(function).max(1);
-        fitting.clamp(1, LARGEST_MICRO_BATCH) as u32
+    ///
+    /// # Errors
+    /// As [`Forecast::new`].
+    pub fn micro_batch(function: &Function) -> Result<u32, Error> {
+        let fitting = MEMORY_BYTES / position_bytes(function)?.max(1);
+        Ok(fitting.clamp(1, LARGEST_MICRO_BATCH) as u32)
     }
 }
 
@@ -70,27 +77,28 @@ impl Tally {
     }
 }
 
-fn micro_batch_cost(function: &Function, positions: u64) -> Cost {
+fn micro_batch_cost(function: &Function, positions: u64) -> Result<Cost, Error> {
     let positions = positions as usize;
     let mut cost = fusion_catalogue::begin(positions);
     for (id, _) in function.iter() {
-        cost.then(&layer_cost(function, id, positions));
+        cost.then(&layer_cost(function, id, positions)?);
     }
-    cost
+    Ok(cost)
 }
 
-fn layer_cost(function: &Function, id: ValueId, positions: usize) -> Cost {
+fn layer_cost(function: &Function, id: ValueId, positions: usize) -> Result<Cost, Error> {
     let value = function.value(id);
     match &value.op {
-        Op::Input | Op::Mix(_) | Op::Check => Cost::default(),
-        Op::Reveal(_) => fusion_catalogue::reveal(&value.ty, positions),
-        _ => fusion_catalogue::layer(function, id, positions),
+        Op::Input | Op::Mix(_) | Op::Check => Ok(Cost::default()),
+        Op::Reveal(_) => Ok(fusion_catalogue::reveal(&value.ty, positions)),
+        _ => fusion_catalogue::layer(function, id, positions)
+            .map_err(|why| Error::Usage(format!("the plan's {} {}: {why}", value.op.name(), value.node))),
     }
 }
 
 /// An estimate of the memory that one position needs: the shares alive at the widest point, and while a layer runs a few
 /// words per element it touches and its messages, which are bit-packed on the wire and words in memory.
-fn position_bytes(function: &Function) -> u64 {
+fn position_bytes(function: &Function) -> Result<u64, Error> {
     const WORD_BYTES: u64 = 8;
     const TEMPORARIES: u64 = 8;
     const UNPACKED: u64 = 4;
@@ -100,7 +108,7 @@ fn position_bytes(function: &Function) -> u64 {
         let result = value.ty.len() as u64;
         let operands = value.operands.iter().map(|operand| function.value(*operand).ty.len() as u64);
         let touched = result + operands.sum::<u64>();
-        let cost = layer_cost(function, id, 1);
+        let cost = layer_cost(function, id, 1)?;
         let messages = cost.bytes(Party::Client) + cost.bytes(Party::Server);
         alive += result;
         most = most.max(WORD_BYTES * (alive + TEMPORARIES * touched) + UNPACKED * messages);
@@ -109,7 +117,7 @@ fn position_bytes(function: &Function) -> u64 {
         dropped.dedup();
         alive -= dropped.into_iter().map(|operand| function.value(*operand).ty.len() as u64).sum::<u64>();
     }
-    most
+    Ok(most)
 }
 
 #[cfg(test)]
@@ -150,9 +158,9 @@ mod tests {
         let mut all = handshake::cost();
         all.then(&fusion_catalogue::setup());
         for positions in [4, 4, 4, 2] {
-            all.then(&micro_batch_cost(&function, positions));
+            all.then(&micro_batch_cost(&function, positions).unwrap());
         }
-        let forecast = Forecast::new(&function, BatchSize { positions: 14, micro_batch: 4 }).predicted;
+        let forecast = Forecast::new(&function, BatchSize { positions: 14, micro_batch: 4 }).unwrap().predicted;
         assert_eq!(forecast.client_to_server, all.bytes(Party::Client));
         assert_eq!(forecast.server_to_client, all.bytes(Party::Server));
         assert_eq!(forecast.rounds, all.rounds());
@@ -161,12 +169,12 @@ mod tests {
     #[test]
     fn larger_functions_get_smaller_micro_batches() {
         let mut function = crate::testing::tiny_plan().function;
-        assert_eq!(Forecast::micro_batch(&function), LARGEST_MICRO_BATCH as u32);
+        assert_eq!(Forecast::micro_batch(&function).unwrap(), LARGEST_MICRO_BATCH as u32);
         for value in &mut function.values[..2] {
             value.ty.shape = vec![1 << 20];
         }
         function.weights[0].shape = vec![3, 1 << 20];
-        let large = Forecast::micro_batch(&function);
+        let large = Forecast::micro_batch(&function).unwrap();
         assert!((1..LARGEST_MICRO_BATCH as u32).contains(&large), "{large}");
     }
 }

@@ -43,7 +43,7 @@ pub fn run_server(
     drop(session);
     let total = Spent { traffic: meter.read(), time: started.elapsed() };
 
-    let forecast = Forecast::new(function, size);
+    let forecast = Forecast::new(function, size)?;
     Ok(ServerReport {
         report_version: report::VERSION,
         role: "server",

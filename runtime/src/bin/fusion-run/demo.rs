@@ -53,7 +53,7 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
 fn both_parties(args: &Args, plan: &Plan, job: &Job) -> Result<ClientReport, Error> {
     let listener = tcp::listen("127.0.0.1:0", args.tcp())?;
     let address = listener.local_addr().map_err(fusion_backends::Error::Io)?;
-    let limits = crate::server::limits(args, plan);
+    let limits = crate::server::limits(args, plan)?;
     let (client, _) = tcp::connect(&address.to_string(), args.tcp())?;
     let (server, _) = tcp::accept(&listener, args.tcp())?;
     let (client, server) = std::thread::scope(|scope| {
@@ -89,11 +89,11 @@ fn job(args: &Args, plan: &Plan, weights: &Weights, demo: &Demo) -> Result<Job, 
         return Job::unverified(queries(count));
     }
     let accuracy = args.accuracy.unwrap_or_else(|| measured_accuracy(plan, weights, demo));
+    let micro_batch = args.micro_batch.map_or_else(|| Forecast::micro_batch(&plan.function), Ok)?;
     let affordable = |job: &Job| {
-        let micro_batch = args.micro_batch.unwrap_or_else(|| Forecast::micro_batch(&plan.function));
         let size = BatchSize { positions: job.batch().positions(), micro_batch };
-        let predicted = Forecast::new(&plan.function, size).predicted;
-        predicted.client_to_server + predicted.server_to_client <= BYTES
+        let predicted = Forecast::new(&plan.function, size)?.predicted;
+        Ok::<bool, Error>(predicted.client_to_server + predicted.server_to_client <= BYTES)
     };
     let lambdas = args.lambda.map_or(LAMBDAS.to_vec(), |lambda| vec![lambda]);
     let catches = args.catch.map_or(CATCHES.to_vec(), |catch| vec![Some(catch)]);
@@ -103,7 +103,7 @@ fn job(args: &Args, plan: &Plan, weights: &Weights, demo: &Demo) -> Result<Job, 
             for catch in &catches {
                 let policy = Policy { lambda, catch: *catch, accuracy, ..args.policy() };
                 match Job::verified(queries(count), public(count), policy) {
-                    Ok(job) if affordable(&job) => return Ok(job),
+                    Ok(job) if affordable(&job)? => return Ok(job),
                     // Kept in case that nothing is affordable: then the last and smallest is run all the same.
                     Ok(job) => attempt = Ok(job),
                     Err(error) if attempt.is_err() => attempt = Err(error),

@@ -25,7 +25,7 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
         let path = args.plan.display();
         return Err(Error::Usage(format!("{path} has no weights: give the server plan.bin")));
     }
-    let limits = limits(args, &plan);
+    let limits = limits(args, &plan)?;
     let listener = tcp::listen(listen, args.tcp())?;
     let address = listener.local_addr().map_err(|error| Error::Usage(format!("cannot listen on {listen}: {error}")))?;
     warn_plaintext(address);
@@ -47,11 +47,11 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
 }
 
 /// What this server accepts.
-pub fn limits(args: &Args, plan: &Plan) -> Limits {
-    Limits {
+pub fn limits(args: &Args, plan: &Plan) -> Result<Limits, Error> {
+    Ok(Limits {
         positions: args.max_positions.unwrap_or(MAX_POSITIONS),
-        micro_batch: args.micro_batch.unwrap_or_else(|| Forecast::micro_batch(&plan.function)),
-    }
+        micro_batch: args.micro_batch.map_or_else(|| Forecast::micro_batch(&plan.function), Ok)?,
+    })
 }
 
 fn session(args: &Args, plan: &Plan, limits: Limits, listener: &std::net::TcpListener) -> Result<(), Error> {
