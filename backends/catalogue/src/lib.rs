@@ -5,8 +5,10 @@
 mod bits;
 pub mod compare;
 mod cost;
+mod layer;
 pub mod linear;
 pub mod ot;
 
 pub use bits::packed_bytes;
 pub use cost::{Cost, FRAME_HEADER_BYTES, Message};
+pub use layer::{begin, elementwise, layer, reveal, setup};

@@ -1,0 +1,100 @@
+//! What each operation of the IR costs on the `cheetah` family, and what a session costs around its layers.
+
+use fusion_ir::{Function, Op, Party, TensorType, ValueId};
+
+use crate::compare::{Comparison, arg_max, max_pool};
+use crate::linear::{self, PUBLIC_KEY_BYTES, Packing};
+use crate::ot::SoftSpoken;
+use crate::{Cost, packed_bytes};
+
+/// The messages of setting up a session, before any position.
+pub fn setup() -> Cost {
+    SoftSpoken::default().setup()
+}
+
+/// The messages that begin a micro-batch: the client's public key for each position.
+pub fn begin(positions: usize) -> Cost {
+    let mut cost = Cost::default();
+    cost.send(Party::Client, (positions * PUBLIC_KEY_BYTES) as u64);
+    cost
+}
+
+/// The messages of one operation on a micro-batch; none for a local one.
+///
+/// # Errors
+/// If the operation is a linear layer that RLWE ciphertexts of these parameters cannot carry.
+pub fn layer(function: &Function, id: ValueId, positions: usize) -> Result<Cost, linear::Unsupported> {
+    let value = function.value(id);
+    if matches!(value.op, Op::Conv(_) | Op::Dense { .. }) {
+        return Ok(linear::cost(&Packing::new(function, id)?, positions));
+    }
+    let operand = value.operands.first().map(|operand| &function.value(*operand).ty);
+    Ok(operand.map_or_else(Cost::default, |operand| nonlinear(&value.op, operand, &value.ty, positions)))
+}
+
+/// The message that opens a value to the client: the server's share.
+pub fn reveal(ty: &TensorType, positions: usize) -> Cost {
+    let mut cost = Cost::default();
+    cost.send(Party::Server, packed_bytes(positions * ty.len(), ty.bits));
+    cost
+}
+
+/// The comparison that computes an elementwise operation on operands of type `operand`; `None` for any other operation.
+pub fn elementwise(op: &Op, operand: &TensorType, ty: &TensorType) -> Option<Comparison> {
+    let (bits, k) = (operand.bits, ty.bits);
+    match *op {
+        Op::Requant { shift } => Some(Comparison::Requant { bits, shift, k }),
+        Op::RequantRelu { shift } => Some(Comparison::RequantRelu { bits, shift, k }),
+        Op::Relu => Some(Comparison::Relu { bits }),
+        Op::Extend => Some(Comparison::Extend { bits, k, sign: operand.sign }),
+        _ => None,
+    }
+}
+
+fn nonlinear(op: &Op, operand: &TensorType, ty: &TensorType, positions: usize) -> Cost {
+    if let Some(comparison) = elementwise(op, operand, ty) {
+        return comparison.cost(positions * ty.len());
+    }
+    match op {
+        Op::MaxPool(window) => {
+            let [channels, height, width] = [operand.shape[0], operand.shape[1], operand.shape[2]];
+            max_pool(operand.bits, window, height, width, channels * positions)
+        }
+        Op::ArgMax => arg_max(operand.bits, ty.bits, operand.len(), positions),
+        Op::Reveal(_) => reveal(ty, positions),
+        _ => Cost::default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fusion_ir::text::parse;
+
+    #[test]
+    fn local_operations_are_free_and_the_others_are_not() {
+        let function = parse(
+            "function \"f\"\nweight @w0 \"w\" : i8.0[4,8]\nv0 = input : i20.0~9[8] \"\"\n\
+             v1 = shift_left v0 by=1 : i20.1~10[8] \"\"\nv2 = dense v1, @w0 : i20.1~18[4] \"\"\n\
+             v3 = requant_relu v2 shift=4 : i16.-3~14+[4] \"\"\nv4 = extend v3 : i20.-3~14+[4] \"\"\n\
+             v5 = argmax v4 : i3.0~2+[1] \"\"\nv6 = fusion.reveal v5 what=label : i3.0~2+[1] \"\"\n",
+        )
+        .unwrap();
+        let messages: Vec<usize> =
+            function.iter().map(|(id, _)| layer(&function, id, 3).unwrap().messages.len()).collect();
+        assert_eq!(messages[..3], [0, 0, 2]);
+        assert!(messages[3..6].iter().all(|n| *n > 2), "{messages:?}");
+        assert_eq!(layer(&function, ValueId(6), 3).unwrap(), reveal(&function.values[6].ty, 3));
+        assert_eq!(reveal(&function.values[6].ty, 3).bytes(Party::Server), 2 + 8, "nine bits and a header");
+    }
+
+    #[test]
+    fn what_ciphertexts_cannot_carry_is_refused() {
+        let function = parse(
+            "function \"f\"\nweight @w0 \"w\" : i8.0[4,8]\nv0 = input : i40.0~9[8] \"\"\n\
+             v1 = dense v0, @w0 : i40.0~18[4] \"\"\n",
+        )
+        .unwrap();
+        assert_eq!(layer(&function, ValueId(1), 1), Err(linear::Unsupported::Accumulator(40)));
+    }
+}

@@ -1,0 +1,155 @@
+//! One party's half of a session: the state that protocols share, and each IR operation on a micro-batch.
+//!
+//! A session is [established](Session::establish) once: oblivious transfers in both directions. A [micro-batch](MicroBatch)
+//! then [begins](Session::begin) with a fresh RLWE key pair for each of its positions, which serves all its layers and is
+//! dropped with it. [`Session::run`] takes shares to shares. Messages are those of [`fusion_catalogue::setup`],
+//! [`begin`](fusion_catalogue::begin), [`layer`](fusion_catalogue::layer) and [`reveal`](fusion_catalogue::reveal).
+
+use fusion_catalogue::linear::{PUBLIC_KEY_BYTES, Packing};
+use fusion_catalogue::ot::SoftSpoken;
+use fusion_ir::types::signed;
+use fusion_ir::{Function, Op, Party, TensorType, Value, ValueId, Weights};
+
+use crate::compare::{self, Ctx, arg_max, max_pool};
+use crate::ot::Correlations;
+use crate::rlwe::{ClientKey, PublicKey};
+use crate::{Channel, Error, Kind, bits, linear, local};
+
+/// One party's half of a session. After an error it must be dropped.
+pub struct Session {
+    party: Party,
+    channel: Box<dyn Channel>,
+    correlations: Correlations,
+}
+
+/// Positions that go through the layers together, each under a key of its own.
+pub struct MicroBatch {
+    keys: Keys,
+}
+
+enum Keys {
+    Client(Vec<ClientKey>),
+    Server(Vec<PublicKey>),
+}
+
+impl MicroBatch {
+    /// How many positions.
+    pub fn positions(&self) -> usize {
+        match &self.keys {
+            Keys::Client(keys) => keys.len(),
+            Keys::Server(keys) => keys.len(),
+        }
+    }
+}
+
+impl Session {
+    /// Sets up a session with the peer at the other end of `channel`. `session_id` is the same at both parties and
+    /// no other session's.
+    ///
+    /// # Errors
+    /// Whatever the channel gives, and [`Error::PeerMisbehaved`] if a check of the set-up fails.
+    pub fn establish(party: Party, mut channel: Box<dyn Channel>, session_id: [u8; 32]) -> Result<Session, Error> {
+        let correlations = Correlations::establish(party, &mut *channel, &session_id, SoftSpoken::default())?;
+        Ok(Session { party, channel, correlations })
+    }
+
+    /// Begins a micro-batch of `positions` positions: the client makes a key pair for each and sends the public keys.
+    ///
+    /// # Errors
+    /// Whatever the channel gives, and [`Error::PeerMisbehaved`] if a public key is none.
+    pub fn begin(&mut self, positions: usize) -> Result<MicroBatch, Error> {
+        let keys = match self.party {
+            Party::Client => {
+                let keys = (0..positions).map(|_| ClientKey::generate()).collect::<Result<Vec<_>, Error>>()?;
+                let public = keys.iter().flat_map(|key| key.public().iter().copied()).collect();
+                self.channel.send(Kind::PublicKeys, public)?;
+                Keys::Client(keys)
+            }
+            Party::Server => {
+                let public = self.channel.receive(Kind::PublicKeys, positions * PUBLIC_KEY_BYTES)?;
+                let keys = public.chunks_exact(PUBLIC_KEY_BYTES).map(PublicKey::decode);
+                Keys::Server(keys.collect::<Result<Vec<_>, Error>>()?)
+            }
+        };
+        Ok(MicroBatch { keys })
+    }
+
+    /// The operation of value `id` on this party's shares of its operands, position-major. The server gives the
+    /// weights, the client `None`. The input and the reveal are not operations on shares.
+    ///
+    /// # Errors
+    /// Whatever the channel gives, and [`Error::PeerMisbehaved`].
+    ///
+    /// # Panics
+    /// If the function is not [verified](fusion_ir::verify::verify_executable) and
+    /// [supported](fusion_catalogue::layer), or the shares do not have its shapes.
+    pub fn run(
+        &mut self,
+        batch: &mut MicroBatch,
+        function: &Function,
+        id: ValueId,
+        weights: Option<&Weights>,
+        operands: &[&[u64]],
+    ) -> Result<Vec<u64>, Error> {
+        let value = function.value(id);
+        let types: Vec<&TensorType> = value.operands.iter().map(|v| &function.value(*v).ty).collect();
+        if value.op.is_local() {
+            return Ok(local::apply(&value.op, operands, &types, &value.ty, batch.positions()));
+        }
+        if matches!(value.op, Op::Conv(_) | Op::Dense { .. }) {
+            return self.linear(batch, function, id, weights, operands[0]);
+        }
+        self.compare(value, types[0], operands[0])
+    }
+
+    /// Opens a value to the client, who gets its elements as signed integers; the server gets `None`.
+    ///
+    /// # Errors
+    /// Whatever the channel gives, and [`Error::PeerMisbehaved`] if the server's share is no packing of elements.
+    pub fn reveal(&mut self, ty: &TensorType, share: &[u64]) -> Result<Option<Vec<i64>>, Error> {
+        match self.party {
+            Party::Server => {
+                self.channel.send(Kind::Reveal, bits::pack(share, ty.bits))?;
+                Ok(None)
+            }
+            Party::Client => {
+                let bytes = fusion_catalogue::packed_bytes(share.len(), ty.bits) as usize;
+                let theirs = bits::unpack(&self.channel.receive(Kind::Reveal, bytes)?, share.len(), ty.bits)?;
+                let sum = |(own, theirs): (&u64, u64)| signed(own.wrapping_add(theirs), ty.bits);
+                Ok(Some(share.iter().zip(theirs).map(sum).collect()))
+            }
+        }
+    }
+
+    fn linear(
+        &mut self,
+        batch: &mut MicroBatch,
+        function: &Function,
+        id: ValueId,
+        weights: Option<&Weights>,
+        share: &[u64],
+    ) -> Result<Vec<u64>, Error> {
+        let packing = Packing::new(function, id).expect("a supported function");
+        match &mut batch.keys {
+            Keys::Client(keys) => linear::client(&mut *self.channel, &packing, keys, share),
+            Keys::Server(keys) => {
+                let weights = weights.expect("the server has the weights");
+                let mut own = function.value(id).op.weights().map(|weight| weights.get(weight));
+                let kernel = own.next().expect("a linear layer has a weight");
+                linear::server(&mut *self.channel, &packing, keys, share, kernel, own.next())
+            }
+        }
+    }
+
+    fn compare(&mut self, value: &Value, operand: &TensorType, share: &[u64]) -> Result<Vec<u64>, Error> {
+        let mut ctx = Ctx { party: self.party, channel: &mut *self.channel, correlations: &mut self.correlations };
+        if let Some(comparison) = fusion_catalogue::elementwise(&value.op, operand, &value.ty) {
+            return Ok(compare::run(&mut ctx, &comparison, &[share])?.swap_remove(0));
+        }
+        match &value.op {
+            Op::MaxPool(window) => max_pool(&mut ctx, operand.bits, window, operand.shape[1], operand.shape[2], share),
+            Op::ArgMax => arg_max(&mut ctx, operand.bits, value.ty.bits, operand.len(), share),
+            op => unreachable!("{} is no operation on shares", op.name()),
+        }
+    }
+}
