@@ -94,9 +94,9 @@ impl Executor<'_> {
                 progress(Step { micro_batch: index, micro_batches, layer, layers, op, node, traffic });
             };
             let stopwatch = Stopwatch::start(&self.meter);
-            let batch = self.session.begin(count)?;
+            let mut batch = self.session.begin(count)?;
             stopwatch.stop(&mut self.totals.offline);
-            let opened = self.micro_batch(&batch, share, &mut step)?;
+            let opened = self.micro_batch(&mut batch, share, &mut step)?;
             if let Some((elements, len)) = opened {
                 revealed.extend(elements.chunks_exact(len).map(<[i64]>::to_vec));
             }
@@ -108,7 +108,7 @@ impl Executor<'_> {
     /// after its last reader.
     fn micro_batch(
         &mut self,
-        batch: &MicroBatch,
+        batch: &mut MicroBatch,
         input: Vec<u64>,
         step: &mut dyn FnMut(usize, Traffic),
     ) -> Result<Option<(Vec<i64>, usize)>, Error> {

@@ -16,7 +16,7 @@ use crate::transport::Metered;
 /// Serves one session as the server over `channel`, within `limits`.
 ///
 /// # Errors
-/// [`Error::Usage`] if the plan has no weights; [`Error::Peer`] if the client or the connection fails.
+/// [`Error::Usage`] if the plan has no weights or a layer that the protocols cannot carry; [`Error::Peer`] if the client or the connection fails.
 pub fn run_server(
     channel: Box<dyn Channel>,
     plan: &Plan,
@@ -31,6 +31,7 @@ pub fn run_server(
     let (session_id, size) = handshake::server(&mut channel, plan, limits, nonce()?)?;
     let positions =
         usize::try_from(size.positions).map_err(|_| Error::Bug("the limit on positions is too high".into()))?;
+    let forecast = Forecast::new(&plan.function, size)?;
     let mut totals = Totals::default();
     let setting_up = Stopwatch::start(&meter);
     let session = Session::establish(Party::Server, Box::new(channel), session_id)?;
@@ -43,7 +44,6 @@ pub fn run_server(
     drop(session);
     let total = Spent { traffic: meter.read(), time: started.elapsed() };
 
-    let forecast = Forecast::new(function, size)?;
     Ok(ServerReport {
         report_version: report::VERSION,
         role: "server",

@@ -14,7 +14,7 @@ use rayon::prelude::*;
 use crate::Outcome;
 use crate::args::Args;
 use crate::progress::Bar;
-use crate::verdict::{self, megabytes, proven, say};
+use crate::verdict::{self, megabytes, say};
 
 /// Queries, unless there are too few samples or the model is too large.
 const QUERIES: [usize; 4] = [8, 4, 2, 1];
@@ -22,7 +22,8 @@ const QUERIES: [usize; 4] = [8, 4, 2, 1];
 const LAMBDAS: [f64; 5] = [40.0, 30.0, 20.0, 10.0, 5.0];
 /// Error rates that are to be caught, tried likewise; none is none beyond what lambda's public samples give.
 const CATCHES: [Option<f64>; 3] = [Some(0.1), Some(0.2), None];
-/// Traffic beyond which a smaller demonstration is preferred.
+/// Positions and traffic beyond which a smaller demonstration is preferred.
+const POSITIONS: u64 = 200;
 const BYTES: u64 = 2_000_000_000;
 
 /// Runs both parties and explains the result.
@@ -91,9 +92,11 @@ fn job(args: &Args, plan: &Plan, weights: &Weights, demo: &Demo) -> Result<Job, 
     let accuracy = args.accuracy.unwrap_or_else(|| measured_accuracy(plan, weights, demo));
     let micro_batch = args.micro_batch.map_or_else(|| Forecast::micro_batch(&plan.function), Ok)?;
     let affordable = |job: &Job| {
-        let size = BatchSize { positions: job.batch().positions(), micro_batch };
+        let positions = job.batch().positions();
+        let size = BatchSize { positions, micro_batch };
         let predicted = Forecast::new(&plan.function, size)?.predicted;
-        Ok::<bool, Error>(predicted.client_to_server + predicted.server_to_client <= BYTES)
+        let bytes = predicted.client_to_server + predicted.server_to_client;
+        Ok::<bool, Error>(positions <= POSITIONS && bytes <= BYTES)
     };
     let lambdas = args.lambda.map_or(LAMBDAS.to_vec(), |lambda| vec![lambda]);
     let catches = args.catch.map_or(CATCHES.to_vec(), |catch| vec![Some(catch)]);
@@ -129,36 +132,36 @@ fn measured_accuracy(plan: &Plan, weights: &Weights, demo: &Demo) -> f64 {
 /// The last lines: what was proven, to someone who sees it for the first time.
 fn explain(report: &ClientReport, plan: &Plan, demo: &Demo) -> String {
     let (batch, verdict, run) = (&report.batch, &report.verdict, &report.run);
-    let bytes = run.bytes.client_to_server + run.bytes.server_to_client;
-    let mut lines = vec![format!(
-        "{}: {} queries, {} copies of each, {} public samples: {} positions in secret order",
-        plan.function.name, batch.queries, batch.copies, batch.public, batch.positions
-    )];
+    let mut lines = vec![verdict::line(report, plan), String::new()];
+    let mut row = |name: &str, value: String| lines.push(format!("  {name:<28}{value}"));
+    row("model", plan.function.name.clone());
+    row("queries", format!("{}, {} copies of each", batch.queries, batch.copies));
+    row("public samples", format!("{}, {} answered correctly", batch.public, verdict.public_correct));
+    row("positions", format!("{}, in an order that only the client knows", batch.positions));
     if let Some(labels) = &report.labels {
         let known = &demo.labels[..labels.len().min(demo.labels.len())];
         let right = labels.iter().zip(known).filter(|(found, known)| found == known).count();
-        let labels = labels.iter().map(i64::to_string).collect::<Vec<_>>().join(" ");
-        let of = if demo.labelled { "the given labels" } else { "the model's own answers in the clear" };
-        lines.push(format!("labels:           {labels}   ({right} of {} equal {of})", known.len()));
+        let of = if demo.labelled { "labels given with the data" } else { "the model's own answers in the clear" };
+        row("labels", labels.iter().map(i64::to_string).collect::<Vec<_>>().join(" "));
+        row("", format!("{right} of {} equal {of}", known.len()));
     }
-    lines.push(format!(
-        "traffic:          {} per query ({} up, {} down in all), {} rounds",
-        megabytes(bytes / batch.queries.max(1)),
-        megabytes(run.bytes.client_to_server),
-        megabytes(run.bytes.server_to_client),
-        run.rounds
-    ));
-    lines.push(format!("time:             {:.1} s for both parties on this machine", run.time_s.total));
-    lines.push(verdict::line(report, plan));
-    if verdict.verified && verdict.accepted {
-        lines.push(format!("lambda achieved:  {:.1} bits", (verdict.lambda_achieved_bits * 10.0).floor() / 10.0));
-        let caught = verdict.smallest_eps_99.map_or("none".into(), |eps| format!("{eps:.3} of the samples"));
-        lines.push(format!("smallest error rate caught with 99 %: {caught}"));
-        lines.push(format!("what that proves of an unknown server: {}", proven(report)));
+    if verdict.verified {
+        let bits = (verdict.lambda_achieved_bits * 10.0).floor() / 10.0;
+        row("lambda achieved", format!("{bits:.1} bits: a wrong label at fixed positions passes with 2^-{bits:.1}"));
+        let caught = verdict.smallest_eps_99.map_or("none".into(), |eps| {
+            let percent = (eps * 1000.0).ceil() / 10.0;
+            format!("{percent:.1} %: a server wrong so often is caught with 99 %")
+        });
+        row("smallest error rate caught", caught);
     }
+    let (up, down) = (run.bytes.client_to_server, run.bytes.server_to_client);
+    row("traffic per query", megabytes((up + down) / batch.queries.max(1)));
+    row("traffic in all", format!("{} up, {} down, {} rounds", megabytes(up), megabytes(down), run.rounds));
+    row("time", format!("{:.1} s, both parties on this machine", run.time_s.total));
+    lines.push(String::new());
     lines.push(
-        "These demo samples came with the plan, from the server's side: they show how verification works, and are no \
-         evidence about a real server. Bring public samples that the server has never seen."
+        "The demo samples came with the plan, from the server's side. They show how verification works and are no evidence \
+         about a real server: for that, bring public samples that the server has never seen."
             .into(),
     );
     lines.join("\n")

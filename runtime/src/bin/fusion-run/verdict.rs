@@ -28,27 +28,18 @@ pub fn line(report: &ClientReport, plan: &Plan) -> String {
         };
         return format!("REJECTED: {why}{public}{hint}. No label is shown{unverified_plan}");
     }
+    let bits = (verdict.lambda_achieved_bits * 10.0).floor() / 10.0;
+    let caught = match verdict.smallest_eps_99 {
+        Some(eps) => {
+            format!(", a server wrong on {:.1} % of samples is caught with 99 %", (eps * 1000.0).ceil() / 10.0)
+        }
+        None => String::new(),
+    };
     format!(
-        "ACCEPTED: {} labels, {} copies each agree, {public}; {}{unverified_plan}",
-        batch.queries,
-        batch.copies,
-        proven(report)
+        "ACCEPTED: {} labels, {} copies of each agree, {public}; a wrong label at fixed positions passes with \
+         2^-{bits:.1}{caught}{unverified_plan}",
+        batch.queries, batch.copies
     )
-}
-
-/// What acceptance proves.
-pub fn proven(report: &ClientReport) -> String {
-    let fixed = format!(
-        "a wrong label at fixed positions would pass with probability at most 2^-{:.1}",
-        (report.verdict.lambda_achieved_bits * 10.0).floor() / 10.0
-    );
-    match report.verdict.smallest_eps_99 {
-        Some(eps) => format!(
-            "{fixed}, and a server wrong on {:.1} % of such samples is caught with 99 %",
-            (eps * 1000.0).ceil() / 10.0
-        ),
-        None => fixed,
-    }
 }
 
 /// Bytes for people.
