@@ -46,7 +46,7 @@ pub fn wrong_plan() -> Plan {
 
 /// Distinct points with their labels; no two classes tie.
 pub fn labelled_points(count: usize) -> Vec<(Vec<i64>, i64)> {
-    let all = (-9..=9).flat_map(|x| (-9..=9).map(move |y| (x, y)));
+    let all = (-9..=9i64).flat_map(|x| (-9..=9).map(move |y| (x, y)));
     let clear = all.filter(|(x, y)| x != y && 2 * x != -y && 2 * y != -x);
     let mut clear: Vec<_> = clear.collect();
     // Any order that is not sorted by class.
