@@ -3,6 +3,7 @@
 //! [`import`] reads a model as a float network ([`nn`]), calibration ([`quantise`]) and [`lower`] turn it into the secure IR in fixed
 //! point, and [`passes`] make that a plan. The binary `fusionc` ([`cli`]) is a thin skin over [`compile`].
 
+pub mod cli;
 pub mod compile;
 mod error;
 pub mod import;

@@ -97,12 +97,12 @@ impl Lowering<'_> {
                 self.linear(id, node, operand(0), linear, |weight, bias| Op::Dense { weight, bias })
             }
             nn::Op::Relu => {
-                let x = self.narrow(id, operand(0), node);
+                let x = self.narrow(operand(0), node);
                 Ok(self.same(Op::Relu, vec![x], TensorType { sign: Sign::NonNegative, ..self.ty(x).clone() }, node))
             }
             nn::Op::Add => Ok(self.add(id, node, [operand(0), operand(1)])),
             nn::Op::MaxPool(window) => {
-                let x = self.narrow(id, operand(0), node);
+                let x = self.narrow(operand(0), node);
                 let x = self.comparable(x, node);
                 Ok(self.same(Op::MaxPool(window.clone()), vec![x], self.ty(x).with_shape(node.shape.clone()), node))
             }
@@ -110,7 +110,7 @@ impl Lowering<'_> {
             nn::Op::Scale(factor) => Ok(self.scale(id, node, operand(0), *factor)),
             nn::Op::Concat { axis } => {
                 let parts = node.inputs.iter().map(|input| self.values[input.0]).collect();
-                Ok(self.concat(id, node, parts, *axis))
+                Ok(self.concat(node, parts, *axis))
             }
             nn::Op::Transpose { perm } => {
                 let ty = self.ty(operand(0)).with_shape(node.shape.clone());
@@ -181,17 +181,16 @@ impl Lowering<'_> {
         let ty = TensorType { shape: node.shape.clone(), bits, frac: x_ty.frac + frac, magnitude, sign: Sign::Any };
         let channels = linear.shape[0];
         let weight = self.weight(format!("{}.weight", node.name), linear.shape, weight_bits, frac, weight);
-        let bias = linear.bias.iter().any(|b| *b != 0.0).then(|| {
-            let elements = linear.bias.iter().map(|b| quantise(f64::from(*b), ty.frac, bits)).collect();
-            self.weight(format!("{}.bias", node.name), vec![channels], bits, ty.frac, elements)
-        });
+        // Always there, even if zero: whether it is zero is the model owner's business.
+        let elements = linear.bias.iter().map(|b| quantise(f64::from(*b), ty.frac, bits)).collect();
+        let bias = Some(self.weight(format!("{}.bias", node.name), vec![channels], bits, ty.frac, elements));
         let acc = self.same(op(weight, bias), vec![wide], ty, node);
         Ok(self.requant(acc, node))
     }
 
     /// `a + b` at the finer of the two formats, then requantised.
     fn add(&mut self, id: NodeId, node: &nn::Node, operands: [ValueId; 2]) -> ValueId {
-        let operands = operands.map(|operand| self.narrow(id, operand, node));
+        let operands = operands.map(|operand| self.narrow(operand, node));
         let frac = operands.map(|operand| self.ty(operand).frac).into_iter().fold(i8::MIN, i8::max);
         let sum = magnitude(self.ranges[id.0], frac) + self.precision.margin_bits;
         let shifted = operands.map(|operand| {
@@ -241,8 +240,8 @@ impl Lowering<'_> {
     }
 
     /// The parts at the coarsest of their formats.
-    fn concat(&mut self, id: NodeId, node: &nn::Node, parts: Vec<ValueId>, axis: usize) -> ValueId {
-        let parts: Vec<ValueId> = parts.into_iter().map(|part| self.narrow(id, part, node)).collect();
+    fn concat(&mut self, node: &nn::Node, parts: Vec<ValueId>, axis: usize) -> ValueId {
+        let parts: Vec<ValueId> = parts.into_iter().map(|part| self.narrow(part, node)).collect();
         let frac = parts.iter().map(|part| self.ty(*part).frac).min().unwrap_or(0);
         let mut aligned = Vec::with_capacity(parts.len());
         for part in parts {
@@ -277,7 +276,7 @@ impl Lowering<'_> {
     }
 
     /// The value requantised to the activations' width, if it is wider.
-    fn narrow(&mut self, _reader: NodeId, x: ValueId, node: &nn::Node) -> ValueId {
+    fn narrow(&mut self, x: ValueId, node: &nn::Node) -> ValueId {
         if self.ty(x).bits > self.precision.activation_bits { self.requant(x, node) } else { x }
     }
 

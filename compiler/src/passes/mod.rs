@@ -17,7 +17,7 @@ mod widths;
 
 use fusion_ir::op::{Mix, Reveal};
 use fusion_ir::verify::{explain, verify, verify_executable};
-use fusion_ir::{Function, Weights};
+use fusion_ir::{Function, Weight, Weights};
 
 use crate::Error;
 
@@ -114,16 +114,25 @@ pub fn run(program: &mut Program, settings: &Settings, until: Option<&str>) -> R
     Ok(())
 }
 
-/// Runs one pass by name, for tests of passes.
+/// Runs one pass by name on a function whose weights are all zero, with a sample batch for the gadgets: for tests of passes.
 ///
 /// # Errors
 /// [`Error::Usage`] if there is no such pass, [`Error::Verifier`] as [`run`].
-pub fn run_one(name: &str, program: &mut Program, settings: &Settings) -> Result<(), Error> {
+pub fn run_one(name: &str, function: Function) -> Result<Function, Error> {
+    let zeros = |weight: &Weight| vec![0; weight.shape.iter().product()];
+    let weights = Weights(function.weights.iter().map(zeros).collect());
+    let mut program = Program { function, weights };
+    let mix = Mix { queries: 1024, copies: 5, public: 100 };
+    apply_named(name, &mut program, &Settings { reveal: Reveal::Label, mix: Some(mix) })?;
+    Ok(program.function)
+}
+
+fn apply_named(name: &str, program: &mut Program, settings: &Settings) -> Result<(), Error> {
     let known = || PASSES.iter().map(|pass| pass.name).collect::<Vec<_>>().join(", ");
     let pass = PASSES.iter().find(|pass| pass.name == name);
     let pass = pass.ok_or_else(|| Error::Usage(format!("no pass {name:?}; there are {}", known())))?;
     apply(pass, program, settings);
-    check(pass.name, program, name == "select")
+    check(pass.name, program, false)
 }
 
 fn apply(pass: &Pass, program: &mut Program, settings: &Settings) {
@@ -160,7 +169,7 @@ pub(crate) mod testing {
     pub fn expect(pass: &str, before: &str, after: &str, exact: bool) {
         let original = program(before);
         let mut changed = original.clone();
-        run_one(pass, &mut changed, &SETTINGS).unwrap_or_else(|e| panic!("{e}"));
+        apply_named(pass, &mut changed, &SETTINGS).unwrap_or_else(|e| panic!("{e}"));
         let lines = |text: &str| -> Vec<String> {
             let values = text.lines().map(str::trim).filter(|line| line.starts_with('v'));
             values.map(str::to_string).collect()

@@ -1,0 +1,209 @@
+//! `fusionc compile`.
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use clap::ValueEnum;
+use fusion_ir::op::{Mix, Reveal};
+use fusion_ir::plan::Suggestion;
+use fusion_ir::soundness::Policy;
+
+use super::{cost, network, output};
+use crate::Error;
+use crate::compile::{Compiled, Options, compile};
+use crate::quantise::Precision;
+
+/// Compile an ONNX model: PLAN for the server, with the weights inside, and beside it PLAN's client version, without
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// Where to write the server's plan; plan.bin gives plan.client.bin for the client
+    #[arg(short, long, value_name = "PLAN", default_value = "plan.bin")]
+    output: PathBuf,
+    /// Where to forecast for: lan (3 Gbit/s, 0.8 ms), wan (400 Mbit/s, 40 ms), or a file with `mbit_per_s = N` and `rtt_ms = N`
+    #[arg(long, default_value = "lan")]
+    network: network::Choice,
+    #[command(flatten)]
+    pipeline: Pipeline,
+}
+
+/// The options that decide what the plan is; `dump` takes them too.
+#[derive(clap::Args)]
+pub(super) struct Pipeline {
+    /// The ONNX file
+    pub model: PathBuf,
+    /// Typical inputs (float32 .npy, first axis the samples) to choose number formats on; without them formats are a guess
+    #[arg(long, value_name = "X.npy")]
+    calibrate: Option<PathBuf>,
+    /// Their labels (int64 .npy), for the summary's accuracy and the demo samples
+    #[arg(long, value_name = "Y.npy")]
+    labels: Option<PathBuf>,
+    /// The input's extents, batch first, if the model leaves them open, such as 1,3,32,32
+    #[arg(long, value_name = "N,C,H,W", value_delimiter = ',')]
+    input_shape: Option<Vec<usize>>,
+    /// How wide accumulators are: for the range seen in calibration, or for the worst any input could do
+    #[arg(long, value_enum, default_value_t = Accumulator::Calibrated)]
+    acc: Accumulator,
+    /// What the client learns: label or logits
+    #[arg(long, default_value = "label", value_name = "label|logits", value_parser = reveal)]
+    reveal: Reveal,
+    /// exact: the secure result is the reference's, bit for bit
+    #[arg(long, value_enum, default_value_t = Arithmetic::Exact)]
+    arithmetic: Arithmetic,
+    /// Protocol family; auto picks the cheapest for each layer
+    #[arg(long, value_enum, default_value_t = BackendChoice::Auto)]
+    backend: BackendChoice,
+    /// A plan without verification: the client trusts the server to use the model and to follow the protocol
+    #[arg(long)]
+    no_verify: bool,
+    #[command(flatten)]
+    policy: PolicyArgs,
+}
+
+/// The batch to suggest; the client's own policy decides.
+#[derive(clap::Args)]
+pub(super) struct PolicyArgs {
+    /// Suggested batch: number of queries
+    #[arg(long, value_name = "R", default_value_t = 1024)]
+    pub queries: u64,
+    /// Suggested batch: a wrong label at fixed positions is accepted with probability at most 2^-BITS
+    #[arg(long, value_name = "BITS", default_value_t = 40.0)]
+    lambda: f64,
+    /// Suggested batch: a server wrong on this fraction of all inputs is caught with 99 %
+    #[arg(long, value_name = "E")]
+    catch: Option<f64>,
+    /// The model's accuracy on inputs like the client's, so that an honest server is accepted
+    #[arg(long, value_name = "A", default_value_t = 1.0)]
+    accuracy: f64,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Accumulator {
+    Calibrated,
+    WorstCase,
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum Arithmetic {
+    Exact,
+    Stochastic,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum BackendChoice {
+    Auto,
+    Cheetah,
+}
+
+pub(super) fn run(args: Args) -> Result<(), Error> {
+    let network = args.network.resolve()?;
+    let client = client_path(&args.output)?;
+    let options = args.pipeline.options()?;
+    let compiled = compile(&options)?;
+    let plan = &compiled.plan;
+    let text = summary(&compiled) + &cost::forecast(plan, network)?;
+    let digest: String = plan.digest().iter().map(|byte| format!("{byte:02x}")).collect();
+    output::write_files(&[(&args.output, plan.to_bytes()), (&client, plan.for_client().to_bytes())])?;
+    let files = format!("{} for the server, {} for the client", args.output.display(), client.display());
+    output::print(&format!("{text}plan      {digest}\nwritten   {files}\n"))
+}
+
+impl Pipeline {
+    /// The checked options.
+    pub fn options(self) -> Result<Options, Error> {
+        if self.arithmetic == Arithmetic::Stochastic {
+            return Err(Error::Usage(if self.no_verify {
+                "--arithmetic stochastic: no protocol of this version rounds at random; exact is the only choice".into()
+            } else {
+                "--arithmetic stochastic cannot be verified: copies of a query would disagree by accident".into()
+            }));
+        }
+        // One family exists, so both choices mean it.
+        let (BackendChoice::Auto | BackendChoice::Cheetah) = self.backend;
+        Ok(Options {
+            model: self.model,
+            calibrate: self.calibrate,
+            labels: self.labels,
+            input_shape: self.input_shape,
+            precision: Precision { worst_case: matches!(self.acc, Accumulator::WorstCase), ..Precision::default() },
+            reveal: self.reveal,
+            verify: if self.no_verify { None } else { Some(self.policy.suggestion()?) },
+        })
+    }
+}
+
+impl PolicyArgs {
+    /// The suggestion and the cheapest batch that meets it.
+    pub fn suggestion(&self) -> Result<(Suggestion, Mix), Error> {
+        let PolicyArgs { queries, lambda, catch, accuracy } = *self;
+        let policy = Policy { lambda, catch, accuracy, ..Policy::default() };
+        let batch = policy.plan(queries, None).map_err(|e| Error::Usage(e.to_string()))?;
+        let suggestion = Suggestion { queries, lambda_bits: lambda, catch, accuracy: Some(accuracy) };
+        Ok((suggestion, Mix { queries, copies: batch.copies, public: batch.public }))
+    }
+}
+
+/// `plan.bin` gives `plan.client.bin`, `plan` gives `plan.client`.
+fn client_path(plan: &Path) -> Result<PathBuf, Error> {
+    let stem = plan.file_stem().ok_or_else(|| Error::Usage(format!("-o {}: not a file name", plan.display())))?;
+    let mut name = stem.to_os_string();
+    name.push(".client");
+    if let Some(extension) = plan.extension() {
+        name.push(".");
+        name.push(extension);
+    }
+    Ok(plan.with_file_name(name))
+}
+
+fn reveal(text: &str) -> Result<Reveal, String> {
+    match text {
+        "label" => Ok(Reveal::Label),
+        "logits" => Ok(Reveal::Logits),
+        text if text.starts_with("topk") => Err("topk is not available yet; choose label or logits".into()),
+        _ => Err("choose label or logits".into()),
+    }
+}
+
+fn summary(compiled: &Compiled) -> String {
+    let summary = &compiled.summary;
+    let mut text = String::new();
+    for warning in &summary.warnings {
+        text += &format!("warning   {warning}\n");
+    }
+    let ty = &compiled.plan.function.values[0].ty;
+    let _ = writeln!(
+        text,
+        "model     {}, input {:?} with {} fractional bits",
+        compiled.plan.function.name, ty.shape, ty.frac
+    );
+    for layer in &summary.layers {
+        let _ = writeln!(
+            text,
+            "layer     {:<28} {:>2}-bit weights, {}-bit accumulator (worst case {})",
+            layer.node, layer.weight_bits, layer.accumulator_bits, layer.worst_case_bits
+        );
+    }
+    let (agreeing, samples) = (summary.agreeing, summary.samples);
+    let _ = writeln!(text, "agreement {agreeing} of {samples} calibration samples have the float model's label");
+    if let Some(correct) = summary.correct {
+        let _ = writeln!(text, "accuracy  {correct} of {samples} calibration samples have the given label");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_clients_plan_lies_beside_the_servers() {
+        assert_eq!(client_path(Path::new("a/plan.bin")).unwrap(), Path::new("a/plan.client.bin"));
+        assert_eq!(client_path(Path::new("x")).unwrap(), Path::new("x.client"));
+        assert!(client_path(Path::new("..")).is_err());
+    }
+
+    #[test]
+    fn only_what_works_can_be_revealed() {
+        assert_eq!(reveal("logits"), Ok(Reveal::Logits));
+        assert!(reveal("topk:5").unwrap_err().contains("not available"));
+    }
+}

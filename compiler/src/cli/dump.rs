@@ -1,0 +1,163 @@
+//! `fusionc dump`.
+
+use std::fmt::Write;
+
+use clap::ValueEnum;
+use fusion_ir::{Function, Party, text};
+
+use super::compile::Pipeline;
+use super::{output, read, read_plan};
+use crate::Error;
+use crate::compile::{Snapshot, Stage, snapshot};
+use crate::nn::Graph;
+
+/// Print a plan's program, or the pipeline's result at some stage for an ONNX model
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// How far to run the pipeline; a plan holds its last stage only
+    #[arg(long, value_enum, default_value_t = StageName::Plan)]
+    stage: StageName,
+    /// text parses back; dot is for Graphviz
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+    /// Add what each operation costs per position
+    #[arg(long)]
+    annotate: bool,
+    #[command(flatten)]
+    pipeline: Pipeline,
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum StageName {
+    /// The float network
+    Import,
+    /// Naive fixed point
+    Fixed,
+    /// All passes done, gadgets in place
+    Gadgets,
+    /// Backends chosen: what is executed
+    Plan,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Format {
+    Text,
+    Dot,
+    Json,
+}
+
+pub(super) fn run(args: Args) -> Result<(), Error> {
+    let path = args.pipeline.model.clone();
+    let stage = match args.stage {
+        StageName::Import => Stage::Import,
+        StageName::Fixed => Stage::Fixed,
+        StageName::Gadgets => Stage::Gadgets,
+        StageName::Plan => Stage::Plan,
+    };
+    if !read(&path)?.starts_with(b"FUSION") {
+        return match snapshot(&args.pipeline.options()?, stage)? {
+            Snapshot::Graph(graph) => output::print(&render_graph(&graph, args.format)),
+            Snapshot::Function(function) => output::print(&render(&function, None, args.format, args.annotate)),
+        };
+    }
+    if stage != Stage::Plan {
+        let why = "a plan holds the stage plan only; for an earlier one give the ONNX model and its --calibrate file";
+        return Err(Error::Input { path, why: why.into() });
+    }
+    let plan = read_plan(&path)?;
+    let with_weights = plan.weights.as_ref().map(|weights| text::print_with_weights(&plan.function, weights));
+    output::print(&render(&plan.function, with_weights, args.format, args.annotate))
+}
+
+fn render(function: &Function, text: Option<String>, format: Format, annotate: bool) -> String {
+    match format {
+        Format::Json => serde_json::to_string_pretty(function).unwrap_or_default() + "\n",
+        Format::Text => {
+            let text = text.unwrap_or_else(|| function.to_string());
+            if annotate { annotated(function, &text) } else { text }
+        }
+        Format::Dot => {
+            let rows = function.iter().map(|(id, value)| {
+                let label =
+                    format!("{id} {}\n{}\n{}{}", value.op.name(), value.ty, value.node, cost(function, id, annotate));
+                (label, value.operands.iter().map(|operand| operand.index()).collect())
+            });
+            dot(rows)
+        }
+    }
+}
+
+fn render_graph(graph: &Graph, format: Format) -> String {
+    match format {
+        Format::Text => graph.to_string(),
+        Format::Dot => dot(graph.nodes.iter().map(|node| {
+            let label = format!("{} {:?}\n{}", node.op.name(), node.shape, node.name);
+            (label, node.inputs.iter().map(|input| input.0).collect())
+        })),
+        Format::Json => {
+            let node = |node: &crate::nn::Node| {
+                let inputs: Vec<usize> = node.inputs.iter().map(|input| input.0).collect();
+                serde_json::json!({ "op": node.op.name(), "inputs": inputs, "shape": node.shape, "node": node.name })
+            };
+            let nodes: Vec<_> = graph.nodes.iter().map(node).collect();
+            let graph = serde_json::json!({ "name": graph.name, "nodes": nodes });
+            serde_json::to_string_pretty(&graph).unwrap_or_default() + "\n"
+        }
+    }
+}
+
+/// Graphviz: one box per value, an edge from each operand.
+fn dot(rows: impl Iterator<Item = (String, Vec<usize>)>) -> String {
+    let mut text = String::from("digraph {\n  node [shape=box];\n");
+    for (index, (label, operands)) in rows.enumerate() {
+        let label = label.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+        let _ = writeln!(text, "  v{index} [label=\"{label}\"];");
+        operands.iter().for_each(|operand| text += &format!("  v{operand} -> v{index};\n"));
+    }
+    text + "}\n"
+}
+
+/// The text with a comment behind every value that costs messages.
+fn annotated(function: &Function, text: &str) -> String {
+    let first = 1 + function.weights.len();
+    let lines = text.lines().enumerate().map(|(at, line)| {
+        let id = at.checked_sub(first).map(|index| fusion_ir::ValueId(index as u32));
+        let note = id.filter(|id| id.index() < function.values.len()).map(|id| cost(function, id, true));
+        let note = note.unwrap_or_default().replace('\n', " ; ");
+        format!("{line}{note}\n")
+    });
+    lines.collect()
+}
+
+fn cost(function: &Function, id: fusion_ir::ValueId, annotate: bool) -> String {
+    match fusion_catalogue::layer(function, id, 1) {
+        Ok(cost) if annotate && !cost.messages.is_empty() => {
+            let (up, down, rounds) = (cost.bytes(Party::Client), cost.bytes(Party::Server), cost.rounds());
+            format!("\n{up} bytes to server, {down} to client, {rounds} rounds")
+        }
+        _ => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn function() -> Function {
+        let body = "function \"f\"\nv0 = input : i16.0~9[2] \"x \\\"quoted\\\"\"\nv1 = relu v0 : i16.0~9+[2] \"r\"\n";
+        text::parse(body).unwrap()
+    }
+
+    #[test]
+    fn annotated_text_still_parses() {
+        let annotated = render(&function(), None, Format::Text, true);
+        assert!(annotated.contains("bytes to server"), "{annotated}");
+        assert_eq!(text::parse(&annotated).unwrap(), function());
+    }
+
+    #[test]
+    fn dot_escapes_names() {
+        let dot = render(&function(), None, Format::Dot, false);
+        assert!(dot.contains("x \\\"quoted\\\"") && dot.contains("v0 -> v1;"), "{dot}");
+    }
+}

@@ -1,0 +1,77 @@
+//! `fusionc eval`.
+
+use std::fmt::Write;
+use std::path::PathBuf;
+
+use fusion_ir::{Function, interp};
+use rayon::prelude::*;
+
+use super::{output, read_plan};
+use crate::compile::{fixed_labels, quantise};
+use crate::{Error, npy};
+
+/// Run the plaintext fixed-point reference: what a secure run answers, bit for bit
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// The server's plan
+    plan: PathBuf,
+    /// Samples (float32 .npy, C order, first axis the samples)
+    #[arg(long, value_name = "X.npy")]
+    input: PathBuf,
+    /// Where to write the rows `index,label`; standard output otherwise
+    #[arg(short, long, value_name = "CSV")]
+    output: Option<PathBuf>,
+    /// Add every logit to the rows
+    #[arg(long)]
+    logits: bool,
+    /// The true labels (int64 .npy): print the accuracy
+    #[arg(long, value_name = "Y.npy")]
+    labels: Option<PathBuf>,
+}
+
+pub(super) fn run(args: &Args) -> Result<(), Error> {
+    let plan = read_plan(&args.plan)?;
+    let function = &plan.function;
+    let Some(weights) = &plan.weights else {
+        let why = "this is the client's plan, without weights; eval needs the server's".into();
+        return Err(Error::Input { path: args.plan.clone(), why });
+    };
+    let samples = quantise(function, &npy::samples(&args.input, &function.values[0].ty.shape)?);
+    let Some(logits) = scores(function) else {
+        return Err(Error::Input { path: args.plan.clone(), why: "its function has no logits".into() });
+    };
+    let classes = function.value(logits).ty.len();
+    let truth = args.labels.as_ref().map(|path| npy::labels(path, samples.len(), classes)).transpose()?;
+    let labels = fixed_labels(function, weights, &samples);
+    let mut csv = String::from("index,label");
+    let ty = &function.value(logits).ty;
+    let rows: Vec<Vec<i64>> = if args.logits {
+        (0..classes).for_each(|class| csv += &format!(",logit_{class}"));
+        let all = |sample: &Vec<i64>| interp::run(function, weights, sample).swap_remove(logits.index());
+        samples.par_iter().map(all).collect()
+    } else {
+        vec![Vec::new(); samples.len()]
+    };
+    csv.push('\n');
+    for (index, (label, row)) in labels.iter().zip(&rows).enumerate() {
+        let _ = write!(csv, "{index},{label}");
+        row.iter().for_each(|element| csv += &format!(",{}", ty.dequantize(*element)));
+        csv.push('\n');
+    }
+    match &args.output {
+        Some(path) => output::write_files(&[(path, csv.into_bytes())])?,
+        None => output::print(&csv)?,
+    }
+    if let Some(truth) = truth {
+        let right = truth.iter().zip(&labels).filter(|(a, b)| i64::from(**a) == **b).count();
+        let share = 100.0 * right as f64 / labels.len() as f64;
+        eprintln!("accuracy {share:.2} % ({right} of {})", labels.len());
+    }
+    Ok(())
+}
+
+/// The value that holds the logits: what the argmax reads, or what is revealed.
+fn scores(function: &Function) -> Option<fusion_ir::ValueId> {
+    let revealed = || function.values.iter().find(|value| matches!(value.op, fusion_ir::Op::Reveal(_)));
+    interp::logits_of(function).or_else(|| revealed()?.operands.first().copied())
+}

@@ -1,0 +1,66 @@
+//! The command line, one file per subcommand.
+
+mod check;
+mod compile;
+mod cost;
+mod dump;
+mod eval;
+mod network;
+mod output;
+mod soundness;
+
+use std::path::Path;
+
+use clap::{Parser, Subcommand};
+use fusion_ir::Plan;
+
+use crate::Error;
+
+/// Compiles ONNX classifiers into plans for private, verified inference between two parties.
+#[derive(Parser)]
+#[command(name = "fusionc", version, about, max_term_width = 110)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Compile(compile::Args),
+    Check(check::Args),
+    Dump(dump::Args),
+    Cost(cost::Args),
+    Eval(eval::Args),
+    Soundness(soundness::Args),
+}
+
+/// Parses the process's arguments and runs the subcommand. Bad usage ends the process with exit code 2.
+///
+/// # Errors
+/// Whatever the subcommand meets.
+pub fn main() -> Result<(), Error> {
+    match Cli::parse().command {
+        Command::Compile(args) => compile::run(args),
+        Command::Check(args) => check::run(&args),
+        Command::Dump(args) => dump::run(args),
+        Command::Cost(args) => cost::run(&args),
+        Command::Eval(args) => eval::run(&args),
+        Command::Soundness(args) => soundness::run(&args),
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Error> {
+    std::fs::read(path).map_err(|source| Error::Io { path: path.into(), source })
+}
+
+fn read_plan(path: &Path) -> Result<Plan, Error> {
+    Plan::from_bytes(&read(path)?).map_err(|e| Error::Input { path: path.into(), why: e.to_string() })
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_command_line_is_consistent() {
+        <super::Cli as clap::CommandFactory>::command().debug_assert();
+    }
+}

@@ -1,0 +1,74 @@
+//! Writing results: files whole or not at all, and text that may go into a closed pipe.
+
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+use crate::Error;
+
+/// Writes every file completely beside its place, then moves all into place. If anything fails (a full disk), what was there before
+/// stays, and nothing half-written is left.
+pub(super) fn write_files(files: &[(&Path, Vec<u8>)]) -> Result<(), Error> {
+    let temporary: Vec<PathBuf> = files.iter().map(|(path, _)| beside(path)).collect();
+    let attempt = || {
+        for ((path, bytes), temporary) in files.iter().zip(&temporary) {
+            let written = std::fs::File::create(temporary).and_then(|mut file| {
+                file.write_all(bytes)?;
+                file.sync_all()
+            });
+            written.map_err(|source| Error::Io { path: path.into(), source })?;
+        }
+        for ((path, _), temporary) in files.iter().zip(&temporary) {
+            std::fs::rename(temporary, path).map_err(|source| Error::Io { path: path.into(), source })?;
+        }
+        Ok(())
+    };
+    let result = attempt();
+    if result.is_err() {
+        for path in &temporary {
+            // It may never have been created.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+    result
+}
+
+/// Prints to standard output; a reader that has gone away is fine.
+pub(super) fn print(text: &str) -> Result<(), Error> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(e) if e.kind() != ErrorKind::BrokenPipe => Err(Error::Io { path: "standard output".into(), source: e }),
+        _ => Ok(()),
+    }
+}
+
+/// `1234567` as `1.23 MB`.
+pub(super) fn bytes(count: u64) -> String {
+    match count {
+        0..10_000 => format!("{count} B"),
+        10_000..10_000_000 => format!("{:.1} kB", count as f64 / 1e3),
+        _ => format!("{:.1} MB", count as f64 / 1e6),
+    }
+}
+
+fn beside(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}.{}.part", std::process::id()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_files_or_none() {
+        let folder = std::env::temp_dir().join(format!("fusionc-output-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let (good, bad) = (folder.join("good"), folder.join("missing").join("bad"));
+        std::fs::write(&good, b"old").unwrap();
+        assert!(write_files(&[(&good, b"new".to_vec()), (&bad, b"x".to_vec())]).is_err());
+        assert_eq!(std::fs::read(&good).unwrap(), b"old");
+        assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1);
+        write_files(&[(&good, b"new".to_vec())]).unwrap();
+        assert_eq!(std::fs::read(&good).unwrap(), b"new");
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+}

@@ -1,0 +1,61 @@
+//! `fusionc soundness`.
+
+use clap::ValueEnum;
+use fusion_ir::soundness::{Batch, Forecast, Policy};
+
+use super::output;
+use crate::Error;
+
+/// Find the cheapest batch for a policy and say what it proves: copies B, public samples T, tolerated errors u
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// Queries in the batch
+    #[arg(long, value_name = "R")]
+    queries: u64,
+    /// A wrong label at fixed positions is accepted with probability at most 2^-BITS
+    #[arg(long, value_name = "BITS", default_value_t = 40.0)]
+    lambda: f64,
+    /// A server wrong on this fraction of all inputs is caught with 99 %
+    #[arg(long, value_name = "E")]
+    catch: Option<f64>,
+    /// An honest server is rejected with at most this probability
+    #[arg(long, value_name = "F", default_value_t = 0.01)]
+    false_reject: f64,
+    /// The honest model's accuracy
+    #[arg(long, value_name = "A", default_value_t = 1.0)]
+    accuracy: f64,
+    /// Fix the number of wrong public answers that are accepted
+    #[arg(long, value_name = "U")]
+    tolerate: Option<u64>,
+    /// Fix the number of copies
+    #[arg(long, value_name = "B")]
+    copies: Option<u64>,
+    /// Fix the number of public samples, instead of finding the cheapest
+    #[arg(long, value_name = "T")]
+    public: Option<u64>,
+    /// How to print
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Format {
+    Text,
+    Json,
+}
+
+pub(super) fn run(args: &Args) -> Result<(), Error> {
+    let Args { lambda, catch, false_reject, accuracy, tolerate, copies, .. } = *args;
+    let policy = Policy { lambda, catch, false_reject, accuracy, tolerate, copies };
+    let batch = match (args.public, args.copies) {
+        (Some(public), Some(copies)) => {
+            Batch { queries: args.queries, copies, public, tolerated: policy.tolerated(public) }
+        }
+        (public, _) => policy.plan(args.queries, public).map_err(|e| Error::Usage(e.to_string()))?,
+    };
+    let forecast = Forecast::new(&batch, accuracy);
+    match args.format {
+        Format::Text => output::print(&forecast.to_string()),
+        Format::Json => output::print(&(serde_json::json!(forecast).to_string() + "\n")),
+    }
+}
