@@ -49,13 +49,16 @@ impl Batch {
         (-self.ln_worst().1 / LN_2).max(0.0)
     }
 
-    /// Whether `p(d) <= 2^-lambda` for every `d`.
+    /// Whether `p(d) <= 2^-lambda` for every `d`; not if `lambda_bits` is no number.
     pub fn reaches(&self, lambda_bits: f64) -> bool {
         if lambda_bits <= 0.0 {
             return true;
         }
         if let Some(bound) = self.trivial() {
             return bound == 0.0;
+        }
+        if lambda_bits.is_nan() {
+            return false;
         }
         let limit = -lambda_bits * LN_2;
         let exceeds = |hits: u64| self.ln_hit(hits, limit).is_some();
@@ -149,18 +152,18 @@ impl Batch {
         let Batch { queries, copies, .. } = *self;
         let tolerated = self.tolerated.min(self.public);
         if copies == 1 {
-            return (tolerated + 1..=tolerated + 1).chain(1..=0);
+            return (tolerated + 1..tolerated + 2).chain(0..0);
         }
         let margin = margin(self.positions());
         let small = |c: u64| ln_choose(queries, c) - ln_choose(queries * copies, c * copies) + margin <= floor;
-        let last = queries * copies + tolerated;
+        let end = queries * copies + tolerated + 1;
         match first(1, queries / 2, small) {
             Some(m) => {
-                let left_end = (m - 1) * copies + tolerated;
+                let left_end = ((m - 1) * copies + tolerated + 1).min(end);
                 let right_start = (queries - m + 1) * copies;
-                (copies..=left_end.min(last)).chain(right_start.max(left_end + 1)..=last)
+                (copies..left_end).chain(right_start.max(left_end)..end)
             }
-            None => (copies..=last).chain(1..=0),
+            None => (copies..end).chain(0..0),
         }
     }
 }
@@ -284,6 +287,7 @@ mod tests {
         assert_eq!(batch(u64::MAX, 1, 0, 0).lambda_bits(), 0.0);
         assert_eq!(batch(3, 2, 5, 1).hit_probability(u64::MAX), 0.0);
         assert!(!batch(3, 2, 0, 0).reaches(1.0) && batch(3, 2, 0, 0).reaches(0.0));
+        assert!(!batch(1, 25, 19, 0).reaches(f64::NAN) && !batch(1, 25, 19, 0).reaches(f64::INFINITY));
         // Beyond the floats, the bound stays above zero.
         let p = batch(1, 2000, 2000, 0).worst_hit().1;
         assert!(p > 0.0 && p < 1e-300 && batch(1, 2000, 2000, 0).lambda_bits() > 3000.0);

@@ -69,7 +69,7 @@ fn some_wrong(queries: u64, copies: u64, eps: f64, q: f64) -> Polynomial {
     let mut difference = Polynomial { start: 0, weights: vec![0.0] };
     for bit in (0..=queries.ilog2()).rev() {
         difference = difference.times(&agree_power.plus(&right_power));
-        if bit == 0 && queries % 2 == 0 {
+        if bit == 0 && queries.is_multiple_of(2) {
             // The powers themselves are not needed any more.
             break;
         }
