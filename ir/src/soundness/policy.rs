@@ -179,6 +179,10 @@ impl Policy {
         if self.copies == Some(0) {
             return Err(Infeasible::Range { name: "copies", range: "at least 1", value: 0.0 });
         }
+        if self.false_reject == 0.0 && self.accuracy < 1.0 && self.tolerate.is_none() {
+            // A model that is ever wrong may be wrong on every public sample.
+            return Err(Infeasible::OutOfReach(Demand::FalseReject));
+        }
         let Some(catch) = self.catch else { return Ok(()) };
         inside("catch", 0.0, "between 0 and 1", catch)?;
         let honest = 1.0 - self.accuracy;
