@@ -33,9 +33,11 @@ impl RowHash {
 
     /// Hashes the 128 rows of tile number `tile` in place.
     pub fn hash_tile(&self, tile: u64, rows: &mut [u128; COLUMNS]) {
-        let mut once = rows.map(|row| Block::from(row.to_le_bytes()));
+        let (mut once, mut twice) = ([Block::default(); COLUMNS], [Block::default(); COLUMNS]);
+        for (once, row) in once.iter_mut().zip(rows.iter()) {
+            *once = row.to_le_bytes().into();
+        }
         self.permutation.encrypt_blocks(&mut once);
-        let mut twice = [Block::default(); COLUMNS];
         let first = self.direction + u128::from(tile) * COLUMNS as u128;
         for ((twice, once), tweak) in twice.iter_mut().zip(&once).zip(first..) {
             *twice = (u128::from_le_bytes((*once).into()) ^ tweak).to_le_bytes().into();

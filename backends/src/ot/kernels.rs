@@ -11,8 +11,10 @@ use polyval::universal_hash::UniversalHash;
 /// Columns of a matrix, and rows of a tile.
 pub(super) const COLUMNS: usize = 128;
 
-/// Blocks of key stream that are expanded at once, over all leaves of a tree: what fits in the first-level cache.
-const STREAM_BLOCKS: usize = 1024;
+/// Blocks of key stream that are expanded at once, over all leaves of a tree: what stays in the caches nearby.
+const STREAM_BLOCKS: usize = 2048;
+/// Tiles that are expanded at once at least, to keep the cipher's pipeline full.
+const FEWEST_TILES: usize = 16;
 
 /// The leaves of one tree as keys of AES in counter mode; the counter is the tile.
 pub(super) struct Tree {
@@ -27,7 +29,7 @@ impl Tree {
 
     /// Tiles that [`Tree::fold`] takes at once for trees of `2^k` leaves.
     pub fn tiles_at_once(k: usize) -> usize {
-        STREAM_BLOCKS >> k
+        (STREAM_BLOCKS >> k).max(FEWEST_TILES)
     }
 
     /// The small-field VOLE of tiles `first .. first + choices.len()`, with `r_y` the key stream of leaf `y`: adds the sum of
@@ -42,32 +44,37 @@ impl Tree {
             leaf.encrypt_blocks(stream);
         }
         let k = self.leaves.len().trailing_zeros() as usize;
-        // Level j: r'_y = r_2y + r_2y+1, and what has bit j set is the sum of all r_2y+1.
-        let streams = &mut scratch.1[..tiles << k];
+        let (streams, sum) = (&mut scratch.1[..tiles << k], &mut scratch.2[..tiles]);
         for (sum, block) in streams.iter_mut().zip(&scratch.0) {
             *sum = u128::from_le_bytes((*block).into());
         }
-        for level in 0..k {
-            let column = column + level;
-            for pair in 0..1usize << (k - 1 - level) {
-                for tile in 0..tiles {
-                    let (even, odd) = (streams[2 * pair * tiles + tile], streams[(2 * pair + 1) * tiles + tile]);
-                    matrix[tile * COLUMNS + column] ^= odd;
-                    streams[pair * tiles + tile] = even ^ odd;
+        // From the highest bit down: the upper half of the leaves has it set. Added to the lower half, the upper half
+        // need not be looked at again.
+        for bit in (0..k).rev() {
+            let (lower, upper) = streams[..tiles << (bit + 1)].split_at_mut(tiles << bit);
+            sum.fill(0);
+            for (lower, upper) in lower.chunks_exact_mut(tiles).zip(upper.chunks_exact(tiles)) {
+                for ((lower, upper), sum) in lower.iter_mut().zip(upper).zip(sum.iter_mut()) {
+                    *lower ^= upper;
+                    *sum ^= upper;
                 }
+            }
+            for (tile, sum) in matrix.chunks_exact_mut(COLUMNS).zip(sum.iter()) {
+                tile[column + bit] ^= sum;
             }
         }
         choices.copy_from_slice(&streams[..tiles]);
     }
 }
 
-/// Working memory of [`Tree::fold`].
-pub(super) struct Scratch(Vec<Block>, Vec<u128>);
+/// Working memory of [`Tree::fold`]: key streams as cipher blocks, the same as integers, and one sum.
+pub(super) struct Scratch(Vec<Block>, Vec<u128>, Vec<u128>);
 
 impl Scratch {
-    /// Enough for any tree.
-    pub fn new() -> Scratch {
-        Scratch(vec![Block::default(); STREAM_BLOCKS], vec![0; STREAM_BLOCKS])
+    /// Enough for trees of `2^k` leaves.
+    pub fn new(k: usize) -> Scratch {
+        let tiles = Tree::tiles_at_once(k);
+        Scratch(vec![Block::default(); tiles << k], vec![0; tiles << k], vec![0; tiles])
     }
 }
 
@@ -173,7 +180,7 @@ mod tests {
             let leaves = random(1 << k, 2);
             let tiles = Tree::tiles_at_once(k).min(3);
             let (mut matrix, mut choices) = (vec![0; tiles * COLUMNS], vec![0; tiles]);
-            Tree::new(&leaves).fold(5, 8, &mut matrix, &mut choices, &mut Scratch::new());
+            Tree::new(&leaves).fold(5, 8, &mut matrix, &mut choices, &mut Scratch::new(k));
             for tile in 0..tiles {
                 let stream = |y: usize| {
                     let mut block = Block::from(u128::from(5 + tile as u64).to_le_bytes());

@@ -64,7 +64,7 @@ impl State {
         let k = self.params.k();
         let mut columns = Zeroizing::new(vec![0; tiles * COLUMNS]);
         let mut sums = vec![Zeroizing::new(vec![0; tiles]); self.trees.len()];
-        let mut scratch = Scratch::new();
+        let mut scratch = Scratch::new(k);
         for start in (0..tiles).step_by(Tree::tiles_at_once(k)) {
             let end = tiles.min(start + Tree::tiles_at_once(k));
             for (index, (tree, sum)) in self.trees.iter().zip(&mut sums).enumerate() {
