@@ -4,14 +4,14 @@ use std::path::PathBuf;
 
 use fusion_ir::op::{Mix, Reveal};
 use fusion_ir::plan::{Demo, Provenance, Suggestion};
-use fusion_ir::{Function, Plan, Weights, interp};
+use fusion_ir::{Function, Op, Plan, Weights, interp};
 use rayon::prelude::*;
 
 use crate::lower::{LayerFormat, lower};
 use crate::nn::{Graph, eval, fold};
 use crate::passes::{self, Program, Settings};
 use crate::quantise::{Precision, calibrate::Calibration};
-use crate::{Error, import, npy};
+use crate::{Error, Unsupported, import, npy};
 
 /// Most demo samples in the server's plan.
 const DEMO_SAMPLES: usize = 256;
@@ -97,8 +97,14 @@ pub fn compile(options: &Options) -> Result<Compiled, Error> {
         (Some(_), None) => return Err(Error::Usage("--labels needs --calibrate: they label its samples".into())),
         (None, _) => None,
     };
-    let (mut program, layers) = lower(&graph, &ranges, &options.precision)?;
+    let (mut program, mut layers) = lower(&graph, &ranges, &options.precision)?;
     passes::run(&mut program, &settings(options), None)?;
+    carried(&program.function)?;
+    // Sums that joined an accumulator may have widened it.
+    for value in program.function.values.iter().filter(|value| matches!(value.op, Op::Conv(_) | Op::Dense { .. })) {
+        let layer = layers.iter_mut().find(|layer| layer.node == value.node);
+        layer.into_iter().for_each(|layer| layer.accumulator_bits = value.ty.bits);
+    }
 
     let quantised = quantise(&program.function, &calibration.samples);
     let fixed = fixed_labels(&program.function, &program.weights, &quantised);
@@ -173,6 +179,16 @@ fn labels(path: &std::path::Path, calibration: &Calibration, classes: usize) -> 
     let mut labels = npy::labels(path, calibration.total, classes)?;
     labels.truncate(calibration.samples.len());
     Ok(labels.into_iter().map(i64::from).collect())
+}
+
+/// Every layer fits the protocols that would carry it.
+fn carried(function: &Function) -> Result<(), Error> {
+    let refuse = |(id, value): (fusion_ir::ValueId, &fusion_ir::Value)| {
+        let why = fusion_catalogue::layer(function, id, 1).err()?.to_string();
+        Some(Unsupported { node: value.node.clone(), op: value.op.name().into(), why })
+    };
+    let refused: Vec<Unsupported> = function.iter().filter_map(refuse).collect();
+    if refused.is_empty() { Ok(()) } else { Err(Error::Unsupported(refused)) }
 }
 
 fn settings(options: &Options) -> Settings {

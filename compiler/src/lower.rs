@@ -87,9 +87,17 @@ impl Lowering<'_> {
             nn::Op::Conv(conv) => {
                 let weight = conv.weight.iter().collect();
                 let linear = Linear { weight, shape: conv.weight.shape().to_vec(), bias: &conv.bias };
-                let nn::Conv { strides, pads, dilations, groups, .. } = *conv;
+                let nn::Conv { strides, mut pads, dilations, groups, .. } = *conv;
+                let reach = [0, 1].map(|i| dilations[i] * (conv.weight.shape()[2 + i] - 1) + 1);
+                let x = operand(0);
+                // Protocols pad by less than a kernel; what is beyond is explicit.
+                let x = if (0..4).any(|i| pads[i] >= reach[i % 2]) {
+                    self.pad(x, std::mem::take(&mut pads), node)
+                } else {
+                    x
+                };
                 let op = |weight, bias| Op::Conv(Conv { weight, bias, strides, pads, dilations, groups });
-                self.linear(id, node, operand(0), linear, op)
+                self.linear(id, node, x, linear, op)
             }
             nn::Op::Dense(dense) => {
                 let weight = dense.weight.iter().collect();
@@ -257,6 +265,15 @@ impl Lowering<'_> {
         let sign = if proven { Sign::NonNegative } else { Sign::Any };
         let ty = TensorType { shape: node.shape.clone(), magnitude, sign, ..self.ty(aligned[0]).clone() };
         self.same(Op::Concat { axis }, aligned, ty, node)
+    }
+
+    /// An image in a frame of zeros: top, left, bottom, right.
+    fn pad(&mut self, x: ValueId, pads: [usize; 4], node: &nn::Node) -> ValueId {
+        let ty = self.ty(x).clone();
+        let [top, left, bottom, right] = pads;
+        let (before, after) = (vec![0, top, left], vec![0, bottom, right]);
+        let shape: Vec<usize> = (0..3).map(|axis| before[axis] + ty.shape[axis] + after[axis]).collect();
+        self.same(Op::Pad { before, after }, vec![x], ty.with_shape(shape), node)
     }
 
     /// Bits between a value's magnitude and its width: one more if a comparison between elements follows.

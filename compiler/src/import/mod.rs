@@ -34,8 +34,9 @@ pub fn read(path: &Path, input_shape: Option<&[usize]>) -> Result<nn::Graph, Err
     file.check_numbers()?;
     let shape = file.input_shape(input_shape)?;
     let typed = file.typed(&shape)?;
-    let name = path.file_stem().map_or_else(|| "model".into(), |stem| stem.to_string_lossy().into_owned());
-    walk::graph(&typed, file.graph(), &name).map_err(Error::Unsupported)
+    let stem = || path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let name = if file.graph.name.is_empty() { stem() } else { file.graph.name.clone() };
+    walk::graph(&typed, &file.graph, &name).map_err(Error::Unsupported)
 }
 
 /// The verdict on every node of the model at `path`.
@@ -62,10 +63,6 @@ impl<'p> OnnxFile<'p> {
         let file = OnnxFile { path, proto, graph };
         file.check_closed()?;
         Ok(file)
-    }
-
-    fn graph(&self) -> &GraphProto {
-        &self.graph
     }
 
     fn survey(&self) -> Vec<NodeSupport> {

@@ -124,7 +124,8 @@ pub(super) fn binary(walk: &mut Walk, node: &TypedNode, op: &str, wires: &[Wire]
         "div" => affine(c.iter().map(|c| 1.0 / c).collect(), zeros()),
         "max" if c.iter().all(|c| *c == 0.0) => Ok(Op::Relu),
         "min" if c.iter().all(|c| *c == f32::INFINITY || *c == f32::MAX) => return Ok(x),
-        "max" | "min" => Err(format!("{op} with a constant other than zero (a clip) is not supported")),
+        "max" => Err(format!("clipping from below at {} is not supported, only at 0 (ReLU)", c[0])),
+        "min" => Err(format!("clipping from above at {} is not supported", c[0])),
         _ => Err(format!("{op} is not supported")),
     };
     translated.map(|op| walk.push(node, op, vec![x], shape))

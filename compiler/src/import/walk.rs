@@ -1,8 +1,8 @@
 //! From tract's typed model of one sample to the float network.
 //!
 //! Every wire is either a constant, evaluated here whatever operator made it, or a node of the new graph. The batch axis is the leading
-//! extent 1; it is dropped. Nodes that cannot be translated are collected, and whatever reads them is passed over silently, so that
-//! the list names causes only.
+//! extent 1; it is dropped. Nodes that cannot be translated are collected; something of their shape stands in for them, so that one run
+//! names them all.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -89,7 +89,10 @@ impl Walk<'_> {
         } else {
             match self.translate(node, &wires) {
                 Ok(id) => Wire::Value(id),
-                Err(why) => self.refuse(node, why),
+                Err(why) => {
+                    let refused = self.refuse(node, why);
+                    self.stand_in(node).unwrap_or(refused)
+                }
             }
         };
         for slot in 0..node.outputs.len() {
@@ -118,6 +121,12 @@ impl Walk<'_> {
             self.refused.push(Unsupported { node: name, op, why });
         }
         Wire::Refused
+    }
+
+    /// Something of a refused node's shape, so that its readers are still looked at; the graph is never used.
+    fn stand_in(&mut self, node: &TypedNode) -> Option<Wire> {
+        let shape = self.sample_shape(OutletId::new(node.id, 0)).ok()?;
+        Some(Wire::Value(self.push(node, Op::Input, vec![], shape)))
     }
 
     /// The ONNX node (and its operator) that tract's node `name` comes from: tract appends suffixes to it.

@@ -3,7 +3,7 @@
 //!
 //! Folding is exact up to float rounding. A shift is never folded forward into a padded convolution: it would shift the padding too.
 
-use ndarray::{Array4, Axis};
+use ndarray::{Array4, ArrayViewMut1, Axis};
 
 use super::{Conv, Graph, NodeId, Op};
 
@@ -15,7 +15,7 @@ pub fn fold(mut graph: Graph) -> Graph {
     remaining_affine(graph)
 }
 
-/// `affine(linear(x))` becomes one linear map, if nothing else reads the inner one.
+/// `affine(linear(x))` becomes one linear map and `affine(affine(x))` one affine map, if nothing else reads the inner one.
 fn backward(graph: &mut Graph) -> bool {
     let users = graph.users();
     for id in (0..graph.nodes.len()).map(NodeId) {
@@ -28,6 +28,10 @@ fn backward(graph: &mut Graph) -> bool {
             Op::Conv(conv) => (&mut conv.bias, conv.weight.axis_iter_mut(Axis(0)).map(|row| row.into_dyn()).collect()),
             Op::Dense(dense) => {
                 (&mut dense.bias, dense.weight.axis_iter_mut(Axis(0)).map(|row| row.into_dyn()).collect())
+            }
+            Op::Affine { scale: inner, shift } => {
+                let rows = inner.iter_mut().map(|factor| ArrayViewMut1::from(std::slice::from_mut(factor)).into_dyn());
+                (shift, rows.collect())
             }
             _ => continue,
         };

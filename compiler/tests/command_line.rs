@@ -1,0 +1,234 @@
+//! The binary on good and bad input: messages that name the thing, exit codes, and no half-written files.
+
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use ndarray::{Array1, Array2, ArrayD, ShapeBuilder};
+use support::{model, node, numbers, tensor};
+
+/// A folder that goes away with the test.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Folder {
+        let path = std::env::temp_dir().join(format!("fusionc-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Folder(path)
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) -> PathBuf {
+        std::fs::write(self.file(name), bytes).unwrap();
+        self.file(name)
+    }
+
+    /// A model of one matrix product, `[4] -> [3]`.
+    fn model(&self) -> PathBuf {
+        self.write("model.onnx", &matmul(&numbers(12)))
+    }
+
+    fn samples(&self, name: &str, n: usize) -> PathBuf {
+        let samples = Array2::from_shape_vec((n, 4), numbers(4 * n)).unwrap();
+        ndarray_npy::write_npy(self.file(name), &samples).unwrap();
+        self.file(name)
+    }
+
+    fn plan(&self) -> PathBuf {
+        let plan = self.file("plan.bin");
+        good(&["compile", text(&self.model()), "--calibrate", text(&self.samples("c.npy", 40)), "-o", text(&plan)]);
+        plan
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        std::fs::remove_dir_all(&self.0).unwrap();
+    }
+}
+
+fn matmul(weights: &[f32]) -> Vec<u8> {
+    model(&[4], &[node("MatMul", "fc", &["x", "w"], "y", &[])], &[tensor("w", &[4, 3], weights)])
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+fn fusionc(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_fusionc")).args(args).output().unwrap()
+}
+
+fn good(args: &[&str]) -> String {
+    let output = fusionc(args);
+    assert_eq!(output.status.code(), Some(0), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Exit code 2 and a message with all of `needles`.
+fn bad(args: &[&str], needles: &[&str]) {
+    let output = fusionc(args);
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{args:?}: {message}");
+    for needle in needles {
+        assert!(message.contains(needle), "{args:?}: no {needle:?} in {message}");
+    }
+}
+
+#[test]
+fn compile_eval_dump_cost() {
+    let folder = Folder::new("good");
+    let plan = folder.plan();
+    let client = folder.file("plan.client.bin");
+    assert!(std::fs::metadata(&client).unwrap().len() < std::fs::metadata(&plan).unwrap().len());
+    let x = folder.samples("x.npy", 5);
+    let csv = good(&["eval", text(&plan), "--input", text(&x), "--logits"]);
+    assert_eq!(csv.lines().count(), 6);
+    let weights = numbers(12);
+    for (row, sample) in csv.lines().skip(1).zip(numbers(20).chunks(4)) {
+        let row: Vec<f64> = row.split(',').map(|cell| cell.parse().unwrap()).collect();
+        for class in 0..3 {
+            let expected: f32 = (0..4).map(|i| sample[i] * weights[3 * i + class]).sum();
+            assert!((row[2 + class] - f64::from(expected)).abs() < 0.01, "{row:?} {expected}");
+        }
+        assert!((2..5).all(|i| row[i] <= row[2 + row[1] as usize]), "{row:?}");
+    }
+    let labels = folder.file("labels.csv");
+    good(&["eval", text(&plan), "--input", text(&x), "-o", text(&labels)]);
+    assert!(std::fs::read_to_string(labels).unwrap().starts_with("index,label\n0,"));
+
+    let dump = good(&["dump", text(&client), "--annotate"]);
+    assert!(dump.contains("fusion.mix") && dump.contains("bytes to server"), "{dump}");
+    assert!(good(&["dump", text(&plan), "--format", "json"]).contains("\"Dense\""));
+    assert!(good(&["dump", text(&folder.model()), "--stage", "import", "--format", "dot"]).contains("digraph"));
+    assert!(good(&["dump", text(&folder.model()), "--stage", "fixed"]).contains("requant"));
+    assert!(good(&["cost", text(&client), "--queries", "3"]).contains("one position"));
+    assert!(good(&["check", text(&folder.model())]).contains("all supported"));
+    bad(&["dump", text(&plan), "--stage", "fixed"], &["ONNX model"]);
+    bad(&["eval", text(&client), "--input", text(&x)], &["plan.client.bin", "server's"]);
+}
+
+#[test]
+fn compilation_is_reproducible() {
+    let folder = Folder::new("again");
+    let first = std::fs::read(folder.plan()).unwrap();
+    assert_eq!(std::fs::read(folder.plan()).unwrap(), first);
+}
+
+#[test]
+fn corrupt_models() {
+    let folder = Folder::new("corrupt");
+    let whole = matmul(&numbers(12));
+    let out = folder.file("plan.bin");
+    for end in [0, 1, 2, 5, whole.len() / 4, whole.len() / 2, whole.len() - 9, whole.len() - 1] {
+        let cut = folder.write("cut.onnx", &whole[..end]);
+        bad(&["compile", text(&cut), "-o", text(&out)], &["cut.onnx"]);
+    }
+    let image = folder.write("image.onnx", b"\x89PNG\r\n\x1a\n and so on");
+    bad(&["check", text(&image)], &["image.onnx"]);
+    bad(&["compile", "no-such.onnx"], &["no-such.onnx"]);
+    for value in [f32::NAN, f32::INFINITY] {
+        let mut weights = numbers(12);
+        weights[7] = value;
+        let poisoned = folder.write("poisoned.onnx", &matmul(&weights));
+        bad(&["compile", text(&poisoned), "-o", text(&out)], &["\"w\"", "element 7"]);
+    }
+    let short = model(&[4], &[node("MatMul", "fc", &["x", "w"], "y", &[])], &[tensor("w", &[4, 3], &numbers(11))]);
+    bad(&["compile", text(&folder.write("short.onnx", &short)), "-o", text(&out)], &["short.onnx"]);
+    assert!(!out.exists());
+}
+
+#[test]
+fn unsupported_operators_are_listed() {
+    let folder = Folder::new("unsupported");
+    let nodes = [
+        node("Erf", "odd", &["x"], "a", &[]),
+        node("Relu", "fine", &["a"], "b", &[]),
+        node("Tanh", "", &["b"], "y", &[]),
+    ];
+    let file = folder.write("odd.onnx", &model(&[4], &nodes, &[]));
+    for command in ["compile", "check"] {
+        bad(&[command, text(&file)], &["2 nodes", "\"odd\" (Erf)", "\"y\" (Tanh)"]);
+    }
+    let dynamic = folder.write(
+        "dynamic.onnx",
+        &model(&[0], &[node("MatMul", "fc", &["x", "w"], "y", &[])], &[tensor("w", &[4, 3], &numbers(12))]),
+    );
+    bad(&["compile", text(&dynamic)], &["axis 1 is dynamic", "--input-shape"]);
+    bad(&["compile", text(&dynamic), "--input-shape", "1,5"], &["do not fit"]);
+    good(&["check", text(&dynamic), "--input-shape", "1,4"]);
+}
+
+#[test]
+fn bad_data_files() {
+    let folder = Folder::new("data");
+    let plan = folder.plan();
+    let x = folder.file("x.npy");
+    let eval = |needles: &[&str]| bad(&["eval", text(&plan), "--input", text(&x)], needles);
+    let write = |array: ArrayD<f32>| ndarray_npy::write_npy(&x, &array).unwrap();
+    write(ArrayD::zeros(vec![2, 5]));
+    eval(&["x.npy", "[2, 5]", "[samples, 4]"]);
+    write(ArrayD::zeros(vec![0, 4]));
+    eval(&["no samples"]);
+    write(ArrayD::zeros(vec![2, 4].f()));
+    eval(&["Fortran"]);
+    let mut poisoned = ArrayD::zeros(vec![3, 4]);
+    poisoned[[1, 2]] = f32::NEG_INFINITY;
+    write(poisoned);
+    eval(&["sample 1", "element 2", "-inf"]);
+    ndarray_npy::write_npy(&x, &Array2::<f64>::zeros((2, 4))).unwrap();
+    eval(&["float32"]);
+    std::fs::write(&x, b"\x93NUMPY\x01\x00").unwrap();
+    eval(&["x.npy"]);
+    let whole = std::fs::read(folder.samples("whole.npy", 3)).unwrap();
+    std::fs::write(&x, &whole[..whole.len() - 4]).unwrap();
+    eval(&["x.npy", "truncated"]);
+
+    let x = folder.samples("x.npy", 3);
+    let y = folder.file("y.npy");
+    let labelled = |needles: &[&str]| bad(&["eval", text(&plan), "--input", text(&x), "--labels", text(&y)], needles);
+    ndarray_npy::write_npy(&y, &Array1::from(vec![0i64, 3, 1])).unwrap();
+    labelled(&["label 3 of sample 1", "0..3"]);
+    ndarray_npy::write_npy(&y, &Array1::from(vec![0i64, 1])).unwrap();
+    labelled(&["3 samples"]);
+
+    let bytes = std::fs::read(&plan).unwrap();
+    let cut = folder.write("cut.bin", &bytes[..bytes.len() / 2]);
+    bad(&["eval", text(&cut), "--input", text(&x)], &["cut.bin", "truncated"]);
+    let mut newer = bytes;
+    newer[8] = 99;
+    bad(&["cost", text(&folder.write("newer.bin", &newer))], &["newer.bin", "version 99"]);
+}
+
+#[test]
+fn bad_options() {
+    let folder = Folder::new("options");
+    let onnx = folder.model();
+    let compile = |more: &[&str], needles: &[&str]| bad(&[&["compile", text(&onnx)], more].concat(), needles);
+    compile(&["--arithmetic", "stochastic"], &["cannot be verified"]);
+    compile(&["--reveal", "topk:5"], &["not available"]);
+    compile(&["--queries", "0"], &["queries"]);
+    compile(&["--accuracy", "1.5"], &["accuracy", "1.5"]);
+    compile(&["--network", "mars"], &["mars"]);
+    compile(&["--labels", "y.npy"], &["--calibrate"]);
+    compile(&["-o", text(&folder.file("missing/plan.bin"))], &["missing"]);
+    compile(&["--backend", "abacus"], &["cheetah"]);
+    let client = folder.write("plan.client.bin", b"old");
+    std::fs::create_dir(folder.file("plan.bin")).unwrap();
+    compile(&["-o", text(&folder.file("plan.bin"))], &["plan.bin"]);
+    assert_eq!(std::fs::read(client).unwrap(), b"old", "nothing is replaced unless everything is");
+    bad(&["soundness", "--queries", "10", "--accuracy", "0.9", "--catch", "0.05"], &["0.05"]);
+}
+
+#[test]
+fn soundness_says_what_a_batch_proves() {
+    let json: serde_json::Value =
+        serde_json::from_str(&good(&["soundness", "--queries", "1024", "--format", "json"])).unwrap();
+    assert_eq!((json["copies"].as_u64(), json["tolerated"].as_u64()), (Some(5), Some(0)));
+    assert!(json["lambda_bits"].as_f64().unwrap() >= 40.0);
+    assert!(good(&["soundness", "--queries", "16384", "--catch", "0.1", "--accuracy", "0.95"]).contains("copies"));
+}

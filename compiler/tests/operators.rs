@@ -1,0 +1,189 @@
+//! Small ONNX models, operator by operator: import, fold, lower and all passes must keep the float network's answer.
+
+mod support;
+
+use std::path::PathBuf;
+
+use fusion_compiler::compile::{Options, compile, quantise};
+use fusion_compiler::nn::{eval, fold};
+use fusion_compiler::quantise::Precision;
+use fusion_compiler::{Error, import};
+use fusion_ir::interp;
+use fusion_ir::op::Reveal;
+use support::{float, int, ints, model, node, numbers, tensor};
+
+/// A file that goes away with the test.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str, bytes: &[u8]) -> Scratch {
+        let path = std::env::temp_dir().join(format!("fusion-operators-{}-{name}", std::process::id()));
+        std::fs::write(&path, bytes).unwrap();
+        Scratch(path)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        std::fs::remove_file(&self.0).unwrap();
+    }
+}
+
+/// Compiles and compares the fixed-point logits with the float ones of the unfolded network, within `tolerance`.
+fn compiles(name: &str, bytes: &[u8], tolerance: f64) -> Vec<&'static str> {
+    let file = Scratch::new(name, bytes);
+    let graph = import::read(&file.0, None).unwrap_or_else(|e| panic!("{name}: {e}"));
+    let precision = Precision::default();
+    let options = Options {
+        model: file.0.clone(),
+        calibrate: None,
+        labels: None,
+        input_shape: None,
+        precision,
+        reveal: Reveal::Logits,
+        verify: None,
+    };
+    let plan = compile(&options).unwrap_or_else(|e| panic!("{name}: {e}")).plan;
+    let logits = plan.function.values.iter().rev().nth(1).unwrap();
+    let weights = plan.weights.as_ref().unwrap();
+    let len: usize = graph.input_shape().iter().product();
+    for seed in 0..4 {
+        let sample: Vec<f32> = numbers(len + seed)[seed..].to_vec();
+        let expected = eval::run(&graph, &sample).pop().unwrap();
+        let folded = eval::run(&fold::fold(graph.clone()), &sample).pop().unwrap();
+        let found = interp::output(&plan.function, weights, &quantise(&plan.function, &[sample])[0]);
+        assert_eq!((found.len(), folded.len()), (expected.len(), expected.len()), "{name}");
+        for ((element, expected), folded) in found.iter().zip(&expected).zip(&folded) {
+            let found = logits.ty.dequantize(*element);
+            assert!((found - f64::from(*expected)).abs() < tolerance, "{name}: {found} instead of {expected}");
+            assert!((folded - expected).abs() < 1e-4, "{name}: {folded} instead of {expected} after folding");
+        }
+    }
+    plan.function.values.iter().map(|value| value.op.name()).collect()
+}
+
+fn flat(from: &str) -> Vec<u8> {
+    node("Flatten", "flat", &[from], "y", &[int("axis", 1)])
+}
+
+#[test]
+fn convolutions_of_all_geometries() {
+    let w = || tensor("w", &[4, 1, 3, 3], &numbers(36));
+    let b = || tensor("b", &[4], &[0.5, -0.5, 0.25, 1.0]);
+    for (name, attributes) in [
+        ("plain", vec![int("group", 4)]),
+        ("asymmetric", vec![int("group", 4), ints("pads", &[0, 1, 2, 0]), ints("strides", &[2, 1])]),
+        ("dilated", vec![int("group", 4), ints("dilations", &[2, 1]), ints("pads", &[1, 1, 1, 1])]),
+        ("wide pads", vec![int("group", 4), ints("pads", &[3, 3, 3, 3])]),
+    ] {
+        let conv = node("Conv", name, &["x", "w", "b"], "c", &attributes);
+        compiles(name, &model(&[4, 6, 5], &[conv, flat("c")], &[w(), b()]), 0.02);
+    }
+}
+
+#[test]
+fn batch_norm_folds_on_either_side() {
+    let w = tensor("w", &[2, 2, 3, 3], &numbers(36));
+    let norm = |x: &str, y: &str| node("BatchNormalization", y, &[x, "s", "b", "m", "v"], y, &[float("epsilon", 1e-3)]);
+    let pads = [ints("pads", &[1, 1, 1, 1])];
+    let nodes = [
+        norm("x", "n1"),
+        node("Conv", "c", &["n1", "w"], "c", &pads),
+        norm("c", "n2"),
+        node("Relu", "r", &["n2"], "r", &[]),
+        flat("r"),
+    ];
+    let vector = |name: &str, values: [f32; 2]| tensor(name, &[2], &values);
+    let parameters =
+        [w, vector("s", [0.5, 2.0]), vector("b", [0.25, -1.0]), vector("m", [0.1, -0.2]), vector("v", [4.0, 0.5])];
+    let ops = compiles("batch_norm", &model(&[2, 4, 4], &nodes, &parameters), 0.05);
+    assert_eq!(ops.iter().filter(|op| **op == "conv").count(), 2, "the first norm cannot enter padding: {ops:?}");
+}
+
+#[test]
+fn pools_averages_and_dense_layers() {
+    let w = || tensor("w", &[3, 8], &numbers(24));
+    let gemm = |x: &str| node("Gemm", "fc", &[x, "w"], "y", &[int("transB", 1)]);
+    let max = node(
+        "MaxPool",
+        "max",
+        &["r"],
+        "p",
+        &[ints("kernel_shape", &[3, 3]), ints("strides", &[2, 2]), ints("pads", &[1, 1, 0, 0])],
+    );
+    let relu = node("Relu", "r", &["x"], "r", &[]);
+    let ops = compiles(
+        "max_pool",
+        &model(&[2, 4, 4], &[relu, max, node("Flatten", "f", &["p"], "f", &[]), gemm("f")], &[w()]),
+        0.02,
+    );
+    assert_eq!(ops.iter().position(|op| *op == "relu"), ops.iter().position(|op| *op == "max_pool").map(|at| at + 1));
+
+    let average = node("AveragePool", "avg", &["x"], "p", &[ints("kernel_shape", &[2, 2]), ints("strides", &[2, 2])]);
+    let ops = compiles(
+        "average",
+        &model(&[2, 4, 4], &[average, node("Flatten", "f", &["p"], "f", &[]), gemm("f")], &[w()]),
+        0.02,
+    );
+    assert!(!ops.contains(&"scale") && ops.iter().filter(|op| **op == "requant").count() == 0, "{ops:?}");
+
+    let global = node("GlobalAveragePool", "gap", &["x"], "p", &[]);
+    let relu = node("Relu", "r", &["p"], "r", &[]);
+    let nodes = [global, relu, node("Flatten", "f", &["r"], "f", &[]), gemm("f")];
+    let ops = compiles("average before relu", &model(&[8, 3, 3], &nodes, &[w()]), 0.02);
+    assert!(ops.contains(&"scale"), "{ops:?}");
+}
+
+#[test]
+fn residuals_branches_and_joins() {
+    let w = |name: &str| tensor(name, &[2, 2, 3, 3], &numbers(36));
+    let conv = |x: &str, w: &str, y: &str| node("Conv", y, &[x, w], y, &[ints("pads", &[1, 1, 1, 1])]);
+    let relu = |x: &str, y: &str| node("Relu", y, &[x], y, &[]);
+    let add = |a: &str, b: &str, y: &str| node("Add", y, &[a, b], y, &[]);
+    let nodes =
+        [conv("x", "w1", "a"), relu("a", "b"), conv("b", "w2", "c"), add("c", "b", "d"), relu("d", "e"), flat("e")];
+    let ops = compiles("residual", &model(&[2, 4, 4], &nodes, &[w("w1"), w("w2")]), 0.05);
+    assert_eq!(ops.iter().filter(|op| op.starts_with("requant")).count(), 2, "{ops:?}");
+
+    let nodes = [
+        conv("x", "w1", "a"),
+        conv("x", "w2", "b"),
+        node("Sub", "d", &["a", "b"], "d", &[]),
+        relu("d", "e"),
+        flat("e"),
+    ];
+    compiles("difference", &model(&[2, 4, 4], &nodes, &[w("w1"), w("w2")]), 0.05);
+
+    let concat = node("Concat", "j", &["b", "x"], "d", &[int("axis", 1)]);
+    let nodes = [conv("x", "w1", "a"), relu("a", "b"), concat, flat("d")];
+    compiles("concat", &model(&[2, 4, 4], &nodes, &[w("w1")]), 0.05);
+
+    let transpose = node("Transpose", "t", &["x"], "t", &[ints("perm", &[0, 2, 3, 1])]);
+    compiles("transpose", &model(&[2, 3, 4], &[transpose, relu("t", "r"), flat("r")], &[]), 0.02);
+}
+
+#[test]
+fn softmax_and_argmax_at_the_end_are_dropped() {
+    let w = || tensor("w", &[4, 3], &numbers(12));
+    let matmul = node("MatMul", "fc", &["x", "w"], "l", &[]);
+    for last in [node("Softmax", "s", &["l"], "y", &[]), node("ArgMax", "a", &["l"], "y", &[int("axis", 1)])] {
+        let ops = compiles("last", &model(&[4], &[matmul.clone(), last], &[w()]), 0.02);
+        assert_eq!(ops, ["input", "dense", "fusion.reveal"]);
+    }
+    let inner = [matmul, node("Softmax", "inner", &["l"], "s", &[]), node("Relu", "r", &["s"], "y", &[])];
+    let file = Scratch::new("inner", &model(&[4], &inner, &[w()]));
+    let error = import::read(&file.0, None).unwrap_err().to_string();
+    assert!(error.contains("\"inner\"") && error.contains("output only"), "{error}");
+}
+
+#[test]
+fn every_clip_is_named_and_not_what_follows_it() {
+    let clip = |x: &str, y: &str| node("Clip", y, &[x, "zero", "six"], y, &[]);
+    let limits = [tensor("zero", &[], &[0.0]), tensor("six", &[], &[6.0])];
+    let nodes = [clip("x", "c1"), node("Relu", "r", &["c1"], "r", &[]), clip("r", "c2"), flat("c2")];
+    let file = Scratch::new("clip", &model(&[2, 2, 2], &nodes, &limits));
+    let Err(Error::Unsupported(refused)) = import::read(&file.0, None) else { panic!("compiled") };
+    let names: Vec<_> = refused.iter().map(|node| (node.node.as_str(), node.op.as_str())).collect();
+    assert_eq!(names, [("c1", "Clip"), ("c2", "Clip")]);
+    assert!(refused[0].why.contains("above at 6"), "{}", refused[0].why);
+}

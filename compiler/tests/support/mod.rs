@@ -1,0 +1,70 @@
+//! A few lines of protobuf: enough to write small ONNX models.
+
+#![allow(dead_code, reason = "each test binary uses its own part")]
+
+fn varint(mut value: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while value >= 0x80 {
+        bytes.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    bytes.push(value as u8);
+    bytes
+}
+
+fn number(tag: u64, value: u64) -> Vec<u8> {
+    [varint(tag << 3), varint(value)].concat()
+}
+
+fn message(tag: u64, payload: impl AsRef<[u8]>) -> Vec<u8> {
+    let payload = payload.as_ref();
+    [varint(tag << 3 | 2), varint(payload.len() as u64), payload.to_vec()].concat()
+}
+
+/// One integer attribute.
+pub fn int(name: &str, value: u64) -> Vec<u8> {
+    [message(1, name), number(3, value), number(20, 2)].concat()
+}
+
+/// One attribute of several integers.
+pub fn ints(name: &str, values: &[u64]) -> Vec<u8> {
+    let values: Vec<u8> = values.iter().flat_map(|v| number(8, *v)).collect();
+    [message(1, name), values, number(20, 7)].concat()
+}
+
+/// One float attribute.
+pub fn float(name: &str, value: f32) -> Vec<u8> {
+    [message(1, name), varint(2 << 3 | 5), value.to_le_bytes().to_vec(), number(20, 1)].concat()
+}
+
+/// One node.
+pub fn node(op: &str, name: &str, inputs: &[&str], output: &str, attributes: &[Vec<u8>]) -> Vec<u8> {
+    let inputs: Vec<u8> = inputs.iter().flat_map(|input| message(1, input)).collect();
+    let attributes: Vec<u8> = attributes.iter().flat_map(|attribute| message(5, attribute)).collect();
+    [inputs, message(2, output), message(3, name), message(4, op), attributes].concat()
+}
+
+/// A float32 initializer.
+pub fn tensor(name: &str, shape: &[u64], elements: &[f32]) -> Vec<u8> {
+    let raw: Vec<u8> = elements.iter().flat_map(|x| x.to_le_bytes()).collect();
+    let dims: Vec<u8> = shape.iter().flat_map(|extent| number(1, *extent)).collect();
+    [dims, number(2, 1), message(8, name), message(9, raw)].concat()
+}
+
+/// A model from `x` (batch axis `N`, then `shape`; an extent 0 is dynamic) to `y`.
+pub fn model(shape: &[u64], nodes: &[Vec<u8>], initializers: &[Vec<u8>]) -> Vec<u8> {
+    let dynamic = |name: &str| message(1, message(2, name));
+    let extent = |n: &u64| if *n == 0 { dynamic("H") } else { message(1, number(1, *n)) };
+    let dims = [dynamic("N"), shape.iter().flat_map(extent).collect()].concat();
+    let ty = message(1, [number(1, 1), message(2, dims)].concat());
+    let input = [message(1, "x"), message(2, ty)].concat();
+    let nodes: Vec<u8> = nodes.iter().flat_map(|node| message(1, node)).collect();
+    let initializers: Vec<u8> = initializers.iter().flat_map(|tensor| message(5, tensor)).collect();
+    let graph = [nodes, message(2, "small"), initializers, message(11, input), message(12, message(1, "y"))].concat();
+    [number(1, 8), message(7, graph), message(8, number(2, 13))].concat()
+}
+
+/// `0, 1, -1, 2, -2 ...` scaled down.
+pub fn numbers(n: usize) -> Vec<f32> {
+    (0..n).map(|i| ((i * 7 + 3) % 13) as f32 / 8.0 - 0.75).collect()
+}
