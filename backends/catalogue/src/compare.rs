@@ -293,6 +293,12 @@ impl Pool {
         }
     }
 
+    /// Images that are pooled at once, so that memory stays bounded: those with a chunk of players in their rows' windows.
+    pub fn images_at_once(&self) -> usize {
+        let players = self.rows.len() * self.sizes_across().iter().sum::<usize>();
+        (CHUNK / players.max(1)).max(1)
+    }
+
     /// Group sizes of the step along rows, for one row.
     pub fn sizes_across(&self) -> Vec<usize> {
         self.across.iter().map(|window| window.len()).collect()
@@ -304,15 +310,19 @@ impl Pool {
     }
 }
 
-/// A max-pool over `images` images (channels times positions) of `height x width`.
+/// A max-pool over `images` images (channels times positions) of `height x width`, [`Pool::images_at_once`] at a time.
 pub fn max_pool(bits: u8, window: &Window, height: usize, width: usize, images: usize) -> Cost {
     let pool = Pool::new(window, height, width);
+    let most = pool.images_at_once();
     let mut cost = Cost::default();
-    for contests in tournament(&pool.sizes_across()) {
-        cost.then(&Comparison::Max { bits }.cost(contests * pool.rows.len() * images));
-    }
-    for contests in tournament(&pool.sizes_down()) {
-        cost.then(&Comparison::Max { bits }.cost(contests * pool.across.len() * images));
+    for start in (0..images).step_by(most) {
+        let images = most.min(images - start);
+        for contests in tournament(&pool.sizes_across()) {
+            cost.then(&Comparison::Max { bits }.cost(contests * pool.rows.len() * images));
+        }
+        for contests in tournament(&pool.sizes_down()) {
+            cost.then(&Comparison::Max { bits }.cost(contests * pool.across.len() * images));
+        }
     }
     cost
 }

@@ -21,34 +21,35 @@ pub fn max_pool(
     width: usize,
     x: &[u64],
 ) -> Result<Vec<u64>, Error> {
-    assert!(x.len().is_multiple_of((height * width).max(1)), "not a whole number of images");
+    let image_len = (height * width).max(1);
+    assert!(x.len().is_multiple_of(image_len), "not a whole number of images");
     let pool = Pool::new(window, height, width);
-    let (rows, columns) = (pool.rows.len(), pool.across.len());
-    let mut groups = Groups::default();
-    for image in x.chunks_exact((height * width).max(1)) {
-        for row in &pool.rows {
-            for across in &pool.across {
-                groups.push(across.clone().map(|column| [image[row * width + column]]));
+    let mut result = Vec::with_capacity(x.len() / image_len * pool.down.len() * pool.across.len());
+    for images in x.chunks(pool.images_at_once() * image_len) {
+        let mut rows = Groups::default();
+        for image in images.chunks_exact(image_len) {
+            for row in &pool.rows {
+                for across in &pool.across {
+                    rows.push(across.clone().map(|column| [image[row * width + column]]));
+                }
             }
         }
-    }
-    let across: Vec<[u64; 1]> = groups.play(|[left], [right]| {
-        let best = run(ctx, &Comparison::Max { bits }, &[&left, &right])?;
-        Ok(best.try_into().unwrap_or_default())
-    })?;
-    let mut groups = Groups::default();
-    for image in across.chunks_exact((rows * columns).max(1)) {
-        for down in &pool.down {
-            for column in 0..columns {
-                groups.push(down.clone().map(|row| image[row * columns + column]));
+        let mut contest = |[left]: [Vec<u64>; 1], [right]: [Vec<u64>; 1]| {
+            let best = run(ctx, &Comparison::Max { bits }, &[&left, &right])?;
+            Ok(best.try_into().expect("one result"))
+        };
+        let across = rows.play(&mut contest)?;
+        let mut columns = Groups::default();
+        for image in across.chunks_exact((pool.rows.len() * pool.across.len()).max(1)) {
+            for down in &pool.down {
+                for column in 0..pool.across.len() {
+                    columns.push(down.clone().map(|row| image[row * pool.across.len() + column]));
+                }
             }
         }
+        result.extend(columns.play(&mut contest)?.into_iter().flatten());
     }
-    let best = groups.play(|[left], [right]| {
-        let best = run(ctx, &Comparison::Max { bits }, &[&left, &right])?;
-        Ok(best.try_into().unwrap_or_default())
-    })?;
-    Ok(best.into_iter().flatten().collect())
+    Ok(result)
 }
 
 /// Shares mod `2^index_bits` of [`Op::ArgMax`](fusion_ir::Op::ArgMax) of every `classes` elements of `x`. Exchanges the messages
@@ -70,7 +71,7 @@ pub fn arg_max(ctx: &mut Ctx, bits: u8, index_bits: u8, classes: usize, x: &[u64
     let best = groups.play(|[left, left_index], [right, right_index]| {
         let operation = Comparison::MaxIndex { bits, index_bits };
         let best = run(ctx, &operation, &[&left, &right, &left_index, &right_index])?;
-        Ok(best.try_into().unwrap_or_default())
+        Ok(best.try_into().expect("maximum and index"))
     })?;
     Ok(best.into_iter().map(|[_, index]| index).collect())
 }

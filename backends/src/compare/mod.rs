@@ -2,7 +2,7 @@
 //!
 //! Operands and results are shares `x = x_client + x_server mod 2^bits` as `u64 < 2^bits`. [`run`] is the elementwise protocol of
 //! [`Comparison`], which also states each operation's exact messages; [`max_pool`] and [`arg_max`] are knock-outs of it. Results
-//! are those of [`fusion_ir::interp`] bit for bit, and fresh shares are uniform whatever the peer does.
+//! are those of [`fusion_ir::interp`] bit for bit.
 //!
 //! The millionaire core follows Cheetah (Huang et al., USENIX Security 2022, section 4) and CrypTFlow2 (Rathee et al., CCS 2020,
 //! section 3) with leaves of one bit, and one tree for both the carry out of the dropped bits and the sign. Unlike theirs, an

@@ -19,16 +19,17 @@ fn max_pools_and_argmaxes_are_the_interpreters() {
     let mut rng = ChaCha20Rng::seed_from_u64(11);
     let window = |kernel, strides, pads| Window { kernel, strides, pads };
     let windows = [
-        (window([2, 2], [2, 2], [0, 0, 0, 0]), 7, 6),
-        (window([3, 3], [2, 2], [1, 1, 1, 1]), 9, 8),
-        (window([3, 3], [1, 1], [0, 0, 0, 0]), 3, 5),
-        (window([2, 5], [3, 1], [1, 4, 0, 2]), 8, 5),
-        (window([1, 1], [2, 2], [0, 0, 0, 0]), 4, 4),
-        (window([4, 4], [1, 1], [0, 0, 0, 0]), 3, 3),
+        (window([2, 2], [2, 2], [0, 0, 0, 0]), 7, 6, 3),
+        (window([3, 3], [2, 2], [1, 1, 1, 1]), 9, 8, 3),
+        (window([3, 3], [1, 1], [0, 0, 0, 0]), 3, 5, 1),
+        (window([2, 5], [3, 1], [1, 4, 0, 2]), 8, 5, 3),
+        (window([1, 1], [2, 2], [0, 0, 0, 0]), 4, 4, 2),
+        (window([4, 4], [1, 1], [0, 0, 0, 0]), 3, 3, 2),
+        // More images than are pooled at once.
+        (window([2, 2], [2, 2], [0, 0, 0, 0]), 64, 64, 33),
     ];
-    const IMAGES: usize = 3;
     let (bits, index_bits) = (11, 9);
-    let images: Vec<Vec<i64>> = windows.iter().map(|(_, h, w)| elements(IMAGES * h * w, bits, &mut rng)).collect();
+    let images: Vec<Vec<i64>> = windows.iter().map(|(_, h, w, n)| elements(n * h * w, bits, &mut rng)).collect();
     let classes = [1, 2, 3, 10, 33];
     const POSITIONS: usize = 4;
     let vectors: Vec<Vec<i64>> = classes
@@ -42,7 +43,7 @@ fn max_pools_and_argmaxes_are_the_interpreters() {
     let (image_shares, vector_shares) = (split(&images), split(&vectors));
     let (results, messages, _) = both(|ctx| {
         let mut results = Vec::new();
-        for ((window, height, width), x) in windows.iter().zip(&image_shares[ctx.party as usize]) {
+        for ((window, height, width, _), x) in windows.iter().zip(&image_shares[ctx.party as usize]) {
             results.push(super::max_pool(ctx, bits, window, *height, *width, x).expect("honest peer"));
         }
         for (classes, x) in classes.iter().zip(&vector_shares[ctx.party as usize]) {
@@ -52,14 +53,14 @@ fn max_pools_and_argmaxes_are_the_interpreters() {
     });
     let mut found = results[0].iter().zip(&results[1]);
     let mut cost = Cost::default();
-    for ((window, height, width), x) in windows.iter().zip(&images) {
-        let shape = |rows, columns| TensorType { shape: vec![IMAGES, rows, columns], ..ty(bits, 0) };
+    for ((window, height, width, images), x) in windows.iter().zip(&images) {
+        let shape = |rows, columns| TensorType { shape: vec![*images, rows, columns], ..ty(bits, 0) };
         let [rows, columns] = window.output(*height, *width).unwrap_or_default();
         let from = shape(*height, *width);
         let expected = apply_public(&Op::MaxPool(window.clone()), &[x], &[&from], &shape(rows, columns));
         let (client, server) = found.next().expect("one result each");
         assert_eq!(reconstruct(client, server, bits), expected, "{window:?}");
-        cost.then(&max_pool(bits, window, *height, *width, IMAGES));
+        cost.then(&max_pool(bits, window, *height, *width, *images));
     }
     for (n, x) in classes.iter().zip(&vectors) {
         let label = |x: &[i64]| apply_public(&Op::ArgMax, &[x], &[&ty(bits, *n)], &ty(index_bits, 1))[0];

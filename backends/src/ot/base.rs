@@ -1,5 +1,5 @@
-//! Base oblivious transfers with malicious security: "endemic" OT of Masny and Rindal (CCS 2019, section 4, the
-//! Diffie-Hellman instance of one simultaneous round) over Ristretto.
+//! Base oblivious transfers with malicious security: "Endemic Oblivious Transfer" of Masny and Rindal (CCS 2019; IACR ePrint
+//! 2019/706), its Diffie-Hellman instance of one simultaneous round, over Ristretto.
 //!
 //! For each OT with choice `b`, the receiver draws a random point `r_{1-b}` of unknown discrete logarithm and a scalar
 //! `x`, and sends `r_0, r_1` with `r_b = xG - H_b(r_{1-b})`. The sender draws `y`, sends `A = yG` and derives

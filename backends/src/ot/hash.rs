@@ -1,5 +1,5 @@
 //! The tweakable circular-correlation-robust hash that breaks the correlation of extended OTs:
-//! `H(x, i) = pi(pi(x) + i) + pi(x)` with `pi` AES-128 under a fixed key (Guo, Katz, Wang and Yu, IEEE S&P 2020, section 7.4).
+//! `H(x, i) = pi(pi(x) + i) + pi(x)` with `pi` AES-128 under a fixed key (TMMO of Guo, Katz, Wang and Yu, IEEE S&P 2020).
 //!
 //! The key is derived from the session's identifier, so that no two sessions hash with one permutation. A tweak is a direction
 //! and a row's running number in it; rows are numbered once, so no tweak of a session comes twice.
