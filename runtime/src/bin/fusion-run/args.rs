@@ -28,10 +28,10 @@ pub struct Args {
     /// Address to wait on, host:port; port 0 lets the system choose. The first line printed says which
     #[arg(long, value_name = "ADDR", help_heading = "Server")]
     pub listen: Option<String>,
-    /// Most positions (copies and public samples included) that one session may have
+    /// Most positions (copies and public samples included) that one session may have [default: 1048576]
     #[arg(long, value_name = "N", help_heading = "Server")]
     pub max_positions: Option<u64>,
-    /// Sessions to serve, one after the other, before exiting
+    /// Sessions to serve, one after the other, before exiting [default: 1]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Server")]
     pub sessions: Option<u64>,
 
