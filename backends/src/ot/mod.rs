@@ -1,8 +1,8 @@
 //! Random oblivious transfers between two parties, in both directions, against malicious adversaries.
 //!
-//! [`Correlations::establish`] runs base OTs ([`base`]), turns them into punctured PRFs ([`pprf`]) and keeps these for the
+//! [`Correlations::establish`] runs base OTs (`base`), turns them into punctured PRFs (`pprf`) and keeps these for the
 //! session. [`Correlations::draw`] is the *preprocess* step of every protocol that consumes OTs: independent of all inputs, it
-//! extends in both directions by what is needed ([`softspoken`]), hashes the correlated rows ([`hash`]) and returns compact
+//! extends in both directions by what is needed (`softspoken`), hashes the correlated rows (`hash`) and returns compact
 //! [`Pads`] of random OTs: for each, its sender holds `r_0` and `r_1`, its receiver a random choice `c` and `r_c`. The sender does
 //! not learn `c`, the receiver not the other pad.
 //!
