@@ -154,9 +154,7 @@ impl Lowering<'_> {
         op: impl Fn(WeightId, Option<WeightId>) -> Op,
     ) -> Lowered {
         let x_ty = self.ty(x).clone();
-        // A sum that this accumulator may take in later must fit too.
-        let sums = self.users[id.0].iter().filter(|user| self.graph.node(**user).op == nn::Op::Add);
-        let reach = sums.map(|user| self.ranges[user.0]).fold(self.ranges[id.0], f32::max).max(largest(linear.bias));
+        let reach = self.reach(id, true).max(largest(linear.bias));
         let top = largest(linear.weight.iter().copied());
         let narrowest = (self.precision.activation_bits + 1).max(x_ty.bits);
         let mut weight_bits = self.precision.weight_bits;
@@ -274,6 +272,35 @@ impl Lowering<'_> {
         let (before, after) = (vec![0, top, left], vec![0, bottom, right]);
         let shape: Vec<usize> = (0..3).map(|axis| before[axis] + ty.shape[axis] + after[axis]).collect();
         self.same(Op::Pad { before, after }, vec![x], ty.with_shape(shape), node)
+    }
+
+    /// The largest absolute value that `id`'s format must hold: its own; that of a sum it feeds directly, which may join its
+    /// accumulator later; and those of everything that is concatenated with it, so that all parts get one format.
+    fn reach(&self, id: NodeId, direct: bool) -> f32 {
+        let own = self.ranges[id.0];
+        self.users[id.0].iter().fold(own, |reach, user| match self.graph.node(*user).op {
+            nn::Op::Add if direct => reach.max(self.ranges[user.0]),
+            nn::Op::Concat { .. } => {
+                let parts = self.graph.node(*user).inputs.iter();
+                parts.map(|part| self.origin_range(*part)).fold(reach.max(self.reach(*user, false)), f32::max)
+            }
+            nn::Op::Relu | nn::Op::MaxPool(_) | nn::Op::Reshape | nn::Op::Transpose { .. } => {
+                reach.max(self.reach(*user, false))
+            }
+            _ => reach,
+        })
+    }
+
+    /// The range of `id` and of what it is made of by operations that keep the format.
+    fn origin_range(&self, id: NodeId) -> f32 {
+        let node = self.graph.node(id);
+        let own = self.ranges[id.0];
+        match node.op {
+            nn::Op::Relu | nn::Op::MaxPool(_) | nn::Op::Reshape | nn::Op::Transpose { .. } => {
+                own.max(self.origin_range(node.inputs[0]))
+            }
+            _ => own,
+        }
     }
 
     /// Bits between a value's magnitude and its width: one more if a comparison between elements follows.

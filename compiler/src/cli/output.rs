@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use crate::Error;
 
-/// Writes every file completely beside its place, then moves all into place. If anything fails (a full disk), what was there before
-/// stays, and nothing half-written is left.
+/// Writes every file completely beside its place and only then moves them into place, in order. If writing fails (a full disk), what
+/// was there before stays, and nothing half-written is left.
 pub(super) fn write_files(files: &[(&Path, Vec<u8>)]) -> Result<(), Error> {
     let temporary: Vec<PathBuf> = files.iter().map(|(path, _)| beside(path)).collect();
     let attempt = || {

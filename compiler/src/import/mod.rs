@@ -1,7 +1,7 @@
 //! ONNX to the float network.
 //!
 //! Three steps, each of which reports everything it finds at once: [`support`] checks every node of the protobuf against the table of
-//! supported operators; tract parses, infers types and shapes for one sample and gives the *typed* model; [`walk`] translates that.
+//! supported operators; tract parses, infers types and shapes for one sample and gives the *typed* model; `walk` translates that.
 //! tract's declutter pass is left out on purpose: before it every ONNX operator still has one recognisable form (a 1x1 convolution is a
 //! convolution), and the constant folding it would do, `walk` does where needed.
 

@@ -39,7 +39,7 @@ impl Calibration {
         let width = graph.input_shape().last().copied().unwrap_or(1);
         let sample = |index: usize| {
             let mut values: Vec<f32> = (0..len).map(|_| noise.uniform()).collect();
-            if index % 2 == 0 {
+            if index.is_multiple_of(2) {
                 smooth(&mut values, width);
             }
             if index % 4 >= 2 {
