@@ -4,7 +4,7 @@
 //! while it is at hand; what is held transformed is one block of kernel polynomials per thread. Weights are data here, never
 //! control: zeros are multiplied like any other value.
 
-use fusion_catalogue::linear::{DEGREE, POLYNOMIAL_BYTES, Packing, SEED_BYTES};
+use fusion_catalogue::linear::{POLYNOMIAL_BYTES, Packing, SEED_BYTES};
 use fusion_ir::types::{mask, wrap};
 use rand_core::Rng;
 use rayon::prelude::*;
@@ -107,12 +107,12 @@ impl Layer<'_> {
 
     /// A kernel polynomial, transformed.
     fn kernel(&self, unit: usize, product: usize) -> Spectrum {
-        let mut coefficients = [0i64; DEGREE];
+        let mut kernel = Poly::zero();
         for term in self.packing.kernel(unit, product) {
             let weight = self.weight[term.element];
-            coefficients[term.coefficient] = if term.negative { -weight } else { weight };
+            kernel.add_signed_to(term.coefficient, if term.negative { -weight } else { weight });
         }
-        Spectrum::of(Poly::from_signed(&coefficients))
+        Spectrum::of(kernel)
     }
 
     /// Turns a sum into what the client gets.

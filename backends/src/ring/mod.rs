@@ -75,6 +75,11 @@ impl Poly {
         }
     }
 
+    /// Adds `value`, below 2^49 in magnitude, to one coefficient.
+    pub fn add_signed_to(&mut self, index: usize, value: i64) {
+        self.add_to(index, MODULI.map(|modulus| modulus.reduce_signed(value)));
+    }
+
     /// Adds `other`.
     pub fn add(&mut self, other: &Poly) {
         let halves = self.0.chunks_mut(DEGREE).zip(other.0.chunks(DEGREE));

@@ -31,15 +31,13 @@ pub fn stream(seed: &[u8; SEED_BYTES], stream: u64) -> ChaCha20Rng {
 
 /// A uniform polynomial, the same for both parties from the same generator. Not for secrets: its time varies.
 pub fn uniform(rng: &mut ChaCha20Rng) -> Poly {
-    let mut poly = Poly::zero();
+    let mut poly = Poly(words(rng, PRIMES.len() * DEGREE).to_vec());
     for (half, prime) in poly.0.chunks_mut(DEGREE).zip(PRIMES) {
         for residue in half {
-            *residue = loop {
-                let candidate = rng.next_u64() >> (64 - RESIDUE_BITS);
-                if candidate < prime {
-                    break candidate;
-                }
-            };
+            *residue >>= 64 - RESIDUE_BITS;
+            while *residue >= prime {
+                *residue = rng.next_u64() >> (64 - RESIDUE_BITS);
+            }
         }
     }
     poly
@@ -62,28 +60,38 @@ pub fn ternary(rng: &mut ChaCha20Rng) -> Zeroizing<Vec<i64>> {
 /// Coefficients centred binomial: heads of [`ERROR_FLIPS`] coins less heads of as many others.
 pub fn error(rng: &mut ChaCha20Rng) -> Zeroizing<Vec<i64>> {
     let coins = (1u64 << ERROR_FLIPS) - 1;
-    let flip = |_| {
-        let word = rng.next_u64();
-        i64::from((word & coins).count_ones()) - i64::from((word >> ERROR_FLIPS & coins).count_ones())
-    };
-    Zeroizing::new((0..DEGREE).map(flip).collect())
+    let heads = |word: u64| i64::from((word & coins).count_ones());
+    let words = words(rng, DEGREE);
+    Zeroizing::new(words.iter().map(|word| heads(*word) - heads(word >> ERROR_FLIPS)).collect())
 }
 
-/// The residues of one coefficient of the flood: the sum of three uniform integers of `bits` bits (`1..=`
+/// The residues of `n` coefficients of the flood, each the sum of three uniform integers of `bits` bits (`2..=`
 /// [`MAX_FLOOD_BITS`]), less half its range.
-pub fn flood(rng: &mut ChaCha20Rng, bits: u32) -> [u64; 2] {
+pub fn flood(rng: &mut ChaCha20Rng, bits: u32, n: usize) -> impl Iterator<Item = [u64; 2]> + use<> {
     debug_assert!((2..=MAX_FLOOD_BITS).contains(&bits));
     let (low_bits, high_bits) = (bits.min(64), bits.saturating_sub(64));
-    // One more word holds the high parts of all three.
-    let mut highs = if high_bits > 0 { rng.next_u64() } else { 0 };
-    let mut sum = 0u128;
-    for _ in 0..3 {
-        let high = highs & ((1 << high_bits) - 1);
-        highs >>= high_bits;
-        sum += u128::from(high) << 64 | u128::from(rng.next_u64() >> (64 - low_bits));
+    let centre = residues(3 << (bits - 1));
+    let words = words(rng, 4 * n);
+    (0..n).map(move |i| {
+        // The fourth word holds the high parts of the three.
+        let low = |j: usize| u128::from(words[4 * i + j] >> (64 - low_bits));
+        let high = |j: u32| u128::from(words[4 * i + 3] >> (j * high_bits) & ((1 << high_bits) - 1));
+        let sum = residues(low(0) + low(1) + low(2) + ((high(0) + high(1) + high(2)) << 64));
+        [0, 1].map(|prime| MODULI[prime].sub(sum[prime], centre[prime]))
+    })
+}
+
+/// The next `n` words.
+fn words(rng: &mut ChaCha20Rng, n: usize) -> Zeroizing<Vec<u64>> {
+    let mut words = Zeroizing::new(vec![0; n]);
+    let mut bytes = Zeroizing::new([0; 4096]);
+    for chunk in words.chunks_mut(bytes.len() / 8) {
+        rng.fill_bytes(&mut bytes[..8 * chunk.len()]);
+        for (word, bytes) in chunk.iter_mut().zip(bytes.as_chunks().0) {
+            *word = u64::from_le_bytes(*bytes);
+        }
     }
-    let (sum, centre) = (residues(sum), residues(3 << (bits - 1)));
-    [0, 1].map(|i| MODULI[i].sub(sum[i], centre[i]))
+    words
 }
 
 /// The residues of an integer below 2^112.
@@ -138,8 +146,7 @@ mod tests {
             // Both residues stand for the same integer, recovered here by the Chinese remainder theorem.
             let inverse = MODULI[1].factor(MODULI[1].inverse(PRIMES[0] % PRIMES[1]));
             let mut squares = 0.0;
-            for _ in 0..4000 {
-                let [first, second] = flood(&mut rng, bits);
+            for [first, second] in flood(&mut rng, bits, 4000) {
                 let digit = inverse.times(MODULI[1].sub(second, first % PRIMES[1]));
                 let value = i128::from(first) + i128::from(PRIMES[0]) * i128::from(digit);
                 let q = i128::from(PRIMES[0]) * i128::from(PRIMES[1]);

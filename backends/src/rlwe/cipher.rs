@@ -93,7 +93,7 @@ impl Ciphertext {
         key: &PublicKey,
         scale: &Scale,
         rng: &mut ChaCha20Rng,
-        wanted: impl Iterator<Item = (usize, u64)>,
+        wanted: impl ExactSizeIterator<Item = (usize, u64)>,
     ) -> ResultCiphertext {
         let u = Spectrum::of(Poly::from_signed(&ternary(rng)));
         self.a.add_product(&key.a, &u);
@@ -101,8 +101,9 @@ impl Ciphertext {
         let (mut a, mut b) = (self.a.into_poly(), self.b.into_poly());
         a.add(&Poly::from_signed(&error(rng)));
         let switched: Vec<u64> = (0..DEGREE).map(|index| scale.switch_a(a.coefficient(index))).collect();
-        let b = wanted.map(|(index, mask)| {
-            b.add_to(index, flood(rng, flood_bits(scale.acc_bits())));
+        let flood = flood(rng, flood_bits(scale.acc_bits()), wanted.len());
+        let b = wanted.zip(flood).map(|((index, mask), flood)| {
+            b.add_to(index, flood);
             scale.switch_b(b.coefficient(index), mask)
         });
         ResultCiphertext { b: b.collect(), a: pack(&switched, scale.a_bits()) }
