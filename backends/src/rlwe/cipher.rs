@@ -207,6 +207,35 @@ mod tests {
     }
 
     #[test]
+    fn both_components_of_a_result_are_fresh_whatever_was_summed() {
+        let key = ClientKey::from_seed(Zeroizing::new([6; 32]));
+        let public = PublicKey::decode(key.public()).unwrap();
+        let scale = Scale::new(ACC_BITS);
+        let bits = |bytes: &[u8]| bytes.iter().map(|byte| f64::from(byte.count_ones())).sum::<f64>();
+        let results: Vec<ResultCiphertext> = (0..2)
+            .flat_map(|run| {
+                // The same sum each time, then the empty one, of which `a` is zero before it is re-randomised.
+                let mut again = ClientKey::from_seed(Zeroizing::new([6; 32]));
+                let (sum, _) = weighted_sum(&mut again, &mut stream(&[7; 32], 0), true);
+                [(sum, 0), (Ciphertext::zero(), 1)].map(|(sum, number)| {
+                    let rng = &mut stream(&[8 + run; 32], number);
+                    sum.into_result(&public, &scale, rng, (0..DEGREE).map(|i| (i, 0)))
+                })
+            })
+            .collect();
+        for (i, left) in results.iter().enumerate() {
+            let share = bits(&left.a) / (8 * left.a.len()) as f64;
+            assert!((0.49..0.51).contains(&share), "{share}");
+            for right in &results[i + 1..] {
+                let difference: Vec<u8> = left.a.iter().zip(&right.a).map(|(a, b)| a ^ b).collect();
+                let share = bits(&difference) / (8 * difference.len()) as f64;
+                assert!((0.49..0.51).contains(&share), "{share}");
+                assert!(left.b.iter().zip(&right.b).filter(|(a, b)| a == b).count() < 4);
+            }
+        }
+    }
+
+    #[test]
     fn ciphertexts_out_of_range_are_refused() {
         let scale = Scale::new(20);
         let none = || std::iter::empty();

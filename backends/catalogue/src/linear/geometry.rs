@@ -29,33 +29,28 @@ pub struct Geometry {
 }
 
 impl Geometry {
-    /// The shape of the linear layer `id`.
+    /// The shape of the linear layer `id`; refused if operand, kernel and result do not fit each other.
     pub fn of(function: &Function, id: ValueId) -> Result<Geometry, Unsupported> {
         let value = function.value(id);
         let operand = value.operands.first().map(|&operand| function.value(operand).ty.shape.as_slice());
-        let geometry = match (&value.op, operand) {
-            (Op::Conv(conv), Some(&[channels, height, width])) => {
-                let &[outputs, _, rows, columns] = function.weight(conv.weight).shape.as_slice() else {
-                    return Err(Unsupported::Malformed);
-                };
-                Geometry {
-                    input: [channels, height, width],
-                    outputs,
-                    kernel: [rows, columns],
-                    strides: conv.strides,
-                    pads: conv.pads,
-                    dilations: conv.dilations,
-                    groups: conv.groups,
-                }
-            }
-            (Op::Dense { weight, .. }, Some(&[inputs])) => match function.weight(*weight).shape.as_slice() {
-                &[outputs, _] => Geometry::dense(inputs, outputs),
-                _ => return Err(Unsupported::Malformed),
+        let weight = value.op.weights().next().map(|weight| function.weight(weight).shape.as_slice());
+        let geometry = match (&value.op, operand, weight) {
+            (Op::Conv(conv), Some(&[channels, height, width]), Some(&[outputs, _, rows, columns])) => Geometry {
+                input: [channels, height, width],
+                outputs,
+                kernel: [rows, columns],
+                strides: conv.strides,
+                pads: conv.pads,
+                dilations: conv.dilations,
+                groups: conv.groups,
             },
+            (Op::Dense { .. }, Some(&[inputs]), Some(&[outputs, _])) => Geometry::dense(inputs, outputs),
             _ => return Err(Unsupported::Malformed),
         };
         geometry.check()?;
-        Ok(geometry)
+        let kernel_inputs = weight.and_then(|shape| shape.get(1).copied());
+        let fits = kernel_inputs == Some(geometry.group()[0]) && value.ty.len() == geometry.output_len();
+        if fits { Ok(geometry) } else { Err(Unsupported::Malformed) }
     }
 
     /// A fully connected layer from `inputs` to `outputs` elements.
