@@ -58,6 +58,9 @@ pub fn lower(graph: &Graph, ranges: &[f32], precision: &Precision) -> Result<(Pr
     Ok((Program { function, weights: Weights(weights) }, formats))
 }
 
+/// Most bits by which an addition shifts one operand to align it with the other.
+const MAX_ALIGNMENT: i8 = 16;
+
 struct Lowering<'g> {
     graph: &'g Graph,
     ranges: &'g [f32],
@@ -78,6 +81,20 @@ struct Linear<'w> {
     shape: Vec<usize>,
     bias: &'w [f32],
 }
+
+/// A linear map's weights as integers, and what that makes of its results.
+struct Fit {
+    weight_bits: u8,
+    frac: i8,
+    weight: Vec<i64>,
+    /// Magnitude that no input exceeds.
+    worst: u8,
+    /// Magnitude to make room for.
+    magnitude: u8,
+}
+
+/// Weights are not made narrower than this to make room for sums.
+const GOOD_WEIGHT_BITS: u8 = 9;
 
 impl Lowering<'_> {
     fn node(&mut self, id: NodeId, node: &nn::Node) -> Lowered {
@@ -154,27 +171,16 @@ impl Lowering<'_> {
         op: impl Fn(WeightId, Option<WeightId>) -> Op,
     ) -> Lowered {
         let x_ty = self.ty(x).clone();
-        let reach = self.reach(id, true).max(largest(linear.bias));
-        let top = largest(linear.weight.iter().copied());
         let narrowest = (self.precision.activation_bits + 1).max(x_ty.bits);
-        let mut weight_bits = self.precision.weight_bits;
-        let (frac, weight, worst, magnitude) = loop {
-            let frac = frac_for(top, weight_bits - 1);
-            let weight: Vec<i64> = linear.weight.iter().map(|w| quantise(f64::from(**w), frac, weight_bits)).collect();
-            let worst = worst_case(&weight, linear.bias, &x_ty, frac);
-            let calibrated = magnitude(reach, x_ty.frac + frac) + self.precision.margin_bits;
-            let magnitude = if self.precision.worst_case { worst } else { calibrated };
-            if magnitude + self.headroom(id) <= self.precision.max_accumulator_bits {
-                break (frac, weight, worst, magnitude);
-            }
-            weight_bits -= 1;
-            if weight_bits < MIN_WEIGHT_BITS {
-                let most = self.precision.max_accumulator_bits;
-                return Err(format!(
-                    "its accumulator needs more than {most} bits even with {MIN_WEIGHT_BITS}-bit weights"
-                ));
-            }
-        };
+        // Room for a sum or a join is welcome, but not at the price of the weights.
+        let joint = self.reach(id, true).max(largest(linear.bias));
+        let own = self.ranges[id.0].max(largest(linear.bias));
+        let fit = |reach, least| self.fit(&linear, &x_ty, reach, self.headroom(id), least);
+        let fitted = fit(joint, GOOD_WEIGHT_BITS).or_else(|| fit(own, MIN_WEIGHT_BITS));
+        let Fit { weight_bits, frac, weight, worst, magnitude } = fitted.ok_or_else(|| {
+            let most = self.precision.max_accumulator_bits;
+            format!("its accumulator needs more than {most} bits even with {MIN_WEIGHT_BITS}-bit weights")
+        })?;
         let bits = (magnitude + self.headroom(id)).max(narrowest);
         let worst_case_bits = worst + 1;
         self.formats.push(LayerFormat {
@@ -194,9 +200,26 @@ impl Lowering<'_> {
         Ok(self.requant(acc, node))
     }
 
+    /// The widest weights, at least `least` bits, with which results up to `reach` fit the widest accumulator.
+    fn fit(&self, linear: &Linear, x: &TensorType, reach: f32, headroom: u8, least: u8) -> Option<Fit> {
+        let top = largest(linear.weight.iter().copied());
+        (least..=self.precision.weight_bits).rev().find_map(|weight_bits| {
+            let frac = frac_for(top, weight_bits - 1);
+            let weight: Vec<i64> = linear.weight.iter().map(|w| quantise(f64::from(**w), frac, weight_bits)).collect();
+            let worst = worst_case(&weight, linear.bias, x, frac);
+            let calibrated = magnitude(reach, x.frac + frac) + self.precision.margin_bits;
+            let magnitude = if self.precision.worst_case { worst } else { calibrated };
+            let fits = magnitude + headroom <= self.precision.max_accumulator_bits;
+            fits.then_some(Fit { weight_bits, frac, weight, worst, magnitude })
+        })
+    }
+
     /// `a + b` at the finer of the two formats, then requantised.
     fn add(&mut self, id: NodeId, node: &nn::Node, operands: [ValueId; 2]) -> ValueId {
         let operands = operands.map(|operand| self.narrow(operand, node));
+        // An operand that is tiny beside the other gives up bits that the sum would not notice.
+        let coarser = operands.map(|operand| self.ty(operand).frac).into_iter().fold(i8::MAX, i8::min);
+        let operands = operands.map(|operand| self.coarsen(operand, coarser + MAX_ALIGNMENT, node));
         let frac = operands.map(|operand| self.ty(operand).frac).into_iter().fold(i8::MIN, i8::max);
         let sum = magnitude(self.ranges[id.0], frac) + self.precision.margin_bits;
         let shifted = operands.map(|operand| {
@@ -249,14 +272,7 @@ impl Lowering<'_> {
     fn concat(&mut self, node: &nn::Node, parts: Vec<ValueId>, axis: usize) -> ValueId {
         let parts: Vec<ValueId> = parts.into_iter().map(|part| self.narrow(part, node)).collect();
         let frac = parts.iter().map(|part| self.ty(*part).frac).min().unwrap_or(0);
-        let mut aligned = Vec::with_capacity(parts.len());
-        for part in parts {
-            let ty = self.ty(part).clone();
-            let shift = (ty.frac - frac) as u8;
-            let coarser =
-                TensorType { frac, magnitude: ty.magnitude.saturating_sub(shift).max(1), sign: Sign::Any, ..ty };
-            aligned.push(if shift == 0 { part } else { self.same(Op::Requant { shift }, vec![part], coarser, node) });
-        }
+        let aligned: Vec<ValueId> = parts.into_iter().map(|part| self.coarsen(part, frac, node)).collect();
         let types = || aligned.iter().map(|part| self.ty(*part));
         let magnitude = types().map(|ty| ty.magnitude).max().unwrap_or(1);
         let proven = types().all(|ty| ty.sign == Sign::NonNegative);
@@ -322,6 +338,18 @@ impl Lowering<'_> {
     /// The value requantised to the activations' width, if it is wider.
     fn narrow(&mut self, x: ValueId, node: &nn::Node) -> ValueId {
         if self.ty(x).bits > self.precision.activation_bits { self.requant(x, node) } else { x }
+    }
+
+    /// The value rounded to at most `frac` fractional bits, in the same ring.
+    fn coarsen(&mut self, mut x: ValueId, frac: i8, node: &nn::Node) -> ValueId {
+        while self.ty(x).frac > frac {
+            let ty = self.ty(x).clone();
+            let shift = ((ty.frac - frac) as u8).min(ty.bits - 1);
+            let magnitude = ty.magnitude.saturating_sub(shift).max(1);
+            let ty = TensorType { frac: ty.frac - shift as i8, magnitude, sign: Sign::Any, ..ty };
+            x = self.same(Op::Requant { shift }, vec![x], ty, node);
+        }
+        x
     }
 
     /// The value with a spare bit for differences.

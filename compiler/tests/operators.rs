@@ -163,6 +163,20 @@ fn residuals_branches_and_joins() {
 }
 
 #[test]
+fn operands_of_very_different_sizes() {
+    let w = |name: &str, by: f32| tensor(name, &[2, 2, 1, 1], &[1.0, 0.5, -0.25, 0.75].map(|w: f32| w * by));
+    let conv = |w: &str, y: &str| node("Conv", y, &["x", w], y, &[]);
+    for (name, tiny) in [("tiny", 1e-7), ("dead", 0.0)] {
+        let add = node("Add", "s", &["a", "b"], "s", &[]);
+        let nodes = [conv("w1", "a"), conv("w2", "b"), add, flat("s")];
+        compiles(name, &model(&[2, 4, 4], &nodes, &[w("w1", 1.0), w("w2", tiny)]), 0.02);
+        let join = node("Concat", "j", &["a", "b"], "j", &[int("axis", 1)]);
+        let nodes = [conv("w1", "a"), conv("w2", "b"), join, flat("j")];
+        compiles(name, &model(&[2, 4, 4], &nodes, &[w("w1", 100.0), w("w2", tiny)]), 0.2);
+    }
+}
+
+#[test]
 fn softmax_and_argmax_at_the_end_are_dropped() {
     let w = || tensor("w", &[4, 3], &numbers(12));
     let matmul = node("MatMul", "fc", &["x", "w"], "l", &[]);

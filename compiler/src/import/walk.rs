@@ -5,8 +5,10 @@
 //! names them all.
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use fusion_ir::verify::MAX_ELEMENTS;
 use tract_onnx::pb::GraphProto;
 use tract_onnx::prelude::{IntoArcTensor, OutletId, TValue, Tensor, TypedModel};
 use tract_onnx::tract_core::model::TypedNode;
@@ -104,7 +106,9 @@ impl Walk<'_> {
     /// Evaluates a node that reads constants only.
     fn evaluate(&mut self, node: &TypedNode, constants: Vec<Arc<Tensor>>) {
         let inputs = constants.into_iter().map(TValue::from_const).collect();
-        let outputs = node.op.eval_out_of_plan(inputs).ok().flatten();
+        // A hostile constant may make an operator panic; that is a refusal like any other.
+        let outputs =
+            catch_unwind(AssertUnwindSafe(|| node.op.eval_out_of_plan(inputs).ok().flatten())).unwrap_or_default();
         for slot in 0..node.outputs.len() {
             let value = outputs.as_ref().and_then(|outputs| outputs.get(slot));
             let wire = match value {
@@ -156,7 +160,11 @@ impl Walk<'_> {
             [1, rest @ ..] if !rest.is_empty() => rest.to_vec(),
             other => other.to_vec(),
         };
-        if shape.contains(&0) { Err(format!("its shape {shape:?} is empty")) } else { Ok(shape) }
+        match shape.iter().try_fold(1usize, |n, extent| n.checked_mul(*extent)) {
+            Some(0) => Err(format!("its shape {shape:?} is empty")),
+            Some(n) if n <= MAX_ELEMENTS => Ok(shape),
+            _ => Err(format!("its shape {shape:?} has more than {MAX_ELEMENTS} elements")),
+        }
     }
 
     /// Appends a node named after `node`.
