@@ -7,7 +7,7 @@ use fusion_ir::{Function, Op, ValueId};
 use super::Unsupported;
 
 /// The most elements that an operand, a result or a kernel may have.
-pub const MAX_ELEMENTS: usize = 1 << 32;
+const MAX_ELEMENTS: usize = 1 << 32;
 
 /// The shape of a convolution. A fully connected layer is one whose image is a single pixel.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -66,7 +66,7 @@ impl Geometry {
         }
     }
 
-    /// Refuses extents of zero, tensors of more than [`MAX_ELEMENTS`], groups that do not divide the channels, windows
+    /// Refuses extents of zero, tensors of more than 2^32 elements, groups that do not divide the channels, windows
     /// that do not fit, and padding as large as the window (whole windows of nothing).
     pub fn check(&self) -> Result<(), Unsupported> {
         let [channels, rows, columns] = self.input;
