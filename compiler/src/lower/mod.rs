@@ -5,12 +5,16 @@
 //! accumulator's width; a requantisation keeps exactly the bits that are left (`k = acc - shift`); biases are integers at the
 //! accumulator's format.
 
+mod linear;
+
 use fusion_ir::op::{Conv, Op, Window};
 use fusion_ir::{Function, Sign, TensorType, ValueId, Weight, WeightId, Weights};
 
+use linear::Linear;
+
 use crate::nn::{self, Graph, NodeId};
 use crate::passes::Program;
-use crate::quantise::{MIN_WEIGHT_BITS, Precision, frac_for, largest, magnitude, quantise};
+use crate::quantise::{Precision, frac_for, magnitude, quantise};
 use crate::{Error, Unsupported};
 
 /// The formats of one linear layer, for people.
@@ -74,27 +78,6 @@ struct Lowering<'g> {
 }
 
 type Lowered = Result<ValueId, String>;
-
-/// A linear map's parameters in one layout: `rows` output channels, each with `weight.len() / rows` weights.
-struct Linear<'w> {
-    weight: Vec<&'w f32>,
-    shape: Vec<usize>,
-    bias: &'w [f32],
-}
-
-/// A linear map's weights as integers, and what that makes of its results.
-struct Fit {
-    weight_bits: u8,
-    frac: i8,
-    weight: Vec<i64>,
-    /// Magnitude that no input exceeds.
-    worst: u8,
-    /// Magnitude to make room for.
-    magnitude: u8,
-}
-
-/// Weights are not made narrower than this to make room for sums.
-const GOOD_WEIGHT_BITS: u8 = 9;
 
 impl Lowering<'_> {
     fn node(&mut self, id: NodeId, node: &nn::Node) -> Lowered {
@@ -160,58 +143,6 @@ impl Lowering<'_> {
             sign: Sign::Any,
         };
         self.same(Op::Input, vec![], ty, node)
-    }
-
-    fn linear(
-        &mut self,
-        id: NodeId,
-        node: &nn::Node,
-        x: ValueId,
-        linear: Linear,
-        op: impl Fn(WeightId, Option<WeightId>) -> Op,
-    ) -> Lowered {
-        let x_ty = self.ty(x).clone();
-        let narrowest = (self.precision.activation_bits + 1).max(x_ty.bits);
-        // Room for a sum or a join is welcome, but not at the price of the weights.
-        let joint = self.reach(id, true).max(largest(linear.bias));
-        let own = self.ranges[id.0].max(largest(linear.bias));
-        let fit = |reach, least| self.fit(&linear, &x_ty, reach, self.headroom(id), least);
-        let fitted = fit(joint, GOOD_WEIGHT_BITS).or_else(|| fit(own, MIN_WEIGHT_BITS));
-        let Fit { weight_bits, frac, weight, worst, magnitude } = fitted.ok_or_else(|| {
-            let most = self.precision.max_accumulator_bits;
-            format!("its accumulator needs more than {most} bits even with {MIN_WEIGHT_BITS}-bit weights")
-        })?;
-        let bits = (magnitude + self.headroom(id)).max(narrowest);
-        let worst_case_bits = worst + 1;
-        self.formats.push(LayerFormat {
-            node: node.name.clone(),
-            weight_bits,
-            accumulator_bits: bits,
-            worst_case_bits,
-        });
-        let wide = self.extend(x, bits, node);
-        let ty = TensorType { shape: node.shape.clone(), bits, frac: x_ty.frac + frac, magnitude, sign: Sign::Any };
-        let channels = linear.shape[0];
-        let weight = self.weight(format!("{}.weight", node.name), linear.shape, weight_bits, frac, weight);
-        // Always there, even if zero: whether it is zero is the model owner's business.
-        let elements = linear.bias.iter().map(|b| quantise(f64::from(*b), ty.frac, bits)).collect();
-        let bias = Some(self.weight(format!("{}.bias", node.name), vec![channels], bits, ty.frac, elements));
-        let acc = self.same(op(weight, bias), vec![wide], ty, node);
-        Ok(self.requant(acc, node))
-    }
-
-    /// The widest weights, at least `least` bits, with which results up to `reach` fit the widest accumulator.
-    fn fit(&self, linear: &Linear, x: &TensorType, reach: f32, headroom: u8, least: u8) -> Option<Fit> {
-        let top = largest(linear.weight.iter().copied());
-        (least..=self.precision.weight_bits).rev().find_map(|weight_bits| {
-            let frac = frac_for(top, weight_bits - 1);
-            let weight: Vec<i64> = linear.weight.iter().map(|w| quantise(f64::from(**w), frac, weight_bits)).collect();
-            let worst = worst_case(&weight, linear.bias, x, frac);
-            let calibrated = magnitude(reach, x.frac + frac) + self.precision.margin_bits;
-            let magnitude = if self.precision.worst_case { worst } else { calibrated };
-            let fits = magnitude + headroom <= self.precision.max_accumulator_bits;
-            fits.then_some(Fit { weight_bits, frac, weight, worst, magnitude })
-        })
     }
 
     /// `a + b` at the finer of the two formats, then requantised.
@@ -290,35 +221,6 @@ impl Lowering<'_> {
         self.same(Op::Pad { before, after }, vec![x], ty.with_shape(shape), node)
     }
 
-    /// The largest absolute value that `id`'s format must hold: its own; that of a sum it feeds directly, which may join its
-    /// accumulator later; and those of everything that is concatenated with it, so that all parts get one format.
-    fn reach(&self, id: NodeId, direct: bool) -> f32 {
-        let own = self.ranges[id.0];
-        self.users[id.0].iter().fold(own, |reach, user| match self.graph.node(*user).op {
-            nn::Op::Add if direct => reach.max(self.ranges[user.0]),
-            nn::Op::Concat { .. } => {
-                let parts = self.graph.node(*user).inputs.iter();
-                parts.map(|part| self.origin_range(*part)).fold(reach.max(self.reach(*user, false)), f32::max)
-            }
-            nn::Op::Relu | nn::Op::MaxPool(_) | nn::Op::Reshape | nn::Op::Transpose { .. } => {
-                reach.max(self.reach(*user, false))
-            }
-            _ => reach,
-        })
-    }
-
-    /// The range of `id` and of what it is made of by operations that keep the format.
-    fn origin_range(&self, id: NodeId) -> f32 {
-        let node = self.graph.node(id);
-        let own = self.ranges[id.0];
-        match node.op {
-            nn::Op::Relu | nn::Op::MaxPool(_) | nn::Op::Reshape | nn::Op::Transpose { .. } => {
-                own.max(self.origin_range(node.inputs[0]))
-            }
-            _ => own,
-        }
-    }
-
     /// Bits between a value's magnitude and its width: one more if a comparison between elements follows.
     fn headroom(&self, id: NodeId) -> u8 {
         let passes_on = |op: &nn::Op| {
@@ -385,18 +287,6 @@ impl Lowering<'_> {
     fn ty(&self, id: ValueId) -> &TensorType {
         &self.function.value(id).ty
     }
-}
-
-/// Magnitude that no operand of type `x` can make any row exceed.
-fn worst_case(weight: &[i64], bias: &[f32], x: &TensorType, frac: i8) -> u8 {
-    let row_len = weight.len() / bias.len().max(1);
-    let rows = weight.chunks_exact(row_len.max(1)).zip(bias).map(|(row, bias)| {
-        let weights: u128 = row.iter().map(|w| u128::from(w.unsigned_abs())).sum();
-        let bias = quantise(f64::from(bias.abs()), x.frac + frac, 62);
-        (weights << x.magnitude) + u128::from(bias.unsigned_abs())
-    });
-    let most = rows.max().unwrap_or(0);
-    (u128::BITS - most.leading_zeros()).max(1) as u8
 }
 
 fn log2_ceil(n: usize) -> u8 {
