@@ -265,6 +265,55 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn an_error_that_fits_the_key_of_other_corrections_is_caught() {
+        let (mut receiver, _) = deal(4, 4);
+        let mut message = Vec::new();
+        receiver.extend(1, &mut message);
+        let corrections = message.len() - 48;
+        let (mut receiver, mut sender) = deal(4, 4);
+        receiver.0.expand(2);
+        let hash = receiver.0.challenge(&message[..corrections]);
+        // In one tree whose element of delta is not zero, an error that this key hashes to zero.
+        let error = [0xdead, hash.hash(&[0xdead, 0])];
+        assert_eq!(hash.hash(&error), 0);
+        let tree = (1..32).find(|tree| sender.delta() >> (4 * tree) & 15 != 0).expect("delta is not zero");
+        for (tile, error) in error.into_iter().enumerate() {
+            let place = (tile * 31 + tree - 1) * 16;
+            let bytes = message[place..place + 16].iter_mut().zip(error.to_le_bytes());
+            bytes.for_each(|(byte, error)| *byte ^= error);
+        }
+        assert!(sender.extend(1, &message).is_err());
+        let (mut receiver, mut sender) = deal(4, 4);
+        let (columns, sums) = receiver.0.expand(2);
+        let hash = receiver.0.challenge(&message[..corrections]);
+        message.truncate(corrections);
+        message.extend_from_slice(&hash.hash(&sums[0]).to_le_bytes());
+        message.extend_from_slice(&digest(&hash.hash_columns(&columns)));
+        assert!(sender.extend(1, &message).is_err());
+    }
+
+    #[test]
+    fn nothing_comes_twice_in_a_direction() {
+        let (mut receiver, _) = deal(4, 5);
+        let (mut tile, mut blocks, mut keys) = (0, Vec::new(), Vec::new());
+        for tiles in [1, 5, 1, 2] {
+            let mut message = Vec::new();
+            let batch = receiver.extend(tiles, &mut message);
+            assert!(batch.first_tile >= tile, "tile numbers are hash tweaks");
+            tile = batch.first_tile + tiles as u64;
+            blocks.extend(batch.columns.iter().chain(batch.choices.iter()).copied());
+            blocks.extend(message.as_chunks::<16>().0.iter().map(|block| u128::from_le_bytes(*block)));
+            keys.push(receiver.0.transcript);
+        }
+        let count = (blocks.len(), keys.len());
+        blocks.sort_unstable();
+        blocks.dedup();
+        keys.sort_unstable();
+        keys.dedup();
+        assert_eq!((blocks.len(), keys.len()), count);
+    }
+
+    #[test]
     fn over_random_deltas_cheating_passes_as_often_as_the_paper_says() {
         let passed = |k: u8| {
             let trial = |seed: u64| {
