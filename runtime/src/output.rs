@@ -44,9 +44,10 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     write().map_err(|error| Error::output(path, error))
 }
 
-/// `labels.csv`: one row `index,label` per query, in input order, without a header.
+/// `labels.csv`: the header `index,label`, then one row per query in input order.
 pub fn labels_csv(labels: &[i64]) -> String {
-    labels.iter().enumerate().map(|(index, label)| format!("{index},{label}\n")).collect()
+    let rows = labels.iter().enumerate().map(|(index, label)| format!("{index},{label}\n"));
+    std::iter::once("index,label\n".to_owned()).chain(rows).collect()
 }
 
 fn beside(path: &Path) -> io::Result<PathBuf> {
@@ -72,7 +73,7 @@ mod tests {
         assert!(names(directory.path()).is_empty());
         write(&path, labels_csv(&[7, 0]).as_bytes()).unwrap();
         write(&path, labels_csv(&[7, 1]).as_bytes()).unwrap();
-        assert_eq!(fs::read_to_string(&path).unwrap(), "0,7\n1,1\n");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "index,label\n0,7\n1,1\n");
         assert_eq!(names(directory.path()), ["labels.csv"]);
     }
 

@@ -111,7 +111,8 @@ fn unreachable_address() -> String {
 }
 
 fn expected_csv() -> String {
-    QUERIES.iter().enumerate().map(|(i, (x, y))| format!("{i},{}\n", tiny_label(*x, *y))).collect()
+    let rows = QUERIES.iter().enumerate().map(|(i, (x, y))| format!("{i},{}\n", tiny_label(*x, *y)));
+    std::iter::once("index,label\n".to_owned()).chain(rows).collect()
 }
 
 fn json(path: &Path) -> serde_json::Value {

@@ -47,7 +47,7 @@ pub struct Args {
     /// Labels of the public samples: int64 .npy
     #[arg(long, value_name = "PY.npy", help_heading = "Client")]
     pub public_labels: Option<PathBuf>,
-    /// Where accepted labels go, one row `index,label` per query
+    /// Where accepted labels go: the header `index,label`, then one row per query
     #[arg(short, long, value_name = "labels.csv", help_heading = "Client")]
     pub output: Option<PathBuf>,
 
