@@ -13,7 +13,7 @@ use crate::Error;
 use crate::compile::{Compiled, Options, compile};
 use crate::quantise::Precision;
 
-/// Compile an ONNX model: PLAN for the server, with the weights inside, and beside it PLAN's client version, without
+/// Compile an ONNX model into a plan for the server, weights inside, and one for the client, without them
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// Where to write the server's plan; plan.bin gives plan.client.bin for the client
@@ -71,9 +71,9 @@ pub(super) struct PolicyArgs {
     /// Suggested batch: a server wrong on this fraction of all inputs is caught with 99 %
     #[arg(long, value_name = "E")]
     catch: Option<f64>,
-    /// The model's accuracy on inputs like the client's, so that an honest server is accepted
-    #[arg(long, value_name = "A", default_value_t = 1.0)]
-    accuracy: f64,
+    /// Suggested batch: the model's accuracy on inputs like the client's; 1 if not given, which tolerates no public error
+    #[arg(long, value_name = "A")]
+    accuracy: Option<f64>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -135,9 +135,9 @@ impl PolicyArgs {
     /// The suggestion and the cheapest batch that meets it.
     pub fn suggestion(&self) -> Result<(Suggestion, Mix), Error> {
         let PolicyArgs { queries, lambda, catch, accuracy } = *self;
-        let policy = Policy { lambda, catch, accuracy, ..Policy::default() };
+        let policy = Policy { lambda, catch, accuracy: accuracy.unwrap_or(1.0), ..Policy::default() };
         let batch = policy.plan(queries, None).map_err(|e| Error::Usage(e.to_string()))?;
-        let suggestion = Suggestion { queries, lambda_bits: lambda, catch, accuracy: Some(accuracy) };
+        let suggestion = Suggestion { queries, lambda_bits: lambda, catch, accuracy };
         Ok((suggestion, Mix { queries, copies: batch.copies, public: batch.public }))
     }
 }

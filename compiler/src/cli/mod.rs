@@ -18,7 +18,7 @@ use crate::Error;
 
 /// Compiles ONNX classifiers into plans for private, verified inference between two parties.
 #[derive(Parser)]
-#[command(name = "fusionc", version, about, max_term_width = 110)]
+#[command(name = "fusionc", version, max_term_width = 110)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
