@@ -63,8 +63,9 @@ impl Noise {
             return Err(Unsupported::Accumulator(acc_bits));
         }
         let error = f64::from(ERROR_FLIPS) / 2.0;
-        // Each party's encoding is off by less than 1/2, uniformly as shares are.
-        let encoding = 2.0 / 12.0;
+        // Encodings are off by the signed shares over t, and those of x add up to x / t = xi or, wrapping, to xi - 1 with
+        // probability xi: mean 0, variance xi (1 - xi). Those of an operand that is not shared add up to result / t.
+        let encoding = 1.0 / 4.0;
         let ternary = 2.0 / 3.0;
         let rerandomisation = 2.0 * DEGREE as f64 * ternary * error;
         let weights = products as f64 * (2.0 * (f64::from(weight_bits) - 1.0)).exp2();
@@ -140,6 +141,21 @@ mod tests {
         assert!(noise.failure_log2() < -80.0 && noise.failure_log2() > -90.0, "{}", noise.failure_log2());
         assert_eq!(Noise::new(35, 2, 1), Err(Unsupported::Accumulator(35)));
         assert!(matches!(Noise::new(34, 20, 36_864), Err(Unsupported::Flood { .. })));
+    }
+
+    #[test]
+    fn encoding_errors_of_any_shared_operand_are_covered() {
+        // One product with weight 1, less the fresh error and re-randomisation of the same product with nothing shared.
+        let t = 64i64;
+        let fresh = f64::from(ERROR_FLIPS) / 2.0 + 2.0 * DEGREE as f64 * 2.0 / 3.0 * f64::from(ERROR_FLIPS) / 2.0;
+        let allowed = Noise::new(28, 1, 1).unwrap().weighted_variance - fresh;
+        let centred = |x: i64| (x + t / 2).rem_euclid(t) - t / 2;
+        for x in 0..t {
+            let off = (0..t).map(|share| (centred(share) + centred(x - share)) as f64 / t as f64);
+            let square = off.map(|off| off * off).sum::<f64>() / t as f64;
+            // The ring's asymmetry is -1 / t, which vanishes for the widths in use.
+            assert!(square <= allowed + 1.01 / (t * t) as f64, "{x}: {square} > {allowed}");
+        }
     }
 
     #[test]
