@@ -248,4 +248,11 @@ fn what_does_not_fit_is_refused() {
     assert_eq!(Packing::of(&square(1, 8, 1, 3, 1, 3, 1), 30), Err(Unsupported::Malformed));
     assert_eq!(Packing::of(&square(3, 8, 4, 3, 1, 1, 2), 30), Err(Unsupported::Malformed));
     assert_eq!(Packing::of(&square(1, 100, 1, 70, 1, 0, 1), 30), Err(Unsupported::Kernel));
+    // What a plan may declare in a few bytes, and no search would get through.
+    let row = |columns, kernel| Geometry { input: [1, 1, columns], kernel: [1, kernel], ..square(1, 1, 1, 1, 1, 0, 1) };
+    assert_eq!(Packing::of(&row(1 << 28, 1), 30), Err(Unsupported::Extent));
+    let spread = Geometry { pads: [0, 1 << 27, 0, 1 << 27], dilations: [1, 1 << 28], ..row(1 << 16, 2) };
+    assert!(Packing::of(&spread, 30).is_err());
+    assert_eq!(Packing::of(&square(1, 1 << 14, 1, 1 << 14, 1, 0, 1), 30), Err(Unsupported::Kernel));
+    assert!(Packing::of(&row(1 << 16, 1), 30).is_ok());
 }

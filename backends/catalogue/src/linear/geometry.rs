@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use fusion_ir::{Function, Op, ValueId};
 
-use super::Unsupported;
+use super::{DEGREE, MAX_EXTENT, Unsupported};
 
 /// The most elements that an operand, a result or a kernel may have.
 const MAX_ELEMENTS: usize = 1 << 32;
@@ -67,7 +67,8 @@ impl Geometry {
     }
 
     /// Refuses extents of zero, tensors of more than 2^32 elements, groups that do not divide the channels, windows
-    /// that do not fit, and padding as large as the window (whole windows of nothing).
+    /// that do not fit, padding as large as the window (whole windows of nothing), and, so that the search for a packing
+    /// ends soon whatever a plan says, images beyond [`MAX_EXTENT`] and windows of more than [`DEGREE`] taps.
     pub fn check(&self) -> Result<(), Unsupported> {
         let [channels, rows, columns] = self.input;
         let small = |extents: &[usize]| {
@@ -90,7 +91,13 @@ impl Geometry {
             && fits(0)
             && fits(1)
             && small(&[self.outputs, self.output()[0], self.output()[1]]);
-        if fine { Ok(()) } else { Err(Unsupported::Malformed) }
+        if !fine {
+            return Err(Unsupported::Malformed);
+        }
+        if [rows, columns].into_iter().chain(self.output()).any(|extent| extent > MAX_EXTENT) {
+            return Err(Unsupported::Extent);
+        }
+        if self.kernel[0] * self.kernel[1] > DEGREE { Err(Unsupported::Kernel) } else { Ok(()) }
     }
 
     /// Rows and columns of the result.

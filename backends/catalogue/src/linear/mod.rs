@@ -44,6 +44,9 @@ pub const PUBLIC_KEY_BYTES: usize = SEED_BYTES + POLYNOMIAL_BYTES;
 /// The widest accumulator: more bits would leave too little room for the flood.
 pub const MAX_ACC_BITS: u8 = 34;
 
+/// The most rows or columns of a layer's operand and result.
+pub const MAX_EXTENT: usize = 1 << 16;
+
 /// Why a linear layer cannot run over these ciphertexts.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unsupported {
@@ -53,6 +56,9 @@ pub enum Unsupported {
     /// The accumulator is wider than [`MAX_ACC_BITS`].
     #[error("an accumulator of {0} bits is wider than {MAX_ACC_BITS}")]
     Accumulator(u8),
+    /// The operand or the result has more than [`MAX_EXTENT`] rows or columns.
+    #[error("an image of more than {MAX_EXTENT} rows or columns")]
+    Extent,
     /// Not even one output fits a polynomial.
     #[error("the kernel reaches over more than {DEGREE} elements")]
     Kernel,
