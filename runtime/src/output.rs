@@ -44,6 +44,20 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     write().map_err(|error| Error::output(path, error))
 }
 
+/// Prints results to standard output; a reader that has gone away is fine.
+///
+/// # Errors
+/// [`Error::Output`], a full disk for example.
+pub fn print(text: &str) -> Result<(), Error> {
+    let mut stdout = io::stdout();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Error::output(Path::new("standard output"), error))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// `labels.csv`: the header `index,label`, then one row per query in input order.
 pub fn labels_csv(labels: &[i64]) -> String {
     let rows = labels.iter().enumerate().map(|(index, label)| format!("{index},{label}\n"));

@@ -98,6 +98,8 @@ pub(super) fn run(args: Args) -> Result<(), Error> {
     let network = args.network.resolve()?;
     let client = client_path(&args.output)?;
     let options = args.pipeline.options()?;
+    let inputs = [Some(&options.model), options.calibrate.as_ref(), options.labels.as_ref()];
+    output::spare(&inputs, &[&args.output, &client])?;
     let compiled = compile(&options)?;
     let plan = &compiled.plan;
     let text = summary(&compiled) + &cost::forecast(plan, network)?;

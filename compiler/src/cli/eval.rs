@@ -30,6 +30,8 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Error> {
+    let inputs = [Some(&args.plan), Some(&args.input), args.labels.as_ref()];
+    output::spare(&inputs, args.output.as_deref().as_slice())?;
     let plan = read_plan(&args.plan)?;
     let function = &plan.function;
     let Some(weights) = &plan.weights else {

@@ -5,9 +5,25 @@ use std::path::{Path, PathBuf};
 
 use crate::Error;
 
+/// Refuses outputs that would overwrite an input.
+pub(super) fn spare(inputs: &[Option<&PathBuf>], outputs: &[&Path]) -> Result<(), Error> {
+    // What does not exist yet overwrites nothing.
+    let same = |one: &Path, other: &Path| matches!((one.canonicalize(), other.canonicalize()), (Ok(one), Ok(other)) if one == other);
+    match outputs.iter().find(|output| inputs.iter().flatten().any(|input| same(input, output))) {
+        Some(output) => Err(Error::Usage(format!("{} would be overwritten: it is an input", output.display()))),
+        None => Ok(()),
+    }
+}
+
 /// Writes every file completely beside its place and only then moves them into place, in order. If writing fails (a full disk), what
-/// was there before stays, and nothing half-written is left.
+/// was there before stays, and nothing half-written is left. Only files are replaced: no directory, device or link.
 pub(super) fn write_files(files: &[(&Path, Vec<u8>)]) -> Result<(), Error> {
+    for (path, _) in files {
+        if std::fs::symlink_metadata(path).is_ok_and(|found| !found.is_file()) {
+            let source = std::io::Error::other("something other than a file is there");
+            return Err(Error::Io { path: path.into(), source });
+        }
+    }
     let temporary: Vec<PathBuf> = files.iter().map(|(path, _)| beside(path)).collect();
     let attempt = || {
         for ((path, bytes), temporary) in files.iter().zip(&temporary) {
@@ -34,7 +50,8 @@ pub(super) fn write_files(files: &[(&Path, Vec<u8>)]) -> Result<(), Error> {
 
 /// Prints to standard output; a reader that has gone away is fine.
 pub(super) fn print(text: &str) -> Result<(), Error> {
-    match std::io::stdout().write_all(text.as_bytes()) {
+    let mut stdout = std::io::stdout();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(e) if e.kind() != ErrorKind::BrokenPipe => Err(Error::Io { path: "standard output".into(), source: e }),
         _ => Ok(()),
     }

@@ -1,7 +1,7 @@
 //! `fusionc soundness`.
 
 use clap::ValueEnum;
-use fusion_ir::soundness::{Batch, Forecast, Policy};
+use fusion_ir::soundness::{Batch, Forecast, Infeasible, Policy};
 
 use super::output;
 use crate::Error;
@@ -49,7 +49,12 @@ pub(super) fn run(args: &Args) -> Result<(), Error> {
     let policy = Policy { lambda, catch, false_reject, accuracy, tolerate, copies };
     let batch = match (args.public, args.copies) {
         (Some(public), Some(copies)) => {
-            Batch { queries: args.queries, copies, public, tolerated: policy.tolerated(public) }
+            let batch = Batch { queries: args.queries, copies, public, tolerated: policy.tolerated(public) };
+            // What a given batch proves is the answer, whether or not it was asked for; but the question must make sense.
+            match policy.check(&batch) {
+                Ok(()) | Err(Infeasible::Unmet { .. }) => batch,
+                Err(error) => return Err(Error::Usage(error.to_string())),
+            }
         }
         (public, _) => policy.plan(args.queries, public).map_err(|e| Error::Usage(e.to_string()))?,
     };

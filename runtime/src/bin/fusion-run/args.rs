@@ -17,7 +17,7 @@ use fusion_runtime::transport::tcp::TcpOptions;
 /// Exit codes: 0 accepted (or finished without verification), 3 rejected by verification, 2 bad usage or input,
 /// 4 the peer or the connection failed, 1 a bug.
 #[derive(Debug, Parser)]
-#[command(version, max_term_width = 100)]
+#[command(name = "fusion-run", version, max_term_width = 100)]
 pub struct Args {
     /// The compiled plan: plan.bin for the server and for the demonstration, plan.client.bin for the client
     pub plan: PathBuf,

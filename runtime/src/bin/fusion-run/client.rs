@@ -15,11 +15,11 @@ use crate::verdict::{self, say, warn_plaintext};
 
 /// Runs the client. Everything that can be refused is refused before a byte is sent.
 pub fn run(args: &Args) -> Result<Outcome, Error> {
-    let server = args.need("--connect", &args.connect)?;
     spare_inputs(args)?;
     for path in [&args.output, &args.report].into_iter().flatten() {
         output::prepare(path)?;
     }
+    let server = args.need("--connect", &args.connect)?;
     let plan = input::plan(&args.plan)?;
     let job = job(args, &plan)?;
     let (connection, address) = tcp::connect(server, args.tcp())?;
@@ -36,7 +36,7 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
         output::write(path, report::to_json(&concluded)?.as_bytes())?;
     }
     if let (None, Some(labels)) = (&args.output, &concluded.labels) {
-        say(output::labels_csv(labels).trim_end());
+        output::print(&output::labels_csv(labels))?;
     }
     if !args.quiet {
         say(verdict::line(&concluded, &plan));
@@ -68,10 +68,8 @@ fn input_type(plan: &Plan) -> Result<&TensorType, Error> {
 
 /// Refuses an output path that is also an input's: stale outputs are removed at the start.
 fn spare_inputs(args: &Args) -> Result<(), Error> {
-    let same = |one: &Path, other: &Path| match (one.canonicalize(), other.canonicalize()) {
-        (Ok(one), Ok(other)) => one == other,
-        _ => one == other,
-    };
+    let place = |path: &Path| path.canonicalize().or_else(|_| std::path::absolute(path)).ok();
+    let same = |one: &Path, other: &Path| place(one).is_some_and(|one| Some(one) == place(other));
     let inputs = [Some(&args.plan), args.input.as_ref(), args.public_inputs.as_ref(), args.public_labels.as_ref()];
     let outputs: Vec<&PathBuf> = [&args.output, &args.report].into_iter().flatten().collect();
     for path in &outputs {
