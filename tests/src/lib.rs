@@ -1,5 +1,6 @@
 //! What the tests share: the binaries, the model cases, and running both parties of a session as processes.
 
+pub mod desk;
 pub mod party;
 
 use std::path::{Path, PathBuf};
