@@ -284,7 +284,7 @@ impl Pool {
     pub fn new(window: &Window, height: usize, width: usize) -> Pool {
         let [output_rows, output_columns] = window.output(height, width).unwrap_or_default();
         let down: Vec<_> = (0..output_rows).map(|i| span(window, 0, i, height)).collect();
-        let rows: Vec<usize> = (0..height).filter(|row| down.iter().any(|window| window.contains(row))).collect();
+        let rows = covered(&down, height);
         let place = |row: usize| rows.partition_point(|read| *read < row);
         Pool {
             down: down.iter().map(|window| place(window.start)..place(window.end)).collect(),
@@ -308,6 +308,22 @@ impl Pool {
     pub fn sizes_down(&self) -> Vec<usize> {
         self.down.iter().map(|window| window.len()).collect()
     }
+}
+
+/// The numbers below `end` that lie in one of `ranges`, in order, in time linear in `end` and their number.
+fn covered(ranges: &[Range<usize>], end: usize) -> Vec<usize> {
+    let (mut opened, mut closed) = (vec![0usize; end + 1], vec![0usize; end + 1]);
+    for range in ranges.iter().filter(|range| !range.is_empty()) {
+        opened[range.start] += 1;
+        closed[range.end] += 1;
+    }
+    let mut open = 0;
+    let mut inside = |place: &usize| {
+        open += opened[*place];
+        open -= closed[*place];
+        open > 0
+    };
+    (0..end).filter(&mut inside).collect()
 }
 
 /// A max-pool over `images` images (channels times positions) of `height x width`, [`Pool::images_at_once`] at a time.

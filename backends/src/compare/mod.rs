@@ -9,9 +9,10 @@
 //! AND of shared bits is a Beaver triple made of one random OT in each direction without communication, so a level of the tree is
 //! one exchange (`gates`).
 //!
-//! **Who learns what.** Nothing: every bit and word that is sent is masked by a pad that is used once. A malicious peer can make
-//! results wrong by an error of its choice, independent of the honest party's secrets; it causes no failure that depends on
-//! them, since the only failures are messages of a wrong size or with filling bits set, and those of the OT extension.
+//! **Who learns what.** Nothing: every bit and word that is sent is masked by a pad that is used once, so every message that the
+//! honest party sends is uniform, whatever its peer does. A malicious peer can make results wrong by an error that may depend on
+//! this position's values, as if another function had been computed; it does not learn the result. It causes no failure that
+//! depends on them, since the only failures are messages of a wrong size or with filling bits set, and those of the OT extension.
 
 mod elementwise;
 mod gates;

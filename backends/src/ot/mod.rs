@@ -6,8 +6,8 @@
 //! [`Pads`] of random OTs: for each, its sender holds `r_0` and `r_1`, its receiver a random choice `c` and `r_c`. The sender does
 //! not learn `c`, the receiver not the other pad.
 //!
-//! A peer that deviates is [`Error::PeerMisbehaved`]. After any error the correlations are void: seeds and secrets are wiped
-//! and every further draw fails.
+//! A peer that deviates is [`Error::PeerMisbehaved`]. After any error the correlations are void: seeds and the senders' secrets
+//! are wiped and every further draw fails with the blame of the first failure. Pads already drawn are their holder's.
 
 mod base;
 mod hash;
@@ -34,8 +34,13 @@ use kernels::{COLUMNS, transpose};
 pub struct Correlations {
     party: Party,
     params: SoftSpoken,
-    /// `None` once anything went wrong.
-    live: Option<Live>,
+    state: State,
+}
+
+enum State {
+    Live(Box<Live>),
+    /// Something went wrong: whether it was the peer's fault.
+    Over { peer_misbehaved: bool },
 }
 
 struct Live {
@@ -55,7 +60,17 @@ impl Correlations {
         session_id: &[u8; 32],
         params: SoftSpoken,
     ) -> Result<Correlations, Error> {
-        let mut rng = os_rng()?;
+        Correlations::establish_with(party, channel, session_id, params, &mut os_rng()?)
+    }
+
+    /// As [`Correlations::establish`], with all randomness from `rng`.
+    fn establish_with(
+        party: Party,
+        channel: &mut dyn Channel,
+        session_id: &[u8; 32],
+        params: SoftSpoken,
+        rng: &mut ChaCha20Rng,
+    ) -> Result<Correlations, Error> {
         // `sending` is the direction in which this party sends the extended OTs: there it *receives* base OTs and trees.
         let sending = Domain { session_id, receiver: party.peer() };
         let receiving = Domain { session_id, receiver: party };
@@ -64,8 +79,8 @@ impl Correlations {
         rng.fill_bytes(&mut *delta);
         let delta = Zeroizing::new(u128::from_le_bytes(*delta));
         // Level i of the trees is opened on the side opposite to bit i of the point.
-        let (base_receiver, from_receiver) = base::Receiver::new(sending, !*delta, &mut rng);
-        let (base_sender, from_sender) = base::Sender::new(&mut rng);
+        let (base_receiver, from_receiver) = base::Receiver::new(sending, !*delta, rng);
+        let (base_sender, from_sender) = base::Sender::new(rng);
         channel.send(Kind::BaseOt, [&from_receiver[..], &from_sender].concat())?;
         let theirs = channel.receive(Kind::BaseOt, base::RECEIVER_BYTES + base::SENDER_BYTES)?;
         let (their_receiver, their_sender) = theirs.split_at(base::RECEIVER_BYTES);
@@ -101,22 +116,49 @@ impl Correlations {
             receiver: softspoken::Receiver::new(params, &all_leaves, received),
             receiver_hash: RowHash::new(receiving),
         };
-        Ok(Correlations { party, params, live: Some(live) })
+        Ok(Correlations { party, params, state: State::Live(Box::new(live)) })
     }
 
     /// Draws the random OTs that `need` says: the messages of [`SoftSpoken::draw`].
     ///
     /// Both parties must draw the same needs in the same order.
     pub fn draw(&mut self, channel: &mut dyn Channel, need: &Need) -> Result<Pads, Error> {
-        // Whatever fails below drops, and so wipes, the state: an extension is never retried.
-        let gone = || Error::PeerMisbehaved("an earlier failure ended the session's oblivious transfers".into());
-        let mut live = self.live.take().ok_or_else(gone)?;
-        let received = need.received_by(self.party);
-        let sent = need.received_by(self.party.peer());
+        // Until the draw succeeds the state is over, so whatever fails drops and wipes it: an extension is never retried.
+        let over = State::Over { peer_misbehaved: false };
+        let mut live = match std::mem::replace(&mut self.state, over) {
+            State::Live(live) => live,
+            State::Over { peer_misbehaved } => {
+                self.state = State::Over { peer_misbehaved };
+                let why = "an earlier failure ended the session's oblivious transfers";
+                return Err(match peer_misbehaved {
+                    true => Error::PeerMisbehaved(why.into()),
+                    false => Error::Io(std::io::Error::other(why)),
+                });
+            }
+        };
+        let result = live.draw(self.party, self.params, channel, need);
+        self.state = match &result {
+            Ok(_) => State::Live(live),
+            Err(error) => State::Over { peer_misbehaved: matches!(error, Error::PeerMisbehaved(_)) },
+        };
+        result
+    }
+}
+
+impl Live {
+    fn draw(
+        &mut self,
+        party: Party,
+        params: SoftSpoken,
+        channel: &mut dyn Channel,
+        need: &Need,
+    ) -> Result<Pads, Error> {
+        let received = need.received_by(party);
+        let sent = need.received_by(party.peer());
         let receiving = match received.total() {
             0 => ReceiverPads::default(),
             _ => {
-                let (pads, message) = live.receive(&received, self.params);
+                let (pads, message) = self.receive(&received, params);
                 channel.send(Kind::OtExtension, message)?;
                 pads
             }
@@ -124,16 +166,13 @@ impl Correlations {
         let sending = match sent.total() {
             0 => SenderPads::default(),
             _ => {
-                let message = channel.receive(Kind::OtExtension, self.params.extension_bytes(&sent) as usize)?;
-                live.send(&sent, self.params, &message)?
+                let message = channel.receive(Kind::OtExtension, params.extension_bytes(&sent) as usize)?;
+                self.send(&sent, params, &message)?
             }
         };
-        self.live = Some(live);
         Ok(Pads { sending, receiving })
     }
-}
 
-impl Live {
     fn receive(&mut self, ots: &Ots, params: SoftSpoken) -> (ReceiverPads, Vec<u8>) {
         let mut message = Vec::with_capacity(params.extension_bytes(ots) as usize);
         let mut pads = pads::ReceiverBuilder::new(ots);
@@ -261,6 +300,19 @@ mod tests {
             }
             let refused = |result: Result<Pads, Error>| matches!(result, Err(Error::PeerMisbehaved(_)));
             [refused(correlations.draw(channel, &need)), refused(correlations.draw(channel, &Need::default()))]
+        });
+        assert_eq!(server, [true, true]);
+    }
+
+    #[test]
+    fn a_lost_connection_is_not_the_peers_misbehaviour() {
+        let need = Need { client_receives: Ots { bits: 1, ..Ots::default() }, ..Need::default() };
+        let [_, server] = both(4, |party, correlations, channel| {
+            if party == Party::Client {
+                *channel = pair().0;
+                return [true, true];
+            }
+            [0, 1].map(|_| matches!(correlations.draw(channel, &need), Err(Error::Io(_))))
         });
         assert_eq!(server, [true, true]);
     }

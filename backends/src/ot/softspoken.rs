@@ -20,8 +20,10 @@
 //! that `h(u_0)` is uniform to the sender, and are then dropped. The key of `h` is the digest of the transcript up
 //! to and including the corrections (Fiat-Shamir), so a batch is one message.
 //!
-//! **What a malicious receiver can do.** A correction with an error `e_i` that is not zero has `h(e_i) != 0` but for 2^8 of
-//! the 2^128 keys, so each trial at finding a lucky transcript succeeds with probability 2^-120. Otherwise the check passes
+//! **What a malicious receiver can do.** For two trees with different errors in their corrections (the first tree, which is not
+//! corrected, has none), the errors hash to the same value for at most 2^8 of the 2^128 keys. Over all pairs of trees a trial
+//! at finding a lucky transcript, which costs the receiver one digest offline, succeeds with probability below 2^-111 for
+//! `k = 4` (2^-107 for `k = 1`, which has the most trees). Otherwise the check passes
 //! only for a receiver that has guessed `d_i`, all `k` bits of it, for every tree whose error differs from the one that it
 //! compensates in `h(u_0)`: with probability `2^-(k m)` for `m` such trees. It then knows `k m` bits of `delta`, the rest
 //! remaining uniform: the leakage that the functionality of section 4 grants and the hash tolerates (section 5). Failing,
