@@ -60,6 +60,10 @@ impl<'p> OnnxFile<'p> {
         let proto = tract_onnx::onnx().proto_model_for_read(&mut bytes.as_slice());
         let proto = proto.map_err(|e| corrupt(path, format!("not an ONNX model, or truncated ({e})")))?;
         let graph = proto.graph.clone().ok_or_else(|| corrupt(path, "it holds no graph; it may be truncated"))?;
+        // Without it nobody knows what the operators mean; exporters write it behind the graph.
+        if proto.opset_import.is_empty() {
+            return Err(corrupt(path, "it imports no operator set; it may be truncated"));
+        }
         let file = OnnxFile { path, proto, graph };
         file.check_closed()?;
         Ok(file)

@@ -16,9 +16,9 @@ use crate::verdict::{self, say, warn_plaintext};
 /// Runs the client. Everything that can be refused is refused before a byte is sent.
 pub fn run(args: &Args) -> Result<Outcome, Error> {
     spare_inputs(args)?;
-    for path in [&args.output, &args.report].into_iter().flatten() {
-        output::prepare(path)?;
-    }
+    // Every stale result goes, even if there is no place for another one.
+    let prepared = [&args.output, &args.report].map(|path| path.as_deref().map_or(Ok(()), output::prepare));
+    prepared.into_iter().collect::<Result<(), Error>>()?;
     let server = args.need("--connect", &args.connect)?;
     let plan = input::plan(&args.plan)?;
     let job = job(args, &plan)?;
