@@ -35,7 +35,8 @@ mod tests {
 
     #[test]
     fn shares_of_the_result_are_results_of_the_shares() {
-        let ty = |bits, shape: &[usize]| TensorType { shape: shape.to_vec(), bits, frac: 0, magnitude: 4, sign: Sign::Any };
+        let ty =
+            |bits, shape: &[usize]| TensorType { shape: shape.to_vec(), bits, frac: 0, magnitude: 4, sign: Sign::Any };
         let x = ty(13, &[2, 3, 3]);
         let window = Window { kernel: [2, 2], strides: [1, 1], pads: [0, 1, 1, 0] };
         let cases = [

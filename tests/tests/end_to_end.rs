@@ -110,7 +110,7 @@ fn mnist_cnn_cntk() {
     let plan = compile(&model, folder.path());
     assert!(agreement(&model, &plan, folder.path()) >= 0.99);
     let policy = &["--lambda", "10", "--accuracy", "0.95", "--catch", "0.5"];
-    verify(&model, &plan, folder.path(), &Batch { queries: 60, public: 340, policy, least_positions: 200 });
+    verify(&model, &plan, folder.path(), &Batch { queries: 70, public: 330, policy, least_positions: 200 });
 }
 
 #[test]
@@ -120,7 +120,7 @@ fn mnist_convsmall() {
     let plan = compile(&model, folder.path());
     assert!(agreement(&model, &plan, folder.path()) >= 0.99);
     let policy = &["--lambda", "10", "--accuracy", "0.95", "--catch", "0.5"];
-    verify(&model, &plan, folder.path(), &Batch { queries: 60, public: 340, policy, least_positions: 200 });
+    verify(&model, &plan, folder.path(), &Batch { queries: 70, public: 330, policy, least_positions: 200 });
 }
 
 #[test]

@@ -136,7 +136,7 @@ fn party(
     input: Vec<u64>,
 ) -> Result<Vec<Vec<u64>>, fusion_backends::Error> {
     let mut session = Session::establish(party, Box::new(end), [7; 32])?;
-    let batch = session.begin(input.len() / function.values[0].ty.len())?;
+    let mut batch = session.begin(input.len() / function.values[0].ty.len())?;
     let mut values: Vec<Vec<u64>> = vec![input];
     for (id, value) in function.iter().skip(1) {
         if matches!(value.op, Op::Reveal(_) | Op::Check) {
@@ -144,7 +144,7 @@ fn party(
             continue;
         }
         let operands: Vec<&[u64]> = value.operands.iter().map(|v| values[v.index()].as_slice()).collect();
-        let result = session.run(&batch, function, id, weights, &operands)?;
+        let result = session.run(&mut batch, function, id, weights, &operands)?;
         values.push(result);
     }
     Ok(values)
