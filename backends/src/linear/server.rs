@@ -1,8 +1,8 @@
 //! The server's part of a linear layer.
 //!
-//! A kernel polynomial is transformed once per micro-batch and multiplied with that operand of every position and tile
-//! while it is at hand; what is held transformed is one block of kernel polynomials per thread. Weights are data here, never
-//! control: zeros are multiplied like any other value.
+//! A kernel polynomial is transformed once per micro-batch and multiplied with that operand of every position and tile. Kernels
+//! are worked off in [`Blocks`]: only one block is held transformed. Weights are data here, never control: zeros are
+//! multiplied like any other value.
 
 use fusion_catalogue::linear::{POLYNOMIAL_BYTES, Packing, SEED_BYTES};
 use fusion_ir::types::{mask, wrap};
@@ -11,12 +11,14 @@ use rayon::prelude::*;
 
 use crate::bits::pack;
 use crate::ring::sample::{Seed, fresh_seed, stream};
-use crate::ring::{Poly, Spectrum};
+use crate::ring::{Kernels, MAX_DEPTH, Operands, Poly, Spectrum, Sums, TILE};
 use crate::rlwe::{Ciphertext, PublicKey, ResultCiphertext, Scale};
 use crate::{Channel, Error, Kind};
 
-/// Kernel polynomials that a thread holds transformed.
-const KERNEL_BLOCK: usize = 16;
+/// Operands that are decoded before they are moved to where they are multiplied.
+const AT_ONCE: usize = 32;
+/// Results that a thread takes at once: neighbours lie side by side.
+const RESULTS_AT_ONCE: usize = 4;
 
 /// Runs one linear layer as the server on `keys.len()` positions: `share` of the operands in, share of the results out.
 ///
@@ -38,8 +40,9 @@ pub fn server(
     let layer = Layer { packing, scale: Scale::new(packing.acc_bits()), keys, weight, seed: fresh_seed()? };
     let operands = layer.operands(&bytes, share)?;
     drop(bytes);
-    let results: Vec<Vec<Masked>> =
-        (0..packing.units()).into_par_iter().map(|unit| layer.unit(unit, &operands)).collect();
+    let results: Vec<Masked> =
+        (0..packing.group_blocks()).flat_map(|group_block| layer.results(group_block, &operands)).collect();
+    drop(operands);
     let (bytes, mut share) = layer.download(results);
     channel.send(Kind::LinearDownload, bytes)?;
     if let Some(bias) = bias {
@@ -68,46 +71,67 @@ struct Masked {
 }
 
 impl Layer<'_> {
-    /// The encrypted operands of all positions with the server's share added.
-    fn operands(&self, bytes: &[u8], share: &[u64]) -> Result<Vec<Ciphertext>, Error> {
-        let elements = self.packing.geometry().input_len();
+    /// The encrypted operands with the server's share added: row `position * images + image`.
+    fn operands(&self, bytes: &[u8], share: &[u64]) -> Result<Operands, Error> {
+        let (packing, count) = (self.packing, self.packing.operands());
+        let elements = packing.geometry().input_len();
         assert_eq!(share.len(), self.keys.len() * elements);
-        let positions = bytes.par_chunks(self.packing.upload_bytes()).zip(share.par_chunks(elements));
-        let ciphertexts = positions.flat_map(|(bytes, share)| {
-            let (seed, polynomials) = bytes.split_at(SEED_BYTES);
-            polynomials.par_chunks(POLYNOMIAL_BYTES).enumerate().map(move |(index, b)| {
-                let seed =
-                    seed.first_chunk().ok_or_else(|| Error::PeerMisbehaved("an upload without a seed".into()))?;
-                let plaintexts = self.packing.operand(index).map(|term| (term.coefficient, share[term.element]));
-                Ciphertext::decode(seed, index as u64, b, &self.scale, plaintexts)
-            })
-        });
-        ciphertexts.collect()
-    }
-
-    /// The result polynomials of one unit, for every position.
-    fn unit(&self, unit: usize, operands: &[Ciphertext]) -> Vec<Masked> {
-        let packing = self.packing;
-        let tiles = packing.tiles();
-        let mut sums: Vec<Ciphertext> = (0..self.keys.len() * tiles).map(|_| Ciphertext::zero()).collect();
-        for first in (0..packing.products()).step_by(KERNEL_BLOCK) {
-            let products = first..packing.products().min(first + KERNEL_BLOCK);
-            let kernels: Vec<Spectrum> = products.map(|product| self.kernel(unit, product)).collect();
-            sums.par_iter_mut().enumerate().for_each(|(i, sum)| {
-                let (position, tile) = (i / tiles, i % tiles);
-                let operand = position * packing.operands() + packing.first_operand(unit, tile) + first;
-                for (ciphertext, kernel) in operands[operand..].iter().zip(&kernels) {
-                    sum.add_product(ciphertext, kernel);
-                }
-            });
+        let decode = |number: usize| {
+            let (position, index) = (number / count, number % count);
+            let upload = &bytes[position * packing.upload_bytes()..][..packing.upload_bytes()];
+            let wrong = || Error::PeerMisbehaved("an upload without a seed".into());
+            let (seed, polynomials) = upload.split_first_chunk::<SEED_BYTES>().ok_or_else(wrong)?;
+            let b = &polynomials[index * POLYNOMIAL_BYTES..][..POLYNOMIAL_BYTES];
+            let share = &share[position * elements..][..elements];
+            let plaintexts = packing.operand(index).map(|term| (term.coefficient, share[term.element]));
+            Ciphertext::decode(seed, index as u64, b, &self.scale, plaintexts)
+        };
+        let total = self.keys.len() * count;
+        let mut operands = Operands::zero(total / packing.products(), packing.products());
+        for first in (0..total).step_by(AT_ONCE) {
+            let numbers = first..total.min(first + AT_ONCE);
+            let some: Result<Vec<Ciphertext>, Error> = numbers.into_par_iter().map(decode).collect();
+            let some: Vec<[Spectrum; 2]> = some?.into_iter().map(Ciphertext::into_components).collect();
+            operands.set(first, &some);
         }
-        let results = sums.into_par_iter().enumerate();
-        results.map(|(i, sum)| self.mask(i / tiles, unit, i % tiles, sum)).collect()
+        Ok(operands)
     }
 
-    /// A kernel polynomial, transformed.
-    fn kernel(&self, unit: usize, product: usize) -> Spectrum {
-        let mut kernel = Poly::zero();
+    /// The result polynomials of a set of groups that share operands, for every position; unit by unit, then by position.
+    fn results(&self, group_block: usize, operands: &Operands) -> Vec<Masked> {
+        let packing = self.packing;
+        let (tiles, images) = (packing.tiles(), packing.group_blocks() * packing.tiles());
+        let row = |i: usize| i / tiles * images + group_block * tiles + i % tiles;
+        let rows: Vec<usize> = (0..self.keys.len() * tiles).map(row).collect();
+        let units = packing.units() / packing.group_blocks();
+        let blocks = Blocks::new(units, packing.products(), rows.len());
+        let mut results = Vec::with_capacity(units * rows.len());
+        let (mut sums, mut kernels) = (Sums::default(), Kernels::default());
+        for first_unit in (0..units).step_by(blocks.units) {
+            let units = blocks.units.min(units - first_unit);
+            let first_unit = group_block * packing.units() / packing.group_blocks() + first_unit;
+            sums.clear(units, rows.len());
+            for first in (0..packing.products()).step_by(blocks.depth) {
+                let depth = blocks.depth.min(packing.products() - first);
+                kernels.set(units, depth, |unit, k, zero| self.kernel(first_unit + unit, first + k, zero));
+                sums.add_products(operands, &rows, first, &kernels);
+            }
+            let chunks = (0..(units * rows.len()).div_ceil(RESULTS_AT_ONCE)).into_par_iter();
+            results.par_extend(chunks.flat_map_iter(|chunk| {
+                let first = chunk * RESULTS_AT_ONCE;
+                let numbers = first..(units * rows.len()).min(first + RESULTS_AT_ONCE);
+                let masked = |(sum, number)| {
+                    let (unit, row) = (first_unit + number / rows.len(), number % rows.len());
+                    self.mask(row / tiles, unit, row % tiles, Ciphertext::from_components(sum))
+                };
+                sums.get(numbers.clone()).into_iter().zip(numbers).map(masked)
+            }));
+        }
+        results
+    }
+
+    /// A kernel polynomial, transformed, made of a zero.
+    fn kernel(&self, unit: usize, product: usize, mut kernel: Poly) -> Spectrum {
         for term in self.packing.kernel(unit, product) {
             let weight = self.weight[term.element];
             kernel.add_signed_to(term.coefficient, if term.negative { -weight } else { weight });
@@ -128,12 +152,12 @@ impl Layer<'_> {
     }
 
     /// The message to the client, and the server's share: minus the masks.
-    fn download(&self, units: Vec<Vec<Masked>>) -> (Vec<u8>, Vec<u64>) {
+    fn download(&self, results: Vec<Masked>) -> (Vec<u8>, Vec<u64>) {
         let packing = self.packing;
         let elements = packing.geometry().output_len();
         let mut positions: Vec<Vec<Masked>> = self.keys.iter().map(|_| Vec::with_capacity(packing.results())).collect();
         // Units are in order, and so are the results that each has of one position.
-        for masked in units.into_iter().flatten() {
+        for masked in results {
             positions[masked.position].push(masked);
         }
         let mut share = vec![0; self.keys.len() * elements];
@@ -151,6 +175,31 @@ impl Layer<'_> {
             bytes.extend(pack(&b, packing.b_bits()));
         }
         (bytes, share)
+    }
+}
+
+/// How much of a layer is worked on at once.
+///
+/// A block's transformed kernels pass through memory once for all rows, its operands once per block and its sums twice; so
+/// with few rows blocks stay within the caches, and with many they are large in both directions.
+struct Blocks {
+    units: usize,
+    depth: usize,
+}
+
+impl Blocks {
+    /// Kernel polynomials of a block for each row: at least, at most.
+    const KERNELS: [usize; 2] = [192, 6144];
+    /// Sums of a block at most.
+    const SUMS: usize = 6144;
+
+    /// Blocks of a layer of `units` units, `products` products each, on `rows` rows of operands.
+    fn new(units: usize, products: usize, rows: usize) -> Blocks {
+        let kernels = (Blocks::KERNELS[0] * rows).min(Blocks::KERNELS[1]);
+        // Square, but for the shape of the layer.
+        let depth = kernels.isqrt().max(kernels / units).min(products).min(MAX_DEPTH);
+        let whole_tiles = (kernels / depth).min(Blocks::SUMS / rows).max(TILE) / TILE * TILE;
+        Blocks { units: whole_tiles.min(units), depth }
     }
 }
 

@@ -1,14 +1,18 @@
 //! The ring `R_q = Z_q[X] / (X^N + 1)`, `N = 4096`, `q` the product of two primes: polynomials as residues.
 //!
 //! A polynomial is a [`Poly`] (coefficients) or a [`Spectrum`] (values of the number-theoretic transform), each as its
-//! residues modulo both primes. Products and long sums are taken on spectra. What goes over the wire are
+//! residues modulo both primes. Products are taken on spectra, long sums of them by [`Sums`]. What goes over the wire are
 //! coefficients only: the order of a spectrum is the transform's own business.
 
+mod accumulate;
+mod kernels;
 mod modulus;
 pub mod sample;
 mod spectrum;
 
+pub use accumulate::{Kernels, Operands, Sums};
 pub use fusion_catalogue::linear::{DEGREE, PRIMES};
+pub use kernels::{MAX_DEPTH, TILE};
 pub use modulus::{Factor, Modulus};
 pub use spectrum::Spectrum;
 

@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 use tfhe_ntt::prime64::Plan;
 use zeroize::Zeroize;
 
+use super::kernels::LANES;
 use super::{DEGREE, MODULI, PRIMES, Poly};
 
 /// A polynomial by its transform modulo each prime. Where products add up before they are transformed back.
@@ -36,12 +37,36 @@ impl Spectrum {
         Poly(values)
     }
 
-    /// Adds `left * right`. The one place where products are accumulated.
+    /// Adds `left * right`. Sums of many products are the business of [`Sums`](super::Sums).
     pub fn add_product(&mut self, left: &Spectrum, right: &Spectrum) {
         let halves = self.0.chunks_mut(DEGREE).zip(left.0.chunks(DEGREE).zip(right.0.chunks(DEGREE)));
         for ((sum, (left, right)), plan) in halves.zip(plans()) {
             plan.mul_accumulate(sum, left, right);
         }
+    }
+}
+
+impl Spectrum {
+    /// No polynomial, and no memory.
+    pub(super) fn empty() -> Spectrum {
+        Spectrum(Vec::new())
+    }
+
+    /// Zero, in the same memory.
+    pub(super) fn into_zero(self) -> Poly {
+        let Spectrum(mut values) = self;
+        values.fill(0);
+        Poly(values)
+    }
+
+    /// The values in groups of neighbours.
+    pub(super) fn groups(&self) -> &[[u64; LANES]] {
+        self.0.as_chunks().0
+    }
+
+    /// The values in groups of neighbours.
+    pub(super) fn groups_mut(&mut self) -> &mut [[u64; LANES]] {
+        self.0.as_chunks_mut().0
     }
 }
 

@@ -58,9 +58,14 @@ impl ClientKey {
 }
 
 impl Ciphertext {
-    /// An encryption of zero without noise: the empty sum.
-    pub fn zero() -> Ciphertext {
-        Ciphertext { a: Spectrum::zero(), b: Spectrum::zero() }
+    /// The sum with these components `[a, b]`.
+    pub fn from_components([a, b]: [Spectrum; 2]) -> Ciphertext {
+        Ciphertext { a, b }
+    }
+
+    /// The components `[a, b]`. Any sum of products of ciphertexts and plaintext polynomials is one of their components.
+    pub fn into_components(self) -> [Spectrum; 2] {
+        [self.a, self.b]
     }
 
     /// Reads polynomial `index` of an upload and adds the server's own plaintexts mod `2^acc`; refuses a wrong length and
@@ -77,12 +82,6 @@ impl Ciphertext {
             b.add_to(coefficient, scale.encode(plaintext));
         }
         Ok(Ciphertext { a: Spectrum::of(uniform(&mut stream(public_seed, index))), b: Spectrum::of(b) })
-    }
-
-    /// Adds `ciphertext` times a plaintext polynomial.
-    pub fn add_product(&mut self, ciphertext: &Ciphertext, plaintext: &Spectrum) {
-        self.a.add_product(&ciphertext.a, plaintext);
-        self.b.add_product(&ciphertext.b, plaintext);
     }
 
     /// Hides everything but the plaintexts at the wanted coefficients, each with its mask mod `2^acc` added.
@@ -121,6 +120,19 @@ mod tests {
     use super::*;
     use crate::bits::unpack;
     use crate::ring::MODULI;
+
+    impl Ciphertext {
+        /// An encryption of zero without noise: the empty sum.
+        fn zero() -> Ciphertext {
+            Ciphertext { a: Spectrum::zero(), b: Spectrum::zero() }
+        }
+
+        /// Adds `ciphertext` times a plaintext polynomial.
+        fn add_product(&mut self, ciphertext: &Ciphertext, plaintext: &Spectrum) {
+            self.a.add_product(&ciphertext.a, plaintext);
+            self.b.add_product(&ciphertext.b, plaintext);
+        }
+    }
 
     const ACC_BITS: u8 = 34;
     const WEIGHT_BITS: u8 = 12;

@@ -125,6 +125,11 @@ impl Packing {
         self.group_blocks() * self.output_blocks()
     }
 
+    /// Sets of groups that share polynomials; each has as many units as any other.
+    pub fn group_blocks(&self) -> usize {
+        self.geometry.groups.div_ceil(self.places.len())
+    }
+
     /// Tiles that an image is cut into.
     pub fn tiles(&self) -> usize {
         self.rows.tiles() * self.columns.tiles()
@@ -313,11 +318,6 @@ impl Packing {
     /// Bytes that depend on the packing: `b` of the operands and `a` of the results.
     fn polynomial_bytes(&self) -> usize {
         self.operands() * POLYNOMIAL_BYTES + self.a_bytes()
-    }
-
-    /// Sets of groups that share polynomials.
-    fn group_blocks(&self) -> usize {
-        self.geometry.groups.div_ceil(self.places.len())
     }
 
     /// Sets of a group's result channels that share polynomials.

@@ -1,0 +1,156 @@
+//! Every linear layer shape of ResNet-50: processor time and bytes of each party per image, one thread each.
+//!
+//! `cargo bench -p fusion-backends --bench linear -- [--batch N]... [--layer PART-OF-NAME]...`
+
+use std::fs;
+use std::thread;
+
+use fusion_backends::channel::pair;
+use fusion_backends::linear::{client, server};
+use fusion_backends::ring::{DEGREE, PRIMES};
+use fusion_backends::rlwe::{ClientKey, PublicKey};
+use fusion_catalogue::linear::{Geometry, Packing, cost};
+use fusion_ir::types::mask;
+use rand_chacha::ChaCha20Rng;
+use rand_core::{Rng, SeedableRng};
+
+const ACC_BITS: u8 = 32;
+const WEIGHT_BITS: u32 = 12;
+
+fn main() {
+    let (mut batches, mut parts) = (Vec::new(), Vec::new());
+    let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
+    while let Some(argument) = arguments.next() {
+        match (argument.as_str(), arguments.next()) {
+            ("--batch", Some(batch)) => batches.push(batch.parse().expect("a batch size")),
+            ("--layer", Some(part)) => parts.push(part),
+            _ => panic!("usage: [--batch N]... [--layer PART-OF-NAME]..."),
+        }
+    }
+    if batches.is_empty() {
+        batches = vec![1, 8, 32];
+    }
+    for batch in batches {
+        println!("\nbatch {batch}, {ACC_BITS}-bit accumulators\n");
+        println!("| layer | count | server ms | client ms | MB | G products/s |");
+        println!("|---|---|---|---|---|---|");
+        let mut total = Measured::default();
+        for (name, count, geometry) in resnet50() {
+            if parts.is_empty() || parts.iter().any(|part| name.contains(part.as_str())) {
+                let measured = measure(&geometry, batch);
+                measured.print(&name, count);
+                total.add(&measured, count as f64);
+            }
+        }
+        total.print("all", 1);
+        println!("\npeak memory of this process so far: {:.0} MiB", peak_memory_mib());
+    }
+}
+
+/// Per image.
+#[derive(Default)]
+struct Measured {
+    server_ms: f64,
+    client_ms: f64,
+    bytes: f64,
+    products: f64,
+}
+
+impl Measured {
+    fn add(&mut self, other: &Measured, times: f64) {
+        self.server_ms += times * other.server_ms;
+        self.client_ms += times * other.client_ms;
+        self.bytes += times * other.bytes;
+        self.products += times * other.products;
+    }
+
+    fn print(&self, name: &str, count: usize) {
+        let Measured { server_ms, client_ms, bytes, products } = self;
+        let rate = products / server_ms / 1e6;
+        println!("| {name} | {count} | {server_ms:.1} | {client_ms:.1} | {:.2} | {rate:.1} |", bytes / 1e6);
+    }
+}
+
+/// Names, how many there are, shapes.
+fn resnet50() -> Vec<(String, usize, Geometry)> {
+    let layer = |count, [channels, size, outputs, kernel, stride]: [usize; 5]| {
+        let geometry = Geometry {
+            input: [channels, size, size],
+            outputs,
+            kernel: [kernel; 2],
+            strides: [stride; 2],
+            pads: [kernel / 2; 4],
+            dilations: [1; 2],
+            groups: 1,
+        };
+        (format!("{kernel}x{kernel}/{stride} {channels}-{outputs} at {size}"), count, geometry)
+    };
+    let mut layers = vec![layer(1, [3, 224, 64, 7, 2]), layer(1, [64, 56, 64, 1, 1])];
+    for (stage, blocks) in [3, 4, 6, 3].into_iter().enumerate() {
+        let (width, size) = (64 << stage, 56 >> stage);
+        let stride = if stage == 0 { 1 } else { 2 };
+        let inputs = if stage == 0 { 64 } else { 2 * width };
+        if stage > 0 {
+            layers.push(layer(1, [inputs, size * 2, width, 1, 1]));
+            layers.push(layer(1, [width, size * 2, width, 3, 2]));
+        }
+        layers.push(layer(1, [inputs, size * stride, 4 * width, 1, stride]));
+        layers.push(layer(blocks, [width, size, 4 * width, 1, 1]));
+        layers.push(layer(blocks - 1, [4 * width, size, width, 1, 1]));
+        layers.push(layer(if stage == 0 { blocks } else { blocks - 1 }, [width, size, width, 3, 1]));
+    }
+    layers.push(("fully connected 2048-1000".into(), 1, Geometry::dense(2048, 1000)));
+    layers
+}
+
+fn measure(geometry: &Geometry, batch: usize) -> Measured {
+    let packing = Packing::of(geometry, ACC_BITS).expect("a shape within the limits");
+    let mut rng = ChaCha20Rng::seed_from_u64(1);
+    let elements = batch * geometry.input_len();
+    let mut share = || (0..elements).map(|_| rng.next_u64() & mask(ACC_BITS)).collect::<Vec<_>>();
+    let (client_share, server_share) = (share(), share());
+    let weight: Vec<i64> = (0..geometry.weight_len()).map(|_| rng.next_u64() as i64 >> (64 - WEIGHT_BITS)).collect();
+    let mut keys: Vec<ClientKey> = (0..batch).map(|_| ClientKey::generate().expect("randomness")).collect();
+    let public: Vec<PublicKey> = keys.iter().map(|key| PublicKey::decode(key.public()).expect("a key")).collect();
+    let (mut left, mut right) = pair();
+    let (server_ms, client_ms) = thread::scope(|scope| {
+        let server = scope.spawn(|| {
+            processor_ms(|| server(&mut right, &packing, &public, &server_share, &weight, None).expect("a layer"))
+        });
+        let client = processor_ms(|| client(&mut left, &packing, &mut keys, &client_share).expect("a layer"));
+        (server.join().expect("the server's thread"), client)
+    });
+    let messages = cost(&packing, batch).messages;
+    let bytes: u64 = messages.iter().map(|message| message.payload_bytes).sum();
+    let products = packing.kernels() * packing.tiles() * 2 * PRIMES.len() * DEGREE;
+    let images = batch as f64;
+    Measured {
+        server_ms: server_ms / images,
+        client_ms: client_ms / images,
+        bytes: bytes as f64 / images,
+        products: products as f64,
+    }
+}
+
+/// Processor time of `work` on a thread of its own.
+fn processor_ms<T: Send>(work: impl FnOnce() -> T + Send) -> f64 {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a thread");
+    pool.install(|| {
+        let start = thread_ms();
+        work();
+        thread_ms() - start
+    })
+}
+
+/// Processor time of this thread so far, in user and kernel.
+fn thread_ms() -> f64 {
+    let statistics = fs::read_to_string("/proc/thread-self/schedstat").expect("Linux");
+    let nanoseconds: f64 = statistics.split(' ').next().and_then(|field| field.parse().ok()).expect("a time");
+    nanoseconds / 1e6
+}
+
+fn peak_memory_mib() -> f64 {
+    let status = fs::read_to_string("/proc/self/status").expect("Linux");
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a peak");
+    peak.trim().trim_end_matches("kB").trim().parse::<f64>().expect("a number") / 1024.0
+}

@@ -1,0 +1,173 @@
+//! Sums of products of many spectra: at every frequency a product of matrices.
+//!
+//! Spectra are kept in *slices* of [`LANES`] frequencies: slice by slice, all that one block of the matrix product
+//! needs lies together, in the order in which it is needed.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::kernels::{LANES, Lanes, MAX_DEPTH, Pair, Slice, TILE};
+use super::{DEGREE, MODULI, PRIMES, Poly, Spectrum};
+
+/// Slices of a spectrum.
+pub(super) const SLICES: usize = PRIMES.len() * DEGREE / LANES;
+/// Kernels that are transformed before they are moved to where they are multiplied: what a cache holds.
+const PASSING: usize = 16;
+/// Slices that a thread takes at least when it moves spectra.
+const SLICES_AT_ONCE: usize = 64;
+
+/// The operands: pairs of spectra in `rows` of `depth` pairs.
+pub struct Operands {
+    depth: usize,
+    pairs: usize,
+    /// Per slice: row by row.
+    values: Vec<Pair>,
+}
+
+impl Operands {
+    /// `rows` rows of `depth` pairs, all zero.
+    pub fn zero(rows: usize, depth: usize) -> Operands {
+        let pairs = rows * depth;
+        Operands { depth, pairs, values: vec![Pair::default(); SLICES * pairs] }
+    }
+
+    /// Sets the pairs from number `first` on, counted over all rows.
+    pub fn set(&mut self, first: usize, pairs: &[[Spectrum; 2]]) {
+        let slices = self.values.par_chunks_mut(self.pairs).with_min_len(SLICES_AT_ONCE).enumerate();
+        slices.for_each(|(slice, values)| {
+            for (value, pair) in values[first..].iter_mut().zip(pairs) {
+                *value = pair.each_ref().map(|spectrum| Lanes(spectrum.groups()[slice]));
+            }
+        });
+    }
+}
+
+/// A block of kernels: for each of `units` results the kernels of `depth` consecutive operands of a row.
+#[derive(Default)]
+pub struct Kernels {
+    units: usize,
+    depth: usize,
+    /// Per slice: tiles of [`TILE`] units (the last maybe fewer), in a tile operand by operand.
+    values: Vec<Lanes>,
+    /// Spectra on their way to `values`.
+    passing: Vec<Spectrum>,
+}
+
+impl Kernels {
+    /// Makes this the block of the kernels `kernel(unit, k, zero)`, which are best made of the polynomial given, zero.
+    pub fn set(&mut self, units: usize, depth: usize, kernel: impl Fn(usize, usize, Poly) -> Spectrum + Sync) {
+        let len = units * depth;
+        (self.units, self.depth) = (units, depth);
+        self.values.resize(SLICES * len, Lanes::default());
+        self.passing.resize_with(PASSING, Spectrum::zero);
+        for first in (0..len).step_by(PASSING) {
+            let passing = &mut self.passing[..PASSING.min(len - first)];
+            passing.par_iter_mut().enumerate().for_each(|(i, spectrum)| {
+                let (tile, number) = ((first + i) / (TILE * depth) * TILE, (first + i) % (TILE * depth));
+                let width = TILE.min(units - tile);
+                let zero = std::mem::replace(spectrum, Spectrum::empty()).into_zero();
+                *spectrum = kernel(tile + number % width, number / width, zero);
+            });
+            let slices = self.values.par_chunks_mut(len).with_min_len(SLICES_AT_ONCE).enumerate();
+            slices.for_each(|(slice, values)| {
+                for (value, spectrum) in values[first..].iter_mut().zip(&*passing) {
+                    *value = Lanes(spectrum.groups()[slice]);
+                }
+            });
+        }
+    }
+}
+
+/// The sums: for each of `units` units and some rows a pair of spectra.
+#[derive(Default)]
+pub struct Sums {
+    rows: usize,
+    pairs: usize,
+    /// Per slice: unit by unit.
+    values: Vec<Pair>,
+}
+
+impl Sums {
+    /// Makes these the sums of `units` times `rows` pairs, all zero.
+    pub fn clear(&mut self, units: usize, rows: usize) {
+        (self.rows, self.pairs) = (rows, units * rows);
+        self.values.clear();
+        self.values.resize(SLICES * self.pairs, Pair::default());
+    }
+
+    /// Adds for every unit and every `r` the products of the unit's kernels with the pairs of row `rows[r]` of the operands from
+    /// number `first` of that row on.
+    pub fn add_products(&mut self, operands: &Operands, rows: &[usize], first: usize, kernels: &Kernels) {
+        assert!(self.rows == rows.len() && self.pairs == kernels.units * self.rows);
+        assert!(first + kernels.depth <= operands.depth && kernels.depth <= MAX_DEPTH);
+        let starts: Vec<usize> = rows.iter().map(|row| row * operands.depth + first).collect();
+        let operands = operands.values.par_chunks(operands.pairs);
+        let kernel_slices = kernels.values.par_chunks(kernels.units * kernels.depth);
+        let slices = self.values.par_chunks_mut(self.pairs).zip(operands).zip(kernel_slices).enumerate();
+        slices.for_each(|(slice, ((sums, operands), values))| {
+            let modulus = MODULI[slice / (SLICES / PRIMES.len())];
+            let tiles = sums.chunks_mut(TILE * rows.len()).zip(values.chunks(TILE * kernels.depth));
+            for (sums, kernels_of_tile) in tiles {
+                let depth = kernels.depth;
+                Slice { modulus, depth, operands, starts: &starts, kernels: kernels_of_tile }.add_to(sums);
+            }
+        });
+    }
+
+    /// The sums with these numbers, counted over all units, row by row in each.
+    pub fn get(&self, numbers: Range<usize>) -> Vec<[Spectrum; 2]> {
+        let mut pairs: Vec<[Spectrum; 2]> = numbers.clone().map(|_| [Spectrum::zero(), Spectrum::zero()]).collect();
+        for (slice, values) in self.values.chunks(self.pairs).enumerate() {
+            for (pair, value) in pairs.iter_mut().zip(&values[numbers.clone()]) {
+                for (spectrum, value) in pair.iter_mut().zip(value) {
+                    spectrum.groups_mut()[slice] = value.0;
+                }
+            }
+        }
+        pairs
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand_chacha::ChaCha20Rng;
+    use rand_core::{Rng, SeedableRng};
+
+    use super::*;
+
+    #[test]
+    fn blocks_add_up_to_the_products_of_every_row() {
+        let mut rng = ChaCha20Rng::seed_from_u64(1);
+        let mut spectrum = || {
+            let coefficients: Vec<i64> = (0..DEGREE).map(|_| rng.next_u64() as i64 >> 20).collect();
+            Spectrum::of(Poly::from_signed(&coefficients))
+        };
+        let (units, rows, depth) = (8, 3, 5);
+        let pairs: Vec<[Spectrum; 2]> = (0..rows * depth).map(|_| [spectrum(), spectrum()]).collect();
+        let kernels: Vec<Spectrum> = (0..units * depth).map(|_| spectrum()).collect();
+        let mut operands = Operands::zero(rows, depth);
+        operands.set(0, &pairs[..4]);
+        operands.set(4, &pairs[4..]);
+        let picked = [2, 0];
+        let (mut sums, mut block) = (Sums::default(), Kernels::default());
+        sums.clear(units, picked.len());
+        for (first, depth_of_block) in [(0, 2), (2, 3)] {
+            block.set(units, depth_of_block, |unit, k, zero| {
+                assert_eq!(zero, Poly::zero());
+                kernels[unit * depth + first + k].clone()
+            });
+            sums.add_products(&operands, &picked, first, &block);
+        }
+        for (number, found) in sums.get(1..15).into_iter().enumerate().map(|(i, found)| (i + 1, found)) {
+            let (unit, row) = (number / 2, picked[number % 2]);
+            for (component, found) in found.into_iter().enumerate() {
+                let mut expected = Spectrum::zero();
+                for k in 0..depth {
+                    expected.add_product(&pairs[row * depth + k][component], &kernels[unit * depth + k]);
+                }
+                assert!(found == expected, "{unit} {row} {component}");
+            }
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! The form for AVX-512 IFMA: products of 52 bits by 52, their low and high halves summed apart and reduced at the end.
+#![allow(unsafe_code)] // Vector intrinsics: loads and stores of whole `Lanes`, and calls guarded by the processor's features.
+
+use std::arch::x86_64::*;
+
+use super::super::Modulus;
+use super::{Lanes, MAX_DEPTH, Pair, Slice, TILE};
+
+/// Bits of a factor, and of each half of a product.
+const HALF_BITS: u32 = 52;
+/// Products that are summed before the next row: with a whole tile of kernels, what half of the nearest cache holds.
+const CHUNK: usize = 64;
+
+/// [`super::Slice::add_to`] for `tile` kernels, if this processor can; says whether it could.
+pub fn add_to(slice: &Slice, tile: usize, sums: &mut [Pair]) -> bool {
+    if !(is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512ifma")) {
+        return false;
+    }
+    let run = match tile {
+        1 => tiled::<1>,
+        2 => tiled::<2>,
+        3 => tiled::<3>,
+        4 => tiled::<4>,
+        5 => tiled::<5>,
+        TILE => tiled::<TILE>,
+        _ => return false,
+    };
+    // SAFETY: the processor has both features.
+    unsafe { run(slice, sums) };
+    true
+}
+
+/// Unreduced sums of one row: for every kernel and component the low halves and the high halves.
+#[derive(Clone, Copy)]
+struct Wide<const U: usize> {
+    low: [[__m512i; 2]; U],
+    high: [[__m512i; 2]; U],
+}
+
+#[target_feature(enable = "avx512f,avx512ifma")]
+fn tiled<const U: usize>(slice: &Slice, sums: &mut [Pair]) {
+    const { assert!((MAX_DEPTH as u128 + 1) << HALF_BITS <= 1 << 64) };
+    let rows = slice.starts.len();
+    let reducer = Reducer::new(slice.modulus);
+    let mut waiting: Vec<Wide<U>> = Vec::new();
+    for first in (0..slice.depth).step_by(CHUNK) {
+        let chunk = CHUNK.min(slice.depth - first);
+        let kernels = slice.kernels[first * U..][..chunk * U].as_chunks::<U>().0;
+        for (row, &start) in slice.starts.iter().enumerate() {
+            let mut wide = match waiting.get(row) {
+                Some(wide) => *wide,
+                None => {
+                    let zero = _mm512_setzero_si512();
+                    let low = std::array::from_fn(|u| sums[u * rows + row].each_ref().map(|sum| load(sum)));
+                    Wide { low, high: [[zero; 2]; U] }
+                }
+            };
+            for (pair, kernels) in slice.operands[start + first..][..chunk].iter().zip(kernels) {
+                let (a, b) = (load(&pair[0]), load(&pair[1]));
+                for ((low, high), kernel) in wide.low.iter_mut().zip(&mut wide.high).zip(kernels) {
+                    let kernel = load(kernel);
+                    low[0] = _mm512_madd52lo_epu64(low[0], kernel, a);
+                    high[0] = _mm512_madd52hi_epu64(high[0], kernel, a);
+                    low[1] = _mm512_madd52lo_epu64(low[1], kernel, b);
+                    high[1] = _mm512_madd52hi_epu64(high[1], kernel, b);
+                }
+            }
+            if first + chunk == slice.depth {
+                for (u, (low, high)) in wide.low.into_iter().zip(wide.high).enumerate() {
+                    let [a, b] = &mut sums[u * rows + row];
+                    store(a, reducer.reduce(low[0], high[0]));
+                    store(b, reducer.reduce(low[1], high[1]));
+                }
+            } else if first == 0 {
+                waiting.push(wide);
+            } else {
+                waiting[row] = wide;
+            }
+        }
+    }
+}
+
+/// What reduces `high 2^52 + low`.
+struct Reducer {
+    prime: __m512i,
+    /// `2^52` and `2^104`, each with its quotient by the prime in units of `2^-52` (Shoup).
+    factors: [[__m512i; 2]; 2],
+}
+
+impl Reducer {
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    fn new(modulus: Modulus) -> Reducer {
+        let prime = u128::from(modulus.prime());
+        let splat = |value: u128| _mm512_set1_epi64(value as i64);
+        let factor = |value: u128| [splat(value), splat((value << HALF_BITS) / prime)];
+        let power = (1u128 << HALF_BITS) % prime;
+        Reducer { prime: splat(prime), factors: [factor(power), factor(power * power % prime)] }
+    }
+
+    /// The residue of `high 2^52 + low`, any words.
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    fn reduce(&self, low: __m512i, high: __m512i) -> __m512i {
+        let mask = _mm512_set1_epi64((1 << HALF_BITS) - 1);
+        let two = _mm512_slli_epi64::<1>(self.prime);
+        let four = _mm512_slli_epi64::<2>(self.prime);
+        // In digits of 52 bits; the high word stays below 2^64, being a sum of less than 2^12 halves.
+        let high = _mm512_add_epi64(high, _mm512_srli_epi64::<HALF_BITS>(low));
+        let top = _mm512_srli_epi64::<HALF_BITS>(high);
+        let middle = _mm512_and_si512(high, mask);
+        // Each product is below twice the prime, and 2^52 is below five times.
+        let products = _mm512_add_epi64(self.times(0, middle), self.times(1, top));
+        let sum = _mm512_add_epi64(subtract_once(products, two), _mm512_and_si512(low, mask));
+        subtract_once(subtract_once(subtract_once(sum, four), two), self.prime)
+    }
+
+    /// `value` below 2^52 times a factor, below twice the prime.
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    fn times(&self, factor: usize, value: __m512i) -> __m512i {
+        let (zero, [factor, quotient]) = (_mm512_setzero_si512(), self.factors[factor]);
+        let quotient = _mm512_madd52hi_epu64(zero, value, quotient);
+        let difference = _mm512_sub_epi64(
+            _mm512_madd52lo_epu64(zero, value, factor),
+            _mm512_madd52lo_epu64(zero, quotient, self.prime),
+        );
+        _mm512_and_si512(difference, _mm512_set1_epi64((1 << HALF_BITS) - 1))
+    }
+}
+
+/// `value - by` where that is not negative.
+#[target_feature(enable = "avx512f")]
+fn subtract_once(value: __m512i, by: __m512i) -> __m512i {
+    _mm512_min_epu64(value, _mm512_sub_epi64(value, by))
+}
+
+#[target_feature(enable = "avx512f")]
+fn load(lanes: &Lanes) -> __m512i {
+    // SAFETY: `Lanes` is 64 bytes, aligned to 64.
+    unsafe { _mm512_load_si512(std::ptr::from_ref(lanes).cast()) }
+}
+
+#[target_feature(enable = "avx512f")]
+fn store(lanes: &mut Lanes, value: __m512i) {
+    // SAFETY: `Lanes` is 64 bytes, aligned to 64.
+    unsafe { _mm512_store_si512(std::ptr::from_mut(lanes).cast(), value) }
+}
