@@ -1,40 +1,31 @@
 //! Consecutive shifts become one, consecutive constant factors become one, and a shift by nothing or a factor of 1 that keeps the format
 //! disappears.
 
-use fusion_ir::{Op, ValueId};
+use fusion_ir::{Function, Op, Value};
 
-use super::{Program, Settings, widths::forward};
+use super::{Program, Settings, peephole};
 
 pub(super) fn apply(program: &mut Program, _: &Settings) {
-    let function = &mut program.function;
-    for index in 0..function.values.len() {
-        let Some(&x) = function.values[index].operands.first() else { continue };
-        let inner = function.value(x).clone();
-        let value = &mut function.values[index];
-        let joined = match (&value.op, &inner.op) {
-            (Op::ShiftLeft { by }, Op::ShiftLeft { by: before }) if by + before < value.ty.bits => {
-                Op::ShiftLeft { by: by + before }
-            }
-            (Op::Scale { factor }, Op::Scale { factor: before }) => match factor.checked_mul(*before) {
-                Some(factor) => Op::Scale { factor },
-                None => continue,
-            },
-            _ => continue,
-        };
-        value.op = joined;
-        value.operands = inner.operands;
-    }
-    for index in 0..function.values.len() {
-        let value = &function.values[index];
-        let nothing = match value.op {
-            Op::ShiftLeft { by } => by == 0,
-            Op::Scale { factor } => factor == 1 && value.ty.frac == function.value(value.operands[0]).ty.frac,
-            _ => false,
-        };
-        if nothing {
-            let x = value.operands[0];
-            forward(function, ValueId(index as u32), x);
+    peephole::rewrite(&mut program.function, join, nothing);
+}
+
+fn join(outer: &Value, inner: &Op) -> Option<Op> {
+    match (&outer.op, inner) {
+        (Op::ShiftLeft { by }, Op::ShiftLeft { by: before }) if by + before < outer.ty.bits => {
+            Some(Op::ShiftLeft { by: by + before })
         }
+        (Op::Scale { factor }, Op::Scale { factor: before }) => {
+            Some(Op::Scale { factor: factor.checked_mul(*before)? })
+        }
+        _ => None,
+    }
+}
+
+fn nothing(function: &Function, value: &Value) -> bool {
+    match value.op {
+        Op::ShiftLeft { by } => by == 0,
+        Op::Scale { factor } => factor == 1 && value.ty.frac == function.value(value.operands[0]).ty.frac,
+        _ => false,
     }
 }
 

@@ -11,6 +11,7 @@ mod fuse_requant_relu;
 mod gadgets;
 mod keep_logits_wide;
 mod merge_residual;
+mod peephole;
 mod select;
 mod simplify_shapes;
 mod widths;

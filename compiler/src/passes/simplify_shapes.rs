@@ -1,38 +1,30 @@
 //! Consecutive reshapes become one, consecutive transpositions become one, and those that change nothing disappear, as does a
 //! concatenation of one operand.
 
-use fusion_ir::{Op, ValueId};
+use fusion_ir::{Function, Op, Value};
 
-use super::{Program, Settings, widths::forward};
+use super::{Program, Settings, peephole};
 
 pub(super) fn apply(program: &mut Program, _: &Settings) {
-    let function = &mut program.function;
-    for index in 0..function.values.len() {
-        let Some(&x) = function.values[index].operands.first() else { continue };
-        let inner = function.value(x).clone();
-        let value = &mut function.values[index];
-        let joined = match (&value.op, &inner.op) {
-            (Op::Reshape, Op::Reshape) => Op::Reshape,
-            (Op::Transpose { perm }, Op::Transpose { perm: before }) => {
-                Op::Transpose { perm: perm.iter().map(|axis| before[*axis]).collect() }
-            }
-            _ => continue,
-        };
-        value.op = joined;
-        value.operands = inner.operands;
-    }
-    for index in 0..function.values.len() {
-        let value = &function.values[index];
-        let nothing = match &value.op {
-            Op::Reshape => value.ty.shape == function.value(value.operands[0]).ty.shape,
-            Op::Transpose { perm } => perm.is_sorted(),
-            Op::Concat { .. } => value.operands.len() == 1,
-            _ => false,
-        };
-        if nothing {
-            let x = value.operands[0];
-            forward(function, ValueId(index as u32), x);
+    peephole::rewrite(&mut program.function, join, nothing);
+}
+
+fn join(outer: &Value, inner: &Op) -> Option<Op> {
+    match (&outer.op, inner) {
+        (Op::Reshape, Op::Reshape) => Some(Op::Reshape),
+        (Op::Transpose { perm }, Op::Transpose { perm: before }) => {
+            Some(Op::Transpose { perm: perm.iter().map(|axis| before[*axis]).collect() })
         }
+        _ => None,
+    }
+}
+
+fn nothing(function: &Function, value: &Value) -> bool {
+    match &value.op {
+        Op::Reshape => value.ty.shape == function.value(value.operands[0]).ty.shape,
+        Op::Transpose { perm } => perm.is_sorted(),
+        Op::Concat { .. } => value.operands.len() == 1,
+        _ => false,
     }
 }
 
