@@ -6,7 +6,7 @@
 use fusion_catalogue::packed_bytes;
 use fusion_ir::types::mask;
 
-use crate::Error;
+use crate::{Error, kernels};
 
 /// Packs `values` of `bits` bits each (`1..=64`) into [`packed_bytes`] bytes. Higher bits are ignored.
 pub fn pack(values: &[u64], bits: u8) -> Vec<u8> {
@@ -78,10 +78,7 @@ impl Bits {
 
     /// Bit `index` of every value.
     pub fn plane(values: &[u64], index: u8) -> Bits {
-        let words = values
-            .chunks(64)
-            .map(|chunk| chunk.iter().enumerate().fold(0, |word, (i, value)| word | (value >> index & 1) << i));
-        Bits { words: words.collect(), len: values.len() }
+        Bits { words: kernels::plane(values, index), len: values.len() }
     }
 
     /// Number of bits.

@@ -7,6 +7,7 @@ pub mod bits;
 pub mod channel;
 pub mod compare;
 pub mod error;
+mod kernels;
 pub mod linear;
 pub mod local;
 pub mod ot;

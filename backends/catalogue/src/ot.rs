@@ -9,8 +9,8 @@ use crate::Cost;
 
 /// Computational security parameter: base OTs, columns of the extension, sacrificed rows.
 pub const SECURITY_BITS: u64 = 128;
-/// Rows that are extended and checked together, sacrificed ones not counted.
-pub const BATCH_ROWS: u64 = 1 << 15;
+/// Rows that are extended and checked together, sacrificed ones not counted; with these it is a power of two.
+pub const BATCH_ROWS: u64 = (1 << 15) - TILE_ROWS;
 
 /// Rows come in tiles of 128, the height of one bit-matrix transposition.
 const TILE_ROWS: u64 = 128;

@@ -9,6 +9,7 @@ use fusion_ir::{Op, Party, TensorType};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 
+use super::Ctx;
 use super::laws::{both, comparison_laws, elements, reconstruct, share, ty};
 use crate::{Error, Kind};
 
@@ -97,4 +98,14 @@ fn filling_that_is_not_zero_is_refused() {
         true
     });
     assert!(client);
+}
+
+#[test]
+fn the_wire_is_as_it_was() {
+    let operation = Comparison::RequantRelu { bits: 28, shift: 12, k: 16 };
+    let wire = crate::ot::wire(|party, channel, correlations| {
+        let own: Vec<u64> = (0..100).map(|i| (i + 7) * (i + 1) << (8 * party as u8)).collect();
+        super::run(&mut Ctx { party, channel, correlations }, &operation, &[&own]).expect("honest peer");
+    });
+    assert_eq!(wire, ["6e51f68ab449c17b", "a948105af9c0abb4"]);
 }

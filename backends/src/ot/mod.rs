@@ -11,24 +11,27 @@
 
 mod base;
 mod hash;
-mod kernels;
 mod pads;
 mod pprf;
 mod softspoken;
+#[cfg(test)]
+mod tests;
 
 use fusion_catalogue::ot::{Need, Ots, SoftSpoken, batches};
 use fusion_ir::Party;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 use sha2::{Digest, Sha256};
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 pub use pads::{Pads, ReceiverPads, SenderPads};
+#[cfg(test)]
+pub(crate) use tests::wire;
 
+use crate::kernels::{COLUMNS, transpose};
 use crate::{Channel, Error, Kind};
 use base::Domain;
 use hash::RowHash;
-use kernels::{COLUMNS, transpose};
 
 /// One party's half of a session's OT correlations, both directions.
 pub struct Correlations {
@@ -40,7 +43,9 @@ pub struct Correlations {
 enum State {
     Live(Box<Live>),
     /// Something went wrong: whether it was the peer's fault.
-    Over { peer_misbehaved: bool },
+    Over {
+        peer_misbehaved: bool,
+    },
 }
 
 struct Live {
@@ -64,7 +69,7 @@ impl Correlations {
     }
 
     /// As [`Correlations::establish`], with all randomness from `rng`.
-    fn establish_with(
+    pub(crate) fn establish_with(
         party: Party,
         channel: &mut dyn Channel,
         session_id: &[u8; 32],
@@ -181,8 +186,7 @@ impl Live {
             let rows = batch.columns.as_chunks_mut::<COLUMNS>().0;
             for (tile, (rows, choices)) in (batch.first_tile..).zip(rows.iter_mut().zip(batch.choices.iter())) {
                 transpose(rows);
-                self.receiver_hash.hash_tile(tile, rows);
-                pads.push(*choices, rows);
+                pads.push(*choices, &self.receiver_hash.hash_tile(tile, rows, 0));
             }
         }
         (pads.finish(), message)
@@ -191,7 +195,6 @@ impl Live {
     fn send(&mut self, ots: &Ots, params: SoftSpoken, mut message: &[u8]) -> Result<SenderPads, Error> {
         let mut pads = pads::SenderBuilder::new(ots);
         let delta = Zeroizing::new(self.sender.delta());
-        let mut others = [0; COLUMNS];
         for tiles in batches(ots.tiles()) {
             let (part, rest) = message.split_at(params.batch_bytes(tiles) as usize);
             message = rest;
@@ -199,13 +202,10 @@ impl Live {
             let rows = batch.columns.as_chunks_mut::<COLUMNS>().0;
             for (tile, rows) in (batch.first_tile..).zip(rows) {
                 transpose(rows);
-                others.iter_mut().zip(rows.iter()).for_each(|(other, row)| *other = row ^ *delta);
-                self.sender_hash.hash_tile(tile, rows);
-                self.sender_hash.hash_tile(tile, &mut others);
-                pads.push(rows, &others);
+                let [zeros, ones] = [0, *delta].map(|offset| self.sender_hash.hash_tile(tile, rows, offset));
+                pads.push(&zeros, &ones);
             }
         }
-        others.zeroize();
         Ok(pads.finish())
     }
 }
@@ -215,117 +215,4 @@ fn os_rng() -> Result<ChaCha20Rng, Error> {
     let mut seed = Zeroizing::new([0; 32]);
     getrandom::fill(&mut *seed).map_err(|error| Error::Io(std::io::Error::other(error.to_string())))?;
     Ok(ChaCha20Rng::from_seed(*seed))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::channel::{LocalChannel, pair};
-
-    const ID: [u8; 32] = [3; 32];
-
-    /// Runs both parties' `run` on an established session.
-    fn both<T: Send>(k: u8, run: impl Fn(Party, &mut Correlations, &mut LocalChannel) -> T + Sync) -> [T; 2] {
-        let (left, right) = pair();
-        let side = |party, mut channel: LocalChannel| {
-            let params = SoftSpoken::new(k).unwrap();
-            let mut correlations = Correlations::establish(party, &mut channel, &ID, params).unwrap();
-            run(party, &mut correlations, &mut channel)
-        };
-        std::thread::scope(|scope| {
-            let server = scope.spawn(|| side(Party::Server, right));
-            [side(Party::Client, left), server.join().unwrap()]
-        })
-    }
-
-    fn check_direction(ots: &Ots, sending: &mut SenderPads, receiving: &mut ReceiverPads) {
-        let [zero, sum] = sending.bits(ots.bits as usize);
-        let [choice, pad] = receiving.bits(ots.bits as usize);
-        assert_eq!(pad, zero.xor(&choice.and(&sum)));
-        let pairs = ots.pairs as usize;
-        let ([zeros, sums], (choice, pads)) = (sending.pairs(pairs), receiving.pairs(pairs));
-        for i in 0..2 {
-            assert_eq!(pads[i], zeros[i].xor(&choice.and(&sums[i])));
-        }
-        let (choice, words) = receiving.words(ots.words as usize);
-        let [zeros, ones] = sending.words(ots.words as usize);
-        for (i, choice) in choice.iter().enumerate() {
-            assert_eq!(words[i], if choice == 1 { ones[i] } else { zeros[i] });
-            assert_ne!(zeros[i], ones[i]);
-        }
-        assert!(sending.is_empty() && receiving.is_empty());
-    }
-
-    #[test]
-    fn pads_are_random_ots_in_both_directions() {
-        let needs = [
-            Need {
-                client_receives: Ots { bits: 40_000, pairs: 129, words: 1000 },
-                server_receives: Ots { bits: 0, pairs: 300, words: 1 },
-            },
-            Need { client_receives: Ots::default(), server_receives: Ots { bits: 64, pairs: 0, words: 0 } },
-        ];
-        for k in [2, 4] {
-            let [mut client, mut server] =
-                both(k, |_, correlations, channel| needs.map(|need| correlations.draw(channel, &need).unwrap()));
-            for (need, (client, server)) in needs.iter().zip(client.iter_mut().zip(&mut server)) {
-                check_direction(&need.client_receives, &mut server.sending, &mut client.receiving);
-                check_direction(&need.server_receives, &mut client.sending, &mut server.receiving);
-            }
-        }
-    }
-
-    #[test]
-    fn pads_look_random() {
-        let ots = Ots { bits: 10_000, ..Ots::default() };
-        let need = Need { client_receives: ots, server_receives: ots };
-        let [client, server] = both(4, |_, correlations, channel| {
-            let mut pads = correlations.draw(channel, &need).unwrap();
-            [pads.sending.bits(10_000), pads.receiving.bits(10_000)]
-        });
-        for bits in [client, server].iter().flatten().flatten() {
-            let ones: u64 = bits.iter().sum();
-            assert!((4700..5300).contains(&ones), "{ones} of 10000 bits are one");
-        }
-    }
-
-    #[test]
-    fn a_corrupted_extension_voids_the_correlations() {
-        let need = Need { client_receives: Ots { bits: 1, ..Ots::default() }, ..Need::default() };
-        let [_, server] = both(4, |party, correlations, channel| {
-            if party == Party::Client {
-                let bytes = SoftSpoken::default().extension_bytes(&need.client_receives) as usize;
-                channel.send(Kind::OtExtension, vec![0x55; bytes]).unwrap();
-                return [true, true];
-            }
-            let refused = |result: Result<Pads, Error>| matches!(result, Err(Error::PeerMisbehaved(_)));
-            [refused(correlations.draw(channel, &need)), refused(correlations.draw(channel, &Need::default()))]
-        });
-        assert_eq!(server, [true, true]);
-    }
-
-    #[test]
-    fn a_lost_connection_is_not_the_peers_misbehaviour() {
-        let need = Need { client_receives: Ots { bits: 1, ..Ots::default() }, ..Need::default() };
-        let [_, server] = both(4, |party, correlations, channel| {
-            if party == Party::Client {
-                *channel = pair().0;
-                return [true, true];
-            }
-            [0, 1].map(|_| matches!(correlations.draw(channel, &need), Err(Error::Io(_))))
-        });
-        assert_eq!(server, [true, true]);
-    }
-
-    #[test]
-    fn different_sessions_do_not_understand_each_other() {
-        let (mut left, mut right) = pair();
-        let params = SoftSpoken::default();
-        let results = std::thread::scope(|scope| {
-            let server =
-                scope.spawn(move || Correlations::establish(Party::Server, &mut right, &[4; 32], params).is_err());
-            [Correlations::establish(Party::Client, &mut left, &ID, params).is_err(), server.join().unwrap()]
-        });
-        assert_eq!(results, [true, true]);
-    }
 }

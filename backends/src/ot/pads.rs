@@ -2,8 +2,8 @@
 
 use fusion_catalogue::ot::Ots;
 
-use super::kernels::COLUMNS;
 use crate::bits::Bits;
+use crate::kernels::{self, COLUMNS};
 
 /// One party's pads of both directions.
 #[derive(Default)]
@@ -161,14 +161,15 @@ impl ReceiverBuilder {
         }
     }
 
-    /// Adds a tile: its choice bits and hashed rows.
-    pub fn push(&mut self, choices: u128, rows: &[u128; COLUMNS]) {
+    /// Adds a tile: its choice bits and the hashes of its rows.
+    pub fn push(&mut self, choices: u128, hashes: &[u64; COLUMNS]) {
+        let choices = [choices as u64, (choices >> 64) as u64];
         match self.dealer.next() {
-            Tile::Bits => push_all(&mut self.bits, [choices, plane(rows, 0)]),
-            Tile::Pairs => push_all(&mut self.pairs, [choices, plane(rows, 0), plane(rows, 1)]),
+            Tile::Bits => push_all(&mut self.bits, [choices, plane(hashes, 0)]),
+            Tile::Pairs => push_all(&mut self.pairs, [choices, plane(hashes, 0), plane(hashes, 1)]),
             Tile::Words => {
                 push_all(std::slice::from_mut(&mut self.choices), [choices]);
-                self.words.extend(rows.iter().map(|row| *row as u64));
+                self.words.extend_from_slice(hashes);
             }
         }
     }
@@ -208,10 +209,10 @@ impl SenderBuilder {
     }
 
     /// Adds a tile: the hashes of its rows for choice 0 and for choice 1.
-    pub fn push(&mut self, zeros: &[u128; COLUMNS], ones: &[u128; COLUMNS]) {
+    pub fn push(&mut self, zeros: &[u64; COLUMNS], ones: &[u64; COLUMNS]) {
         let planes = |bit| {
-            let zero = plane(zeros, bit);
-            [zero, zero ^ plane(ones, bit)]
+            let (zero, one) = (plane(zeros, bit), plane(ones, bit));
+            [zero, [zero[0] ^ one[0], zero[1] ^ one[1]]]
         };
         match self.dealer.next() {
             Tile::Bits => push_all(&mut self.bits, planes(0)),
@@ -220,8 +221,8 @@ impl SenderBuilder {
                 push_all(&mut self.pairs, [a, b, c, d]);
             }
             Tile::Words => {
-                for (words, rows) in self.words.iter_mut().zip([zeros, ones]) {
-                    words.extend(rows.iter().map(|row| *row as u64));
+                for (words, hashes) in self.words.iter_mut().zip([zeros, ones]) {
+                    words.extend_from_slice(hashes);
                 }
             }
         }
@@ -244,14 +245,14 @@ fn stream<const N: usize>(words: [Vec<u64>; N], len: u64) -> Stream<N> {
     Stream { bits: words.map(|words| Bits::from_words(words, len as usize)), taken: 0 }
 }
 
-fn push_all<const N: usize>(streams: &mut [Vec<u64>], blocks: [u128; N]) {
-    for (stream, block) in streams.iter_mut().zip(blocks) {
-        stream.extend_from_slice(&[block as u64, (block >> 64) as u64]);
+fn push_all<const N: usize>(streams: &mut [Vec<u64>], planes: [[u64; 2]; N]) {
+    for (stream, plane) in streams.iter_mut().zip(planes) {
+        stream.extend_from_slice(&plane);
     }
 }
 
-/// Bit `bit` of every row.
-fn plane(rows: &[u128; COLUMNS], bit: u32) -> u128 {
-    let half = |rows: &[u128]| rows.iter().rev().fold(0, |plane, row| plane << 1 | (*row as u64) >> bit & 1);
-    u128::from(half(&rows[..64])) | u128::from(half(&rows[64..])) << 64
+/// Bit `bit` of every hash.
+fn plane(hashes: &[u64; COLUMNS], bit: u8) -> [u64; 2] {
+    let plane = kernels::plane(hashes, bit);
+    [plane[0], plane[1]]
 }

@@ -14,7 +14,7 @@
 //! first; the sender adds `d_i c_i` to its columns. Then all trees have the one choice vector `u_0`.
 //!
 //! **Consistency check** (section 4). A malicious receiver could send `c_i` that belong to different choice vectors. With a
-//! universal hash `h` that is linear ([`super::kernels::ColumnHash`], one polynomial over `GF(2^128)`), the receiver sends
+//! universal hash `h` that is linear ([`ColumnHash`], one polynomial over `GF(2^128)`), the receiver sends
 //! `h(u_0)` and a digest of the hashes of all its 128 columns; the sender hashes its own 128 columns, adds `delta_j h(u_0)`
 //! to the one of column `j` and compares digests. 128 rows of every batch are *sacrificed*: they enter the hash as its mask, so
 //! that `h(u_0)` is uniform to the sender, and are then dropped. The key of `h` is the digest of the transcript up
@@ -35,8 +35,8 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::base::first_block;
-use super::kernels::{COLUMNS, ColumnHash, Scratch, Tree};
 use crate::Error;
+use crate::kernels::{COLUMNS, ColumnHash, Trees};
 
 /// One batch of correlated rows, without the sacrificed ones.
 pub(super) struct Batch {
@@ -51,31 +51,23 @@ pub(super) struct Batch {
 /// What both sides keep.
 struct State {
     params: SoftSpoken,
-    trees: Vec<Tree>,
+    trees: Trees,
     next_tile: u64,
     transcript: [u8; 32],
 }
 
 impl State {
     fn new(params: SoftSpoken, leaves: &[Zeroizing<Vec<u128>>], transcript: [u8; 32]) -> State {
-        State { params, trees: leaves.iter().map(|leaves| Tree::new(leaves)).collect(), next_tile: 0, transcript }
+        State { params, trees: Trees::new(leaves), next_tile: 0, transcript }
     }
 
-    /// Expands every tree over `tiles` tiles: the columns, and for every tree the sum of its leaves by tiles.
-    fn expand(&mut self, tiles: usize) -> (Zeroizing<Vec<u128>>, Vec<Zeroizing<Vec<u128>>>) {
-        let k = self.params.k();
+    /// Expands every tree over `tiles` tiles: the columns, and by tiles the sum of the leaves of every tree.
+    fn expand(&mut self, tiles: usize) -> [Zeroizing<Vec<u128>>; 2] {
         let mut columns = Zeroizing::new(vec![0; tiles * COLUMNS]);
-        let mut sums = vec![Zeroizing::new(vec![0; tiles]); self.trees.len()];
-        let mut scratch = Scratch::new(k);
-        for start in (0..tiles).step_by(Tree::tiles_at_once(k)) {
-            let end = tiles.min(start + Tree::tiles_at_once(k));
-            for (index, (tree, sum)) in self.trees.iter().zip(&mut sums).enumerate() {
-                let first = self.next_tile + start as u64;
-                tree.fold(first, index * k, &mut columns[start * COLUMNS..], &mut sum[start..end], &mut scratch);
-            }
-        }
+        let mut sums = Zeroizing::new(vec![0; tiles * self.params.trees()]);
+        self.trees.expand(self.next_tile, &mut columns, &mut sums);
         self.next_tile += tiles as u64;
-        (columns, sums)
+        [columns, sums]
     }
 
     /// Appends `corrections` to the transcript and derives the key of the column hash from it.
@@ -98,16 +90,15 @@ impl Receiver {
     /// Extends by `tiles` tiles and appends the batch's message, of [`SoftSpoken::batch_bytes`], to `message`.
     pub fn extend(&mut self, tiles: usize, message: &mut Vec<u8>) -> Batch {
         let first_tile = self.0.next_tile;
-        let (mut columns, mut sums) = self.0.expand(tiles + 1);
-        let mut choices = sums.remove(0);
+        let [mut columns, sums] = self.0.expand(tiles + 1);
         let start = message.len();
-        for tile in 0..=tiles {
-            for sum in &sums {
-                message.extend_from_slice(&(sum[tile] ^ choices[tile]).to_le_bytes());
-            }
+        let mut choices = Zeroizing::new(Vec::with_capacity(tiles + 1));
+        for sums in sums.chunks_exact(self.0.params.trees()) {
+            choices.push(sums[0]);
+            message.extend(sums[1..].iter().flat_map(|sum| (sum ^ sums[0]).to_le_bytes()));
         }
         let hash = self.0.challenge(&message[start..]);
-        message.extend_from_slice(&hash.hash(&choices).to_le_bytes());
+        message.extend_from_slice(&hash.hash(choices.iter().copied()).to_le_bytes());
         message.extend_from_slice(&digest(&hash.hash_columns(&columns)));
         columns.truncate(tiles * COLUMNS);
         choices.truncate(tiles);
@@ -142,7 +133,7 @@ impl Sender {
         let (sacrifice, expected) = check.split_first_chunk::<16>().ok_or_else(wrong_size)?;
 
         // The leaf at place 0 is unknown, but no column depends on it.
-        let (mut columns, _) = self.state.expand(tiles + 1);
+        let [mut columns, _] = self.state.expand(tiles + 1);
         let masks: Zeroizing<Vec<u128>> =
             Zeroizing::new((0..COLUMNS).map(|column| (*self.delta >> column & 1).wrapping_neg()).collect());
         let k = params.k();
@@ -232,12 +223,12 @@ pub(super) mod tests {
     /// Corrupts the correction of tree `tree` and makes the check consistent with the guess `element` of its part of delta.
     fn cheat(receiver: &mut Receiver, tree: usize, element: u128) -> Vec<u8> {
         let params = receiver.0.params;
-        let (mut columns, sums) = receiver.0.expand(2);
+        let [mut columns, sums] = receiver.0.expand(2);
         let mut corrections = Vec::new();
-        for tile in 0..2 {
+        for (tile, sums) in sums.chunks_exact(params.trees()).enumerate() {
             for (index, sum) in sums.iter().enumerate().skip(1) {
                 let error = if index == tree && tile == 0 { 0xdead } else { 0 };
-                corrections.extend_from_slice(&(sum[tile] ^ sums[0][tile] ^ error).to_le_bytes());
+                corrections.extend_from_slice(&(sum ^ sums[0] ^ error).to_le_bytes());
             }
         }
         for bit in 0..params.k() {
@@ -245,7 +236,7 @@ pub(super) mod tests {
             columns[tree * params.k() + bit] ^= 0xdead & (element >> bit & 1).wrapping_neg();
         }
         let hash = receiver.0.challenge(&corrections);
-        corrections.extend_from_slice(&hash.hash(&sums[0]).to_le_bytes());
+        corrections.extend_from_slice(&hash.hash(sums.iter().step_by(params.trees()).copied()).to_le_bytes());
         corrections.extend_from_slice(&digest(&hash.hash_columns(&columns)));
         corrections
     }
@@ -276,8 +267,8 @@ pub(super) mod tests {
         receiver.0.expand(2);
         let hash = receiver.0.challenge(&message[..corrections]);
         // In one tree whose element of delta is not zero, an error that this key hashes to zero.
-        let error = [0xdead, hash.hash(&[0xdead, 0])];
-        assert_eq!(hash.hash(&error), 0);
+        let error = [0xdead, hash.hash([0xdead, 0].into_iter())];
+        assert_eq!(hash.hash(error.into_iter()), 0);
         let tree = (1..32).find(|tree| sender.delta() >> (4 * tree) & 15 != 0).expect("delta is not zero");
         for (tile, error) in error.into_iter().enumerate() {
             let place = (tile * 31 + tree - 1) * 16;
@@ -286,10 +277,10 @@ pub(super) mod tests {
         }
         assert!(sender.extend(1, &message).is_err());
         let (mut receiver, mut sender) = deal(4, 4);
-        let (columns, sums) = receiver.0.expand(2);
+        let [columns, sums] = receiver.0.expand(2);
         let hash = receiver.0.challenge(&message[..corrections]);
         message.truncate(corrections);
-        message.extend_from_slice(&hash.hash(&sums[0]).to_le_bytes());
+        message.extend_from_slice(&hash.hash(sums.iter().step_by(32).copied()).to_le_bytes());
         message.extend_from_slice(&digest(&hash.hash_columns(&columns)));
         assert!(sender.extend(1, &message).is_err());
     }

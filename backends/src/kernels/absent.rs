@@ -1,0 +1,41 @@
+//! No vector instructions are known for this architecture.
+
+use super::COLUMNS;
+
+/// The expanded key of AES-128.
+pub(crate) type RoundKeys = [u128; 11];
+
+/// Proof that the CPU has the instructions: there is none.
+#[derive(Clone, Copy)]
+pub(crate) enum Vector {}
+
+#[allow(missing_docs)]
+impl Vector {
+    pub fn detect() -> Option<Vector> {
+        None
+    }
+
+    pub fn round_keys(self, _: u128) -> RoundKeys {
+        match self {}
+    }
+
+    pub fn expand(self, _: &[RoundKeys], _: usize, _: u64, _: &mut [u128], _: &mut [u128]) {
+        match self {}
+    }
+
+    pub fn transpose(self, _: &mut [u128; COLUMNS]) {
+        match self {}
+    }
+
+    pub fn plane(self, _: &[[u64; 64]], _: u8, _: &mut Vec<u64>) {
+        match self {}
+    }
+
+    pub fn hash(self, _: &RoundKeys, _: u128, _: &[u128; COLUMNS], _: u128) -> [u64; COLUMNS] {
+        match self {}
+    }
+
+    pub fn weighted_sums(self, _: &[[u128; COLUMNS]], _: &[u128]) -> [[u128; 2]; COLUMNS] {
+        match self {}
+    }
+}

@@ -1,0 +1,119 @@
+//! The inner loops of oblivious transfer, each in portable Rust and, where the CPU has them, in AVX-512 with its cipher, Galois-field
+//! and carry-less multiplication extensions. Both give identical bits; which one runs is found out at run time.
+//!
+//! A matrix of bits is kept in *tiles* of 128 rows. Tile `t` of a matrix of 128 columns is the 128 blocks
+//! `matrix[128 t ..]`, block `c` being its part of column `c`: bit `r` is row `128 t + r`.
+
+mod columns;
+mod permutation;
+mod trees;
+
+#[cfg_attr(not(target_arch = "x86_64"), path = "absent.rs")]
+#[cfg_attr(target_arch = "x86_64", path = "x86.rs")]
+mod vector;
+
+pub(crate) use columns::ColumnHash;
+pub(crate) use permutation::Permutation;
+pub(crate) use trees::Trees;
+use vector::Vector;
+
+/// Columns of a matrix, and rows of a tile.
+pub(crate) const COLUMNS: usize = 128;
+
+/// Transposes one tile: afterwards block `r` is row `r`, bit `c` being column `c`.
+pub(crate) fn transpose(tile: &mut [u128; COLUMNS]) {
+    match Vector::detect() {
+        Some(vector) => vector.transpose(tile),
+        None => transpose_portable(tile),
+    }
+}
+
+/// Bit `bit` (below 64) of every value, 64 to a word.
+pub(crate) fn plane(values: &[u64], bit: u8) -> Vec<u64> {
+    let (chunks, rest) = values.as_chunks::<64>();
+    let mut plane = Vec::with_capacity(values.len().div_ceil(64));
+    match Vector::detect() {
+        Some(vector) => vector.plane(chunks, bit, &mut plane),
+        None => plane.extend(chunks.iter().map(|chunk| plane_portable(chunk, bit))),
+    }
+    if !rest.is_empty() {
+        plane.push(plane_portable(rest, bit));
+    }
+    plane
+}
+
+fn plane_portable(values: &[u64], bit: u8) -> u64 {
+    values.iter().enumerate().fold(0, |word, (i, value)| word | (value >> bit & 1) << i)
+}
+
+fn transpose_portable(tile: &mut [u128; COLUMNS]) {
+    let mut lanes = [0u64; 2 * COLUMNS];
+    for (pair, block) in lanes.chunks_exact_mut(2).zip(tile.iter()) {
+        pair.copy_from_slice(&[*block as u64, (*block >> 64) as u64]);
+    }
+    // The largest blocks move between whole lanes, the others within them.
+    for row in 0..COLUMNS / 2 {
+        lanes.swap(2 * row + 1, 2 * (row + COLUMNS / 2));
+    }
+    swap_blocks::<32>(&mut lanes, 0x0000_0000_ffff_ffff);
+    swap_blocks::<16>(&mut lanes, 0x0000_ffff_0000_ffff);
+    swap_blocks::<8>(&mut lanes, 0x00ff_00ff_00ff_00ff);
+    swap_blocks::<4>(&mut lanes, 0x0f0f_0f0f_0f0f_0f0f);
+    swap_blocks::<2>(&mut lanes, 0x3333_3333_3333_3333);
+    swap_blocks::<1>(&mut lanes, 0x5555_5555_5555_5555);
+    for (block, pair) in tile.iter_mut().zip(lanes.chunks_exact(2)) {
+        *block = u128::from(pair[0]) | u128::from(pair[1]) << 64;
+    }
+}
+
+/// In every block of `2 SIDE x 2 SIDE` bits, exchanges the upper right and the lower left quarter.
+fn swap_blocks<const SIDE: usize>(lanes: &mut [u64; 2 * COLUMNS], mask: u64) {
+    for rows in lanes.chunks_exact_mut(4 * SIDE) {
+        let (upper, lower) = rows.split_at_mut(2 * SIDE);
+        for (a, b) in upper.iter_mut().zip(lower) {
+            let moved = (*a >> SIDE ^ *b) & mask;
+            *b ^= moved;
+            *a ^= moved << SIDE;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand_chacha::ChaCha20Rng;
+    use rand_core::{Rng, SeedableRng};
+
+    use super::*;
+
+    pub(super) fn random(n: usize, seed: u64) -> Vec<u128> {
+        let mut rng = ChaCha20Rng::seed_from_u64(seed);
+        (0..n).map(|_| u128::from(rng.next_u64()) << 64 | u128::from(rng.next_u64())).collect()
+    }
+
+    #[test]
+    fn transposition_moves_every_bit() {
+        let columns: [u128; COLUMNS] = random(COLUMNS, 1).try_into().unwrap();
+        for transpose in [transpose, transpose_portable] {
+            let mut rows = columns;
+            transpose(&mut rows);
+            for (r, row) in rows.iter().enumerate() {
+                for (c, column) in columns.iter().enumerate() {
+                    assert_eq!(row >> c & 1, column >> r & 1);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn planes_are_the_bits() {
+        let values: Vec<u64> = random(200, 2).iter().map(|block| *block as u64).collect();
+        for (n, bit) in [(0, 0), (1, 63), (64, 5), (200, 17), (192, 0)] {
+            let plane = plane(&values[..n], bit);
+            assert_eq!(plane.len(), n.div_ceil(64));
+            for i in 0..plane.len() * 64 {
+                let expected = if i < n { values[i] >> bit & 1 } else { 0 };
+                assert_eq!(plane[i / 64] >> (i % 64) & 1, expected);
+            }
+        }
+    }
+}

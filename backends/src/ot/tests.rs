@@ -1,0 +1,190 @@
+//! Both directions of correlations, honest and not, and their wire.
+
+use super::*;
+use crate::channel::{LocalChannel, pair};
+
+const ID: [u8; 32] = [3; 32];
+
+/// Runs both parties' `run` on an established session.
+fn both<T: Send>(k: u8, run: impl Fn(Party, &mut Correlations, &mut LocalChannel) -> T + Sync) -> [T; 2] {
+    let (left, right) = pair();
+    let side = |party, mut channel: LocalChannel| {
+        let params = SoftSpoken::new(k).unwrap();
+        let mut correlations = Correlations::establish(party, &mut channel, &ID, params).unwrap();
+        run(party, &mut correlations, &mut channel)
+    };
+    std::thread::scope(|scope| {
+        let server = scope.spawn(|| side(Party::Server, right));
+        [side(Party::Client, left), server.join().unwrap()]
+    })
+}
+
+fn check_direction(ots: &Ots, sending: &mut SenderPads, receiving: &mut ReceiverPads) {
+    let [zero, sum] = sending.bits(ots.bits as usize);
+    let [choice, pad] = receiving.bits(ots.bits as usize);
+    assert_eq!(pad, zero.xor(&choice.and(&sum)));
+    let pairs = ots.pairs as usize;
+    let ([zeros, sums], (choice, pads)) = (sending.pairs(pairs), receiving.pairs(pairs));
+    for i in 0..2 {
+        assert_eq!(pads[i], zeros[i].xor(&choice.and(&sums[i])));
+    }
+    let (choice, words) = receiving.words(ots.words as usize);
+    let [zeros, ones] = sending.words(ots.words as usize);
+    for (i, choice) in choice.iter().enumerate() {
+        assert_eq!(words[i], if choice == 1 { ones[i] } else { zeros[i] });
+        assert_ne!(zeros[i], ones[i]);
+    }
+    assert!(sending.is_empty() && receiving.is_empty());
+}
+
+#[test]
+fn pads_are_random_ots_in_both_directions() {
+    let needs = [
+        Need {
+            client_receives: Ots { bits: 40_000, pairs: 129, words: 1000 },
+            server_receives: Ots { bits: 0, pairs: 300, words: 1 },
+        },
+        Need { client_receives: Ots::default(), server_receives: Ots { bits: 64, pairs: 0, words: 0 } },
+    ];
+    for k in [2, 4] {
+        let [mut client, mut server] =
+            both(k, |_, correlations, channel| needs.map(|need| correlations.draw(channel, &need).unwrap()));
+        for (need, (client, server)) in needs.iter().zip(client.iter_mut().zip(&mut server)) {
+            check_direction(&need.client_receives, &mut server.sending, &mut client.receiving);
+            check_direction(&need.server_receives, &mut client.sending, &mut server.receiving);
+        }
+    }
+}
+
+#[test]
+fn pads_look_random() {
+    let ots = Ots { bits: 10_000, ..Ots::default() };
+    let need = Need { client_receives: ots, server_receives: ots };
+    let [client, server] = both(4, |_, correlations, channel| {
+        let mut pads = correlations.draw(channel, &need).unwrap();
+        [pads.sending.bits(10_000), pads.receiving.bits(10_000)]
+    });
+    for bits in [client, server].iter().flatten().flatten() {
+        let ones: u64 = bits.iter().sum();
+        assert!((4700..5300).contains(&ones), "{ones} of 10000 bits are one");
+    }
+}
+
+#[test]
+fn a_corrupted_extension_voids_the_correlations() {
+    let need = Need { client_receives: Ots { bits: 1, ..Ots::default() }, ..Need::default() };
+    let [_, server] = both(4, |party, correlations, channel| {
+        if party == Party::Client {
+            let bytes = SoftSpoken::default().extension_bytes(&need.client_receives) as usize;
+            channel.send(Kind::OtExtension, vec![0x55; bytes]).unwrap();
+            return [true, true];
+        }
+        let refused = |result: Result<Pads, Error>| matches!(result, Err(Error::PeerMisbehaved(_)));
+        [refused(correlations.draw(channel, &need)), refused(correlations.draw(channel, &Need::default()))]
+    });
+    assert_eq!(server, [true, true]);
+}
+
+#[test]
+fn a_lost_connection_is_not_the_peers_misbehaviour() {
+    let need = Need { client_receives: Ots { bits: 1, ..Ots::default() }, ..Need::default() };
+    let [_, server] = both(4, |party, correlations, channel| {
+        if party == Party::Client {
+            *channel = pair().0;
+            return [true, true];
+        }
+        [0, 1].map(|_| matches!(correlations.draw(channel, &need), Err(Error::Io(_))))
+    });
+    assert_eq!(server, [true, true]);
+}
+
+#[test]
+fn different_sessions_do_not_understand_each_other() {
+    let (mut left, mut right) = pair();
+    let params = SoftSpoken::default();
+    let results = std::thread::scope(|scope| {
+        let server = scope.spawn(move || Correlations::establish(Party::Server, &mut right, &[4; 32], params).is_err());
+        [Correlations::establish(Party::Client, &mut left, &ID, params).is_err(), server.join().unwrap()]
+    });
+    assert_eq!(results, [true, true]);
+}
+
+/// A channel that digests what its party sends.
+struct Digesting {
+    inner: LocalChannel,
+    sent: Sha256,
+}
+
+impl Channel for Digesting {
+    fn send(&mut self, kind: Kind, payload: Vec<u8>) -> Result<(), Error> {
+        self.sent.update((kind as u16).to_le_bytes());
+        self.sent.update((payload.len() as u64).to_le_bytes());
+        self.sent.update(&payload);
+        self.inner.send(kind, payload)
+    }
+
+    fn receive(&mut self, kind: Kind, payload_bytes: usize) -> Result<Vec<u8>, Error> {
+        self.inner.receive(kind, payload_bytes)
+    }
+}
+
+/// Digests of all messages of the client and of the server in `run` with seeded randomness, as hexadecimal digits.
+pub(crate) fn wire(run: impl Fn(Party, &mut dyn Channel, &mut Correlations) + Sync) -> [String; 2] {
+    let (left, right) = pair();
+    let side = |party, inner| {
+        let mut channel = Digesting { inner, sent: Sha256::new() };
+        let mut rng = ChaCha20Rng::seed_from_u64(party as u64);
+        let params = SoftSpoken::default();
+        let mut correlations = Correlations::establish_with(party, &mut channel, &ID, params, &mut rng).unwrap();
+        run(party, &mut channel, &mut correlations);
+        let digest = channel.sent.finalize();
+        digest[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+    };
+    std::thread::scope(|scope| {
+        let server = scope.spawn(|| side(Party::Server, right));
+        [side(Party::Client, left), server.join().unwrap()]
+    })
+}
+
+#[test]
+fn the_wire_is_as_it_was() {
+    assert_eq!(wire(|_, _, _| ()), ["84de8e550f3a51ca", "fdbc5002fa80e2a8"], "set-up");
+    let ots = Ots { bits: 1000, pairs: 200, words: 70 };
+    let need = Need { client_receives: ots, server_receives: ots };
+    let extension = wire(|_, channel, correlations| drop(correlations.draw(channel, &need).unwrap()));
+    assert_eq!(extension, ["46e17f87e518923c", "7ba5dd2d36588957"], "set-up and an extension");
+}
+
+#[test]
+fn tiles_are_hashed_with_their_running_number_in_both_directions() {
+    let ots = Ots { words: 130, ..Ots::default() };
+    let domain = Domain { session_id: &ID, receiver: Party::Client };
+    let live = || {
+        let (receiver, sender) = softspoken::tests::deal(4, 6);
+        let hash = || RowHash::new(domain);
+        Live { sender, sender_hash: hash(), receiver, receiver_hash: hash() }
+    };
+    let (mut live, mut again) = (live(), live());
+    let delta = live.sender.delta();
+    // Every extension of two tiles uses up a third one.
+    for first in [0, 3] {
+        let (mut receiving, message) = live.receive(&ots, SoftSpoken::default());
+        let mut sending = live.send(&ots, SoftSpoken::default(), &message).unwrap();
+        let mut batch = again.receiver.extend(2, &mut Vec::new());
+        let theirs = again.sender.extend(2, &message).unwrap();
+        let hashes = |columns: &[u128], tile: u64, offset| {
+            let mut rows: [u128; COLUMNS] = columns.try_into().unwrap();
+            transpose(&mut rows);
+            RowHash::new(domain).hash_tile(tile, &rows, offset)[..2].to_vec()
+        };
+        let words = receiving.words(130).1;
+        let [zeros, ones] = sending.words(130);
+        for (place, range) in [(0, 0..128), (128, 128..256)] {
+            let tile = first + place as u64 / 128;
+            assert_eq!(words[place..place + 2], hashes(&batch.columns[range.clone()], tile, 0));
+            assert_eq!(zeros[place..place + 2], hashes(&theirs.columns[range.clone()], tile, 0));
+            assert_eq!(ones[place..place + 2], hashes(&theirs.columns[range], tile, delta));
+        }
+        batch.columns.clear();
+    }
+}
