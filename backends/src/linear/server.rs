@@ -6,7 +6,6 @@
 
 use fusion_catalogue::linear::{POLYNOMIAL_BYTES, Packing, SEED_BYTES};
 use fusion_ir::types::{mask, wrap};
-use rand_core::Rng;
 use rayon::prelude::*;
 
 use crate::bits::pack;

@@ -95,6 +95,13 @@ impl Poly {
     }
 }
 
+impl Poly {
+    /// The polynomial; no copy of it stays behind.
+    pub(crate) fn take(&mut self) -> Poly {
+        Poly(std::mem::take(&mut self.0))
+    }
+}
+
 impl Zeroize for Poly {
     fn zeroize(&mut self) {
         self.0.zeroize();

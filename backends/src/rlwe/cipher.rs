@@ -2,13 +2,12 @@
 
 use fusion_catalogue::linear::noise::flood_bits;
 use fusion_catalogue::linear::{RESIDUE_BITS, SEED_BYTES};
-use rand_chacha::ChaCha20Rng;
 
 use super::key::{ClientKey, PublicKey, UploadSeeds, decode_polynomial, encrypt_zero};
 use super::scale::Scale;
 use crate::Error;
 use crate::bits::pack;
-use crate::ring::sample::{error, flood, stream, ternary, uniform};
+use crate::ring::sample::{Stream, add_error, flood, stream, ternary, uniform};
 use crate::ring::{DEGREE, Poly, Spectrum};
 
 /// A ciphertext, or a sum of products of some, at the server.
@@ -91,18 +90,18 @@ impl Ciphertext {
         mut self,
         key: &PublicKey,
         scale: &Scale,
-        rng: &mut ChaCha20Rng,
-        wanted: impl ExactSizeIterator<Item = (usize, u64)>,
+        rng: &mut Stream,
+        wanted: impl Iterator<Item = (usize, u64)>,
     ) -> ResultCiphertext {
-        let u = Spectrum::of(Poly::from_signed(&ternary(rng)));
+        let u = Spectrum::of(ternary(rng).take());
         self.a.add_product(&key.a, &u);
         self.b.add_product(&key.b, &u);
         let (mut a, mut b) = (self.a.into_poly(), self.b.into_poly());
-        a.add(&Poly::from_signed(&error(rng)));
+        add_error(&mut a, rng);
         let switched: Vec<u64> = (0..DEGREE).map(|index| scale.switch_a(a.coefficient(index))).collect();
-        let flood = flood(rng, flood_bits(scale.acc_bits()), wanted.len());
-        let b = wanted.zip(flood).map(|((index, mask), flood)| {
-            b.add_to(index, flood);
+        let flood_bits = flood_bits(scale.acc_bits());
+        let b = wanted.map(|(index, mask)| {
+            b.add_to(index, flood(rng, flood_bits));
             scale.switch_b(b.coefficient(index), mask)
         });
         ResultCiphertext { b: b.collect(), a: pack(&switched, scale.a_bits()) }
@@ -114,7 +113,6 @@ mod tests {
     use fusion_catalogue::linear::noise::{A_EXTRA_BITS, B_EXTRA_BITS, Noise};
     use fusion_catalogue::linear::{POLYNOMIAL_BYTES, PRIMES};
     use fusion_ir::types::{mask, signed};
-    use rand_core::Rng;
     use zeroize::Zeroizing;
 
     use super::*;
@@ -139,7 +137,7 @@ mod tests {
     const CIPHERTEXTS: u64 = 9;
 
     /// A sum of products with weights of the largest magnitude, and the plaintexts in it, mod 2^64.
-    fn weighted_sum(key: &mut ClientKey, rng: &mut ChaCha20Rng, plaintexts: bool) -> (Ciphertext, Vec<u64>) {
+    fn weighted_sum(key: &mut ClientKey, rng: &mut Stream, plaintexts: bool) -> (Ciphertext, Vec<u64>) {
         let scale = Scale::new(ACC_BITS);
         let seeds = key.next_upload();
         let (mut sum, mut expected) = (Ciphertext::zero(), vec![0u64; DEGREE]);
@@ -149,7 +147,7 @@ mod tests {
                 .map(|_| (rng.next_u64() as usize % DEGREE, rng.next_u64() & mask(ACC_BITS)))
                 .collect();
             let weights: Vec<i64> =
-                (0..DEGREE).map(|_| if rng.next_u32() & 1 == 0 { 1 } else { -1 } << (WEIGHT_BITS - 1)).collect();
+                (0..DEGREE).map(|_| if rng.next_u64() & 1 == 0 { 1 } else { -1 } << (WEIGHT_BITS - 1)).collect();
             for &(at, plaintext) in &sparse {
                 for (i, &weight) in weights.iter().enumerate() {
                     let product = (plaintext as i64).wrapping_mul(weight) as u64;

@@ -1,13 +1,11 @@
 //! The client's key of one sample, and its public part.
 
 use fusion_catalogue::linear::{PUBLIC_KEY_BYTES, RESIDUE_BITS, SEED_BYTES};
-use rand_chacha::ChaCha20Rng;
-use rand_core::Rng;
 use zeroize::Zeroizing;
 
 use crate::Error;
 use crate::bits::{pack, unpack};
-use crate::ring::sample::{Seed, error, fresh_seed, stream, ternary, uniform};
+use crate::ring::sample::{Seed, Stream, add_error, fresh_seed, stream, ternary, uniform};
 use crate::ring::{DEGREE, PRIMES, Poly, Spectrum};
 
 /// The secret key of one sample for one session. Zeroized when dropped.
@@ -43,7 +41,7 @@ impl ClientKey {
     /// The key that follows from `seed`, which must be uniform and used for this alone.
     pub fn from_seed(seed: Seed) -> ClientKey {
         let mut rng = stream(&seed, 0);
-        let secret = Zeroizing::new(Spectrum::of(Poly::from_signed(&ternary(&mut rng))));
+        let secret = Zeroizing::new(Spectrum::of(ternary(&mut rng).take()));
         let a_seed = bytes(&mut rng);
         let b = encrypt_zero(&secret, Spectrum::of(uniform(&mut stream(&a_seed, 0))), &mut rng);
         let mut public = a_seed.to_vec();
@@ -82,17 +80,19 @@ pub(super) fn decode_polynomial(bytes: &[u8]) -> Result<Poly, Error> {
 }
 
 /// `a s + e` with a fresh error from `rng`.
-pub(super) fn encrypt_zero(secret: &Spectrum, a: Spectrum, rng: &mut ChaCha20Rng) -> Poly {
+pub(super) fn encrypt_zero(secret: &Spectrum, a: Spectrum, rng: &mut Stream) -> Poly {
     let mut product = Spectrum::zero();
     product.add_product(&a, secret);
     let mut b = product.into_poly();
-    b.add(&Zeroizing::new(Poly::from_signed(&error(rng))));
+    add_error(&mut b, rng);
     b
 }
 
-fn bytes(rng: &mut ChaCha20Rng) -> [u8; SEED_BYTES] {
+fn bytes(rng: &mut Stream) -> [u8; SEED_BYTES] {
     let mut bytes = [0; SEED_BYTES];
-    rng.fill_bytes(&mut bytes);
+    for word in bytes.as_chunks_mut().0 {
+        *word = rng.next_u64().to_le_bytes();
+    }
     bytes
 }
 
