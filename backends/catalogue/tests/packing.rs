@@ -1,7 +1,7 @@
 //! Packings against a naive integer convolution: the polynomial products of a packing, computed coefficient by
 //! coefficient, must hold exactly the layer's results.
 
-use fusion_catalogue::linear::{DEGREE, Geometry, Packing, Unsupported};
+use fusion_catalogue::linear::{DEGREE, Geometry, Packing, Run, Unsupported};
 
 /// Deterministic test data (SplitMix64).
 struct Random(u64);
@@ -61,8 +61,8 @@ fn check(geometry: &Geometry, acc_bits: u8, samples: usize, random: &mut Random)
     let mut seen = vec![false; geometry.output_len()];
     for unit in 0..packing.units() {
         for tile in 0..packing.tiles() {
-            for term in packing.result(unit, tile) {
-                assert!(!std::mem::replace(&mut seen[term.element], true) && term.coefficient < DEGREE);
+            for (element, coefficient) in packing.result(unit, tile).flat_map(Run::pairs) {
+                assert!(!std::mem::replace(&mut seen[element], true) && coefficient < DEGREE);
             }
         }
     }
@@ -81,29 +81,29 @@ fn check_result(packing: &Packing, unit: usize, tile: usize, x: &[i64], weight: 
         .map(|product| {
             let mut operand = vec![0i64; DEGREE];
             let mut used = vec![false; DEGREE];
-            for term in packing.operand(first + product) {
-                assert!(!std::mem::replace(&mut used[term.coefficient], true));
-                operand[term.coefficient] = x[term.element];
+            for (element, coefficient) in packing.operand(first + product).flat_map(Run::pairs) {
+                assert!(!std::mem::replace(&mut used[coefficient], true));
+                operand[coefficient] = x[element];
             }
             (operand, packing.kernel(unit, product).collect::<Vec<_>>())
         })
         .collect();
     let terms: usize = products.iter().map(|(_, kernel)| kernel.len()).sum();
     assert!(terms <= packing.terms());
-    let results: Vec<_> = packing.result(unit, tile).collect();
+    let results: Vec<_> = packing.result(unit, tile).flat_map(Run::pairs).collect();
     // A few of the coefficients where all would take long.
     let stride = (results.len() * terms / 2_000_000).max(1);
-    for result in results.iter().skip(random.within(0..=stride - 1) % results.len()).step_by(stride) {
+    for &(element, coefficient) in results.iter().skip(random.within(0..=stride - 1) % results.len()).step_by(stride) {
         let mut sum = 0i64;
         for (operand, kernel) in &products {
             for term in kernel {
-                let wraps = term.coefficient > result.coefficient;
-                let other = if wraps { result.coefficient + DEGREE } else { result.coefficient } - term.coefficient;
+                let wraps = term.coefficient > coefficient;
+                let other = if wraps { coefficient + DEGREE } else { coefficient } - term.coefficient;
                 let product = weight[term.element].wrapping_mul(operand[other]);
                 sum = if wraps == term.negative { sum.wrapping_add(product) } else { sum.wrapping_sub(product) };
             }
         }
-        assert_eq!(sum, convolve(packing.geometry(), x, weight, result.element), "{packing:?} {result:?}");
+        assert_eq!(sum, convolve(packing.geometry(), x, weight, element), "{packing:?} {element}");
     }
 }
 
@@ -235,7 +235,7 @@ fn known_packings() {
     // Strided one-by-one layers subsample first.
     let subsampled = Packing::of(&square(256, 56, 512, 1, 2, 0, 1), 32).unwrap();
     assert_eq!(subsampled, Packing::of(&square(256, 56, 512, 1, 2, 0, 1), 32).unwrap());
-    assert_eq!(subsampled.operand(0).map(|term| term.element % 2).max(), Some(0));
+    assert_eq!(subsampled.operand(0).flat_map(Run::pairs).map(|(element, _)| element % 2).max(), Some(0));
     // Thirteen depthwise channels of seven by seven share a product.
     let depthwise = Packing::of(&square(960, 7, 960, 3, 1, 1, 960), 32).unwrap();
     assert_eq!(depthwise.results(), 960usize.div_ceil(13));

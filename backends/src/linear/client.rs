@@ -1,6 +1,6 @@
 //! The client's part of a linear layer.
 
-use fusion_catalogue::linear::{DEGREE, Packing};
+use fusion_catalogue::linear::{DEGREE, Packing, Run};
 use fusion_catalogue::packed_bytes;
 use rayon::prelude::*;
 
@@ -38,7 +38,8 @@ fn upload(packing: &Packing, scale: &Scale, keys: &mut [ClientKey], share: &[u64
     let positions = uploads.par_iter().zip(&*keys).zip(share.par_chunks(elements));
     let bytes = positions.flat_map(|((seeds, key), share)| {
         let polynomials = (0..packing.operands()).into_par_iter().map(move |index| {
-            let plaintexts = packing.operand(index).map(|term| (term.coefficient, share[term.element]));
+            let pairs = packing.operand(index).flat_map(Run::pairs);
+            let plaintexts = pairs.map(|(element, coefficient)| (coefficient, share[element]));
             key.encrypt(seeds, index as u64, scale, plaintexts)
         });
         rayon::iter::once(seeds.public.to_vec()).chain(polynomials)
@@ -51,17 +52,21 @@ fn download(packing: &Packing, scale: &Scale, key: &ClientKey, bytes: &[u8]) -> 
     let (a, b) = bytes.split_at(packing.a_bytes());
     let b = unpack(b, packing.geometry().output_len(), packing.b_bits())?;
     let polynomials = a.par_chunks(packed_bytes(DEGREE, packing.a_bits()) as usize).enumerate();
-    let decrypted: Result<Vec<Vec<(usize, u64)>>, Error> = polynomials
+    let runs = |index: usize| packing.result(index / packing.tiles(), index % packing.tiles()).flat_map(Run::pairs);
+    let decrypted: Result<Vec<Vec<u64>>, Error> = polynomials
         .map(|(index, a)| {
             let a_times_secret = key.times_secret(&unpack(a, DEGREE, packing.a_bits())?, scale);
-            let terms = packing.result(index / packing.tiles(), index % packing.tiles());
-            let decode = |element: usize, coefficient: usize| scale.decode(b[element], a_times_secret[coefficient]);
-            Ok(terms.map(|term| (term.element, decode(term.element, term.coefficient))).collect())
+            let mut values = Vec::with_capacity(DEGREE);
+            runs(index).for_each(|(element, coefficient)| {
+                values.push(scale.decode(b[element], a_times_secret[coefficient]));
+            });
+            Ok(values)
         })
         .collect();
     let mut share = vec![0; b.len()];
-    for (element, value) in decrypted?.into_iter().flatten() {
-        share[element] = value;
+    for (index, values) in decrypted?.into_iter().enumerate() {
+        let mut values = values.into_iter();
+        runs(index).for_each(|(element, _)| share[element] = values.next().unwrap_or_default());
     }
     Ok(share)
 }

@@ -4,7 +4,7 @@
 //! are worked off in [`Blocks`]: only one block is held transformed. Weights are data here, never control: zeros are
 //! multiplied like any other value.
 
-use fusion_catalogue::linear::{POLYNOMIAL_BYTES, Packing, SEED_BYTES};
+use fusion_catalogue::linear::{DEGREE, POLYNOMIAL_BYTES, Packing, Run, SEED_BYTES};
 use fusion_ir::types::{mask, wrap};
 use rayon::prelude::*;
 
@@ -82,7 +82,8 @@ impl Layer<'_> {
             let (seed, polynomials) = upload.split_first_chunk::<SEED_BYTES>().ok_or_else(wrong)?;
             let b = &polynomials[index * POLYNOMIAL_BYTES..][..POLYNOMIAL_BYTES];
             let share = &share[position * elements..][..elements];
-            let plaintexts = packing.operand(index).map(|term| (term.coefficient, share[term.element]));
+            let pairs = packing.operand(index).flat_map(Run::pairs);
+            let plaintexts = pairs.map(|(element, coefficient)| (coefficient, share[element]));
             Ciphertext::decode(seed, index as u64, b, &self.scale, plaintexts)
         };
         let total = self.keys.len() * count;
@@ -142,11 +143,11 @@ impl Layer<'_> {
     fn mask(&self, position: usize, unit: usize, tile: usize, sum: Ciphertext) -> Masked {
         let index = unit * self.packing.tiles() + tile;
         let mut rng = stream(&self.seed, (position * self.packing.results() + index) as u64);
-        let terms = self.packing.result(unit, tile);
-        let coefficients: Vec<usize> = terms.map(|term| term.coefficient).collect();
-        let masks: Vec<u64> = coefficients.iter().map(|_| rng.next_u64() & mask(self.packing.acc_bits())).collect();
-        let wanted = coefficients.into_iter().zip(masks.iter().copied());
-        let result = sum.into_result(&self.keys[position], &self.scale, &mut rng, wanted);
+        let mut wanted = Vec::with_capacity(DEGREE);
+        let runs = self.packing.result(unit, tile).flat_map(Run::pairs);
+        runs.for_each(|(_, coefficient)| wanted.push((coefficient, rng.next_u64() & mask(self.packing.acc_bits()))));
+        let masks = wanted.iter().map(|&(_, mask)| mask).collect();
+        let result = sum.into_result(&self.keys[position], &self.scale, &mut rng, wanted.into_iter());
         Masked { position, index, result, masks }
     }
 
@@ -165,11 +166,14 @@ impl Layer<'_> {
             let mut b = vec![0; elements];
             for Masked { index, result, masks, .. } in results {
                 bytes.extend(result.a);
-                let terms = packing.result(index / packing.tiles(), index % packing.tiles());
-                for (term, (value, masked)) in terms.zip(result.b.into_iter().zip(masks)) {
-                    b[term.element] = value;
-                    share[term.element] = masked.wrapping_neg() & mask(packing.acc_bits());
-                }
+                let runs = packing.result(index / packing.tiles(), index % packing.tiles()).flat_map(Run::pairs);
+                let mut values = result.b.into_iter().zip(masks);
+                runs.for_each(|(element, _)| {
+                    if let Some((value, masked)) = values.next() {
+                        b[element] = value;
+                        share[element] = masked.wrapping_neg() & mask(packing.acc_bits());
+                    }
+                });
             }
             bytes.extend(pack(&b, packing.b_bits()));
         }

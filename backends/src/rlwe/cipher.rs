@@ -40,9 +40,7 @@ impl ClientKey {
     ) -> Vec<u8> {
         let a = Spectrum::of(uniform(&mut stream(&seeds.public, index)));
         let mut b = encrypt_zero(&self.secret, a, &mut stream(&seeds.errors, index));
-        for (coefficient, plaintext) in plaintexts {
-            b.add_to(coefficient, scale.encode(plaintext));
-        }
+        plaintexts.for_each(|(coefficient, plaintext)| b.add_to(coefficient, scale.encode(plaintext)));
         pack(b.residues(), RESIDUE_BITS as u8)
     }
 
@@ -77,9 +75,7 @@ impl Ciphertext {
         plaintexts: impl Iterator<Item = (usize, u64)>,
     ) -> Result<Ciphertext, Error> {
         let mut b = decode_polynomial(bytes)?;
-        for (coefficient, plaintext) in plaintexts {
-            b.add_to(coefficient, scale.encode(plaintext));
-        }
+        plaintexts.for_each(|(coefficient, plaintext)| b.add_to(coefficient, scale.encode(plaintext)));
         Ok(Ciphertext { a: Spectrum::of(uniform(&mut stream(public_seed, index))), b: Spectrum::of(b) })
     }
 

@@ -165,6 +165,11 @@ impl Axis {
         (at.rem_euclid(stride) as usize, at.div_euclid(stride))
     }
 
+    /// From one element of a phase to the next.
+    pub(super) fn stride(&self) -> usize {
+        self.stride
+    }
+
     /// Number of tiles.
     pub(super) fn tiles(&self) -> usize {
         self.output.div_ceil(self.tile)

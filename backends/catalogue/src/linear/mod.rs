@@ -14,7 +14,7 @@ mod progression;
 use fusion_ir::Party;
 
 pub use geometry::Geometry;
-pub use packing::{Packing, Term};
+pub use packing::{Packing, Run, Term};
 
 use crate::Cost;
 

@@ -48,14 +48,34 @@ pub struct Packing {
     places: Vec<usize>,
 }
 
-/// An element and the coefficient that holds it.
+/// Elements at equal distances, and the consecutive coefficients that hold them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// Index of the first in the row-major tensor.
+    pub element: usize,
+    /// From one element to the next.
+    pub step: usize,
+    /// Index of the first in the polynomial.
+    pub coefficient: usize,
+    /// How many.
+    pub len: usize,
+}
+
+impl Run {
+    /// Every element's index and its coefficient's.
+    pub fn pairs(self) -> impl Iterator<Item = (usize, usize)> {
+        (0..self.len).map(move |i| (self.element + i * self.step, self.coefficient + i))
+    }
+}
+
+/// An element of a kernel and the coefficient that holds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Term {
     /// Index in the row-major tensor.
     pub element: usize,
     /// Index in the polynomial.
     pub coefficient: usize,
-    /// Whether the coefficient is minus the element; kernels only.
+    /// Whether the coefficient is minus the element.
     pub negative: bool,
 }
 
@@ -193,27 +213,25 @@ impl Packing {
     }
 
     /// What operand polynomial `index` holds of the operand `[C, H, W]`.
-    pub fn operand(&self, index: usize) -> impl Iterator<Item = Term> + '_ {
+    pub fn operand(&self, index: usize) -> impl Iterator<Item = Run> + '_ {
         let (image, channel_block) = (index / self.products(), index % self.products());
         let (group_block, tile) = (image / self.tiles(), image % self.tiles());
         let [rows, columns] = self.tile(tile);
         let (rows, columns) = (self.rows.inputs(rows), self.columns.inputs(columns));
         let [_, height, width] = self.geometry.input;
-        let (first_row, first_column) = (rows.start, columns.start);
         self.slots(group_block).flat_map(move |(group, place)| {
-            let columns = columns.clone();
-            let rows = rows.clone();
+            let (rows, columns) = (rows.clone(), columns.clone());
             self.virtual_channels(channel_block).flat_map(move |(slot, channel, phase)| {
-                let columns = columns.clone();
                 let channel = group * self.geometry.group()[0] + channel;
                 let base = place + slot * self.block;
-                rows.clone().flat_map(move |i| {
-                    let row = self.rows.image(phase.row, i).map(|row| (channel * height + row) * width);
-                    let base = base + (i - first_row) * self.pitch;
-                    columns.clone().filter_map(move |j| {
-                        let element = row? + self.columns.image(phase.column, j)?;
-                        Some(Term { element, coefficient: base + (j - first_column), negative: false })
-                    })
+                let len = columns.clone().take_while(|&j| self.columns.image(phase.column, j).is_some()).count();
+                let first = self.columns.image(phase.column, columns.start).unwrap_or(0);
+                let filled = rows.clone().enumerate().filter(move |_| len > 0);
+                filled.filter_map(move |(i, row)| {
+                    let row = self.rows.image(phase.row, row)?;
+                    let element = (channel * height + row) * width + first;
+                    let coefficient = base + i * self.pitch;
+                    Some(Run { element, step: self.columns.stride(), coefficient, len })
                 })
             })
         })
@@ -245,7 +263,7 @@ impl Packing {
     }
 
     /// What result polynomial `(unit, tile)` holds of the result `[C_out, H', W']`.
-    pub fn result(&self, unit: usize, tile: usize) -> impl Iterator<Item = Term> + '_ {
+    pub fn result(&self, unit: usize, tile: usize) -> impl Iterator<Item = Run> + '_ {
         let (group_block, output_block) = (unit / self.output_blocks(), unit % self.output_blocks());
         let [tile_row, tile_column] = self.tile(tile);
         let (first_row, first_column) = (self.rows.inputs(tile_row).start, self.columns.inputs(tile_column).start);
@@ -254,17 +272,14 @@ impl Packing {
         self.slots(group_block).flat_map(move |(group, place)| {
             let (rows, columns) = (rows.clone(), columns.clone());
             self.block_outputs(output_block).flat_map(move |(slot, output)| {
-                let columns = columns.clone();
                 let output = group * self.geometry.group()[1] + output;
                 let base = 2 * place + (slot * self.channels + self.channels - 1) * self.block;
-                rows.clone().flat_map(move |i| {
-                    let row = (output * height + i) * width;
-                    let base = base + (i - first_row) * self.pitch;
-                    columns.clone().map(move |j| Term {
-                        element: row + j,
-                        coefficient: base + (j - first_column),
-                        negative: false,
-                    })
+                let columns = columns.clone();
+                rows.clone().map(move |i| Run {
+                    element: (output * height + i) * width + columns.start,
+                    step: 1,
+                    coefficient: base + (i - first_row) * self.pitch + (columns.start - first_column),
+                    len: columns.len(),
                 })
             })
         })
