@@ -78,7 +78,9 @@ impl Bits {
 
     /// Bit `index` of every value.
     pub fn plane(values: &[u64], index: u8) -> Bits {
-        Bits { words: kernels::plane(values, index), len: values.len() }
+        let mut plane = Bits::zeros(values.len());
+        kernels::plane(values, index, &mut plane.words);
+        plane
     }
 
     /// Number of bits.

@@ -3,7 +3,7 @@
 //! Every comparison is a sequence of *flights*. In a flight both parties send one message and then receive one; it evaluates
 //! gates that do not depend on each other ([`Flight`]). The gates use up random OTs, drawn beforehand ([`Need`]), a chunk of
 //! [`CHUNK`] elements at a time. The core is one carry tree ([`Carries`]) over the bits of the two shares: generate/propagate
-//! nodes as in a carry-lookahead adder, over secret bits.
+//! nodes as in a carry-lookahead adder, over secret bits, with leaves of two bits.
 
 use std::ops::Range;
 
@@ -77,6 +77,10 @@ pub enum Comparison {
 pub struct Flight {
     /// Products of a bit that the client knows and a bit that the server knows, by who receives the OT: client, server.
     pub private: [usize; 2],
+    /// Leaves of two bits begun: 1-of-4 OTs whose two choice bits their receiver opens, by receiver.
+    pub opened: [usize; 2],
+    /// Answers to the leaves begun in the flight before: pads that the sender turns into three masked bits, by receiver.
+    pub answered: [usize; 2],
     /// Products of two shared bits.
     pub narrow: usize,
     /// Two products of shared bits with one factor in common.
@@ -98,7 +102,8 @@ impl Flight {
 
     /// Single bits that `party` sends per element.
     pub fn bits_sent(&self, party: Party) -> usize {
-        self.private[0] + self.private[1] + 2 * self.narrow + 3 * self.wide + self.chosen_by(party).len()
+        let leaves = 2 * self.opened[party as usize] + 3 * self.answered[party.peer() as usize];
+        self.private[0] + self.private[1] + leaves + 2 * self.narrow + 3 * self.wide + self.chosen_by(party).len()
     }
 
     /// Payload of the message of `party` for `n` elements: single bits, then one packing for each word.
@@ -109,9 +114,10 @@ impl Flight {
 
     fn need(&self, n: usize) -> Need {
         let mut need = Need::default();
-        for (party, private) in [Party::Client, Party::Server].into_iter().zip(self.private) {
+        for party in [Party::Client, Party::Server] {
             let ots = need.received_by_mut(party);
-            ots.bits = (n * (private + self.narrow)) as u64;
+            ots.bits = (n * (self.private[party as usize] + self.narrow)) as u64;
+            ots.quads = (n * self.opened[party as usize]) as u64;
             ots.pairs = (n * self.wide) as u64;
             ots.words = (n * self.chosen_by(party).len()) as u64;
         }
@@ -146,9 +152,18 @@ pub struct Level {
 }
 
 impl Carries {
+    /// Who receives the OT of each leaf of two bits, lower segment first.
+    ///
+    /// Two bits in one 1-of-4 OT take fewer OTs and fewer bits on the wire than two leaves of one bit and their merge, in as many
+    /// rounds; the odd bit of a segment, its highest, is a leaf of its own.
+    pub fn pairs(&self) -> impl Iterator<Item = Party> + use<> {
+        let receivers = [Party::Client, Party::Server].into_iter().cycle();
+        receivers.take(self.low / 2 + self.high / 2)
+    }
+
     /// The levels of the tree, leaves not counted.
     pub fn levels(&self) -> Vec<Level> {
-        let (mut low, mut high) = (self.low, self.high);
+        let (mut low, mut high) = (self.low.div_ceil(2), self.high.div_ceil(2));
         let mut levels = Vec::new();
         while low > 1 || high > 1 {
             levels.push(Level { low: low / 2, high: high / 2 });
@@ -163,9 +178,22 @@ impl Carries {
         self.low == 0
     }
 
+    /// Whether the first leaf of two bits is that of positions 0 and 1.
+    pub fn pair_0_is_lowest(&self) -> bool {
+        self.low != 1
+    }
+
     fn flights(&self) -> Vec<Flight> {
-        let leaves = self.low + self.high;
-        let mut flights = vec![Flight { private: [leaves.div_ceil(2), leaves / 2], ..Flight::default() }];
+        let odd = self.low % 2 + self.high % 2;
+        let mut first = Flight { private: [odd.div_ceil(2), odd / 2], ..Flight::default() };
+        let mut second = Flight::default();
+        for (index, receiver) in self.pairs().enumerate() {
+            first.opened[receiver as usize] += 1;
+            // Nothing can be propagated through position 0.
+            second.answered[receiver as usize] += if index == 0 && self.pair_0_is_lowest() { 1 } else { 2 };
+        }
+        let mut flights = vec![first, second];
+        flights.retain(|flight| *flight != Flight::default());
         for level in self.levels() {
             let first = if self.bit_0_is_high() { level.high } else { level.low };
             let narrow = first.min(1);
@@ -360,14 +388,15 @@ mod tests {
     fn a_fused_requantisation_costs_what_the_design_says() {
         let op = Comparison::RequantRelu { bits: 28, shift: 12, k: 16 };
         let need = op.need(1);
-        // 27 leaves, 25 merges within segments and the join with two OTs each, one to arithmetic, two to select.
-        assert_eq!(need.client_receives.total() + need.server_receives.total(), 27 + 2 * 26 + 1 + 2);
-        // Bits per element, both ways: leaves 2; merges 6, but those at bit 0 (four levels and the join) 4; a word of 15 and
-        // its choice; two words of 16 and their choices.
+        // 13 leaves of two bits and one of one, 12 merges within segments and the join, all but the odd leaf with two OTs
+        // each; one to arithmetic, two to select.
+        assert_eq!(need.client_receives.total() + need.server_receives.total(), 2 * 13 + 1 + 2 * 13 + 1 + 2);
+        // Bits per element, both ways: leaves 8, but 5 where nothing propagates, and 2 of one bit; merges 6, but those at bit 0
+        // (three levels and the join) 4; a word of 15 and its choice; two words of 16 and their choices.
         let online = op.online(1 << 10);
         let bits: u64 = online.messages.iter().map(|message| message.payload_bytes * 8).sum();
-        assert_eq!(bits >> 10, 27 * 2 + 26 * 6 - 5 * 2 + 16 + 34);
-        assert_eq!(online.rounds(), 1 + 4 + 1 + 1);
+        assert_eq!(bits >> 10, 13 * 8 - 3 + 2 + 13 * 6 - 4 * 2 + 16 + 34);
+        assert_eq!(online.rounds(), 2 + 3 + 1 + 1);
     }
 
     #[test]

@@ -26,17 +26,19 @@ pub struct Ots {
     pub pairs: u64,
     /// OTs with pads of one word of 64 bits (used mod `2^k` for any `k <= 64`).
     pub words: u64,
+    /// 1-of-4 OTs with pads of two bits. Each takes two correlated OTs.
+    pub quads: u64,
 }
 
 impl Ots {
-    /// All of them.
+    /// All of them, as correlated OTs.
     pub fn total(&self) -> u64 {
-        self.bits + self.pairs + self.words
+        self.bits + self.pairs + self.words + 2 * self.quads
     }
 
     /// Tiles of 128 rows: every kind begins a new tile.
     pub fn tiles(&self) -> u64 {
-        [self.bits, self.pairs, self.words].iter().map(|n| n.div_ceil(TILE_ROWS)).sum()
+        [self.bits, self.pairs, self.words, self.quads, self.quads].iter().map(|n| n.div_ceil(TILE_ROWS)).sum()
     }
 }
 
@@ -45,6 +47,7 @@ impl std::ops::AddAssign for Ots {
         self.bits += more.bits;
         self.pairs += more.pairs;
         self.words += more.words;
+        self.quads += more.quads;
     }
 }
 
@@ -52,7 +55,7 @@ impl std::ops::Mul<u64> for Ots {
     type Output = Ots;
 
     fn mul(self, times: u64) -> Ots {
-        Ots { bits: self.bits * times, pairs: self.pairs * times, words: self.words * times }
+        Ots { bits: self.bits * times, pairs: self.pairs * times, words: self.words * times, quads: self.quads * times }
     }
 }
 

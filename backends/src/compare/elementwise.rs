@@ -6,6 +6,7 @@ use fusion_ir::Party;
 use fusion_ir::types::{Sign, mask};
 
 use super::gates::{Gates, Inputs, Outputs, Word};
+use super::leaves::{Node, leaves};
 use crate::Error;
 use crate::bits::Bits;
 
@@ -49,33 +50,15 @@ pub(super) fn evaluate(gates: &mut Gates, operation: &Comparison, operands: &[&[
     }
 }
 
-/// The generate and propagate bits of a range of positions, shared mod 2: whether it makes a carry, and whether it hands one on.
-struct Node {
-    generate: Bits,
-    /// Absent where position 0 is included, into which nothing carries.
-    propagate: Option<Bits>,
-}
-
 /// The roots of both segments of a carry tree; a segment of no bits has none.
 struct Roots {
     low: Option<Node>,
     high: Option<Node>,
 }
 
-/// Leaves: position `i` generates iff both shares have bit `i`, a product of one private bit of each party, and propagates iff
-/// one has it. Then level by level `(g, p) of hi, lo = (g_hi + p_hi g_lo, p_hi p_lo)`.
+/// Leaves, then level by level `(g, p) of hi, lo = (g_hi + p_hi g_lo, p_hi p_lo)`.
 fn grow(gates: &mut Gates, x: &[u64], tree: Carries) -> Result<Roots, Error> {
-    let planes: Vec<Bits> = (0..tree.low + tree.high).map(|i| Bits::plane(x, i as u8)).collect();
-    let receivers = [Party::Client, Party::Server].into_iter().cycle();
-    let private = receivers.zip(planes.iter().cloned()).collect();
-    let generated = gates.exchange(Inputs { private, ..Inputs::default() })?.private;
-    let nodes = generated
-        .into_iter()
-        .zip(planes)
-        .enumerate()
-        .map(|(i, (generate, propagate))| Node { generate, propagate: (i > 0).then_some(propagate) });
-    let mut low: Vec<Node> = nodes.collect();
-    let mut high = low.split_off(tree.low);
+    let [mut low, mut high] = leaves(gates, x, tree)?;
     for level in tree.levels() {
         debug_assert_eq!((level.low, level.high), (low.len() / 2, high.len() / 2));
         let mut inputs = Inputs::default();
@@ -234,7 +217,7 @@ fn to_word(party: Party, bit: &Bits, bits: u8) -> Option<Word> {
 fn exchange_word(gates: &mut Gates, inputs: Inputs, bit: &Bits, bits: u8) -> Result<(Vec<u64>, Outputs), Error> {
     let nothing = inputs.words.is_empty() && inputs.narrow.is_empty();
     let mut outputs = match nothing {
-        true => Outputs { private: Vec::new(), narrow: Vec::new(), wide: Vec::new(), words: Vec::new() },
+        true => Outputs::default(),
         false => gates.exchange(inputs)?,
     };
     let products = outputs.words.pop().unwrap_or_else(|| vec![0; gates.n()]);

@@ -24,8 +24,9 @@ use crate::{Channel, Error, Kind};
 pub(super) struct Gates<'a> {
     /// Who this is.
     pub party: Party,
+    /// What is left of the chunk's pads.
+    pub pads: Pads,
     channel: &'a mut dyn Channel,
-    pads: Pads,
     n: usize,
 }
 
@@ -34,6 +35,11 @@ pub(super) struct Gates<'a> {
 pub(super) struct Inputs {
     /// Private products: who receives the OT, this party's bits.
     pub private: Vec<(Party, Bits)>,
+    /// Of leaves of two bits ([`super::leaves`]): how many are opened and how many of their pads answered, by receiver.
+    pub opened: [usize; 2],
+    pub answered: [usize; 2],
+    /// What this party sends for them, masked already.
+    pub masked: Bits,
     /// Shared products: shares of both factors.
     pub narrow: Vec<[Bits; 2]>,
     /// Two shared products: shares of the common factor and of the two others.
@@ -51,8 +57,11 @@ pub(super) enum Word {
 }
 
 /// Shares of the products, in the order of the inputs.
+#[derive(Default)]
 pub(super) struct Outputs {
     pub private: Vec<Bits>,
+    /// What the peer sent for leaves of two bits.
+    pub masked: Received,
     pub narrow: Vec<Bits>,
     pub wide: Vec<[Bits; 2]>,
     pub words: Vec<Vec<u64>>,
@@ -81,7 +90,7 @@ enum Pending {
 
 impl<'a> Gates<'a> {
     pub fn new(party: Party, channel: &'a mut dyn Channel, pads: Pads, n: usize) -> Gates<'a> {
-        Gates { party, channel, pads, n }
+        Gates { party, pads, channel, n }
     }
 
     /// Number of elements.
@@ -101,6 +110,7 @@ impl<'a> Gates<'a> {
         let mut words = Vec::new();
         let private: Vec<Opening> =
             inputs.private.into_iter().map(|(receiver, bits)| self.open_private(receiver, bits, &mut sent)).collect();
+        sent.extend(&inputs.masked);
         let narrow: Vec<Triple> = inputs.narrow.into_iter().map(|[x, y]| self.triple(&x, &y, &mut sent)).collect();
         let wide: Vec<[Triple; 2]> =
             inputs.wide.into_iter().map(|[x, y, z]| self.triples(&x, [&y, &z], &mut sent)).collect();
@@ -116,8 +126,10 @@ impl<'a> Gates<'a> {
         let theirs = self.n * flight.bits_sent(peer);
         let (bits, mut words) = message.split_at(theirs.div_ceil(8));
         let mut theirs = Received { bits: Bits::from_bytes(bits, theirs)?, taken: 0, n: self.n };
+        let masked = 2 * flight.opened[peer as usize] + 3 * flight.answered[self.party as usize];
 
         let private = private.into_iter().map(|opening| opening.base.xor(&opening.times.and(&theirs.next()))).collect();
+        let masked = theirs.split(masked);
         let narrow = narrow.iter().map(|triple| self.product(triple, &theirs.next(), &theirs.next())).collect();
         let both = |[first, second]: &[Triple; 2]| {
             let d = theirs.next();
@@ -128,11 +140,13 @@ impl<'a> Gates<'a> {
         for word in pending {
             products.push(word.finish(&mut theirs, &mut words)?);
         }
-        Ok(Outputs { private, narrow, wide, words: products })
+        Ok(Outputs { private, masked, narrow, wide, words: products })
     }
 
     fn flight(&self, inputs: &Inputs) -> Flight {
-        let mut flight = Flight { narrow: inputs.narrow.len(), wide: inputs.wide.len(), ..Flight::default() };
+        let Inputs { opened, answered, .. } = *inputs;
+        let (narrow, wide) = (inputs.narrow.len(), inputs.wide.len());
+        let mut flight = Flight { opened, answered, narrow, wide, ..Flight::default() };
         for (receiver, _) in &inputs.private {
             flight.private[*receiver as usize] += 1;
         }
@@ -242,14 +256,23 @@ impl Pending {
 }
 
 /// The peer's single bits, `n` at a time.
-struct Received {
+#[derive(Default)]
+pub(super) struct Received {
     bits: Bits,
     taken: usize,
     n: usize,
 }
 
 impl Received {
-    fn next(&mut self) -> Bits {
+    /// The next `count` times `n` bits.
+    fn split(&mut self, count: usize) -> Received {
+        let start = self.taken;
+        self.taken += count * self.n;
+        Received { bits: self.bits.slice(start, count * self.n), taken: 0, n: self.n }
+    }
+
+    /// The next `n` bits.
+    pub fn next(&mut self) -> Bits {
         let start = self.taken;
         self.taken += self.n;
         self.bits.slice(start, self.n)

@@ -5,8 +5,8 @@
 //! are those of [`fusion_ir::interp`] bit for bit.
 //!
 //! The millionaire core follows Cheetah (Huang et al., USENIX Security 2022, section 4) and CrypTFlow2 (Rathee et al., CCS 2020,
-//! section 3) with leaves of one bit, and one tree for both the carry out of the dropped bits and the sign. Unlike theirs, an
-//! AND of shared bits is a Beaver triple made of one random OT in each direction without communication, so a level of the tree is
+//! section 3) with leaves of two bits (`leaves`), and one tree for both the carry out of the dropped bits and the sign. Unlike
+//! theirs, an AND of shared bits is a Beaver triple made of one random OT in each direction without communication, so a level of the tree is
 //! one exchange (`gates`).
 //!
 //! **Who learns what.** Nothing: every bit and word that is sent is masked by a pad that is used once, so every message that the
@@ -19,6 +19,7 @@ mod gates;
 mod knockout;
 #[cfg(test)]
 mod laws;
+mod leaves;
 #[cfg(test)]
 mod tests;
 

@@ -104,8 +104,8 @@ fn filling_that_is_not_zero_is_refused() {
 fn the_wire_is_as_it_was() {
     let operation = Comparison::RequantRelu { bits: 28, shift: 12, k: 16 };
     let wire = crate::ot::wire(|party, channel, correlations| {
-        let own: Vec<u64> = (0..100).map(|i| (i + 7) * (i + 1) << (8 * party as u8)).collect();
+        let own: Vec<u64> = (0..100).map(|i| ((i + 7) * (i + 1)) << (8 * party as u8)).collect();
         super::run(&mut Ctx { party, channel, correlations }, &operation, &[&own]).expect("honest peer");
     });
-    assert_eq!(wire, ["6e51f68ab449c17b", "a948105af9c0abb4"]);
+    assert_eq!(wire, ["995108e048086e23", "d91349ee0fd12aa6"]);
 }

@@ -27,7 +27,7 @@ impl Vector {
         match self {}
     }
 
-    pub fn plane(self, _: &[[u64; 64]], _: u8, _: &mut Vec<u64>) {
+    pub fn plane(self, _: &[[u64; 64]], _: u8, _: &mut [u64]) {
         match self {}
     }
 

@@ -28,18 +28,20 @@ pub(crate) fn transpose(tile: &mut [u128; COLUMNS]) {
     }
 }
 
-/// Bit `bit` (below 64) of every value, 64 to a word.
-pub(crate) fn plane(values: &[u64], bit: u8) -> Vec<u64> {
+/// Writes bit `bit` (below 64) of every value to `words`, 64 to a word.
+///
+/// # Panics
+/// If there are fewer words than are needed.
+pub(crate) fn plane(values: &[u64], bit: u8, words: &mut [u64]) {
     let (chunks, rest) = values.as_chunks::<64>();
-    let mut plane = Vec::with_capacity(values.len().div_ceil(64));
+    let (full, last) = words.split_at_mut(chunks.len());
     match Vector::detect() {
-        Some(vector) => vector.plane(chunks, bit, &mut plane),
-        None => plane.extend(chunks.iter().map(|chunk| plane_portable(chunk, bit))),
+        Some(vector) => vector.plane(chunks, bit, full),
+        None => full.iter_mut().zip(chunks).for_each(|(word, chunk)| *word = plane_portable(chunk, bit)),
     }
     if !rest.is_empty() {
-        plane.push(plane_portable(rest, bit));
+        last[0] = plane_portable(rest, bit);
     }
-    plane
 }
 
 fn plane_portable(values: &[u64], bit: u8) -> u64 {
@@ -107,9 +109,9 @@ mod tests {
     #[test]
     fn planes_are_the_bits() {
         let values: Vec<u64> = random(200, 2).iter().map(|block| *block as u64).collect();
-        for (n, bit) in [(0, 0), (1, 63), (64, 5), (200, 17), (192, 0)] {
-            let plane = plane(&values[..n], bit);
-            assert_eq!(plane.len(), n.div_ceil(64));
+        for (n, bit) in [(0usize, 0), (1, 63), (64, 5), (200, 17), (192, 0)] {
+            let mut plane = vec![0; n.div_ceil(64)];
+            super::plane(&values[..n], bit, &mut plane);
             for i in 0..plane.len() * 64 {
                 let expected = if i < n { values[i] >> bit & 1 } else { 0 };
                 assert_eq!(plane[i / 64] >> (i % 64) & 1, expected);

@@ -68,8 +68,8 @@ impl Vector {
         unsafe { transpose(tile) }
     }
 
-    /// Appends bit `bit` of every value of every chunk to `plane`.
-    pub fn plane(self, chunks: &[[u64; 64]], bit: u8, words: &mut Vec<u64>) {
+    /// Bit `bit` of every value of every chunk.
+    pub fn plane(self, chunks: &[[u64; 64]], bit: u8, words: &mut [u64]) {
         // SAFETY: as above.
         unsafe { plane(chunks, bit, words) }
     }
@@ -298,14 +298,13 @@ fn transpose_lanes(rows: &[__m512i]) -> [__m512i; 8] {
 }
 
 #[target_feature(enable = "avx512f")]
-fn plane(chunks: &[[u64; 64]], bit: u8, words: &mut Vec<u64>) {
+fn plane(chunks: &[[u64; 64]], bit: u8, words: &mut [u64]) {
     let bit = _mm512_set1_epi64(1 << bit);
-    for chunk in chunks {
-        let mut word = 0;
+    for (chunk, word) in chunks.iter().zip(words) {
+        *word = 0;
         for values in chunk.as_chunks::<8>().0.iter().rev() {
-            word = word << 8 | u64::from(_mm512_test_epi64_mask(load_words(values), bit));
+            *word = *word << 8 | u64::from(_mm512_test_epi64_mask(load_words(values), bit));
         }
-        words.push(word);
     }
 }
 

@@ -1,6 +1,9 @@
 //! The tweakable circular-correlation-robust hash that breaks the correlation of extended OTs:
 //! `H(x, i) = pi(pi(x) + i) + pi(x)` with `pi` AES-128 under a fixed key (TMMO of Guo, Katz, Wang and Yu, IEEE S&P 2020).
 //!
+//! Where two rows make a 1-of-4 OT, the unknown hashes are at `x + y` for the three multiples `y` of the secret by `GF(4)` other
+//! than zero, each a fixed bijection of it, as in section 5 of SoftSpokenOT (Roy, CRYPTO 2022).
+//!
 //! The key is derived from the session's identifier, so that no two sessions hash with one permutation. A tweak is a direction
 //! and a row's running number in it; rows are numbered once, so no tweak of a session comes twice.
 

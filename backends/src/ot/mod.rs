@@ -4,7 +4,7 @@
 //! session. [`Correlations::draw`] is the *preprocess* step of every protocol that consumes OTs: independent of all inputs, it
 //! extends in both directions by what is needed (`softspoken`), hashes the correlated rows (`hash`) and returns compact
 //! [`Pads`] of random OTs: for each, its sender holds `r_0` and `r_1`, its receiver a random choice `c` and `r_c`. The sender does
-//! not learn `c`, the receiver not the other pad.
+//! not learn `c`, the receiver not the other pad. Two correlated rows also make one OT of four pads ([`pads`]).
 //!
 //! A peer that deviates is [`Error::PeerMisbehaved`]. After any error the correlations are void: seeds and the senders' secrets
 //! are wiped and every further draw fails with the blame of the first failure. Pads already drawn are their holder's.
@@ -180,21 +180,20 @@ impl Live {
 
     fn receive(&mut self, ots: &Ots, params: SoftSpoken) -> (ReceiverPads, Vec<u8>) {
         let mut message = Vec::with_capacity(params.extension_bytes(ots) as usize);
-        let mut pads = pads::ReceiverBuilder::new(ots);
+        let mut pads = pads::ReceiverBuilder::new(ots, &self.receiver_hash);
         for tiles in batches(ots.tiles()) {
             let mut batch = self.receiver.extend(tiles as usize, &mut message);
             let rows = batch.columns.as_chunks_mut::<COLUMNS>().0;
             for (tile, (rows, choices)) in (batch.first_tile..).zip(rows.iter_mut().zip(batch.choices.iter())) {
                 transpose(rows);
-                pads.push(*choices, &self.receiver_hash.hash_tile(tile, rows, 0));
+                pads.push(tile, *choices, rows);
             }
         }
         (pads.finish(), message)
     }
 
     fn send(&mut self, ots: &Ots, params: SoftSpoken, mut message: &[u8]) -> Result<SenderPads, Error> {
-        let mut pads = pads::SenderBuilder::new(ots);
-        let delta = Zeroizing::new(self.sender.delta());
+        let mut pads = pads::SenderBuilder::new(ots, &self.sender_hash, self.sender.delta());
         for tiles in batches(ots.tiles()) {
             let (part, rest) = message.split_at(params.batch_bytes(tiles) as usize);
             message = rest;
@@ -202,8 +201,7 @@ impl Live {
             let rows = batch.columns.as_chunks_mut::<COLUMNS>().0;
             for (tile, rows) in (batch.first_tile..).zip(rows) {
                 transpose(rows);
-                let [zeros, ones] = [0, *delta].map(|offset| self.sender_hash.hash_tile(tile, rows, offset));
-                pads.push(&zeros, &ones);
+                pads.push(tile, rows);
             }
         }
         Ok(pads.finish())

@@ -1,7 +1,9 @@
 //! What random OTs leave with each party, in compact streams that are consumed front to back, each pad once.
 
 use fusion_catalogue::ot::Ots;
+use zeroize::Zeroizing;
 
+use super::hash::RowHash;
 use crate::bits::Bits;
 use crate::kernels::{self, COLUMNS};
 
@@ -19,6 +21,7 @@ pub struct Pads {
 pub struct SenderPads {
     bits: Stream<2>,
     pairs: Stream<4>,
+    quads: Stream<8>,
     words: [Vec<u64>; 2],
     words_taken: usize,
 }
@@ -28,6 +31,7 @@ pub struct SenderPads {
 pub struct ReceiverPads {
     bits: Stream<2>,
     pairs: Stream<3>,
+    quads: Stream<4>,
     choices: Stream<1>,
     words: Vec<u64>,
     words_taken: usize,
@@ -45,6 +49,12 @@ impl SenderPads {
         [[a, b], [c, d]]
     }
 
+    /// Of the next `n` 1-of-4 OTs: both bits of every pad `r_0`, `r_1`, `r_2` and `r_3`.
+    pub fn quads(&mut self, n: usize) -> [[Bits; 2]; 4] {
+        let [a, b, c, d, e, f, g, h] = self.quads.take(n);
+        [[a, b], [c, d], [e, f], [g, h]]
+    }
+
     /// Of the next `n` word OTs: every `r_0` and every `r_1`, as words of 64 bits.
     pub fn words(&mut self, n: usize) -> [&[u64]; 2] {
         let taken = self.words_taken..self.words_taken + n;
@@ -54,7 +64,10 @@ impl SenderPads {
 
     /// Whether every pad was taken.
     pub fn is_empty(&self) -> bool {
-        self.bits.is_empty() && self.pairs.is_empty() && self.words_taken == self.words[0].len()
+        self.bits.is_empty()
+            && self.pairs.is_empty()
+            && self.quads.is_empty()
+            && self.words_taken == self.words[0].len()
     }
 }
 
@@ -70,6 +83,12 @@ impl ReceiverPads {
         (choice, [a, b])
     }
 
+    /// Of the next `n` 1-of-4 OTs: both bits of every choice `c`, the lower first, and both of every `r_c`.
+    pub fn quads(&mut self, n: usize) -> [[Bits; 2]; 2] {
+        let [a, b, c, d] = self.quads.take(n);
+        [[a, b], [c, d]]
+    }
+
     /// Of the next `n` word OTs: every choice `c` and every `r_c`, a word of 64 bits.
     pub fn words(&mut self, n: usize) -> (Bits, &[u64]) {
         let taken = self.words_taken..self.words_taken + n;
@@ -80,7 +99,7 @@ impl ReceiverPads {
 
     /// Whether every pad was taken.
     pub fn is_empty(&self) -> bool {
-        self.bits.is_empty() && self.pairs.is_empty() && self.words_taken == self.words.len()
+        self.bits.is_empty() && self.pairs.is_empty() && self.quads.is_empty() && self.words_taken == self.words.len()
     }
 }
 
@@ -108,68 +127,117 @@ impl<const N: usize> Stream<N> {
     }
 }
 
-/// Which pads a tile of rows becomes: first all one-bit OTs, then two-bit ones, then words, each from a new tile on.
-enum Tile {
+/// Which pads a tile of rows becomes: first all one-bit OTs, then two-bit ones, then words, then pairs of tiles for 1-of-4 OTs,
+/// each kind from a new tile on.
+enum Kind {
     Bits,
     Pairs,
     Words,
+    /// The first tile of 1-of-4 OTs, which waits for the second.
+    First,
+    Second,
 }
 
-/// Deals tiles to the three kinds.
+/// Deals tiles to the kinds.
 struct Dealer {
     ots: Ots,
-    bits: u64,
-    pairs: u64,
+    next: u64,
 }
 
 impl Dealer {
-    fn new(ots: &Ots) -> Dealer {
+    fn next(&mut self) -> Kind {
         let tiles = |n: u64| n.div_ceil(COLUMNS as u64);
-        Dealer { ots: *ots, bits: tiles(ots.bits), pairs: tiles(ots.pairs) }
-    }
-
-    fn next(&mut self) -> Tile {
-        let kinds = [(&mut self.bits, Tile::Bits), (&mut self.pairs, Tile::Pairs)];
-        for (left, tile) in kinds {
-            if *left > 0 {
-                *left -= 1;
-                return tile;
+        let ots = &self.ots;
+        let mut place = self.next;
+        self.next += 1;
+        for (tiles, kind) in
+            [(tiles(ots.bits), Kind::Bits), (tiles(ots.pairs), Kind::Pairs), (tiles(ots.words), Kind::Words)]
+        {
+            match place.checked_sub(tiles) {
+                None => return kind,
+                Some(after) => place = after,
             }
         }
-        Tile::Words
+        if place.is_multiple_of(2) { Kind::First } else { Kind::Second }
     }
 }
 
-/// Collects the receiver's pads.
-pub(super) struct ReceiverBuilder {
+/// Multiplication by an element `w` of `GF(4)` with `w^2 = w + 1`, blocks being pairs of halves over it. With rows `q_i = t_i + c_i
+/// delta` for `i = 0, 1`, it makes `q_0 + w q_1 = (t_0 + w t_1) + (c_0 + w c_1) delta`, one row with a choice of four.
+fn twist(block: u128) -> u128 {
+    let (low, high) = (block as u64, (block >> 64) as u64);
+    u128::from(high) | u128::from(low ^ high) << 64
+}
+
+/// A tile that waits for its second: choices and rows.
+struct Waiting {
+    choices: u128,
+    rows: Zeroizing<[u128; COLUMNS]>,
+}
+
+impl Waiting {
+    fn new() -> Waiting {
+        Waiting { choices: 0, rows: Zeroizing::new([0; COLUMNS]) }
+    }
+
+    fn put(&mut self, choices: u128, rows: &[u128; COLUMNS]) {
+        self.choices = choices;
+        *self.rows = *rows;
+    }
+
+    /// The rows joined with those of the second tile.
+    fn join(&mut self, rows: &[u128; COLUMNS]) -> &[u128; COLUMNS] {
+        self.rows.iter_mut().zip(rows).for_each(|(first, second)| *first ^= twist(*second));
+        &self.rows
+    }
+}
+
+/// Makes the receiver's pads of rows.
+pub(super) struct ReceiverBuilder<'a> {
+    hash: &'a RowHash,
     dealer: Dealer,
+    waiting: Waiting,
     bits: [Vec<u64>; 2],
     pairs: [Vec<u64>; 3],
-    choices: Vec<u64>,
+    quads: [Vec<u64>; 4],
+    choices: [Vec<u64>; 1],
     words: Vec<u64>,
 }
 
-impl ReceiverBuilder {
+impl<'a> ReceiverBuilder<'a> {
     /// For this many OTs.
-    pub fn new(ots: &Ots) -> ReceiverBuilder {
+    pub fn new(ots: &Ots, hash: &'a RowHash) -> ReceiverBuilder<'a> {
         ReceiverBuilder {
-            dealer: Dealer::new(ots),
+            hash,
+            dealer: Dealer { ots: *ots, next: 0 },
+            waiting: Waiting::new(),
             bits: Default::default(),
             pairs: Default::default(),
-            choices: Vec::new(),
+            quads: Default::default(),
+            choices: Default::default(),
             words: Vec::with_capacity(ots.words as usize + COLUMNS),
         }
     }
 
-    /// Adds a tile: its choice bits and the hashes of its rows.
-    pub fn push(&mut self, choices: u128, hashes: &[u64; COLUMNS]) {
-        let choices = [choices as u64, (choices >> 64) as u64];
-        match self.dealer.next() {
-            Tile::Bits => push_all(&mut self.bits, [choices, plane(hashes, 0)]),
-            Tile::Pairs => push_all(&mut self.pairs, [choices, plane(hashes, 0), plane(hashes, 1)]),
-            Tile::Words => {
-                push_all(std::slice::from_mut(&mut self.choices), [choices]);
-                self.words.extend_from_slice(hashes);
+    /// Adds tile number `tile`: its choice bits and its rows `t`.
+    pub fn push(&mut self, tile: u64, choices: u128, rows: &[u128; COLUMNS]) {
+        let kind = self.dealer.next();
+        let rows = match kind {
+            Kind::First => return self.waiting.put(choices, rows),
+            Kind::Second => self.waiting.join(rows),
+            _ => rows,
+        };
+        let hashes = self.hash.hash_tile(tile, rows, 0);
+        match kind {
+            Kind::Bits => push_all(&mut self.bits, [halves(choices), plane(&hashes, 0)]),
+            Kind::Pairs => push_all(&mut self.pairs, [halves(choices), plane(&hashes, 0), plane(&hashes, 1)]),
+            Kind::Words => {
+                push_all(&mut self.choices, [halves(choices)]);
+                self.words.extend_from_slice(&hashes);
+            }
+            Kind::First | Kind::Second => {
+                let choices = [halves(self.waiting.choices), halves(choices)];
+                push_all(&mut self.quads, [choices[0], choices[1], plane(&hashes, 0), plane(&hashes, 1)]);
             }
         }
     }
@@ -181,49 +249,73 @@ impl ReceiverBuilder {
         ReceiverPads {
             bits: stream(self.bits, ots.bits),
             pairs: stream(self.pairs, ots.pairs),
-            choices: stream([self.choices], ots.words),
+            quads: stream(self.quads, ots.quads),
+            choices: stream(self.choices, ots.words),
             words: self.words,
             words_taken: 0,
         }
     }
 }
 
-/// Collects the sender's pads.
-pub(super) struct SenderBuilder {
+/// Makes the sender's pads of rows.
+pub(super) struct SenderBuilder<'a> {
+    hash: &'a RowHash,
+    delta: Zeroizing<u128>,
     dealer: Dealer,
+    waiting: Waiting,
     bits: [Vec<u64>; 2],
     pairs: [Vec<u64>; 4],
+    quads: [Vec<u64>; 8],
     words: [Vec<u64>; 2],
 }
 
-impl SenderBuilder {
-    /// For this many OTs.
-    pub fn new(ots: &Ots) -> SenderBuilder {
+impl<'a> SenderBuilder<'a> {
+    /// For this many OTs with the correlation `delta`.
+    pub fn new(ots: &Ots, hash: &'a RowHash, delta: u128) -> SenderBuilder<'a> {
         let words = || Vec::with_capacity(ots.words as usize + COLUMNS);
         SenderBuilder {
-            dealer: Dealer::new(ots),
+            hash,
+            delta: Zeroizing::new(delta),
+            dealer: Dealer { ots: *ots, next: 0 },
+            waiting: Waiting::new(),
             bits: Default::default(),
             pairs: Default::default(),
+            quads: Default::default(),
             words: [words(), words()],
         }
     }
 
-    /// Adds a tile: the hashes of its rows for choice 0 and for choice 1.
-    pub fn push(&mut self, zeros: &[u64; COLUMNS], ones: &[u64; COLUMNS]) {
+    /// Adds tile number `tile`: its rows `q`.
+    pub fn push(&mut self, tile: u64, rows: &[u128; COLUMNS]) {
+        let kind = self.dealer.next();
+        let rows = match kind {
+            Kind::First => return self.waiting.put(0, rows),
+            Kind::Second => self.waiting.join(rows),
+            _ => rows,
+        };
+        let delta = *self.delta;
+        let [zeros, ones] = [0, delta].map(|offset| self.hash.hash_tile(tile, rows, offset));
         let planes = |bit| {
-            let (zero, one) = (plane(zeros, bit), plane(ones, bit));
+            let (zero, one) = (plane(&zeros, bit), plane(&ones, bit));
             [zero, [zero[0] ^ one[0], zero[1] ^ one[1]]]
         };
-        match self.dealer.next() {
-            Tile::Bits => push_all(&mut self.bits, planes(0)),
-            Tile::Pairs => {
+        match kind {
+            Kind::Bits => push_all(&mut self.bits, planes(0)),
+            Kind::Pairs => {
                 let [[a, c], [b, d]] = [planes(0), planes(1)];
                 push_all(&mut self.pairs, [a, b, c, d]);
             }
-            Tile::Words => {
+            Kind::Words => {
                 for (words, hashes) in self.words.iter_mut().zip([zeros, ones]) {
-                    words.extend_from_slice(hashes);
+                    words.extend_from_slice(&hashes);
                 }
+            }
+            Kind::First | Kind::Second => {
+                let others = [twist(delta), delta ^ twist(delta)];
+                let [twos, threes] = others.map(|offset| self.hash.hash_tile(tile, rows, offset));
+                let planes = [zeros, ones, twos, threes].map(|hashes| [plane(&hashes, 0), plane(&hashes, 1)]);
+                let [[a, b], [c, d], [e, f], [g, h]] = planes;
+                push_all(&mut self.quads, [a, b, c, d, e, f, g, h]);
             }
         }
     }
@@ -235,6 +327,7 @@ impl SenderBuilder {
         SenderPads {
             bits: stream(self.bits, ots.bits),
             pairs: stream(self.pairs, ots.pairs),
+            quads: stream(self.quads, ots.quads),
             words: self.words,
             words_taken: 0,
         }
@@ -245,14 +338,33 @@ fn stream<const N: usize>(words: [Vec<u64>; N], len: u64) -> Stream<N> {
     Stream { bits: words.map(|words| Bits::from_words(words, len as usize)), taken: 0 }
 }
 
-fn push_all<const N: usize>(streams: &mut [Vec<u64>], planes: [[u64; 2]; N]) {
+fn push_all<const N: usize>(streams: &mut [Vec<u64>; N], planes: [[u64; 2]; N]) {
     for (stream, plane) in streams.iter_mut().zip(planes) {
         stream.extend_from_slice(&plane);
     }
 }
 
+fn halves(block: u128) -> [u64; 2] {
+    [block as u64, (block >> 64) as u64]
+}
+
 /// Bit `bit` of every hash.
 fn plane(hashes: &[u64; COLUMNS], bit: u8) -> [u64; 2] {
-    let plane = kernels::plane(hashes, bit);
-    [plane[0], plane[1]]
+    let mut words = [0; 2];
+    kernels::plane(hashes, bit, &mut words);
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_twist_has_order_three_and_fixes_nothing() {
+        for block in [1, 1 << 64, 0xdead << 60, u128::MAX] {
+            assert_eq!(twist(twist(block)), twist(block) ^ block);
+            assert_eq!(twist(twist(twist(block))), block);
+            assert_ne!(twist(block), block);
+        }
+    }
 }

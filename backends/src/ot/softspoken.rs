@@ -92,10 +92,15 @@ impl Receiver {
         let first_tile = self.0.next_tile;
         let [mut columns, sums] = self.0.expand(tiles + 1);
         let start = message.len();
+        let trees = self.0.params.trees();
+        message.resize(start + (trees - 1) * 16 * (tiles + 1), 0);
         let mut choices = Zeroizing::new(Vec::with_capacity(tiles + 1));
-        for sums in sums.chunks_exact(self.0.params.trees()) {
+        let corrections = message[start..].as_chunks_mut::<16>().0.chunks_exact_mut(trees - 1);
+        for (sums, corrections) in sums.chunks_exact(trees).zip(corrections) {
             choices.push(sums[0]);
-            message.extend(sums[1..].iter().flat_map(|sum| (sum ^ sums[0]).to_le_bytes()));
+            for (correction, sum) in corrections.iter_mut().zip(&sums[1..]) {
+                *correction = (sum ^ sums[0]).to_le_bytes();
+            }
         }
         let hash = self.0.challenge(&message[start..]);
         message.extend_from_slice(&hash.hash(choices.iter().copied()).to_le_bytes());

@@ -1,6 +1,7 @@
 //! Both directions of correlations, honest and not, and their wire.
 
 use super::*;
+use crate::bits::Bits;
 use crate::channel::{LocalChannel, pair};
 
 const ID: [u8; 32] = [3; 32];
@@ -34,6 +35,15 @@ fn check_direction(ots: &Ots, sending: &mut SenderPads, receiving: &mut Receiver
         assert_eq!(words[i], if choice == 1 { ones[i] } else { zeros[i] });
         assert_ne!(zeros[i], ones[i]);
     }
+    let quads = ots.quads as usize;
+    let (pads, [choices, chosen]) = (sending.quads(quads), receiving.quads(quads));
+    for (bit, chosen) in chosen.iter().enumerate() {
+        let of_four = |i: usize| choices.each_ref().map(Bits::iter).map(|mut bits| bits.nth(i).unwrap());
+        for (i, chosen) in chosen.iter().enumerate() {
+            let [low, high] = of_four(i);
+            assert_eq!(chosen, pads[(2 * high + low) as usize][bit].iter().nth(i).unwrap());
+        }
+    }
     assert!(sending.is_empty() && receiving.is_empty());
 }
 
@@ -41,10 +51,10 @@ fn check_direction(ots: &Ots, sending: &mut SenderPads, receiving: &mut Receiver
 fn pads_are_random_ots_in_both_directions() {
     let needs = [
         Need {
-            client_receives: Ots { bits: 40_000, pairs: 129, words: 1000 },
-            server_receives: Ots { bits: 0, pairs: 300, words: 1 },
+            client_receives: Ots { bits: 40_000, pairs: 129, words: 1000, quads: 300 },
+            server_receives: Ots { bits: 0, pairs: 300, words: 1, quads: 1 },
         },
-        Need { client_receives: Ots::default(), server_receives: Ots { bits: 64, pairs: 0, words: 0 } },
+        Need { client_receives: Ots::default(), server_receives: Ots { bits: 64, ..Ots::default() } },
     ];
     for k in [2, 4] {
         let [mut client, mut server] =
@@ -53,6 +63,24 @@ fn pads_are_random_ots_in_both_directions() {
             check_direction(&need.client_receives, &mut server.sending, &mut client.receiving);
             check_direction(&need.server_receives, &mut client.sending, &mut server.receiving);
         }
+    }
+}
+
+/// The pads that the receiver does not know are unrelated to the one it knows and to each other.
+#[test]
+fn the_four_pads_of_a_quad_are_independent() {
+    let ots = Ots { quads: 20_000, ..Ots::default() };
+    let need = Need { client_receives: ots, ..Need::default() };
+    let [_, server] = both(4, |party, correlations, channel| {
+        let mut pads = correlations.draw(channel, &need).unwrap();
+        (party == Party::Server).then(|| pads.sending.quads(20_000))
+    });
+    let pads: Vec<Bits> = server.expect("the server's").into_iter().flatten().collect();
+    for subset in 1..1u32 << 8 {
+        let chosen = pads.iter().enumerate().filter(|(i, _)| subset >> i & 1 == 1);
+        let sum = chosen.fold(Bits::zeros(20_000), |sum, (_, pad)| sum.xor(pad));
+        let ones: u64 = sum.iter().sum();
+        assert!((9_600..10_400).contains(&ones), "{ones} of 20000 sums of {subset:b} are one");
     }
 }
 
@@ -149,10 +177,10 @@ pub(crate) fn wire(run: impl Fn(Party, &mut dyn Channel, &mut Correlations) + Sy
 #[test]
 fn the_wire_is_as_it_was() {
     assert_eq!(wire(|_, _, _| ()), ["84de8e550f3a51ca", "fdbc5002fa80e2a8"], "set-up");
-    let ots = Ots { bits: 1000, pairs: 200, words: 70 };
+    let ots = Ots { bits: 1000, pairs: 200, words: 70, quads: 150 };
     let need = Need { client_receives: ots, server_receives: ots };
     let extension = wire(|_, channel, correlations| drop(correlations.draw(channel, &need).unwrap()));
-    assert_eq!(extension, ["46e17f87e518923c", "7ba5dd2d36588957"], "set-up and an extension");
+    assert_eq!(extension, ["a687999eaf67a7b7", "681a0e92f44b22f1"], "set-up and an extension");
 }
 
 #[test]
