@@ -73,10 +73,7 @@ pub struct LocalChannel {
 pub fn pair() -> (LocalChannel, LocalChannel) {
     let (to_right, from_left) = mpsc::channel();
     let (to_left, from_right) = mpsc::channel();
-    (
-        LocalChannel { outgoing: to_right, incoming: from_right },
-        LocalChannel { outgoing: to_left, incoming: from_left },
-    )
+    (LocalChannel { outgoing: to_right, incoming: from_right }, LocalChannel { outgoing: to_left, incoming: from_left })
 }
 
 impl Channel for LocalChannel {
