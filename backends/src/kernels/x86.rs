@@ -17,8 +17,6 @@ pub(crate) type RoundKeys = [u128; 11];
 const WIDE: usize = 8;
 /// Tiles whose counters they hold.
 const TILES: usize = 4 * WIDE;
-/// Most bits of a subfield.
-const MOST_K: usize = 8;
 
 /// One leaf's key stream over [`TILES`] tiles.
 #[derive(Clone, Copy)]
@@ -51,7 +49,8 @@ impl Vector {
     /// As [`super::Trees::expand`] for trees of `leaves` leaves with these keys.
     pub fn expand(self, keys: &[RoundKeys], leaves: usize, first: u64, matrix: &mut [u128], sums: &mut [u128]) {
         let trees = keys.len() / leaves;
-        let mut streams = vec![Stream([0; TILES]); leaves];
+        // One for each leaf, and one for each column of a tree.
+        let mut streams = vec![Stream([0; TILES]); leaves + leaves.trailing_zeros() as usize];
         let parts = matrix.chunks_mut(TILES * COLUMNS).zip(sums.chunks_mut(TILES * trees));
         for (first, (matrix, sums)) in (first..).step_by(TILES).zip(parts) {
             for (tree, keys) in keys.chunks_exact(leaves).enumerate() {
@@ -194,8 +193,8 @@ fn fold(keys: &[RoundKeys], first: u64, tree: usize, matrix: &mut [u128], sums: 
         }
     }
     let k = keys.len().trailing_zeros() as usize;
-    let mut columns = [Stream([0; TILES]); MOST_K];
-    for (bit, column) in columns.iter_mut().enumerate().take(k).rev() {
+    let (streams, columns) = streams.split_at_mut(keys.len());
+    for (bit, column) in columns.iter_mut().enumerate().rev() {
         let (lower, upper) = streams[..2 << bit].split_at_mut(1 << bit);
         let mut sum = [_mm512_setzero_si512(); WIDE];
         for (lower, upper) in lower.iter_mut().zip(upper.iter()) {
@@ -213,12 +212,11 @@ fn fold(keys: &[RoundKeys], first: u64, tree: usize, matrix: &mut [u128], sums: 
     let trees = sums.len() / (matrix.len() / COLUMNS);
     let tiles = matrix.chunks_exact_mut(COLUMNS).zip(sums.chunks_exact_mut(trees));
     for (index, (tile, sums)) in tiles.enumerate() {
-        for (block, column) in tile[tree * k..][..k].iter_mut().zip(&columns) {
+        for (block, column) in tile[tree * k..][..k].iter_mut().zip(columns.iter()) {
             *block = column.0[index];
         }
         sums[tree] = streams[0].0[index];
     }
-    columns.iter_mut().take(k).for_each(|column| column.0.zeroize());
 }
 
 /// The places in `8 columns x 16 bytes` of byte `half * 8 + lane` of every column, the last column first, for every lane.

@@ -182,7 +182,7 @@ impl Live {
         let mut message = Vec::with_capacity(params.extension_bytes(ots) as usize);
         let mut pads = pads::ReceiverBuilder::new(ots, &self.receiver_hash);
         for tiles in batches(ots.tiles()) {
-            let mut batch = self.receiver.extend(tiles as usize, &mut message);
+            let batch = self.receiver.extend(tiles as usize, &mut message);
             let rows = batch.columns.as_chunks_mut::<COLUMNS>().0;
             for (tile, (rows, choices)) in (batch.first_tile..).zip(rows.iter_mut().zip(batch.choices.iter())) {
                 transpose(rows);
@@ -197,7 +197,7 @@ impl Live {
         for tiles in batches(ots.tiles()) {
             let (part, rest) = message.split_at(params.batch_bytes(tiles) as usize);
             message = rest;
-            let mut batch = self.sender.extend(tiles as usize, part)?;
+            let batch = self.sender.extend(tiles as usize, part)?;
             let rows = batch.columns.as_chunks_mut::<COLUMNS>().0;
             for (tile, rows) in (batch.first_tile..).zip(rows) {
                 transpose(rows);
