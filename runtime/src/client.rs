@@ -5,7 +5,7 @@ use std::time::Instant;
 use fusion_backends::Channel;
 use fusion_backends::session::Session;
 use fusion_ir::op::Reveal;
-use fusion_ir::soundness::CONFIDENCE;
+use fusion_ir::soundness::{Batch, CONFIDENCE};
 use fusion_ir::{Function, Op, Party, Plan};
 
 use crate::Error;
@@ -64,6 +64,9 @@ pub fn run_client(
 
 fn conclude(job: &Job, findings: Findings, micro_batch: u32, run: Run) -> ClientReport {
     let batch = job.batch();
+    // A public sample that an earlier session had says nothing new; the errors tolerated may all fall on the fresh ones.
+    let fresh = job.entry().map_or(batch.public, |entry| entry.public_fresh);
+    let evidence = Batch { public: fresh, ..*batch };
     let accepted = job.policy().is_none() || findings.accepted(batch.public, batch.tolerated);
     ClientReport {
         report_version: report::VERSION,
@@ -77,7 +80,7 @@ fn conclude(job: &Job, findings: Findings, micro_batch: u32, run: Run) -> Client
             tolerated: batch.tolerated,
             lambda_requested: job.policy().map_or(0.0, |policy| policy.lambda),
             lambda_achieved_bits: batch.lambda_bits(),
-            smallest_eps_99: batch.smallest_eps(CONFIDENCE),
+            smallest_eps_99: evidence.smallest_eps(CONFIDENCE),
         },
         batch: ClientBatch {
             queries: batch.queries,
@@ -86,6 +89,7 @@ fn conclude(job: &Job, findings: Findings, micro_batch: u32, run: Run) -> Client
             positions: batch.positions(),
             micro_batch,
         },
+        ledger: job.entry(),
         labels: accepted.then_some(findings.labels),
         run,
     }

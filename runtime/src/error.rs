@@ -17,6 +17,14 @@ pub enum Error {
         /// The cause.
         error: std::io::Error,
     },
+    /// A ledger or a budget cannot be kept, so nothing that it would count may start.
+    #[error("cannot use {path}: {why}")]
+    State {
+        /// The file.
+        path: String,
+        /// The cause.
+        why: String,
+    },
     /// The peer or the connection failed; whatever the session had derived is void.
     #[error("{0}")]
     Peer(#[from] fusion_backends::Error),
@@ -29,10 +37,10 @@ pub enum Error {
 }
 
 impl Error {
-    /// The process exit code: 2 for bad usage, input or output, 4 for a peer or protocol failure, 1 for a bug.
+    /// The process exit code: 2 for bad usage, input, output or state, 4 for a peer or protocol failure, 1 for a bug.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Error::Usage(_) | Error::Output { .. } => 2,
+            Error::Usage(_) | Error::Output { .. } | Error::State { .. } => 2,
             Error::Peer(_) => 4,
             Error::Entropy(_) | Error::Bug(_) => 1,
         }

@@ -4,24 +4,29 @@
 //! what the client brings to it. The batch is mixed ([`fusion::mix`]), cut into micro-batches that go through the layers
 //! one after the other ([`executor`]), and checked after the last message ([`fusion::check`]).
 
+pub mod budget;
 pub mod client;
 pub mod error;
 pub mod executor;
 pub mod forecast;
 pub mod fusion;
 pub mod input;
+pub mod ledger;
 pub mod output;
 pub mod report;
 pub mod server;
 pub mod session;
+pub mod store;
 pub mod transport;
 
 #[cfg(test)]
 mod testing;
 
+pub use budget::{Budget, Identity};
 pub use client::run_client;
 pub use error::Error;
 pub use executor::{Progress, Step};
 pub use fusion::Job;
+pub use ledger::Ledger;
 pub use report::{ClientReport, ServerReport, Verdict};
-pub use server::run_server;
+pub use server::{run_server, run_server_if};

@@ -10,11 +10,12 @@ use serde::Serialize;
 
 use crate::Error;
 use crate::executor::{Spent, Totals};
+use crate::ledger::Entry;
 use crate::session::handshake::{PROTOCOL_VERSION, hex};
 use crate::transport::Traffic;
 
 /// Version of the report's format.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// What the client's user gets to know.
 #[derive(Clone, Debug, Serialize)]
@@ -27,6 +28,8 @@ pub struct ClientReport {
     pub verdict: Verdict,
     /// What was run.
     pub batch: ClientBatch,
+    /// How the client's ledger counts the session; `null` if none is kept.
+    pub ledger: Option<Entry>,
     /// One label per query, in input order; only if accepted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub labels: Option<Vec<i64>>,
@@ -68,7 +71,8 @@ pub struct Verdict {
     pub lambda_requested: f64,
     /// Bits of position consistency that the batch gives, rounded down; `null` if unlimited (no queries).
     pub lambda_achieved_bits: f64,
-    /// Smallest error rate that the public samples catch with probability 0.99; `null` if none.
+    /// Smallest error rate that the fresh public samples catch with probability 0.99; `null` if none. Without a ledger all
+    /// of them are taken for fresh.
     pub smallest_eps_99: Option<f64>,
 }
 

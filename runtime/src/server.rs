@@ -10,14 +10,29 @@ use crate::Error;
 use crate::executor::{Executor, Progress, Spent, Stopwatch, Totals};
 use crate::forecast::Forecast;
 use crate::report::{self, Run, ServerBatch, ServerReport};
-use crate::session::handshake::{self, Limits, nonce};
+use crate::session::handshake::{self, Admission, Limits, nonce};
 use crate::transport::Metered;
 
-/// Serves one session as the server over `channel`, within `limits`.
+/// Serves one session as the server over `channel`, to anyone and within `limits`.
 ///
 /// # Errors
 /// [`Error::Usage`] if the plan has no weights or a layer that the protocols cannot carry; [`Error::Peer`] if the client or the connection fails.
 pub fn run_server(
+    channel: Box<dyn Channel>,
+    plan: &Plan,
+    limits: Limits,
+    progress: &mut Progress<'_>,
+) -> Result<ServerReport, Error> {
+    run_server_if(&mut |_| Ok(()), channel, plan, limits, progress)
+}
+
+/// [`run_server`] if `admission` allows a session of the size that the client asks for. It is asked before anything that
+/// depends on the model is computed; what it objects is told to the client.
+///
+/// # Errors
+/// As [`run_server`], and what `admission` objects.
+pub fn run_server_if(
+    admission: &mut Admission<'_>,
     channel: Box<dyn Channel>,
     plan: &Plan,
     limits: Limits,
@@ -28,7 +43,7 @@ pub fn run_server(
 
     let started = Instant::now();
     let (mut channel, meter) = Metered::new(channel);
-    let (session_id, size) = handshake::server(&mut channel, plan, limits, nonce()?)?;
+    let (session_id, size) = handshake::server(&mut channel, plan, limits, admission, nonce()?)?;
     let positions =
         usize::try_from(size.positions).map_err(|_| Error::Bug("the limit on positions is too high".into()))?;
     let forecast = Forecast::new(&plan.function, size)?;

@@ -1,122 +1,21 @@
 //! The program as its users meet it: the three forms, exit codes, files, and every bad input's message.
 
 mod common;
+mod desk;
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::Command;
 
-use common::{demo_plan, labelled_points, tiny_label, tiny_plan, wrong_plan};
+use common::{demo_plan, tiny_label, tiny_plan, wrong_plan};
+use desk::{Desk, Ended, PUBLIC, QUERIES, json};
 use fusion_ir::plan::Plan;
-use ndarray::{Array, Array1, Array2};
+use ndarray::{Array, Array1};
 use ndarray_npy::write_npy;
-
-/// A directory with the files of a client and a server.
-struct Desk(tempfile::TempDir);
-
-const QUERIES: [(i64, i64); 3] = [(3, 1), (-2, 5), (-4, -4)];
-const PUBLIC: usize = 60;
-
-impl Desk {
-    fn new() -> Desk {
-        let desk = Desk(tempfile::tempdir().unwrap());
-        desk.plan("plan.bin", &demo_plan(60));
-        desk.plan("plan.client.bin", &tiny_plan().for_client());
-        let flat: Vec<f32> = QUERIES.iter().flat_map(|(x, y)| [*x as f32, *y as f32]).collect();
-        write_npy(desk.path("x.npy"), &Array2::from_shape_vec((3, 2), flat).unwrap()).unwrap();
-        let (inputs, labels): (Vec<_>, Vec<i64>) = labelled_points(PUBLIC).into_iter().unzip();
-        let flat: Vec<f32> = inputs.into_iter().flatten().map(|element| element as f32 / 16.0).collect();
-        write_npy(desk.path("px.npy"), &Array2::from_shape_vec((PUBLIC, 2), flat).unwrap()).unwrap();
-        write_npy(desk.path("py.npy"), &Array1::from_vec(labels)).unwrap();
-        desk
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn plan(&self, name: &str, plan: &Plan) {
-        std::fs::write(self.path(name), plan.to_bytes()).unwrap();
-    }
-
-    fn command(&self, line: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_fusion-run"));
-        command.args(line.split_whitespace()).current_dir(self.0.path());
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        command
-    }
-
-    /// Runs to the end.
-    fn run(&self, line: &str) -> Ended {
-        Ended::from(self.command(line).output().unwrap())
-    }
-
-    /// Starts a server and returns it with the address it prints.
-    fn server(&self, flags: &str) -> (Server, String) {
-        let mut child = self.command(&format!("{flags} --role server --listen 127.0.0.1:0")).spawn().unwrap();
-        let mut first = String::new();
-        let mut stdout = BufReader::new(child.stdout.take().unwrap());
-        stdout.read_line(&mut first).unwrap();
-        let address = first.trim().strip_prefix("listening on ").expect("the first line says where").to_owned();
-        (Server { child, stdout }, address)
-    }
-
-    /// Runs a client with `flags` against `address`.
-    fn client(&self, address: &str, flags: &str) -> Ended {
-        let files = "--input x.npy --public-inputs px.npy --public-labels py.npy --lambda 8";
-        self.run(&format!("plan.client.bin --role client --connect {address} {files} {flags}"))
-    }
-
-    /// Runs a client that must fail before it connects.
-    fn refused(&self, line: &str) -> String {
-        let ended = self.run(&format!("plan.client.bin --role client --connect {} {line}", unreachable_address()));
-        assert_eq!(ended.code, 2, "{ended:?}");
-        ended.stderr
-    }
-}
-
-#[derive(Debug)]
-struct Ended {
-    code: i32,
-    stdout: String,
-    stderr: String,
-}
-
-impl From<Output> for Ended {
-    fn from(output: Output) -> Ended {
-        let text = |bytes| String::from_utf8(bytes).unwrap();
-        Ended { code: output.status.code().unwrap(), stdout: text(output.stdout), stderr: text(output.stderr) }
-    }
-}
-
-struct Server {
-    child: Child,
-    stdout: BufReader<std::process::ChildStdout>,
-}
-
-impl Server {
-    fn end(mut self) -> Ended {
-        let (mut stdout, mut stderr) = (String::new(), String::new());
-        self.stdout.read_to_string(&mut stdout).unwrap();
-        self.child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
-        Ended { code: self.child.wait().unwrap().code().unwrap(), stdout, stderr }
-    }
-}
-
-/// A refusal that comes too late would be a failure to connect, with exit code 4.
-fn unreachable_address() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    format!("{} --timeout 1", listener.local_addr().unwrap())
-}
 
 fn expected_csv() -> String {
     let rows = QUERIES.iter().enumerate().map(|(i, (x, y))| format!("{i},{}\n", tiny_label(*x, *y)));
     std::iter::once("index,label\n".to_owned()).chain(rows).collect()
-}
-
-fn json(path: &Path) -> serde_json::Value {
-    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
 #[test]
@@ -276,7 +175,7 @@ fn a_full_disk_leaves_nothing_half_written() {
     let (server, address) = desk.server("plan.bin");
     // No file may grow beyond 0 blocks, and the write fails instead of the process: as on a full disk.
     let program = env!("CARGO_BIN_EXE_fusion-run");
-    let files = "--input x.npy --public-inputs px.npy --public-labels py.npy --lambda 8 -o labels.csv";
+    let files = "--input x.npy --public-inputs px.npy --public-labels py.npy --lambda 8 -o labels.csv --no-ledger";
     let script =
         format!("trap '' XFSZ; ulimit -f 0; exec {program} plan.client.bin --role client --connect {address} {files}");
     let client = Command::new("sh").args(["-c", &script]).current_dir(desk.0.path()).output().unwrap();

@@ -10,6 +10,7 @@ use fusion_backends::{Channel, Kind};
 use fusion_ir::plan::Plan;
 use fusion_ir::soundness::Policy;
 use fusion_runtime::fusion::{Job, PublicSample};
+use fusion_runtime::ledger::Entry;
 use fusion_runtime::session::Limits;
 use fusion_runtime::{ClientReport, Error, ServerReport, report, run_client, run_server};
 
@@ -160,6 +161,27 @@ fn an_empty_micro_batch_is_refused_before_anything_is_sent() {
     let session = session(&tiny_plan(), &job(), Some(0), honest);
     assert_eq!(session.client.unwrap_err().exit_code(), 2);
     assert_eq!(session.client_sent, []);
+}
+
+#[test]
+fn public_samples_used_before_are_no_evidence() {
+    let mut job = job();
+    let public = job.batch().public;
+    let eps = |job: &Job| {
+        let client = session(&tiny_plan(), job, None, honest).client.unwrap();
+        assert_eq!((client.verdict.accepted, client.verdict.public_total), (true, public));
+        assert_eq!(client.ledger, job.entry());
+        client.verdict.smallest_eps_99
+    };
+    let all = eps(&job);
+    assert_eq!(all, job.batch().smallest_eps(0.99));
+    let mut among = |public_fresh| {
+        job.set_entry(Entry { session: 7, public_fresh, risk_bits: 3.0 });
+        eps(&job)
+    };
+    assert_eq!(among(public), all);
+    assert!((among(1).unwrap() - 0.99).abs() < 1e-9);
+    assert_eq!(among(0), None);
 }
 
 #[test]

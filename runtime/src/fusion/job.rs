@@ -2,8 +2,9 @@
 
 use fusion_ir::soundness::{Batch, Policy};
 
-use super::mix::{Mix, Sample, choose};
+use super::mix::{Mix, Sample, shuffled};
 use crate::Error;
+use crate::ledger::Entry;
 
 /// A public sample: an input whose label the client knows, independent of and unknown to the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +22,7 @@ pub struct Job {
     public: Vec<PublicSample>,
     batch: Batch,
     policy: Option<Policy>,
+    entry: Option<Entry>,
 }
 
 impl Job {
@@ -30,11 +32,28 @@ impl Job {
     /// # Errors
     /// [`Error::Usage`] if the policy cannot be met with these public samples; it says how many would do.
     pub fn verified(queries: Vec<Vec<i64>>, public: Vec<PublicSample>, policy: Policy) -> Result<Job, Error> {
+        Job::verified_preferring(|public| Ok(vec![true; public.len()]), queries, public, policy)
+    }
+
+    /// [`Job::verified`] with a random choice among the public samples that `fresh` prefers, before any other.
+    ///
+    /// # Errors
+    /// As [`Job::verified`], and those of `fresh`.
+    pub fn verified_preferring(
+        fresh: impl FnOnce(&[PublicSample]) -> Result<Vec<bool>, Error>,
+        queries: Vec<Vec<i64>>,
+        public: Vec<PublicSample>,
+        policy: Policy,
+    ) -> Result<Job, Error> {
         let batch = policy
             .plan(queries.len() as u64, Some(public.len() as u64))
             .map_err(|infeasible| Error::Usage(infeasible.to_string()))?;
-        let public = choose(public, batch.public as usize)?;
-        Ok(Job { queries, public, batch, policy: Some(policy) })
+        let fresh = fresh(&public)?;
+        let mut public: Vec<_> = shuffled(public.into_iter().zip(fresh).collect())?;
+        // Stable: in random order among equals.
+        public.sort_by_key(|(_, fresh)| !fresh);
+        let public = public.into_iter().take(batch.public as usize).map(|(sample, _)| sample).collect();
+        Ok(Job { queries, public, batch, policy: Some(policy), entry: None })
     }
 
     /// Every query once, and nothing else: whatever the server answers is believed.
@@ -46,7 +65,7 @@ impl Job {
             return Err(Error::Usage("there are no queries".into()));
         }
         let batch = Batch { queries: queries.len() as u64, copies: 1, public: 0, tolerated: 0 };
-        Ok(Job { queries, public: Vec::new(), batch, policy: None })
+        Ok(Job { queries, public: Vec::new(), batch, policy: None, entry: None })
     }
 
     /// The batch's shape.
@@ -57,6 +76,21 @@ impl Job {
     /// What the client demanded; `None` if nothing is verified.
     pub fn policy(&self) -> Option<&Policy> {
         self.policy.as_ref()
+    }
+
+    /// The public samples of the batch.
+    pub fn public(&self) -> &[PublicSample] {
+        &self.public
+    }
+
+    /// How the client's ledger counts the session; `None` if no ledger is kept.
+    pub fn entry(&self) -> Option<Entry> {
+        self.entry
+    }
+
+    /// Says how the ledger counts the session, for its report.
+    pub fn set_entry(&mut self, entry: Entry) {
+        self.entry = Some(entry);
     }
 
     /// A fresh secret arrangement of the batch.
@@ -100,6 +134,18 @@ mod tests {
             labels
         };
         assert_ne!(choice(), choice());
+    }
+
+    #[test]
+    fn preferred_samples_come_first_and_the_others_fill_up() {
+        let policy = Policy { lambda: 5.0, ..Policy::default() };
+        let needed = policy.plan(4, Some(1000)).unwrap().public;
+        for preferred in [0, 1, needed as i64, 500] {
+            let fresh = |public: &[PublicSample]| Ok(public.iter().map(|sample| sample.label < preferred).collect());
+            let job = Job::verified_preferring(fresh, vec![vec![0]; 4], public(1000), policy).unwrap();
+            let found = job.public_labels().iter().filter(|label| **label < preferred).count() as u64;
+            assert_eq!((found, job.public().len() as u64), (needed.min(preferred as u64), needed));
+        }
     }
 
     #[test]

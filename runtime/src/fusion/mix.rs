@@ -77,10 +77,9 @@ pub struct Unmixed<T> {
     pub public: Vec<T>,
 }
 
-/// `count` of `items` at most, chosen uniformly and in random order.
-pub(super) fn choose<T>(mut items: Vec<T>, count: usize) -> Result<Vec<T>, Error> {
+/// `items` in uniformly random order.
+pub(super) fn shuffled<T>(mut items: Vec<T>) -> Result<Vec<T>, Error> {
     shuffle(&mut items, &mut system_rng()?);
-    items.truncate(count);
     Ok(items)
 }
 

@@ -43,6 +43,9 @@ pub struct Limits {
     pub micro_batch: u32,
 }
 
+/// Who has the last word on whether a session of this size may start, and counts it if so.
+pub type Admission<'a> = dyn FnMut(BatchSize) -> Result<(), crate::Error> + 'a;
+
 /// The handshake's messages.
 pub fn cost() -> Cost {
     let mut cost = Cost::default();
@@ -64,17 +67,19 @@ pub fn client(channel: &mut dyn Channel, plan: &Plan, batch: BatchSize, nonce: [
     Ok(session_id(&hello, &answer))
 }
 
-/// The server's side. Returns the session id and the batch.
+/// The server's side. Returns the session id and the batch. `admission` is asked last, about a batch within `limits`; a
+/// session that it allows has started.
 ///
 /// # Errors
-/// [`Error::PeerIncompatible`] if the client holds another plan or asks for more than `limits`; the client is told. And
-/// whatever the channel gives.
+/// [`Error::PeerIncompatible`] if the client holds another plan or asks for more than `limits`; the client is told, as it is
+/// what `admission` objects. And whatever the channel gives.
 pub fn server(
     channel: &mut dyn Channel,
     plan: &Plan,
     limits: Limits,
+    admission: &mut Admission<'_>,
     nonce: [u8; 32],
-) -> Result<([u8; 32], BatchSize), Error> {
+) -> Result<([u8; 32], BatchSize), crate::Error> {
     let checked = channel.receive(Kind::Hello, CLIENT_HELLO_BYTES).and_then(|hello| {
         let ClientHello { common, batch, reveal } = ClientHello::decode(&hello)?;
         common.check(plan, Party::Client)?;
@@ -84,11 +89,20 @@ pub fn server(
         batch.check(limits)?;
         Ok((hello, batch))
     });
-    let (hello, batch) = checked.inspect_err(|error| {
-        if let Error::PeerMisbehaved(reason) | Error::PeerIncompatible(reason) = error {
-            // The session is over: whether the refusal still arrives changes nothing here.
-            let _ = channel.send(Kind::Refusal, encode_refusal(reason));
-        }
+    let admitted = checked.map_err(crate::Error::from).and_then(|(hello, batch)| {
+        admission(batch)?;
+        Ok((hello, batch))
+    });
+    let (hello, batch) = admitted.inspect_err(|error| {
+        let reason = match error {
+            crate::Error::Peer(Error::PeerMisbehaved(reason) | Error::PeerIncompatible(reason)) => reason,
+            // The connection is gone.
+            crate::Error::Peer(_) => return,
+            // None of the client's business.
+            _ => "this server cannot serve anyone at the moment",
+        };
+        // The session is over: whether the refusal still arrives changes nothing here.
+        let _ = channel.send(Kind::Refusal, encode_refusal(reason));
     })?;
     let answer = Common::new(plan, nonce).encode();
     channel.send(Kind::Hello, answer.clone())?;
@@ -241,11 +255,13 @@ mod tests {
     fn shake(client_plan: &Plan, server_plan: &Plan, batch: BatchSize) -> (Outcome<[u8; 32]>, Outcome<[u8; 32]>) {
         let (mut left, mut right) = connections();
         std::thread::scope(|scope| {
-            let server = scope.spawn(move || {
-                server(&mut right, server_plan, LIMITS, [2; 32]).map(|(id, found)| {
+            let server = scope.spawn(move || match server(&mut right, server_plan, LIMITS, &mut |_| Ok(()), [2; 32]) {
+                Ok((id, found)) => {
                     assert_eq!(found, batch);
-                    id
-                })
+                    Ok(id)
+                }
+                Err(crate::Error::Peer(error)) => Err(error),
+                Err(error) => panic!("{error}"),
             });
             (client(&mut left, client_plan, batch, [1; 32]), server.join().unwrap())
         })
@@ -294,13 +310,49 @@ mod tests {
     }
 
     #[test]
+    fn admission_is_asked_about_good_hellos_only_and_the_client_reads_its_objection() {
+        let plan = tiny_plan();
+        let state = || crate::Error::State { path: "/secret/budget".into(), why: "the disk is full".into() };
+        let objection = || Error::PeerIncompatible("only 3 are left".into()).into();
+        type Objection<'a> = &'a (dyn Fn() -> crate::Error + Sync);
+        let cases: [(u64, Objection<'_>, usize, &str); 3] = [
+            (100, &objection, 1, "it refused: only 3 are left"),
+            (100, &state, 1, "it refused: this server cannot serve anyone at the moment"),
+            (101, &objection, 0, "at most 100"),
+        ];
+        for (positions, objection, asked, told) in cases {
+            let (mut left, mut right) = connections();
+            let batch = BatchSize { positions, ..BATCH };
+            let (client, server) = std::thread::scope(|scope| {
+                let plan = &plan;
+                let server = scope.spawn(move || {
+                    let mut sizes = Vec::new();
+                    let admission = &mut |size| {
+                        sizes.push(size);
+                        Err(objection())
+                    };
+                    let error = server(&mut right, plan, LIMITS, admission, [2; 32]).unwrap_err();
+                    (error, sizes)
+                });
+                (client(&mut left, plan, batch, [1; 32]), server.join().unwrap())
+            });
+            assert_eq!(server.1, vec![batch; asked]);
+            let client = client.unwrap_err().to_string();
+            assert!(client.contains(told) && !client.contains("/secret"), "{client}");
+            if asked == 1 {
+                assert_eq!(server.0.to_string(), objection().to_string());
+            }
+        }
+    }
+
+    #[test]
     fn another_version_is_named() {
         let plan = tiny_plan();
         let (mut left, mut right) = connections();
         let mut hello = ClientHello { common: Common::new(&plan, [0; 32]), batch: BATCH, reveal: 1 }.encode();
         hello[8] = 7;
         left.send(Kind::Hello, hello).unwrap();
-        let error = server(&mut right, &plan, LIMITS, [2; 32]).unwrap_err().to_string();
+        let error = server(&mut right, &plan, LIMITS, &mut |_| Ok(()), [2; 32]).unwrap_err().to_string();
         assert!(error.contains("the client's is 7, the server's is 1"), "{error}");
     }
 
@@ -310,7 +362,7 @@ mod tests {
         let (left, mut right) = connections();
         let (mut left, meter) = crate::transport::Metered::new(Box::new(left));
         std::thread::scope(|scope| {
-            scope.spawn(|| server(&mut right, &plan, LIMITS, [2; 32]).unwrap());
+            scope.spawn(|| server(&mut right, &plan, LIMITS, &mut |_| Ok(()), [2; 32]).unwrap());
             client(&mut left, &plan, BATCH, [1; 32]).unwrap();
         });
         let (traffic, cost) = (meter.read(), cost());

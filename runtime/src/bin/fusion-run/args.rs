@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Parser, ValueEnum};
 use fusion_ir::soundness::Policy;
 use fusion_runtime::Error;
+use fusion_runtime::ledger::SESSIONS_BITS;
 use fusion_runtime::transport::tcp::TcpOptions;
 
 /// Runs a Fusion plan: private inference whose answers the client verifies.
@@ -31,6 +32,12 @@ pub struct Args {
     /// Most positions (copies and public samples included) that one session may have [default: 1048576]
     #[arg(long, value_name = "N", help_heading = "Server")]
     pub max_positions: Option<u64>,
+    /// Positions that each client may have answered in all, over sessions and restarts [default: no limit]
+    #[arg(long, value_name = "POSITIONS", help_heading = "Server")]
+    pub budget: Option<u64>,
+    /// Where spent budgets are kept [default: fusion/budget.redb in $XDG_STATE_HOME or ~/.local/state]
+    #[arg(long, value_name = "FILE", requires = "budget", help_heading = "Server")]
+    pub budget_file: Option<PathBuf>,
     /// Sessions to serve, one after the other, before exiting [default: 1]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Server")]
     pub sessions: Option<u64>,
@@ -73,6 +80,18 @@ pub struct Args {
     #[arg(long, help_heading = "Verification (client)")]
     pub no_verify: bool,
 
+    /// Where every started session and the samples it used are recorded [default: fusion/ledger.redb in $XDG_STATE_HOME or
+    /// ~/.local/state]
+    #[arg(long, value_name = "FILE", conflicts_with = "no_ledger", help_heading = "Verification (client)")]
+    pub ledger: Option<PathBuf>,
+    /// Record nothing: neither earlier sessions nor samples used before are counted
+    #[arg(long, help_heading = "Verification (client)")]
+    pub no_ledger: bool,
+    /// Warn once a wrong label has passed in any session of the ledger with probability over 2^-BITS [default: lambda - 10,
+    /// a thousand sessions]
+    #[arg(long, value_name = "BITS", conflicts_with = "no_ledger", help_heading = "Verification (client)")]
+    pub risk_budget: Option<f64>,
+
     /// Write a JSON report
     #[arg(long, value_name = "r.json")]
     pub report: Option<PathBuf>,
@@ -108,6 +127,7 @@ impl Args {
         let server = [
             ("--listen", self.listen.is_some()),
             ("--max-positions", self.max_positions.is_some()),
+            ("--budget", self.budget.is_some()),
             ("--sessions", self.sessions.is_some()),
         ];
         let client = [
@@ -116,6 +136,9 @@ impl Args {
             ("--public-inputs", self.public_inputs.is_some()),
             ("--public-labels", self.public_labels.is_some()),
             ("--output", self.output.is_some()),
+            ("--ledger", self.ledger.is_some()),
+            ("--no-ledger", self.no_ledger),
+            ("--risk-budget", self.risk_budget.is_some()),
         ];
         let verification = [
             ("--lambda", self.lambda.is_some()),
@@ -144,7 +167,17 @@ impl Args {
             refuse(&verification, "contradicts --no-verify")?;
             refuse(&client[2..4], "contradicts --no-verify")?;
         }
-        Ok(())
+        match self.risk_budget {
+            Some(bits) if !(bits.is_finite() && bits >= 0.0) => {
+                Err(Error::Usage(format!("--risk-budget must be finite and not negative, but is {bits}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The probability, as `-log2`, that all sessions together may have had of a wrong label.
+    pub fn risk_budget(&self) -> f64 {
+        self.risk_budget.unwrap_or((self.policy().lambda - SESSIONS_BITS).max(0.0))
     }
 
     /// The client's demands; the safe default for each that is not made.
@@ -205,7 +238,10 @@ mod tests {
 
     #[test]
     fn the_policy_is_safe_unless_said_otherwise() {
-        assert_eq!(checked("fusion-run p --role client").unwrap().policy(), Policy::default());
+        let args = checked("fusion-run p --role client").unwrap();
+        assert_eq!((args.policy(), args.risk_budget(), args.no_ledger), (Policy::default(), 30.0, false));
+        assert_eq!(checked("fusion-run p --role client --lambda 8").unwrap().risk_budget(), 0.0);
+        assert_eq!(checked("fusion-run p --role client --risk-budget 7.5").unwrap().risk_budget(), 7.5);
     }
 
     #[test]
@@ -219,6 +255,13 @@ mod tests {
             ("fusion-run p --role client --no-verify --copies 3", "--copies contradicts --no-verify"),
             ("fusion-run p --role client --no-verify --public-inputs x", "--public-inputs contradicts --no-verify"),
             ("fusion-run p --role nobody", "invalid value 'nobody'"),
+            ("fusion-run p --ledger l", "--ledger needs --role client"),
+            ("fusion-run p --no-ledger", "--no-ledger needs --role client"),
+            ("fusion-run p --role client --no-ledger --ledger l", "cannot be used with"),
+            ("fusion-run p --role client --no-ledger --risk-budget 3", "cannot be used with"),
+            ("fusion-run p --role client --risk-budget nan", "--risk-budget must be finite"),
+            ("fusion-run p --role client --budget 7", "--budget needs --role server"),
+            ("fusion-run p --role server --budget-file b", "--budget <POSITIONS>"),
             ("fusion-run p --timeout 0", "invalid value '0'"),
         ] {
             let text = checked(line).unwrap_err();

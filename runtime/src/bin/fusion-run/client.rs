@@ -5,29 +5,44 @@ use std::path::{Path, PathBuf};
 use fusion_ir::{Plan, TensorType};
 use fusion_runtime::client::classes;
 use fusion_runtime::fusion::{Job, PublicSample};
+use fusion_runtime::ledger::{Entry, Outcome};
 use fusion_runtime::transport::tcp;
-use fusion_runtime::{Error, input, output, report, run_client};
+use fusion_runtime::{ClientReport, Error, Ledger, input, output, report, run_client, store};
 
-use crate::Outcome;
+use crate::Ending;
 use crate::args::Args;
 use crate::progress::Bar;
 use crate::verdict::{self, say, warn_plaintext};
 
 /// Runs the client. Everything that can be refused is refused before a byte is sent.
-pub fn run(args: &Args) -> Result<Outcome, Error> {
+pub fn run(args: &Args) -> Result<Ending, Error> {
     spare_inputs(args)?;
     // Every stale result goes, even if there is no place for another one.
     let prepared = [&args.output, &args.report].map(|path| path.as_deref().map_or(Ok(()), output::prepare));
     prepared.into_iter().collect::<Result<(), Error>>()?;
     let server = args.need("--connect", &args.connect)?;
     let plan = input::plan(&args.plan)?;
-    let job = job(args, &plan)?;
+    let ledger = ledger(args)?;
+    let mut job = job(args, &plan, ledger.as_ref())?;
     let (connection, address) = tcp::connect(server, args.tcp())?;
     warn_plaintext(address);
+    if let Some(ledger) = &ledger {
+        // From here on the session counts, whatever becomes of it.
+        let entry = ledger.start(&job, &plan, &address.to_string())?;
+        job.set_entry(entry);
+        warn_used(&job, &entry);
+        warn_risk(&entry, args.risk_budget());
+    }
 
     let bar = Bar::new(args.quiet);
     let concluded = run_client(Box::new(connection), &plan, &job, args.micro_batch, &mut |step| bar.show(step));
     drop(bar);
+    if let (Some(ledger), Some(entry)) = (&ledger, job.entry()) {
+        // It counts as started in any case, so what was concluded stands.
+        if let Err(error) = ledger.finish(entry.session, outcome(&concluded)) {
+            eprintln!("fusion-run: warning: session {} stays without an outcome: {error}", entry.session);
+        }
+    }
     let concluded = concluded?;
     if let (Some(path), Some(labels)) = (&args.output, &concluded.labels) {
         output::write(path, output::labels_csv(labels).as_bytes())?;
@@ -39,13 +54,54 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
         output::print(&output::labels_csv(labels))?;
     }
     if !args.quiet {
-        say(verdict::line(&concluded, &plan));
+        let unrecorded = if args.no_ledger { " (not recorded: --no-ledger)" } else { "" };
+        say(format_args!("{}{unrecorded}", verdict::line(&concluded, &plan)));
     }
-    Ok(if concluded.verdict.accepted { Outcome::Finished } else { Outcome::Rejected })
+    Ok(if concluded.verdict.accepted { Ending::Finished } else { Ending::Rejected })
 }
 
-/// Reads the samples and plans the batch.
-fn job(args: &Args, plan: &Plan) -> Result<Job, Error> {
+/// The client's ledger, unless none is kept.
+fn ledger(args: &Args) -> Result<Option<Ledger>, Error> {
+    match (&args.ledger, args.no_ledger) {
+        (_, true) => Ok(None),
+        (Some(path), false) => Ledger::open(path).map(Some),
+        (None, false) => Ledger::open(&store::default_place("ledger.redb", "--ledger FILE or --no-ledger")?).map(Some),
+    }
+}
+
+fn outcome(concluded: &Result<ClientReport, Error>) -> Outcome {
+    match concluded {
+        Ok(report) if !report.verdict.verified => Outcome::Unverified,
+        Ok(report) if report.verdict.accepted => Outcome::Accepted,
+        Ok(_) => Outcome::Rejected,
+        Err(error) => Outcome::Failed(error.to_string()),
+    }
+}
+
+fn warn_used(job: &Job, entry: &Entry) {
+    let (public, fresh) = (job.batch().public, entry.public_fresh);
+    if fresh < public {
+        eprintln!(
+            "fusion-run: warning: {} of {public} public samples were part of a session before (or twice of this one): they \
+             are no new evidence of accuracy, {fresh} are",
+            public - fresh
+        );
+    }
+}
+
+fn warn_risk(entry: &Entry, budget_bits: f64) {
+    if entry.risk_bits < budget_bits {
+        let bits = (entry.risk_bits * 10.0).floor() / 10.0;
+        eprintln!(
+            "fusion-run: warning: over the {} sessions of this ledger a wrong label may have passed with probability \
+             2^-{bits:.1}, more than the budget of 2^-{budget_bits} (--risk-budget)",
+            entry.session
+        );
+    }
+}
+
+/// Reads the samples and plans the batch; public samples that the ledger does not know are preferred.
+fn job(args: &Args, plan: &Plan, ledger: Option<&Ledger>) -> Result<Job, Error> {
     let ty = input_type(plan)?;
     let queries = input::samples(args.need("--input", &args.input)?, ty)?;
     if args.no_verify {
@@ -59,7 +115,11 @@ fn job(args: &Args, plan: &Plan) -> Result<Job, Error> {
     let inputs = input::samples(inputs, ty)?;
     let labels = input::labels(labels, inputs.len(), classes(&plan.function))?;
     let public = inputs.into_iter().zip(labels).map(|(input, label)| PublicSample { input, label }).collect();
-    Job::verified(queries, public, args.policy())
+    let fresh = |public: &[PublicSample]| match ledger {
+        Some(ledger) => ledger.fresh(public.iter().map(|sample| sample.input.as_slice())),
+        None => Ok(vec![true; public.len()]),
+    };
+    Job::verified_preferring(fresh, queries, public, args.policy())
 }
 
 fn input_type(plan: &Plan) -> Result<&TensorType, Error> {
@@ -70,7 +130,8 @@ fn input_type(plan: &Plan) -> Result<&TensorType, Error> {
 fn spare_inputs(args: &Args) -> Result<(), Error> {
     let place = |path: &Path| path.canonicalize().or_else(|_| std::path::absolute(path)).ok();
     let same = |one: &Path, other: &Path| place(one).is_some_and(|one| Some(one) == place(other));
-    let inputs = [Some(&args.plan), args.input.as_ref(), args.public_inputs.as_ref(), args.public_labels.as_ref()];
+    let samples = [&args.input, &args.public_inputs, &args.public_labels].map(Option::as_ref);
+    let inputs = [[Some(&args.plan), args.ledger.as_ref()].as_slice(), &samples].concat();
     let outputs: Vec<&PathBuf> = [&args.output, &args.report].into_iter().flatten().collect();
     for path in &outputs {
         if inputs.iter().flatten().any(|input| same(input, path)) {

@@ -11,7 +11,7 @@ use fusion_runtime::transport::tcp;
 use fusion_runtime::{ClientReport, Error, Step, input, output, report, run_client, run_server};
 use rayon::prelude::*;
 
-use crate::Outcome;
+use crate::Ending;
 use crate::args::Args;
 use crate::progress::Bar;
 use crate::verdict::{self, megabytes, say};
@@ -27,7 +27,7 @@ const POSITIONS: u64 = 200;
 const BYTES: u64 = 2_000_000_000;
 
 /// Runs both parties and explains the result.
-pub fn run(args: &Args) -> Result<Outcome, Error> {
+pub fn run(args: &Args) -> Result<Ending, Error> {
     if let Some(path) = &args.report {
         output::prepare(path)?;
     }
@@ -47,7 +47,7 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
     if !args.quiet {
         say(explain(&concluded, &plan, demo));
     }
-    Ok(if concluded.verdict.accepted { Outcome::Finished } else { Outcome::Rejected })
+    Ok(if concluded.verdict.accepted { Ending::Finished } else { Ending::Rejected })
 }
 
 /// Runs the server on a thread of its own and the client on this one.

@@ -14,7 +14,7 @@ use clap::Parser;
 use fusion_runtime::Error;
 
 /// What a process that did not fail reports.
-pub enum Outcome {
+pub enum Ending {
     /// Accepted, or finished without verification.
     Finished,
     /// Verification rejected the answers.
@@ -24,8 +24,8 @@ pub enum Outcome {
 fn main() -> ExitCode {
     // A panic is a bug of ours and says so by its exit code; its message has been printed by then.
     match std::panic::catch_unwind(|| run(&Args::parse())) {
-        Ok(Ok(Outcome::Finished)) => ExitCode::SUCCESS,
-        Ok(Ok(Outcome::Rejected)) => ExitCode::from(3),
+        Ok(Ok(Ending::Finished)) => ExitCode::SUCCESS,
+        Ok(Ok(Ending::Rejected)) => ExitCode::from(3),
         Ok(Err(error)) => {
             eprintln!("fusion-run: {error}");
             ExitCode::from(error.exit_code())
@@ -34,7 +34,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(args: &Args) -> Result<Outcome, Error> {
+fn run(args: &Args) -> Result<Ending, Error> {
     args.check()?;
     if let Some(threads) = args.threads {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads as usize);

@@ -1,12 +1,14 @@
 //! `--role server`: waits for clients and serves them one after the other.
 
+use std::net::TcpListener;
+
 use fusion_ir::Plan;
 use fusion_runtime::forecast::Forecast;
-use fusion_runtime::session::Limits;
+use fusion_runtime::session::{BatchSize, Limits};
 use fusion_runtime::transport::tcp;
-use fusion_runtime::{Error, ServerReport, input, output, report, run_server};
+use fusion_runtime::{Budget, Error, Identity, ServerReport, input, output, report, run_server_if, store};
 
-use crate::Outcome;
+use crate::Ending;
 use crate::args::Args;
 use crate::progress::Bar;
 use crate::verdict::{megabytes, say, warn_plaintext};
@@ -15,7 +17,7 @@ use crate::verdict::{megabytes, say, warn_plaintext};
 const MAX_POSITIONS: u64 = 1 << 20;
 
 /// Serves `--sessions` sessions. The error, if any, is the last failed session's: others go on.
-pub fn run(args: &Args) -> Result<Outcome, Error> {
+pub fn run(args: &Args) -> Result<Ending, Error> {
     let listen = args.need("--listen", &args.listen)?;
     if let Some(path) = &args.report {
         output::prepare(path)?;
@@ -26,16 +28,17 @@ pub fn run(args: &Args) -> Result<Outcome, Error> {
         return Err(Error::Usage(format!("{path} has no weights: give the server plan.bin")));
     }
     let limits = limits(args, &plan)?;
+    let budget = budget(args)?;
     let listener = tcp::listen(listen, args.tcp())?;
     let address = listener.local_addr().map_err(|error| Error::Usage(format!("cannot listen on {listen}: {error}")))?;
     warn_plaintext(address);
     // The first line of output, for scripts.
     say(format_args!("listening on {address}"));
 
-    let mut outcome = Ok(Outcome::Finished);
+    let mut outcome = Ok(Ending::Finished);
     let sessions = args.sessions.unwrap_or(1);
     for left in (0..sessions).rev() {
-        let served = session(args, &plan, limits, &listener);
+        let served = session(args, &plan, limits, budget.as_ref(), &listener);
         if let Err(error) = served {
             if left > 0 {
                 eprintln!("fusion-run: {error}");
@@ -54,10 +57,26 @@ pub fn limits(args: &Args, plan: &Plan) -> Result<Limits, Error> {
     })
 }
 
-fn session(args: &Args, plan: &Plan, limits: Limits, listener: &std::net::TcpListener) -> Result<(), Error> {
+/// What each client may still have answered, unless that is anything.
+fn budget(args: &Args) -> Result<Option<Budget>, Error> {
+    let Some(positions) = args.budget else { return Ok(None) };
+    let path =
+        args.budget_file.clone().map_or_else(|| store::default_place("budget.redb", "--budget-file FILE"), Ok)?;
+    Budget::open(&path, positions).map(Some)
+}
+
+fn session(
+    args: &Args,
+    plan: &Plan,
+    limits: Limits,
+    budget: Option<&Budget>,
+    listener: &TcpListener,
+) -> Result<(), Error> {
     let (connection, peer) = tcp::accept(listener, args.tcp())?;
+    let client = Identity::address(peer.ip());
+    let admission = &mut |size: BatchSize| budget.map_or(Ok(()), |budget| budget.spend(&client, size.positions));
     let bar = Bar::new(args.quiet);
-    let served = run_server(Box::new(connection), plan, limits, &mut |step| bar.show(step));
+    let served = run_server_if(admission, Box::new(connection), plan, limits, &mut |step| bar.show(step));
     drop(bar);
     let served = served?;
     if let Some(path) = &args.report {

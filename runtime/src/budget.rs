@@ -1,0 +1,136 @@
+//! The server's query budget: how many positions each client may still have answered, across sessions and restarts.
+//!
+//! A client that sees enough labels can train a copy of the model. The server cannot tell copies and public samples from
+//! queries, so it counts positions. A session's positions are spent when it starts, before anything but its size is
+//! known: a client that hangs up after it has its labels has spent them too. What is spent stays spent when the limit
+//! changes.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
+use std::path::Path;
+
+use fusion_backends::Error as PeerError;
+use redb::{ReadableTable, TableDefinition};
+
+use crate::Error;
+use crate::store::Store;
+
+const SPENT: TableDefinition<&str, u64> = TableDefinition::new("positions spent");
+
+/// Who a budget belongs to. Without certificates that is an address, which binds only clients that cannot choose theirs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity(String);
+
+impl Identity {
+    /// The client of an unauthenticated connection from `address`. IPv6 clients choose freely within their network of 64
+    /// bits, so that is who they are.
+    pub fn address(address: IpAddr) -> Identity {
+        match address.to_canonical() {
+            IpAddr::V4(address) => Identity(format!("address {address}")),
+            IpAddr::V6(address) => {
+                let network = Ipv6Addr::from_bits(address.to_bits() & !(u128::MAX >> 64));
+                Identity(format!("network {network}/64"))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The budgets of all clients, in a file.
+#[derive(Clone, Debug)]
+pub struct Budget {
+    store: Store,
+    positions: u64,
+}
+
+impl Budget {
+    /// Gives each client `positions` positions, less what the file at `path` says it has spent.
+    ///
+    /// # Errors
+    /// [`Error::State`] if the file cannot be used.
+    pub fn open(path: &Path, positions: u64) -> Result<Budget, Error> {
+        let budget = Budget { store: Store::new(path)?, positions };
+        budget.store.transaction(|transaction| Ok(transaction.open_table(SPENT).map(drop)?))?;
+        Ok(budget)
+    }
+
+    /// What `client` has left.
+    ///
+    /// # Errors
+    /// [`Error::State`] if the file cannot be used.
+    pub fn left(&self, client: &Identity) -> Result<u64, Error> {
+        let spent = self.store.transaction(|transaction| {
+            Ok(transaction.open_table(SPENT)?.get(client.0.as_str())?.map_or(0, |spent| spent.value()))
+        })?;
+        Ok(self.positions.saturating_sub(spent))
+    }
+
+    /// Spends `positions` of `client`'s budget, all or none; spent is what is on disk when this returns.
+    ///
+    /// # Errors
+    /// [`Error::Peer`], for the client to read, if it has too few left: it says how many. [`Error::State`] if the file cannot
+    /// be used; then no session may start.
+    pub fn spend(&self, client: &Identity, positions: u64) -> Result<(), Error> {
+        let refused = self.store.transaction(|transaction| {
+            let mut table = transaction.open_table(SPENT)?;
+            let spent = table.get(client.0.as_str())?.map_or(0, |spent| spent.value());
+            let left = self.positions.saturating_sub(spent);
+            if positions > left {
+                return Ok(Some(left));
+            }
+            // At most the limit, so the sum is in range.
+            table.insert(client.0.as_str(), spent + positions)?;
+            Ok(None)
+        })?;
+        match refused {
+            None => Ok(()),
+            Some(left) => Err(Error::Peer(PeerError::PeerIncompatible(format!(
+                "the batch has {positions} positions, but of this client's budget of {} only {left} are left",
+                self.positions
+            )))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(address: &str) -> Identity {
+        Identity::address(address.parse().unwrap())
+    }
+
+    #[test]
+    fn what_is_spent_stays_spent_for_each_client_by_itself() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("budget.redb");
+        let (ann, bob) = (client("192.0.2.1"), client("192.0.2.2"));
+        Budget::open(&path, 100).unwrap().spend(&ann, 70).unwrap();
+        // As after a restart.
+        let budget = Budget::open(&path, 100).unwrap();
+        assert_eq!((budget.left(&ann).unwrap(), budget.left(&bob).unwrap()), (30, 100));
+        let error = budget.spend(&ann, 31).unwrap_err();
+        assert_eq!(error.exit_code(), 4);
+        assert!(error.to_string().contains("budget of 100 only 30 are left"), "{error}");
+        // A refused session costs nothing, and what fits exactly is served.
+        budget.spend(&ann, 30).unwrap();
+        assert!(budget.spend(&ann, 1).is_err());
+        budget.spend(&bob, 100).unwrap();
+        assert_eq!(Budget::open(&path, 120).unwrap().left(&ann).unwrap(), 20);
+        assert_eq!(Budget::open(&path, 50).unwrap().left(&ann).unwrap(), 0);
+        assert!(Budget::open(&path, u64::MAX).unwrap().spend(&ann, u64::MAX).is_err());
+    }
+
+    #[test]
+    fn an_identity_is_no_choice_of_the_clients() {
+        assert_eq!(client("::ffff:192.0.2.1"), client("192.0.2.1"));
+        assert_eq!(client("2001:db8::1"), client("2001:db8::ffff:2"));
+        assert_ne!(client("2001:db8::1"), client("2001:db8:0:1::1"));
+        assert_eq!(client("2001:db8::1").to_string(), "network 2001:db8::/64");
+    }
+}
