@@ -3,7 +3,8 @@
 //! Every comparison is a sequence of *flights*. In a flight both parties send one message and then receive one; it evaluates
 //! gates that do not depend on each other ([`Flight`]). The gates use up random OTs, drawn beforehand ([`Need`]), a chunk of
 //! [`CHUNK`] elements at a time. The core is one carry tree ([`Carries`]) over the bits of the two shares: generate/propagate
-//! nodes as in a carry-lookahead adder, over secret bits, with leaves of two bits.
+//! nodes as in a carry-lookahead adder, over secret bits, with leaves of up to
+//! [`LEAF_BITS`] bits.
 
 use std::ops::Range;
 
@@ -12,11 +13,16 @@ use fusion_ir::interp::span;
 use fusion_ir::op::Window;
 use fusion_ir::types::Sign;
 
-use crate::ot::{Need, SoftSpoken};
+use crate::ot::{Need, SoftSpoken, TABLE_WIDTHS};
 use crate::{Cost, packed_bytes};
 
 /// Elements that are compared at once; more are cut into chunks, each with its own draw, so that memory stays bounded.
 pub const CHUNK: usize = 1 << 17;
+
+/// Most bits of a leaf. An OT of `2^w` choices takes as many correlated OTs as `w` leaves of one bit and saves the merges between
+/// them, of two correlated OTs each; its answers are `2 (2^w - 1)` bits. Three bits need the fewest correlations before answers
+/// outweigh what merges would send.
+pub const LEAF_BITS: usize = 3;
 
 /// An elementwise operation that needs to look at the bits of shared values. `x` is signed in `Z_2^bits`, `2 <= bits <= 63`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,9 +83,9 @@ pub enum Comparison {
 pub struct Flight {
     /// Products of a bit that the client knows and a bit that the server knows, by who receives the OT: client, server.
     pub private: [usize; 2],
-    /// Leaves of two bits begun: 1-of-4 OTs whose two choice bits their receiver opens, by receiver.
-    pub opened: [usize; 2],
-    /// Answers to the leaves begun in the flight before: pads that the sender turns into three masked bits, by receiver.
+    /// Widths of the leaves of more than one bit that are begun: 1-of-many OTs whose choice bits their receiver opens, by receiver.
+    pub opened: [Vec<usize>; 2],
+    /// Masked bits with which senders answer what was opened in the flight before, by receiver.
     pub answered: [usize; 2],
     /// Products of two shared bits.
     pub narrow: usize,
@@ -102,7 +108,7 @@ impl Flight {
 
     /// Single bits that `party` sends per element.
     pub fn bits_sent(&self, party: Party) -> usize {
-        let leaves = 2 * self.opened[party as usize] + 3 * self.answered[party.peer() as usize];
+        let leaves = self.opened[party as usize].iter().sum::<usize>() + self.answered[party.peer() as usize];
         self.private[0] + self.private[1] + leaves + 2 * self.narrow + 3 * self.wide + self.chosen_by(party).len()
     }
 
@@ -117,7 +123,9 @@ impl Flight {
         for party in [Party::Client, Party::Server] {
             let ots = need.received_by_mut(party);
             ots.bits = (n * (self.private[party as usize] + self.narrow)) as u64;
-            ots.quads = (n * self.opened[party as usize]) as u64;
+            for width in &self.opened[party as usize] {
+                ots.tables[width - TABLE_WIDTHS.start()] += n as u64;
+            }
             ots.pairs = (n * self.wide) as u64;
             ots.words = (n * self.chosen_by(party).len()) as u64;
         }
@@ -142,6 +150,29 @@ pub struct Carries {
     pub high: usize,
 }
 
+/// A leaf of a carry tree: neighbouring positions whose generate and propagate bits come from one OT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Leaf {
+    /// How many positions.
+    pub width: usize,
+    /// Who receives the OT.
+    pub receiver: Party,
+    /// Whether position 0 is among them, so that nothing can be propagated.
+    pub lowest: bool,
+}
+
+impl Leaf {
+    /// Results: whether it generates, and, unless it is the lowest, whether it propagates.
+    pub fn results(&self) -> usize {
+        if self.lowest { 1 } else { 2 }
+    }
+
+    /// Answers of the sender of a leaf of more than one bit, for every choice but 0.
+    pub fn answers(&self) -> usize {
+        (1 << self.width) - 1
+    }
+}
+
 /// The merges of one level of a tree: neighbours, lowest first; an odd one out stays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Level {
@@ -152,18 +183,23 @@ pub struct Level {
 }
 
 impl Carries {
-    /// Who receives the OT of each leaf of two bits, lower segment first.
-    ///
-    /// Two bits in one 1-of-4 OT take fewer OTs and fewer bits on the wire than two leaves of one bit and their merge, in as many
-    /// rounds; the odd bit of a segment, its highest, is a leaf of its own.
-    pub fn pairs(&self) -> impl Iterator<Item = Party> + use<> {
-        let receivers = [Party::Client, Party::Server].into_iter().cycle();
-        receivers.take(self.low / 2 + self.high / 2)
+    /// The leaves of the lower and of the upper segment, lowest first, all of nearly one width.
+    pub fn leaves(&self) -> [Vec<Leaf>; 2] {
+        let mut receivers = [Party::Client, Party::Server].into_iter().cycle();
+        let mut lowest = true;
+        [self.low, self.high].map(|bits| {
+            let count = bits.div_ceil(LEAF_BITS);
+            let leaf = |(index, receiver)| {
+                let width = bits / count + usize::from(index < bits % count);
+                Leaf { width, receiver, lowest: std::mem::take(&mut lowest) }
+            };
+            (0..count).zip(receivers.by_ref()).map(leaf).collect()
+        })
     }
 
     /// The levels of the tree, leaves not counted.
     pub fn levels(&self) -> Vec<Level> {
-        let (mut low, mut high) = (self.low.div_ceil(2), self.high.div_ceil(2));
+        let (mut low, mut high) = (self.low.div_ceil(LEAF_BITS), self.high.div_ceil(LEAF_BITS));
         let mut levels = Vec::new();
         while low > 1 || high > 1 {
             levels.push(Level { low: low / 2, high: high / 2 });
@@ -178,19 +214,16 @@ impl Carries {
         self.low == 0
     }
 
-    /// Whether the first leaf of two bits is that of positions 0 and 1.
-    pub fn pair_0_is_lowest(&self) -> bool {
-        self.low != 1
-    }
-
     fn flights(&self) -> Vec<Flight> {
-        let odd = self.low % 2 + self.high % 2;
-        let mut first = Flight { private: [odd.div_ceil(2), odd / 2], ..Flight::default() };
-        let mut second = Flight::default();
-        for (index, receiver) in self.pairs().enumerate() {
-            first.opened[receiver as usize] += 1;
-            // Nothing can be propagated through position 0.
-            second.answered[receiver as usize] += if index == 0 && self.pair_0_is_lowest() { 1 } else { 2 };
+        let (mut first, mut second) = (Flight::default(), Flight::default());
+        for leaf in self.leaves().iter().flatten() {
+            let receiver = leaf.receiver as usize;
+            if leaf.width == 1 {
+                first.private[receiver] += 1;
+            } else {
+                first.opened[receiver].push(leaf.width);
+                second.answered[receiver] += leaf.results() * leaf.answers();
+            }
         }
         let mut flights = vec![first, second];
         flights.retain(|flight| *flight != Flight::default());
@@ -388,14 +421,13 @@ mod tests {
     fn a_fused_requantisation_costs_what_the_design_says() {
         let op = Comparison::RequantRelu { bits: 28, shift: 12, k: 16 };
         let need = op.need(1);
-        // 13 leaves of two bits and one of one, 12 merges within segments and the join, all but the odd leaf with two OTs
-        // each; one to arithmetic, two to select.
-        assert_eq!(need.client_receives.total() + need.server_receives.total(), 2 * 13 + 1 + 2 * 13 + 1 + 2);
-        // Bits per element, both ways: leaves 8, but 5 where nothing propagates, and 2 of one bit; merges 6, but those at bit 0
-        // (three levels and the join) 4; a word of 15 and its choice; two words of 16 and their choices.
+        // 9 leaves of three bits, 7 merges within segments and the join with two OTs each; one to arithmetic, two to select.
+        assert_eq!(need.client_receives.total() + need.server_receives.total(), 9 * 3 + 8 * 2 + 1 + 2);
+        // Bits per element, both ways: leaves 17, but 10 where nothing propagates; merges 6, but those at bit 0 (two levels and
+        // the join) 4; a word of 15 and its choice; two words of 16 and their choices.
         let online = op.online(1 << 10);
         let bits: u64 = online.messages.iter().map(|message| message.payload_bytes * 8).sum();
-        assert_eq!(bits >> 10, 13 * 8 - 3 + 2 + 13 * 6 - 4 * 2 + 16 + 34);
+        assert_eq!(bits >> 10, 9 * 17 - 7 + 8 * 6 - 3 * 2 + 16 + 34);
         assert_eq!(online.rounds(), 2 + 3 + 1 + 1);
     }
 

@@ -17,6 +17,9 @@ const TILE_ROWS: u64 = 128;
 /// Bytes of one column of one tile.
 const TILE_BYTES: u64 = TILE_ROWS / 8;
 
+/// Choice bits of 1-of-many OTs.
+pub const TABLE_WIDTHS: std::ops::RangeInclusive<usize> = 2..=4;
+
 /// Numbers of random OTs in one direction, by what their pads are used for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ots {
@@ -26,19 +29,26 @@ pub struct Ots {
     pub pairs: u64,
     /// OTs with pads of one word of 64 bits (used mod `2^k` for any `k <= 64`).
     pub words: u64,
-    /// 1-of-4 OTs with pads of two bits. Each takes two correlated OTs.
-    pub quads: u64,
+    /// 1-of-`2^w` OTs with pads of two bits, for every width `w` in [`TABLE_WIDTHS`]. Each takes `w` correlated OTs.
+    pub tables: [u64; 3],
 }
 
 impl Ots {
     /// All of them, as correlated OTs.
     pub fn total(&self) -> u64 {
-        self.bits + self.pairs + self.words + 2 * self.quads
+        self.bits + self.pairs + self.words + self.tables().map(|(width, n)| width as u64 * n).sum::<u64>()
     }
 
     /// Tiles of 128 rows: every kind begins a new tile.
     pub fn tiles(&self) -> u64 {
-        [self.bits, self.pairs, self.words, self.quads, self.quads].iter().map(|n| n.div_ceil(TILE_ROWS)).sum()
+        let tiles = |n: u64| n.div_ceil(TILE_ROWS);
+        let tables = self.tables().map(|(width, n)| width as u64 * tiles(n));
+        tiles(self.bits) + tiles(self.pairs) + tiles(self.words) + tables.sum::<u64>()
+    }
+
+    /// The widths of tables with their numbers.
+    pub fn tables(&self) -> impl Iterator<Item = (usize, u64)> {
+        TABLE_WIDTHS.zip(self.tables)
     }
 }
 
@@ -47,7 +57,7 @@ impl std::ops::AddAssign for Ots {
         self.bits += more.bits;
         self.pairs += more.pairs;
         self.words += more.words;
-        self.quads += more.quads;
+        self.tables.iter_mut().zip(more.tables).for_each(|(n, more)| *n += more);
     }
 }
 
@@ -55,7 +65,12 @@ impl std::ops::Mul<u64> for Ots {
     type Output = Ots;
 
     fn mul(self, times: u64) -> Ots {
-        Ots { bits: self.bits * times, pairs: self.pairs * times, words: self.words * times, quads: self.quads * times }
+        Ots {
+            bits: self.bits * times,
+            pairs: self.pairs * times,
+            words: self.words * times,
+            tables: self.tables.map(|n| n * times),
+        }
     }
 }
 

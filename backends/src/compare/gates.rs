@@ -35,8 +35,8 @@ pub(super) struct Gates<'a> {
 pub(super) struct Inputs {
     /// Private products: who receives the OT, this party's bits.
     pub private: Vec<(Party, Bits)>,
-    /// Of leaves of two bits ([`super::leaves`]): how many are opened and how many of their pads answered, by receiver.
-    pub opened: [usize; 2],
+    /// Of leaves of more than one bit ([`super::leaves`]): the widths of those opened, and the masked bits that answer, by receiver.
+    pub opened: [Vec<usize>; 2],
     pub answered: [usize; 2],
     /// What this party sends for them, masked already.
     pub masked: Bits,
@@ -60,7 +60,7 @@ pub(super) enum Word {
 #[derive(Default)]
 pub(super) struct Outputs {
     pub private: Vec<Bits>,
-    /// What the peer sent for leaves of two bits.
+    /// What the peer sent for leaves of more than one bit.
     pub masked: Received,
     pub narrow: Vec<Bits>,
     pub wide: Vec<[Bits; 2]>,
@@ -126,7 +126,7 @@ impl<'a> Gates<'a> {
         let theirs = self.n * flight.bits_sent(peer);
         let (bits, mut words) = message.split_at(theirs.div_ceil(8));
         let mut theirs = Received { bits: Bits::from_bytes(bits, theirs)?, taken: 0, n: self.n };
-        let masked = 2 * flight.opened[peer as usize] + 3 * flight.answered[self.party as usize];
+        let masked = flight.opened[peer as usize].iter().sum::<usize>() + flight.answered[self.party as usize];
 
         let private = private.into_iter().map(|opening| opening.base.xor(&opening.times.and(&theirs.next()))).collect();
         let masked = theirs.split(masked);
@@ -144,9 +144,13 @@ impl<'a> Gates<'a> {
     }
 
     fn flight(&self, inputs: &Inputs) -> Flight {
-        let Inputs { opened, answered, .. } = *inputs;
-        let (narrow, wide) = (inputs.narrow.len(), inputs.wide.len());
-        let mut flight = Flight { opened, answered, narrow, wide, ..Flight::default() };
+        let mut flight = Flight {
+            opened: inputs.opened.clone(),
+            answered: inputs.answered,
+            narrow: inputs.narrow.len(),
+            wide: inputs.wide.len(),
+            ..Flight::default()
+        };
         for (receiver, _) in &inputs.private {
             flight.private[*receiver as usize] += 1;
         }

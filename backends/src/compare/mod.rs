@@ -5,7 +5,7 @@
 //! are those of [`fusion_ir::interp`] bit for bit.
 //!
 //! The millionaire core follows Cheetah (Huang et al., USENIX Security 2022, section 4) and CrypTFlow2 (Rathee et al., CCS 2020,
-//! section 3) with leaves of two bits (`leaves`), and one tree for both the carry out of the dropped bits and the sign. Unlike
+//! section 3) with leaves of a few bits (`leaves`), and one tree for both the carry out of the dropped bits and the sign. Unlike
 //! theirs, an AND of shared bits is a Beaver triple made of one random OT in each direction without communication, so a level of the tree is
 //! one exchange (`gates`).
 //!

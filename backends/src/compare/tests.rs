@@ -107,5 +107,5 @@ fn the_wire_is_as_it_was() {
         let own: Vec<u64> = (0..100).map(|i| ((i + 7) * (i + 1)) << (8 * party as u8)).collect();
         super::run(&mut Ctx { party, channel, correlations }, &operation, &[&own]).expect("honest peer");
     });
-    assert_eq!(wire, ["995108e048086e23", "d91349ee0fd12aa6"]);
+    assert_eq!(wire, ["ae084eb56d92578f", "afff77963ccb9086"]);
 }

@@ -1,8 +1,8 @@
 //! The tweakable circular-correlation-robust hash that breaks the correlation of extended OTs:
 //! `H(x, i) = pi(pi(x) + i) + pi(x)` with `pi` AES-128 under a fixed key (TMMO of Guo, Katz, Wang and Yu, IEEE S&P 2020).
 //!
-//! Where two rows make a 1-of-4 OT, the unknown hashes are at `x + y` for the three multiples `y` of the secret by `GF(4)` other
-//! than zero, each a fixed bijection of it, as in section 5 of SoftSpokenOT (Roy, CRYPTO 2022).
+//! Where `w` rows make a 1-of-`2^w` OT, the unknown hashes are at `x + y` for the products `y` of the secret and the elements of
+//! `GF(2^128)` of degree below `w` other than zero, each a fixed bijection of it, as in section 5 of SoftSpokenOT (Roy, CRYPTO 2022).
 //!
 //! The key is derived from the session's identifier, so that no two sessions hash with one permutation. A tweak is a direction
 //! and a row's running number in it; rows are numbered once, so no tweak of a session comes twice.

@@ -4,7 +4,7 @@
 //! session. [`Correlations::draw`] is the *preprocess* step of every protocol that consumes OTs: independent of all inputs, it
 //! extends in both directions by what is needed (`softspoken`), hashes the correlated rows (`hash`) and returns compact
 //! [`Pads`] of random OTs: for each, its sender holds `r_0` and `r_1`, its receiver a random choice `c` and `r_c`. The sender does
-//! not learn `c`, the receiver not the other pad. Two correlated rows also make one OT of four pads ([`pads`]).
+//! not learn `c`, the receiver not the other pad. Several correlated rows also make one OT of many pads (`pads`).
 //!
 //! A peer that deviates is [`Error::PeerMisbehaved`]. After any error the correlations are void: seeds and the senders' secrets
 //! are wiped and every further draw fails with the blame of the first failure. Pads already drawn are their holder's.

@@ -1,6 +1,6 @@
 //! What random OTs leave with each party, in compact streams that are consumed front to back, each pad once.
 
-use fusion_catalogue::ot::Ots;
+use fusion_catalogue::ot::{Ots, TABLE_WIDTHS};
 use zeroize::Zeroizing;
 
 use super::hash::RowHash;
@@ -19,9 +19,9 @@ pub struct Pads {
 /// The sender's pads.
 #[derive(Default)]
 pub struct SenderPads {
-    bits: Stream<2>,
-    pairs: Stream<4>,
-    quads: Stream<8>,
+    bits: Stream,
+    pairs: Stream,
+    tables: [Stream; 3],
     words: [Vec<u64>; 2],
     words_taken: usize,
 }
@@ -29,10 +29,10 @@ pub struct SenderPads {
 /// The receiver's pads.
 #[derive(Default)]
 pub struct ReceiverPads {
-    bits: Stream<2>,
-    pairs: Stream<3>,
-    quads: Stream<4>,
-    choices: Stream<1>,
+    bits: Stream,
+    pairs: Stream,
+    tables: [Stream; 3],
+    choices: Stream,
     words: Vec<u64>,
     words_taken: usize,
 }
@@ -49,10 +49,13 @@ impl SenderPads {
         [[a, b], [c, d]]
     }
 
-    /// Of the next `n` 1-of-4 OTs: both bits of every pad `r_0`, `r_1`, `r_2` and `r_3`.
-    pub fn quads(&mut self, n: usize) -> [[Bits; 2]; 4] {
-        let [a, b, c, d, e, f, g, h] = self.quads.take(n);
-        [[a, b], [c, d], [e, f], [g, h]]
+    /// Of the next `n` 1-of-`2^width` OTs: both bits of every pad `r_0`, `r_1` and so on.
+    ///
+    /// # Panics
+    /// If the width is none of [`TABLE_WIDTHS`].
+    pub fn tables(&mut self, width: usize, n: usize) -> Vec<[Bits; 2]> {
+        let pads = self.tables[width - TABLE_WIDTHS.start()].take_all(n);
+        pads.as_chunks().0.to_vec()
     }
 
     /// Of the next `n` word OTs: every `r_0` and every `r_1`, as words of 64 bits.
@@ -66,7 +69,7 @@ impl SenderPads {
     pub fn is_empty(&self) -> bool {
         self.bits.is_empty()
             && self.pairs.is_empty()
-            && self.quads.is_empty()
+            && self.tables.iter().all(Stream::is_empty)
             && self.words_taken == self.words[0].len()
     }
 }
@@ -83,10 +86,14 @@ impl ReceiverPads {
         (choice, [a, b])
     }
 
-    /// Of the next `n` 1-of-4 OTs: both bits of every choice `c`, the lower first, and both of every `r_c`.
-    pub fn quads(&mut self, n: usize) -> [[Bits; 2]; 2] {
-        let [a, b, c, d] = self.quads.take(n);
-        [[a, b], [c, d]]
+    /// Of the next `n` 1-of-`2^width` OTs: the bits of every choice `c`, lowest first, and both bits of every `r_c`.
+    ///
+    /// # Panics
+    /// If the width is none of [`TABLE_WIDTHS`].
+    pub fn tables(&mut self, width: usize, n: usize) -> (Vec<Bits>, Vec<Bits>) {
+        let mut choices = self.tables[width - TABLE_WIDTHS.start()].take_all(n);
+        let pad = choices.split_off(width);
+        (choices, pad)
     }
 
     /// Of the next `n` word OTs: every choice `c` and every `r_c`, a word of 64 bits.
@@ -99,43 +106,54 @@ impl ReceiverPads {
 
     /// Whether every pad was taken.
     pub fn is_empty(&self) -> bool {
-        self.bits.is_empty() && self.pairs.is_empty() && self.quads.is_empty() && self.words_taken == self.words.len()
+        self.bits.is_empty()
+            && self.pairs.is_empty()
+            && self.tables.iter().all(Stream::is_empty)
+            && self.words_taken == self.words.len()
     }
 }
 
 /// Sequences of bits of one length that are consumed together.
-struct Stream<const N: usize> {
-    bits: [Bits; N],
+#[derive(Default)]
+struct Stream {
+    bits: Vec<Bits>,
     taken: usize,
 }
 
-impl<const N: usize> Default for Stream<N> {
-    fn default() -> Stream<N> {
-        Stream { bits: std::array::from_fn(|_| Bits::default()), taken: 0 }
+impl Stream {
+    fn new(words: Vec<Vec<u64>>, len: u64) -> Stream {
+        Stream { bits: words.into_iter().map(|words| Bits::from_words(words, len as usize)).collect(), taken: 0 }
     }
-}
 
-impl<const N: usize> Stream<N> {
-    fn take(&mut self, n: usize) -> [Bits; N] {
+    fn take_all(&mut self, n: usize) -> Vec<Bits> {
         let start = self.taken;
         self.taken += n;
-        self.bits.each_ref().map(|bits| bits.slice(start, n))
+        self.bits.iter().map(|bits| bits.slice(start, n)).collect()
+    }
+
+    /// As [`Stream::take_all`] of `N` sequences.
+    fn take<const N: usize>(&mut self, n: usize) -> [Bits; N] {
+        let mut bits = self.take_all(n).into_iter();
+        std::array::from_fn(|_| bits.next().unwrap_or_default())
     }
 
     fn is_empty(&self) -> bool {
-        self.taken == self.bits[0].len()
+        self.bits.iter().all(|bits| bits.len() == self.taken)
     }
 }
 
-/// Which pads a tile of rows becomes: first all one-bit OTs, then two-bit ones, then words, then pairs of tiles for 1-of-4 OTs,
-/// each kind from a new tile on.
+/// Which pads a tile of rows becomes: first all one-bit OTs, then two-bit ones, then words, then tables by width, each kind from a
+/// new tile on. A table's OTs take as many tiles as it is wide.
+#[derive(Clone, Copy)]
 enum Kind {
     Bits,
     Pairs,
     Words,
-    /// The first tile of 1-of-4 OTs, which waits for the second.
-    First,
-    Second,
+    /// Tile `part` of a table's `width`.
+    Table {
+        width: usize,
+        part: usize,
+    },
 }
 
 /// Deals tiles to the kinds.
@@ -146,61 +164,72 @@ struct Dealer {
 
 impl Dealer {
     fn next(&mut self) -> Kind {
-        let tiles = |n: u64| n.div_ceil(COLUMNS as u64);
         let ots = &self.ots;
+        let simple = [(Kind::Bits, ots.bits, 1), (Kind::Pairs, ots.pairs, 1), (Kind::Words, ots.words, 1)];
+        let tables = ots.tables().map(|(width, n)| (Kind::Table { width, part: 0 }, n, width as u64));
         let mut place = self.next;
         self.next += 1;
-        for (tiles, kind) in
-            [(tiles(ots.bits), Kind::Bits), (tiles(ots.pairs), Kind::Pairs), (tiles(ots.words), Kind::Words)]
-        {
-            match place.checked_sub(tiles) {
-                None => return kind,
-                Some(after) => place = after,
+        for (kind, n, width) in simple.into_iter().chain(tables) {
+            let tiles = n.div_ceil(COLUMNS as u64) * width;
+            match (place.checked_sub(tiles), kind) {
+                (Some(after), _) => place = after,
+                (None, Kind::Table { .. }) => {
+                    return Kind::Table { width: width as usize, part: (place % width) as usize };
+                }
+                (None, _) => return kind,
             }
         }
-        if place.is_multiple_of(2) { Kind::First } else { Kind::Second }
+        unreachable!("no more tiles than were asked for")
     }
 }
 
-/// Multiplication by an element `w` of `GF(4)` with `w^2 = w + 1`, blocks being pairs of halves over it. With rows `q_i = t_i + c_i
-/// delta` for `i = 0, 1`, it makes `q_0 + w q_1 = (t_0 + w t_1) + (c_0 + w c_1) delta`, one row with a choice of four.
-fn twist(block: u128) -> u128 {
-    let (low, high) = (block as u64, (block >> 64) as u64);
-    u128::from(high) | u128::from(low ^ high) << 64
+/// Multiplication by `x` in `GF(2^128)` modulo `x^128 + x^7 + x^2 + x + 1`. Rows `q_i = t_i + c_i delta` make `sum x^i q_i =
+/// sum x^i t_i + (sum c_i x^i) delta`, one row with a choice of many.
+fn double(block: u128) -> u128 {
+    block << 1 ^ 0x87 & (block >> 127).wrapping_neg()
 }
 
-/// A tile that waits for its second: choices and rows.
-struct Waiting {
-    choices: u128,
+/// The tiles of a table that were pushed.
+struct Joined {
+    choices: Vec<[u64; 2]>,
     rows: Zeroizing<[u128; COLUMNS]>,
 }
 
-impl Waiting {
-    fn new() -> Waiting {
-        Waiting { choices: 0, rows: Zeroizing::new([0; COLUMNS]) }
+impl Joined {
+    fn new() -> Joined {
+        Joined { choices: Vec::new(), rows: Zeroizing::new([0; COLUMNS]) }
     }
 
-    fn put(&mut self, choices: u128, rows: &[u128; COLUMNS]) {
-        self.choices = choices;
-        *self.rows = *rows;
+    /// Adds a tile, the one of the highest power of `x` first.
+    fn push(&mut self, part: usize, choices: u128, rows: &[u128; COLUMNS]) {
+        if part == 0 {
+            self.choices.clear();
+            self.rows.fill(0);
+        }
+        self.choices.push(halves(choices));
+        self.rows.iter_mut().zip(rows).for_each(|(joined, row)| *joined = double(*joined) ^ row);
     }
+}
 
-    /// The rows joined with those of the second tile.
-    fn join(&mut self, rows: &[u128; COLUMNS]) -> &[u128; COLUMNS] {
-        self.rows.iter_mut().zip(rows).for_each(|(first, second)| *first ^= twist(*second));
-        &self.rows
-    }
+/// The difference of the rows for choice `choice` and for choice 0: its bit `part` belongs to that tile of [`Joined::push`].
+fn multiple(delta: u128, width: usize, choice: usize) -> u128 {
+    (0..width).fold(0, |sum, part| double(sum) ^ delta & ((choice >> part & 1) as u128).wrapping_neg())
+}
+
+/// Streams of words to be filled.
+fn streams(count: usize) -> Vec<Vec<u64>> {
+    vec![Vec::new(); count]
 }
 
 /// Makes the receiver's pads of rows.
 pub(super) struct ReceiverBuilder<'a> {
     hash: &'a RowHash,
     dealer: Dealer,
-    waiting: Waiting,
-    bits: [Vec<u64>; 2],
-    pairs: [Vec<u64>; 3],
-    quads: [Vec<u64>; 4],
-    choices: [Vec<u64>; 1],
+    joined: Joined,
+    bits: Vec<Vec<u64>>,
+    pairs: Vec<Vec<u64>>,
+    tables: [Vec<Vec<u64>>; 3],
+    choices: Vec<Vec<u64>>,
     words: Vec<u64>,
 }
 
@@ -210,11 +239,11 @@ impl<'a> ReceiverBuilder<'a> {
         ReceiverBuilder {
             hash,
             dealer: Dealer { ots: *ots, next: 0 },
-            waiting: Waiting::new(),
-            bits: Default::default(),
-            pairs: Default::default(),
-            quads: Default::default(),
-            choices: Default::default(),
+            joined: Joined::new(),
+            bits: streams(2),
+            pairs: streams(3),
+            tables: [2, 3, 4].map(|width| streams(width + 2)),
+            choices: streams(1),
             words: Vec::with_capacity(ots.words as usize + COLUMNS),
         }
     }
@@ -222,22 +251,22 @@ impl<'a> ReceiverBuilder<'a> {
     /// Adds tile number `tile`: its choice bits and its rows `t`.
     pub fn push(&mut self, tile: u64, choices: u128, rows: &[u128; COLUMNS]) {
         let kind = self.dealer.next();
-        let rows = match kind {
-            Kind::First => return self.waiting.put(choices, rows),
-            Kind::Second => self.waiting.join(rows),
-            _ => rows,
-        };
+        if let Kind::Table { width, part } = kind {
+            self.joined.push(part, choices, rows);
+            if part + 1 == width {
+                let hashes = self.hash.hash_tile(tile, &self.joined.rows, 0);
+                let planes = self.joined.choices.iter().copied().chain([plane(&hashes, 0), plane(&hashes, 1)]);
+                push_all(&mut self.tables[width - TABLE_WIDTHS.start()], planes);
+            }
+            return;
+        }
         let hashes = self.hash.hash_tile(tile, rows, 0);
         match kind {
             Kind::Bits => push_all(&mut self.bits, [halves(choices), plane(&hashes, 0)]),
             Kind::Pairs => push_all(&mut self.pairs, [halves(choices), plane(&hashes, 0), plane(&hashes, 1)]),
-            Kind::Words => {
+            _ => {
                 push_all(&mut self.choices, [halves(choices)]);
                 self.words.extend_from_slice(&hashes);
-            }
-            Kind::First | Kind::Second => {
-                let choices = [halves(self.waiting.choices), halves(choices)];
-                push_all(&mut self.quads, [choices[0], choices[1], plane(&hashes, 0), plane(&hashes, 1)]);
             }
         }
     }
@@ -246,11 +275,12 @@ impl<'a> ReceiverBuilder<'a> {
     pub fn finish(mut self) -> ReceiverPads {
         let ots = self.dealer.ots;
         self.words.truncate(ots.words as usize);
+        let mut lens = ots.tables.into_iter();
         ReceiverPads {
-            bits: stream(self.bits, ots.bits),
-            pairs: stream(self.pairs, ots.pairs),
-            quads: stream(self.quads, ots.quads),
-            choices: stream(self.choices, ots.words),
+            bits: Stream::new(self.bits, ots.bits),
+            pairs: Stream::new(self.pairs, ots.pairs),
+            tables: self.tables.map(|table| Stream::new(table, lens.next().unwrap_or(0))),
+            choices: Stream::new(self.choices, ots.words),
             words: self.words,
             words_taken: 0,
         }
@@ -262,10 +292,10 @@ pub(super) struct SenderBuilder<'a> {
     hash: &'a RowHash,
     delta: Zeroizing<u128>,
     dealer: Dealer,
-    waiting: Waiting,
-    bits: [Vec<u64>; 2],
-    pairs: [Vec<u64>; 4],
-    quads: [Vec<u64>; 8],
+    joined: Joined,
+    bits: Vec<Vec<u64>>,
+    pairs: Vec<Vec<u64>>,
+    tables: [Vec<Vec<u64>>; 3],
     words: [Vec<u64>; 2],
 }
 
@@ -277,10 +307,10 @@ impl<'a> SenderBuilder<'a> {
             hash,
             delta: Zeroizing::new(delta),
             dealer: Dealer { ots: *ots, next: 0 },
-            waiting: Waiting::new(),
-            bits: Default::default(),
-            pairs: Default::default(),
-            quads: Default::default(),
+            joined: Joined::new(),
+            bits: streams(2),
+            pairs: streams(4),
+            tables: [2, 3, 4].map(|width| streams(2 << width)),
             words: [words(), words()],
         }
     }
@@ -288,13 +318,19 @@ impl<'a> SenderBuilder<'a> {
     /// Adds tile number `tile`: its rows `q`.
     pub fn push(&mut self, tile: u64, rows: &[u128; COLUMNS]) {
         let kind = self.dealer.next();
-        let rows = match kind {
-            Kind::First => return self.waiting.put(0, rows),
-            Kind::Second => self.waiting.join(rows),
-            _ => rows,
-        };
-        let delta = *self.delta;
-        let [zeros, ones] = [0, delta].map(|offset| self.hash.hash_tile(tile, rows, offset));
+        if let Kind::Table { width, part } = kind {
+            self.joined.push(part, 0, rows);
+            if part + 1 == width {
+                let pad = |choice| {
+                    let offset = multiple(*self.delta, width, choice);
+                    let hashes = self.hash.hash_tile(tile, &self.joined.rows, offset);
+                    [plane(&hashes, 0), plane(&hashes, 1)]
+                };
+                push_all(&mut self.tables[width - TABLE_WIDTHS.start()], (0..1 << width).flat_map(pad));
+            }
+            return;
+        }
+        let [zeros, ones] = [0, *self.delta].map(|offset| self.hash.hash_tile(tile, rows, offset));
         let planes = |bit| {
             let (zero, one) = (plane(&zeros, bit), plane(&ones, bit));
             [zero, [zero[0] ^ one[0], zero[1] ^ one[1]]]
@@ -305,17 +341,10 @@ impl<'a> SenderBuilder<'a> {
                 let [[a, c], [b, d]] = [planes(0), planes(1)];
                 push_all(&mut self.pairs, [a, b, c, d]);
             }
-            Kind::Words => {
+            _ => {
                 for (words, hashes) in self.words.iter_mut().zip([zeros, ones]) {
                     words.extend_from_slice(&hashes);
                 }
-            }
-            Kind::First | Kind::Second => {
-                let others = [twist(delta), delta ^ twist(delta)];
-                let [twos, threes] = others.map(|offset| self.hash.hash_tile(tile, rows, offset));
-                let planes = [zeros, ones, twos, threes].map(|hashes| [plane(&hashes, 0), plane(&hashes, 1)]);
-                let [[a, b], [c, d], [e, f], [g, h]] = planes;
-                push_all(&mut self.quads, [a, b, c, d, e, f, g, h]);
             }
         }
     }
@@ -324,21 +353,18 @@ impl<'a> SenderBuilder<'a> {
     pub fn finish(mut self) -> SenderPads {
         let ots = self.dealer.ots;
         self.words.iter_mut().for_each(|words| words.truncate(ots.words as usize));
+        let mut lens = ots.tables.into_iter();
         SenderPads {
-            bits: stream(self.bits, ots.bits),
-            pairs: stream(self.pairs, ots.pairs),
-            quads: stream(self.quads, ots.quads),
+            bits: Stream::new(self.bits, ots.bits),
+            pairs: Stream::new(self.pairs, ots.pairs),
+            tables: self.tables.map(|table| Stream::new(table, lens.next().unwrap_or(0))),
             words: self.words,
             words_taken: 0,
         }
     }
 }
 
-fn stream<const N: usize>(words: [Vec<u64>; N], len: u64) -> Stream<N> {
-    Stream { bits: words.map(|words| Bits::from_words(words, len as usize)), taken: 0 }
-}
-
-fn push_all<const N: usize>(streams: &mut [Vec<u64>; N], planes: [[u64; 2]; N]) {
+fn push_all(streams: &mut [Vec<u64>], planes: impl IntoIterator<Item = [u64; 2]>) {
     for (stream, plane) in streams.iter_mut().zip(planes) {
         stream.extend_from_slice(&plane);
     }
@@ -360,11 +386,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_twist_has_order_three_and_fixes_nothing() {
-        for block in [1, 1 << 64, 0xdead << 60, u128::MAX] {
-            assert_eq!(twist(twist(block)), twist(block) ^ block);
-            assert_eq!(twist(twist(twist(block))), block);
-            assert_ne!(twist(block), block);
+    fn different_choices_are_different_multiples() {
+        for width in TABLE_WIDTHS {
+            for delta in [1, 1 << 127, 0xdead << 100, u128::MAX] {
+                let mut multiples: Vec<u128> = (0..1 << width).map(|choice| multiple(delta, width, choice)).collect();
+                assert_eq!([multiples[0], multiples[1 << (width - 1)]], [0, delta]);
+                multiples.sort_unstable();
+                multiples.dedup();
+                assert_eq!(multiples.len(), 1 << width);
+            }
         }
+        assert_eq!(double(1 << 127), 0x87);
     }
 }

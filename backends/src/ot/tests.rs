@@ -35,13 +35,14 @@ fn check_direction(ots: &Ots, sending: &mut SenderPads, receiving: &mut Receiver
         assert_eq!(words[i], if choice == 1 { ones[i] } else { zeros[i] });
         assert_ne!(zeros[i], ones[i]);
     }
-    let quads = ots.quads as usize;
-    let (pads, [choices, chosen]) = (sending.quads(quads), receiving.quads(quads));
-    for (bit, chosen) in chosen.iter().enumerate() {
-        let of_four = |i: usize| choices.each_ref().map(Bits::iter).map(|mut bits| bits.nth(i).unwrap());
-        for (i, chosen) in chosen.iter().enumerate() {
-            let [low, high] = of_four(i);
-            assert_eq!(chosen, pads[(2 * high + low) as usize][bit].iter().nth(i).unwrap());
+    for (width, n) in ots.tables().filter(|(_, n)| *n > 0) {
+        let (pads, (choices, chosen)) = (sending.tables(width, n as usize), receiving.tables(width, n as usize));
+        assert_eq!((pads.len(), choices.len()), (1 << width, width));
+        for i in 0..n as usize {
+            let bit = |bits: &Bits| bits.iter().nth(i).unwrap();
+            let choice = choices.iter().rev().fold(0, |choice, bits| choice << 1 | bit(bits));
+            let pad = &pads[choice as usize];
+            assert_eq!(chosen.iter().map(bit).collect::<Vec<_>>(), pad.iter().map(bit).collect::<Vec<_>>());
         }
     }
     assert!(sending.is_empty() && receiving.is_empty());
@@ -51,8 +52,8 @@ fn check_direction(ots: &Ots, sending: &mut SenderPads, receiving: &mut Receiver
 fn pads_are_random_ots_in_both_directions() {
     let needs = [
         Need {
-            client_receives: Ots { bits: 40_000, pairs: 129, words: 1000, quads: 300 },
-            server_receives: Ots { bits: 0, pairs: 300, words: 1, quads: 1 },
+            client_receives: Ots { bits: 40_000, pairs: 129, words: 1000, tables: [300, 129, 3] },
+            server_receives: Ots { bits: 0, pairs: 300, words: 1, tables: [0, 1, 200] },
         },
         Need { client_receives: Ots::default(), server_receives: Ots { bits: 64, ..Ots::default() } },
     ];
@@ -66,14 +67,14 @@ fn pads_are_random_ots_in_both_directions() {
     }
 }
 
-/// The pads that the receiver does not know are unrelated to the one it knows and to each other.
+/// As far as sums of them can tell.
 #[test]
-fn the_four_pads_of_a_quad_are_independent() {
-    let ots = Ots { quads: 20_000, ..Ots::default() };
+fn the_pads_of_a_table_are_independent() {
+    let ots = Ots { tables: [20_000, 0, 0], ..Ots::default() };
     let need = Need { client_receives: ots, ..Need::default() };
     let [_, server] = both(4, |party, correlations, channel| {
         let mut pads = correlations.draw(channel, &need).unwrap();
-        (party == Party::Server).then(|| pads.sending.quads(20_000))
+        (party == Party::Server).then(|| pads.sending.tables(2, 20_000))
     });
     let pads: Vec<Bits> = server.expect("the server's").into_iter().flatten().collect();
     for subset in 1..1u32 << 8 {
@@ -177,10 +178,10 @@ pub(crate) fn wire(run: impl Fn(Party, &mut dyn Channel, &mut Correlations) + Sy
 #[test]
 fn the_wire_is_as_it_was() {
     assert_eq!(wire(|_, _, _| ()), ["84de8e550f3a51ca", "fdbc5002fa80e2a8"], "set-up");
-    let ots = Ots { bits: 1000, pairs: 200, words: 70, quads: 150 };
+    let ots = Ots { bits: 1000, pairs: 200, words: 70, tables: [150, 20, 10] };
     let need = Need { client_receives: ots, server_receives: ots };
     let extension = wire(|_, channel, correlations| drop(correlations.draw(channel, &need).unwrap()));
-    assert_eq!(extension, ["a687999eaf67a7b7", "681a0e92f44b22f1"], "set-up and an extension");
+    assert_eq!(extension, ["8c0c47533a14f428", "75ae72062a41d506"], "set-up and an extension");
 }
 
 #[test]
