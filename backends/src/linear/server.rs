@@ -147,7 +147,7 @@ impl Layer<'_> {
         let runs = self.packing.result(unit, tile).flat_map(Run::pairs);
         runs.for_each(|(_, coefficient)| wanted.push((coefficient, rng.next_u64() & mask(self.packing.acc_bits()))));
         let masks = wanted.iter().map(|&(_, mask)| mask).collect();
-        let result = sum.into_result(&self.keys[position], &self.scale, &mut rng, wanted.into_iter());
+        let result = sum.into_result(&self.keys[position], &self.scale, &mut rng, &wanted);
         Masked { position, index, result, masks }
     }
 
@@ -192,7 +192,7 @@ struct Blocks {
 
 impl Blocks {
     /// Kernel polynomials of a block for each row: at least, at most.
-    const KERNELS: [usize; 2] = [192, 6144];
+    const KERNELS: [usize; 2] = [96, 6144];
     /// Sums of a block at most.
     const SUMS: usize = 6144;
 

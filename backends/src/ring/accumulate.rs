@@ -13,7 +13,7 @@ use super::{DEGREE, MODULI, PRIMES, Poly, Spectrum};
 /// Slices of a spectrum.
 pub(super) const SLICES: usize = PRIMES.len() * DEGREE / LANES;
 /// Kernels that are transformed before they are moved to where they are multiplied: what a cache holds.
-const PASSING: usize = 16;
+const PASSING: usize = 8;
 /// Slices that a thread takes at least when it moves spectra.
 const SLICES_AT_ONCE: usize = 64;
 

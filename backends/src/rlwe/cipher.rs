@@ -83,24 +83,66 @@ impl Ciphertext {
     ///
     /// `rng` must be fresh for this result.
     pub fn into_result(
+        self,
+        key: &PublicKey,
+        scale: &Scale,
+        rng: &mut Stream,
+        wanted: &[(usize, u64)],
+    ) -> ResultCiphertext {
+        self.hide(key, scale, rng, wanted, Hiding::FULL).switch(scale, wanted)
+    }
+
+    /// Re-randomises both components, and floods `b` where it is wanted.
+    pub(super) fn hide(
         mut self,
         key: &PublicKey,
         scale: &Scale,
         rng: &mut Stream,
-        wanted: impl Iterator<Item = (usize, u64)>,
-    ) -> ResultCiphertext {
-        let u = Spectrum::of(ternary(rng).take());
-        self.a.add_product(&key.a, &u);
-        self.b.add_product(&key.b, &u);
-        let (mut a, mut b) = (self.a.into_poly(), self.b.into_poly());
-        add_error(&mut a, rng);
-        let switched: Vec<u64> = (0..DEGREE).map(|index| scale.switch_a(a.coefficient(index))).collect();
-        let flood_bits = flood_bits(scale.acc_bits());
-        let b = wanted.map(|(index, mask)| {
-            b.add_to(index, flood(rng, flood_bits));
-            scale.switch_b(b.coefficient(index), mask)
-        });
-        ResultCiphertext { b: b.collect(), a: pack(&switched, scale.a_bits()) }
+        wanted: &[(usize, u64)],
+        hiding: Hiding,
+    ) -> Hidden {
+        if hiding.rerandomise {
+            let u = Spectrum::of(ternary(rng).take());
+            self.a.add_product(&key.a, &u);
+            self.b.add_product(&key.b, &u);
+        }
+        let mut hidden = Hidden { a: self.a.into_poly(), b: self.b.into_poly() };
+        if hiding.rerandomise {
+            add_error(&mut hidden.a, rng);
+        }
+        if hiding.flood {
+            let flood_bits = flood_bits(scale.acc_bits());
+            for &(index, _) in wanted {
+                hidden.b.add_to(index, flood(rng, flood_bits));
+            }
+        }
+        hidden
+    }
+}
+
+/// What of a result is hidden. Only tests leave anything out.
+#[derive(Clone, Copy)]
+pub(super) struct Hiding {
+    pub(super) rerandomise: bool,
+    pub(super) flood: bool,
+}
+
+impl Hiding {
+    pub(super) const FULL: Hiding = Hiding { rerandomise: true, flood: true };
+}
+
+/// A result modulo `q`.
+pub(super) struct Hidden {
+    pub(super) a: Poly,
+    pub(super) b: Poly,
+}
+
+impl Hidden {
+    /// Switches to the moduli of a result and adds the masks.
+    pub(super) fn switch(self, scale: &Scale, wanted: &[(usize, u64)]) -> ResultCiphertext {
+        let a: Vec<u64> = (0..DEGREE).map(|index| scale.switch_a(self.a.coefficient(index))).collect();
+        let b = wanted.iter().map(|&(index, mask)| scale.switch_b(self.b.coefficient(index), mask)).collect();
+        ResultCiphertext { a: pack(&a, scale.a_bits()), b }
     }
 }
 
@@ -194,7 +236,8 @@ mod tests {
         let mut rng = stream(&[4; 32], 0);
         let (sum, expected) = weighted_sum(&mut key, &mut rng, true);
         let scale = Scale::new(ACC_BITS);
-        let result = sum.into_result(&public, &scale, &mut rng, (0..DEGREE).map(|i| (i, i as u64)));
+        let wanted: Vec<(usize, u64)> = (0..DEGREE).map(|i| (i, i as u64)).collect();
+        let result = sum.into_result(&public, &scale, &mut rng, &wanted);
         let a_times_secret = key.times_secret(&unpack(&result.a, DEGREE, scale.a_bits()).unwrap(), &scale);
         let noise: Vec<f64> = (0..DEGREE)
             .map(|i| {
@@ -225,7 +268,8 @@ mod tests {
                 let (sum, _) = weighted_sum(&mut again, &mut stream(&[7; 32], 0), true);
                 [(sum, 0), (Ciphertext::zero(), 1)].map(|(sum, number)| {
                     let rng = &mut stream(&[8 + run; 32], number);
-                    sum.into_result(&public, &scale, rng, (0..DEGREE).map(|i| (i, 0)))
+                    let wanted: Vec<(usize, u64)> = (0..DEGREE).map(|i| (i, 0)).collect();
+                    sum.into_result(&public, &scale, rng, &wanted)
                 })
             })
             .collect();

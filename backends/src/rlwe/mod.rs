@@ -8,6 +8,8 @@
 //! server's weights. [`ResultCiphertext`] says what the server does about it; what remains is the statistical distance that
 //! [`fusion_catalogue::linear::noise`] bounds, and the RLWE assumption.
 
+#[cfg(test)]
+mod attack;
 mod cipher;
 mod key;
 mod scale;
