@@ -6,7 +6,7 @@ use std::fs;
 use std::thread;
 
 use fusion_backends::channel::pair;
-use fusion_backends::linear::{client, server};
+use fusion_backends::linear::{Workspace, client, server};
 use fusion_backends::ring::{DEGREE, PRIMES};
 use fusion_backends::rlwe::{ClientKey, PublicKey};
 use fusion_catalogue::linear::{Geometry, Packing, cost};
@@ -34,10 +34,10 @@ fn main() {
         println!("\nbatch {batch}, {ACC_BITS}-bit accumulators\n");
         println!("| layer | count | server ms | client ms | MB | G products/s |");
         println!("|---|---|---|---|---|---|");
-        let mut total = Measured::default();
+        let (mut total, mut workspace) = (Measured::default(), Workspace::default());
         for (name, count, geometry) in resnet50() {
             if parts.is_empty() || parts.iter().any(|part| name.contains(part.as_str())) {
-                let measured = measure(&geometry, batch);
+                let measured = measure(&geometry, batch, &mut workspace);
                 measured.print(&name, count);
                 total.add(&measured, count as f64);
             }
@@ -103,7 +103,7 @@ fn resnet50() -> Vec<(String, usize, Geometry)> {
     layers
 }
 
-fn measure(geometry: &Geometry, batch: usize) -> Measured {
+fn measure(geometry: &Geometry, batch: usize, workspace: &mut Workspace) -> Measured {
     let packing = Packing::of(geometry, ACC_BITS).expect("a shape within the limits");
     let mut rng = ChaCha20Rng::seed_from_u64(1);
     let elements = batch * geometry.input_len();
@@ -115,7 +115,9 @@ fn measure(geometry: &Geometry, batch: usize) -> Measured {
     let (mut left, mut right) = pair();
     let (server_ms, client_ms) = thread::scope(|scope| {
         let server = scope.spawn(|| {
-            processor_ms(|| server(&mut right, &packing, &public, &server_share, &weight, None).expect("a layer"))
+            processor_ms(|| {
+                server(&mut right, &packing, &public, workspace, &server_share, &weight, None).expect("a layer")
+            })
         });
         let client = processor_ms(|| client(&mut left, &packing, &mut keys, &client_share).expect("a layer"));
         (server.join().expect("the server's thread"), client)

@@ -29,7 +29,7 @@ pub struct MicroBatch {
 
 enum Keys {
     Client(Vec<ClientKey>),
-    Server(Vec<PublicKey>),
+    Server(Vec<PublicKey>, linear::Workspace),
 }
 
 impl MicroBatch {
@@ -37,7 +37,7 @@ impl MicroBatch {
     pub fn positions(&self) -> usize {
         match &self.keys {
             Keys::Client(keys) => keys.len(),
-            Keys::Server(keys) => keys.len(),
+            Keys::Server(keys, _) => keys.len(),
         }
     }
 }
@@ -68,7 +68,7 @@ impl Session {
             Party::Server => {
                 let public = self.channel.receive(Kind::PublicKeys, positions * PUBLIC_KEY_BYTES)?;
                 let keys = public.chunks_exact(PUBLIC_KEY_BYTES).map(PublicKey::decode);
-                Keys::Server(keys.collect::<Result<Vec<_>, Error>>()?)
+                Keys::Server(keys.collect::<Result<Vec<_>, Error>>()?, linear::Workspace::default())
             }
         };
         Ok(MicroBatch { keys })
@@ -132,11 +132,11 @@ impl Session {
         let packing = Packing::new(function, id).expect("a supported function");
         match &mut batch.keys {
             Keys::Client(keys) => linear::client(&mut *self.channel, &packing, keys, share),
-            Keys::Server(keys) => {
+            Keys::Server(keys, workspace) => {
                 let weights = weights.expect("the server has the weights");
                 let mut own = function.value(id).op.weights().map(|weight| weights.get(weight));
                 let kernel = own.next().expect("a linear layer has a weight");
-                linear::server(&mut *self.channel, &packing, keys, share, kernel, own.next())
+                linear::server(&mut *self.channel, &packing, keys, workspace, share, kernel, own.next())
             }
         }
     }

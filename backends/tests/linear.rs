@@ -3,7 +3,7 @@
 use std::thread;
 
 use fusion_backends::channel::{LocalChannel, pair};
-use fusion_backends::linear::{client, server};
+use fusion_backends::linear::{Workspace, client, server};
 use fusion_backends::rlwe::{ClientKey, PublicKey};
 use fusion_backends::{Channel, Error, Kind};
 use fusion_catalogue::linear::{Geometry, Packing, cost};
@@ -63,7 +63,8 @@ impl Case {
         thread::scope(|scope| {
             let server = scope.spawn(|| {
                 let bias = self.bias.as_deref();
-                server(&mut right, &self.packing, &public, &self.server_share, &self.weight, bias).unwrap()
+                let workspace = &mut Workspace::default();
+                server(&mut right, &self.packing, &public, workspace, &self.server_share, &self.weight, bias).unwrap()
             });
             let client = client(&mut recorder, &self.packing, keys, &self.client_share).unwrap();
             (client, server.join().unwrap(), recorder)
@@ -231,7 +232,7 @@ fn malformed_messages_are_refused() {
     let run_server = |payload: Vec<u8>| {
         let (mut left, mut right) = pair();
         left.send(Kind::LinearUpload, payload).unwrap();
-        server(&mut right, &case.packing, &public, &case.server_share, &case.weight, None)
+        server(&mut right, &case.packing, &public, &mut Workspace::default(), &case.server_share, &case.weight, None)
     };
     let bytes = case.packing.upload_bytes();
     assert!(run_server(vec![0; bytes]).is_ok());

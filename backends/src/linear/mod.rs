@@ -16,4 +16,4 @@ mod client;
 mod server;
 
 pub use client::client;
-pub use server::server;
+pub use server::{Workspace, server};

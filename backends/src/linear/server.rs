@@ -19,6 +19,14 @@ const AT_ONCE: usize = 32;
 /// Results that a thread takes at once: neighbours lie side by side.
 const RESULTS_AT_ONCE: usize = 4;
 
+/// Memory that the layers of a micro-batch use one after the other. Nothing in it outlives a layer's use.
+#[derive(Default)]
+pub struct Workspace {
+    operands: Operands,
+    kernels: Kernels,
+    sums: Sums,
+}
+
 /// Runs one linear layer as the server on `keys.len()` positions: `share` of the operands in, share of the results out.
 ///
 /// `weight` is the kernel `[C_out, C_in / groups, kh, kw]` (or `[m, n]`) within the width that the packing was admitted with,
@@ -31,17 +39,17 @@ pub fn server(
     channel: &mut dyn Channel,
     packing: &Packing,
     keys: &[PublicKey],
+    workspace: &mut Workspace,
     share: &[u64],
     weight: &[i64],
     bias: Option<&[i64]>,
 ) -> Result<Vec<u64>, Error> {
     let bytes = channel.receive(Kind::LinearUpload, keys.len() * packing.upload_bytes())?;
     let layer = Layer { packing, scale: Scale::new(packing.acc_bits()), keys, weight, seed: fresh_seed()? };
-    let operands = layer.operands(&bytes, share)?;
+    layer.operands(&bytes, share, &mut workspace.operands)?;
     drop(bytes);
     let results: Vec<Masked> =
-        (0..packing.group_blocks()).flat_map(|group_block| layer.results(group_block, &operands)).collect();
-    drop(operands);
+        (0..packing.group_blocks()).flat_map(|group_block| layer.results(group_block, workspace)).collect();
     let (bytes, mut share) = layer.download(results);
     channel.send(Kind::LinearDownload, bytes)?;
     if let Some(bias) = bias {
@@ -71,7 +79,7 @@ struct Masked {
 
 impl Layer<'_> {
     /// The encrypted operands with the server's share added: row `position * images + image`.
-    fn operands(&self, bytes: &[u8], share: &[u64]) -> Result<Operands, Error> {
+    fn operands(&self, bytes: &[u8], share: &[u64], operands: &mut Operands) -> Result<(), Error> {
         let (packing, count) = (self.packing, self.packing.operands());
         let elements = packing.geometry().input_len();
         assert_eq!(share.len(), self.keys.len() * elements);
@@ -87,18 +95,18 @@ impl Layer<'_> {
             Ciphertext::decode(seed, index as u64, b, &self.scale, plaintexts)
         };
         let total = self.keys.len() * count;
-        let mut operands = Operands::zero(total / packing.products(), packing.products());
+        operands.resize(total / packing.products(), packing.products());
         for first in (0..total).step_by(AT_ONCE) {
             let numbers = first..total.min(first + AT_ONCE);
             let some: Result<Vec<Ciphertext>, Error> = numbers.into_par_iter().map(decode).collect();
             let some: Vec<[Spectrum; 2]> = some?.into_iter().map(Ciphertext::into_components).collect();
             operands.set(first, &some);
         }
-        Ok(operands)
+        Ok(())
     }
 
     /// The result polynomials of a set of groups that share operands, for every position; unit by unit, then by position.
-    fn results(&self, group_block: usize, operands: &Operands) -> Vec<Masked> {
+    fn results(&self, group_block: usize, workspace: &mut Workspace) -> Vec<Masked> {
         let packing = self.packing;
         let (tiles, images) = (packing.tiles(), packing.group_blocks() * packing.tiles());
         let row = |i: usize| i / tiles * images + group_block * tiles + i % tiles;
@@ -106,7 +114,7 @@ impl Layer<'_> {
         let units = packing.units() / packing.group_blocks();
         let blocks = Blocks::new(units, packing.products(), rows.len());
         let mut results = Vec::with_capacity(units * rows.len());
-        let (mut sums, mut kernels) = (Sums::default(), Kernels::default());
+        let Workspace { operands, kernels, sums } = workspace;
         for first_unit in (0..units).step_by(blocks.units) {
             let units = blocks.units.min(units - first_unit);
             let first_unit = group_block * packing.units() / packing.group_blocks() + first_unit;
@@ -114,7 +122,7 @@ impl Layer<'_> {
             for first in (0..packing.products()).step_by(blocks.depth) {
                 let depth = blocks.depth.min(packing.products() - first);
                 kernels.set(units, depth, |unit, k, zero| self.kernel(first_unit + unit, first + k, zero));
-                sums.add_products(operands, &rows, first, &kernels);
+                sums.add_products(operands, &rows, first, kernels);
             }
             let chunks = (0..(units * rows.len()).div_ceil(RESULTS_AT_ONCE)).into_par_iter();
             results.par_extend(chunks.flat_map_iter(|chunk| {

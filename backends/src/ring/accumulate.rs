@@ -17,7 +17,8 @@ const PASSING: usize = 8;
 /// Slices that a thread takes at least when it moves spectra.
 const SLICES_AT_ONCE: usize = 64;
 
-/// The operands: pairs of spectra in `rows` of `depth` pairs.
+/// The operands: pairs of spectra in rows of `depth` pairs.
+#[derive(Default)]
 pub struct Operands {
     depth: usize,
     pairs: usize,
@@ -26,10 +27,10 @@ pub struct Operands {
 }
 
 impl Operands {
-    /// `rows` rows of `depth` pairs, all zero.
-    pub fn zero(rows: usize, depth: usize) -> Operands {
-        let pairs = rows * depth;
-        Operands { depth, pairs, values: vec![Pair::default(); SLICES * pairs] }
+    /// Makes these `rows` rows of `depth` pairs, of which every one must then be [set](Operands::set).
+    pub fn resize(&mut self, rows: usize, depth: usize) {
+        (self.depth, self.pairs) = (depth, rows * depth);
+        self.values.resize(SLICES * self.pairs, Pair::default());
     }
 
     /// Sets the pairs from number `first` on, counted over all rows.
@@ -146,7 +147,8 @@ mod tests {
         let (units, rows, depth) = (8, 3, 5);
         let pairs: Vec<[Spectrum; 2]> = (0..rows * depth).map(|_| [spectrum(), spectrum()]).collect();
         let kernels: Vec<Spectrum> = (0..units * depth).map(|_| spectrum()).collect();
-        let mut operands = Operands::zero(rows, depth);
+        let mut operands = Operands::default();
+        operands.resize(rows, depth);
         operands.set(0, &pairs[..4]);
         operands.set(4, &pairs[4..]);
         let picked = [2, 0];
