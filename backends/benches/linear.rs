@@ -7,7 +7,7 @@ use std::thread;
 
 use fusion_backends::channel::pair;
 use fusion_backends::linear::{Workspace, client, server};
-use fusion_backends::ring::{DEGREE, PRIMES};
+use fusion_backends::ring::{DEGREE, Kernels, Operands, PRIMES, Poly, Spectrum, Sums};
 use fusion_backends::rlwe::{ClientKey, PublicKey};
 use fusion_catalogue::linear::{Geometry, Packing, cost};
 use fusion_ir::types::mask;
@@ -43,7 +43,8 @@ fn main() {
             }
         }
         total.print("all", 1);
-        println!("\npeak memory of this process so far: {:.0} MiB", peak_memory_mib());
+        println!("\nproducts alone, operands and kernels at hand: {:.1} G/s", multiplication_rate(batch));
+        println!("peak memory of this process so far: {:.0} MiB", peak_memory_mib());
     }
 }
 
@@ -132,6 +133,22 @@ fn measure(geometry: &Geometry, batch: usize, workspace: &mut Workspace) -> Meas
         bytes: bytes as f64 / images,
         products: products as f64,
     }
+}
+
+/// Products per nanosecond of processor time of the multiply-accumulate alone, for a layer of 64 products and 48 units.
+fn multiplication_rate(batch: usize) -> f64 {
+    const DEPTH: usize = 64;
+    const UNITS: usize = 48;
+    let rows: Vec<usize> = (0..batch).collect();
+    let ones = || Spectrum::of(Poly::from_signed(&[1; DEGREE]));
+    let (mut operands, mut kernels, mut sums) = (Operands::default(), Kernels::default(), Sums::default());
+    operands.resize(batch, DEPTH);
+    (0..batch * DEPTH).for_each(|pair| operands.set(pair, &[[ones(), ones()]]));
+    kernels.set(UNITS, DEPTH, |_, _, _| ones());
+    sums.clear(UNITS, batch);
+    let best =
+        (0..5).map(|_| processor_ms(|| sums.add_products(&operands, &rows, 0, &kernels))).fold(f64::MAX, f64::min);
+    (batch * DEPTH * UNITS * 2 * PRIMES.len() * DEGREE) as f64 / best / 1e6
 }
 
 /// Processor time of `work` on a thread of its own.
