@@ -57,7 +57,8 @@ pub fn run_client(
     let total = Spent { traffic: meter.read(), time: started.elapsed() };
 
     let answers = mix.unmix(answers)?;
-    let findings = check(&answers, &job.public_labels(), classes(&plan.function), label_of(&plan.function));
+    let findings =
+        check(&answers, &job.public_labels(), &job.probe_labels(), classes(&plan.function), label_of(&plan.function));
     let run = Run::new(Party::Client, plan, total, &totals, forecast.predicted, forecast.correlations);
     Ok(conclude(job, findings, micro_batch, run))
 }
@@ -67,7 +68,7 @@ fn conclude(job: &Job, findings: Findings, micro_batch: u32, run: Run) -> Client
     // A public sample that an earlier session had says nothing new; the errors tolerated may all fall on the fresh ones.
     let fresh = job.entry().map_or(batch.public, |entry| entry.public_fresh);
     let evidence = Batch { public: fresh, ..*batch };
-    let accepted = job.policy().is_none() || findings.accepted(batch.public, batch.tolerated);
+    let accepted = job.policy().is_none() || findings.accepted(batch);
     ClientReport {
         report_version: report::VERSION,
         role: "client",
@@ -78,6 +79,8 @@ fn conclude(job: &Job, findings: Findings, micro_batch: u32, run: Run) -> Client
             public_correct: findings.public_correct,
             public_total: batch.public,
             tolerated: batch.tolerated,
+            probes_correct: findings.probes_correct,
+            probes_total: batch.probes,
             lambda_requested: job.policy().map_or(0.0, |policy| policy.lambda),
             lambda_achieved_bits: batch.lambda_bits(),
             smallest_eps_99: evidence.smallest_eps(CONFIDENCE),
@@ -86,6 +89,7 @@ fn conclude(job: &Job, findings: Findings, micro_batch: u32, run: Run) -> Client
             queries: batch.queries,
             copies: batch.copies,
             public: batch.public,
+            probes: batch.probes,
             positions: batch.positions(),
             micro_batch,
         },

@@ -5,7 +5,7 @@ use std::io::BufReader;
 use std::path::Path;
 
 use fusion_ir::{Plan, TensorType};
-use ndarray::ArrayD;
+use ndarray::{Array1, ArrayD};
 use ndarray_npy::{ReadNpyError, ReadNpyExt};
 
 use crate::Error;
@@ -45,21 +45,41 @@ pub fn samples(path: &Path, ty: &TensorType) -> Result<Vec<Vec<i64>>, Error> {
     Ok(elements.chunks_exact(sample_len).map(quantise).collect())
 }
 
-/// Reads labels: int64, one for each of `samples` samples, each in `0..classes`.
+/// Reads labels, one for each of `samples` samples (`of` says to people what those are), each in `0..classes`: int64 in a `.npy` file, or a `.csv` file as
+/// [`labels_csv`](crate::output::labels_csv) makes it.
 ///
 /// # Errors
 /// [`Error::Usage`] names the file and what is wrong with it.
-pub fn labels(path: &Path, samples: usize, classes: usize) -> Result<Vec<i64>, Error> {
-    let array: ArrayD<i64> = array(path, "int64")?;
-    if array.shape() != [samples] {
-        return Err(refuse(path, format!("its shape is {:?}, but there are {samples} public samples", array.shape())));
+pub fn labels(path: &Path, samples: usize, of: &str, classes: usize) -> Result<Vec<i64>, Error> {
+    let labels = match path.extension().is_some_and(|extension| extension == "csv") {
+        true => Array1::from_vec(csv_labels(path)?).into_dyn(),
+        false => array(path, "int64")?,
+    };
+    if labels.shape() != [samples] {
+        return Err(refuse(path, format!("its shape is {:?}, but there are {samples} {of}", labels.shape())));
     }
-    let labels = elements(path, array)?;
+    let labels = elements(path, labels)?;
     let exists = |label: &i64| usize::try_from(*label).is_ok_and(|label| label < classes);
     match labels.iter().position(|label| !exists(label)) {
         Some(at) => Err(refuse(path, format!("label {} of sample {at} is not in 0..{classes}", labels[at]))),
         None => Ok(labels),
     }
+}
+
+fn csv_labels(path: &Path) -> Result<Vec<i64>, Error> {
+    let text = std::fs::read_to_string(path).map_err(|error| refuse(path, format!("cannot be read: {error}")))?;
+    let mut lines = text.lines();
+    if lines.next() != Some("index,label") {
+        return Err(refuse(path, "its first line is not index,label"));
+    }
+    let read = |(row, line): (usize, &str)| {
+        let (index, label) = line.split_once(',')?;
+        (index == row.to_string()).then_some(label.parse().ok()?)
+    };
+    let labels = lines.enumerate().map(|row| {
+        read(row).ok_or_else(|| refuse(path, format!("line {} is not a label for index {}", row.0 + 2, row.0)))
+    });
+    labels.collect()
 }
 
 fn refuse(path: &Path, why: impl std::fmt::Display) -> Error {
@@ -124,7 +144,7 @@ mod tests {
         write_npy(file.path(), &reals).unwrap();
         assert_eq!(samples(file.path(), &ty()).unwrap(), [[0, 16, -8], [1023, -1023, 0]]);
         write_npy(file.path(), &Array::from_vec(vec![2i64, 0])).unwrap();
-        assert_eq!(labels(file.path(), 2, 3).unwrap(), [2, 0]);
+        assert_eq!(labels(file.path(), 2, "public samples", 3).unwrap(), [2, 0]);
     }
 
     #[test]
@@ -151,7 +171,7 @@ mod tests {
 
     #[test]
     fn labels_that_do_not_fit_are_refused() {
-        let about_labels = |bytes: &[u8]| about(bytes, |path| labels(path, 2, 3));
+        let about_labels = |bytes: &[u8]| about(bytes, |path| labels(path, 2, "public samples", 3));
         let count = about_labels(&npy(&Array::from_vec(vec![1i64])));
         assert_eq!(count, "its shape is [1], but there are 2 public samples");
         let high = about_labels(&npy(&Array::from_vec(vec![0i64, 3])));
@@ -160,6 +180,28 @@ mod tests {
         assert_eq!(low, "label -1 of sample 0 is not in 0..3");
         let dtype = about_labels(&npy(&Array::from_vec(vec![0i32, 1])));
         assert!(dtype.contains("int64 is needed"), "{dtype}");
+    }
+
+    #[test]
+    fn accepted_labels_can_be_read_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("labels.csv");
+        let read = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            labels(&path, 2, "public samples", 3)
+        };
+        assert_eq!(read(&crate::output::labels_csv(&[2, 0])).unwrap(), [2, 0]);
+        for (text, why) in [
+            ("", "first line is not index,label"),
+            ("0,2\n1,0\n", "first line is not index,label"),
+            ("index,label\n0,2\n", "its shape is [1], but there are 2 public samples"),
+            ("index,label\n0,2\n2,0\n", "line 3 is not a label for index 1"),
+            ("index,label\n0,2\n1,zero\n", "line 3 is not a label for index 1"),
+            ("index,label\n0,2\n1,3\n", "label 3 of sample 1 is not in 0..3"),
+        ] {
+            let error = read(text).unwrap_err().to_string();
+            assert!(error.contains(why), "{text:?}: {error}");
+        }
     }
 
     #[test]

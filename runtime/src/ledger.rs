@@ -62,6 +62,8 @@ pub struct Record {
     pub public_fresh: u64,
     /// `u`, public errors tolerated.
     pub tolerated: u64,
+    /// `K`, known-answer probes.
+    pub probes: u64,
     /// `-log2` of the probability that a wrong label at fixed positions was accepted, rounded down; `None` if nothing was
     /// verified.
     pub lambda_bits: Option<f64>,
@@ -145,6 +147,7 @@ impl Ledger {
                 public: batch.public,
                 public_fresh: 0,
                 tolerated: batch.tolerated,
+                probes: batch.probes,
                 lambda_bits,
                 outcome: Outcome::Started,
             };
@@ -156,6 +159,9 @@ impl Ledger {
                 let known = !samples.get(digest)?.is_empty();
                 record.public_fresh += u64::from(!known);
                 samples.insert(digest, session)?;
+            }
+            for probe in job.probes() {
+                samples.insert(self.digest(&probe.input), session)?;
             }
             write(transaction, session, &record)?;
             let risk = before.iter().filter_map(|(_, record)| record.lambda_bits).chain(lambda_bits);
@@ -221,7 +227,7 @@ fn together(bits: impl Iterator<Item = f64> + Clone) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fusion::PublicSample;
+    use crate::fusion::{Probe, PublicSample};
     use crate::testing::tiny_plan;
     use fusion_ir::soundness::Policy;
 
@@ -272,6 +278,20 @@ mod tests {
         let policy = Policy { lambda: 1.0, catch: Some(0.5), ..Policy::default() };
         let twins = Job::verified(vec![vec![0, 0]], twins, policy).unwrap();
         assert_eq!(ledger.start(&twins, &tiny_plan(), "").unwrap().public_fresh, 1);
+    }
+
+    #[test]
+    fn a_probe_is_no_fresh_sample_later() {
+        let directory = tempfile::tempdir().unwrap();
+        let ledger = ledger(&directory);
+        let probes = (0..3).map(|x| Probe { input: vec![x, -x], label: 0 }).collect();
+        let public = (10..17).map(|x| PublicSample { input: vec![x, -x], label: 0 }).collect();
+        let policy = Policy { lambda: 1.0, catch: Some(0.5), ..Policy::default() };
+        let all = |public: &[PublicSample]| Ok(vec![true; public.len()]);
+        let probed = Job::verified_with(vec![vec![0, 0]], public, all, probes, policy).unwrap();
+        assert_eq!(ledger.start(&probed, &tiny_plan(), "").unwrap().public_fresh, 7);
+        assert_eq!(ledger.sessions().unwrap()[0].1.probes, 3);
+        assert_eq!(ledger.start(&job(0..7), &tiny_plan(), "").unwrap().public_fresh, 4);
     }
 
     #[test]

@@ -67,6 +67,10 @@ pub struct Verdict {
     pub public_total: u64,
     /// Wrong public answers that would still have been accepted.
     pub tolerated: u64,
+    /// Known-answer probes answered as before.
+    pub probes_correct: u64,
+    /// Known-answer probes; none may be wrong.
+    pub probes_total: u64,
     /// Bits of position consistency asked for.
     pub lambda_requested: f64,
     /// Bits of position consistency that the batch gives, rounded down; `null` if unlimited (no queries).
@@ -85,6 +89,8 @@ pub struct ClientBatch {
     pub copies: u64,
     /// Public samples.
     pub public: u64,
+    /// Known-answer probes.
+    pub probes: u64,
     /// Positions in all.
     pub positions: u64,
     /// Positions that ran through the layers together.

@@ -122,6 +122,33 @@ fn the_risk_of_all_sessions_together_has_a_budget() {
 }
 
 #[test]
+fn accepted_queries_serve_as_probes_and_none_may_be_wrong() {
+    let desk = Desk::new();
+    let (server, address) = desk.server("plan.bin --sessions 3");
+    let first = desk.client(&address, "-o labels.csv");
+    assert_eq!(first.code, 0, "{first:?}");
+    std::fs::rename(desk.path("labels.csv"), desk.path("before.csv")).unwrap();
+    let second = desk.client(&address, "--probe-inputs x.npy --probe-labels before.csv --report r.json");
+    assert_eq!(second.code, 0, "{second:?}");
+    assert!(second.stdout.contains("3 of 3 probes as before"), "{second:?}");
+    let report = json(&desk.path("r.json"));
+    let shape = |field: &str| report["batch"][field].as_u64().unwrap();
+    assert_eq!(shape("probes"), 3);
+    assert_eq!(shape("positions"), shape("queries") * shape("copies") + shape("public") + 3);
+    assert_eq!((&report["verdict"]["probes_correct"], &report["verdict"]["probes_total"]), (&3.into(), &3.into()));
+    // One label of the probes is another: rejected, however many public errors are tolerated.
+    let labels = std::fs::read_to_string(desk.path("before.csv")).unwrap();
+    std::fs::write(desk.path("other.csv"), labels.replace("1,1", "1,2")).unwrap();
+    let third = desk.client(&address, "--probe-inputs x.npy --probe-labels other.csv --accuracy 0.9 -o labels.csv");
+    assert_eq!(third.code, 3, "{third:?}");
+    assert!(third.stdout.contains("2 of 3 probes as before"), "{third:?}");
+    assert!(!desk.path("labels.csv").exists());
+    assert_eq!(server.end().code, 0);
+    let probes: Vec<_> = records(&desk, DEFAULT_LEDGER).iter().map(|record| record.probes).collect();
+    assert_eq!(probes, [0, 3, 3]);
+}
+
+#[test]
 fn without_a_ledger_nothing_is_kept_and_the_verdict_says_so() {
     let desk = Desk::new();
     let (server, address) = desk.server("plan.bin");

@@ -33,6 +33,9 @@ pub(super) struct Args {
     /// Fix the number of public samples, instead of finding the cheapest
     #[arg(long, value_name = "T")]
     public: Option<u64>,
+    /// Known-answer probes in the batch: queries of earlier accepted batches, none of which may be answered otherwise now
+    #[arg(long, value_name = "K", default_value_t = 0)]
+    probes: u64,
     /// How to print
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
@@ -49,14 +52,23 @@ pub(super) fn run(args: &Args) -> Result<(), Error> {
     let policy = Policy { lambda, catch, false_reject, accuracy, tolerate, copies };
     let batch = match (args.public, args.copies) {
         (Some(public), Some(copies)) => {
-            let batch = Batch { queries: args.queries, copies, public, tolerated: policy.tolerated(public) };
+            let batch = Batch {
+                queries: args.queries,
+                copies,
+                public,
+                tolerated: policy.tolerated(public),
+                probes: args.probes,
+            };
             // What a given batch proves is the answer, whether or not it was asked for; but the question must make sense.
             match policy.check(&batch) {
                 Ok(()) | Err(Infeasible::Unmet { .. }) => batch,
                 Err(error) => return Err(Error::Usage(error.to_string())),
             }
         }
-        (public, _) => policy.plan(args.queries, public).map_err(|e| Error::Usage(e.to_string()))?,
+        (public, _) => {
+            let planned = policy.plan_with_probes(args.queries, public, args.probes);
+            planned.map_err(|e| Error::Usage(e.to_string()))?
+        }
     };
     let forecast = Forecast::new(&batch, accuracy);
     match args.format {

@@ -17,7 +17,9 @@ pub struct Forecast {
     pub public: u64,
     /// `u`, wrong public answers that are still accepted.
     pub tolerated: u64,
-    /// `R B + T`, evaluations of the model.
+    /// `K`, known-answer probes, none of which may be wrong.
+    pub probes: u64,
+    /// `R B + T + K`, evaluations of the model.
     pub positions: u64,
     /// Evaluations per query.
     pub overhead: f64,
@@ -45,6 +47,7 @@ impl Forecast {
             copies: batch.copies,
             public: batch.public,
             tolerated: batch.tolerated,
+            probes: batch.probes,
             positions,
             overhead: positions as f64 / batch.queries.max(1) as f64,
             lambda_bits: batch.lambda_bits(),
@@ -64,7 +67,11 @@ impl fmt::Display for Forecast {
         row("copies of each B", self.copies.to_string())?;
         row("public samples T", self.public.to_string())?;
         row("public errors tolerated u", self.tolerated.to_string())?;
-        row("positions R B + T", format!("{}, {:.2} per query", self.positions, self.overhead))?;
+        if self.probes > 0 {
+            row("known-answer probes K", self.probes.to_string())?;
+        }
+        let sum = if self.probes > 0 { "positions R B + T + K" } else { "positions R B + T" };
+        row(sum, format!("{}, {:.2} per query", self.positions, self.overhead))?;
         let bits = format!("2^-{:.1}", down(self.lambda_bits, 1.0));
         row("wrong label at fixed positions", format!("{bits} at most, with {} hit", self.worst_hits))?;
         let caught = match self.smallest_eps_99 {
@@ -90,7 +97,7 @@ mod tests {
 
     #[test]
     fn says_what_the_batch_says() {
-        let batch = Batch { queries: 2, copies: 2, public: 12, tolerated: 6 };
+        let batch = Batch { queries: 2, copies: 2, public: 12, tolerated: 6, probes: 0 };
         let forecast = Forecast::new(&batch, 0.9);
         assert_eq!((forecast.positions, forecast.overhead, forecast.worst_hits), (16, 8.0, 8));
         assert_eq!(forecast.lambda_bits, batch.lambda_bits());
@@ -101,11 +108,17 @@ mod tests {
 
     #[test]
     fn prints_in_the_safe_direction() {
-        let text = Forecast::new(&Batch { queries: 1024, copies: 5, public: 4, tolerated: 0 }, 1.0).to_string();
+        let text =
+            Forecast::new(&Batch { queries: 1024, copies: 5, public: 4, tolerated: 0, probes: 0 }, 1.0).to_string();
         assert!(text.contains("2^-44.7 at most"), "{text}");
         assert!(text.contains("68.4 % or more"), "{text}");
         assert!(text.contains("5124, 5.00 per query"), "{text}");
-        let text = Forecast::new(&Batch { queries: 0, copies: 0, public: 2, tolerated: 2 }, 0.5).to_string();
+        assert!(!text.contains("probes"), "{text}");
+        let probed = Batch { queries: 2, copies: 3, public: 4, tolerated: 0, probes: 5 };
+        let text = Forecast::new(&probed, 1.0).to_string();
+        assert!(text.contains("known-answer probes K             5\n"), "{text}");
+        assert!(text.contains("positions R B + T + K             15, 7.50 per query"), "{text}");
+        let text = Forecast::new(&Batch { queries: 0, copies: 0, public: 2, tolerated: 2, probes: 0 }, 0.5).to_string();
         assert!(text.contains("none"), "{text}");
     }
 }

@@ -111,6 +111,21 @@ impl Policy {
     /// # Errors
     /// All of [`Infeasible`] but `Unmet`: what cannot be met, and where more public samples would do, how many.
     pub fn plan(&self, queries: u64, public_available: Option<u64>) -> Result<Batch, Infeasible> {
+        self.plan_with_probes(queries, public_available, 0)
+    }
+
+    /// [`Policy::plan`] for a batch that holds `probes` known-answer probes besides: the more there are, the fewer copies
+    /// and public samples `lambda` needs. Some public sample stays, and not every error is tolerated: probes alone would
+    /// say nothing about accuracy.
+    ///
+    /// # Errors
+    /// As [`Policy::plan`].
+    pub fn plan_with_probes(
+        &self,
+        queries: u64,
+        public_available: Option<u64>,
+        probes: u64,
+    ) -> Result<Batch, Infeasible> {
         self.validate()?;
         if queries == 0 || queries > MAX_POSITIONS {
             return Err(Infeasible::Queries { queries });
@@ -122,10 +137,10 @@ impl Policy {
             let demand = if self.catch.is_some() { Demand::Catch } else { Demand::FalseReject };
             return Err(Infeasible::OutOfReach(demand));
         };
-        if let Some(batch) = self.cheapest(queries, least, available) {
+        if let Some(batch) = self.cheapest(queries, least, available, probes) {
             return Ok(batch);
         }
-        match self.cheapest(queries, least, MAX_PUBLIC) {
+        match self.cheapest(queries, least, MAX_PUBLIC, probes) {
             Some(batch) => Err(Infeasible::PublicSamples { available, needed: batch.public }),
             None => Err(Infeasible::OutOfReach(Demand::Lambda)),
         }
@@ -195,13 +210,13 @@ impl Policy {
     }
 
     /// The cheapest batch with `least` to `available` public samples, looked for under a budget of positions that
-    /// doubles, so that no shape is examined that is much dearer than the answer.
-    fn cheapest(&self, queries: u64, least: u64, available: u64) -> Option<Batch> {
+    /// doubles, so that no shape is examined that is much dearer than the answer. Probes do not count: there is no choice.
+    fn cheapest(&self, queries: u64, least: u64, available: u64, probes: u64) -> Option<Batch> {
         let most_copies = self.copies.unwrap_or(MAX_COPIES);
         let dearest = queries.saturating_mul(most_copies).saturating_add(available).min(MAX_POSITIONS);
         let mut budget = queries + least;
         loop {
-            let within = self.cheapest_within(queries, least, available, budget);
+            let within = self.cheapest_within(queries, least, available, probes, budget);
             if within.is_some() || budget >= dearest {
                 return within;
             }
@@ -209,14 +224,14 @@ impl Policy {
         }
     }
 
-    /// The cheapest batch of at most `budget` positions.
+    /// The cheapest batch of at most `budget` positions besides its probes.
     ///
     /// A batch that reaches lambda still does with one copy more of each query: whatever is hit among the new copies, the
     /// rest is a batch of the old shape. So the least `T` only grows as the copies get fewer, and every search starts
     /// where the one before ended.
-    fn cheapest_within(&self, queries: u64, least: u64, available: u64, mut budget: u64) -> Option<Batch> {
+    fn cheapest_within(&self, queries: u64, least: u64, available: u64, probes: u64, mut budget: u64) -> Option<Batch> {
         let (mut cheapest, mut least) = (None, least);
-        let shape = |copies, public, tolerated| Batch { queries, copies, public, tolerated };
+        let shape = |copies, public, tolerated| Batch { queries, copies, public, tolerated, probes };
         let fewest = self.copies.unwrap_or(1);
         let affordable = self.copies.unwrap_or(MAX_COPIES).min(budget / queries);
         // No use in more copies than make do with the least of all public samples.
@@ -227,7 +242,7 @@ impl Policy {
             let most = available.min(budget.saturating_sub(queries * copies));
             if let Some((public, tolerated)) = self.least_public(least, most, reaches) {
                 let batch = shape(copies, public, tolerated);
-                (cheapest, budget, least) = (Some(batch), batch.positions(), public);
+                (cheapest, budget, least) = (Some(batch), batch.positions() - probes, public);
             } else {
                 least = least.max(most + 1);
             }
@@ -246,7 +261,7 @@ impl Policy {
         loop {
             let tolerated = self.tolerated(public);
             let enough = |public: u64| {
-                let accuracy = Batch { queries: 1, copies: 1, public, tolerated };
+                let accuracy = Batch { queries: 1, copies: 1, public, tolerated, probes: 0 };
                 self.catch.is_none_or(|catch| catches(&accuracy, catch)) && reaches((public, tolerated))
             };
             let next = first(public, most, enough)?;
@@ -307,14 +322,16 @@ mod tests {
     }
 
     /// The plan by trying everything, with `u` from its definition.
-    fn cheapest_by_trial(policy: &Policy, queries: u64, available: u64, budget: u64) -> Option<u64> {
+    fn cheapest_by_trial(policy: &Policy, queries: u64, available: u64, probes: u64, budget: u64) -> Option<u64> {
         let shapes = (1..=budget).flat_map(|copies| (0..=available.min(budget)).map(move |public| (copies, public)));
         let shapes = shapes.filter(|(copies, public)| queries * copies + public <= budget);
         let batches = shapes.flat_map(|(copies, public)| {
             let tolerated = policy.tolerate.map_or(0..=public, |u| u..=u);
-            tolerated.map(move |tolerated| Batch { queries, copies, public, tolerated })
+            tolerated.map(move |tolerated| Batch { queries, copies, public, tolerated, probes })
         });
         let batches = batches.filter(|b| policy.copies.is_none_or(|copies| copies == b.copies));
+        // Without probes, such batches are all there is.
+        let batches = batches.filter(|batch| policy.lambda == 0.0 || batch.tolerated < batch.public);
         batches.filter(|batch| policy.check(batch).is_ok()).map(|batch| batch.positions()).min()
     }
 
@@ -333,13 +350,15 @@ mod tests {
                     [(60, None, None), (9, None, None), (3, Some(0), None), (60, Some(2), None), (60, None, Some(2))]
                 {
                     let policy = Policy { lambda, accuracy, catch, tolerate, copies, ..Policy::default() };
-                    let truth = cheapest_by_trial(&policy, queries, available, budget);
-                    let planned = policy.plan(queries, Some(available));
+                    let probes = queries % 3 * (available / 3);
+                    let truth = cheapest_by_trial(&policy, queries, available, probes, budget);
+                    let planned = policy.plan_with_probes(queries, Some(available), probes);
                     if let Ok(batch) = planned {
                         assert_eq!(policy.check(&batch), Ok(()), "{policy:?} {batch:?}");
                         assert!(batch.public <= available);
                     }
-                    let found = planned.ok().map(|batch| batch.positions()).filter(|&positions| positions <= budget);
+                    let found =
+                        planned.ok().map(|batch| batch.positions()).filter(|&positions| positions - probes <= budget);
                     assert_eq!(found, truth, "{policy:?} {queries} {available}");
                 }
             }
@@ -377,8 +396,21 @@ mod tests {
     }
 
     #[test]
+    fn probes_save_copies_and_public_samples() {
+        let policy = Policy::default();
+        let (plain, probed) = (policy.plan(1, None).unwrap(), policy.plan_with_probes(1, None, 1000).unwrap());
+        assert_eq!((probed.probes, policy.check(&probed)), (1000, Ok(())));
+        assert!(probed.copies + probed.public < (plain.copies + plain.public) / 2, "{probed:?}");
+        // Accuracy is no business of theirs.
+        let demands = Policy { catch: Some(0.1), ..policy };
+        assert!(demands.plan_with_probes(4, None, 1000).unwrap().smallest_eps(CONFIDENCE).unwrap() <= 0.1);
+        let error = policy.plan_with_probes(1, Some(0), 1000).unwrap_err();
+        assert_eq!(error, Infeasible::PublicSamples { available: 0, needed: probed.public });
+    }
+
+    #[test]
     fn unmet_demands_are_named() {
-        let batch = Batch { queries: 10, copies: 3, public: 40, tolerated: 4 };
+        let batch = Batch { queries: 10, copies: 3, public: 40, tolerated: 4, probes: 0 };
         let unmet = |policy: Policy| match policy.check(&batch) {
             Err(Infeasible::Unmet { demand, .. }) => Some(demand),
             other => panic!("{other:?}"),

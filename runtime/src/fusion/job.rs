@@ -15,11 +15,21 @@ pub struct PublicSample {
     pub label: i64,
 }
 
+/// A known-answer probe: a query of an earlier batch with the label that was accepted for it, under the same plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// Quantised input.
+    pub input: Vec<i64>,
+    /// The label accepted.
+    pub label: i64,
+}
+
 /// The samples of one session and the shape of its batch.
 #[derive(Clone, Debug)]
 pub struct Job {
     queries: Vec<Vec<i64>>,
     public: Vec<PublicSample>,
+    probes: Vec<Probe>,
     batch: Batch,
     policy: Option<Policy>,
     entry: Option<Entry>,
@@ -32,28 +42,30 @@ impl Job {
     /// # Errors
     /// [`Error::Usage`] if the policy cannot be met with these public samples; it says how many would do.
     pub fn verified(queries: Vec<Vec<i64>>, public: Vec<PublicSample>, policy: Policy) -> Result<Job, Error> {
-        Job::verified_preferring(|public| Ok(vec![true; public.len()]), queries, public, policy)
+        Job::verified_with(queries, public, |public| Ok(vec![true; public.len()]), Vec::new(), policy)
     }
 
-    /// [`Job::verified`] with a random choice among the public samples that `fresh` prefers, before any other.
+    /// [`Job::verified`] with a random choice among the public samples that `fresh` prefers, before any other, and with
+    /// all of `probes`.
     ///
     /// # Errors
     /// As [`Job::verified`], and those of `fresh`.
-    pub fn verified_preferring(
-        fresh: impl FnOnce(&[PublicSample]) -> Result<Vec<bool>, Error>,
+    pub fn verified_with(
         queries: Vec<Vec<i64>>,
         public: Vec<PublicSample>,
+        fresh: impl FnOnce(&[PublicSample]) -> Result<Vec<bool>, Error>,
+        probes: Vec<Probe>,
         policy: Policy,
     ) -> Result<Job, Error> {
         let batch = policy
-            .plan(queries.len() as u64, Some(public.len() as u64))
+            .plan_with_probes(queries.len() as u64, Some(public.len() as u64), probes.len() as u64)
             .map_err(|infeasible| Error::Usage(infeasible.to_string()))?;
         let fresh = fresh(&public)?;
         let mut public: Vec<_> = shuffled(public.into_iter().zip(fresh).collect())?;
         // Stable: in random order among equals.
         public.sort_by_key(|(_, fresh)| !fresh);
         let public = public.into_iter().take(batch.public as usize).map(|(sample, _)| sample).collect();
-        Ok(Job { queries, public, batch, policy: Some(policy), entry: None })
+        Ok(Job { queries, public, probes, batch, policy: Some(policy), entry: None })
     }
 
     /// Every query once, and nothing else: whatever the server answers is believed.
@@ -64,8 +76,8 @@ impl Job {
         if queries.is_empty() {
             return Err(Error::Usage("there are no queries".into()));
         }
-        let batch = Batch { queries: queries.len() as u64, copies: 1, public: 0, tolerated: 0 };
-        Ok(Job { queries, public: Vec::new(), batch, policy: None, entry: None })
+        let batch = Batch { queries: queries.len() as u64, copies: 1, public: 0, tolerated: 0, probes: 0 };
+        Ok(Job { queries, public: Vec::new(), probes: Vec::new(), batch, policy: None, entry: None })
     }
 
     /// The batch's shape.
@@ -83,6 +95,11 @@ impl Job {
         &self.public
     }
 
+    /// The known-answer probes of the batch.
+    pub fn probes(&self) -> &[Probe] {
+        &self.probes
+    }
+
     /// How the client's ledger counts the session; `None` if no ledger is kept.
     pub fn entry(&self) -> Option<Entry> {
         self.entry
@@ -95,7 +112,7 @@ impl Job {
 
     /// A fresh secret arrangement of the batch.
     pub(crate) fn mix(&self) -> Result<Mix, Error> {
-        Mix::new(self.queries.len(), self.batch.copies as usize, self.public.len())
+        Mix::new(self.queries.len(), self.batch.copies as usize, self.public.len(), self.probes.len())
     }
 
     /// The quantised input of a sample of [`Job::mix`].
@@ -103,12 +120,18 @@ impl Job {
         match sample {
             Sample::Query(index) => &self.queries[index],
             Sample::Public(index) => &self.public[index].input,
+            Sample::Probe(index) => &self.probes[index].input,
         }
     }
 
     /// The known labels, in the order of public samples.
     pub(crate) fn public_labels(&self) -> Vec<i64> {
         self.public.iter().map(|sample| sample.label).collect()
+    }
+
+    /// The labels that the probes must have, in their order.
+    pub(crate) fn probe_labels(&self) -> Vec<i64> {
+        self.probes.iter().map(|probe| probe.label).collect()
     }
 }
 
@@ -142,7 +165,7 @@ mod tests {
         let needed = policy.plan(4, Some(1000)).unwrap().public;
         for preferred in [0, 1, needed as i64, 500] {
             let fresh = |public: &[PublicSample]| Ok(public.iter().map(|sample| sample.label < preferred).collect());
-            let job = Job::verified_preferring(fresh, vec![vec![0]; 4], public(1000), policy).unwrap();
+            let job = Job::verified_with(vec![vec![0]; 4], public(1000), fresh, vec![], policy).unwrap();
             let found = job.public_labels().iter().filter(|label| **label < preferred).count() as u64;
             assert_eq!((found, job.public().len() as u64), (needed.min(preferred as u64), needed));
         }

@@ -12,15 +12,18 @@ pub enum Sample {
     Query(usize),
     /// The public sample with this index.
     Public(usize),
+    /// The known-answer probe with this index.
+    Probe(usize),
 }
 
-/// One batch: `copies` copies of each query and every public sample once, under a uniform permutation of all positions.
+/// One batch: `copies` copies of each query, and every public sample and probe once, under a uniform permutation of all positions.
 ///
 /// The permutation is the client's secret: whoever knows it can be wrong on all copies of a query and on nothing else.
 #[derive(Clone, Debug)]
 pub struct Mix {
     queries: usize,
     public: usize,
+    probes: usize,
     samples: Vec<Sample>,
 }
 
@@ -29,16 +32,17 @@ impl Mix {
     ///
     /// # Errors
     /// [`Error::Entropy`].
-    pub fn new(queries: usize, copies: usize, public: usize) -> Result<Mix, Error> {
-        Ok(Mix::from_rng(queries, copies, public, &mut system_rng()?))
+    pub fn new(queries: usize, copies: usize, public: usize, probes: usize) -> Result<Mix, Error> {
+        Ok(Mix::from_rng(queries, copies, public, probes, &mut system_rng()?))
     }
 
     /// A batch under a permutation drawn from `rng`.
-    fn from_rng(queries: usize, copies: usize, public: usize, rng: &mut impl Rng) -> Mix {
+    fn from_rng(queries: usize, copies: usize, public: usize, probes: usize, rng: &mut impl Rng) -> Mix {
         let copies = (0..copies).flat_map(|_| (0..queries).map(Sample::Query));
-        let mut samples: Vec<Sample> = copies.chain((0..public).map(Sample::Public)).collect();
+        let known = (0..public).map(Sample::Public).chain((0..probes).map(Sample::Probe));
+        let mut samples: Vec<Sample> = copies.chain(known).collect();
         shuffle(&mut samples, rng);
-        Mix { queries, public, samples }
+        Mix { queries, public, probes, samples }
     }
 
     /// What each position holds, in the order in which they are sent.
@@ -47,7 +51,7 @@ impl Mix {
     }
 
     /// Sorts `answers`, one per position, by sample: the answers to all copies of each query, and the answer to each
-    /// public sample.
+    /// public sample and probe.
     ///
     /// # Errors
     /// [`Error::Bug`] if there is not exactly one answer per position.
@@ -58,13 +62,16 @@ impl Mix {
         }
         let mut queries: Vec<Vec<T>> = (0..self.queries).map(|_| Vec::new()).collect();
         let mut public: Vec<Option<T>> = (0..self.public).map(|_| None).collect();
+        let mut probes: Vec<Option<T>> = (0..self.probes).map(|_| None).collect();
         for (sample, answer) in self.samples.iter().zip(answers) {
             match *sample {
                 Sample::Query(index) => queries[index].push(answer),
                 Sample::Public(index) => public[index] = Some(answer),
+                Sample::Probe(index) => probes[index] = Some(answer),
             }
         }
-        Ok(Unmixed { queries, public: public.into_iter().flatten().collect() })
+        let all = |answers: Vec<Option<T>>| answers.into_iter().flatten().collect();
+        Ok(Unmixed { queries, public: all(public), probes: all(probes) })
     }
 }
 
@@ -75,6 +82,8 @@ pub struct Unmixed<T> {
     pub queries: Vec<Vec<T>>,
     /// For each public sample its answer.
     pub public: Vec<T>,
+    /// For each probe its answer.
+    pub probes: Vec<T>,
 }
 
 /// `items` in uniformly random order.
@@ -115,30 +124,32 @@ mod tests {
 
     #[test]
     fn every_copy_and_every_public_sample_has_a_position() {
-        let mix = Mix::new(3, 4, 5).unwrap();
+        let mix = Mix::new(3, 4, 5, 2).unwrap();
         let count = |sample| mix.samples().iter().filter(|found| **found == sample).count();
-        assert_eq!(mix.samples().len(), 17);
+        assert_eq!(mix.samples().len(), 19);
         assert!((0..3).all(|query| count(Sample::Query(query)) == 4));
         assert!((0..5).all(|public| count(Sample::Public(public)) == 1));
+        assert!((0..2).all(|probe| count(Sample::Probe(probe)) == 1));
     }
 
     #[test]
     fn unmix_undoes_mix() {
-        for (queries, copies, public) in [(1, 1, 0), (3, 4, 5), (0, 2, 3), (7, 0, 1)] {
-            let mix = Mix::new(queries, copies, public).unwrap();
+        for (queries, copies, public, probes) in [(1, 1, 0, 0), (3, 4, 5, 2), (0, 2, 3, 1), (7, 0, 1, 4)] {
+            let mix = Mix::new(queries, copies, public, probes).unwrap();
             let unmixed = mix.unmix(mix.samples().to_vec()).unwrap();
             let expected = Unmixed {
                 queries: (0..queries).map(|query| vec![Sample::Query(query); copies]).collect(),
                 public: (0..public).map(Sample::Public).collect(),
+                probes: (0..probes).map(Sample::Probe).collect(),
             };
             assert_eq!(unmixed, expected);
         }
-        assert!(matches!(Mix::new(2, 2, 2).unwrap().unmix(vec![0; 5]), Err(Error::Bug(_))));
+        assert!(matches!(Mix::new(2, 2, 2, 0).unwrap().unmix(vec![0; 5]), Err(Error::Bug(_))));
     }
 
     #[test]
     fn the_system_gives_another_permutation_each_time() {
-        assert_ne!(Mix::new(0, 0, 64).unwrap().samples(), Mix::new(0, 0, 64).unwrap().samples());
+        assert_ne!(Mix::new(0, 0, 64, 0).unwrap().samples(), Mix::new(0, 0, 64, 0).unwrap().samples());
     }
 
     #[test]

@@ -5,5 +5,5 @@ pub mod job;
 pub mod mix;
 
 pub use check::Findings;
-pub use job::{Job, PublicSample};
+pub use job::{Job, Probe, PublicSample};
 pub use mix::{Mix, Sample};

@@ -54,6 +54,12 @@ pub struct Args {
     /// Labels of the public samples: int64 .npy
     #[arg(long, value_name = "PY.npy", help_heading = "Client")]
     pub public_labels: Option<PathBuf>,
+    /// Known-answer probes: queries of earlier accepted batches under this plan, as --input was
+    #[arg(long, value_name = "X.npy", requires = "probe_labels", help_heading = "Client")]
+    pub probe_inputs: Option<PathBuf>,
+    /// The labels accepted for the probes, all of which must come again: labels.csv, or int64 .npy
+    #[arg(long, value_name = "labels.csv", requires = "probe_inputs", help_heading = "Client")]
+    pub probe_labels: Option<PathBuf>,
     /// Where accepted labels go: the header `index,label`, then one row per query
     #[arg(short, long, value_name = "labels.csv", help_heading = "Client")]
     pub output: Option<PathBuf>,
@@ -135,6 +141,7 @@ impl Args {
             ("--input", self.input.is_some()),
             ("--public-inputs", self.public_inputs.is_some()),
             ("--public-labels", self.public_labels.is_some()),
+            ("--probe-inputs", self.probe_inputs.is_some()),
             ("--output", self.output.is_some()),
             ("--ledger", self.ledger.is_some()),
             ("--no-ledger", self.no_ledger),
@@ -165,7 +172,7 @@ impl Args {
         }
         if self.no_verify {
             refuse(&verification, "contradicts --no-verify")?;
-            refuse(&client[2..4], "contradicts --no-verify")?;
+            refuse(&client[2..5], "contradicts --no-verify")?;
         }
         match self.risk_budget {
             Some(bits) if !(bits.is_finite() && bits >= 0.0) => {
@@ -255,6 +262,9 @@ mod tests {
             ("fusion-run p --role client --no-verify --copies 3", "--copies contradicts --no-verify"),
             ("fusion-run p --role client --no-verify --public-inputs x", "--public-inputs contradicts --no-verify"),
             ("fusion-run p --role nobody", "invalid value 'nobody'"),
+            ("fusion-run p --role client --probe-inputs x", "--probe-labels <labels.csv>"),
+            ("fusion-run p --role server --probe-inputs x --probe-labels y", "--probe-inputs needs --role client"),
+            ("fusion-run p --role client --no-verify --probe-inputs x --probe-labels y", "--probe-inputs contradicts"),
             ("fusion-run p --ledger l", "--ledger needs --role client"),
             ("fusion-run p --no-ledger", "--no-ledger needs --role client"),
             ("fusion-run p --role client --no-ledger --ledger l", "cannot be used with"),

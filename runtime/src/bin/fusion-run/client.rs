@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use fusion_ir::{Plan, TensorType};
 use fusion_runtime::client::classes;
-use fusion_runtime::fusion::{Job, PublicSample};
+use fusion_runtime::fusion::{Job, Probe, PublicSample};
 use fusion_runtime::ledger::{Entry, Outcome};
 use fusion_runtime::transport::tcp;
 use fusion_runtime::{ClientReport, Error, Ledger, input, output, report, run_client, store};
@@ -113,13 +113,21 @@ fn job(args: &Args, plan: &Plan, ledger: Option<&Ledger>) -> Result<Job, Error> 
         return Err(Error::Usage(format!("{flag} {needed}")));
     };
     let inputs = input::samples(inputs, ty)?;
-    let labels = input::labels(labels, inputs.len(), classes(&plan.function))?;
+    let labels = input::labels(labels, inputs.len(), "public samples", classes(&plan.function))?;
     let public = inputs.into_iter().zip(labels).map(|(input, label)| PublicSample { input, label }).collect();
     let fresh = |public: &[PublicSample]| match ledger {
         Some(ledger) => ledger.fresh(public.iter().map(|sample| sample.input.as_slice())),
         None => Ok(vec![true; public.len()]),
     };
-    Job::verified_preferring(fresh, queries, public, args.policy())
+    let probes = match (&args.probe_inputs, &args.probe_labels) {
+        (Some(inputs), Some(labels)) => {
+            let inputs = input::samples(inputs, ty)?;
+            let labels = input::labels(labels, inputs.len(), "probes", classes(&plan.function))?;
+            inputs.into_iter().zip(labels).map(|(input, label)| Probe { input, label }).collect()
+        }
+        _ => Vec::new(),
+    };
+    Job::verified_with(queries, public, fresh, probes, args.policy())
 }
 
 fn input_type(plan: &Plan) -> Result<&TensorType, Error> {
@@ -130,8 +138,9 @@ fn input_type(plan: &Plan) -> Result<&TensorType, Error> {
 fn spare_inputs(args: &Args) -> Result<(), Error> {
     let place = |path: &Path| path.canonicalize().or_else(|_| std::path::absolute(path)).ok();
     let same = |one: &Path, other: &Path| place(one).is_some_and(|one| Some(one) == place(other));
-    let samples = [&args.input, &args.public_inputs, &args.public_labels].map(Option::as_ref);
-    let inputs = [[Some(&args.plan), args.ledger.as_ref()].as_slice(), &samples].concat();
+    let known = [&args.public_inputs, &args.public_labels, &args.probe_inputs, &args.probe_labels];
+    let known = known.map(Option::as_ref);
+    let inputs = [[Some(&args.plan), args.input.as_ref(), args.ledger.as_ref()].as_slice(), &known].concat();
     let outputs: Vec<&PathBuf> = [&args.output, &args.report].into_iter().flatten().collect();
     for path in &outputs {
         if inputs.iter().flatten().any(|input| same(input, path)) {

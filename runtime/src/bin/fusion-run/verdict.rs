@@ -20,6 +20,11 @@ pub fn line(report: &ClientReport, plan: &Plan) -> String {
         "{} of {} public samples correct, {} errors tolerated",
         verdict.public_correct, verdict.public_total, verdict.tolerated
     );
+    let probes = match verdict.probes_total {
+        0 => String::new(),
+        total => format!(", {} of {total} probes as before", verdict.probes_correct),
+    };
+    let public = public + &probes;
     if !verdict.accepted {
         let why = if verdict.consistent { "" } else { "copies of a query got different answers; " };
         let hint = match verdict.consistent && verdict.public_correct > 0 {
