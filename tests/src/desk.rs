@@ -21,7 +21,9 @@ const CLIENT: &str = "-o labels.csv --report r.json --lambda 5 --accuracy 0.9 --
 
 /// A fresh folder with what both parties need: `plan.bin` and `plan.client.bin` of the digits model, the queries `x.npy`,
 /// the public samples `px.npy` and their labels `py.npy`.
-pub struct Desk(TempDir);
+///
+/// What programs keep between runs goes to a second folder, so that a desk's own files are the user's alone.
+pub struct Desk(TempDir, TempDir);
 
 /// A process that has ended by itself.
 #[derive(Debug)]
@@ -40,7 +42,7 @@ impl Desk {
     pub fn new() -> Desk {
         static MASTER: OnceLock<BTreeMap<String, Vec<u8>>> = OnceLock::new();
         let master = MASTER.get_or_init(|| {
-            let desk = Desk(tempfile::tempdir().expect("there is a temporary folder"));
+            let desk = Desk::empty();
             let digits = root().join("models/digits");
             let [model, calibrate] = ["digits.onnx", "calibrate.npy"].map(|name| digits.join(name));
             let plan = desk.path("plan.bin");
@@ -50,9 +52,14 @@ impl Desk {
             cut::<i64>(&digits.join("public_labels.npy"), 0..PUBLIC, &desk.path("py.npy"));
             desk.files()
         });
-        let desk = Desk(tempfile::tempdir().expect("there is a temporary folder"));
+        let desk = Desk::empty();
         master.iter().for_each(|(name, bytes)| desk.write(name, bytes));
         desk
+    }
+
+    fn empty() -> Desk {
+        let folder = || tempfile::tempdir().expect("there is a temporary folder");
+        Desk(folder(), folder())
     }
 
     /// The path of the file `name`.
@@ -97,7 +104,7 @@ impl Desk {
     pub fn command(&self, line: &str) -> Command {
         let mut words = line.split_whitespace();
         let mut command = Command::new(binary(words.next().expect("a line names a binary")));
-        command.args(words).current_dir(self.0.path()).stdin(Stdio::null());
+        command.args(words).current_dir(self.0.path()).env("XDG_STATE_HOME", self.1.path()).stdin(Stdio::null());
         command
     }
 

@@ -18,6 +18,7 @@ impl Server {
     pub fn start(plan: &Path, more: &[&str]) -> Server {
         let mut child = Command::new(binary("fusion-run"))
             .args([arg(plan), "--role", "server", "--listen", "127.0.0.1:0"])
+            .env("XDG_STATE_HOME", plan.with_file_name("state"))
             .args(more)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -57,6 +58,7 @@ impl Drop for Server {
 pub fn client(plan: &Path, address: &str, more: &[&str]) -> Output {
     Command::new(binary("fusion-run"))
         .args([arg(plan), "--role", "client", "--connect", address])
+        .env("XDG_STATE_HOME", plan.with_file_name("state"))
         .args(more)
         .stdin(Stdio::null())
         .output()

@@ -153,7 +153,7 @@ fn a_full_disk_on_either_side_of_a_session_leaves_nothing_half_written() {
     let before = desk.files();
     let server = desk.serve(&[]);
     let line = format!(
-        "fusion-run plan.client.bin --role client --connect {} --input x.npy --no-verify -o labels.csv --report r.json",
+        "fusion-run plan.client.bin --role client --connect {} --no-ledger --input x.npy --no-verify -o labels.csv --report r.json",
         server.address
     );
     desk.write("labels.csv", b"stale");
