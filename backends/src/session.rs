@@ -60,7 +60,7 @@ impl Session {
     pub fn begin(&mut self, positions: usize) -> Result<MicroBatch, Error> {
         let keys = match self.party {
             Party::Client => {
-                let keys = (0..positions).map(|_| ClientKey::generate()).collect::<Result<Vec<_>, Error>>()?;
+                let keys = client_keys(positions)?;
                 let public = keys.iter().flat_map(|key| key.public().iter().copied()).collect();
                 self.channel.send(Kind::PublicKeys, public)?;
                 Keys::Client(keys)
@@ -152,4 +152,17 @@ impl Session {
             op => unreachable!("{} is no operation on shares", op.name()),
         }
     }
+}
+
+/// A key pair for each position, each fresh.
+#[cfg(not(feature = "shared-key"))]
+fn client_keys(positions: usize) -> Result<Vec<ClientKey>, Error> {
+    (0..positions).map(|_| ClientKey::generate()).collect()
+}
+
+/// INSECURE: one key pair and its seeds for all positions.
+#[cfg(feature = "shared-key")]
+fn client_keys(positions: usize) -> Result<Vec<ClientKey>, Error> {
+    let seed = crate::ring::sample::fresh_seed()?;
+    Ok((0..positions).map(|_| ClientKey::from_seed(seed.clone())).collect())
 }

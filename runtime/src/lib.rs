@@ -30,3 +30,6 @@ pub use fusion::Job;
 pub use ledger::Ledger;
 pub use report::{ClientReport, ServerReport, Verdict};
 pub use server::{run_server, run_server_if};
+
+#[cfg(all(not(debug_assertions), any(feature = "without-accuracy", feature = "without-consistency")))]
+compile_error!("a feature that removes a check is for tests only");

@@ -163,7 +163,8 @@ impl Sender {
         let sacrifice = u128::from_le_bytes(*sacrifice);
         let mut hashes = hash.hash_columns(&self.state.columns);
         hashes.iter_mut().zip(masks.iter()).for_each(|(hash, mask)| *hash ^= sacrifice & mask);
-        if !bool::from(digest(&hashes).as_slice().ct_eq(expected)) {
+        let passes = bool::from(digest(&hashes).as_slice().ct_eq(expected));
+        if !passes && !cfg!(feature = "without-ot-check") {
             return Err(Error::PeerMisbehaved("an OT extension failed its consistency check".into()));
         }
         Ok(Batch { first_tile, columns: &mut self.state.columns[..tiles * COLUMNS], choices: Zeroizing::default() })

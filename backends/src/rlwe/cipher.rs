@@ -89,7 +89,8 @@ impl Ciphertext {
         rng: &mut Stream,
         wanted: &[(usize, u64)],
     ) -> ResultCiphertext {
-        self.hide(key, scale, rng, wanted, Hiding::FULL).switch(scale, wanted)
+        let hiding = Hiding { rerandomise: !cfg!(feature = "without-rerandomisation"), ..Hiding::FULL };
+        self.hide(key, scale, rng, wanted, hiding).switch(scale, wanted)
     }
 
     /// Re-randomises both components, and floods `b` where it is wanted.

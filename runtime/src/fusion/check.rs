@@ -45,9 +45,9 @@ pub fn check<T: PartialEq>(
 impl Findings {
     /// Whether the answers to `batch` stand: consistent, all public samples but those tolerated correct, and every probe.
     pub fn accepted(&self, batch: &Batch) -> bool {
-        self.consistent
-            && self.public_correct.saturating_add(batch.tolerated) >= batch.public
-            && self.probes_correct >= batch.probes
+        let consistent = self.consistent || cfg!(feature = "without-consistency");
+        let accurate = self.public_correct.saturating_add(batch.tolerated) >= batch.public;
+        consistent && (accurate || cfg!(feature = "without-accuracy")) && self.probes_correct >= batch.probes
     }
 }
 

@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# Removes one check at a time and prints which test of the attack suite then fails; see README.md beside it.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+# feature, test that must fail with it and pass without
+rows=(
+    "without-consistency rates::rates_of_tampering_with_fixed_positions_are_p"
+    "without-accuracy servers::another_model_is_rejected_on_all_positions_and_on_some"
+    "without-ot-check servers::corrupt_ot_messages_end_the_session"
+    "shared-key samples::with_a_key_for_every_sample_a_server_finds_no_copies_and_is_rejected"
+    "without-rerandomisation curious::a_client_cannot_test_a_guess_of_the_weights"
+)
+
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+# Whether the test passes: 0 or 1; anything else ends the script.
+passes() {
+    cargo test --quiet -p fusion-tests --test attacks ${2:+--features "$2"} -- --exact "$1" >"$log" 2>&1 && return 0
+    grep -q "test result: FAILED. 0 passed; 1 failed" "$log" && return 1
+    cat "$log" >&2
+    exit 2
+}
+
+status=0
+table="check removed              test that fails"
+for row in "${rows[@]}"; do
+    read -r feature test <<<"$row"
+    [ $# -eq 0 ] || [ "$1" = "$feature" ] || continue
+    verdict=$test
+    if ! passes "$test"; then
+        verdict="BROKEN: $test fails with every check in place" status=1
+    elif passes "$test" "$feature"; then
+        verdict="BROKEN: $test passes" status=1
+    fi
+    table+=$(printf '\n%-26s %s' "$feature" "$verdict")
+done
+if [ $# -eq 0 ] || [ "$1" = shared-key ]; then
+    attack=samples::with_a_shared_key_a_server_finds_the_copies_and_gets_a_wrong_label_accepted
+    passes "$attack" shared-key || status=1
+    table+=$(printf '\n%-26s %s: %s' shared-key "the attack succeeds" "$([ $status = 0 ] && echo "$attack" || echo BROKEN)")
+fi
+echo "$table"
+exit $status

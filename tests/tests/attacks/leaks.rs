@@ -1,0 +1,186 @@
+//! What a server sees: the same messages, of the same sizes in the same order, whatever the inputs, the permutation and the
+//! verdict, and nothing after the last of them.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+
+use fusion_backends::{Channel, Error, Kind};
+use fusion_ir::Plan;
+use fusion_runtime::forecast::Forecast;
+use fusion_runtime::session::BatchSize;
+use fusion_tests::desk::Desk;
+use fusion_tests::root;
+
+use crate::malice::{Case, Outcome, QUERIES, Rogue, play_over};
+use crate::servers::add_to_labels;
+
+/// One message or the end, as it appears to whoever watches the client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Event {
+    Sent(Kind, usize),
+    Received(Kind, usize),
+    HungUp,
+}
+
+/// A channel that writes down what passes.
+struct Watched {
+    inner: Box<dyn Channel>,
+    log: Arc<Mutex<Vec<Event>>>,
+}
+
+impl Channel for Watched {
+    fn send(&mut self, kind: Kind, payload: Vec<u8>) -> Result<(), Error> {
+        self.log.lock().unwrap().push(Event::Sent(kind, payload.len()));
+        self.inner.send(kind, payload)
+    }
+
+    fn receive(&mut self, kind: Kind, payload_bytes: usize) -> Result<Vec<u8>, Error> {
+        let payload = self.inner.receive(kind, payload_bytes)?;
+        self.log.lock().unwrap().push(Event::Received(kind, payload.len()));
+        Ok(payload)
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.log.lock().unwrap().push(Event::HungUp);
+    }
+}
+
+/// What a session looks like from outside, and how it ended.
+fn watch(queries: &[usize], public: &[usize], rogue: Rogue) -> (Vec<Event>, Outcome) {
+    let log = Arc::new(Mutex::new(Vec::new()));
+    let around = |inner| Box::new(Watched { inner, log: Arc::clone(&log) }) as Box<dyn Channel>;
+    let outcome = play_over(&Case::get().job_of(queries, public), 16, rogue, around);
+    let events = log.lock().unwrap().clone();
+    (events, outcome)
+}
+
+#[test]
+fn messages_are_the_same_whatever_the_inputs_the_permutation_and_the_verdict() {
+    let case = Case::get();
+    let honest = || Rogue::with_model(case.weights().clone());
+    let tampering = |first: usize, count: usize| {
+        Rogue::changing(Kind::Reveal, move |number, payload| {
+            if number == 0 {
+                add_to_labels(payload, &(first..first + count).collect::<Vec<_>>());
+            }
+        })
+    };
+    let public: Vec<usize> = (100..160).collect();
+    let (reference, outcome) = watch(&[0, 1, 2], &public, honest());
+    assert_eq!(outcome, Outcome::Accepted(case.labels[..QUERIES].to_vec()));
+    let last = [Event::Received(Kind::Reveal, reveal_bytes(&reference)), Event::HungUp];
+    assert_eq!(reference[reference.len() - 2..], last, "it hangs up on the last protocol message");
+    assert!(reference.len() > 100);
+
+    // The same inputs under other permutations and keys, others, and all the same: all queries and public samples equal.
+    let equal = [7; 60];
+    for (queries, public) in [([0, 1, 2], &public[..]), ([31, 32, 33], &public[..]), ([7, 7, 7], &equal[..])] {
+        let (events, outcome) = watch(&queries, public, honest());
+        assert!(matches!(outcome, Outcome::Accepted(_)));
+        assert_eq!(events, reference);
+    }
+    for (first, count) in [(0, 1), (5, 9), (0, 16)] {
+        let (events, outcome) = watch(&[0, 1, 2], &public, tampering(first, count));
+        assert_eq!(outcome, Outcome::Rejected);
+        assert_eq!(events, reference, "a rejecting client does the same");
+    }
+    let (events, outcome) = watch(&[0, 1, 2], &public, Rogue::with_model(case.rotated()));
+    assert_eq!((events, outcome), (reference, Outcome::Rejected));
+}
+
+fn reveal_bytes(events: &[Event]) -> usize {
+    let reveals = events.iter().rev().find_map(|event| match event {
+        Event::Received(Kind::Reveal, bytes) => Some(*bytes),
+        _ => None,
+    });
+    reveals.expect("something was revealed")
+}
+
+/// Passes a connection on to `server` and counts what the client sends until it hangs up.
+fn count_bytes(server: &str) -> (String, std::thread::JoinHandle<u64>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let upstream = TcpStream::connect(server).unwrap();
+    let counting = std::thread::spawn(move || {
+        let client = listener.accept().unwrap().0;
+        let (mut from, mut into) = (upstream.try_clone().unwrap(), client.try_clone().unwrap());
+        // The server's end must not end the client's: whatever the client still says afterwards is counted too.
+        std::thread::spawn(move || std::io::copy(&mut from, &mut into));
+        let (mut count, mut buffer) = (0, vec![0; 1 << 16]);
+        let (mut client, mut upstream) = (client, upstream);
+        while let Ok(bytes @ 1..) = client.read(&mut buffer) {
+            count += bytes as u64;
+            let _ = upstream.write_all(&buffer[..bytes]);
+        }
+        let _ = upstream.shutdown(Shutdown::Write);
+        count
+    });
+    (address, counting)
+}
+
+#[test]
+fn the_client_process_sends_exactly_the_forecast_and_then_nothing_whether_it_accepts_or_rejects() {
+    let desk = Desk::new();
+    desk.spoil_labels();
+    let plan = Plan::from_bytes(&desk.read("plan.client.bin")).unwrap();
+    let mut counts = Vec::new();
+    for (flags, code) in [("", 0), ("--public-labels wrong.npy", 3)] {
+        let server = desk.serve(&[]);
+        let (address, counting) = count_bytes(&server.address);
+        let files = "--input x.npy --public-inputs px.npy --lambda 5 --tolerate 3 --copies 3 --report r.json";
+        let labels = if flags.is_empty() { "--public-labels py.npy" } else { flags };
+        let line = format!("fusion-run plan.client.bin --role client --connect {address} {files} {labels}");
+        let ended = desk.run(&line);
+        assert_eq!(ended.code, code, "{ended:?}");
+        assert_eq!(server.finish().0, Some(0));
+        let batch = &desk.json("r.json")["batch"];
+        let size = BatchSize {
+            positions: batch["positions"].as_u64().unwrap(),
+            micro_batch: batch["micro_batch"].as_u64().unwrap() as u32,
+        };
+        let forecast = Forecast::new(&plan.function, size).unwrap();
+        let counted = counting.join().unwrap();
+        assert_eq!(counted, forecast.predicted.client_to_server);
+        counts.push((size, counted));
+    }
+    assert_eq!(counts[0], counts[1]);
+}
+
+/// The ONNX model in `bytes` with the float data of its tensor `name` rotated by `floats`.
+fn rotate(bytes: &mut [u8], name: &str, floats: usize) {
+    // TensorProto.raw_data follows the name: field 9, length-delimited, the length a varint.
+    let start = [name.as_bytes(), &[0x4a]].concat();
+    let at = bytes.windows(start.len()).position(|window| window == start).unwrap() + name.len();
+    let (mut length, mut shift, mut start) = (0usize, 0, at + 1);
+    loop {
+        let byte = bytes[start];
+        length |= usize::from(byte & 0x7f) << shift;
+        (shift, start) = (shift + 7, start + 1);
+        if byte & 0x80 == 0 {
+            break;
+        }
+    }
+    bytes[start..start + length].rotate_right(4 * floats);
+}
+
+#[test]
+fn the_clients_plan_is_the_same_for_two_models_of_one_architecture_and_format_choice() {
+    let desk = Desk::new();
+    let mut model = std::fs::read(root().join("models/digits/digits.onnx")).unwrap();
+    // Classes renamed: other weights, the same formats.
+    rotate(&mut model, "dense.weight", 256);
+    rotate(&mut model, "dense.bias", 1);
+    desk.write("other.onnx", &model);
+    let calibrate = root().join("models/digits/calibrate.npy");
+    desk.succeed(&format!("fusionc compile other.onnx --calibrate {} -o other.bin", fusion_tests::arg(&calibrate)));
+    assert_eq!(desk.read("other.client.bin"), desk.read("plan.client.bin"));
+    let [other, plan] = ["other.bin", "plan.bin"].map(|name| Plan::from_bytes(&desk.read(name)).unwrap());
+    assert_ne!(other.weights, plan.weights);
+    // Nor is there room for any: the plan of the client does not shrink or grow with what the weights are.
+    let mut zero = plan.clone();
+    zero.weights.as_mut().unwrap().0.iter_mut().for_each(|tensor| tensor.fill(0));
+    assert_eq!(zero.for_client().to_bytes(), desk.read("plan.client.bin"));
+}

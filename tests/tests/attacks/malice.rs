@@ -1,0 +1,269 @@
+//! A malicious server as a test double: the real protocols, driven by hand, with every message in its own hands.
+
+use std::net::TcpListener;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use fusion_backends::session::Session;
+use fusion_backends::{Channel, Error, Kind};
+use fusion_ir::soundness::Policy;
+use fusion_ir::{Op, Party, Plan, Weights, interp};
+use fusion_runtime::fusion::{Job, PublicSample};
+use fusion_runtime::session::handshake::{self, Limits, nonce};
+use fusion_runtime::transport::tcp::{self, TcpOptions, open};
+use fusion_runtime::{input, run_client};
+use fusion_tests::desk::Desk;
+use fusion_tests::root;
+
+/// Queries of a client.
+pub const QUERIES: usize = 3;
+/// Bits of position consistency of a client: what is said to be always rejected passes with 2^-20.
+pub const LAMBDA: f64 = 20.0;
+
+/// The digits model with samples and the labels that it gives them.
+pub struct Case {
+    /// The server's plan.
+    pub plan: Plan,
+    /// Held-out samples, quantised.
+    pub inputs: Vec<Vec<i64>>,
+    /// The model's labels of them, by the reference interpreter.
+    pub labels: Vec<i64>,
+}
+
+/// What became of a client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It accepted, with these labels: exit code 0.
+    Accepted(Vec<i64>),
+    /// It rejected: exit code 3.
+    Rejected,
+    /// The session failed, by the server's fault: exit code 4.
+    Failed,
+}
+
+/// A message at a malicious server.
+pub enum Message<'m> {
+    /// About to be sent; may be changed.
+    Sending(&'m mut Vec<u8>),
+    /// Just received.
+    Received(&'m [u8]),
+}
+
+/// What the server does with a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// It goes on, as it now is.
+    Pass,
+    /// It is not sent; the server waits for what comes.
+    Withhold,
+    /// The server closes the connection.
+    HangUp,
+}
+
+type Meddle = Box<dyn FnMut(Kind, usize, Message<'_>) -> Act + Send>;
+
+/// A malicious server.
+pub struct Rogue {
+    /// The models that it has, all of the plan's architecture and formats.
+    pub models: Vec<Weights>,
+    /// Which of them answers micro-batch number so and so.
+    pub choice: Box<dyn FnMut(usize) -> usize + Send>,
+    /// What it does with each message: its kind and its number among that kind and direction.
+    pub meddle: Meddle,
+}
+
+impl Rogue {
+    /// One that answers everything with `model`.
+    pub fn with_model(model: Weights) -> Rogue {
+        Rogue { models: vec![model], choice: Box::new(|_| 0), meddle: Box::new(|_, _, _| Act::Pass) }
+    }
+
+    /// One with the right model that does something with messages.
+    pub fn meddling(meddle: impl FnMut(Kind, usize, Message<'_>) -> Act + Send + 'static) -> Rogue {
+        Rogue { meddle: Box::new(meddle), ..Rogue::with_model(Case::get().weights().clone()) }
+    }
+
+    /// One with the right model that changes messages of one kind before it sends them.
+    pub fn changing(kind: Kind, mut change: impl FnMut(usize, &mut Vec<u8>) + Send + 'static) -> Rogue {
+        Rogue::meddling(move |found, number, message| {
+            if let (true, Message::Sending(payload)) = (found == kind, message) {
+                change(number, payload);
+            }
+            Act::Pass
+        })
+    }
+
+    /// Serves one session with whoever connects, as the protocols demand but for the choices above.
+    pub fn serve(self, plan: &Plan, channel: Box<dyn Channel>) -> Result<(), fusion_runtime::Error> {
+        let Rogue { models, mut choice, meddle } = self;
+        let mut channel = Meddling { inner: channel, meddle, sent: Vec::new(), received: Vec::new() };
+        let limits = Limits { positions: 1000, micro_batch: 1000 };
+        let (id, size) = handshake::server(
+            &mut channel,
+            plan,
+            limits,
+            &mut |_| Ok(()),
+            nonce().expect("the system has randomness"),
+        )?;
+        let mut session = Session::establish(Party::Server, Box::new(channel), id)?;
+        let (positions, most) = (size.positions as usize, size.micro_batch as usize);
+        for micro_batch in 0..positions.div_ceil(most) {
+            let count = most.min(positions - micro_batch * most);
+            let mut batch = session.begin(count)?;
+            let model = &models[choice(micro_batch)];
+            let mut shares: Vec<Vec<u64>> = Vec::new();
+            for (id, value) in plan.function.iter() {
+                let operands: Vec<&[u64]> = value.operands.iter().map(|v| shares[v.index()].as_slice()).collect();
+                let share = match &value.op {
+                    Op::Input => vec![0; count * value.ty.len()],
+                    Op::Reveal(_) => session.reveal(&value.ty, operands[0]).map(|_| Vec::new())?,
+                    _ => session.run(&mut batch, &plan.function, id, Some(model), &operands)?,
+                };
+                shares.push(share);
+            }
+        }
+        Ok(())
+    }
+}
+
+struct Meddling {
+    inner: Box<dyn Channel>,
+    meddle: Meddle,
+    sent: Vec<Kind>,
+    received: Vec<Kind>,
+}
+
+impl Channel for Meddling {
+    fn send(&mut self, kind: Kind, mut payload: Vec<u8>) -> Result<(), Error> {
+        let number = count(&mut self.sent, kind);
+        match (self.meddle)(kind, number, Message::Sending(&mut payload)) {
+            Act::Pass => self.inner.send(kind, payload),
+            Act::Withhold => Ok(()),
+            Act::HangUp => Err(std::io::Error::other("the server has had enough").into()),
+        }
+    }
+
+    fn receive(&mut self, kind: Kind, payload_bytes: usize) -> Result<Vec<u8>, Error> {
+        let payload = self.inner.receive(kind, payload_bytes)?;
+        let number = count(&mut self.received, kind);
+        match (self.meddle)(kind, number, Message::Received(&payload)) {
+            Act::HangUp => Err(std::io::Error::other("the server has had enough").into()),
+            _ => Ok(payload),
+        }
+    }
+}
+
+fn count(earlier: &mut Vec<Kind>, kind: Kind) -> usize {
+    earlier.push(kind);
+    earlier.iter().filter(|found| **found == kind).count() - 1
+}
+
+impl Case {
+    /// The one case of this process.
+    pub fn get() -> &'static Case {
+        static CASE: OnceLock<Case> = OnceLock::new();
+        CASE.get_or_init(|| {
+            let plan = Plan::from_bytes(&Desk::new().read("plan.bin")).unwrap();
+            let inputs =
+                input::samples(&root().join("models/digits/queries.npy"), &plan.function.values[0].ty).unwrap();
+            let labels = answers(&plan, plan.weights.as_ref().unwrap(), &inputs);
+            Case { plan, inputs, labels }
+        })
+    }
+
+    /// The right model.
+    pub fn weights(&self) -> &'static Weights {
+        Case::get().plan.weights.as_ref().unwrap()
+    }
+
+    /// The labels that another model of the same architecture gives the samples.
+    pub fn answers_of(&self, model: &Weights) -> Vec<i64> {
+        answers(&self.plan, model, &self.inputs)
+    }
+
+    /// The right labels of a client's queries.
+    pub fn expected(&self) -> Vec<i64> {
+        self.labels[..QUERIES].to_vec()
+    }
+
+    /// A client's samples: the first are queries, the rest public, with the model's own labels: it is never wrong.
+    pub fn job(&self) -> Job {
+        self.job_of(&(0..QUERIES).collect::<Vec<_>>(), &(QUERIES..self.inputs.len()).collect::<Vec<_>>())
+    }
+
+    /// A client with these samples as queries and those as public ones.
+    pub fn job_of(&self, queries: &[usize], public: &[usize]) -> Job {
+        let queries = queries.iter().map(|at| self.inputs[*at].clone()).collect();
+        let sample = |at: &usize| PublicSample { input: self.inputs[*at].clone(), label: self.labels[*at] };
+        let public = public.iter().take(60).map(sample).collect();
+        Job::verified(queries, public, Policy { lambda: LAMBDA, ..Policy::default() }).unwrap()
+    }
+
+    /// The right model with the rows of its last layer rotated by one class: wrong on everything.
+    pub fn rotated(&self) -> Weights {
+        let mut model = self.weights().clone();
+        let [weight, bias] = self.last_layer();
+        let classes = model.0[bias].len();
+        let row = model.0[weight].len() / classes;
+        model.0[weight].rotate_right(row);
+        model.0[bias].rotate_right(1);
+        model
+    }
+
+    /// The right model with a last layer of zeros, which need not be computed: class 0, whatever the sample.
+    pub fn lazy(&self) -> Weights {
+        let mut model = self.weights().clone();
+        self.last_layer().into_iter().for_each(|tensor| model.0[tensor].fill(0));
+        model
+    }
+
+    /// Weight and bias of the last linear layer.
+    pub fn last_layer(&self) -> [usize; 2] {
+        let layer = self.plan.function.values.iter().rev().find(|value| value.op.weights().next().is_some()).unwrap();
+        let tensors: Vec<usize> = layer.op.weights().map(|weight| weight.index()).collect();
+        tensors.try_into().unwrap()
+    }
+}
+
+fn answers(plan: &Plan, model: &Weights, inputs: &[Vec<i64>]) -> Vec<i64> {
+    inputs.iter().map(|input| interp::output(&plan.function, model, input)[0]).collect()
+}
+
+/// A client with `job` against `rogue` over TCP, in micro-batches of `micro_batch` positions; 0 is the whole batch.
+pub fn play(job: &Job, micro_batch: usize, rogue: Rogue) -> Outcome {
+    play_over(job, micro_batch, rogue, |channel| channel)
+}
+
+/// As [`play`], with something put around the client's end.
+pub fn play_over(
+    job: &Job,
+    micro_batch: usize,
+    rogue: Rogue,
+    around: impl FnOnce(Box<dyn Channel>) -> Box<dyn Channel>,
+) -> Outcome {
+    let case = Case::get();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let options = |seconds| TcpOptions { timeout: Duration::from_secs(seconds), allow_plaintext: false };
+    let micro_batch = if micro_batch == 0 { job.batch().positions() as usize } else { micro_batch };
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            let connection = open(listener.accept().unwrap().0, options(60)).unwrap();
+            // The client may hang up on it; what counts is what the client makes of the session.
+            let _ = rogue.serve(&case.plan, Box::new(connection));
+        });
+        let (connection, _) = tcp::connect(&address, options(10)).unwrap();
+        let plan = case.plan.for_client();
+        match run_client(around(Box::new(connection)), &plan, job, Some(micro_batch as u32), &mut |_| {}) {
+            Ok(report) if report.verdict.accepted => Outcome::Accepted(report.labels.unwrap()),
+            Ok(report) => {
+                assert_eq!(report.labels, None, "labels of a rejected batch");
+                Outcome::Rejected
+            }
+            Err(error) => {
+                assert_eq!(error.exit_code(), 4, "{error}");
+                Outcome::Failed
+            }
+        }
+    })
+}

@@ -1,0 +1,69 @@
+//! The cross-sample attack: who finds equal samples knows which positions are copies, and can be wrong on all copies of one
+//! query and on nothing else.
+//!
+//! With a key pair and seeds of its own for every position, equal samples look like any others. If positions share them
+//! (the feature `shared-key`), equal samples have equal ciphertexts.
+
+use std::sync::{Arc, Mutex};
+
+use fusion_backends::Kind;
+use fusion_catalogue::linear::{Packing, SEED_BYTES};
+
+use crate::malice::{Act, Case, Message, Outcome, Rogue, play};
+use crate::servers::add_to_labels;
+
+/// A server that compares the ciphertexts of the first upload, changes the labels of the largest set of positions that look
+/// alike, if there is any, and is honest otherwise. The sets it found are written down.
+fn comparing(positions: usize, found: Arc<Mutex<Vec<usize>>>) -> Rogue {
+    let function = &Case::get().plan.function;
+    let (first, _) = function.iter().find(|(_, value)| value.op.weights().next().is_some()).unwrap();
+    let one = Packing::new(function, first).unwrap().upload_bytes();
+    Rogue::meddling(move |kind, number, message| {
+        match (kind, message) {
+            (Kind::LinearUpload, Message::Received(payload)) if number == 0 => {
+                assert_eq!(payload.len(), positions * one);
+                let ciphertexts: Vec<&[u8]> = payload.chunks(one).map(|upload| &upload[SEED_BYTES..]).collect();
+                let alike = |at: usize| (0..positions).filter(|other| ciphertexts[*other] == ciphertexts[at]).collect();
+                let largest = (0..positions).map(alike).max_by_key(Vec::len).unwrap_or_default();
+                *found.lock().unwrap() = largest;
+            }
+            (Kind::Reveal, Message::Sending(payload)) => {
+                let found = found.lock().unwrap();
+                // Alone, a position is no copy that it knows: it has to guess as many as there may be.
+                let guess: Vec<usize> = if found.len() > 1 { found.clone() } else { (0..positions / 4).collect() };
+                add_to_labels(payload, &guess);
+            }
+            _ => {}
+        }
+        Act::Pass
+    })
+}
+
+/// What the client makes of it, and how many positions the server took for copies of one query.
+fn attack() -> (Outcome, usize, usize) {
+    let job = Case::get().job();
+    let found = Arc::new(Mutex::new(Vec::new()));
+    let outcome = play(&job, 0, comparing(job.batch().positions() as usize, Arc::clone(&found)));
+    let alike = found.lock().unwrap().len();
+    (outcome, alike, job.batch().copies as usize)
+}
+
+#[test]
+fn with_a_key_for_every_sample_a_server_finds_no_copies_and_is_rejected() {
+    let (outcome, alike, copies) = attack();
+    assert!(copies > 1);
+    assert_eq!((outcome, alike), (Outcome::Rejected, 1));
+}
+
+#[cfg(feature = "shared-key")]
+#[test]
+fn with_a_shared_key_a_server_finds_the_copies_and_gets_a_wrong_label_accepted() {
+    let (outcome, alike, copies) = attack();
+    assert_eq!(alike, copies);
+    let Outcome::Accepted(labels) = outcome else { panic!("{outcome:?}") };
+    let expected = Case::get().expected();
+    assert!(expected.iter().all(|label| *label < 9), "one more is another class");
+    let wrong: Vec<_> = labels.iter().zip(&expected).filter(|(found, right)| found != right).collect();
+    assert_eq!(wrong.len(), 1, "{labels:?} instead of {expected:?}");
+    assert_eq!(*wrong[0].0, wrong[0].1 + 1);
+}
