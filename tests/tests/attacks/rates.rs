@@ -34,7 +34,7 @@ type Answer<'a> = dyn FnMut(u64, usize) -> i64 + 'a;
 /// One batch of samples drawn independently from the case's: whether it was accepted, and whether with a wrong label.
 fn trial(case: &Case, batch: &Batch, rng: &mut ChaCha20Rng, answer: &mut Answer<'_>) -> [bool; 2] {
     let mut draw = |count: u64| -> Vec<usize> {
-        (0..count).map(|_| (u128::from(rng.next_u64()) * case.inputs.len() as u128 >> 64) as usize).collect()
+        (0..count).map(|_| ((u128::from(rng.next_u64()) * case.inputs.len() as u128) >> 64) as usize).collect()
     };
     let (queries, public) = (draw(batch.queries), draw(batch.public));
     let mix = Mix::new(queries.len(), batch.copies as usize, public.len()).unwrap();
