@@ -34,7 +34,8 @@ fn answer(packing: &Packing, public: &[u8], upload: &[u8], weight: &[i64]) -> Ve
     let (mut client, mut server) = channel::pair();
     client.send(Kind::LinearUpload, upload.to_vec()).unwrap();
     let share = vec![0; packing.geometry().input_len()];
-    linear::server(&mut server, packing, &[PublicKey::decode(public).unwrap()], &share, weight, None).unwrap();
+    let keys = [PublicKey::decode(public).unwrap()];
+    linear::server(&mut server, packing, &keys, &mut linear::Workspace::default(), &share, weight, None).unwrap();
     let download = client.receive(Kind::LinearDownload, packing.download_bytes()).unwrap();
     download[..packing.a_bytes()].to_vec()
 }

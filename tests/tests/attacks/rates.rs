@@ -22,10 +22,10 @@ const RISK: f64 = 5e-9;
 
 /// Batches that are weak in different ways.
 const BATCHES: [Batch; 4] = [
-    Batch { queries: 1, copies: 2, public: 3, tolerated: 0 },
-    Batch { queries: 2, copies: 2, public: 4, tolerated: 1 },
-    Batch { queries: 3, copies: 1, public: 5, tolerated: 2 },
-    Batch { queries: 4, copies: 3, public: 6, tolerated: 2 },
+    Batch { queries: 1, copies: 2, public: 3, tolerated: 0, probes: 0 },
+    Batch { queries: 2, copies: 2, public: 4, tolerated: 1, probes: 0 },
+    Batch { queries: 3, copies: 1, public: 5, tolerated: 2, probes: 0 },
+    Batch { queries: 4, copies: 3, public: 6, tolerated: 2, probes: 0 },
 ];
 
 /// What a server answers at a position for the sample with this index: it sees neither, but its model does the second.
@@ -37,15 +37,16 @@ fn trial(case: &Case, batch: &Batch, rng: &mut ChaCha20Rng, answer: &mut Answer<
         (0..count).map(|_| ((u128::from(rng.next_u64()) * case.inputs.len() as u128) >> 64) as usize).collect()
     };
     let (queries, public) = (draw(batch.queries), draw(batch.public));
-    let mix = Mix::new(queries.len(), batch.copies as usize, public.len()).unwrap();
+    let mix = Mix::new(queries.len(), batch.copies as usize, public.len(), 0).unwrap();
     let sample = |sample: &Sample| match *sample {
         Sample::Query(index) => queries[index],
         Sample::Public(index) => public[index],
+        Sample::Probe(_) => unreachable!("these batches have no probes"),
     };
     let answers = (0..).zip(mix.samples()).map(|(position, held)| answer(position, sample(held))).collect();
     let right = |samples: &[usize]| samples.iter().map(|at| case.labels[*at]).collect::<Vec<_>>();
-    let findings = check(&mix.unmix(answers).unwrap(), &right(&public), CLASSES as usize, |label| *label);
-    let accepted = findings.accepted(batch.public, batch.tolerated);
+    let findings = check(&mix.unmix(answers).unwrap(), &right(&public), &[], CLASSES as usize, |label| *label);
+    let accepted = findings.accepted(batch);
     [accepted, accepted && findings.labels != right(&queries)]
 }
 
@@ -64,7 +65,7 @@ fn measure<'a>(name: &str, mut strategy: impl FnMut(&Batch, &mut ChaCha20Rng) ->
             hits += u64::from(trial(case, batch, &mut rng, &mut *answer)[1]);
         }
         let [low, high] = interval(hits, TRIALS, RISK);
-        let Batch { queries, copies, public, tolerated } = batch;
+        let Batch { queries, copies, public, tolerated, .. } = batch;
         let rate = hits as f64 / TRIALS as f64;
         let line = format!(
             "{name:<44} R={queries} B={copies} T={public} u={tolerated}  formula {formula:.5}  measured {rate:.5}  \
