@@ -134,8 +134,7 @@ impl Flight {
 
     fn cost(&self, n: usize) -> Cost {
         let mut cost = Cost::default();
-        cost.send(Party::Client, self.payload_bytes(Party::Client, n));
-        cost.send(Party::Server, self.payload_bytes(Party::Server, n));
+        cost.exchange([Party::Client, Party::Server].map(|party| self.payload_bytes(party, n)));
         cost
     }
 }

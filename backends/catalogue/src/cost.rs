@@ -20,6 +20,8 @@ pub struct Cost {
     /// Every message in the order in which the client sends or receives it. In an exchange (both send, then both
     /// receive) the client's message comes first.
     pub messages: Vec<Message>,
+    /// Places in `messages` of the server's half of every exchange: it was sent without waiting for the message before it.
+    pub exchanges: Vec<usize>,
     /// Correlated OTs consumed in which the client is the receiver.
     pub client_receives_ots: u64,
     /// Correlated OTs consumed in which the server is the receiver.
@@ -27,19 +29,22 @@ pub struct Cost {
 }
 
 impl Cost {
-    /// Appends a message.
+    /// Appends a message, which its sender sends after it has received all before it.
     pub fn send(&mut self, from: Party, payload_bytes: u64) {
         self.messages.push(Message { from, payload_bytes });
     }
 
-    /// Appends an exchange: both parties send `payload_bytes` and then receive.
-    pub fn exchange(&mut self, payload_bytes: u64) {
-        self.send(Party::Client, payload_bytes);
-        self.send(Party::Server, payload_bytes);
+    /// Appends an exchange: both parties send so many bytes, the client's first, and then receive.
+    pub fn exchange(&mut self, [client_bytes, server_bytes]: [u64; 2]) {
+        self.send(Party::Client, client_bytes);
+        self.exchanges.push(self.messages.len());
+        self.send(Party::Server, server_bytes);
     }
 
     /// Appends all of `other`, run after this.
     pub fn then(&mut self, other: &Cost) {
+        let before = self.messages.len();
+        self.exchanges.extend(other.exchanges.iter().map(|place| before + place));
         self.messages.extend_from_slice(&other.messages);
         self.client_receives_ots += other.client_receives_ots;
         self.server_receives_ots += other.server_receives_ots;
@@ -66,9 +71,12 @@ mod tests {
         let mut cost = Cost::default();
         cost.send(Party::Server, 3);
         assert_eq!(cost.rounds(), 0);
-        cost.exchange(10);
-        cost.exchange(0);
+        cost.exchange([10, 10]);
+        cost.exchange([0, 0]);
         cost.send(Party::Client, 1);
         assert_eq!((cost.rounds(), cost.bytes(Party::Client), cost.bytes(Party::Server)), (2, 35, 37));
+        let mut twice = cost.clone();
+        twice.then(&cost);
+        assert_eq!(twice.exchanges, [2, 4, 8, 10]);
     }
 }

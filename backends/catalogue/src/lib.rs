@@ -8,7 +8,9 @@ mod cost;
 mod layer;
 pub mod linear;
 pub mod ot;
+pub mod profile;
 
 pub use bits::packed_bytes;
 pub use cost::{Cost, FRAME_HEADER_BYTES, Message};
 pub use layer::{begin, elementwise, layer, reveal, setup};
+pub use profile::{Machine, Network};

@@ -154,8 +154,8 @@ impl SoftSpoken {
     /// 128), then the trees (two sums of 16 bytes for each level but the first, and a check of 64 bytes).
     pub fn setup(&self) -> Cost {
         let mut cost = Cost::default();
-        cost.exchange(SECURITY_BITS * 3 * 32);
-        cost.exchange(self.tree_bytes() * self.trees() as u64);
+        cost.exchange([SECURITY_BITS * 3 * 32; 2]);
+        cost.exchange([self.tree_bytes() * self.trees() as u64; 2]);
         cost
     }
 
@@ -182,11 +182,12 @@ impl SoftSpoken {
             server_receives_ots: need.server_receives.total(),
             ..Cost::default()
         };
-        for receiver in [Party::Client, Party::Server] {
-            let ots = need.received_by(receiver);
-            if ots.total() > 0 {
-                cost.send(receiver, self.extension_bytes(&ots));
-            }
+        let bytes = [Party::Client, Party::Server].map(|party| self.extension_bytes(&need.received_by(party)));
+        match bytes {
+            [0, 0] => {}
+            [client, 0] => cost.send(Party::Client, client),
+            [0, server] => cost.send(Party::Server, server),
+            both => cost.exchange(both),
         }
         cost
     }

@@ -3,11 +3,11 @@
 use std::fmt::Write;
 use std::path::PathBuf;
 
-use fusion_catalogue::Cost;
+use fusion_catalogue::{Cost, Network};
 use fusion_ir::op::Mix;
 use fusion_ir::{Op, Party, Plan};
 
-use super::network::{Choice, Network};
+use super::network::{Choice, seconds};
 use super::{compile::PolicyArgs, output, read_plan};
 use crate::{Error, Unsupported};
 
@@ -57,7 +57,7 @@ pub(super) fn run(args: &Args) -> Result<(), Error> {
 pub(super) fn forecast(plan: &Plan, network: Network) -> Result<String, Error> {
     let total = position(plan)?;
     let bytes = output::bytes(total.bytes(Party::Client) + total.bytes(Party::Server));
-    let seconds = network.seconds(total.bytes(Party::Client).max(total.bytes(Party::Server)), total.rounds());
+    let seconds = seconds(network, &total);
     let mut text =
         format!("cost      {bytes} and {} rounds per position, {seconds:.2} s on this network\n", total.rounds());
     if let Some(Op::Mix(Mix { queries, copies, public })) = plan.function.values.get(1).map(|value| &value.op) {
@@ -94,6 +94,6 @@ fn position(plan: &Plan) -> Result<Cost, Error> {
 
 fn line((id, op, node): (String, &str, &str), cost: &Cost, network: Network) -> String {
     let (up, down) = (cost.bytes(Party::Client), cost.bytes(Party::Server));
-    let ms = 1e3 * network.seconds(up.max(down), cost.rounds());
+    let ms = 1e3 * seconds(network, cost);
     format!("{id:<6} {op:<14} {node:<28} {up:>13} {down:>13} {:>6} {ms:>10.2}", cost.rounds())
 }

@@ -1,0 +1,186 @@
+//! What forecasts of time need to know of the world: the network between the parties ([`Network`]) and how fast their machines
+//! are ([`Machine`]).
+
+use std::collections::BTreeMap;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// A network: the same rate each way, and a round-trip time.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Network {
+    /// Megabits per second, each way.
+    pub mbit_per_s: f64,
+    /// Milliseconds there and back.
+    pub rtt_ms: f64,
+}
+
+/// Text that is no network profile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a network profile needs the line `{0} = N` with a positive number")]
+pub struct NotANetwork(&'static str);
+
+impl Network {
+    /// 3 Gbit/s and 0.8 ms, the LAN of Cheetah (Huang et al., USENIX Security 2022, section 6).
+    pub const LAN: Network = Network { mbit_per_s: 3000.0, rtt_ms: 0.8 };
+    /// 400 Mbit/s and 40 ms, Cheetah's WAN.
+    pub const WAN: Network = Network { mbit_per_s: 400.0, rtt_ms: 40.0 };
+
+    /// The network that `lan` or `wan` names.
+    pub fn named(name: &str) -> Option<Network> {
+        match name {
+            "lan" => Some(Network::LAN),
+            "wan" => Some(Network::WAN),
+            _ => None,
+        }
+    }
+
+    /// Seconds that a byte takes the link.
+    pub fn seconds_per_byte(&self) -> f64 {
+        8.0 / (self.mbit_per_s * 1e6)
+    }
+
+    /// Seconds there and back.
+    pub fn rtt_s(&self) -> f64 {
+        self.rtt_ms / 1e3
+    }
+}
+
+impl FromStr for Network {
+    type Err = NotANetwork;
+
+    /// Reads the lines `mbit_per_s = N` and `rtt_ms = N`; `#` begins a comment.
+    fn from_str(text: &str) -> Result<Network, NotANetwork> {
+        let number = |key: &'static str| {
+            let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default());
+            let mut values = lines.filter_map(|line| line.split_once('=')).filter(|(name, _)| name.trim() == key);
+            let value: Option<f64> = values.next().and_then(|(_, value)| value.trim().parse().ok());
+            value.filter(|value| value.is_finite() && *value > 0.0).ok_or(NotANetwork(key))
+        };
+        Ok(Network { mbit_per_s: number("mbit_per_s")?, rtt_ms: number("rtt_ms")? })
+    }
+}
+
+/// What protocols compute: the unit in which [`Work`] is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Primitive {
+    /// A polynomial encrypted by the client.
+    Encryption,
+    /// A polynomial decrypted by the client.
+    Decryption,
+    /// A ciphertext read and transformed by the server.
+    Ciphertext,
+    /// A kernel polynomial filled and transformed by the server, once for a micro-batch.
+    Kernel,
+    /// A product of a ciphertext and a kernel polynomial.
+    Product,
+    /// A result masked, re-randomised, flooded and switched to its modulus.
+    Result,
+    /// A correlated OT, at both parties.
+    CorrelatedOt,
+    /// A block hashed for the pads of OTs.
+    Hash,
+    /// A single bit of a gate, sent by one party and received by the other.
+    GateBit,
+    /// A word of a product of a bit and a word.
+    GateWord,
+    /// An element that a comparison takes apart into bits and puts together again.
+    Element,
+    /// A message: threads that wake up, memory that is asked for.
+    Message,
+    /// An element that a local operation reads or writes.
+    LocalElement,
+}
+
+impl Primitive {
+    /// Every primitive.
+    pub const ALL: [Primitive; 13] = [
+        Primitive::Encryption,
+        Primitive::Decryption,
+        Primitive::Ciphertext,
+        Primitive::Kernel,
+        Primitive::Product,
+        Primitive::Result,
+        Primitive::CorrelatedOt,
+        Primitive::Hash,
+        Primitive::GateBit,
+        Primitive::GateWord,
+        Primitive::Element,
+        Primitive::Message,
+        Primitive::LocalElement,
+    ];
+}
+
+/// How often each primitive is computed.
+pub type Work = BTreeMap<Primitive, f64>;
+
+/// How fast both parties' machines are: nanoseconds that each primitive adds to the time until a layer is done.
+///
+/// Measured by running layers and explaining their times as sums of their [`Work`], so whatever surrounds a primitive is in
+/// it, as is what several threads save.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Machine {
+    /// Processor, and what else should tell one profile from another.
+    pub name: String,
+    /// Threads of each party.
+    pub threads: usize,
+    /// Nanoseconds of each primitive; one that is missing costs nothing.
+    pub nanoseconds: BTreeMap<Primitive, f64>,
+}
+
+impl Machine {
+    /// Seconds that `work` takes.
+    pub fn seconds(&self, work: &Work) -> f64 {
+        work.iter().map(|(primitive, count)| count * self.nanoseconds.get(primitive).unwrap_or(&0.0) * 1e-9).sum()
+    }
+}
+
+impl Default for Machine {
+    /// The machine of benches/README.md, where no other is known.
+    fn default() -> Machine {
+        let nanoseconds = [
+            (Primitive::Encryption, 30_000.0),
+            (Primitive::Decryption, 40_000.0),
+            (Primitive::Ciphertext, 30_000.0),
+            (Primitive::Kernel, 15_000.0),
+            (Primitive::Product, 1_200.0),
+            (Primitive::Result, 120_000.0),
+            (Primitive::CorrelatedOt, 8.0),
+            (Primitive::Hash, 0.7),
+            (Primitive::GateBit, 0.2),
+            (Primitive::GateWord, 3.0),
+            (Primitive::Element, 5.0),
+            (Primitive::Message, 40_000.0),
+            (Primitive::LocalElement, 2.0),
+        ];
+        Machine { name: "AMD Zen 5 with AVX-512".into(), threads: 2, nanoseconds: nanoseconds.into() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn networks_are_named_or_read() {
+        assert_eq!(Network::named("wan"), Some(Network::WAN));
+        assert_eq!(Network::named("moon"), None);
+        let text = "# a tunnel\nrtt_ms = 12.5 # there and back\nmbit_per_s=80\n";
+        assert_eq!(text.parse(), Ok(Network { mbit_per_s: 80.0, rtt_ms: 12.5 }));
+        assert_eq!("rtt_ms = 1".parse::<Network>(), Err(NotANetwork("mbit_per_s")));
+        assert_eq!("rtt_ms = -1\nmbit_per_s = 3".parse::<Network>(), Err(NotANetwork("rtt_ms")));
+        assert!((Network::WAN.seconds_per_byte() * 50e6 - 1.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn machines_survive_their_file() {
+        let machine = Machine::default();
+        assert_eq!(machine.nanoseconds.len(), Primitive::ALL.len());
+        let text = serde_json::to_string(&machine).unwrap();
+        assert_eq!(serde_json::from_str::<Machine>(&text).unwrap(), machine);
+        let work = Work::from([(Primitive::Kernel, 2.0), (Primitive::Message, 1.0)]);
+        let expected = 2.0 * machine.nanoseconds[&Primitive::Kernel] + machine.nanoseconds[&Primitive::Message];
+        assert!((machine.seconds(&work) * 1e9 - expected).abs() < 1e-6);
+    }
+}
