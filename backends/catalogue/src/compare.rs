@@ -14,7 +14,7 @@ use fusion_ir::op::Window;
 use fusion_ir::types::Sign;
 
 use crate::ot::{Need, SoftSpoken, TABLE_WIDTHS};
-use crate::{Cost, packed_bytes};
+use crate::{Cost, Primitive, packed_bytes};
 
 /// Elements that are compared at once; more are cut into chunks, each with its own draw, so that memory stays bounded.
 pub const CHUNK: usize = 1 << 17;
@@ -135,6 +135,10 @@ impl Flight {
     fn cost(&self, n: usize) -> Cost {
         let mut cost = Cost::default();
         cost.exchange([Party::Client, Party::Server].map(|party| self.payload_bytes(party, n)));
+        let bits = self.bits_sent(Party::Client) + self.bits_sent(Party::Server);
+        let words = self.client_chooses.len() + self.server_chooses.len();
+        cost.compute(Primitive::GateBit, (n * bits) as u64);
+        cost.compute(Primitive::GateWord, (n * words) as u64);
         cost
     }
 }
@@ -297,6 +301,7 @@ impl Comparison {
     pub fn online(&self, n: usize) -> Cost {
         let mut cost = Cost::default();
         self.flights().iter().for_each(|flight| cost.then(&flight.cost(n)));
+        cost.compute(Primitive::Element, n as u64);
         cost
     }
 

@@ -1,6 +1,9 @@
-//! Exact costs: the messages of a protocol, in the order the client sees them.
+//! Exact costs: the messages of a protocol, in the order the client sees them, and what is computed between them.
+
+use std::collections::BTreeMap;
 
 use fusion_ir::Party;
+use serde::{Deserialize, Serialize};
 
 /// Bytes that every message carries on the wire beside its payload.
 pub const FRAME_HEADER_BYTES: u64 = 8;
@@ -26,12 +29,73 @@ pub struct Cost {
     pub client_receives_ots: u64,
     /// Correlated OTs consumed in which the server is the receiver.
     pub server_receives_ots: u64,
+    /// How often each primitive is computed.
+    pub work: BTreeMap<Primitive, u64>,
+}
+
+/// What protocols compute, as far as forecasts of time tell it apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Primitive {
+    /// A polynomial encrypted by the client.
+    Encryption,
+    /// A polynomial decrypted by the client.
+    Decryption,
+    /// A ciphertext read and transformed by the server.
+    Ciphertext,
+    /// A kernel polynomial filled and transformed by the server, once for a micro-batch.
+    Kernel,
+    /// A product of a ciphertext and a kernel polynomial.
+    Product,
+    /// A result masked, re-randomised, flooded and switched to its modulus.
+    Result,
+    /// A correlated OT, at both parties.
+    CorrelatedOt,
+    /// A block hashed for the pads of OTs, by either party.
+    Hash,
+    /// A single bit of a gate, sent by either party and received by the other.
+    GateBit,
+    /// A word of a product of a bit and a word.
+    GateWord,
+    /// An element that a comparison takes apart into bits and puts together again.
+    Element,
+    /// A message: threads that wake up, memory that is asked for.
+    Message,
+    /// An element that a local operation reads or writes, at either party.
+    LocalElement,
+}
+
+impl Primitive {
+    /// Every primitive.
+    pub const ALL: [Primitive; 13] = [
+        Primitive::Encryption,
+        Primitive::Decryption,
+        Primitive::Ciphertext,
+        Primitive::Kernel,
+        Primitive::Product,
+        Primitive::Result,
+        Primitive::CorrelatedOt,
+        Primitive::Hash,
+        Primitive::GateBit,
+        Primitive::GateWord,
+        Primitive::Element,
+        Primitive::Message,
+        Primitive::LocalElement,
+    ];
 }
 
 impl Cost {
+    /// Adds `count` computations of `primitive`.
+    pub fn compute(&mut self, primitive: Primitive, count: u64) {
+        if count > 0 {
+            *self.work.entry(primitive).or_default() += count;
+        }
+    }
+
     /// Appends a message, which its sender sends after it has received all before it.
     pub fn send(&mut self, from: Party, payload_bytes: u64) {
         self.messages.push(Message { from, payload_bytes });
+        self.compute(Primitive::Message, 1);
     }
 
     /// Appends an exchange: both parties send so many bytes, the client's first, and then receive.
@@ -48,6 +112,7 @@ impl Cost {
         self.messages.extend_from_slice(&other.messages);
         self.client_receives_ots += other.client_receives_ots;
         self.server_receives_ots += other.server_receives_ots;
+        other.work.iter().for_each(|(primitive, count)| self.compute(*primitive, *count));
     }
 
     /// Bytes on the wire sent by `from`, frame headers included.
@@ -78,5 +143,6 @@ mod tests {
         let mut twice = cost.clone();
         twice.then(&cost);
         assert_eq!(twice.exchanges, [2, 4, 8, 10]);
+        assert_eq!(twice.work[&Primitive::Message], 12);
     }
 }

@@ -5,7 +5,7 @@ use fusion_ir::{Function, Op, Party, TensorType, ValueId};
 use crate::compare::{Comparison, arg_max, max_pool};
 use crate::linear::{self, PUBLIC_KEY_BYTES, Packing};
 use crate::ot::SoftSpoken;
-use crate::{Cost, packed_bytes};
+use crate::{Cost, Primitive, packed_bytes};
 
 /// The messages of setting up a session, before any position.
 pub fn setup() -> Cost {
@@ -19,7 +19,7 @@ pub fn begin(positions: usize) -> Cost {
     cost
 }
 
-/// The messages of one operation on a micro-batch; none for a local one.
+/// What one operation costs on a micro-batch; a local one has no messages.
 ///
 /// # Errors
 /// If the operation is a linear layer that RLWE ciphertexts of these parameters cannot carry.
@@ -27,6 +27,12 @@ pub fn layer(function: &Function, id: ValueId, positions: usize) -> Result<Cost,
     let value = function.value(id);
     if matches!(value.op, Op::Conv(_) | Op::Dense { .. }) {
         return Ok(linear::cost(&Packing::new(function, id)?, positions));
+    }
+    if value.op.is_local() {
+        let operands = value.operands.iter().map(|operand| function.value(*operand).ty.len());
+        let mut cost = Cost::default();
+        cost.compute(Primitive::LocalElement, 2 * (positions * (value.ty.len() + operands.sum::<usize>())) as u64);
+        return Ok(cost);
     }
     let operand = value.operands.first().map(|operand| &function.value(*operand).ty);
     Ok(operand.map_or_else(Cost::default, |operand| nonlinear(&value.op, operand, &value.ty, positions)))

@@ -11,6 +11,6 @@ pub mod ot;
 pub mod profile;
 
 pub use bits::packed_bytes;
-pub use cost::{Cost, FRAME_HEADER_BYTES, Message};
+pub use cost::{Cost, FRAME_HEADER_BYTES, Message, Primitive};
 pub use layer::{begin, elementwise, layer, reveal, setup};
 pub use profile::{Machine, Network};

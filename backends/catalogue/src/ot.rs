@@ -5,7 +5,7 @@
 
 use fusion_ir::Party;
 
-use crate::Cost;
+use crate::{Cost, Primitive};
 
 /// Computational security parameter: base OTs, columns of the extension, sacrificed rows.
 pub const SECURITY_BITS: u64 = 128;
@@ -37,6 +37,12 @@ impl Ots {
     /// All of them, as correlated OTs.
     pub fn total(&self) -> u64 {
         self.bits + self.pairs + self.words + self.tables().map(|(width, n)| width as u64 * n).sum::<u64>()
+    }
+
+    /// Blocks hashed for the pads by both parties: the sender's for every choice, the receiver's for its own.
+    pub fn hashes(&self) -> u64 {
+        let tables: u64 = self.tables().map(|(width, n)| ((1 << width) + 1) * n).sum();
+        3 * (self.bits + self.pairs + self.words) + tables
     }
 
     /// Tiles of 128 rows: every kind begins a new tile.
@@ -189,6 +195,8 @@ impl SoftSpoken {
             [0, server] => cost.send(Party::Server, server),
             both => cost.exchange(both),
         }
+        cost.compute(Primitive::CorrelatedOt, cost.client_receives_ots + cost.server_receives_ots);
+        cost.compute(Primitive::Hash, need.client_receives.hashes() + need.server_receives.hashes());
         cost
     }
 }

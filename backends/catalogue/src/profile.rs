@@ -6,6 +6,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::{Cost, Primitive};
+
 /// A network: the same rate each way, and a round-trip time.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Network {
@@ -61,63 +63,9 @@ impl FromStr for Network {
     }
 }
 
-/// What protocols compute: the unit in which [`Work`] is counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Primitive {
-    /// A polynomial encrypted by the client.
-    Encryption,
-    /// A polynomial decrypted by the client.
-    Decryption,
-    /// A ciphertext read and transformed by the server.
-    Ciphertext,
-    /// A kernel polynomial filled and transformed by the server, once for a micro-batch.
-    Kernel,
-    /// A product of a ciphertext and a kernel polynomial.
-    Product,
-    /// A result masked, re-randomised, flooded and switched to its modulus.
-    Result,
-    /// A correlated OT, at both parties.
-    CorrelatedOt,
-    /// A block hashed for the pads of OTs.
-    Hash,
-    /// A single bit of a gate, sent by one party and received by the other.
-    GateBit,
-    /// A word of a product of a bit and a word.
-    GateWord,
-    /// An element that a comparison takes apart into bits and puts together again.
-    Element,
-    /// A message: threads that wake up, memory that is asked for.
-    Message,
-    /// An element that a local operation reads or writes.
-    LocalElement,
-}
-
-impl Primitive {
-    /// Every primitive.
-    pub const ALL: [Primitive; 13] = [
-        Primitive::Encryption,
-        Primitive::Decryption,
-        Primitive::Ciphertext,
-        Primitive::Kernel,
-        Primitive::Product,
-        Primitive::Result,
-        Primitive::CorrelatedOt,
-        Primitive::Hash,
-        Primitive::GateBit,
-        Primitive::GateWord,
-        Primitive::Element,
-        Primitive::Message,
-        Primitive::LocalElement,
-    ];
-}
-
-/// How often each primitive is computed.
-pub type Work = BTreeMap<Primitive, f64>;
-
 /// How fast both parties' machines are: nanoseconds that each primitive adds to the time until a layer is done.
 ///
-/// Measured by running layers and explaining their times as sums of their [`Work`], so whatever surrounds a primitive is in
+/// Measured by running layers and explaining their times as sums of their [work](Cost::work), so whatever surrounds a primitive is in
 /// it, as is what several threads save.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Machine {
@@ -130,9 +78,10 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Seconds that `work` takes.
-    pub fn seconds(&self, work: &Work) -> f64 {
-        work.iter().map(|(primitive, count)| count * self.nanoseconds.get(primitive).unwrap_or(&0.0) * 1e-9).sum()
+    /// Seconds that the computations of `cost` take, messages not counted.
+    pub fn seconds(&self, cost: &Cost) -> f64 {
+        let nanoseconds = |primitive| self.nanoseconds.get(primitive).copied().unwrap_or(0.0);
+        cost.work.iter().map(|(primitive, count)| *count as f64 * nanoseconds(primitive) * 1e-9).sum()
     }
 }
 
@@ -179,8 +128,10 @@ mod tests {
         assert_eq!(machine.nanoseconds.len(), Primitive::ALL.len());
         let text = serde_json::to_string(&machine).unwrap();
         assert_eq!(serde_json::from_str::<Machine>(&text).unwrap(), machine);
-        let work = Work::from([(Primitive::Kernel, 2.0), (Primitive::Message, 1.0)]);
+        let mut cost = Cost::default();
+        cost.send(fusion_ir::Party::Client, 100);
+        cost.compute(Primitive::Kernel, 2);
         let expected = 2.0 * machine.nanoseconds[&Primitive::Kernel] + machine.nanoseconds[&Primitive::Message];
-        assert!((machine.seconds(&work) * 1e9 - expected).abs() < 1e-6);
+        assert!((machine.seconds(&cost) * 1e9 - expected).abs() < 1e-6);
     }
 }

@@ -16,7 +16,7 @@ use fusion_ir::Party;
 pub use geometry::Geometry;
 pub use packing::{Packing, Run, Term};
 
-use crate::Cost;
+use crate::{Cost, Primitive};
 
 /// Ring degree `N`: polynomials are in `Z_q[X] / (X^N + 1)`.
 pub const DEGREE: usize = 4096;
@@ -79,6 +79,13 @@ pub fn cost(packing: &Packing, positions: usize) -> Cost {
     let mut cost = Cost::default();
     cost.send(Party::Client, (positions * packing.upload_bytes()) as u64);
     cost.send(Party::Server, (positions * packing.download_bytes()) as u64);
+    let (operands, results) = (positions * packing.operands(), positions * packing.results());
+    cost.compute(Primitive::Encryption, operands as u64);
+    cost.compute(Primitive::Ciphertext, operands as u64);
+    cost.compute(Primitive::Kernel, packing.kernels() as u64);
+    cost.compute(Primitive::Product, (results * packing.products()) as u64);
+    cost.compute(Primitive::Result, results as u64);
+    cost.compute(Primitive::Decryption, results as u64);
     cost
 }
 
