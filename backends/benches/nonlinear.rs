@@ -33,7 +33,7 @@ fn main() {
         "acc", "wall s", "client s", "server s", "k/s", "OTs each", "bits each", "(online)", "rounds", "s, 400 Mbit/s"
     );
     for bits in [24, 28, 32, 37] {
-        activations(bits, 1 << 20);
+        activations(bits, 3, 1 << 20);
     }
 }
 
@@ -52,7 +52,7 @@ fn correlations(k: u8) {
     println!("{k:>3} {rate:>12.1} {bits:>12.2} {client:>14.2} {server:>14.2}");
 }
 
-fn activations(bits: u8, n: usize) {
+fn activations(bits: u8, leaf_bits: u8, n: usize) {
     let operations = [
         Comparison::RequantRelu { bits, shift: 12, k: 16.min(bits - 12) },
         Comparison::Extend { bits: 16.min(bits - 12), k: bits, sign: Sign::NonNegative },
@@ -61,15 +61,16 @@ fn activations(bits: u8, n: usize) {
     let took = measure(SoftSpoken::default(), |party, channel, correlations| {
         let mut share = share.clone();
         for operation in &operations {
-            let ctx = &mut Ctx { party, channel: &mut *channel, correlations: &mut *correlations };
+            let ctx = &mut Ctx { party, channel: &mut *channel, correlations: &mut *correlations, leaf_bits };
             share = run(ctx, operation, &[&share]).expect("an honest peer").swap_remove(0);
         }
     });
     let (mut cost, mut online) = (Cost::default(), 0);
     for operation in &operations {
-        cost.then(&operation.cost(n));
-        online += fusion_catalogue::compare::chunks(n)
-            .map(|chunk| operation.online(chunk.len()))
+        cost.then(&operation.cost(leaf_bits, n));
+        online += operation
+            .chunks(n)
+            .map(|chunk| operation.online(leaf_bits, chunk.len()))
             .map(|cost| cost.bytes(Party::Client) + cost.bytes(Party::Server))
             .sum::<u64>();
     }

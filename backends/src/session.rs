@@ -8,9 +8,9 @@
 use fusion_catalogue::linear::{PUBLIC_KEY_BYTES, Packing};
 use fusion_catalogue::ot::SoftSpoken;
 use fusion_ir::types::signed;
-use fusion_ir::{Function, Op, Party, TensorType, Value, ValueId, Weights};
+use fusion_ir::{Function, Op, Party, TensorType, Value, ValueId, Weights, interp};
 
-use crate::compare::{self, Ctx, arg_max, max_pool};
+use crate::compare::{self, Ctx, arg_max, max_pool, piecewise, top_k};
 use crate::ot::Correlations;
 use crate::rlwe::{ClientKey, PublicKey};
 use crate::{Channel, Error, Kind, bits, linear, local};
@@ -94,12 +94,12 @@ impl Session {
         let value = function.value(id);
         let types: Vec<&TensorType> = value.operands.iter().map(|v| &function.value(*v).ty).collect();
         if value.op.is_local() {
-            return Ok(local::apply(&value.op, operands, &types, &value.ty, batch.positions()));
+            return Ok(local::apply(self.party, &value.op, operands, &types, &value.ty, weights, batch.positions()));
         }
         if matches!(value.op, Op::Conv(_) | Op::Dense { .. }) {
             return self.linear(batch, function, id, weights, operands[0]);
         }
-        self.compare(value, types[0], operands[0])
+        self.compare(value, &types, operands, batch.positions())
     }
 
     /// Opens a value to the client, who gets its elements as signed integers; the server gets `None`.
@@ -134,21 +134,42 @@ impl Session {
             Keys::Client(keys) => linear::client(&mut *self.channel, &packing, keys, share),
             Keys::Server(keys, workspace) => {
                 let weights = weights.expect("the server has the weights");
-                let mut own = function.value(id).op.weights().map(|weight| weights.get(weight));
-                let kernel = own.next().expect("a linear layer has a weight");
-                linear::server(&mut *self.channel, &packing, keys, workspace, share, kernel, own.next())
+                let op = &function.value(id).op;
+                let kernel = weights.get(op.kernel().expect("a linear layer has a kernel"));
+                let bias = op.bias().map(|bias| weights.get(bias));
+                linear::server(&mut *self.channel, &packing, keys, workspace, share, kernel, bias)
             }
         }
     }
 
-    fn compare(&mut self, value: &Value, operand: &TensorType, share: &[u64]) -> Result<Vec<u64>, Error> {
-        let mut ctx = Ctx { party: self.party, channel: &mut *self.channel, correlations: &mut self.correlations };
+    fn compare(
+        &mut self,
+        value: &Value,
+        types: &[&TensorType],
+        operands: &[&[u64]],
+        positions: usize,
+    ) -> Result<Vec<u64>, Error> {
+        let (operand, share) = (types[0], operands[0]);
+        let ctx = &mut Ctx {
+            party: self.party,
+            channel: &mut *self.channel,
+            correlations: &mut self.correlations,
+            leaf_bits: fusion_catalogue::cheetah(value).leaf_bits,
+        };
         if let Some(comparison) = fusion_catalogue::elementwise(&value.op, operand, &value.ty) {
-            return Ok(compare::run(&mut ctx, &comparison, &[share])?.swap_remove(0));
+            let mut operands = operands.to_vec();
+            let spread: Vec<u64>;
+            if types.len() == 2 && types[1].len() < operand.len() {
+                spread = interp::spread(operands[1], positions * operand.len()).copied().collect();
+                operands[1] = &spread;
+            }
+            return Ok(compare::run(ctx, &comparison, &operands)?.swap_remove(0));
         }
         match &value.op {
-            Op::MaxPool(window) => max_pool(&mut ctx, operand.bits, window, operand.shape[1], operand.shape[2], share),
-            Op::ArgMax => arg_max(&mut ctx, operand.bits, value.ty.bits, operand.len(), share),
+            Op::MaxPool(window) => max_pool(ctx, operand.bits, window, operand.shape[1], operand.shape[2], share),
+            Op::Piecewise(function) => piecewise(ctx, operand.bits, function, share),
+            Op::ArgMax => arg_max(ctx, operand.bits, value.ty.bits, operand.len(), share),
+            Op::TopK { k } => top_k(ctx, operand.bits, value.ty.bits, operand.len(), usize::from(*k), share),
             op => unreachable!("{} is no operation on shares", op.name()),
         }
     }

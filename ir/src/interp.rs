@@ -4,8 +4,9 @@
 //! callers run them in parallel.
 
 use crate::function::{Function, Value, ValueId, Weights};
-use crate::op::{Conv, Op, Window};
-use crate::types::{TensorType, signed};
+use crate::network::Network;
+use crate::op::{Conv, Op, Piecewise, Window};
+use crate::types::{TensorType, signed, wrap};
 
 /// Runs `function` on one quantised input and returns every value's elements, in [`ValueId`] order.
 ///
@@ -42,9 +43,9 @@ pub fn output(function: &Function, weights: &Weights, input: &[i64]) -> Vec<i64>
     values.pop().unwrap_or_default()
 }
 
-/// The value whose largest element is the label: the operand of the function's argmax.
+/// The value whose largest element is the label: the operand of the function's argmax or top-k.
 pub fn logits_of(function: &Function) -> Option<ValueId> {
-    let argmax = function.iter().find(|(_, value)| value.op == Op::ArgMax)?;
+    let argmax = function.iter().find(|(_, value)| matches!(value.op, Op::ArgMax | Op::TopK { .. }))?;
     argmax.1.operands.first().copied()
 }
 
@@ -68,8 +69,27 @@ fn apply(function: &Function, value: &Value, weights: &Weights, operands: &[&[i6
             }
             sums.into_iter().map(|y| signed(y as u64, bits)).collect()
         }
+        Op::Bias { weight } => add_bias(operands[0], weights.get(*weight), bits),
         _ => apply_public(&value.op, operands, &types, &value.ty),
     }
+}
+
+/// `x` plus a bias for each element of the leading axis: [`Op::Bias`].
+///
+/// # Panics
+/// If the elements of `x` do not fall into as many equal parts as `bias` has elements.
+pub fn add_bias(x: &[i64], bias: &[i64], bits: u8) -> Vec<i64> {
+    spread(bias, x.len()).zip(x).map(|(bias, x)| signed(x.wrapping_add(*bias) as u64, bits)).collect()
+}
+
+/// Each of `elements` so often in a row that there are `n`: how a vector meets a tensor whose leading axis it belongs to.
+///
+/// # Panics
+/// If that is impossible.
+pub fn spread<T>(elements: &[T], n: usize) -> impl Iterator<Item = &T> {
+    let each = n / elements.len().max(1);
+    assert_eq!(each * elements.len(), n, "{} elements over {n}", elements.len());
+    elements.iter().flat_map(move |element| std::iter::repeat_n(element, each))
 }
 
 /// One operation without weights on plain integers; see [`Op`] for each meaning.
@@ -89,6 +109,12 @@ pub fn apply_public(op: &Op, operands: &[&[i64]], types: &[&TensorType], ty: &Te
         Op::Truncate => each(&|x| signed(x as u64, bits)),
         Op::ShiftLeft { by } => each(&|x| signed((x as u64) << by, bits)),
         Op::Scale { factor } => each(&|x| signed(x.wrapping_mul(*factor) as u64, bits)),
+        Op::Offset { by } => each(&|x| signed(x.wrapping_add(*by) as u64, bits)),
+        Op::Mul => {
+            let factors = spread(operands[1], operands[0].len());
+            operands[0].iter().zip(factors).map(|(a, b)| signed(a.wrapping_mul(*b) as u64, bits)).collect()
+        }
+        Op::Piecewise(function) => each(&|x| piecewise(function, x, bits)),
         Op::Add => operands[0].iter().zip(operands[1]).map(|(a, b)| signed(a.wrapping_add(*b) as u64, bits)).collect(),
         Op::MaxPool(window) => max_pool(window, operands[0], types[0]),
         Op::SumPool(window) => sum_pool(window, operands[0], types[0]),
@@ -97,10 +123,13 @@ pub fn apply_public(op: &Op, operands: &[&[i64]], types: &[&TensorType], ty: &Te
             let contest = operands[0].iter().zip(0..).map(|(x, i)| (*x, i)).collect();
             vec![signed(tournament(contest, better).map_or(0, |best| best.1) as u64, bits)]
         }
+        Op::TopK { k } => top_k(operands[0], usize::from(*k), types[0].bits, bits),
         Op::Concat { .. } | Op::Pad { .. } | Op::Slice { .. } | Op::Transpose { .. } => {
             gather(op, types, ty).into_iter().map(|from| from.map_or(0, |(k, i)| operands[k][i])).collect()
         }
-        Op::Input | Op::Conv(_) | Op::Dense { .. } => unreachable!("{} reads more than operands", op.name()),
+        Op::Input | Op::Conv(_) | Op::Dense { .. } | Op::Bias { .. } => {
+            unreachable!("{} reads more than operands", op.name())
+        }
     }
 }
 
@@ -152,6 +181,27 @@ fn source(op: &Op, types: &[&TensorType], at: &[usize]) -> Option<(usize, usize)
         }
         _ => None,
     }
+}
+
+fn piecewise(function: &Piecewise, x: i64, bits: u8) -> i64 {
+    let start = function.offset.wrapping_add(function.first_slope.wrapping_mul(x));
+    let above = |threshold: i64| signed(x.wrapping_sub(threshold) as u64, bits).max(0);
+    let bend = |y: i64, (threshold, change): &(i64, i64)| y.wrapping_add(change.wrapping_mul(above(*threshold)));
+    signed(function.knots.iter().fold(start, bend) as u64, bits)
+}
+
+/// See [`Op::TopK`]; `bits` is the elements' width, `index_bits` the result's.
+fn top_k(x: &[i64], k: usize, bits: u8, index_bits: u8) -> Vec<i64> {
+    let last = x.len() as u64 - 1;
+    let key = |(x, place): (&i64, u64)| signed((*x as u64) << index_bits | place, bits + index_bits);
+    let mut keys: Vec<i64> = x.iter().zip((0..=last).rev()).map(key).collect();
+    let Network { layers, top } = Network::top_k(x.len(), k);
+    for [i, j] in layers.into_iter().flatten() {
+        if left_loses(keys[i], keys[j], bits + index_bits) {
+            keys.swap(i, j);
+        }
+    }
+    top.into_iter().map(|place| signed(last.wrapping_sub(wrap(keys[place], index_bits)), index_bits)).collect()
 }
 
 /// `(x + 2^(shift-1)) mod 2^bits`, signed.

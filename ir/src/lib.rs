@@ -5,10 +5,11 @@
 //! integers in `Z_2^bits`; a protocol holds it as two additive shares. The crate has no I/O and no
 //! cryptography: it defines the types ([`types`]), the operations ([`op`]), what well-formed means ([`mod@verify`]),
 //! a text form that prints and parses ([`text`]), the versioned plan file ([`plan`]), what every backend must
-//! agree with bit for bit ([`interp`]), and the arithmetic of Fusion's guarantees.
+//! agree with bit for bit ([`interp`]), the order of top-k contests ([`network`]), and the arithmetic of Fusion's guarantees.
 
 pub mod function;
 pub mod interp;
+pub mod network;
 pub mod op;
 pub mod plan;
 pub mod soundness;

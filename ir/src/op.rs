@@ -41,8 +41,40 @@ pub struct Window {
 pub enum Reveal {
     /// The label.
     Label,
+    /// The labels of the so many largest logits, best first.
+    TopK(u16),
     /// Every logit.
     Logits,
+}
+
+/// A piecewise linear function `y = offset + first_slope x + sum of change * max(0, x - threshold) mod 2^bits` over `knots`,
+/// each difference wrapped to a signed number of `bits` bits first. All constants are public.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Piecewise {
+    /// Slope below the first threshold.
+    pub first_slope: i64,
+    /// Fractional bits of the slopes: what the result has more than the operand.
+    pub slope_frac: u8,
+    /// Added constant, with the result's fractional bits.
+    pub offset: i64,
+    /// Threshold, with the operand's fractional bits, and change of slope there; thresholds rise strictly.
+    pub knots: Vec<(i64, i64)>,
+}
+
+/// What the selector may choose about a value that the `cheetah` family computes. Results do not depend on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Cheetah {
+    /// Comparisons: most bits of a leaf of a carry tree, `1..=4`.
+    pub leaf_bits: u8,
+    /// Linear layers: whether the server packs results into fewer ciphertexts before it returns them.
+    pub output_packing: bool,
+}
+
+impl Default for Cheetah {
+    /// Leaves of three bits, which need the fewest correlations; no packing.
+    fn default() -> Cheetah {
+        Cheetah { leaf_bits: 3, output_packing: false }
+    }
 }
 
 /// Which protocol family computes a value.
@@ -54,7 +86,7 @@ pub enum Backend {
     /// Each party by itself on its own shares.
     Local,
     /// RLWE linear layers and carry-tree comparisons over correlated OTs.
-    Cheetah,
+    Cheetah(Cheetah),
 }
 
 /// The parameters of Fusion's gadgets: the compiler's *suggestion*; the client's own policy decides.
@@ -111,8 +143,24 @@ pub enum Op {
         /// The factor.
         factor: i64,
     },
+    /// `x + by` with a public constant in the ring's signed range. Local.
+    Offset {
+        /// The constant.
+        by: i64,
+    },
+    /// `x + weight`: one private constant for each element of the leading axis (weight `[C]`), or for each element (the
+    /// operand's shape). Local: the server adds.
+    Bias {
+        /// The private constants at the operand's format.
+        weight: WeightId,
+    },
     /// Elementwise sum of two operands of one shape, width and `frac`. Local.
     Add,
+    /// Elementwise product of two operands of one width, `frac = frac_a + frac_b`. The second has the first's shape, or is
+    /// a vector of one factor for each element of the first's leading axis.
+    Mul,
+    /// A piecewise linear function of each element; result width = operand width, `frac = frac_x + slope_frac`.
+    Piecewise(Piecewise),
     /// Maximum over each window, padding excluded: first along rows of the window, then along columns, each a
     /// left-to-right tournament of [`max`](crate::interp::max) on wrapped differences.
     MaxPool(Window),
@@ -144,7 +192,16 @@ pub enum Op {
     Reshape,
     /// Index of the largest element of `[n]`; the lowest index wins ties. Result `[1]`.
     ArgMax,
-    /// `fusion.reveal`: the operand is opened to the client: an [`Op::ArgMax`] for a label.
+    /// Indices of the `k` largest elements of `[n]`, largest first; lower indices win ties. Result `[k]`.
+    ///
+    /// Element `i` plays with the key `2^m x_i + n - 1 - i` in `Z_2^(bits + m)`, `m` being the result's width; of two keys the
+    /// one wins from which the other's difference is not negative there, in the order of
+    /// [`Network::top_k`](crate::network::Network::top_k). So ties are decided by the keys themselves.
+    TopK {
+        /// How many.
+        k: u16,
+    },
+    /// `fusion.reveal`: the operand is opened to the client: an [`Op::ArgMax`] for a label, an [`Op::TopK`] for several.
     Reveal(Reveal),
     /// `fusion.check`: the client compares copies and public samples. Local to the client.
     Check,
@@ -165,7 +222,11 @@ impl Op {
             Op::Truncate => "truncate",
             Op::ShiftLeft { .. } => "shift_left",
             Op::Scale { .. } => "scale",
+            Op::Offset { .. } => "offset",
+            Op::Bias { .. } => "bias",
             Op::Add => "add",
+            Op::Mul => "mul",
+            Op::Piecewise(_) => "piecewise",
             Op::MaxPool(_) => "max_pool",
             Op::SumPool(_) => "sum_pool",
             Op::Concat { .. } => "concat",
@@ -174,6 +235,7 @@ impl Op {
             Op::Transpose { .. } => "transpose",
             Op::Reshape => "reshape",
             Op::ArgMax => "argmax",
+            Op::TopK { .. } => "topk",
             Op::Reveal(_) => "fusion.reveal",
             Op::Check => "fusion.check",
         }
@@ -183,21 +245,37 @@ impl Op {
     pub fn is_local(&self) -> bool {
         match self {
             Op::Conv(_) | Op::Dense { .. } | Op::Requant { .. } | Op::RequantRelu { .. } | Op::Relu => false,
-            Op::Extend | Op::MaxPool(_) | Op::ArgMax | Op::Reveal(_) => false,
-            Op::Input | Op::Mix(_) | Op::Truncate | Op::ShiftLeft { .. } | Op::Scale { .. } | Op::Add => true,
+            Op::Extend | Op::Mul | Op::Piecewise(_) | Op::MaxPool(_) => false,
+            Op::ArgMax | Op::TopK { .. } | Op::Reveal(_) => false,
+            Op::Input | Op::Mix(_) | Op::Truncate | Op::ShiftLeft { .. } | Op::Scale { .. } => true,
+            Op::Offset { .. } | Op::Bias { .. } | Op::Add => true,
             Op::SumPool(_) | Op::Concat { .. } | Op::Pad { .. } | Op::Slice { .. } | Op::Transpose { .. } => true,
             Op::Reshape | Op::Check => true,
         }
     }
 
+    /// The weight that the operand is multiplied by.
+    pub fn kernel(&self) -> Option<WeightId> {
+        match self {
+            Op::Conv(conv) => Some(conv.weight),
+            Op::Dense { weight, .. } => Some(*weight),
+            _ => None,
+        }
+    }
+
+    /// The weight that is added, at the result's format.
+    pub fn bias(&self) -> Option<WeightId> {
+        match self {
+            Op::Conv(conv) => conv.bias,
+            Op::Dense { bias, .. } => *bias,
+            Op::Bias { weight } => Some(*weight),
+            _ => None,
+        }
+    }
+
     /// The weights this operation reads, kernel before bias.
     pub fn weights(&self) -> impl Iterator<Item = WeightId> + use<> {
-        let (weight, bias) = match self {
-            Op::Conv(conv) => (Some(conv.weight), conv.bias),
-            Op::Dense { weight, bias } => (Some(*weight), *bias),
-            _ => (None, None),
-        };
-        weight.into_iter().chain(bias)
+        self.kernel().into_iter().chain(self.bias())
     }
 }
 

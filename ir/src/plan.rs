@@ -19,7 +19,7 @@ use crate::op::Op;
 use crate::verify::{Violation, explain, verify_executable};
 
 /// The version that this code writes and reads.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 const MAGIC: &[u8; 8] = b"FUSION\r\n";
 const CHECKSUM_BYTES: usize = 32;

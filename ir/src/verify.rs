@@ -6,26 +6,33 @@
 //! 1. Operands come before their readers, and every operation has as many operands as it takes.
 //! 2. Widths are in `2..=63`, `magnitude < bits`, no extent is zero, and sizes stay below [`MAX_ELEMENTS`] and [`MAX_VALUES`].
 //! 3. The result's shape is the one that the operation gives.
-//! 4. The result's width, `frac` and magnitude follow from the operands' as [`Op`] says.
+//! 4. The result's width and `frac` follow from the operands' as [`Op`] says; public constants are in the ring's signed range, and
+//!    thresholds rise.
 //! 5. Weights exist, have the shape their operation needs, at most [`MAX_WEIGHT_BITS`] bits (a bias: the accumulator's
 //!    width and `frac`), and belong to one operation.
 //! 6. Shifts are in `1..bits`; a fused `requant_relu` has `k <= bits - shift`, so that one carry tree gives both sign and
 //!    rounding.
-//! 7. Operands of comparisons between secrets (`max_pool`, `argmax`) have `magnitude <= bits - 2`, so that
-//!    calibrated differences do not wrap.
+//! 7. Operands of comparisons between secrets (`max_pool`, `argmax`, `topk`) have `magnitude <= bits - 2`, so that
+//!    calibrated differences do not wrap; nor do those from the thresholds of `piecewise`.
 //! 8. A sign is claimed only where it is proven.
 //! 9. Value 0 is the only input; every other value but the last is read.
 //! 10. (executable) The only reveal is the last operation, or the last but a final `fusion.check`; it opens an
-//!     argmax, or the logits if it says so; so nothing else leaves, and it leaves to the client.
+//!     argmax, or a topk or the logits if it says so; so nothing else leaves, and it leaves to the client.
 //! 11. (executable) `fusion.mix` reads the input and nothing else does; it is there exactly if `fusion.check` is.
-//! 12. (executable) Every value has a backend: [`Backend::Local`] exactly for the operations that need no message; a
-//!     linear operation's accumulator has at most [`MAX_ACCUMULATOR_BITS`] bits.
+//! 12. (executable) Every value has a backend: [`Backend::Local`] exactly for the operations that need no message; leaves have
+//!     1 to 4 bits; a linear operation's accumulator has at most [`MAX_ACCUMULATOR_BITS`] bits.
+
+mod sign;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 
 use crate::function::{Function, Value, ValueId, Weight, WeightId};
-use crate::op::{Backend, Op, Reveal};
+use crate::op::{Backend, Op, Piecewise, Reveal};
 use crate::types::{MAX_BITS, MIN_BITS, Sign, TensorType};
+
+pub use sign::sign_is_proven;
 
 /// Most elements of one value or weight.
 pub const MAX_ELEMENTS: usize = 1 << 28;
@@ -33,6 +40,12 @@ pub const MAX_ELEMENTS: usize = 1 << 28;
 pub const MAX_VALUES: usize = 1 << 16;
 /// Widest weight.
 pub const MAX_WEIGHT_BITS: u8 = 16;
+/// Most knots of a `piecewise`.
+pub const MAX_KNOTS: usize = 1 << 10;
+/// Most indices of a `topk`.
+pub const MAX_TOP: usize = 128;
+/// Most elements of a `topk`'s operand.
+pub const MAX_RANKED: usize = 1 << 16;
 /// Widest accumulator that the RLWE parameters leave room for, flooding included.
 pub const MAX_ACCUMULATOR_BITS: u8 = 34;
 
@@ -161,7 +174,7 @@ impl<'f> Verifier<'f> {
         if let Err(message) = check_shift(&value.op, &operands, &value.ty) {
             self.report(6, Some(id), message);
         }
-        if matches!(value.op, Op::MaxPool(_) | Op::ArgMax) && operands[0].magnitude + 2 > operands[0].bits {
+        if operands.first().is_some_and(|operand| differences_may_wrap(&value.op, operand)) {
             let TensorType { bits, magnitude, .. } = operands[0];
             self.report(7, Some(id), format!("compares {bits}-bit elements of magnitude {magnitude}"));
         }
@@ -232,8 +245,12 @@ impl<'f> Verifier<'f> {
         }
         match function.values.get(opens) {
             Some(Value { op: Op::Reveal(what), operands, .. }) => {
-                let label = function.value(operands[0]).op == Op::ArgMax;
-                if label != (*what == Reveal::Label) {
+                let says = match function.value(operands[0]).op {
+                    Op::ArgMax => Reveal::Label,
+                    Op::TopK { k } => Reveal::TopK(k),
+                    _ => Reveal::Logits,
+                };
+                if says != *what {
                     self.report(10, Some(ValueId(opens as u32)), "opens something else than it says");
                 }
             }
@@ -247,7 +264,7 @@ impl<'f> Verifier<'f> {
             let fits = match value.backend {
                 Backend::Unselected => false,
                 Backend::Local => value.op.is_local(),
-                Backend::Cheetah => !value.op.is_local(),
+                Backend::Cheetah(cheetah) => !value.op.is_local() && (1..=4).contains(&cheetah.leaf_bits),
             };
             if !fits {
                 self.report(12, Some(id), format!("{} cannot run on backend {}", value.op.name(), value.backend));
@@ -269,7 +286,7 @@ impl<'f> Verifier<'f> {
 fn arity(op: &Op) -> Option<usize> {
     match op {
         Op::Input => Some(0),
-        Op::Add => Some(2),
+        Op::Add | Op::Mul => Some(2),
         Op::Concat { .. } => None,
         _ => Some(1),
     }
@@ -341,6 +358,14 @@ fn shape(function: &Function, op: &Op, operands: &[&TensorType], ty: &TensorType
         Op::Add if operands[0].shape != operands[1].shape => {
             Err(format!("adds {:?} and {:?}", operands[0].shape, operands[1].shape))
         }
+        Op::Mul => {
+            let [a, b] = [0, 1].map(|i| operands[i].shape.as_slice());
+            let fits = a == b || b.len() == 1 && a.first() == b.first();
+            if fits { Ok(first()) } else { Err(format!("multiplies {a:?} and {b:?}")) }
+        }
+        Op::Piecewise(function) if operands[0].len().saturating_mul(function.knots.len()) > MAX_ELEMENTS => {
+            Err(format!("{} knots for {} elements", function.knots.len(), operands[0].len()))
+        }
         Op::Concat { axis } => {
             let mut result = first();
             let along = |ty: &TensorType| ty.shape.get(*axis).copied();
@@ -380,8 +405,13 @@ fn shape(function: &Function, op: &Op, operands: &[&TensorType], ty: &TensorType
         }
         Op::Reshape if operands[0].len() == ty.len() => Ok(ty.shape.clone()),
         Op::Reshape => Err(format!("{} elements become {}", operands[0].len(), ty.len())),
-        Op::ArgMax if operands[0].shape.len() != 1 => Err("needs a vector".into()),
+        Op::ArgMax | Op::TopK { .. } if operands[0].shape.len() != 1 => Err("needs a vector".into()),
         Op::ArgMax => Ok(vec![1]),
+        Op::TopK { k } => {
+            let (n, k) = (operands[0].len(), usize::from(*k));
+            let fits = (1..=n.min(MAX_TOP)).contains(&k) && n <= MAX_RANKED;
+            if fits { Ok(vec![k]) } else { Err(format!("the {k} largest of {n}")) }
+        }
         _ => Ok(first()),
     }
 }
@@ -394,7 +424,9 @@ fn check_format(function: &Function, op: &Op, operands: &[&TensorType], ty: &Ten
         Op::Requant { shift } | Op::RequantRelu { shift } => i16::from(first.frac) - i16::from(*shift),
         Op::ShiftLeft { by } => i16::from(first.frac) + i16::from(*by),
         Op::Scale { .. } => i16::from(ty.frac),
-        Op::ArgMax => 0,
+        Op::Mul => i16::from(first.frac) + i16::from(operands[1].frac),
+        Op::Piecewise(function) => i16::from(first.frac) + i16::from(function.slope_frac),
+        Op::ArgMax | Op::TopK { .. } => 0,
         _ => i16::from(first.frac),
     };
     if frac != i16::from(ty.frac) {
@@ -405,13 +437,14 @@ fn check_format(function: &Function, op: &Op, operands: &[&TensorType], ty: &Ten
         Op::Extend => ty.bits > first.bits,
         Op::Truncate => ty.bits < first.bits,
         Op::ArgMax => first.len() <= 1 << (ty.bits - 1),
+        Op::TopK { .. } => first.len() <= 1 << (ty.bits - 1) && first.bits + ty.bits <= MAX_BITS,
         _ => ty.bits == first.bits,
     };
     if !width_fits {
         return Err(format!("{} bits from {}", ty.bits, first.bits));
     }
     for other in &operands[1..] {
-        if (other.bits, other.frac) != (first.bits, first.frac) {
+        if other.bits != first.bits || (other.frac != first.frac && *op != Op::Mul) {
             let TensorType { bits, frac, .. } = other;
             return Err(format!("operands of {bits}.{frac} and {}.{} bits", first.bits, first.frac));
         }
@@ -421,22 +454,64 @@ fn check_format(function: &Function, op: &Op, operands: &[&TensorType], ty: &Ten
     {
         return Err(format!("shifts {} bits by {by}", ty.bits));
     }
-    Ok(())
+    check_constants(op, ty)
 }
 
-fn check_bias(function: &Function, op: &Op, ty: &TensorType) -> Rule<()> {
-    let mut weights = op.weights().map(|id| function.weight(id));
-    let Some(weight) = weights.next() else { return Ok(()) };
-    if weight.bits > MAX_WEIGHT_BITS {
-        return Err(format!("{} weight bits; at most {MAX_WEIGHT_BITS}", weight.bits));
-    }
-    match weights.next() {
-        Some(bias) if bias.shape != [weight.shape[0]] => Err(format!("a bias of {:?}", bias.shape)),
-        Some(bias) if (bias.bits, bias.frac) != (ty.bits, ty.frac) => {
-            Err(format!("a bias of {}.{} bits in an accumulator of {}.{}", bias.bits, bias.frac, ty.bits, ty.frac))
+fn check_constants(op: &Op, ty: &TensorType) -> Rule<()> {
+    let limit = 1i64 << (ty.bits - 1);
+    let in_range = |constant: i64| (-limit..limit).contains(&constant);
+    match op {
+        Op::Offset { by } if !in_range(*by) => Err(format!("adds {by} to {} bits", ty.bits)),
+        Op::Piecewise(Piecewise { first_slope, offset, knots, .. }) => {
+            let fits = |(threshold, change): &(i64, i64)| in_range(*threshold) && in_range(*change);
+            if !in_range(*first_slope) || !in_range(*offset) || !knots.iter().all(fits) {
+                return Err(format!("constants out of the range of {} bits", ty.bits));
+            }
+            if !(1..=MAX_KNOTS).contains(&knots.len()) {
+                return Err(format!("{} knots; at most {MAX_KNOTS}", knots.len()));
+            }
+            if knots.windows(2).any(|pair| pair[0].0 >= pair[1].0) {
+                return Err("thresholds do not rise".into());
+            }
+            Ok(())
         }
         _ => Ok(()),
     }
+}
+
+/// Whether calibrated elements of `operand` may be so far apart, or from a threshold, that their difference wraps.
+fn differences_may_wrap(op: &Op, operand: &TensorType) -> bool {
+    match op {
+        Op::MaxPool(_) | Op::ArgMax | Op::TopK { .. } => operand.magnitude + 2 > operand.bits,
+        Op::Piecewise(function) => {
+            let (most, limit) = (1i128 << operand.magnitude, 1i128 << (operand.bits - 1));
+            let least = if operand.sign == Sign::NonNegative { 0 } else { -most };
+            function.knots.iter().any(|(threshold, _)| {
+                let threshold = i128::from(*threshold);
+                most - 1 - threshold >= limit || least - threshold < -limit
+            })
+        }
+        _ => false,
+    }
+}
+
+fn check_bias(function: &Function, op: &Op, ty: &TensorType) -> Rule<()> {
+    let kernel = op.kernel().map(|id| function.weight(id));
+    if let Some(kernel) = kernel.filter(|kernel| kernel.bits > MAX_WEIGHT_BITS) {
+        return Err(format!("{} weight bits; at most {MAX_WEIGHT_BITS}", kernel.bits));
+    }
+    let Some(bias) = op.bias().map(|id| function.weight(id)) else { return Ok(()) };
+    let fits = match kernel {
+        Some(kernel) => kernel.shape.first().is_some_and(|m| bias.shape == [*m]),
+        None => bias.shape == ty.shape || ty.shape.first().is_some_and(|leading| bias.shape == [*leading]),
+    };
+    if !fits {
+        return Err(format!("a bias of {:?}", bias.shape));
+    }
+    if (bias.bits, bias.frac) != (ty.bits, ty.frac) {
+        return Err(format!("a bias of {}.{} bits for {}.{}", bias.bits, bias.frac, ty.bits, ty.frac));
+    }
+    Ok(())
 }
 
 fn check_shift(op: &Op, operands: &[&TensorType], ty: &TensorType) -> Rule<()> {
@@ -450,26 +525,3 @@ fn check_shift(op: &Op, operands: &[&TensorType], ty: &TensorType) -> Rule<()> {
     }
     Ok(())
 }
-
-/// Whether every element is in `0..2^(bits-1)` whatever the inputs are, wrapped or not.
-pub fn sign_is_proven(op: &Op, operands: &[&TensorType], ty: &TensorType) -> bool {
-    match op {
-        Op::Relu | Op::ArgMax => true,
-        // The rounded accumulator is below 2^(bits-1), so what is left of it is below 2^(bits-1-shift).
-        Op::RequantRelu { shift } => ty.bits + shift == operands[0].bits,
-        Op::Mix(_)
-        | Op::Extend
-        | Op::MaxPool(_)
-        | Op::Concat { .. }
-        | Op::Pad { .. }
-        | Op::Slice { .. }
-        | Op::Transpose { .. }
-        | Op::Reshape
-        | Op::Reveal(_)
-        | Op::Check => operands.iter().all(|operand| operand.sign == Sign::NonNegative),
-        _ => false,
-    }
-}
-
-#[cfg(test)]
-mod tests;

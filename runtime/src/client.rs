@@ -101,7 +101,7 @@ fn conclude(job: &Job, findings: Findings, micro_batch: u32, run: Run) -> Client
 
 /// The number of classes: the logits that the plan takes the largest of, or reveals.
 pub fn classes(function: &Function) -> usize {
-    let logits = function.values.iter().find(|value| matches!(value.op, Op::ArgMax | Op::Reveal(_)));
+    let logits = function.values.iter().find(|value| matches!(value.op, Op::ArgMax | Op::TopK { .. } | Op::Reveal(_)));
     let logits = logits.and_then(|value| value.operands.first());
     logits.map_or(0, |logits| function.value(*logits).ty.len())
 }

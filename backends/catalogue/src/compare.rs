@@ -3,13 +3,17 @@
 //! Every comparison is a sequence of *flights*. In a flight both parties send one message and then receive one; it evaluates
 //! gates that do not depend on each other ([`Flight`]). The gates use up random OTs, drawn beforehand ([`Need`]), a chunk of
 //! [`CHUNK`] elements at a time. The core is one carry tree ([`Carries`]) over the bits of the two shares: generate/propagate
-//! nodes as in a carry-lookahead adder, over secret bits, with leaves of up to
-//! [`LEAF_BITS`] bits.
+//! nodes as in a carry-lookahead adder, over secret bits. How many bits its leaves have at most is a choice: `leaf_bits`, in
+//! `1..=4`, throughout.
+//!
+//! An OT of `2^w` choices takes as many correlated OTs as `w` leaves of one bit and saves the merges between them, of two
+//! correlated OTs each; its answers are `2 (2^w - 1)` bits. Two bits send least, three need fewest correlations.
 
 use std::ops::Range;
 
 use fusion_ir::Party;
 use fusion_ir::interp::span;
+use fusion_ir::network::Network;
 use fusion_ir::op::Window;
 use fusion_ir::types::Sign;
 
@@ -18,11 +22,6 @@ use crate::{Cost, Primitive, packed_bytes};
 
 /// Elements that are compared at once; more are cut into chunks, each with its own draw, so that memory stays bounded.
 pub const CHUNK: usize = 1 << 17;
-
-/// Most bits of a leaf. An OT of `2^w` choices takes as many correlated OTs as `w` leaves of one bit and saves the merges between
-/// them, of two correlated OTs each; its answers are `2 (2^w - 1)` bits. Three bits need the fewest correlations before answers
-/// outweigh what merges would send.
-pub const LEAF_BITS: usize = 3;
 
 /// An elementwise operation that needs to look at the bits of shared values. `x` is signed in `Z_2^bits`, `2 <= bits <= 63`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +74,11 @@ pub enum Comparison {
         bits: u8,
         /// Width of `i` and `j`.
         index_bits: u8,
+    },
+    /// Of operands `a, b`: `a b mod 2^bits`.
+    Mul {
+        /// Width of `a` and `b`.
+        bits: u8,
     },
 }
 
@@ -151,6 +155,8 @@ pub struct Carries {
     pub low: usize,
     /// Bits of the upper segment.
     pub high: usize,
+    /// Most bits of a leaf.
+    pub leaf_bits: u8,
 }
 
 /// A leaf of a carry tree: neighbouring positions whose generate and propagate bits come from one OT.
@@ -191,7 +197,7 @@ impl Carries {
         let mut receivers = [Party::Client, Party::Server].into_iter().cycle();
         let mut lowest = true;
         [self.low, self.high].map(|bits| {
-            let count = bits.div_ceil(LEAF_BITS);
+            let count = bits.div_ceil(usize::from(self.leaf_bits));
             let leaf = |(index, receiver)| {
                 let width = bits / count + usize::from(index < bits % count);
                 Leaf { width, receiver, lowest: std::mem::take(&mut lowest) }
@@ -202,7 +208,7 @@ impl Carries {
 
     /// The levels of the tree, leaves not counted.
     pub fn levels(&self) -> Vec<Level> {
-        let (mut low, mut high) = (self.low.div_ceil(LEAF_BITS), self.high.div_ceil(LEAF_BITS));
+        let [mut low, mut high] = [self.low, self.high].map(|bits| bits.div_ceil(usize::from(self.leaf_bits)));
         let mut levels = Vec::new();
         while low > 1 || high > 1 {
             levels.push(Level { low: low / 2, high: high / 2 });
@@ -241,8 +247,8 @@ impl Carries {
 
 impl Comparison {
     /// The carry tree, if the operation needs one.
-    pub fn carries(&self) -> Option<Carries> {
-        let tree = |low: u8, total: u8| Carries { low: usize::from(low), high: usize::from(total - low) };
+    pub fn carries(&self, leaf_bits: u8) -> Option<Carries> {
+        let tree = |low: u8, total: u8| Carries { low: usize::from(low), high: usize::from(total - low), leaf_bits };
         match *self {
             Comparison::Requant { bits, shift, k } if k <= bits - shift => Some(tree(shift, shift)),
             Comparison::Requant { bits, shift, .. } => Some(tree(shift, bits)),
@@ -253,13 +259,15 @@ impl Comparison {
             | Comparison::Relu { bits }
             | Comparison::Max { bits }
             | Comparison::MaxIndex { bits, .. } => Some(tree(0, bits - 1)),
+            Comparison::Mul { .. } => None,
         }
     }
 
     /// The flights of one chunk.
-    pub fn flights(&self) -> Vec<Flight> {
-        let mut flights = self.carries().map_or_else(Vec::new, |carries| carries.flights());
-        let join = self.carries().map_or(0, |carries| usize::from(carries.low > 0 && carries.high > 0));
+    pub fn flights(&self, leaf_bits: u8) -> Vec<Flight> {
+        let carries = self.carries(leaf_bits);
+        let mut flights = carries.map_or_else(Vec::new, |carries| carries.flights());
+        let join = carries.map_or(0, |carries| usize::from(carries.low > 0 && carries.high > 0));
         // A shared bit to a word of `bits` bits: the product doubles, so its own highest bit does not matter.
         let to_word = |bits: u8| if bits > 1 { vec![bits - 1] } else { Vec::new() };
         let select = |widths: &[u8]| Flight {
@@ -285,40 +293,46 @@ impl Comparison {
             Comparison::Extend { bits, k, sign: Sign::Any } => {
                 flights.push(Flight { client_chooses: to_word(k - bits), ..Flight::default() });
             }
+            // Bit i of a factor multiplies what is left of the ring above it.
+            Comparison::Mul { bits } => flights.push(select(&(1..=bits).rev().collect::<Vec<u8>>())),
         }
         flights.retain(|flight| *flight != Flight::default());
         flights
     }
 
     /// The random OTs of one chunk of `n` elements.
-    pub fn need(&self, n: usize) -> Need {
+    pub fn need(&self, leaf_bits: u8, n: usize) -> Need {
         let mut need = Need::default();
-        self.flights().iter().for_each(|flight| need += flight.need(n));
+        self.flights(leaf_bits).iter().for_each(|flight| need += flight.need(n));
         need
     }
 
     /// The messages of one chunk of `n` elements after its draw.
-    pub fn online(&self, n: usize) -> Cost {
+    pub fn online(&self, leaf_bits: u8, n: usize) -> Cost {
         let mut cost = Cost::default();
-        self.flights().iter().for_each(|flight| cost.then(&flight.cost(n)));
+        self.flights(leaf_bits).iter().for_each(|flight| cost.then(&flight.cost(n)));
         cost.compute(Primitive::Element, n as u64);
         cost
     }
 
     /// Everything for `n` elements: chunk by chunk a draw and its online phase.
-    pub fn cost(&self, n: usize) -> Cost {
+    pub fn cost(&self, leaf_bits: u8, n: usize) -> Cost {
         let mut cost = Cost::default();
-        for chunk in chunks(n) {
-            cost.then(&SoftSpoken::default().draw(&self.need(chunk.len())));
-            cost.then(&self.online(chunk.len()));
+        for chunk in self.chunks(n) {
+            cost.then(&SoftSpoken::default().draw(&self.need(leaf_bits, chunk.len())));
+            cost.then(&self.online(leaf_bits, chunk.len()));
         }
         cost
     }
-}
 
-/// The chunks of `n` elements.
-pub fn chunks(n: usize) -> impl Iterator<Item = Range<usize>> {
-    (0..n).step_by(CHUNK).map(move |start| start..n.min(start + CHUNK))
+    /// The chunks of `n` elements.
+    pub fn chunks(&self, n: usize) -> impl Iterator<Item = Range<usize>> + use<> {
+        let most = match self {
+            Comparison::Mul { .. } => CHUNK / 4,
+            _ => CHUNK,
+        };
+        (0..n).step_by(most).map(move |start| start..n.min(start + most))
+    }
 }
 
 /// The contests of every level of a knock-out among groups of these sizes: in each group neighbours play, an odd one out goes
@@ -392,29 +406,43 @@ fn covered(ranges: &[Range<usize>], end: usize) -> Vec<usize> {
 }
 
 /// A max-pool over `images` images (channels times positions) of `height x width`, [`Pool::images_at_once`] at a time.
-pub fn max_pool(bits: u8, window: &Window, height: usize, width: usize, images: usize) -> Cost {
+pub fn max_pool(bits: u8, leaf_bits: u8, window: &Window, height: usize, width: usize, images: usize) -> Cost {
     let pool = Pool::new(window, height, width);
     let most = pool.images_at_once();
     let mut cost = Cost::default();
     for start in (0..images).step_by(most) {
         let images = most.min(images - start);
         for contests in tournament(&pool.sizes_across()) {
-            cost.then(&Comparison::Max { bits }.cost(contests * pool.rows.len() * images));
+            cost.then(&Comparison::Max { bits }.cost(leaf_bits, contests * pool.rows.len() * images));
         }
         for contests in tournament(&pool.sizes_down()) {
-            cost.then(&Comparison::Max { bits }.cost(contests * pool.across.len() * images));
+            cost.then(&Comparison::Max { bits }.cost(leaf_bits, contests * pool.across.len() * images));
         }
     }
     cost
 }
 
 /// The index of the largest of `classes` values for each of `positions` positions.
-pub fn arg_max(bits: u8, index_bits: u8, classes: usize, positions: usize) -> Cost {
+pub fn arg_max(bits: u8, index_bits: u8, leaf_bits: u8, classes: usize, positions: usize) -> Cost {
     let mut cost = Cost::default();
     for contests in tournament(&[classes]) {
-        cost.then(&Comparison::MaxIndex { bits, index_bits }.cost(contests * positions));
+        cost.then(&Comparison::MaxIndex { bits, index_bits }.cost(leaf_bits, contests * positions));
     }
     cost
+}
+
+/// The indices of the `k` largest of `classes` values for each of `positions` positions: maxima of keys that hold a value and its index.
+pub fn top_k(bits: u8, index_bits: u8, leaf_bits: u8, classes: usize, k: usize, positions: usize) -> Cost {
+    let mut cost = Cost::default();
+    for layer in Network::top_k(classes, k).layers {
+        cost.then(&Comparison::Max { bits: bits + index_bits }.cost(leaf_bits, layer.len() * positions));
+    }
+    cost
+}
+
+/// A piecewise linear function of `knots` knots on `n` elements: as many ReLUs, all of them side by side.
+pub fn piecewise(bits: u8, leaf_bits: u8, knots: usize, n: usize) -> Cost {
+    Comparison::Relu { bits }.cost(leaf_bits, knots * n)
 }
 
 #[cfg(test)]
@@ -424,12 +452,12 @@ mod tests {
     #[test]
     fn a_fused_requantisation_costs_what_the_design_says() {
         let op = Comparison::RequantRelu { bits: 28, shift: 12, k: 16 };
-        let need = op.need(1);
+        let need = op.need(3, 1);
         // 9 leaves of three bits, 7 merges within segments and the join with two OTs each; one to arithmetic, two to select.
         assert_eq!(need.client_receives.total() + need.server_receives.total(), 9 * 3 + 8 * 2 + 1 + 2);
         // Bits per element, both ways: leaves 17, but 10 where nothing propagates; merges 6, but those at bit 0 (two levels and
         // the join) 4; a word of 15 and its choice; two words of 16 and their choices.
-        let online = op.online(1 << 10);
+        let online = op.online(3, 1 << 10);
         let bits: u64 = online.messages.iter().map(|message| message.payload_bytes * 8).sum();
         assert_eq!(bits >> 10, 9 * 17 - 7 + 8 * 6 - 3 * 2 + 16 + 34);
         assert_eq!(online.rounds(), 2 + 3 + 1 + 1);
@@ -438,12 +466,12 @@ mod tests {
     #[test]
     fn low_carries_need_only_the_low_bits() {
         let narrow = Comparison::Requant { bits: 34, shift: 6, k: 16 };
-        assert_eq!(narrow.carries(), Some(Carries { low: 6, high: 0 }));
+        assert_eq!(narrow.carries(2), Some(Carries { low: 6, high: 0, leaf_bits: 2 }));
         let exact = Comparison::Requant { bits: 16, shift: 6, k: 16 };
-        assert_eq!(exact.carries(), Some(Carries { low: 6, high: 10 }));
+        assert_eq!(exact.carries(1), Some(Carries { low: 6, high: 10, leaf_bits: 1 }));
         let sign_known = Comparison::Extend { bits: 16, k: 28, sign: Sign::NonNegative };
-        assert_eq!(sign_known.need(10).client_receives.total(), 10);
-        assert_eq!(sign_known.online(8).messages.iter().map(|m| m.payload_bytes).collect::<Vec<_>>(), [1, 12]);
+        assert_eq!(sign_known.need(3, 10).client_receives.total(), 10);
+        assert_eq!(sign_known.online(3, 8).messages.iter().map(|m| m.payload_bytes).collect::<Vec<_>>(), [1, 12]);
     }
 
     #[test]
@@ -466,9 +494,9 @@ mod tests {
     #[test]
     fn chunks_draw_for_themselves() {
         let op = Comparison::Relu { bits: 16 };
-        let mut twice = op.cost(CHUNK);
-        twice.then(&op.cost(3));
-        assert_eq!(op.cost(CHUNK + 3), twice);
-        assert_eq!(op.cost(0), Cost::default());
+        let mut twice = op.cost(2, CHUNK);
+        twice.then(&op.cost(2, 3));
+        assert_eq!(op.cost(2, CHUNK + 3), twice);
+        assert_eq!(op.cost(2, 0), Cost::default());
     }
 }

@@ -1,8 +1,9 @@
 //! What each operation of the IR costs on the `cheetah` family, and what a session costs around its layers.
 
-use fusion_ir::{Function, Op, Party, TensorType, ValueId};
+use fusion_ir::op::Cheetah;
+use fusion_ir::{Backend, Function, Op, Party, TensorType, Value, ValueId};
 
-use crate::compare::{Comparison, arg_max, max_pool};
+use crate::compare::{Comparison, arg_max, max_pool, piecewise, top_k};
 use crate::linear::{self, PUBLIC_KEY_BYTES, Packing};
 use crate::ot::SoftSpoken;
 use crate::{Cost, Primitive, packed_bytes};
@@ -35,7 +36,15 @@ pub fn layer(function: &Function, id: ValueId, positions: usize) -> Result<Cost,
         return Ok(cost);
     }
     let operand = value.operands.first().map(|operand| &function.value(*operand).ty);
-    Ok(operand.map_or_else(Cost::default, |operand| nonlinear(&value.op, operand, &value.ty, positions)))
+    Ok(operand.map_or_else(Cost::default, |operand| nonlinear(value, operand, positions)))
+}
+
+/// The choices for a value of the `cheetah` family; the default ones as long as no backend is selected.
+pub fn cheetah(value: &Value) -> Cheetah {
+    match value.backend {
+        Backend::Cheetah(choices) => choices,
+        _ => Cheetah::default(),
+    }
 }
 
 /// The message that opens a value to the client: the server's share.
@@ -45,7 +54,7 @@ pub fn reveal(ty: &TensorType, positions: usize) -> Cost {
     cost
 }
 
-/// The comparison that computes an elementwise operation on operands of type `operand`; `None` for any other operation.
+/// The comparison that computes an elementwise operation on operands of the type of the first one; `None` for any other operation.
 pub fn elementwise(op: &Op, operand: &TensorType, ty: &TensorType) -> Option<Comparison> {
     let (bits, k) = (operand.bits, ty.bits);
     match *op {
@@ -53,20 +62,24 @@ pub fn elementwise(op: &Op, operand: &TensorType, ty: &TensorType) -> Option<Com
         Op::RequantRelu { shift } => Some(Comparison::RequantRelu { bits, shift, k }),
         Op::Relu => Some(Comparison::Relu { bits }),
         Op::Extend => Some(Comparison::Extend { bits, k, sign: operand.sign }),
+        Op::Mul => Some(Comparison::Mul { bits }),
         _ => None,
     }
 }
 
-fn nonlinear(op: &Op, operand: &TensorType, ty: &TensorType, positions: usize) -> Cost {
-    if let Some(comparison) = elementwise(op, operand, ty) {
-        return comparison.cost(positions * ty.len());
+fn nonlinear(value: &Value, operand: &TensorType, positions: usize) -> Cost {
+    let (ty, bits, leaf_bits) = (&value.ty, operand.bits, cheetah(value).leaf_bits);
+    if let Some(comparison) = elementwise(&value.op, operand, ty) {
+        return comparison.cost(leaf_bits, positions * ty.len());
     }
-    match op {
+    match &value.op {
         Op::MaxPool(window) => {
             let [channels, height, width] = [operand.shape[0], operand.shape[1], operand.shape[2]];
-            max_pool(operand.bits, window, height, width, channels * positions)
+            max_pool(bits, leaf_bits, window, height, width, channels * positions)
         }
-        Op::ArgMax => arg_max(operand.bits, ty.bits, operand.len(), positions),
+        Op::Piecewise(function) => piecewise(bits, leaf_bits, function.knots.len(), positions * ty.len()),
+        Op::ArgMax => arg_max(bits, ty.bits, leaf_bits, operand.len(), positions),
+        Op::TopK { k } => top_k(bits, ty.bits, leaf_bits, operand.len(), usize::from(*k), positions),
         Op::Reveal(_) => reveal(ty, positions),
         _ => Cost::default(),
     }

@@ -12,5 +12,5 @@ pub mod profile;
 
 pub use bits::packed_bytes;
 pub use cost::{Cost, FRAME_HEADER_BYTES, Message, Primitive};
-pub use layer::{begin, elementwise, layer, reveal, setup};
+pub use layer::{begin, cheetah, elementwise, layer, reveal, setup};
 pub use profile::{Machine, Network};

@@ -46,8 +46,14 @@ pub(super) fn evaluate(gates: &mut Gates, operation: &Comparison, operands: &[&[
             let gain = select(gates, &right, &differences)?;
             Ok(vec![add(a, &gain[0], bits), add(i, &gain[1], index_bits)])
         }
+        (Comparison::Mul { bits }, [a, b]) => multiply(gates, a, b, bits).map(one),
         _ => panic!("{operation:?} on {} operands", operands.len()),
     }
+}
+
+/// The carry tree over so many bits.
+fn tree(gates: &Gates, low: u8, high: u8) -> Carries {
+    Carries { low: usize::from(low), high: usize::from(high), leaf_bits: gates.leaf_bits }
 }
 
 /// The roots of both segments of a carry tree; a segment of no bits has none.
@@ -94,7 +100,8 @@ fn grow(gates: &mut Gates, x: &[u64], tree: Carries) -> Result<Roots, Error> {
 
 /// Shares mod 2 of whether `x < 0`: the sum of both top bits and the carry into them.
 fn negative(gates: &mut Gates, x: &[u64], bits: u8) -> Result<Bits, Error> {
-    let roots = grow(gates, x, Carries { low: 0, high: usize::from(bits) - 1 })?;
+    let tree = tree(gates, 0, bits - 1);
+    let roots = grow(gates, x, tree)?;
     let carry = roots.high.expect("at least one bit").generate;
     Ok(carry.xor(&Bits::plane(x, bits - 1)))
 }
@@ -122,7 +129,7 @@ fn drop_bits(gates: &mut Gates, x: &[u64], shift: u8, k: u8, tree: Carries) -> R
 /// For `k <= bits - shift`: the low carry suffices, since what wraps falls out of `k` bits.
 fn requant_modular(gates: &mut Gates, x: &[u64], bits: u8, shift: u8, k: u8) -> Result<Vec<u64>, Error> {
     let rounded = add_constant(gates.party, x, 1 << (shift - 1), bits);
-    let tree = Carries { low: usize::from(shift), high: 0 };
+    let tree = tree(gates, shift, 0);
     Ok(drop_bits(gates, &rounded, shift, k, tree)?.0)
 }
 
@@ -131,7 +138,7 @@ fn requant_modular(gates: &mut Gates, x: &[u64], bits: u8, shift: u8, k: u8) -> 
 fn requant_signed(gates: &mut Gates, x: &[u64], bits: u8, shift: u8, k: u8) -> Result<Vec<u64>, Error> {
     let kept = bits - shift;
     let offset = add_constant(gates.party, x, (1 << (shift - 1)) + (1 << (bits - 1)), bits);
-    let tree = Carries { low: usize::from(shift), high: usize::from(kept) };
+    let tree = tree(gates, shift, kept);
     let (sum, wrap) = drop_bits(gates, &offset, shift, k, tree)?;
     unwrap(gates, &sum, &wrap, kept, k)
 }
@@ -139,7 +146,8 @@ fn requant_signed(gates: &mut Gates, x: &[u64], bits: u8, shift: u8, k: u8) -> R
 /// As [`requant_signed`] with nothing dropped.
 fn extend(gates: &mut Gates, x: &[u64], bits: u8, k: u8) -> Result<Vec<u64>, Error> {
     let offset = add_constant(gates.party, x, 1 << (bits - 1), bits);
-    let roots = grow(gates, &offset, Carries { low: 0, high: usize::from(bits) })?;
+    let tree = tree(gates, 0, bits);
+    let roots = grow(gates, &offset, tree)?;
     let wrap = roots.high.expect("at least one bit").generate;
     unwrap(gates, &offset, &wrap, bits, k)
 }
@@ -170,7 +178,7 @@ fn extend_known(gates: &mut Gates, x: &[u64], bits: u8, k: u8) -> Result<Vec<u64
 /// One tree: the carry into the top bit gives the sign, the low carry the shifted value, which is right where it is not negative.
 fn requant_relu(gates: &mut Gates, x: &[u64], bits: u8, shift: u8, k: u8) -> Result<Vec<Vec<u64>>, Error> {
     let rounded = add_constant(gates.party, x, 1 << (shift - 1), bits);
-    let tree = Carries { low: usize::from(shift), high: usize::from(bits - 1 - shift) };
+    let tree = tree(gates, shift, bits - 1 - shift);
     let (shifted, carry) = drop_bits(gates, &rounded, shift, k, tree)?;
     let positive = complement(gates.party, &carry.xor(&Bits::plane(&rounded, bits - 1)));
     select(gates, &positive, &[(shifted, k)])
@@ -201,6 +209,28 @@ fn select(gates: &mut Gates, bit: &Bits, values: &[(Vec<u64>, u8)]) -> Result<Ve
             .collect()
     });
     Ok(shares.collect())
+}
+
+/// Gilboa's product (CRYPTO 1999): with `b = sum of 2^i b_i` at its holder, `a b` is the sum of chosen words, bit `b_i` choosing
+/// `2^i a` of the other party, of which only `a mod 2^(bits - i)` matters. Each party's share of `b` meets both shares of `a`.
+fn multiply(gates: &mut Gates, a: &[u64], b: &[u64], bits: u8) -> Result<Vec<u64>, Error> {
+    let mut inputs = Inputs::default();
+    for chooser in [Party::Client, Party::Server] {
+        for i in 0..bits {
+            inputs.words.push(if chooser == gates.party {
+                Word::Choice(Bits::plane(b, i), bits - i)
+            } else {
+                Word::Value(a.iter().map(|a| a & mask(bits - i)).collect(), bits - i)
+            });
+        }
+    }
+    let outputs = gates.exchange(inputs)?;
+    let mut product: Vec<u64> = a.iter().zip(b).map(|(a, b)| a.wrapping_mul(*b)).collect();
+    for (words, i) in outputs.words.iter().zip((0..bits).cycle()) {
+        product.iter_mut().zip(words).for_each(|(product, word)| *product = product.wrapping_add(word << i));
+    }
+    product.iter_mut().for_each(|product| *product &= mask(bits));
+    Ok(product)
 }
 
 /// The chosen word that turns a shared bit into a word mod `2^bits`: `b_c + b_s - 2 b_c b_s`, whose product matters mod

@@ -26,6 +26,8 @@ pub(super) struct Gates<'a> {
     pub party: Party,
     /// What is left of the chunk's pads.
     pub pads: Pads,
+    /// Most bits of a leaf of a carry tree.
+    pub leaf_bits: u8,
     channel: &'a mut dyn Channel,
     n: usize,
 }
@@ -89,8 +91,8 @@ enum Pending {
 }
 
 impl<'a> Gates<'a> {
-    pub fn new(party: Party, channel: &'a mut dyn Channel, pads: Pads, n: usize) -> Gates<'a> {
-        Gates { party, pads, channel, n }
+    pub fn new(party: Party, channel: &'a mut dyn Channel, pads: Pads, leaf_bits: u8, n: usize) -> Gates<'a> {
+        Gates { party, pads, leaf_bits, channel, n }
     }
 
     /// Number of elements.

@@ -1,9 +1,11 @@
-//! Knock-outs of maxima: max-pool and argmax, in the order that [`fusion_ir::interp::tournament`] defines.
+//! Contests of many: max-pool and argmax as knock-outs in the order that [`fusion_ir::interp::tournament`] defines, top-k as the network
+//! of [`Network::top_k`].
 
 use fusion_catalogue::compare::{Comparison, Pool};
 use fusion_ir::Party;
+use fusion_ir::network::Network;
 use fusion_ir::op::Window;
-use fusion_ir::types::wrap;
+use fusion_ir::types::{mask, wrap};
 
 use super::{Ctx, run};
 use crate::Error;
@@ -74,6 +76,45 @@ pub fn arg_max(ctx: &mut Ctx, bits: u8, index_bits: u8, classes: usize, x: &[u64
         Ok(best.try_into().expect("maximum and index"))
     })?;
     Ok(best.into_iter().map(|[_, index]| index).collect())
+}
+
+/// Shares mod `2^index_bits` of [`Op::TopK`](fusion_ir::Op::TopK) of every `classes` elements of `x`. Exchanges the messages of
+/// [`fusion_catalogue::compare::top_k`].
+///
+/// # Panics
+/// If `x` is not a whole number of vectors.
+pub fn top_k(ctx: &mut Ctx, bits: u8, index_bits: u8, classes: usize, k: usize, x: &[u64]) -> Result<Vec<u64>, Error> {
+    assert!(x.len().is_multiple_of(classes.max(1)), "not a whole number of vectors");
+    let key_bits = bits + index_bits;
+    // Multiplying by 2^index_bits also widens the ring: what the shares wrap by falls out of it.
+    let constant = |value: usize| match ctx.party {
+        Party::Client => 0,
+        Party::Server => value as u64,
+    };
+    let key =
+        |(i, x): (usize, &u64)| (x << index_bits).wrapping_add(constant(classes - 1 - i % classes)) & mask(key_bits);
+    let last = constant(classes.saturating_sub(1));
+    let mut keys: Vec<u64> = x.iter().enumerate().map(key).collect();
+    let Network { layers, top } = Network::top_k(classes, k);
+    for layer in layers {
+        let mut sides = [Vec::new(), Vec::new()];
+        for vector in keys.chunks_exact(classes) {
+            for pair in &layer {
+                sides.iter_mut().zip(pair).for_each(|(side, place)| side.push(vector[*place]));
+            }
+        }
+        let [left, right] = &sides;
+        let larger = run(ctx, &Comparison::Max { bits: key_bits }, &[left, right])?.swap_remove(0);
+        let mut larger = larger.iter();
+        for vector in keys.chunks_exact_mut(classes) {
+            for ([i, j], larger) in layer.iter().zip(larger.by_ref()) {
+                let sum = vector[*i].wrapping_add(vector[*j]);
+                (vector[*i], vector[*j]) = (*larger, sum.wrapping_sub(*larger) & mask(key_bits));
+            }
+        }
+    }
+    let index = |key: u64| last.wrapping_sub(key) & mask(index_bits);
+    Ok(keys.chunks_exact(classes.max(1)).flat_map(|vector| top.iter().map(|place| index(vector[*place]))).collect())
 }
 
 /// Players of `N` values each, in groups that play their own knock-outs side by side.

@@ -38,6 +38,10 @@ macro_rules! comparison_laws {
             $crate::compare::laws::maxima($protocol);
         }
         #[test]
+        fn products() {
+            $crate::compare::laws::products($protocol);
+        }
+        #[test]
         fn all_shares_of_small_widths() {
             $crate::compare::laws::all_shares_of_small_widths($protocol);
         }
@@ -75,7 +79,7 @@ impl Channel for Noting {
 }
 
 /// Both parties' results of `run` on one established session, and the client's messages after set-up.
-pub(super) fn both<T: Send>(run: impl Fn(&mut Ctx) -> T + Sync) -> ([T; 2], Vec<Message>, Vec<u8>) {
+pub(super) fn both<T: Send>(leaf_bits: u8, run: impl Fn(&mut Ctx) -> T + Sync) -> ([T; 2], Vec<Message>, Vec<u8>) {
     let (left, right) = pair();
     let side = |party, inner| {
         let mut channel = Noting { inner, party, messages: Vec::new(), sent: Vec::new() };
@@ -86,7 +90,7 @@ pub(super) fn both<T: Send>(run: impl Fn(&mut Ctx) -> T + Sync) -> ([T; 2], Vec<
             assert_eq!(channel.messages, setup.messages);
         }
         channel.messages.clear();
-        let result = run(&mut Ctx { party, channel: &mut channel, correlations: &mut correlations });
+        let result = run(&mut Ctx { party, channel: &mut channel, correlations: &mut correlations, leaf_bits });
         (result, channel)
     };
     std::thread::scope(|scope| {
@@ -108,7 +112,7 @@ struct Case {
     result_widths: Vec<u8>,
 }
 
-/// Runs all cases in one session on random shares, or on those that `share_of_client` gives.
+/// Runs all cases on random shares, with leaves of every width.
 fn check(protocol: Protocol, cases: &[Case], seed: u64) {
     let mut rng = ChaCha20Rng::seed_from_u64(seed);
     let shares: Vec<[Vec<Vec<u64>>; 2]> = cases
@@ -123,7 +127,12 @@ fn check(protocol: Protocol, cases: &[Case], seed: u64) {
 }
 
 fn check_shares(protocol: Protocol, cases: &[Case], shares: &[[Vec<Vec<u64>>; 2]]) {
-    let (results, messages, _) = both(|ctx| {
+    (1..=4).for_each(|leaf_bits| check_session(protocol, leaf_bits, cases, shares));
+}
+
+/// Runs all cases in one session.
+fn check_session(protocol: Protocol, leaf_bits: u8, cases: &[Case], shares: &[[Vec<Vec<u64>>; 2]]) {
+    let (results, messages, _) = both(leaf_bits, |ctx| {
         let own = |shares: &[Vec<Vec<u64>>; 2]| shares[ctx.party as usize].clone();
         let all: Vec<_> = shares.iter().map(own).collect();
         let run = |(case, shares): (&Case, Vec<Vec<u64>>)| {
@@ -135,7 +144,7 @@ fn check_shares(protocol: Protocol, cases: &[Case], shares: &[[Vec<Vec<u64>>; 2]
     let mut cost = Cost::default();
     let [client, server] = results;
     for (case, (client, server)) in cases.iter().zip(client.iter().zip(&server)) {
-        cost.then(&case.operation.cost(case.operands[0].len()));
+        cost.then(&case.operation.cost(leaf_bits, case.operands[0].len()));
         assert_eq!(client.len(), case.expected.len());
         for (i, (client, server)) in client.iter().zip(server).enumerate() {
             let bits = case.result_widths[i];
@@ -277,6 +286,19 @@ pub(crate) fn maxima(protocol: Protocol) {
     check(protocol, &cases, 8);
 }
 
+pub(crate) fn products(protocol: Protocol) {
+    let mut rng = ChaCha20Rng::seed_from_u64(12);
+    let mut cases = Vec::new();
+    for (bits, n) in WIDTHS.into_iter().zip(SIZES.into_iter().cycle()) {
+        let [a, b] = [0, 1].map(|_| elements(n, bits, &mut rng));
+        let ty = ty(bits, n);
+        let expected = vec![apply_public(&Op::Mul, &[&a, &b], &[&ty, &ty], &ty)];
+        let (operands, widths) = (vec![a, b], vec![bits; 2]);
+        cases.push(Case { operation: Comparison::Mul { bits }, operands, widths, expected, result_widths: vec![bits] });
+    }
+    check(protocol, &cases, 13);
+}
+
 pub(crate) fn all_shares_of_small_widths(protocol: Protocol) {
     let mut cases = Vec::new();
     let mut shares = Vec::new();
@@ -305,5 +327,10 @@ pub(crate) fn all_shares_of_small_widths(protocol: Protocol) {
 
 pub(crate) fn more_than_a_chunk(protocol: Protocol) {
     let x = elements(CHUNK + 70, 4, &mut ChaCha20Rng::seed_from_u64(9));
-    check(protocol, &[case(Comparison::Relu { bits: 4 }, Op::Relu, x, 4, 4)], 10);
+    let y = elements(CHUNK / 4 + 70, 2, &mut ChaCha20Rng::seed_from_u64(11));
+    let ty = ty(2, y.len());
+    let expected = vec![apply_public(&Op::Mul, &[&y, &y], &[&ty, &ty], &ty)];
+    let (operands, widths) = (vec![y.clone(), y], vec![2; 2]);
+    let product = Case { operation: Comparison::Mul { bits: 2 }, operands, widths, expected, result_widths: vec![2] };
+    check(protocol, &[case(Comparison::Relu { bits: 4 }, Op::Relu, x, 4, 4), product], 10);
 }

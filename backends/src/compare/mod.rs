@@ -1,7 +1,8 @@
 //! Comparisons on additive shares: requantisation, ReLU, extension, maxima, and what is built of them.
 //!
 //! Operands and results are shares `x = x_client + x_server mod 2^bits` as `u64 < 2^bits`. [`run`] is the elementwise protocol of
-//! [`Comparison`], which also states each operation's exact messages; [`max_pool`] and [`arg_max`] are knock-outs of it. Results
+//! [`Comparison`], which also states each operation's exact messages; [`max_pool`], [`arg_max`] and
+//! [`top_k`] are contests of many, [`piecewise`] is many ReLUs at once. Results
 //! are those of [`fusion_ir::interp`] bit for bit.
 //!
 //! The millionaire core follows Cheetah (Huang et al., USENIX Security 2022, section 4) and CrypTFlow2 (Rathee et al., CCS 2020,
@@ -20,13 +21,15 @@ mod knockout;
 #[cfg(test)]
 mod laws;
 mod leaves;
+mod piecewise;
 #[cfg(test)]
 mod tests;
 
-use fusion_catalogue::compare::{Comparison, chunks};
+use fusion_catalogue::compare::Comparison;
 use fusion_ir::Party;
 
-pub use knockout::{arg_max, max_pool};
+pub use knockout::{arg_max, max_pool, top_k};
+pub use piecewise::piecewise;
 
 use crate::ot::{Correlations, Pads};
 use crate::{Channel, Error};
@@ -39,6 +42,8 @@ pub struct Ctx<'a> {
     pub channel: &'a mut dyn Channel,
     /// Where random OTs come from.
     pub correlations: &'a mut Correlations,
+    /// Most bits of a leaf of a carry tree, `1..=4`; the same at both parties.
+    pub leaf_bits: u8,
 }
 
 /// `operation` on shares of equally many elements: one operand `x`, or `a, b`, or `a, b, i, j`. Returns the shares of the one
@@ -50,21 +55,21 @@ pub fn run(ctx: &mut Ctx, operation: &Comparison, operands: &[&[u64]]) -> Result
     let n = operands[0].len();
     assert!(operands.iter().all(|operand| operand.len() == n), "operands of different lengths");
     let mut results = vec![Vec::with_capacity(n); elementwise::results(operation)];
-    for chunk in chunks(n) {
+    for chunk in operation.chunks(n) {
         let part: Vec<&[u64]> = operands.iter().map(|operand| &operand[chunk.clone()]).collect();
-        let pads = ctx.correlations.draw(ctx.channel, &operation.need(chunk.len()))?;
+        let pads = ctx.correlations.draw(ctx.channel, &operation.need(ctx.leaf_bits, chunk.len()))?;
         let part = online(ctx, pads, operation, &part)?;
         results.iter_mut().zip(part).for_each(|(result, part)| result.extend(part));
     }
     Ok(results)
 }
 
-/// The online phase of one chunk: consumes exactly `operation.need(n)` and exchanges the messages of [`Comparison::online`].
+/// The online phase of one chunk: consumes exactly what [`Comparison::need`] says and exchanges the messages of [`Comparison::online`].
 ///
 /// # Panics
 /// If `pads` are not what the operation needs.
 pub fn online(ctx: &mut Ctx, pads: Pads, operation: &Comparison, operands: &[&[u64]]) -> Result<Vec<Vec<u64>>, Error> {
-    let mut gates = gates::Gates::new(ctx.party, ctx.channel, pads, operands[0].len());
+    let mut gates = gates::Gates::new(ctx.party, ctx.channel, pads, ctx.leaf_bits, operands[0].len());
     let results = elementwise::evaluate(&mut gates, operation, operands)?;
     assert!(gates.finished(), "pads left over");
     Ok(results)

@@ -1,9 +1,9 @@
 //! Comparisons keep the laws; knock-outs are the interpreter's; hostile messages are refused.
 
 use fusion_catalogue::Cost;
-use fusion_catalogue::compare::{Comparison, arg_max, max_pool};
+use fusion_catalogue::compare::{Comparison, arg_max, max_pool, piecewise, top_k};
 use fusion_ir::interp::apply_public;
-use fusion_ir::op::Window;
+use fusion_ir::op::{Piecewise, Window};
 use fusion_ir::types::mask;
 use fusion_ir::{Op, Party, TensorType};
 use rand_chacha::ChaCha20Rng;
@@ -42,7 +42,7 @@ fn max_pools_and_argmaxes_are_the_interpreters() {
         [client, server]
     };
     let (image_shares, vector_shares) = (split(&images), split(&vectors));
-    let (results, messages, _) = both(|ctx| {
+    let (results, messages, _) = both(3, |ctx| {
         let mut results = Vec::new();
         for ((window, height, width, _), x) in windows.iter().zip(&image_shares[ctx.party as usize]) {
             results.push(super::max_pool(ctx, bits, window, *height, *width, x).expect("honest peer"));
@@ -61,21 +61,78 @@ fn max_pools_and_argmaxes_are_the_interpreters() {
         let expected = apply_public(&Op::MaxPool(window.clone()), &[x], &[&from], &shape(rows, columns));
         let (client, server) = found.next().expect("one result each");
         assert_eq!(reconstruct(client, server, bits), expected, "{window:?}");
-        cost.then(&max_pool(bits, window, *height, *width, *images));
+        cost.then(&max_pool(bits, 3, window, *height, *width, *images));
     }
     for (n, x) in classes.iter().zip(&vectors) {
         let label = |x: &[i64]| apply_public(&Op::ArgMax, &[x], &[&ty(bits, *n)], &ty(index_bits, 1))[0];
         let (client, server) = found.next().expect("one result each");
         assert_eq!(reconstruct(client, server, index_bits), x.chunks_exact(*n).map(label).collect::<Vec<i64>>());
-        cost.then(&arg_max(bits, index_bits, *n, POSITIONS));
+        cost.then(&arg_max(bits, index_bits, 3, *n, POSITIONS));
     }
     assert_eq!(messages, cost.messages);
 }
 
 #[test]
+fn top_ks_and_piecewise_functions_are_the_interpreters() {
+    let mut rng = ChaCha20Rng::seed_from_u64(14);
+    const POSITIONS: usize = 3;
+    let ranked: Vec<(usize, usize, Vec<i64>)> = [(1, 1), (2, 1), (3, 3), (10, 5), (33, 4), (40, 40)]
+        .map(|(n, k)| {
+            // Small elements make ties.
+            let x = elements(POSITIONS * n, 12, &mut rng).iter().map(|x| x >> 7).collect();
+            (n, k, x)
+        })
+        .into();
+    let functions: Vec<(u8, Piecewise, Vec<i64>)> = [2, 5, 17, 40, 63]
+        .into_iter()
+        .flat_map(|bits| [1, 2, 7].map(|knots| (bits, knots)))
+        .map(|(bits, knots)| {
+            let mut constant = || elements(10, bits, &mut rng)[9];
+            let (first_slope, offset) = (constant(), constant());
+            let mut knots: Vec<(i64, i64)> = (0..knots).map(|_| (constant(), constant())).collect();
+            knots.sort_unstable();
+            let function = Piecewise { first_slope, slope_frac: 0, offset, knots };
+            (bits, function, elements(70, bits, &mut rng))
+        })
+        .collect();
+    let mut split = |x: &[i64], bits| -> [Vec<u64>; 2] { share(x, bits, &mut rng).into() };
+    let ranked_shares: Vec<_> = ranked.iter().map(|(_, _, x)| split(x, 12)).collect();
+    let function_shares: Vec<_> = functions.iter().map(|(bits, _, x)| split(x, *bits)).collect();
+    for leaf_bits in [1, 4] {
+        let (results, messages, _) = both(leaf_bits, |ctx| {
+            let mut results = Vec::new();
+            for ((n, k, _), x) in ranked.iter().zip(&ranked_shares) {
+                results.push(super::top_k(ctx, 12, 8, *n, *k, &x[ctx.party as usize]).expect("honest peer"));
+            }
+            for ((bits, function, _), x) in functions.iter().zip(&function_shares) {
+                results.push(super::piecewise(ctx, *bits, function, &x[ctx.party as usize]).expect("honest peer"));
+            }
+            results
+        });
+        let mut found = results[0].iter().zip(&results[1]);
+        let mut cost = Cost::default();
+        for (n, k, x) in &ranked {
+            let op = Op::TopK { k: *k as u16 };
+            let best = |x: &[i64]| apply_public(&op, &[x], &[&ty(12, *n)], &ty(8, *k));
+            let (client, server) = found.next().expect("one result each");
+            assert_eq!(reconstruct(client, server, 8), x.chunks_exact(*n).flat_map(best).collect::<Vec<i64>>());
+            cost.then(&top_k(12, 8, leaf_bits, *n, *k, POSITIONS));
+        }
+        for (bits, function, x) in &functions {
+            let ty = ty(*bits, x.len());
+            let expected = apply_public(&Op::Piecewise(function.clone()), &[x], &[&ty], &ty);
+            let (client, server) = found.next().expect("one result each");
+            assert_eq!(reconstruct(client, server, *bits), expected, "{function:?}");
+            cost.then(&piecewise(*bits, leaf_bits, function.knots.len(), x.len()));
+        }
+        assert_eq!(messages, cost.messages);
+    }
+}
+
+#[test]
 fn messages_look_random_whatever_the_shares_are() {
     for share in [0, mask(28)] {
-        let (_, _, sent) = both(|ctx| {
+        let (_, _, sent) = both(3, |ctx| {
             let operation = Comparison::RequantRelu { bits: 28, shift: 12, k: 16 };
             super::run(ctx, &operation, &[&[share; 512]]).expect("honest peer")
         });
@@ -87,13 +144,13 @@ fn messages_look_random_whatever_the_shares_are() {
 
 #[test]
 fn filling_that_is_not_zero_is_refused() {
-    let ([client, _], _, _) = both(|ctx| {
+    let ([client, _], _, _) = both(3, |ctx| {
         let operation = Comparison::Sign { bits: 2 };
         if ctx.party == Party::Client {
             let result = super::run(ctx, &operation, &[&[1]]);
             return matches!(result, Err(Error::PeerMisbehaved(_)));
         }
-        ctx.correlations.draw(ctx.channel, &operation.need(1)).expect("honest peer");
+        ctx.correlations.draw(ctx.channel, &operation.need(3, 1)).expect("honest peer");
         ctx.channel.send(Kind::Comparison, vec![0x80]).expect("the client listens");
         true
     });
@@ -105,7 +162,7 @@ fn the_wire_is_as_it_was() {
     let operation = Comparison::RequantRelu { bits: 28, shift: 12, k: 16 };
     let wire = crate::ot::wire(|party, channel, correlations| {
         let own: Vec<u64> = (0..100).map(|i| ((i + 7) * (i + 1)) << (8 * party as u8)).collect();
-        super::run(&mut Ctx { party, channel, correlations }, &operation, &[&own]).expect("honest peer");
+        super::run(&mut Ctx { party, channel, correlations, leaf_bits: 3 }, &operation, &[&own]).expect("honest peer");
     });
     assert_eq!(wire, ["ae084eb56d92578f", "afff77963ccb9086"]);
 }

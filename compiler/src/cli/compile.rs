@@ -44,7 +44,7 @@ pub(super) struct Pipeline {
     #[arg(long, value_enum, default_value_t = Accumulator::Calibrated)]
     acc: Accumulator,
     /// What the client learns: label or logits
-    #[arg(long, default_value = "label", value_name = "label|logits", value_parser = reveal)]
+    #[arg(long, default_value = "label", value_name = "label|topk:K|logits")]
     reveal: Reveal,
     /// exact: the secure result is the reference's, bit for bit
     #[arg(long, value_enum, default_value_t = Arithmetic::Exact)]
@@ -156,15 +156,6 @@ fn client_path(plan: &Path) -> Result<PathBuf, Error> {
     Ok(plan.with_file_name(name))
 }
 
-fn reveal(text: &str) -> Result<Reveal, String> {
-    match text {
-        "label" => Ok(Reveal::Label),
-        "logits" => Ok(Reveal::Logits),
-        text if text.starts_with("topk") => Err("topk is not available yet; choose label or logits".into()),
-        _ => Err("choose label or logits".into()),
-    }
-}
-
 fn summary(compiled: &Compiled) -> String {
     let summary = &compiled.summary;
     let mut text = String::new();
@@ -204,8 +195,9 @@ mod tests {
     }
 
     #[test]
-    fn only_what_works_can_be_revealed() {
-        assert_eq!(reveal("logits"), Ok(Reveal::Logits));
-        assert!(reveal("topk:5").unwrap_err().contains("not available"));
+    fn what_can_be_revealed() {
+        assert_eq!("logits".parse(), Ok(Reveal::Logits));
+        assert_eq!("topk:5".parse(), Ok(Reveal::TopK(5)));
+        assert!("topk:0".parse::<Reveal>().unwrap_err().contains("topk:K"));
     }
 }

@@ -1,4 +1,4 @@
-//! Fusion's gadgets: `fusion.mix` behind the input, the argmax and `fusion.reveal` at the output, and `fusion.check` last. Per position
+//! Fusion's gadgets: `fusion.mix` behind the input, the argmax or top-k and `fusion.reveal` at the output, and `fusion.check` last. Per position
 //! `fusion.mix` is the identity; it stands for the client's secret permutation of copies and public samples.
 
 use fusion_ir::op::Reveal;
@@ -23,10 +23,15 @@ pub(super) fn apply(program: &mut Program, settings: &Settings) {
     let Some(&logits) = renamed.last() else { return };
     let mut output = logits;
     let mut ty = function.value(logits).ty.clone();
-    if settings.reveal == Reveal::Label {
+    let best = match settings.reveal {
+        Reveal::Label => Some((Op::ArgMax, 1)),
+        Reveal::TopK(k) => Some((Op::TopK { k }, usize::from(k))),
+        Reveal::Logits => None,
+    };
+    if let Some((op, labels)) = best {
         let bits = label_bits(ty.len());
-        ty = TensorType { shape: vec![1], bits, frac: 0, magnitude: bits - 1, sign: Sign::NonNegative };
-        output = function.push(Op::ArgMax, vec![logits], ty.clone(), "fusion");
+        ty = TensorType { shape: vec![labels], bits, frac: 0, magnitude: bits - 1, sign: Sign::NonNegative };
+        output = function.push(op, vec![logits], ty.clone(), "fusion");
     }
     output = function.push(Op::Reveal(settings.reveal), vec![output], ty.clone(), "fusion");
     if settings.mix.is_some() {
@@ -64,6 +69,7 @@ mod tests {
         let all = ["input", "fusion.mix", "relu", "argmax", "fusion.reveal", "fusion.check"];
         assert_eq!(ops(Reveal::Label, mix), all);
         assert_eq!(ops(Reveal::Label, None), ["input", "relu", "argmax", "fusion.reveal"]);
+        assert_eq!(ops(Reveal::TopK(3), None), ["input", "relu", "topk", "fusion.reveal"]);
         assert_eq!(ops(Reveal::Logits, mix), ["input", "fusion.mix", "relu", "fusion.reveal", "fusion.check"]);
     }
 

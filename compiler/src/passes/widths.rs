@@ -24,6 +24,8 @@ fn follows(op: &Op) -> bool {
             | Op::Dense { .. }
             | Op::ShiftLeft { .. }
             | Op::Scale { .. }
+            | Op::Offset { .. }
+            | Op::Bias { .. }
             | Op::Add
             | Op::SumPool(_)
             | Op::Concat { .. }
@@ -43,7 +45,7 @@ pub(super) fn can_set_width(program: &Program, users: &[Vec<ValueId>], id: Value
         Op::Extend => program.function.value(value.operands[0]).ty.bits < bits,
         op if follows(op) => {
             let fits = |b: &i64| *b == signed(wrap(*b, bits), bits);
-            let bias_fits = op.weights().skip(1).all(|bias| program.weights.get(bias).iter().all(fits));
+            let bias_fits = op.bias().iter().all(|bias| program.weights.get(*bias).iter().all(fits));
             bias_fits && value.operands.iter().all(|operand| can_set_width(program, users, *operand, bits))
         }
         _ => false,
@@ -59,7 +61,7 @@ pub(super) fn set_width(function: &mut Function, id: ValueId, bits: u8) {
         return;
     }
     let operands = value.operands.clone();
-    for bias in value.op.weights().skip(1) {
+    if let Some(bias) = value.op.bias() {
         function.weights[bias.index()].bits = bits;
     }
     operands.into_iter().for_each(|operand| set_width(function, operand, bits));

@@ -42,6 +42,47 @@ fn argmax_keeps_the_lowest_index_on_ties() {
 }
 
 #[test]
+fn the_largest_come_in_order_and_lower_indices_first() {
+    let mut state = 9u64;
+    for n in [1usize, 2, 3, 10, 33] {
+        for k in [1, 2, 5, n].into_iter().filter(|k| *k <= n) {
+            let mut random = || {
+                state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                (state >> 33) as i64 % 6 - 3
+            };
+            let x: Vec<i64> = (0..n).map(|_| random()).collect();
+            let mut expected: Vec<i64> = (0..n as i64).collect();
+            expected.sort_by_key(|i| -x[*i as usize]);
+            let found = apply_public(&Op::TopK { k: k as u16 }, &[&x], &[&ty(8, &[n])], &ty(7, &[k]));
+            assert_eq!(found, expected[..k], "{k} largest of {x:?}");
+        }
+    }
+}
+
+#[test]
+fn products_wrap_and_spread() {
+    let image = ty(8, &[2, 3]);
+    let x = [1, -2, 100, 3, 4, -128];
+    let times = |y: &[i64], shape: &[usize]| apply_public(&Op::Mul, &[&x, y], &[&image, &ty(8, shape)], &image);
+    assert_eq!(times(&[2, -3], &[2]), [2, -4, -56, -9, -12, -128]);
+    assert_eq!(times(&[1, 1, 2, -1, 0, -1], &[2, 3]), [1, -2, -56, -3, 0, -128]);
+    assert_eq!(add_bias(&x, &[100, -1], 8), [101, 98, -56, 2, 3, 127]);
+}
+
+#[test]
+fn piecewise_functions_bend_at_their_knots() {
+    let function = |first_slope, offset, knots: &[(i64, i64)]| {
+        Op::Piecewise(Piecewise { first_slope, slope_frac: 0, offset, knots: knots.to_vec() })
+    };
+    let clip = function(0, 0, &[(0, 1), (6, -1)]);
+    assert_eq!(unary(clip, &[-30, -1, 0, 5, 6, 7, 30], 8, 8), [0, 0, 0, 5, 6, 6, 6]);
+    let leaky = function(1, 0, &[(0, 9)]);
+    assert_eq!(unary(leaky, &[-8, -1, 0, 1, 8], 8, 8), [-8, -1, 0, 10, 80]);
+    // 7 - (-8) = 15 wraps to -1 on four bits, so nothing is added.
+    assert_eq!(unary(function(0, 3, &[(-8, 1)]), &[7, -8, -1], 4, 4), [3, 3, -6]);
+}
+
+#[test]
 fn pools_leave_padding_out_of_maxima_and_zero_in_sums() {
     let image = ty(8, &[1, 3, 3]);
     let x = [-1, -2, -3, -4, -5, -6, -7, -8, -9];

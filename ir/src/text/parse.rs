@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::str::FromStr;
 
 use crate::function::{Function, Value, ValueId, Weight, WeightId};
-use crate::op::{Backend, Conv, Mix, Op, Reveal, Window};
+use crate::op::{Backend, Cheetah, Conv, Mix, Op, Piecewise, Reveal, Window};
 use crate::types::{Sign, TensorType};
 
 /// Why a text is not IR.
@@ -86,7 +86,7 @@ fn parse_value(cursor: &mut Cursor) -> Parsed<Value> {
         attributes.0.insert(key, value);
     }
     let ty = parse_type(cursor)?;
-    let backend = if cursor.accept("by ") { parse_backend(cursor.word()?)? } else { Backend::Unselected };
+    let backend = if cursor.accept("by ") { parse_backend(cursor)? } else { Backend::Unselected };
     let op = build(&name, &mut attributes, &weights)?;
     if let Some(key) = attributes.0.keys().next() {
         return Err(format!("{name} has no parameter {key:?}"));
@@ -105,9 +105,31 @@ fn parse_type(cursor: &mut Cursor) -> Parsed<TensorType> {
     Ok(TensorType { bits, frac, magnitude, sign, shape: cursor.list()? })
 }
 
-fn parse_backend(word: &str) -> Parsed<Backend> {
-    let known = [Backend::Unselected, Backend::Local, Backend::Cheetah];
-    known.into_iter().find(|backend| backend.to_string() == word).ok_or_else(|| format!("no backend {word:?}"))
+fn parse_backend(cursor: &mut Cursor) -> Parsed<Backend> {
+    match cursor.word()? {
+        "unselected" => Ok(Backend::Unselected),
+        "local" => Ok(Backend::Local),
+        "cheetah" => Ok(Backend::Cheetah(parse_cheetah(cursor)?)),
+        word => Err(format!("no backend {word:?}")),
+    }
+}
+
+fn parse_cheetah(cursor: &mut Cursor) -> Parsed<Cheetah> {
+    let mut cheetah = Cheetah::default();
+    if cursor.accept("(") {
+        while !cursor.accept(")") {
+            match cursor.word()? {
+                "leaf" => {
+                    cursor.expect("=")?;
+                    cheetah.leaf_bits = cursor.number()?;
+                }
+                "pack" => cheetah.output_packing = true,
+                word => return Err(format!("cheetah has no choice {word:?}")),
+            }
+            cursor.accept(",");
+        }
+    }
+    Ok(cheetah)
 }
 
 struct Attributes(HashMap<String, String>);
@@ -125,16 +147,37 @@ impl Attributes {
         Cursor { rest: &self.text(key)? }.list()
     }
 
+    /// `[threshold:change,..]`.
+    fn knots(&mut self, key: &str) -> Parsed<Vec<(i64, i64)>> {
+        let text = self.text(key)?;
+        let mut cursor = Cursor { rest: &text };
+        cursor.expect("[")?;
+        let mut knots = Vec::new();
+        while !cursor.accept("]") {
+            if !knots.is_empty() {
+                cursor.expect(",")?;
+            }
+            let threshold = cursor.number()?;
+            cursor.expect(":")?;
+            knots.push((threshold, cursor.number()?));
+        }
+        Ok(knots)
+    }
+
     fn array<const N: usize>(&mut self, key: &str) -> Parsed<[usize; N]> {
         self.list(key)?.try_into().map_err(|_| format!("parameter {key} has {N} elements"))
     }
 }
 
 fn build(name: &str, given: &mut Attributes, weights: &[WeightId]) -> Parsed<Op> {
-    let linear = matches!(name, "conv" | "dense");
-    let weight = match (linear, weights) {
-        (false, []) => WeightId(0),
-        (true, [weight] | [weight, _]) => *weight,
+    let most = match name {
+        "conv" | "dense" => 2,
+        "bias" => 1,
+        _ => 0,
+    };
+    let weight = match weights {
+        [] if most == 0 => WeightId(0),
+        [weight, ..] if weights.len() <= most => *weight,
         _ => return Err(format!("{name} with {} weights", weights.len())),
     };
     let bias = weights.get(1).copied();
@@ -161,7 +204,16 @@ fn build(name: &str, given: &mut Attributes, weights: &[WeightId]) -> Parsed<Op>
         "truncate" => Op::Truncate,
         "shift_left" => Op::ShiftLeft { by: given.number("by")? },
         "scale" => Op::Scale { factor: given.number("factor")? },
+        "offset" => Op::Offset { by: given.number("by")? },
+        "bias" => Op::Bias { weight },
         "add" => Op::Add,
+        "mul" => Op::Mul,
+        "piecewise" => Op::Piecewise(Piecewise {
+            first_slope: given.number("slope")?,
+            slope_frac: given.number("slope_frac")?,
+            offset: given.number("offset")?,
+            knots: given.knots("knots")?,
+        }),
         "max_pool" => Op::MaxPool(window(given)?),
         "sum_pool" => Op::SumPool(window(given)?),
         "concat" => Op::Concat { axis: given.number("axis")? },
@@ -170,14 +222,25 @@ fn build(name: &str, given: &mut Attributes, weights: &[WeightId]) -> Parsed<Op>
         "transpose" => Op::Transpose { perm: given.list("perm")? },
         "reshape" => Op::Reshape,
         "argmax" => Op::ArgMax,
-        "fusion.reveal" => Op::Reveal(match given.text("what")?.as_str() {
-            "label" => Reveal::Label,
-            "logits" => Reveal::Logits,
-            other => return Err(format!("cannot reveal {other:?}")),
-        }),
+        "topk" => Op::TopK { k: given.number("k")? },
+        "fusion.reveal" => Op::Reveal(given.text("what")?.parse()?),
         "fusion.check" => Op::Check,
         other => return Err(format!("no operation {other:?}")),
     })
+}
+
+impl FromStr for Reveal {
+    type Err = String;
+
+    /// `label`, `topk:K` with `K >= 1`, or `logits`.
+    fn from_str(text: &str) -> Parsed<Reveal> {
+        match (text, text.strip_prefix("topk:").map(str::parse)) {
+            ("label", _) => Ok(Reveal::Label),
+            ("logits", _) => Ok(Reveal::Logits),
+            (_, Some(Ok(k @ 1..))) => Ok(Reveal::TopK(k)),
+            _ => Err(format!("cannot reveal {text:?}: label, topk:K or logits")),
+        }
+    }
 }
 
 fn window(given: &mut Attributes) -> Parsed<Window> {
@@ -254,7 +317,7 @@ impl<'t> Cursor<'t> {
             self.rest = rest;
             list
         } else {
-            self.take(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
+            self.take(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | ':'))
         };
         Ok(text.to_owned())
     }

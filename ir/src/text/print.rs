@@ -5,7 +5,7 @@ use std::fmt;
 use sha2::{Digest, Sha256};
 
 use crate::function::{Function, Value, Weight, WeightId, Weights};
-use crate::op::{Backend, Op, Reveal};
+use crate::op::{Backend, Cheetah, Op, Reveal};
 use crate::types::{Sign, TensorType};
 
 /// The function's text with a digest of each weight's elements as a comment beside its declaration. Only a model
@@ -84,11 +84,37 @@ impl fmt::Display for TensorType {
 
 impl fmt::Display for Backend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Backend::Unselected => "unselected",
-            Backend::Local => "local",
-            Backend::Cheetah => "cheetah",
-        })
+        match self {
+            Backend::Unselected => f.write_str("unselected"),
+            Backend::Local => f.write_str("local"),
+            Backend::Cheetah(cheetah) => cheetah.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for Cheetah {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut choices = Vec::new();
+        if self.leaf_bits != Cheetah::default().leaf_bits {
+            choices.push(format!("leaf={}", self.leaf_bits));
+        }
+        if self.output_packing {
+            choices.push("pack".into());
+        }
+        match choices.is_empty() {
+            true => f.write_str("cheetah"),
+            false => write!(f, "cheetah({})", choices.join(",")),
+        }
+    }
+}
+
+impl fmt::Display for Reveal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reveal::Label => f.write_str("label"),
+            Reveal::TopK(k) => write!(f, "topk:{k}"),
+            Reveal::Logits => f.write_str("logits"),
+        }
     }
 }
 
@@ -109,6 +135,14 @@ fn attributes(op: &Op) -> Vec<(&'static str, String)> {
         Op::Requant { shift } | Op::RequantRelu { shift } => vec![("shift", shift.to_string())],
         Op::ShiftLeft { by } => vec![("by", by.to_string())],
         Op::Scale { factor } => vec![("factor", factor.to_string())],
+        Op::Offset { by } => vec![("by", by.to_string())],
+        Op::Piecewise(function) => vec![
+            ("slope", function.first_slope.to_string()),
+            ("slope_frac", function.slope_frac.to_string()),
+            ("offset", function.offset.to_string()),
+            ("knots", knots(&function.knots)),
+        ],
+        Op::TopK { k } => vec![("k", k.to_string())],
         Op::MaxPool(window) | Op::SumPool(window) => {
             vec![("kernel", list(&window.kernel)), ("strides", list(&window.strides)), ("pads", list(&window.pads))]
         }
@@ -116,9 +150,14 @@ fn attributes(op: &Op) -> Vec<(&'static str, String)> {
         Op::Pad { before, after } => vec![("before", list(before)), ("after", list(after))],
         Op::Slice { start } => vec![("start", list(start))],
         Op::Transpose { perm } => vec![("perm", list(perm))],
-        Op::Reveal(what) => vec![("what", String::from(if *what == Reveal::Label { "label" } else { "logits" }))],
+        Op::Reveal(what) => vec![("what", what.to_string())],
         _ => Vec::new(),
     }
+}
+
+fn knots(knots: &[(i64, i64)]) -> String {
+    let knots: Vec<String> = knots.iter().map(|(threshold, change)| format!("{threshold}:{change}")).collect();
+    format!("[{}]", knots.join(","))
 }
 
 fn list(items: &[usize]) -> String {

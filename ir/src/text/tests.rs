@@ -1,11 +1,12 @@
 use super::*;
 use crate::verify::{explain, verify, verify_executable};
 
-/// Every operation once; also a valid function.
+/// Every operation once, but for the argmax in place of which there is a topk; also a valid function.
 pub(crate) const EVERYTHING: &str = r#"function "every \"op\"\u{a}"
 weight @w0 "c.weight" : i8.4[2,1,3,3]
 weight @w1 "c.bias" : i24.12[2]
 weight @w2 "d.weight" : i6.-2[4,16]
+weight @w3 "b.bias" : i20.1[4]
 v0 = input : i24.8~9[1,6,6] by local "x"
 v1 = fusion.mix v0 queries=4 copies=9 public=30 : i24.8~9[1,6,6] by local ""
 v2 = conv v1, @w0, @w1 strides=[1,1] pads=[1,1,1,1] dilations=[1,1] groups=1 : i24.12~20[2,6,6] by cheetah "c"
@@ -23,11 +24,15 @@ v13 = slice v12 start=[1] : i24.2~20[4] by local "s"
 v14 = shift_left v13 by=1 : i24.3~21[4] by local "l"
 v15 = scale v14 factor=-3 : i24.3~22[4] by local "m"
 v16 = add v14, v15 : i24.3~22[4] by local "n"
-v17 = requant_relu v16 shift=2 : i22.1~18+[4] by cheetah "o"
+v17 = requant_relu v16 shift=2 : i22.1~18+[4] by cheetah(leaf=2) "o"
 v18 = truncate v17 : i20.1~18[4] by local "u"
-v19 = argmax v18 : i3.0~2+[1] by cheetah "y"
-v20 = fusion.reveal v19 what=label : i3.0~2+[1] by cheetah "y"
-v21 = fusion.check v20 : i3.0~2+[1] by local "y"
+v19 = offset v18 by=-7 : i20.1~18[4] by local "b"
+v20 = bias v19, @w3 : i20.1~18[4] by local "b"
+v21 = piecewise v20 slope=-1 slope_frac=2 offset=40 knots=[-12:3,96:-2] : i20.3~18[4] by cheetah(leaf=4,pack) "q"
+v22 = mul v21, v21 : i20.6~18[4] by cheetah(pack) "q"
+v23 = topk v22 k=2 : i3.0~2+[2] by cheetah "y"
+v24 = fusion.reveal v23 what=topk:2 : i3.0~2+[2] by cheetah "y"
+v25 = fusion.check v24 : i3.0~2+[2] by local "y"
 "#;
 
 #[test]
@@ -51,6 +56,11 @@ fn mistakes_name_their_line() {
         ("v0 = input : i8.0~4[1] by magic \"\"", 1, "magic"),
         ("v0 = input size=3 : i8.0~4[1] \"\"", 1, "size"),
         ("v0 = conv strides=[1] : i8.0~4[1] \"\"", 1, "0 weights"),
+        ("v0 = relu @w0 : i8.0~4[1] \"\"", 1, "1 weights"),
+        ("v0 = input : i8.0~4[1] by cheetah(leaf=300) \"\"", 1, "300"),
+        ("v0 = input : i8.0~4[1] by cheetah(ham) \"\"", 1, "ham"),
+        ("v0 = piecewise slope=1 slope_frac=0 offset=0 knots=[3] : i8.0~4[1] \"\"", 1, ":"),
+        ("v0 = fusion.reveal what=topk:0 : i8.0~4[1] \"\"", 1, "topk:0"),
         ("v0 = input : i8.0~4[1] \"\" more", 1, "left over"),
     ] {
         let error = parse(text).unwrap_err();

@@ -65,6 +65,64 @@ fn each_invariant_is_checked() {
     }
 }
 
+/// As [`GOOD`], with the newer operations.
+const MORE: &str = r#"function "more"
+weight @w0 "b" : i24.8[2]
+v0 = input : i24.8~9[2,3] by local "x"
+v1 = offset v0 by=-77 : i24.8~9[2,3] by local "o"
+v2 = bias v1, @w0 : i24.8~9[2,3] by local "b"
+v3 = relu v2 : i24.8~9+[2,3] by cheetah "c"
+v4 = piecewise v3 slope=1 slope_frac=1 offset=0 knots=[1536:-1] : i24.9~12+[2,3] by cheetah(leaf=2) "c"
+v5 = slice v4 start=[0,0] : i24.9~12+[2,1] by local "s"
+v6 = reshape v5 : i24.9~12+[2] by local "s"
+v7 = mul v4, v6 : i24.18~20[2,3] by cheetah "m"
+v8 = reshape v7 : i24.18~20[6] by local "f"
+v9 = topk v8 k=3 : i4.0~3+[3] by cheetah "t"
+v10 = fusion.reveal v9 what=topk:3 : i4.0~3+[3] by cheetah "t"
+"#;
+
+#[test]
+fn each_invariant_is_checked_on_the_newer_operations() {
+    let check = |text: &str| verify_executable(&parse(text).unwrap());
+    assert_eq!(check(MORE), Ok(()));
+    for (invariant, from, to) in [
+        (1, "mul v4, v6", "mul v4"),
+        (3, "mul v4, v6", "mul v6, v4"),
+        (3, "topk v8 k=3", "topk v8 k=2"),
+        (3, "topk v8 k=3", "topk v8 k=7"),
+        (3, "topk v8 k=3", "topk v7 k=3"),
+        (4, "by=-77", "by=8388608"),
+        (4, "slope_frac=1", "slope_frac=0"),
+        (4, "slope=1", "slope=8388608"),
+        (4, "knots=[1536:-1]", "knots=[1536:1,1536:-1]"),
+        (4, "knots=[1536:-1]", "knots=[]"),
+        (4, "i24.18~20[2,3]", "i24.17~20[2,3]"),
+        (4, "i4.0~3+[3] by cheetah \"t\"\nv10", "i3.0~2+[3] by cheetah \"t\"\nv10"),
+        (5, "\"b\" : i24.8[2]", "\"b\" : i24.8[3]"),
+        (5, "\"b\" : i24.8[2]", "\"b\" : i24.9[2]"),
+        (5, "\"b\" : i24.8[2]", "\"b\" : i24.8[]"),
+        (7, "v3 = relu v2 : i24.8~9+", "v3 = relu v2 : i24.8~23"),
+        (7, "i24.18~20[6]", "i24.18~23[6]"),
+        (8, "knots=[1536:-1]", "knots=[1536:-2]"),
+        (10, "what=topk:3", "what=topk:2"),
+        (10, "what=topk:3", "what=label"),
+        (12, "cheetah(leaf=2)", "cheetah(leaf=0)"),
+        (12, "cheetah(leaf=2)", "cheetah(leaf=5)"),
+        (12, "v1 = offset v0 by=-77 : i24.8~9[2,3] by local", "v1 = offset v0 by=-77 : i24.8~9[2,3] by cheetah"),
+    ] {
+        assert!(MORE.contains(from), "{from}");
+        let violations = check(&MORE.replace(from, to)).err().unwrap_or_default();
+        let found: Vec<u8> = violations.iter().map(|violation| violation.invariant).collect();
+        assert!(found.contains(&invariant), "{from:?} -> {to:?}: expected {invariant}, found {found:?}");
+    }
+}
+
+#[test]
+fn a_kernel_without_axes_is_refused() {
+    let violations = verify(&parse(&GOOD.replace("i8.4[4,8]", "i8.4[]")).unwrap()).unwrap_err();
+    assert!(violations.iter().any(|violation| violation.invariant == 3));
+}
+
 #[test]
 fn nothing_bypasses_the_mix() {
     let text = GOOD.replace("v2 = dense v1", "v2 = add v0, v1 : i24.8~9[8] by local \"x\"\nv3 = dense v2");

@@ -227,6 +227,7 @@ fn reveal_code(plan: &Plan) -> u8 {
         None => 0,
         Some(Reveal::Label) => 1,
         Some(Reveal::Logits) => 2,
+        Some(Reveal::TopK(_)) => 3,
     }
 }
 

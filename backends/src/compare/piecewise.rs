@@ -1,0 +1,37 @@
+//! Piecewise linear functions: the ReLUs of all knots side by side, and a public linear map of them.
+
+use fusion_catalogue::compare::Comparison;
+use fusion_ir::Party;
+use fusion_ir::op::Piecewise;
+use fusion_ir::types::{mask, wrap};
+
+use super::{Ctx, online};
+use crate::Error;
+
+/// Shares of [`Op::Piecewise`](fusion_ir::Op::Piecewise) of every element of `x`. Exchanges the messages of
+/// [`fusion_catalogue::compare::piecewise`].
+pub fn piecewise(ctx: &mut Ctx, bits: u8, function: &Piecewise, x: &[u64]) -> Result<Vec<u64>, Error> {
+    // Public constants enter one share only.
+    let constant = |value: i64| match ctx.party {
+        Party::Client => 0,
+        Party::Server => wrap(value, bits),
+    };
+    let offset = constant(function.offset);
+    let thresholds: Vec<u64> = function.knots.iter().map(|(threshold, _)| constant(*threshold)).collect();
+    let mut y: Vec<u64> =
+        x.iter().map(|x| x.wrapping_mul(function.first_slope as u64).wrapping_add(offset) & mask(bits)).collect();
+    // Contest `i` is that of element `i mod n` and knot `i / n`.
+    let n = x.len().max(1);
+    let relu = Comparison::Relu { bits };
+    for chunk in relu.chunks(x.len() * thresholds.len()) {
+        let differences: Vec<u64> =
+            chunk.clone().map(|i| x[i % n].wrapping_sub(thresholds[i / n]) & mask(bits)).collect();
+        let pads = ctx.correlations.draw(ctx.channel, &relu.need(ctx.leaf_bits, chunk.len()))?;
+        let above = online(ctx, pads, &relu, &[&differences])?;
+        for (i, above) in chunk.zip(above.iter().flatten()) {
+            let bend = above.wrapping_mul(function.knots[i / n].1 as u64);
+            y[i % n] = y[i % n].wrapping_add(bend) & mask(bits);
+        }
+    }
+    Ok(y)
+}
