@@ -10,21 +10,39 @@ use crate::{Error, kernels};
 
 /// Packs `values` of `bits` bits each (`1..=64`) into [`packed_bytes`] bytes. Higher bits are ignored.
 pub fn pack(values: &[u64], bits: u8) -> Vec<u8> {
-    let len = packed_bytes(values.len(), bits) as usize;
-    let mut bytes = Vec::with_capacity(len + 7);
-    let (mut pending, mut held) = (0u128, 0u32);
+    let mut bytes = vec![0; packed_bytes(values.len(), bits) as usize];
+    pack_into(values, bits, &mut bytes);
+    bytes
+}
+
+/// [`pack`] into the memory given.
+///
+/// # Panics
+/// If `bytes` is not as long as the packed values.
+pub fn pack_into(values: &[u64], bits: u8, bytes: &mut [u8]) {
+    assert_eq!(bytes.len() as u64, packed_bytes(values.len(), bits));
+    let (mask, bits) = (mask(bits), u32::from(bits));
+    let (words, end) = bytes.as_chunks_mut();
+    let mut words = words.iter_mut();
+    let (mut pending, mut held) = (0u64, 0u32);
     for value in values {
-        pending |= u128::from(value & mask(bits)) << held;
-        held += u32::from(bits);
+        let value = value & mask;
+        pending |= value << held;
+        held += bits;
         if held >= 64 {
-            bytes.extend_from_slice(&(pending as u64).to_le_bytes());
-            pending >>= 64;
+            if let Some(word) = words.next() {
+                *word = pending.to_le_bytes();
+            }
             held -= 64;
+            // In two steps, since the first may be by all 64 bits.
+            pending = value >> 1 >> (bits - 1 - held);
         }
     }
-    bytes.extend_from_slice(&(pending as u64).to_le_bytes()[..held.div_ceil(8) as usize]);
-    debug_assert_eq!(bytes.len(), len);
-    bytes
+    let rest = pending.to_le_bytes();
+    match words.next() {
+        Some(word) => *word = rest,
+        None => end.copy_from_slice(&rest[..end.len()]),
+    }
 }
 
 /// Unpacks `n` elements of `bits` bits each (`1..=64`); every element is below `2^bits`.
@@ -35,22 +53,40 @@ pub fn unpack(bytes: &[u8], n: usize, bits: u8) -> Result<Vec<u64>, Error> {
     if bytes.len() as u64 != expected {
         return Err(Error::PeerMisbehaved(format!("{} bytes for {n} elements of {bits} bits", bytes.len())));
     }
-    let mut values = Vec::with_capacity(n);
+    let mut values = vec![0; n];
+    unpack_into(bytes, bits, &mut values)?;
+    Ok(values)
+}
+
+/// [`unpack`] into the memory given.
+///
+/// # Errors
+/// As [`unpack`].
+pub fn unpack_into(bytes: &[u8], bits: u8, values: &mut [u64]) -> Result<(), Error> {
+    let n = values.len();
+    if bytes.len() as u64 != packed_bytes(n, bits) {
+        return Err(Error::PeerMisbehaved(format!("{} bytes for {n} elements of {bits} bits", bytes.len())));
+    }
+    let (mask, bits) = (mask(bits), u32::from(bits));
     let mut words = words_of(bytes);
-    let (mut pending, mut held) = (0u128, 0u32);
-    for _ in 0..n {
-        if held < u32::from(bits) {
-            pending |= u128::from(words.next().unwrap_or(0)) << held;
-            held += 64;
+    let (mut pending, mut held) = (0u64, 0u32);
+    for value in values {
+        if held >= bits {
+            *value = pending & mask;
+            // In two steps, since an element may be a whole word.
+            pending = pending >> 1 >> (bits - 1);
+            held -= bits;
+        } else {
+            let next = words.next().unwrap_or(0);
+            *value = (pending | next << held) & mask;
+            pending = next >> 1 >> (bits - held - 1);
+            held += 64 - bits;
         }
-        values.push(pending as u64 & mask(bits));
-        pending >>= bits;
-        held -= u32::from(bits);
     }
     if pending != 0 {
         return Err(Error::PeerMisbehaved("packed elements end in bits that are not zero".into()));
     }
-    Ok(values)
+    Ok(())
 }
 
 /// A sequence of bits, 64 to a word, least significant first. The unused bits of the last word are zero.
@@ -176,11 +212,11 @@ impl Bits {
 
 /// Little-endian words; the last one is filled up with zeros.
 fn words_of(bytes: &[u8]) -> impl Iterator<Item = u64> + '_ {
-    bytes.chunks(8).map(|chunk| {
-        let mut word = [0; 8];
-        word[..chunk.len()].copy_from_slice(chunk);
-        u64::from_le_bytes(word)
-    })
+    let (words, end) = bytes.as_chunks();
+    let mut last = [0; 8];
+    last[..end.len()].copy_from_slice(end);
+    let last = (!end.is_empty()).then_some(u64::from_le_bytes(last));
+    words.iter().map(|word| u64::from_le_bytes(*word)).chain(last)
 }
 
 #[cfg(test)]

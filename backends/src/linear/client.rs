@@ -4,6 +4,7 @@ use fusion_catalogue::linear::{DEGREE, Packing, Run};
 use fusion_catalogue::packed_bytes;
 use rayon::prelude::*;
 
+use super::plaintext;
 use crate::bits::unpack;
 use crate::rlwe::{ClientKey, Scale};
 use crate::{Channel, Error, Kind};
@@ -38,9 +39,7 @@ fn upload(packing: &Packing, scale: &Scale, keys: &mut [ClientKey], share: &[u64
     let positions = uploads.par_iter().zip(&*keys).zip(share.par_chunks(elements));
     let bytes = positions.flat_map(|((seeds, key), share)| {
         let polynomials = (0..packing.operands()).into_par_iter().map(move |index| {
-            let pairs = packing.operand(index).flat_map(Run::pairs);
-            let plaintexts = pairs.map(|(element, coefficient)| (coefficient, share[element]));
-            key.encrypt(seeds, index as u64, scale, plaintexts)
+            key.encrypt(seeds, index as u64, scale, &plaintext(packing, index, share))
         });
         rayon::iter::once(seeds.public.to_vec()).chain(polynomials)
     });
@@ -50,23 +49,32 @@ fn upload(packing: &Packing, scale: &Scale, keys: &mut [ClientKey], share: &[u64
 /// One position's result share.
 fn download(packing: &Packing, scale: &Scale, key: &ClientKey, bytes: &[u8]) -> Result<Vec<u64>, Error> {
     let (a, b) = bytes.split_at(packing.a_bytes());
-    let b = unpack(b, packing.geometry().output_len(), packing.b_bits())?;
-    let polynomials = a.par_chunks(packed_bytes(DEGREE, packing.a_bits()) as usize).enumerate();
-    let runs = |index: usize| packing.result(index / packing.tiles(), index % packing.tiles()).flat_map(Run::pairs);
-    let decrypted: Result<Vec<Vec<u64>>, Error> = polynomials
-        .map(|(index, a)| {
+    let a = a.chunks(packed_bytes(DEGREE, packing.a_bits()) as usize);
+    let mut rest = b;
+    let mut results = Vec::with_capacity(packing.results());
+    for (index, a) in a.enumerate() {
+        let (unit, tile) = (index / packing.tiles(), index % packing.tiles());
+        let (b, behind) = rest.split_at(packing.b_bytes(unit, tile));
+        rest = behind;
+        results.push((unit, tile, a, b));
+    }
+    let runs = |unit, tile| packing.result(unit, tile).flat_map(Run::pairs);
+    let decrypted: Result<Vec<Vec<u64>>, Error> = results
+        .par_iter()
+        .map(|&(unit, tile, a, b)| {
             let a_times_secret = key.times_secret(&unpack(a, DEGREE, packing.a_bits())?, scale);
-            let mut values = Vec::with_capacity(DEGREE);
-            runs(index).for_each(|(element, coefficient)| {
-                values.push(scale.decode(b[element], a_times_secret[coefficient]));
-            });
+            let mut values = unpack(b, packing.result_len(unit, tile), packing.b_bits())?;
+            let coefficients = runs(unit, tile).map(|(_, coefficient)| coefficient);
+            for (value, coefficient) in values.iter_mut().zip(coefficients) {
+                *value = scale.decode(*value, a_times_secret[coefficient]);
+            }
             Ok(values)
         })
         .collect();
-    let mut share = vec![0; b.len()];
-    for (index, values) in decrypted?.into_iter().enumerate() {
-        let mut values = values.into_iter();
-        runs(index).for_each(|(element, _)| share[element] = values.next().unwrap_or_default());
+    let mut share = vec![0; packing.geometry().output_len()];
+    for (values, &(unit, tile, ..)) in decrypted?.into_iter().zip(&results) {
+        let elements = runs(unit, tile).map(|(element, _)| element);
+        elements.zip(values).for_each(|(element, value)| share[element] = value);
     }
     Ok(share)
 }

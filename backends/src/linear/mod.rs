@@ -17,3 +17,16 @@ mod server;
 
 pub use client::client;
 pub use server::{Workspace, server};
+
+use fusion_catalogue::linear::{DEGREE, Packing};
+
+/// What operand polynomial `index` holds of one position's share.
+fn plaintext(packing: &Packing, index: usize, share: &[u64]) -> [u64; DEGREE] {
+    let mut plaintext = [0; DEGREE];
+    for run in packing.operand(index) {
+        let elements = share[run.element..].iter().step_by(run.step);
+        let coefficients = &mut plaintext[run.coefficient..][..run.len];
+        coefficients.iter_mut().zip(elements).for_each(|(coefficient, element)| *coefficient = *element);
+    }
+    plaintext
+}

@@ -4,14 +4,14 @@
 //! are worked off in [`Blocks`]: only one block is held transformed. Weights are data here, never control: zeros are
 //! multiplied like any other value.
 
-use fusion_catalogue::linear::{DEGREE, POLYNOMIAL_BYTES, Packing, Run, SEED_BYTES};
+use fusion_catalogue::linear::{POLYNOMIAL_BYTES, Packing, Run, SEED_BYTES};
 use fusion_ir::types::{mask, wrap};
 use rayon::prelude::*;
 
-use crate::bits::pack;
+use super::plaintext;
 use crate::ring::sample::{Seed, fresh_seed, stream};
 use crate::ring::{Kernels, MAX_DEPTH, Operands, Poly, Spectrum, Sums, TILE};
-use crate::rlwe::{Ciphertext, PublicKey, ResultCiphertext, Scale};
+use crate::rlwe::{Ciphertext, PublicKey, Scale};
 use crate::{Channel, Error, Kind};
 
 /// Operands that are decoded before they are moved to where they are multiplied.
@@ -48,9 +48,12 @@ pub fn server(
     let layer = Layer { packing, scale: Scale::new(packing.acc_bits()), keys, weight, seed: fresh_seed()? };
     layer.operands(&bytes, share, &mut workspace.operands)?;
     drop(bytes);
-    let results: Vec<Masked> =
-        (0..packing.group_blocks()).flat_map(|group_block| layer.results(group_block, workspace)).collect();
-    let (bytes, mut share) = layer.download(results);
+    let mut share = layer.share();
+    let mut bytes = vec![0; keys.len() * packing.download_bytes()];
+    let mut downloads = Downloads::new(packing, &mut bytes);
+    for group_block in 0..packing.group_blocks() {
+        layer.results(group_block, workspace, &share, &mut downloads);
+    }
     channel.send(Kind::LinearDownload, bytes)?;
     if let Some(bias) = bias {
         add_bias(packing, bias, &mut share);
@@ -68,13 +71,28 @@ struct Layer<'a> {
     seed: Seed,
 }
 
-/// One result polynomial of one position, and the masks in it.
-struct Masked {
-    position: usize,
-    /// Number of the result polynomial.
-    index: usize,
-    result: ResultCiphertext,
-    masks: Vec<u64>,
+/// Where the result polynomials of every position belong that are not yet written: those of one position come in order.
+struct Downloads<'a> {
+    packing: &'a Packing,
+    /// Of every position the rest of all `a` and of all `b`.
+    rests: Vec<[&'a mut [u8]; 2]>,
+}
+
+impl<'a> Downloads<'a> {
+    fn new(packing: &'a Packing, bytes: &'a mut [u8]) -> Downloads<'a> {
+        let positions = bytes.chunks_mut(packing.download_bytes());
+        Downloads { packing, rests: positions.map(|bytes| bytes.split_at_mut(packing.a_bytes()).into()).collect() }
+    }
+
+    /// The place of a position's next result, which is `(unit, tile)`.
+    fn next(&mut self, position: usize, unit: usize, tile: usize) -> [&'a mut [u8]; 2] {
+        let a_bytes = self.packing.a_bytes() / self.packing.results();
+        let [a, b] = self.rests[position].each_mut().map(std::mem::take);
+        let (a, a_rest) = a.split_at_mut(a_bytes);
+        let (b, b_rest) = b.split_at_mut(self.packing.b_bytes(unit, tile));
+        self.rests[position] = [a_rest, b_rest];
+        [a, b]
+    }
 }
 
 impl Layer<'_> {
@@ -89,10 +107,8 @@ impl Layer<'_> {
             let wrong = || Error::PeerMisbehaved("an upload without a seed".into());
             let (seed, polynomials) = upload.split_first_chunk::<SEED_BYTES>().ok_or_else(wrong)?;
             let b = &polynomials[index * POLYNOMIAL_BYTES..][..POLYNOMIAL_BYTES];
-            let share = &share[position * elements..][..elements];
-            let pairs = packing.operand(index).flat_map(Run::pairs);
-            let plaintexts = pairs.map(|(element, coefficient)| (coefficient, share[element]));
-            Ciphertext::decode(seed, index as u64, b, &self.scale, plaintexts)
+            let plaintext = plaintext(packing, index, &share[position * elements..][..elements]);
+            Ciphertext::decode(seed, index as u64, b, &self.scale, &plaintext)
         };
         let total = self.keys.len() * count;
         operands.resize(total / packing.products(), packing.products());
@@ -105,37 +121,53 @@ impl Layer<'_> {
         Ok(())
     }
 
-    /// The result polynomials of a set of groups that share operands, for every position; unit by unit, then by position.
-    fn results(&self, group_block: usize, workspace: &mut Workspace) -> Vec<Masked> {
+    /// The server's share of the results: uniform, and the masks are what makes up for it.
+    fn share(&self) -> Vec<u64> {
+        let elements = self.packing.geometry().output_len();
+        let mut share = vec![0; self.keys.len() * elements];
+        share.par_chunks_mut(elements).enumerate().for_each(|(position, share)| {
+            // Streams are numbered from either end: those of results from zero.
+            stream(&self.seed, u64::MAX - position as u64).fill(share);
+            let mask = mask(self.packing.acc_bits());
+            share.iter_mut().for_each(|element| *element &= mask);
+        });
+        share
+    }
+
+    /// Writes the result polynomials of a set of groups that share operands, for every position.
+    fn results(&self, group_block: usize, workspace: &mut Workspace, share: &[u64], downloads: &mut Downloads) {
         let packing = self.packing;
         let (tiles, images) = (packing.tiles(), packing.group_blocks() * packing.tiles());
         let row = |i: usize| i / tiles * images + group_block * tiles + i % tiles;
         let rows: Vec<usize> = (0..self.keys.len() * tiles).map(row).collect();
         let units = packing.units() / packing.group_blocks();
         let blocks = Blocks::new(units, packing.products(), rows.len());
-        let mut results = Vec::with_capacity(units * rows.len());
         let Workspace { operands, kernels, sums } = workspace;
         for first_unit in (0..units).step_by(blocks.units) {
             let units = blocks.units.min(units - first_unit);
             let first_unit = group_block * packing.units() / packing.group_blocks() + first_unit;
-            sums.clear(units, rows.len());
+            sums.resize(units, rows.len());
             for first in (0..packing.products()).step_by(blocks.depth) {
                 let depth = blocks.depth.min(packing.products() - first);
                 kernels.set(units, depth, |unit, k, zero| self.kernel(first_unit + unit, first + k, zero));
                 sums.add_products(operands, &rows, first, kernels);
             }
-            let chunks = (0..(units * rows.len()).div_ceil(RESULTS_AT_ONCE)).into_par_iter();
-            results.par_extend(chunks.flat_map_iter(|chunk| {
+            let places = |number: usize| (first_unit + number / rows.len(), number % rows.len());
+            let next = |number| {
+                let (unit, row) = places(number);
+                downloads.next(row / tiles, unit, row % tiles)
+            };
+            let mut results: Vec<[&mut [u8]; 2]> = (0..units * rows.len()).map(next).collect();
+            let chunks = results.par_chunks_mut(RESULTS_AT_ONCE).enumerate();
+            chunks.for_each_init(Scratch::default, |scratch, (chunk, results)| {
                 let first = chunk * RESULTS_AT_ONCE;
-                let numbers = first..(units * rows.len()).min(first + RESULTS_AT_ONCE);
-                let masked = |(sum, number)| {
-                    let (unit, row) = (first_unit + number / rows.len(), number % rows.len());
-                    self.mask(row / tiles, unit, row % tiles, Ciphertext::from_components(sum))
-                };
-                sums.get(numbers.clone()).into_iter().zip(numbers).map(masked)
-            }));
+                let gathered = scratch.gather(sums, first, results.len());
+                for (i, (result, sum)) in results.iter_mut().zip(gathered).enumerate() {
+                    let (unit, row) = places(first + i);
+                    self.mask([row / tiles, unit, row % tiles], sum, share, result);
+                }
+            });
         }
-        results
     }
 
     /// A kernel polynomial, transformed, made of a zero.
@@ -147,45 +179,44 @@ impl Layer<'_> {
         Spectrum::of(kernel)
     }
 
-    /// Turns a sum into what the client gets.
-    fn mask(&self, position: usize, unit: usize, tile: usize, sum: Ciphertext) -> Masked {
-        let index = unit * self.packing.tiles() + tile;
-        let mut rng = stream(&self.seed, (position * self.packing.results() + index) as u64);
-        let mut wanted = Vec::with_capacity(DEGREE);
-        let runs = self.packing.result(unit, tile).flat_map(Run::pairs);
-        runs.for_each(|(_, coefficient)| wanted.push((coefficient, rng.next_u64() & mask(self.packing.acc_bits()))));
-        let masks = wanted.iter().map(|&(_, mask)| mask).collect();
-        let result = sum.into_result(&self.keys[position], &self.scale, &mut rng, &wanted);
-        Masked { position, index, result, masks }
+    /// Turns the sum of result `(unit, tile)` of a position into what the client gets.
+    fn mask(
+        &self,
+        [position, unit, tile]: [usize; 3],
+        sum: &mut [Spectrum; 2],
+        share: &[u64],
+        result: &mut [&mut [u8]; 2],
+    ) {
+        let (packing, elements) = (self.packing, self.packing.geometry().output_len());
+        let share = &share[position * elements..][..elements];
+        let number = position * packing.results() + unit * packing.tiles() + tile;
+        let mut rng = stream(&self.seed, number as u64);
+        let len = packing.result_len(unit, tile);
+        let (mut wanted, mut masks) = (Vec::new(), Vec::with_capacity(len));
+        for Run { element, step, coefficient, len } in packing.result(unit, tile) {
+            debug_assert_eq!(step, 1);
+            wanted.push(coefficient..coefficient + len);
+            masks.extend(share[element..element + len].iter().map(|share| share.wrapping_neg()));
+        }
+        let mut ciphertext = Ciphertext::from_components(sum.each_mut().map(Spectrum::take));
+        let [a, b] = result;
+        ciphertext.write_result(&self.keys[position], &self.scale, &mut rng, &wanted, &mut masks, [a, b]);
+        *sum = ciphertext.into_components();
     }
+}
 
-    /// The message to the client, and the server's share: minus the masks.
-    fn download(&self, results: Vec<Masked>) -> (Vec<u8>, Vec<u64>) {
-        let packing = self.packing;
-        let elements = packing.geometry().output_len();
-        let mut positions: Vec<Vec<Masked>> = self.keys.iter().map(|_| Vec::with_capacity(packing.results())).collect();
-        // Units are in order, and so are the results that each has of one position.
-        for masked in results {
-            positions[masked.position].push(masked);
-        }
-        let mut share = vec![0; self.keys.len() * elements];
-        let mut bytes = Vec::with_capacity(self.keys.len() * packing.download_bytes());
-        for (results, share) in positions.into_iter().zip(share.chunks_mut(elements)) {
-            let mut b = vec![0; elements];
-            for Masked { index, result, masks, .. } in results {
-                bytes.extend(result.a);
-                let runs = packing.result(index / packing.tiles(), index % packing.tiles()).flat_map(Run::pairs);
-                let mut values = result.b.into_iter().zip(masks);
-                runs.for_each(|(element, _)| {
-                    if let Some((value, masked)) = values.next() {
-                        b[element] = value;
-                        share[element] = masked.wrapping_neg() & mask(packing.acc_bits());
-                    }
-                });
-            }
-            bytes.extend(pack(&b, packing.b_bits()));
-        }
-        (bytes, share)
+/// Memory of a thread for some sums.
+#[derive(Default)]
+struct Scratch {
+    sums: Vec<[Spectrum; 2]>,
+}
+
+impl Scratch {
+    /// `count` sums from number `first` on.
+    fn gather(&mut self, sums: &Sums, first: usize, count: usize) -> &mut [[Spectrum; 2]] {
+        self.sums.resize_with(count.max(self.sums.len()), || [Spectrum::zero(), Spectrum::zero()]);
+        sums.get(first, &mut self.sums[..count]);
+        &mut self.sums[..count]
     }
 }
 

@@ -3,8 +3,6 @@
 //! Spectra are kept in *slices* of [`LANES`] frequencies: slice by slice, all that one block of the matrix product
 //! needs lies together, in the order in which it is needed.
 
-use std::ops::Range;
-
 use rayon::prelude::*;
 
 use super::kernels::{LANES, Lanes, MAX_DEPTH, Pair, Slice, TILE};
@@ -67,7 +65,7 @@ impl Kernels {
             passing.par_iter_mut().enumerate().for_each(|(i, spectrum)| {
                 let (tile, number) = ((first + i) / (TILE * depth) * TILE, (first + i) % (TILE * depth));
                 let width = TILE.min(units - tile);
-                let zero = std::mem::replace(spectrum, Spectrum::empty()).into_zero();
+                let zero = spectrum.take().into_zero();
                 *spectrum = kernel(tile + number % width, number / width, zero);
             });
             let slices = self.values.par_chunks_mut(len).with_min_len(SLICES_AT_ONCE).enumerate();
@@ -85,15 +83,16 @@ impl Kernels {
 pub struct Sums {
     rows: usize,
     pairs: usize,
+    /// Whether nothing is added up yet, and `values` are whatever they were.
+    empty: bool,
     /// Per slice: unit by unit.
     values: Vec<Pair>,
 }
 
 impl Sums {
-    /// Makes these the sums of `units` times `rows` pairs, all zero.
-    pub fn clear(&mut self, units: usize, rows: usize) {
-        (self.rows, self.pairs) = (rows, units * rows);
-        self.values.clear();
+    /// Makes these the sums of `units` times `rows` pairs, all empty.
+    pub fn resize(&mut self, units: usize, rows: usize) {
+        (self.rows, self.pairs, self.empty) = (rows, units * rows, true);
         self.values.resize(SLICES * self.pairs, Pair::default());
     }
 
@@ -102,6 +101,7 @@ impl Sums {
     pub fn add_products(&mut self, operands: &Operands, rows: &[usize], first: usize, kernels: &Kernels) {
         assert!(self.rows == rows.len() && self.pairs == kernels.units * self.rows);
         assert!(first + kernels.depth <= operands.depth && kernels.depth <= MAX_DEPTH);
+        let empty = std::mem::replace(&mut self.empty, false);
         let starts: Vec<usize> = rows.iter().map(|row| row * operands.depth + first).collect();
         let operands = operands.values.par_chunks(operands.pairs);
         let kernel_slices = kernels.values.par_chunks(kernels.units * kernels.depth);
@@ -111,22 +111,20 @@ impl Sums {
             let tiles = sums.chunks_mut(TILE * rows.len()).zip(values.chunks(TILE * kernels.depth));
             for (sums, kernels_of_tile) in tiles {
                 let depth = kernels.depth;
-                Slice { modulus, depth, operands, starts: &starts, kernels: kernels_of_tile }.add_to(sums);
+                Slice { modulus, depth, operands, starts: &starts, kernels: kernels_of_tile, empty }.add_to(sums);
             }
         });
     }
 
-    /// The sums with these numbers, counted over all units, row by row in each.
-    pub fn get(&self, numbers: Range<usize>) -> Vec<[Spectrum; 2]> {
-        let mut pairs: Vec<[Spectrum; 2]> = numbers.clone().map(|_| [Spectrum::zero(), Spectrum::zero()]).collect();
+    /// Copies the sums from number `first` on, counted over all units, row by row in each.
+    pub fn get(&self, first: usize, pairs: &mut [[Spectrum; 2]]) {
         for (slice, values) in self.values.chunks(self.pairs).enumerate() {
-            for (pair, value) in pairs.iter_mut().zip(&values[numbers.clone()]) {
+            for (pair, value) in pairs.iter_mut().zip(&values[first..]) {
                 for (spectrum, value) in pair.iter_mut().zip(value) {
                     spectrum.groups_mut()[slice] = value.0;
                 }
             }
         }
-        pairs
     }
 }
 
@@ -153,7 +151,7 @@ mod tests {
         operands.set(4, &pairs[4..]);
         let picked = [2, 0];
         let (mut sums, mut block) = (Sums::default(), Kernels::default());
-        sums.clear(units, picked.len());
+        sums.resize(units, picked.len());
         for (first, depth_of_block) in [(0, 2), (2, 3)] {
             block.set(units, depth_of_block, |unit, k, zero| {
                 assert_eq!(zero, Poly::zero());
@@ -161,7 +159,9 @@ mod tests {
             });
             sums.add_products(&operands, &picked, first, &block);
         }
-        for (number, found) in sums.get(1..15).into_iter().enumerate().map(|(i, found)| (i + 1, found)) {
+        let mut all: Vec<[Spectrum; 2]> = (1..15).map(|_| [Spectrum::zero(), Spectrum::zero()]).collect();
+        sums.get(1, &mut all);
+        for (number, found) in all.into_iter().enumerate().map(|(i, found)| (i + 1, found)) {
             let (unit, row) = (number / 2, picked[number % 2]);
             for (component, found) in found.into_iter().enumerate() {
                 let mut expected = Spectrum::zero();

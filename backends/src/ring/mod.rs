@@ -13,6 +13,7 @@ mod spectrum;
 pub use accumulate::{Kernels, Operands, Sums};
 pub use fusion_catalogue::linear::{DEGREE, PRIMES};
 pub use kernels::{MAX_DEPTH, TILE};
+pub(crate) use modulus::multiply_high;
 pub use modulus::{Factor, Modulus};
 pub use spectrum::Spectrum;
 
@@ -21,6 +22,12 @@ use zeroize::Zeroize;
 
 /// The two moduli.
 pub const MODULI: [Modulus; 2] = [Modulus::new(PRIMES[0]), Modulus::new(PRIMES[1])];
+
+/// Runs loops compiled for the widest vectors of this processor. What they compute does not depend on which those are.
+#[inline(always)]
+pub(crate) fn vectorised<R>(loops: impl FnOnce() -> R) -> R {
+    pulp::Arch::new().dispatch(loops)
+}
 
 /// A polynomial by its coefficients: `DEGREE` residues modulo the first prime, then as many modulo the second.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,17 +42,20 @@ impl Poly {
     /// The polynomial with these signed coefficients, at most `DEGREE` of them, each below 2^49 in magnitude.
     pub fn from_signed(coefficients: &[i64]) -> Poly {
         let mut poly = Poly::zero();
-        for (half, modulus) in poly.0.chunks_mut(DEGREE).zip(MODULI) {
-            for (residue, &coefficient) in half.iter_mut().zip(coefficients) {
-                *residue = modulus.reduce_signed(coefficient);
+        vectorised(|| {
+            for (half, modulus) in poly.0.chunks_mut(DEGREE).zip(MODULI) {
+                for (residue, &coefficient) in half.iter_mut().zip(coefficients) {
+                    *residue = modulus.reduce_signed(coefficient);
+                }
             }
-        }
+        });
         poly
     }
 
     /// The polynomial with these residues; refuses a wrong number of them or one that is not below its prime.
     pub fn from_residues(residues: Vec<u64>) -> Result<Poly, Error> {
-        let canonical = |(half, modulus): (&[u64], Modulus)| half.iter().all(|&residue| residue < modulus.prime());
+        let largest = |half: &[u64]| vectorised(|| half.iter().fold(0, |largest, &residue| residue.max(largest)));
+        let canonical = |(half, modulus): (&[u64], Modulus)| largest(half) < modulus.prime();
         if residues.len() != PRIMES.len() * DEGREE || !residues.chunks(DEGREE).zip(MODULI).all(canonical) {
             return Err(Error::PeerMisbehaved("a polynomial with a coefficient out of range".into()));
         }
@@ -55,6 +65,16 @@ impl Poly {
     /// All residues, modulo the first prime first.
     pub fn residues(&self) -> &[u64] {
         &self.0
+    }
+
+    /// The coefficients' residues modulo the first and modulo the second prime.
+    pub fn halves(&self) -> [&[u64]; 2] {
+        self.0.split_at(DEGREE).into()
+    }
+
+    /// The coefficients' residues modulo the first and modulo the second prime, each of which must stay below its prime.
+    pub(crate) fn halves_mut(&mut self) -> [&mut [u64]; 2] {
+        self.0.split_at_mut(DEGREE).into()
     }
 
     /// The residues of one coefficient.

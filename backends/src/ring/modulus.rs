@@ -27,16 +27,19 @@ impl Modulus {
     }
 
     /// `a + b` of two residues.
+    #[inline(always)]
     pub const fn add(self, a: u64, b: u64) -> u64 {
         self.reduce_once(a + b)
     }
 
     /// `a - b` of two residues.
+    #[inline(always)]
     pub const fn sub(self, a: u64, b: u64) -> u64 {
         self.reduce_once(a + self.prime - b)
     }
 
     /// The residue of a signed integer of magnitude below the prime, without a branch on it.
+    #[inline(always)]
     pub const fn reduce_signed(self, value: i64) -> u64 {
         (value + (self.prime as i64 & (value >> 63))) as u64
     }
@@ -67,6 +70,7 @@ impl Modulus {
     }
 
     /// A value below twice the prime, reduced without a branch.
+    #[inline(always)]
     pub const fn reduce_once(self, value: u64) -> u64 {
         let reduced = value.wrapping_sub(self.prime);
         // All ones iff the subtraction went below zero.
@@ -76,16 +80,37 @@ impl Modulus {
 
 impl Factor {
     /// The product with any 64-bit `value`, as a residue.
+    #[inline(always)]
     pub const fn times(self, value: u64) -> u64 {
-        let quotient = ((self.quotient as u128 * value as u128) >> 64) as u64;
+        let quotient = multiply_high(self.quotient, value);
         let product = self.value.wrapping_mul(value).wrapping_sub(quotient.wrapping_mul(self.prime));
         Modulus { prime: self.prime }.reduce_once(product)
     }
 }
 
+/// The high word of a product, in halves of words: loops of it become vector code.
+#[inline(always)]
+pub(crate) const fn multiply_high(a: u64, b: u64) -> u64 {
+    const LOW: u64 = u32::MAX as u64;
+    let [a, b] = [[a & LOW, a >> 32], [b & LOW, b >> 32]];
+    let middle = a[1] * b[0] + (a[0] * b[0] >> 32);
+    let other = a[0] * b[1] + (middle & LOW);
+    a[1] * b[1] + (middle >> 32) + (other >> 32)
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::MODULI;
+    use super::multiply_high;
+
+    #[test]
+    fn high_words_are_those_of_wide_products() {
+        for a in [0, 1, u64::MAX, 0x0123_4567_89ab_cdef, 1 << 32, u32::MAX.into()] {
+            for b in [0, 3, u64::MAX, 0xfedc_ba98_7654_3210, 1 << 63, u64::MAX << 32] {
+                assert_eq!(multiply_high(a, b), ((u128::from(a) * u128::from(b)) >> 64) as u64);
+            }
+        }
+    }
 
     #[test]
     fn arithmetic_agrees_with_wide_integers() {

@@ -10,7 +10,7 @@ use zeroize::{Zeroize, Zeroizing};
 use fusion_catalogue::linear::noise::{ERROR_FLIPS, MAX_FLOOD_BITS};
 use fusion_catalogue::linear::{RESIDUE_BITS, SEED_BYTES};
 
-use super::{DEGREE, Factor, MODULI, Poly};
+use super::{DEGREE, Factor, MODULI, Modulus, Poly, vectorised};
 
 /// A seed; zeroized when dropped.
 pub type Seed = Zeroizing<[u8; SEED_BYTES]>;
@@ -26,6 +26,10 @@ pub fn fresh_seed() -> Result<Seed, crate::Error> {
 const BLOCKS: usize = 128;
 /// Words of a block.
 const BLOCK_WORDS: usize = 2;
+/// Coefficients of the flood that are made at once: their words stay in the nearest cache.
+const FLOOD_AT_ONCE: usize = 256;
+/// Words of one coefficient of the flood.
+const FLOOD_WORDS: usize = 4;
 
 /// A pseudorandom generator: AES-256 in counter mode, keyed with a seed. Zeroized when dropped.
 ///
@@ -38,31 +42,47 @@ pub struct Stream {
     /// The next block.
     counter: u64,
     blocks: [Block; BLOCKS],
-    /// Words taken of `blocks`.
+    words: [u64; BLOCKS * BLOCK_WORDS],
+    /// How many of `words` are taken.
     taken: usize,
 }
 
 impl Stream {
     /// The next 64 bits.
     pub fn next_u64(&mut self) -> u64 {
-        if self.taken == BLOCKS * BLOCK_WORDS {
+        if self.taken == self.words.len() {
             self.refill();
         }
-        let block = &self.blocks[self.taken / BLOCK_WORDS];
-        let word = block.as_chunks::<8>().0[self.taken % BLOCK_WORDS];
         self.taken += 1;
-        u64::from_le_bytes(word)
+        self.words[self.taken - 1]
+    }
+
+    /// The next words, as many as there is room for.
+    pub fn fill(&mut self, mut words: &mut [u64]) {
+        while !words.is_empty() {
+            if self.taken == self.words.len() {
+                self.refill();
+            }
+            let ready = &self.words[self.taken..];
+            let (now, later) = words.split_at_mut(ready.len().min(words.len()));
+            now.copy_from_slice(&ready[..now.len()]);
+            self.taken += now.len();
+            words = later;
+        }
     }
 
     #[inline(never)]
     fn refill(&mut self) {
-        for block in &mut self.blocks {
-            let (counter, number) = block.split_at_mut(8);
-            counter.copy_from_slice(&self.counter.to_le_bytes());
-            number.copy_from_slice(&self.number.to_le_bytes());
-            self.counter += 1;
+        for (i, block) in self.blocks.iter_mut().enumerate() {
+            let counter = u128::from(self.counter + i as u64) | u128::from(self.number) << 64;
+            *block = counter.to_le_bytes().into();
         }
+        self.counter += BLOCKS as u64;
         self.cipher.encrypt_blocks(&mut self.blocks);
+        for (words, block) in self.words.as_chunks_mut::<BLOCK_WORDS>().0.iter_mut().zip(&self.blocks) {
+            let both = u128::from_le_bytes((*block).into());
+            *words = [both as u64, (both >> 64) as u64];
+        }
         self.taken = 0;
     }
 }
@@ -70,26 +90,36 @@ impl Stream {
 impl Drop for Stream {
     fn drop(&mut self) {
         self.blocks.iter_mut().for_each(|block| block.zeroize());
+        self.words.zeroize();
     }
 }
 
 /// The generator number `number` of `seed`: different streams are independent.
 pub fn stream(seed: &[u8; SEED_BYTES], number: u64) -> Stream {
     let cipher = Aes256Enc::new(seed.into());
-    Stream { cipher, number, counter: 0, blocks: [Block::default(); BLOCKS], taken: BLOCKS * BLOCK_WORDS }
+    let words = [0; BLOCKS * BLOCK_WORDS];
+    Stream { cipher, number, counter: 0, blocks: [Block::default(); BLOCKS], words, taken: words.len() }
 }
 
 /// A uniform polynomial, the same for both parties from the same generator. Not for secrets: its time varies.
 pub fn uniform(rng: &mut Stream) -> Poly {
     let mut poly = Poly::zero();
     for (half, modulus) in poly.0.chunks_mut(DEGREE).zip(MODULI) {
-        for residue in half {
-            *residue = loop {
-                let candidate = rng.next_u64() >> (64 - RESIDUE_BITS);
-                if candidate < modulus.prime() {
-                    break candidate;
+        let candidate = |word: u64| word >> (64 - RESIDUE_BITS);
+        rng.fill(half);
+        let largest = vectorised(|| {
+            half.iter_mut().fold(0, |largest, residue| {
+                *residue = candidate(*residue);
+                largest.max(*residue)
+            })
+        });
+        // One in thousands is no residue: those are drawn again, after all others.
+        if largest >= modulus.prime() {
+            for residue in half {
+                while *residue >= modulus.prime() {
+                    *residue = candidate(rng.next_u64());
                 }
-            };
+            }
         }
     }
     poly
@@ -97,9 +127,11 @@ pub fn uniform(rng: &mut Stream) -> Poly {
 
 /// A polynomial with coefficients uniform in {-1, 0, 1}.
 pub fn ternary(rng: &mut Stream) -> Zeroizing<Poly> {
+    let mut words = Zeroizing::new([0u64; DEGREE / 8]);
+    rng.fill(words.as_mut());
     let mut bytes = Zeroizing::new([0u8; DEGREE]);
-    for word in bytes.as_chunks_mut().0 {
-        *word = rng.next_u64().to_le_bytes();
+    for (bytes, word) in bytes.as_chunks_mut().0.iter_mut().zip(words.iter()) {
+        *bytes = word.to_le_bytes();
     }
     // 255 is the one byte too many for three equal shares.
     for byte in bytes.iter_mut().filter(|byte| **byte == u8::MAX) {
@@ -108,11 +140,13 @@ pub fn ternary(rng: &mut Stream) -> Zeroizing<Poly> {
         }
     }
     let mut poly = Zeroizing::new(Poly::zero());
-    for (half, modulus) in poly.0.chunks_mut(DEGREE).zip(MODULI) {
-        for (residue, byte) in half.iter_mut().zip(bytes.iter()) {
-            *residue = modulus.reduce_once(u64::from(byte % 3) + modulus.prime() - 1);
+    vectorised(|| {
+        for (half, modulus) in poly.0.chunks_mut(DEGREE).zip(MODULI) {
+            for (residue, byte) in half.iter_mut().zip(bytes.iter()) {
+                *residue = modulus.reduce_once(u64::from(byte % 3) + modulus.prime() - 1);
+            }
         }
-    }
+    });
     poly
 }
 
@@ -120,26 +154,56 @@ pub fn ternary(rng: &mut Stream) -> Zeroizing<Poly> {
 /// is the same, plus tails of the others less their number.)
 pub fn add_error(poly: &mut Poly, rng: &mut Stream) {
     const COINS: u64 = (1 << (2 * ERROR_FLIPS)) - 1;
+    let mut words = Zeroizing::new([0u64; DEGREE]);
+    rng.fill(words.as_mut());
     let (first, second) = poly.0.split_at_mut(DEGREE);
-    for (first, second) in first.iter_mut().zip(second) {
-        let error = i64::from((rng.next_u64() & COINS).count_ones()) - i64::from(ERROR_FLIPS);
-        *first = MODULI[0].add(*first, MODULI[0].reduce_signed(error));
-        *second = MODULI[1].add(*second, MODULI[1].reduce_signed(error));
+    vectorised(|| {
+        for ((first, second), word) in first.iter_mut().zip(second).zip(words.iter()) {
+            let error = i64::from((word & COINS).count_ones()) - i64::from(ERROR_FLIPS);
+            *first = MODULI[0].add(*first, MODULI[0].reduce_signed(error));
+            *second = MODULI[1].add(*second, MODULI[1].reduce_signed(error));
+        }
+    });
+}
+
+/// Adds to every coefficient, given by its residues modulo either prime, one of the flood: the sum of three uniform integers of
+/// `bits` bits (`2..=`[`MAX_FLOOD_BITS`]), less half its range.
+pub fn add_flood(coefficients: [&mut [u64]; 2], rng: &mut Stream, bits: u32) {
+    const HALF: u64 = u32::MAX as u64;
+    const FACTORS: [[Factor; 2]; 2] = [powers(MODULI[0]), powers(MODULI[1])];
+    debug_assert!((2..=MAX_FLOOD_BITS).contains(&bits));
+    let (low_bits, high_bits) = (bits.min(64), bits.saturating_sub(64));
+    let high_mask = (1 << high_bits) - 1;
+    let centre = residues(3 << (bits - 1));
+    let mut words = Zeroizing::new([0u64; FLOOD_AT_ONCE * FLOOD_WORDS]);
+    let [first, second] = coefficients;
+    for (first, second) in first.chunks_mut(FLOOD_AT_ONCE).zip(second.chunks_mut(FLOOD_AT_ONCE)) {
+        let words = &mut words[..first.len() * FLOOD_WORDS];
+        rng.fill(words);
+        vectorised(|| {
+            for ((first, second), words) in first.iter_mut().zip(second).zip(words.as_chunks::<FLOOD_WORDS>().0) {
+                let [a, b, c, highs] = *words;
+                let [a, b, c] = [a, b, c].map(|word| word >> (64 - low_bits));
+                // The fourth word holds the high parts of the three.
+                let high = |i: u32| highs >> (i * high_bits) & high_mask;
+                let low = (a & HALF) + (b & HALF) + (c & HALF);
+                let middle = (a >> 32) + (b >> 32) + (c >> 32);
+                let high = high(0) + high(1) + high(2);
+                for (i, coefficient) in [first, second].into_iter().enumerate() {
+                    let [times_middle, times_high] = FACTORS[i];
+                    let flood = MODULI[i].add(low, times_middle.times(middle));
+                    let flood = MODULI[i].add(flood, times_high.times(high));
+                    *coefficient = MODULI[i].add(*coefficient, MODULI[i].sub(flood, centre[i]));
+                }
+            }
+        });
     }
 }
 
-/// The residues of the next coefficient of the flood, the sum of three uniform integers of `bits` bits (`2..=`
-/// [`MAX_FLOOD_BITS`]), less half its range.
-pub fn flood(rng: &mut Stream, bits: u32) -> [u64; 2] {
-    debug_assert!((2..=MAX_FLOOD_BITS).contains(&bits));
-    let (low_bits, high_bits) = (bits.min(64), bits.saturating_sub(64));
-    let [first, second, third, highs] = [(); 4].map(|()| rng.next_u64());
-    let low = |word: u64| u128::from(word >> (64 - low_bits));
-    // The fourth word holds the high parts of the three.
-    let high = |i: u32| u128::from(highs >> (i * high_bits) & ((1 << high_bits) - 1));
-    let sum = low(first) + low(second) + low(third) + ((high(0) + high(1) + high(2)) << 64);
-    let (sum, centre) = (residues(sum), residues(3 << (bits - 1)));
-    [0, 1].map(|prime| MODULI[prime].sub(sum[prime], centre[prime]))
+/// 2^32 and 2^64.
+const fn powers(modulus: Modulus) -> [Factor; 2] {
+    let half = modulus.factor(1 << 32);
+    [half, modulus.factor(half.times(1 << 32))]
 }
 
 /// The residues of an integer below 2^112.
@@ -208,7 +272,8 @@ mod tests {
             let inverse = MODULI[1].factor(MODULI[1].inverse(PRIMES[0] % PRIMES[1]));
             let mut squares = 0.0;
             for _ in 0..4000 {
-                let [first, second] = flood(&mut rng, bits);
+                let [mut first, mut second] = [0, 0];
+                add_flood([std::slice::from_mut(&mut first), std::slice::from_mut(&mut second)], &mut rng, bits);
                 let digit = inverse.times(MODULI[1].sub(second, first % PRIMES[1]));
                 let value = i128::from(first) + i128::from(PRIMES[0]) * i128::from(digit);
                 let q = i128::from(PRIMES[0]) * i128::from(PRIMES[1]);

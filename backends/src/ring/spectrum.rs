@@ -47,9 +47,14 @@ impl Spectrum {
 }
 
 impl Spectrum {
-    /// No polynomial, and no memory.
-    pub(super) fn empty() -> Spectrum {
-        Spectrum(Vec::new())
+    /// The spectrum; what stays behind has no memory and may only be overwritten.
+    pub(crate) fn take(&mut self) -> Spectrum {
+        Spectrum(std::mem::take(&mut self.0))
+    }
+
+    /// Some spectrum, in the memory of a polynomial that is no longer needed.
+    pub(crate) fn from_memory(poly: Poly) -> Spectrum {
+        Spectrum(poly.0)
     }
 
     /// Zero, in the same memory.

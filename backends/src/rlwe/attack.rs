@@ -4,9 +4,11 @@
 //! Switching the modulus also rounds the weight-dependent noise away most of the time. Nothing rests on that: the attack
 //! on the noise takes the result before it is switched.
 
+use std::ops::Range;
+
 use zeroize::Zeroizing;
 
-use super::cipher::Hiding;
+use super::cipher::{Hidden, Hiding};
 use super::{Ciphertext, ClientKey, PublicKey, Scale, UploadSeeds};
 use crate::bits::unpack;
 use crate::ring::sample::{Stream, add_error, stream, uniform};
@@ -51,8 +53,8 @@ impl Layer {
         let public = PublicKey::decode(key.public()).unwrap();
         let (seeds, scale) = (key.next_upload(), Scale::new(ACC_BITS));
         // A first layer, of which the client chooses the operand and the server has no share: zero, encoded without error.
-        let bytes = key.encrypt(&seeds, 0, &scale, std::iter::empty());
-        let operand = Ciphertext::decode(&seeds.public, 0, &bytes, &scale, std::iter::empty()).unwrap();
+        let bytes = key.encrypt(&seeds, 0, &scale, &[0; DEGREE]);
+        let operand = Ciphertext::decode(&seeds.public, 0, &bytes, &scale, &[0; DEGREE]).unwrap();
         let kernel = Spectrum::of(kernel);
         let sum = operand.into_components().map(|component| {
             let mut product = Spectrum::zero();
@@ -61,16 +63,28 @@ impl Layer {
         });
         Layer { key, public, seeds, scale, sum: Ciphertext::from_components(sum) }
     }
+
+    /// The result, all of it wanted, before its modulus is switched.
+    fn hidden(&mut self, hiding: Hiding) -> Hidden {
+        let all = Range { start: 0, end: DEGREE };
+        self.sum.hide(&self.public, &self.scale, &mut stream(&[3; 32], 0), &[all], hiding)
+    }
+
+    /// Both components of the result as the client gets them, with masks of zero.
+    fn result(&mut self, hiding: Hiding) -> (Vec<u64>, Vec<u64>) {
+        let widths = [self.scale.a_bits(), self.scale.b_bits()];
+        let [mut a, mut b] = widths.map(|bits| vec![0; DEGREE / 8 * usize::from(bits)]);
+        self.hidden(hiding).switch(&self.scale, &mut [0; DEGREE], [&mut a, &mut b]);
+        let [a, b] = [(a, widths[0]), (b, widths[1])].map(|(bytes, bits)| unpack(&bytes, DEGREE, bits).unwrap());
+        (a, b)
+    }
 }
 
 /// Tries every single weight that explains the returned `a`.
 fn weights_that_fit(weight: i64, hiding: Hiding) -> Vec<i64> {
-    let layer = Layer::new(kernel(&[5], &[weight]));
-    let wanted: Vec<(usize, u64)> = (0..DEGREE).map(|i| (i, 0)).collect();
-    let hidden = layer.sum.hide(&layer.public, &layer.scale, &mut stream(&[3; 32], 0), &wanted, hiding);
-    let result = hidden.switch(&layer.scale, &wanted);
+    let mut layer = Layer::new(kernel(&[5], &[weight]));
     // All this is the client's own or was sent to it.
-    let returned = unpack(&result.a, DEGREE, layer.scale.a_bits()).unwrap();
+    let (returned, _) = layer.result(hiding);
     let a = uniform(&mut stream(&layer.seeds.public, 0));
     let fits = |&weight: &i64| {
         (0..4).all(|i| {
@@ -79,7 +93,9 @@ fn weights_that_fit(weight: i64, hiding: Hiding) -> Vec<i64> {
                 let modulus = MODULI[j];
                 modulus.factor(modulus.reduce_signed(weight)).times(residues[j])
             });
-            layer.scale.switch_a(product) == returned[i + 5]
+            let mut switched = [0];
+            layer.scale.switch_a([&[product[0]], &[product[1]]], &mut switched);
+            switched == [returned[i + 5]]
         })
     };
     (-LARGEST..LARGEST).filter(fits).collect()
@@ -87,9 +103,8 @@ fn weights_that_fit(weight: i64, hiding: Hiding) -> Vec<i64> {
 
 /// Estimates the weights from the noise of a result, by least squares on the client's own errors.
 fn estimates(weights: &[i64], hiding: Hiding) -> Vec<f64> {
-    let layer = Layer::new(kernel(&TAPS, weights));
-    let wanted: Vec<(usize, u64)> = (0..DEGREE).map(|i| (i, 0)).collect();
-    let hidden = layer.sum.hide(&layer.public, &layer.scale, &mut stream(&[3; 32], 0), &wanted, hiding);
+    let mut layer = Layer::new(kernel(&TAPS, weights));
+    let hidden = layer.hidden(hiding);
     // What is left of `b - a s` beyond the plaintext, a multiple of `q / t` but for a few units.
     let product = {
         let mut product = Spectrum::zero();
@@ -98,9 +113,11 @@ fn estimates(weights: &[i64], hiding: Hiding) -> Vec<f64> {
     };
     let noise: Vec<f64> = (0..DEGREE)
         .map(|i| {
-            let (b, product) = (hidden.b.coefficient(i), product.coefficient(i));
-            let phase = [0, 1].map(|j| MODULI[j].sub(b[j], product[j]));
-            let plaintext = layer.scale.decode(layer.scale.switch_b(phase, 0), 0);
+            let product = product.coefficient(i);
+            let phase = [0, 1].map(|j| MODULI[j].sub(hidden.b[j][i], product[j]));
+            let mut switched = [0];
+            layer.scale.switch_b([&[phase[0]], &[phase[1]]], &mut switched);
+            let plaintext = layer.scale.decode(switched[0], 0);
             let encoded = layer.scale.encode(plaintext);
             let mut noise = Poly::zero();
             noise.add_to(0, [0, 1].map(|j| MODULI[j].sub(phase[j], encoded[j])));

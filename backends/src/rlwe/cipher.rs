@@ -1,13 +1,15 @@
 //! Ciphertexts: encrypted by the client, summed by the server, returned as a masked result.
 
+use std::ops::Range;
+
 use fusion_catalogue::linear::noise::flood_bits;
 use fusion_catalogue::linear::{RESIDUE_BITS, SEED_BYTES};
 
 use super::key::{ClientKey, PublicKey, UploadSeeds, decode_polynomial, encrypt_zero};
 use super::scale::Scale;
 use crate::Error;
-use crate::bits::pack;
-use crate::ring::sample::{Stream, add_error, flood, stream, ternary, uniform};
+use crate::bits::{pack, pack_into};
+use crate::ring::sample::{Stream, add_error, add_flood, stream, ternary, uniform};
 use crate::ring::{DEGREE, Poly, Spectrum};
 
 /// A ciphertext, or a sum of products of some, at the server.
@@ -16,31 +18,19 @@ pub struct Ciphertext {
     b: Spectrum,
 }
 
-/// One returned polynomial: what the client decrypts.
-///
-/// The server adds `u` times the sample's public key and a fresh error to `a` (`u` ternary), so that `a` is a fresh
-/// RLWE sample whatever it was; `b` gets the same `u`, and on every coefficient that is sent the flood, which takes the place
-/// of the second error, and a uniform mask. Switching the modulus and cutting low bits work on what is already hidden.
-pub struct ResultCiphertext {
-    /// All of `a` modulo `2^a_bits`, packed.
-    pub a: Vec<u8>,
-    /// The wanted coefficients of `b` modulo `2^b_bits`, in the order in which they were wanted.
-    pub b: Vec<u64>,
-}
-
 impl ClientKey {
-    /// Encrypts the plaintexts mod `2^acc` at the given coefficients (others are 0) as polynomial `index` of an upload.
+    /// Encrypts the plaintext, coefficients mod `2^acc`, as polynomial `index` of an upload.
     /// Returns `b`, packed; `a` follows from the upload's public seed and `index`.
     pub fn encrypt(
         &self,
         seeds: &UploadSeeds,
         index: u64,
         scale: &Scale,
-        plaintexts: impl Iterator<Item = (usize, u64)>,
+        plaintext: &[u64; DEGREE],
     ) -> Vec<u8> {
         let a = Spectrum::of(uniform(&mut stream(&seeds.public, index)));
         let mut b = encrypt_zero(&self.secret, a, &mut stream(&seeds.errors, index));
-        plaintexts.for_each(|(coefficient, plaintext)| b.add_to(coefficient, scale.encode(plaintext)));
+        scale.add_encoded(plaintext, &mut b);
         pack(b.residues(), RESIDUE_BITS as u8)
     }
 
@@ -65,41 +55,52 @@ impl Ciphertext {
         [self.a, self.b]
     }
 
-    /// Reads polynomial `index` of an upload and adds the server's own plaintexts mod `2^acc`; refuses a wrong length and
+    /// Reads polynomial `index` of an upload and adds the server's own plaintext mod `2^acc`; refuses a wrong length and
     /// coefficients out of range.
     pub fn decode(
         public_seed: &[u8; SEED_BYTES],
         index: u64,
         bytes: &[u8],
         scale: &Scale,
-        plaintexts: impl Iterator<Item = (usize, u64)>,
+        plaintext: &[u64; DEGREE],
     ) -> Result<Ciphertext, Error> {
         let mut b = decode_polynomial(bytes)?;
-        plaintexts.for_each(|(coefficient, plaintext)| b.add_to(coefficient, scale.encode(plaintext)));
+        scale.add_encoded(plaintext, &mut b);
         Ok(Ciphertext { a: Spectrum::of(uniform(&mut stream(public_seed, index))), b: Spectrum::of(b) })
     }
 
-    /// Hides everything but the plaintexts at the wanted coefficients, each with its mask mod `2^acc` added.
+    /// Writes the result that the client gets: all of `a` modulo `2^a_bits`, and the wanted coefficients of `b` modulo `2^b_bits`,
+    /// one after the other, each with its mask mod `2^acc` added; both packed. Uses up the sum, but not its memory.
     ///
-    /// `rng` must be fresh for this result.
-    pub fn into_result(
-        self,
+    /// Everything but the plaintexts at the wanted coefficients is hidden: the server adds `u` times the sample's public key and
+    /// a fresh error to `a` (`u` ternary), so that `a` is a fresh RLWE sample whatever it was; `b` gets the same `u`, and on
+    /// every coefficient that is sent the flood, which takes the place of the second error, and a uniform mask. Switching the
+    /// modulus and cutting low bits work on what is already hidden. `rng` must be fresh for this result.
+    ///
+    /// # Panics
+    /// If there are not as many masks as wanted coefficients, or if `a` and `b` are not as long as what is written there.
+    pub fn write_result(
+        &mut self,
         key: &PublicKey,
         scale: &Scale,
         rng: &mut Stream,
-        wanted: &[(usize, u64)],
-    ) -> ResultCiphertext {
+        wanted: &[Range<usize>],
+        masks: &mut [u64],
+        [a, b]: [&mut [u8]; 2],
+    ) {
         let hiding = Hiding { rerandomise: !cfg!(feature = "without-rerandomisation"), ..Hiding::FULL };
-        self.hide(key, scale, rng, wanted, hiding).switch(scale, wanted)
+        let hidden = self.hide(key, scale, rng, wanted, hiding);
+        hidden.switch(scale, masks, [a, b]);
+        self.a = Spectrum::from_memory(hidden.a);
     }
 
     /// Re-randomises both components, and floods `b` where it is wanted.
     pub(super) fn hide(
-        mut self,
+        &mut self,
         key: &PublicKey,
         scale: &Scale,
         rng: &mut Stream,
-        wanted: &[(usize, u64)],
+        wanted: &[Range<usize>],
         hiding: Hiding,
     ) -> Hidden {
         if hiding.rerandomise {
@@ -107,17 +108,20 @@ impl Ciphertext {
             self.a.add_product(&key.a, &u);
             self.b.add_product(&key.b, &u);
         }
-        let mut hidden = Hidden { a: self.a.into_poly(), b: self.b.into_poly() };
+        let [mut a, b] = [&mut self.a, &mut self.b].map(|component| component.take().into_poly());
         if hiding.rerandomise {
-            add_error(&mut hidden.a, rng);
+            add_error(&mut a, rng);
         }
+        let [mut first, mut second] = b.halves().map(|half| {
+            let mut coefficients = Vec::with_capacity(DEGREE);
+            wanted.iter().for_each(|run| coefficients.extend_from_slice(&half[run.clone()]));
+            coefficients
+        });
+        self.b = Spectrum::from_memory(b);
         if hiding.flood {
-            let flood_bits = flood_bits(scale.acc_bits());
-            for &(index, _) in wanted {
-                hidden.b.add_to(index, flood(rng, flood_bits));
-            }
+            add_flood([&mut first, &mut second], rng, flood_bits(scale.acc_bits()));
         }
-        hidden
+        Hidden { a, b: [first, second] }
     }
 }
 
@@ -135,15 +139,20 @@ impl Hiding {
 /// A result modulo `q`.
 pub(super) struct Hidden {
     pub(super) a: Poly,
-    pub(super) b: Poly,
+    /// The residues of the wanted coefficients.
+    pub(super) b: [Vec<u64>; 2],
 }
 
 impl Hidden {
-    /// Switches to the moduli of a result and adds the masks.
-    pub(super) fn switch(self, scale: &Scale, wanted: &[(usize, u64)]) -> ResultCiphertext {
-        let a: Vec<u64> = (0..DEGREE).map(|index| scale.switch_a(self.a.coefficient(index))).collect();
-        let b = wanted.iter().map(|&(index, mask)| scale.switch_b(self.b.coefficient(index), mask)).collect();
-        ResultCiphertext { a: pack(&a, scale.a_bits()), b }
+    /// Switches to the moduli of a result, adds the masks, in whose place the switched `b` stays, and packs.
+    pub(super) fn switch(&self, scale: &Scale, masks: &mut [u64], [a, b]: [&mut [u8]; 2]) {
+        let [first, second] = &self.b;
+        assert_eq!(first.len(), masks.len());
+        let mut switched = [0; DEGREE];
+        scale.switch_a(self.a.halves(), &mut switched);
+        pack_into(&switched, scale.a_bits(), a);
+        scale.switch_b([first, second], masks);
+        pack_into(masks, scale.b_bits(), b);
     }
 }
 
@@ -171,6 +180,27 @@ mod tests {
         }
     }
 
+    /// What the client unpacks of a result.
+    struct ResultCiphertext {
+        a: Vec<u8>,
+        b: Vec<u64>,
+    }
+
+    /// The result with all coefficients wanted, each with its mask.
+    fn result(
+        mut sum: Ciphertext,
+        key: &PublicKey,
+        scale: &Scale,
+        rng: &mut Stream,
+        mut masks: Vec<u64>,
+    ) -> ResultCiphertext {
+        let [mut a, mut b] = [scale.a_bits(), scale.b_bits()].map(|bits| vec![0; DEGREE / 8 * usize::from(bits)]);
+        let wanted = Range { start: 0, end: DEGREE };
+        sum.write_result(key, scale, rng, &[wanted], &mut masks, [&mut a, &mut b]);
+        assert_eq!(unpack(&b, DEGREE, scale.b_bits()).unwrap(), masks);
+        ResultCiphertext { a, b: masks }
+    }
+
     const ACC_BITS: u8 = 34;
     const WEIGHT_BITS: u8 = 12;
     const CIPHERTEXTS: u64 = 9;
@@ -183,7 +213,7 @@ mod tests {
         for index in 0..CIPHERTEXTS {
             let sparse: Vec<(usize, u64)> = (0..16)
                 .filter(|_| plaintexts)
-                .map(|_| (rng.next_u64() as usize % DEGREE, rng.next_u64() & mask(ACC_BITS)))
+                .map(|i| (rng.next_u64() as usize % (DEGREE / 16) * 16 + i, rng.next_u64() & mask(ACC_BITS)))
                 .collect();
             let weights: Vec<i64> =
                 (0..DEGREE).map(|_| if rng.next_u64() & 1 == 0 { 1 } else { -1 } << (WEIGHT_BITS - 1)).collect();
@@ -196,9 +226,12 @@ mod tests {
             }
             // Each plaintext is shared.
             let parts = |x: u64| (x / 3, x.wrapping_sub(x / 3));
-            let bytes = key.encrypt(&seeds, index, &scale, sparse.iter().map(|&(at, x)| (at, parts(x).0)));
-            let own = sparse.iter().map(|&(at, x)| (at, parts(x).1));
-            let ciphertext = Ciphertext::decode(&seeds.public, index, &bytes, &scale, own).unwrap();
+            let (mut clients, mut own) = ([0; DEGREE], [0; DEGREE]);
+            for &(at, x) in &sparse {
+                (clients[at], own[at]) = parts(x);
+            }
+            let bytes = key.encrypt(&seeds, index, &scale, &clients);
+            let ciphertext = Ciphertext::decode(&seeds.public, index, &bytes, &scale, &own).unwrap();
             sum.add_product(&ciphertext, &Spectrum::of(Poly::from_signed(&weights)));
         }
         (sum, expected)
@@ -237,8 +270,7 @@ mod tests {
         let mut rng = stream(&[4; 32], 0);
         let (sum, expected) = weighted_sum(&mut key, &mut rng, true);
         let scale = Scale::new(ACC_BITS);
-        let wanted: Vec<(usize, u64)> = (0..DEGREE).map(|i| (i, i as u64)).collect();
-        let result = sum.into_result(&public, &scale, &mut rng, &wanted);
+        let result = result(sum, &public, &scale, &mut rng, (0..DEGREE as u64).collect());
         let a_times_secret = key.times_secret(&unpack(&result.a, DEGREE, scale.a_bits()).unwrap(), &scale);
         let noise: Vec<f64> = (0..DEGREE)
             .map(|i| {
@@ -269,8 +301,7 @@ mod tests {
                 let (sum, _) = weighted_sum(&mut again, &mut stream(&[7; 32], 0), true);
                 [(sum, 0), (Ciphertext::zero(), 1)].map(|(sum, number)| {
                     let rng = &mut stream(&[8 + run; 32], number);
-                    let wanted: Vec<(usize, u64)> = (0..DEGREE).map(|i| (i, 0)).collect();
-                    sum.into_result(&public, &scale, rng, &wanted)
+                    result(sum, &public, &scale, rng, vec![0; DEGREE])
                 })
             })
             .collect();
@@ -289,11 +320,11 @@ mod tests {
     #[test]
     fn ciphertexts_out_of_range_are_refused() {
         let scale = Scale::new(20);
-        let none = || std::iter::empty();
+        let none = &[0; DEGREE];
         let mut bytes = vec![0; POLYNOMIAL_BYTES];
-        assert!(Ciphertext::decode(&[0; 32], 0, &bytes[1..], &scale, none()).is_err());
-        assert!(Ciphertext::decode(&[0; 32], 0, &bytes, &scale, none()).is_ok());
+        assert!(Ciphertext::decode(&[0; 32], 0, &bytes[1..], &scale, none).is_err());
+        assert!(Ciphertext::decode(&[0; 32], 0, &bytes, &scale, none).is_ok());
         bytes[..7].fill(0xff);
-        assert!(Ciphertext::decode(&[0; 32], 0, &bytes, &scale, none()).is_err());
+        assert!(Ciphertext::decode(&[0; 32], 0, &bytes, &scale, none).is_err());
     }
 }

@@ -5,7 +5,7 @@
 //! Vercauteren 2012). Every sample of a batch has its own [`ClientKey`]: nothing here takes two of them.
 //!
 //! **Circuit privacy.** The client knows `s`, so noise and `a` of a plain linear combination would tell it the
-//! server's weights. [`ResultCiphertext`] says what the server does about it; what remains is the statistical distance that
+//! server's weights. [`Ciphertext::write_result`] says what the server does about it; what remains is the statistical distance that
 //! [`fusion_catalogue::linear::noise`] bounds, and the RLWE assumption.
 
 #[cfg(test)]
@@ -14,6 +14,6 @@ mod cipher;
 mod key;
 mod scale;
 
-pub use cipher::{Ciphertext, ResultCiphertext};
+pub use cipher::Ciphertext;
 pub use key::{ClientKey, PublicKey, UploadSeeds};
 pub use scale::Scale;

@@ -4,7 +4,7 @@ use fusion_catalogue::linear::noise::{A_EXTRA_BITS, B_EXTRA_BITS};
 use fusion_catalogue::linear::{MAX_ACC_BITS, PRIMES};
 use fusion_ir::types::{mask, signed};
 
-use crate::ring::{Factor, MODULI};
+use crate::ring::{DEGREE, Factor, MODULI, Poly, multiply_high, vectorised};
 
 /// The plaintext modulus `t = 2^acc` and what follows from it.
 #[derive(Clone, Copy, Debug)]
@@ -39,20 +39,44 @@ impl Scale {
     }
 
     /// `round(q x / t)` for the ring element `x`, read as signed: `(q - 1) / t * x`, since `|x / t| <= 1/2`.
+    #[inline(always)]
     pub fn encode(&self, x: u64) -> [u64; 2] {
         let x = signed(x, self.acc_bits);
         [0, 1].map(|i| self.delta[i].times(MODULI[i].reduce_signed(x)))
     }
 
-    /// A coefficient of a result's `a`, switched to the modulus `2^a_bits`.
-    pub fn switch_a(&self, coefficient: [u64; 2]) -> u64 {
-        round(phase(coefficient), self.a_bits())
+    /// Adds `plaintext`, coefficients mod `t`, encoded.
+    pub fn add_encoded(&self, plaintext: &[u64; DEGREE], poly: &mut Poly) {
+        let [first, second] = poly.halves_mut();
+        vectorised(|| {
+            for ((first, second), x) in first.iter_mut().zip(second).zip(plaintext) {
+                let encoded = self.encode(*x);
+                *first = MODULI[0].add(*first, encoded[0]);
+                *second = MODULI[1].add(*second, encoded[1]);
+            }
+        });
     }
 
-    /// A coefficient of a result's `b`, with `plaintext` (mod `t`) added, switched to the modulus `2^b_bits`.
-    pub fn switch_b(&self, coefficient: [u64; 2], plaintext: u64) -> u64 {
-        let added = plaintext << (64 - self.acc_bits);
-        round(phase(coefficient).wrapping_add(added), self.b_bits())
+    /// Coefficients of a result's `a`, by their residues, switched to the modulus `2^a_bits`.
+    pub fn switch_a(&self, coefficients: [&[u64]; 2], switched: &mut [u64]) {
+        let [first, second] = coefficients;
+        vectorised(|| {
+            for (switched, (first, second)) in switched.iter_mut().zip(first.iter().zip(second)) {
+                *switched = round(phase([*first, *second]), self.a_bits());
+            }
+        });
+    }
+
+    /// Coefficients of a result's `b`, by their residues, with `plaintexts` (mod `t`) added, switched to the modulus `2^b_bits` in
+    /// place of the plaintexts.
+    pub fn switch_b(&self, coefficients: [&[u64]; 2], plaintexts: &mut [u64]) {
+        let [first, second] = coefficients;
+        vectorised(|| {
+            for (value, (first, second)) in plaintexts.iter_mut().zip(first.iter().zip(second)) {
+                let added = *value << (64 - self.acc_bits);
+                *value = round(phase([*first, *second]).wrapping_add(added), self.b_bits());
+            }
+        });
     }
 
     /// A switched coefficient of `a`, as the signed integer nearest to zero.
@@ -67,21 +91,28 @@ impl Scale {
     }
 }
 
-/// `coefficient / q` as a fraction of 2^64, modulo 1; less than six units too small.
+/// `coefficient / q` as a fraction of 2^64, modulo 1; less than three units too small.
+#[inline(always)]
 fn phase(coefficient: [u64; 2]) -> u64 {
-    // c / q = y0 / q0 + y1 / q1 modulo 1, where y_i = c (q / q_i)^-1 mod q_i.
-    const COFACTORS: [Factor; 2] =
-        [MODULI[0].factor(MODULI[0].inverse(PRIMES[1])), MODULI[1].factor(MODULI[1].inverse(PRIMES[0] - PRIMES[1]))];
-    const RECIPROCALS: [u64; 2] =
-        [((1u128 << 113) / PRIMES[0] as u128) as u64, ((1u128 << 113) / PRIMES[1] as u128) as u64];
-    let fraction = |i: usize| {
-        let numerator = u128::from(COFACTORS[i].times(coefficient[i]));
-        ((numerator * u128::from(RECIPROCALS[i])) >> 49) as u64
+    // c / q = c0 f0 + c1 f1 modulo 1, where f_i = ((q / q_i)^-1 mod q_i) / q_i, here to 128 bits behind the point.
+    const FRACTIONS: [[u64; 2]; 2] = [fraction(0), fraction(1)];
+    let part = |i: usize| {
+        let [high, low] = FRACTIONS[i];
+        coefficient[i].wrapping_mul(high).wrapping_add(multiply_high(coefficient[i], low))
     };
-    fraction(0).wrapping_add(fraction(1))
+    part(0).wrapping_add(part(1))
+}
+
+/// `((q / q_i)^-1 mod q_i) / q_i`: the first 64 bits behind the point, and the next 64.
+const fn fraction(i: usize) -> [u64; 2] {
+    let prime = PRIMES[i];
+    let numerator = MODULI[i].inverse(PRIMES[1 - i] % prime) as u128;
+    let (high, rest) = ((numerator << 64) / prime as u128, (numerator << 64) % prime as u128);
+    [high as u64, ((rest << 64) / prime as u128) as u64]
 }
 
 /// The fraction `phase / 2^64` in units of `2^-bits`, to nearest, modulo 1.
+#[inline(always)]
 fn round(phase: u64, bits: u8) -> u64 {
     let unit = 64 - bits;
     phase.wrapping_add(1 << (unit - 1)) >> unit
@@ -91,6 +122,18 @@ fn round(phase: u64, bits: u8) -> u64 {
 mod tests {
     use super::*;
     use crate::ring::sample::{stream, uniform};
+
+    fn switched_a(scale: &Scale, [first, second]: [u64; 2]) -> u64 {
+        let mut switched = [0];
+        scale.switch_a([&[first], &[second]], &mut switched);
+        switched[0]
+    }
+
+    fn switched_b(scale: &Scale, [first, second]: [u64; 2], plaintext: u64) -> u64 {
+        let mut switched = [plaintext];
+        scale.switch_b([&[first], &[second]], &mut switched);
+        switched[0]
+    }
 
     #[test]
     fn phases_are_those_of_wide_integers() {
@@ -110,7 +153,7 @@ mod tests {
                 rest %= q;
             }
             let short = (quotient as u64).wrapping_sub(phase(coefficient));
-            assert!(short < 6, "{short}");
+            assert!(short < 3, "{short}");
         }
     }
 
@@ -120,9 +163,9 @@ mod tests {
             let scale = Scale::new(acc_bits);
             let top = 1u64 << (acc_bits - 1);
             for x in [0, 1, top - 1, top, top + 1, 2 * top - 1] {
-                let b = scale.switch_b(scale.encode(x), 3);
+                let b = switched_b(&scale, scale.encode(x), 3);
                 assert_eq!(scale.decode(b, 0), (x + 3) & mask(acc_bits));
-                assert_eq!(scale.decode(b, scale.centre_a(scale.switch_a(scale.encode(1)))), (x + 2) & mask(acc_bits));
+                assert_eq!(scale.decode(b, scale.centre_a(switched_a(&scale, scale.encode(1)))), (x + 2) & mask(acc_bits));
             }
         }
     }

@@ -202,9 +202,23 @@ impl Packing {
         packed_bytes(self.results() * DEGREE, self.a_bits()) as usize
     }
 
-    /// Bytes of one position's result: `a` of every result polynomial, and `b` of every result element.
+    /// Bytes of the wanted coefficients of `b` of one result polynomial.
+    pub fn b_bytes(&self, unit: usize, tile: usize) -> usize {
+        packed_bytes(self.result_len(unit, tile), self.b_bits()) as usize
+    }
+
+    /// Bytes of one position's result: `a` of every result polynomial, then the wanted coefficients of `b` of each.
     pub fn download_bytes(&self) -> usize {
-        self.a_bytes() + packed_bytes(self.geometry.output_len(), self.b_bits()) as usize
+        let b_bytes = |unit| (0..self.tiles()).map(|tile| self.b_bytes(unit, tile)).sum::<usize>();
+        self.a_bytes() + (0..self.units()).map(b_bytes).sum::<usize>()
+    }
+
+    /// How many elements result polynomial `(unit, tile)` holds.
+    pub fn result_len(&self, unit: usize, tile: usize) -> usize {
+        let (group_block, output_block) = (unit / self.output_blocks(), unit % self.output_blocks());
+        let [row, column] = self.tile(tile);
+        let channels = self.slots(group_block).count() * self.block_outputs(output_block).count();
+        channels * self.rows.outputs(row).len() * self.columns.outputs(column).len()
     }
 
     /// Index of the first of the [`products`](Packing::products) consecutive operand polynomials of a result.

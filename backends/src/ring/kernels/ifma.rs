@@ -51,7 +51,10 @@ fn tiled<const U: usize>(slice: &Slice, sums: &mut [Pair]) {
                 Some(wide) => *wide,
                 None => {
                     let zero = _mm512_setzero_si512();
-                    let low = std::array::from_fn(|u| sums[u * rows + row].each_ref().map(|sum| load(sum)));
+                    let low = std::array::from_fn(|u| match slice.empty {
+                        true => [zero; 2],
+                        false => sums[u * rows + row].each_ref().map(|sum| load(sum)),
+                    });
                     Wide { low, high: [[zero; 2]; U] }
                 }
             };

@@ -29,13 +29,14 @@ pub const MAX_DEPTH: usize = 2048;
 ///
 /// `kernels` holds `depth` times `U` values, kernel by kernel for each index of the sum. Row `r` of the operands is the `depth`
 /// pairs from `starts[r]` on. Adds for kernel `u` and row `r` the sum of `kernel * operand` over the index to
-/// `sums[u * starts.len() + r]`. All values are residues of `modulus`; `depth` is at most [`MAX_DEPTH`].
+/// `sums[u * starts.len() + r]`, or overwrites it if that is `empty`. All values are residues of `modulus`; `depth` is at most [`MAX_DEPTH`].
 pub struct Slice<'a> {
     pub modulus: Modulus,
     pub depth: usize,
     pub operands: &'a [Pair],
     pub starts: &'a [usize],
     pub kernels: &'a [Lanes],
+    pub empty: bool,
 }
 
 impl Slice<'_> {
@@ -68,14 +69,14 @@ mod tests {
                     state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
                     if extreme { prime - 1 } else { (state >> 14) % prime }
                 };
-                for extreme in [false, true] {
+                for (extreme, empty) in [(false, false), (true, false), (false, true)] {
                     let mut lanes = || Lanes([(); LANES].map(|()| value(extreme)));
                     let kernels: Vec<Lanes> = (0..tile * depth).map(|_| lanes()).collect();
                     let operands: Vec<Pair> = (0..(rows + 1) * depth).map(|_| [lanes(), lanes()]).collect();
                     let sums: Vec<Pair> = (0..tile * rows).map(|_| [lanes(), lanes()]).collect();
                     // Rows need not be in order.
                     let starts: Vec<usize> = (0..rows).map(|row| (rows - row) * depth).collect();
-                    let slice = Slice { modulus, depth, operands: &operands, starts: &starts, kernels: &kernels };
+                    let slice = Slice { modulus, depth, operands: &operands, starts: &starts, kernels: &kernels, empty };
                     let mut expected = sums.clone();
                     for (i, pair) in expected.iter_mut().enumerate() {
                         for (component, sum) in pair.iter_mut().enumerate() {
@@ -84,7 +85,8 @@ mod tests {
                                     let operand = operands[starts[i % rows] + k][component].0[lane];
                                     u128::from(operand) * u128::from(kernels[k * tile + i / rows].0[lane])
                                 });
-                                *sum = ((u128::from(*sum) + products.sum::<u128>()) % u128::from(prime)) as u64;
+                                let before = if empty { 0 } else { u128::from(*sum) };
+                                *sum = ((before + products.sum::<u128>()) % u128::from(prime)) as u64;
                             }
                         }
                     }

@@ -10,7 +10,7 @@ pub fn add_to(slice: &Slice, tile: usize, sums: &mut [Pair]) {
         for (sums, &start) in sums.iter_mut().zip(slice.starts) {
             let operands = &slice.operands[start..start + slice.depth];
             let kernels = slice.kernels[unit..].iter().step_by(tile);
-            let mut wide = sums.map(|sum| sum.0.map(u128::from));
+            let mut wide = sums.map(|sum| sum.0.map(|sum| if slice.empty { 0 } else { sum.into() }));
             for (pair, kernel) in operands.iter().zip(kernels) {
                 for (wide, operand) in wide.iter_mut().zip(pair) {
                     for (wide, (operand, kernel)) in wide.iter_mut().zip(operand.0.into_iter().zip(kernel.0)) {
