@@ -145,7 +145,7 @@ fn multiplication_rate(batch: usize) -> f64 {
     operands.resize(batch, DEPTH);
     (0..batch * DEPTH).for_each(|pair| operands.set(pair, &[[ones(), ones()]]));
     kernels.set(UNITS, DEPTH, |_, _, _| ones());
-    sums.clear(UNITS, batch);
+    sums.resize(UNITS, batch);
     let best =
         (0..5).map(|_| processor_ms(|| sums.add_products(&operands, &rows, 0, &kernels))).fold(f64::MAX, f64::min);
     (batch * DEPTH * UNITS * 2 * PRIMES.len() * DEGREE) as f64 / best / 1e6
