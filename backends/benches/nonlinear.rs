@@ -1,4 +1,4 @@
-//! Non-linear layers: correlations and activations per second, and bytes. `cargo bench -p fusion-backends --bench nonlinear`
+//! Non-linear layers: activations per second, and bytes. `cargo bench -p fusion-backends --bench nonlinear`
 //!
 //! Both parties run in this process, one thread each, over channels without delay. CPU time is each thread's own; the time over a
 //! slow network is a model of it: CPU time of the slower party, plus exact bytes at the link's rate, plus rounds.
@@ -11,7 +11,7 @@ use fusion_backends::compare::{Ctx, run};
 use fusion_backends::ot::Correlations;
 use fusion_catalogue::Cost;
 use fusion_catalogue::compare::Comparison;
-use fusion_catalogue::ot::{Need, Ots, SoftSpoken};
+use fusion_catalogue::ot::Supply;
 use fusion_ir::Party;
 use fusion_ir::types::{Sign, mask};
 
@@ -22,12 +22,7 @@ struct Took {
 }
 
 fn main() {
-    println!("random OTs, both directions, set-up not counted");
-    println!("{:>3} {:>12} {:>12} {:>14} {:>14}", "k", "M/s wall", "bits each", "ns CPU client", "ns CPU server");
-    for k in [2, 4, 8] {
-        correlations(k);
-    }
-    println!("\nrequant_relu by 12 bits to 16, and the extension back; correlations included");
+    println!("requant_relu by 12 bits to 16, and the extension back; correlations included");
     println!(
         "{:>3} {:>10} {:>10} {:>10} {:>10} {:>10} {:>10} {:>9} {:>8} {:>12}",
         "acc", "wall s", "client s", "server s", "k/s", "OTs each", "bits each", "(online)", "rounds", "s, 400 Mbit/s"
@@ -37,28 +32,13 @@ fn main() {
     }
 }
 
-fn correlations(k: u8) {
-    let params = SoftSpoken::new(k).expect("a parameter");
-    let ots = Ots { bits: 1 << 22, ..Ots::default() };
-    let need = Need { client_receives: ots, server_receives: ots };
-    let took = measure(params, |_, channel, correlations| {
-        correlations.draw(channel, &need).expect("an honest peer");
-    });
-    let n = (2 * ots.bits) as f64;
-    let cost = params.draw(&need);
-    let bits = 8.0 * (cost.bytes(Party::Client) + cost.bytes(Party::Server)) as f64 / n;
-    let [client, server] = took.cpu.map(|cpu| cpu.as_secs_f64() / n * 1e9);
-    let rate = n / took.wall.as_secs_f64() / 1e6;
-    println!("{k:>3} {rate:>12.1} {bits:>12.2} {client:>14.2} {server:>14.2}");
-}
-
 fn activations(bits: u8, leaf_bits: u8, n: usize) {
     let operations = [
         Comparison::RequantRelu { bits, shift: 12, k: 16.min(bits - 12) },
         Comparison::Extend { bits: 16.min(bits - 12), k: bits, sign: Sign::NonNegative },
     ];
     let share: Vec<u64> = (0..n as u64).map(|i| i.wrapping_mul(0x9e37_79b9_7f4a_7c15) & mask(bits)).collect();
-    let took = measure(SoftSpoken::default(), |party, channel, correlations| {
+    let took = measure(Supply::default(), |party, channel, correlations| {
         let mut share = share.clone();
         for operation in &operations {
             let ctx = &mut Ctx { party, channel: &mut *channel, correlations: &mut *correlations, leaf_bits };
@@ -89,13 +69,13 @@ fn activations(bits: u8, leaf_bits: u8, n: usize) {
 }
 
 /// The fastest of three runs by both parties after set-up.
-fn measure(params: SoftSpoken, work: impl Fn(Party, &mut dyn Channel, &mut Correlations) + Sync) -> Took {
+fn measure(supply: Supply, work: impl Fn(Party, &mut dyn Channel, &mut Correlations) + Sync) -> Took {
     let ready = std::sync::Barrier::new(2);
     let once = || {
         let (left, right) = pair();
         let side = |party, mut channel: fusion_backends::channel::LocalChannel| {
             let mut correlations =
-                Correlations::establish(party, &mut channel, &[1; 32], params).expect("an honest peer");
+                Correlations::establish(party, &mut channel, &[1; 32], supply).expect("an honest peer");
             ready.wait();
             let (started, before) = (Instant::now(), cpu_time());
             work(party, &mut channel, &mut correlations);

@@ -6,7 +6,7 @@
 //! [`begin`](fusion_catalogue::begin), [`layer`](fusion_catalogue::layer) and [`reveal`](fusion_catalogue::reveal).
 
 use fusion_catalogue::linear::{PUBLIC_KEY_BYTES, Packing};
-use fusion_catalogue::ot::SoftSpoken;
+use fusion_catalogue::ot::Supply;
 use fusion_ir::types::signed;
 use fusion_ir::{Function, Op, Party, TensorType, Value, ValueId, Weights, interp};
 
@@ -49,7 +49,7 @@ impl Session {
     /// # Errors
     /// Whatever the channel gives, and [`Error::PeerMisbehaved`] if a check of the set-up fails.
     pub fn establish(party: Party, mut channel: Box<dyn Channel>, session_id: [u8; 32]) -> Result<Session, Error> {
-        let correlations = Correlations::establish(party, &mut *channel, &session_id, SoftSpoken::default())?;
+        let correlations = Correlations::establish(party, &mut *channel, &session_id, Supply::default())?;
         Ok(Session { party, channel, correlations })
     }
 

@@ -17,7 +17,7 @@ use fusion_ir::network::Network;
 use fusion_ir::op::Window;
 use fusion_ir::types::Sign;
 
-use crate::ot::{Need, SoftSpoken, TABLE_WIDTHS};
+use crate::ot::{Need, Stock, Supply, TABLE_WIDTHS};
 use crate::{Cost, Primitive, packed_bytes};
 
 /// Elements that are compared at once; more are cut into chunks, each with its own draw, so that memory stays bounded.
@@ -319,7 +319,7 @@ impl Comparison {
     pub fn cost(&self, leaf_bits: u8, n: usize) -> Cost {
         let mut cost = Cost::default();
         for chunk in self.chunks(n) {
-            cost.then(&SoftSpoken::default().draw(&self.need(leaf_bits, chunk.len())));
+            cost.then(&Stock::new(Supply::default()).draw(&self.need(leaf_bits, chunk.len())));
             cost.then(&self.online(leaf_bits, chunk.len()));
         }
         cost

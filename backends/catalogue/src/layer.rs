@@ -5,12 +5,12 @@ use fusion_ir::{Backend, Function, Op, Party, TensorType, Value, ValueId};
 
 use crate::compare::{Comparison, arg_max, max_pool, piecewise, top_k};
 use crate::linear::{self, PUBLIC_KEY_BYTES, Packing};
-use crate::ot::SoftSpoken;
+use crate::ot::Supply;
 use crate::{Cost, Primitive, packed_bytes};
 
 /// The messages of setting up a session, before any position.
 pub fn setup() -> Cost {
-    SoftSpoken::default().setup()
+    Supply::default().setup()
 }
 
 /// The messages that begin a micro-batch: the client's public key for each position.

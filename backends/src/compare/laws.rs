@@ -2,7 +2,7 @@
 //! and exactly the predicted messages. [`comparison_laws`] makes the tests of one implementation.
 
 use fusion_catalogue::compare::{CHUNK, Comparison};
-use fusion_catalogue::ot::SoftSpoken;
+use fusion_catalogue::ot::Supply;
 use fusion_catalogue::{Cost, Message};
 use fusion_ir::interp::{apply_public, max};
 use fusion_ir::types::{Sign, mask, signed, wrap};
@@ -84,8 +84,8 @@ pub(super) fn both<T: Send>(leaf_bits: u8, run: impl Fn(&mut Ctx) -> T + Sync) -
     let side = |party, inner| {
         let mut channel = Noting { inner, party, messages: Vec::new(), sent: Vec::new() };
         let mut correlations =
-            Correlations::establish(party, &mut channel, &[6; 32], SoftSpoken::default()).expect("honest peer");
-        let setup = SoftSpoken::default().setup();
+            Correlations::establish(party, &mut channel, &[6; 32], Supply::default()).expect("honest peer");
+        let setup = Supply::default().setup();
         if party == Party::Client {
             assert_eq!(channel.messages, setup.messages);
         }

@@ -38,4 +38,28 @@ impl Vector {
     pub fn weighted_sums(self, _: &[[u128; COLUMNS]], _: &[u128]) -> [[u128; 2]; COLUMNS] {
         match self {}
     }
+
+    pub fn double(self, _: &RoundKeys, _: &mut [u128], _: &mut [u128], _: u128) -> [u128; 2] {
+        match self {}
+    }
+
+    pub fn set(self, _: &mut [u128], _: usize, _: u128) {
+        match self {}
+    }
+
+    pub fn lowest_bits(self, _: &[u128; COLUMNS]) -> u128 {
+        match self {}
+    }
+
+    pub fn add_sparse(self, _: &RoundKeys, _: u64, _: &[u128], _: &mut [u128]) {
+        match self {}
+    }
+
+    pub fn product(self, _: u128, _: u128) -> u128 {
+        match self {}
+    }
+
+    pub fn polynomial(self, _: u128, _: &[u128]) -> u128 {
+        match self {}
+    }
 }

@@ -5,6 +5,7 @@ use polyval::Polyval;
 use polyval::universal_hash::UniversalHash;
 
 use super::COLUMNS;
+use super::field::{self, ONE};
 use super::vector::Vector;
 
 /// A linear universal hash of columns over `GF(2^128)`, which is represented as POLYVAL's (RFC 8452): a polynomial in a random
@@ -51,22 +52,16 @@ impl ColumnHash {
 
     /// The `n` first powers of the key, highest first.
     fn powers(&self, n: usize) -> Vec<u128> {
-        let mut powers = Vec::with_capacity(n);
-        // The hash of one block is its product with the key, and the key is the product of 1 (in this representation) with it.
-        let mut power = ONE;
-        for _ in 0..n {
-            let mut product = self.0.clone();
-            product.update(&[Block::from(power.to_le_bytes())]);
-            power = u128::from_le_bytes(product.finalize().into());
-            powers.push(power);
-        }
+        // The hash of one block is its product with the key.
+        let mut key = self.0.clone();
+        key.update(&[Block::from(ONE.to_le_bytes())]);
+        let key = u128::from_le_bytes(key.finalize().into());
+        let powers = std::iter::successors(Some(key), |power| Some(field::product(*power, key)));
+        let mut powers: Vec<u128> = powers.take(n).collect();
         powers.reverse();
         powers
     }
 }
-
-/// The neutral element of the product `a b x^-128`: `x^128 mod x^128 + x^127 + x^126 + x^121 + 1`.
-const ONE: u128 = 1 << 127 | 1 << 126 | 1 << 121 | 1;
 
 /// `(low + x^128 high) x^-128` modulo POLYVAL's polynomial.
 fn reduce([low, high]: [u128; 2]) -> u128 {

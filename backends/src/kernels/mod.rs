@@ -5,14 +5,19 @@
 //! `matrix[128 t ..]`, block `c` being its part of column `c`: bit `r` is row `128 t + r`.
 
 mod columns;
+pub(crate) mod field;
+mod ggm;
+mod lpn;
 mod permutation;
 mod trees;
 
 #[cfg_attr(not(target_arch = "x86_64"), path = "absent.rs")]
-#[cfg_attr(target_arch = "x86_64", path = "x86.rs")]
+#[cfg_attr(target_arch = "x86_64", path = "x86/mod.rs")]
 mod vector;
 
 pub(crate) use columns::ColumnHash;
+pub(crate) use ggm::{Doubler, set};
+pub(crate) use lpn::SparseCode;
 pub(crate) use permutation::Permutation;
 pub(crate) use trees::Trees;
 use vector::Vector;
@@ -42,6 +47,18 @@ pub(crate) fn plane(values: &[u64], bit: u8, words: &mut [u64]) {
     if !rest.is_empty() {
         last[0] = plane_portable(rest, bit);
     }
+}
+
+/// Bit 0 of every row, as one block.
+pub(crate) fn lowest_bits(rows: &[u128; COLUMNS]) -> u128 {
+    match Vector::detect() {
+        Some(vector) => vector.lowest_bits(rows),
+        None => lowest_bits_portable(rows),
+    }
+}
+
+fn lowest_bits_portable(rows: &[u128; COLUMNS]) -> u128 {
+    rows.iter().rev().fold(0, |bits, row| bits << 1 | row & 1)
 }
 
 fn plane_portable(values: &[u64], bit: u8) -> u64 {
@@ -104,6 +121,14 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn lowest_bits_are_in_the_order_of_the_rows() {
+        let rows: [u128; COLUMNS] = random(COLUMNS, 9).try_into().unwrap();
+        let bits = lowest_bits(&rows);
+        assert_eq!(bits, lowest_bits_portable(&rows));
+        assert!(rows.iter().enumerate().all(|(r, row)| bits >> r & 1 == row & 1));
     }
 
     #[test]

@@ -23,7 +23,7 @@ impl Permutation {
         }
     }
 
-    fn portable(key: u128) -> Permutation {
+    pub(super) fn portable(key: u128) -> Permutation {
         Permutation::Portable(Aes128Enc::new(&key.to_le_bytes().into()))
     }
 

@@ -2,22 +2,24 @@
 //!
 //! [`Correlations::establish`] runs base OTs (`base`), turns them into punctured PRFs (`pprf`) and keeps these for the
 //! session. [`Correlations::draw`] is the *preprocess* step of every protocol that consumes OTs: independent of all inputs, it
-//! extends in both directions by what is needed (`softspoken`), hashes the correlated rows (`hash`) and returns compact
-//! [`Pads`] of random OTs: for each, its sender holds `r_0` and `r_1`, its receiver a random choice `c` and `r_c`. The sender does
+//! makes as many correlated rows in both directions as are needed, by OT extension (`softspoken`) or, in rounds of millions, by silent OT
+//! (`silent`, `ferret`), hashes them (`hash`) and returns compact [`Pads`] of random OTs: for each, its sender holds `r_0` and `r_1`, its receiver a random choice `c` and `r_c`. The sender does
 //! not learn `c`, the receiver not the other pad. Several correlated rows also make one OT of many pads (`pads`).
 //!
 //! A peer that deviates is [`Error::PeerMisbehaved`]. After any error the correlations are void: seeds and the senders' secrets
 //! are wiped and every further draw fails with the blame of the first failure. Pads already drawn are their holder's.
 
 mod base;
+mod ferret;
 mod hash;
 mod pads;
 mod pprf;
+mod silent;
 mod softspoken;
 #[cfg(test)]
 mod tests;
 
-use fusion_catalogue::ot::{Need, Ots, SoftSpoken, batches};
+use fusion_catalogue::ot::{Need, SoftSpoken, Supply, batches};
 use fusion_ir::Party;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
@@ -32,11 +34,12 @@ use crate::kernels::{COLUMNS, transpose};
 use crate::{Channel, Error, Kind};
 use base::Domain;
 use hash::RowHash;
+use pads::{ReceiverBuilder, SenderBuilder};
+use silent::{Fresh, Silent};
 
 /// One party's half of a session's OT correlations, both directions.
 pub struct Correlations {
     party: Party,
-    params: SoftSpoken,
     state: State,
 }
 
@@ -49,23 +52,29 @@ enum State {
 }
 
 struct Live {
-    sender: softspoken::Sender,
+    delta: Zeroizing<u128>,
+    source: Source,
     sender_hash: RowHash,
-    receiver: softspoken::Receiver,
     receiver_hash: RowHash,
 }
 
+/// Where rows come from.
+enum Source {
+    SoftSpoken { params: SoftSpoken, sender: softspoken::Sender, receiver: softspoken::Receiver },
+    Silent(Box<Silent>),
+}
+
 impl Correlations {
-    /// Sets up both directions with `peer` at the other end of `channel`: the two exchanges of [`SoftSpoken::setup`].
+    /// Sets up both directions with `peer` at the other end of `channel`: the two exchanges of [`Supply::setup`].
     ///
-    /// Both parties must use the same `params` and the same `session_id`, which no other session may have had.
+    /// Both parties must use the same `supply` and the same `session_id`, which no other session may have had.
     pub fn establish(
         party: Party,
         channel: &mut dyn Channel,
         session_id: &[u8; 32],
-        params: SoftSpoken,
+        supply: Supply,
     ) -> Result<Correlations, Error> {
-        Correlations::establish_with(party, channel, session_id, params, &mut os_rng()?)
+        Correlations::establish_with(party, channel, session_id, supply, &mut os_rng()?)
     }
 
     /// As [`Correlations::establish`], with all randomness from `rng`.
@@ -73,16 +82,19 @@ impl Correlations {
         party: Party,
         channel: &mut dyn Channel,
         session_id: &[u8; 32],
-        params: SoftSpoken,
+        supply: Supply,
         rng: &mut ChaCha20Rng,
     ) -> Result<Correlations, Error> {
         // `sending` is the direction in which this party sends the extended OTs: there it *receives* base OTs and trees.
         let sending = Domain { session_id, receiver: party.peer() };
         let receiving = Domain { session_id, receiver: party };
 
+        let params = supply.extension();
         let mut delta = Zeroizing::new([0; 16]);
         rng.fill_bytes(&mut *delta);
-        let delta = Zeroizing::new(u128::from_le_bytes(*delta));
+        // Rows of silent OT carry their choice in the lowest bit.
+        let lowest = u128::from(matches!(supply, Supply::Silent(_)));
+        let delta = Zeroizing::new(u128::from_le_bytes(*delta) | lowest);
         // Level i of the trees is opened on the side opposite to bit i of the point.
         let (base_receiver, from_receiver) = base::Receiver::new(sending, !*delta, rng);
         let (base_sender, from_sender) = base::Sender::new(rng);
@@ -115,19 +127,40 @@ impl Correlations {
         };
         let sent = transcript(sending, [&from_receiver, their_sender, &their_trees]);
         let received = transcript(receiving, [their_receiver, &from_sender, &trees]);
-        let live = Live {
-            sender: softspoken::Sender::new(params, *delta, &punctured, sent),
-            sender_hash: RowHash::new(sending),
-            receiver: softspoken::Receiver::new(params, &all_leaves, received),
-            receiver_hash: RowHash::new(receiving),
+        let sender = softspoken::Sender::new(params, *delta, &punctured, sent);
+        let receiver = softspoken::Receiver::new(params, &all_leaves, received);
+        let source = match supply {
+            Supply::SoftSpoken(params) => Source::SoftSpoken { params, sender, receiver },
+            Supply::Silent(set) => {
+                let session_id = *session_id;
+                let sender = Fresh { extension: sender, session_id, receiver: party.peer(), transcript: sent };
+                let receiver = Fresh { extension: receiver, session_id, receiver: party, transcript: received };
+                let mut seed = Zeroizing::new([0; 32]);
+                rng.fill_bytes(&mut *seed);
+                let sender = silent::Sender::new(set, sender, ChaCha20Rng::from_seed(*seed));
+                let receiver = silent::Receiver::new(set, receiver);
+                Source::Silent(Box::new(Silent { sender, receiver }))
+            }
         };
-        Ok(Correlations { party, params, state: State::Live(Box::new(live)) })
+        let [sender_hash, receiver_hash] = [sending, receiving].map(RowHash::new);
+        let live = Live { delta, source, sender_hash, receiver_hash };
+        Ok(Correlations { party, state: State::Live(Box::new(live)) })
     }
 
-    /// Draws the random OTs that `need` says: the messages of [`SoftSpoken::draw`].
+    /// Draws the random OTs that `need` says: the messages of [`Stock::draw`](fusion_catalogue::ot::Stock::draw).
     ///
     /// Both parties must draw the same needs in the same order.
     pub fn draw(&mut self, channel: &mut dyn Channel, need: &Need) -> Result<Pads, Error> {
+        self.attempt(|live, party| live.draw(party, channel, need))
+    }
+
+    /// Makes the correlated rows of as many tiles as the client and the server are to receive, and drops them: for measurements. The messages are
+    /// those of drawing as many tiles.
+    pub fn discard(&mut self, channel: &mut dyn Channel, tiles: [u64; 2]) -> Result<(), Error> {
+        self.attempt(|live, party| live.discard(channel, tiles[party as usize], tiles[party.peer() as usize]))
+    }
+
+    fn attempt<T>(&mut self, action: impl FnOnce(&mut Live, Party) -> Result<T, Error>) -> Result<T, Error> {
         // Until the draw succeeds the state is over, so whatever fails drops and wipes it: an extension is never retried.
         let over = State::Over { peer_misbehaved: false };
         let mut live = match std::mem::replace(&mut self.state, over) {
@@ -141,7 +174,7 @@ impl Correlations {
                 });
             }
         };
-        let result = live.draw(self.party, self.params, channel, need);
+        let result = action(&mut live, self.party);
         self.state = match &result {
             Ok(_) => State::Live(live),
             Err(error) => State::Over { peer_misbehaved: matches!(error, Error::PeerMisbehaved(_)) },
@@ -151,61 +184,94 @@ impl Correlations {
 }
 
 impl Live {
-    fn draw(
-        &mut self,
-        party: Party,
-        params: SoftSpoken,
-        channel: &mut dyn Channel,
-        need: &Need,
-    ) -> Result<Pads, Error> {
+    fn draw(&mut self, party: Party, channel: &mut dyn Channel, need: &Need) -> Result<Pads, Error> {
         let received = need.received_by(party);
         let sent = need.received_by(party.peer());
-        let receiving = match received.total() {
-            0 => ReceiverPads::default(),
-            _ => {
-                let (pads, message) = self.receive(&received, params);
-                channel.send(Kind::OtExtension, message)?;
-                pads
-            }
-        };
-        let sending = match sent.total() {
-            0 => SenderPads::default(),
-            _ => {
-                let message = channel.receive(Kind::OtExtension, params.extension_bytes(&sent) as usize)?;
-                self.send(&sent, params, &message)?
-            }
-        };
-        Ok(Pads { sending, receiving })
+        let mut receiving = ReceiverBuilder::new(&received, &self.receiver_hash);
+        let mut sending = SenderBuilder::new(&sent, &self.sender_hash, *self.delta);
+        let receive = |tile, choices, rows: &_| receiving.push(tile, choices, rows);
+        let send = |tile, rows: &_| sending.push(tile, rows);
+        self.source.run(channel, [received.tiles(), sent.tiles()], receive, send)?;
+        Ok(Pads { sending: sending.finish(), receiving: receiving.finish() })
     }
 
-    fn receive(&mut self, ots: &Ots, params: SoftSpoken) -> (ReceiverPads, Vec<u8>) {
-        let mut message = Vec::with_capacity(params.extension_bytes(ots) as usize);
-        let mut pads = pads::ReceiverBuilder::new(ots, &self.receiver_hash);
-        for tiles in batches(ots.tiles()) {
-            let batch = self.receiver.extend(tiles as usize, &mut message);
-            let rows = batch.columns.as_chunks_mut::<COLUMNS>().0;
-            for (tile, (rows, choices)) in (batch.first_tile..).zip(rows.iter_mut().zip(batch.choices.iter())) {
-                transpose(rows);
-                pads.push(tile, *choices, rows);
-            }
-        }
-        (pads.finish(), message)
+    fn discard(&mut self, channel: &mut dyn Channel, received: u64, sent: u64) -> Result<(), Error> {
+        self.source.run(channel, [received, sent], |_, _, _| (), |_, _| ())
     }
+}
 
-    fn send(&mut self, ots: &Ots, params: SoftSpoken, mut message: &[u8]) -> Result<SenderPads, Error> {
-        let mut pads = pads::SenderBuilder::new(ots, &self.sender_hash, self.sender.delta());
-        for tiles in batches(ots.tiles()) {
-            let (part, rest) = message.split_at(params.batch_bytes(tiles) as usize);
-            message = rest;
-            let batch = self.sender.extend(tiles as usize, part)?;
-            let rows = batch.columns.as_chunks_mut::<COLUMNS>().0;
-            for (tile, rows) in (batch.first_tile..).zip(rows) {
-                transpose(rows);
-                pads.push(tile, rows);
+impl Source {
+    /// Makes so many tiles to be received and to be sent: gives `receive` the number of each of the former, its choices and its rows `t`, and `send` the
+    /// number of each of the latter and its rows `q`.
+    fn run(
+        &mut self,
+        channel: &mut dyn Channel,
+        [mut to_receive, mut to_send]: [u64; 2],
+        mut receive: impl FnMut(u64, u128, &[u128; COLUMNS]),
+        mut send: impl FnMut(u64, &[u128; COLUMNS]),
+    ) -> Result<(), Error> {
+        match self {
+            Source::SoftSpoken { params, sender, receiver } => {
+                if to_receive > 0 {
+                    let message = extend_receiver(receiver, *params, to_receive, receive);
+                    channel.send(Kind::OtExtension, message)?;
+                }
+                if to_send > 0 {
+                    let message = channel.receive(Kind::OtExtension, params.extension_bytes(to_send) as usize)?;
+                    extend_sender(sender, *params, to_send, &message, send)?;
+                }
             }
+            Source::Silent(silent) => loop {
+                silent.receiver.feed(&mut to_receive, &mut receive);
+                silent.sender.feed(&mut to_send, &mut send);
+                if to_receive + to_send == 0 {
+                    break;
+                }
+                silent.begin_round(channel, to_receive > 0, to_send > 0)?;
+            },
         }
-        Ok(pads.finish())
+        Ok(())
     }
+}
+
+/// Extends the receiver's side by `tiles` tiles, given to `take`; the message for the sender.
+fn extend_receiver(
+    receiver: &mut softspoken::Receiver,
+    params: SoftSpoken,
+    tiles: u64,
+    mut take: impl FnMut(u64, u128, &[u128; COLUMNS]),
+) -> Vec<u8> {
+    let mut message = Vec::with_capacity(params.extension_bytes(tiles) as usize);
+    for tiles in batches(tiles) {
+        let batch = receiver.extend(tiles as usize, &mut message);
+        let rows = batch.columns.as_chunks_mut::<COLUMNS>().0;
+        for (tile, (rows, choices)) in (batch.first_tile..).zip(rows.iter_mut().zip(batch.choices.iter())) {
+            transpose(rows);
+            take(tile, *choices, rows);
+        }
+    }
+    message
+}
+
+/// Extends the sender's side by `tiles` tiles, given to `take`, with the receiver's message.
+fn extend_sender(
+    sender: &mut softspoken::Sender,
+    params: SoftSpoken,
+    tiles: u64,
+    mut message: &[u8],
+    mut take: impl FnMut(u64, &[u128; COLUMNS]),
+) -> Result<(), Error> {
+    for tiles in batches(tiles) {
+        let (part, rest) = message.split_at(params.batch_bytes(tiles) as usize);
+        message = rest;
+        let batch = sender.extend(tiles as usize, part)?;
+        let rows = batch.columns.as_chunks_mut::<COLUMNS>().0;
+        for (tile, rows) in (batch.first_tile..).zip(rows) {
+            transpose(rows);
+            take(tile, rows);
+        }
+    }
+    Ok(())
 }
 
 /// A generator for secrets, seeded by the operating system.

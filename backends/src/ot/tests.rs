@@ -1,5 +1,10 @@
 //! Both directions of correlations, honest and not, and their wire.
 
+use std::sync::{Arc, Mutex};
+
+use fusion_catalogue::Message;
+use fusion_catalogue::ot::{Ferret, Ots, Stock};
+
 use super::*;
 use crate::bits::Bits;
 use crate::channel::{LocalChannel, pair};
@@ -10,8 +15,8 @@ const ID: [u8; 32] = [3; 32];
 fn both<T: Send>(k: u8, run: impl Fn(Party, &mut Correlations, &mut LocalChannel) -> T + Sync) -> [T; 2] {
     let (left, right) = pair();
     let side = |party, mut channel: LocalChannel| {
-        let params = SoftSpoken::new(k).unwrap();
-        let mut correlations = Correlations::establish(party, &mut channel, &ID, params).unwrap();
+        let supply = Supply::SoftSpoken(SoftSpoken::new(k).unwrap());
+        let mut correlations = Correlations::establish(party, &mut channel, &ID, supply).unwrap();
         run(party, &mut correlations, &mut channel)
     };
     std::thread::scope(|scope| {
@@ -46,6 +51,66 @@ fn check_direction(ots: &Ots, sending: &mut SenderPads, receiving: &mut Receiver
         }
     }
     assert!(sending.is_empty() && receiving.is_empty());
+}
+
+#[test]
+fn silent_pads_are_random_ots_whose_messages_were_predicted() {
+    let set = Ferret::B11;
+    let rows = set.round_tiles() * COLUMNS as u64;
+    let ots = |bits| Ots { bits, pairs: 129, words: 1000, tables: [300, 129, 3] };
+    let needs = [
+        Need { client_receives: ots(1), server_receives: Ots::default() },
+        Need { client_receives: ots(100), server_receives: ots(0) },
+        // Each direction's second round begins within a draw.
+        Need { client_receives: ots(rows), server_receives: ots(rows) },
+        Need { client_receives: Ots::default(), server_receives: Ots { words: 1, ..Ots::default() } },
+    ];
+    let supply = Supply::Silent(set);
+    let (left, right) = pair();
+    let log = Arc::new(Mutex::new(Vec::new()));
+    let side = |party, channel| {
+        let mut channel = Logged { party, inner: channel, log: log.clone() };
+        let mut correlations = Correlations::establish(party, &mut channel, &ID, supply).unwrap();
+        needs.map(|need| correlations.draw(&mut channel, &need).unwrap())
+    };
+    let (mut client, mut server) = std::thread::scope(|scope| {
+        let server = scope.spawn(|| side(Party::Server, right));
+        (side(Party::Client, left), server.join().unwrap())
+    });
+    let mut stock = Stock::new(supply);
+    let mut cost = supply.setup();
+    for (need, (client, server)) in needs.iter().zip(client.iter_mut().zip(&mut server)) {
+        cost.then(&stock.draw(need));
+        check_direction(&need.client_receives, &mut server.sending, &mut client.receiving);
+        check_direction(&need.server_receives, &mut client.sending, &mut server.receiving);
+    }
+    assert_eq!(*log.lock().unwrap(), cost.messages);
+}
+
+/// A channel that notes the client's view of all messages.
+struct Logged {
+    party: Party,
+    inner: LocalChannel,
+    log: Arc<Mutex<Vec<Message>>>,
+}
+
+impl Channel for Logged {
+    fn send(&mut self, kind: Kind, payload: Vec<u8>) -> Result<(), Error> {
+        if self.party == Party::Client {
+            let message = Message { from: Party::Client, payload_bytes: payload.len() as u64 };
+            self.log.lock().unwrap().push(message);
+        }
+        self.inner.send(kind, payload)
+    }
+
+    fn receive(&mut self, kind: Kind, payload_bytes: usize) -> Result<Vec<u8>, Error> {
+        let payload = self.inner.receive(kind, payload_bytes)?;
+        if self.party == Party::Client {
+            let message = Message { from: Party::Server, payload_bytes: payload.len() as u64 };
+            self.log.lock().unwrap().push(message);
+        }
+        Ok(payload)
+    }
 }
 
 #[test]
@@ -104,7 +169,7 @@ fn a_corrupted_extension_voids_the_correlations() {
     let need = Need { client_receives: Ots { bits: 1, ..Ots::default() }, ..Need::default() };
     let [_, server] = both(4, |party, correlations, channel| {
         if party == Party::Client {
-            let bytes = SoftSpoken::default().extension_bytes(&need.client_receives) as usize;
+            let bytes = SoftSpoken::default().extension_bytes(need.client_receives.tiles()) as usize;
             channel.send(Kind::OtExtension, vec![0x55; bytes]).unwrap();
             return [true, true];
         }
@@ -130,7 +195,7 @@ fn a_lost_connection_is_not_the_peers_misbehaviour() {
 #[test]
 fn different_sessions_do_not_understand_each_other() {
     let (mut left, mut right) = pair();
-    let params = SoftSpoken::default();
+    let params = Supply::default();
     let results = std::thread::scope(|scope| {
         let server = scope.spawn(move || Correlations::establish(Party::Server, &mut right, &[4; 32], params).is_err());
         [Correlations::establish(Party::Client, &mut left, &ID, params).is_err(), server.join().unwrap()]
@@ -163,7 +228,7 @@ pub(crate) fn wire(run: impl Fn(Party, &mut dyn Channel, &mut Correlations) + Sy
     let side = |party, inner| {
         let mut channel = Digesting { inner, sent: Sha256::new() };
         let mut rng = ChaCha20Rng::seed_from_u64(party as u64);
-        let params = SoftSpoken::default();
+        let params = Supply::default();
         let mut correlations = Correlations::establish_with(party, &mut channel, &ID, params, &mut rng).unwrap();
         run(party, &mut channel, &mut correlations);
         let digest = channel.sent.finalize();
@@ -188,24 +253,24 @@ fn the_wire_is_as_it_was() {
 fn tiles_are_hashed_with_their_running_number_in_both_directions() {
     let ots = Ots { words: 130, ..Ots::default() };
     let domain = Domain { session_id: &ID, receiver: Party::Client };
-    let live = || {
-        let (receiver, sender) = softspoken::tests::deal(4, 6);
-        let hash = || RowHash::new(domain);
-        Live { sender, sender_hash: hash(), receiver, receiver_hash: hash() }
-    };
-    let (mut live, mut again) = (live(), live());
-    let delta = live.sender.delta();
+    let hash = RowHash::new(domain);
+    let ((mut receiver, mut sender), mut again) = (softspoken::tests::deal(4, 6), softspoken::tests::deal(4, 6));
+    let delta = sender.delta();
     // Every extension of two tiles uses up a third one.
     for first in [0, 3] {
-        let (mut receiving, message) = live.receive(&ots, SoftSpoken::default());
-        let mut sending = live.send(&ots, SoftSpoken::default(), &message).unwrap();
+        let mut receiving = ReceiverBuilder::new(&ots, &hash);
+        let k = SoftSpoken::default();
+        let message = extend_receiver(&mut receiver, k, 2, |tile, choices, rows| receiving.push(tile, choices, rows));
+        let mut sending = SenderBuilder::new(&ots, &hash, delta);
+        extend_sender(&mut sender, k, 2, &message, |tile, rows| sending.push(tile, rows)).unwrap();
+        let (mut receiving, mut sending) = (receiving.finish(), sending.finish());
         let mut ignored = Vec::new();
-        let batch = again.receiver.extend(2, &mut ignored);
-        let theirs = again.sender.extend(2, &message).unwrap();
+        let batch = again.0.extend(2, &mut ignored);
+        let theirs = again.1.extend(2, &message).unwrap();
         let hashes = |columns: &[u128], tile: u64, offset| {
             let mut rows: [u128; COLUMNS] = columns.try_into().unwrap();
             transpose(&mut rows);
-            RowHash::new(domain).hash_tile(tile, &rows, offset)[..2].to_vec()
+            hash.hash_tile(tile, &rows, offset)[..2].to_vec()
         };
         let words = receiving.words(130).1;
         let [zeros, ones] = sending.words(130);

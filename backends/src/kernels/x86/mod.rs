@@ -1,4 +1,4 @@
-//! The kernels in AVX-512 with byte permutations (VBMI), VAES, GFNI and VPCLMULQDQ.
+//! The kernels in AVX-512 (F, BW, DQ) with byte permutations (VBMI), VAES, GFNI and VPCLMULQDQ.
 //!
 //! A [`Vector`] is proof that the CPU has all of these; with it the kernels are safe to call.
 
@@ -9,6 +9,8 @@ use std::arch::x86_64::*;
 use zeroize::Zeroize;
 
 use super::COLUMNS;
+
+mod silent;
 
 /// The expanded key of AES-128.
 pub(crate) type RoundKeys = [u128; 11];
@@ -33,7 +35,9 @@ impl Vector {
         let has = is_x86_feature_detected!("avx512f")
             && is_x86_feature_detected!("avx512bw")
             && is_x86_feature_detected!("avx512vbmi")
+            && is_x86_feature_detected!("avx512dq")
             && is_x86_feature_detected!("aes")
+            && is_x86_feature_detected!("pclmulqdq")
             && is_x86_feature_detected!("vaes")
             && is_x86_feature_detected!("gfni")
             && is_x86_feature_detected!("vpclmulqdq");

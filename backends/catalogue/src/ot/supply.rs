@@ -1,0 +1,192 @@
+//! Where a session's random OTs come from, and what drawing them costs as a function of what was drawn before.
+
+use fusion_ir::Party;
+
+use super::{Ferret, Need, SoftSpoken};
+use crate::{Cost, Primitive};
+
+/// Where a session's correlated OTs come from. Both parties choose the same from what both know: the plan and the batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Supply {
+    /// SoftSpokenOT: as many as are needed whenever they are, much traffic.
+    SoftSpoken(SoftSpoken),
+    /// Silent OT in large rounds, of which the first begins with SoftSpokenOT: hardly any traffic.
+    Silent(Ferret),
+}
+
+impl Default for Supply {
+    fn default() -> Supply {
+        Supply::SoftSpoken(SoftSpoken::default())
+    }
+}
+
+impl Supply {
+    /// The supply for a session that draws `tiles` [tiles](super::Ots::tiles) in all with the client and with the server as receiver:
+    /// the one with the least traffic, set-up included, but silent OT only if it saves a mebibyte at least, since a first round takes some time.
+    /// [`Ferret::B13`] is never chosen: it saves little more and does not fit into caches.
+    pub fn for_demand(tiles: [u64; 2]) -> Supply {
+        const WORTHWHILE_BYTES: u64 = 1 << 20;
+        let soft_spoken = Supply::default();
+        let silent =
+            [Ferret::B11, Ferret::B12].map(Supply::Silent).into_iter().min_by_key(|supply| supply.bytes(tiles));
+        match silent {
+            Some(silent) if silent.bytes(tiles) + WORTHWHILE_BYTES <= soft_spoken.bytes(tiles) => silent,
+            _ => soft_spoken,
+        }
+    }
+
+    /// The OT extension proper: of all OTs, or of the base of the first rounds.
+    pub fn extension(&self) -> SoftSpoken {
+        match self {
+            Supply::SoftSpoken(soft_spoken) => *soft_spoken,
+            // Few rows, so that the least traffic counts.
+            Supply::Silent(_) => SoftSpoken::LEAST_TRAFFIC,
+        }
+    }
+
+    /// The messages of setting up both directions, before anything is drawn.
+    pub fn setup(&self) -> Cost {
+        self.extension().setup()
+    }
+
+    /// Payload of everything, both ways.
+    fn bytes(&self, tiles: [u64; 2]) -> u64 {
+        let mut stock = Stock::new(*self);
+        let mut cost = self.setup();
+        stock.take(tiles, &mut cost);
+        cost.messages.iter().map(|message| message.payload_bytes).sum()
+    }
+}
+
+/// A session's supply as it is used up: predicts every message that drawing exchanges.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stock {
+    supply: Supply,
+    /// By receiver: tiles left of the present round of silent OT; `None` before the first.
+    left: [Option<u64>; 2],
+}
+
+impl Stock {
+    /// The stock of a session with this supply that has drawn nothing yet.
+    pub fn new(supply: Supply) -> Stock {
+        Stock { supply, left: [None; 2] }
+    }
+
+    /// Where the OTs come from.
+    pub fn supply(&self) -> Supply {
+        self.supply
+    }
+
+    /// The messages of drawing `need`, and its number of correlated OTs.
+    ///
+    /// SoftSpokenOT sends one message in each direction in which there is something to draw. Silent OT begins a round whenever the last one is used
+    /// up; both directions' rounds go together if both are due.
+    pub fn draw(&mut self, need: &Need) -> Cost {
+        let receivers = [Party::Client, Party::Server].map(|receiver| need.received_by(receiver));
+        let mut cost = Cost {
+            client_receives_ots: need.client_receives.total(),
+            server_receives_ots: need.server_receives.total(),
+            ..Cost::default()
+        };
+        cost.compute(Primitive::CorrelatedOt, cost.client_receives_ots + cost.server_receives_ots);
+        cost.compute(Primitive::Hash, receivers.iter().map(|ots| ots.hashes()).sum());
+        self.take(receivers.map(|ots| ots.tiles()), &mut cost);
+        cost
+    }
+
+    fn take(&mut self, mut tiles: [u64; 2], cost: &mut Cost) {
+        match self.supply {
+            Supply::SoftSpoken(soft_spoken) => {
+                send_each(cost, tiles.map(|tiles| soft_spoken.extension_bytes(tiles)));
+            }
+            Supply::Silent(set) => loop {
+                for (left, tiles) in self.left.iter_mut().zip(&mut tiles) {
+                    let taken = left.unwrap_or(0).min(*tiles);
+                    *left = left.map(|left| left - taken);
+                    *tiles -= taken;
+                }
+                if tiles == [0; 2] {
+                    return;
+                }
+                self.begin_round(set, tiles.map(|tiles| tiles > 0), cost);
+            },
+        }
+    }
+
+    /// The messages of a round in the directions in which it is `due`, by receiver.
+    fn begin_round(&mut self, set: Ferret, due: [bool; 2], cost: &mut Cost) {
+        let fresh = [0, 1].map(|receiver| due[receiver] && self.left[receiver].is_none());
+        // By receiver.
+        let bytes = |which: [bool; 2], bytes: u64| which.map(|which| if which { bytes } else { 0 });
+        let swapped = |[client_receives, server_receives]: [u64; 2]| [server_receives, client_receives];
+        let base = self.supply.extension().extension_bytes(set.base_tiles());
+        send_each(cost, bytes(fresh, base));
+        send_each(cost, swapped(bytes(due, set.trees_bytes())));
+        send_each(cost, bytes(due, Ferret::CHECK_BYTES));
+        send_each(cost, swapped(bytes(due, Ferret::DIGEST_BYTES)));
+        for (left, due) in self.left.iter_mut().zip(due) {
+            if due {
+                *left = Some(set.round_tiles());
+            }
+        }
+    }
+}
+
+/// A message of so many bytes from the client and from the server, if it is not 0; an exchange if neither is.
+fn send_each(cost: &mut Cost, bytes: [u64; 2]) {
+    match bytes {
+        [0, 0] => {}
+        [client, 0] => cost.send(Party::Client, client),
+        [0, server] => cost.send(Party::Server, server),
+        both => cost.exchange(both),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Ots, TILE_ROWS};
+    use super::*;
+
+    fn bits(client: u64, server: u64) -> Need {
+        let ots = |bits| Ots { bits, ..Ots::default() };
+        Need { client_receives: ots(client), server_receives: ots(server) }
+    }
+
+    #[test]
+    fn nothing_needed_is_nothing_sent() {
+        for supply in [Supply::default(), Supply::Silent(Ferret::B12)] {
+            assert_eq!(Stock::new(supply).draw(&Need::default()), Cost::default());
+        }
+        let one = Ots { words: 1, ..Ots::default() };
+        let cost = Stock::new(Supply::default()).draw(&Need { server_receives: one, ..Need::default() });
+        assert_eq!(cost.messages.len(), 1);
+        assert_eq!(cost.bytes(Party::Server), 31 * 16 * 2 + 48 + 8);
+        assert_eq!(cost.server_receives_ots, 1);
+    }
+
+    #[test]
+    fn rounds_begin_when_the_last_one_is_used_up() {
+        let set = Ferret::B11;
+        let mut stock = Stock::new(Supply::Silent(set));
+        let round = set.round_tiles() * TILE_ROWS;
+        let first = stock.draw(&bits(1, 0));
+        let senders: Vec<Party> = first.messages.iter().map(|message| message.from).collect();
+        assert_eq!(senders, [Party::Client, Party::Server, Party::Client, Party::Server]);
+        assert_eq!(stock.draw(&bits(round - TILE_ROWS, 0)).messages, []);
+        let both = stock.draw(&bits(1, 2 * round));
+        // Trees, check and digest of both; the server's base and another round of its own.
+        assert_eq!(both.messages.len(), 1 + 6 + 3);
+        assert_eq!(stock.draw(&bits(round - TILE_ROWS, 0)).messages, []);
+        assert_eq!(stock.draw(&bits(1, 1)).messages.len(), 6);
+    }
+
+    #[test]
+    fn large_sessions_are_silent_and_small_ones_are_not() {
+        assert_eq!(Supply::for_demand([0, 0]), Supply::default());
+        assert_eq!(Supply::for_demand([1000, 1000]), Supply::default());
+        assert_eq!(Supply::for_demand([1 << 13, 1 << 13]), Supply::Silent(Ferret::B11));
+        assert_eq!(Supply::for_demand([1 << 20, 1 << 20]), Supply::Silent(Ferret::B12));
+        let both = [1 << 15, 1 << 15];
+        assert!(Supply::for_demand(both).bytes(both) < Supply::default().bytes(both) / 8);
+    }
+}

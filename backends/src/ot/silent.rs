@@ -1,0 +1,216 @@
+//! Silent OT as a session uses it: the first round's base by OT extension, rounds when they are due, and rows tile by tile.
+
+use fusion_catalogue::ot::{Ferret, SoftSpoken, Supply, batches};
+use fusion_ir::Party;
+use rand_chacha::ChaCha20Rng;
+use zeroize::Zeroizing;
+
+use super::base::Domain;
+use super::{ferret, softspoken};
+use crate::kernels::{COLUMNS, lowest_bits, transpose};
+use crate::{Channel, Error, Kind};
+
+/// One party's silent OT, both directions.
+pub(super) struct Silent {
+    pub sender: Sender,
+    pub receiver: Receiver,
+}
+
+/// The direction in which this party sends the OTs.
+pub(super) struct Sender {
+    set: Ferret,
+    state: SenderState,
+    cursor: Cursor,
+}
+
+enum SenderState {
+    Fresh(Box<Fresh<softspoken::Sender>>, ChaCha20Rng),
+    Running(Box<ferret::Sender>),
+}
+
+/// The direction in which this party receives the OTs.
+pub(super) struct Receiver {
+    set: Ferret,
+    state: ReceiverState,
+    cursor: Cursor,
+}
+
+enum ReceiverState {
+    Fresh(Box<Fresh<softspoken::Receiver>>),
+    Running(Box<ferret::Receiver>),
+}
+
+/// What the first round begins with.
+pub(super) struct Fresh<E> {
+    /// The session's extension, of [`Supply::extension`].
+    pub extension: E,
+    /// The session.
+    pub session_id: [u8; 32],
+    /// The receiver of the OTs.
+    pub receiver: Party,
+    /// A digest of how the extension came about, the same on both sides.
+    pub transcript: [u8; 32],
+}
+
+impl Silent {
+    /// Exchanges the messages of a round in the directions in which tiles are still to be received or sent.
+    pub fn begin_round(&mut self, channel: &mut dyn Channel, receives: bool, sends: bool) -> Result<(), Error> {
+        const KIND: Kind = Kind::OtExtension;
+        if let (ReceiverState::Fresh(fresh), true) = (&mut self.receiver.state, receives) {
+            let (generator, message) = fresh.receiver(self.receiver.set);
+            channel.send(KIND, message)?;
+            self.receiver.state = ReceiverState::Running(Box::new(generator));
+        }
+        if let (SenderState::Fresh(fresh, rng), true) = (&mut self.sender.state, sends) {
+            let set = self.sender.set;
+            let message = channel.receive(KIND, extension(set).extension_bytes(set.base_tiles()) as usize)?;
+            self.sender.state = SenderState::Running(Box::new(fresh.sender(set, rng.clone(), &message)?));
+        }
+        let mut sender = match &mut self.sender.state {
+            SenderState::Running(sender) if sends => Some(sender),
+            _ => None,
+        };
+        let mut receiver = match &mut self.receiver.state {
+            ReceiverState::Running(receiver) if receives => Some(receiver),
+            _ => None,
+        };
+        if let Some(sender) = &mut sender {
+            channel.send(KIND, sender.begin())?;
+        }
+        if let Some(receiver) = &mut receiver {
+            let trees = channel.receive(KIND, self.receiver.set.trees_bytes() as usize)?;
+            channel.send(KIND, receiver.begin(&trees)?.to_vec())?;
+        }
+        if let Some(sender) = &mut sender {
+            let challenge = channel.receive(KIND, Ferret::CHECK_BYTES as usize)?;
+            let wrong_size = || Error::PeerMisbehaved("a challenge of the wrong size".into());
+            let challenge = challenge.try_into().map_err(|_| wrong_size())?;
+            channel.send(KIND, sender.answer(challenge).to_vec())?;
+        }
+        if let Some(receiver) = &mut receiver {
+            receiver.check(&channel.receive(KIND, Ferret::DIGEST_BYTES as usize)?)?;
+        }
+        Ok(())
+    }
+}
+
+impl Sender {
+    /// Before the first round. Seeds will come from `rng`.
+    pub fn new(set: Ferret, fresh: Fresh<softspoken::Sender>, rng: ChaCha20Rng) -> Sender {
+        Sender { set, state: SenderState::Fresh(Box::new(fresh), rng), cursor: Cursor::new(set) }
+    }
+
+    /// Gives `take` up to `tiles` tiles, as many as the round still has, and counts them down.
+    pub fn feed(&mut self, tiles: &mut u64, take: &mut impl FnMut(u64, &[u128; COLUMNS])) {
+        let SenderState::Running(generator) = &mut self.state else { return };
+        while *tiles > 0 && (!self.cursor.at_end() || generator.next_tree().is_some()) {
+            let (number, tile) = self.cursor.next(generator.rows());
+            take(number, tile);
+            *tiles -= 1;
+        }
+    }
+}
+
+impl Receiver {
+    /// Before the first round.
+    pub fn new(set: Ferret, fresh: Fresh<softspoken::Receiver>) -> Receiver {
+        Receiver { set, state: ReceiverState::Fresh(Box::new(fresh)), cursor: Cursor::new(set) }
+    }
+
+    /// Gives `take` up to `tiles` tiles, as many as the round still has, and counts them down.
+    pub fn feed(&mut self, tiles: &mut u64, take: &mut impl FnMut(u64, u128, &[u128; COLUMNS])) {
+        let ReceiverState::Running(generator) = &mut self.state else { return };
+        while *tiles > 0 && (!self.cursor.at_end() || generator.next_tree().is_some()) {
+            let (number, tile) = self.cursor.next(generator.rows());
+            take(number, lowest_bits(tile), tile);
+            *tiles -= 1;
+        }
+    }
+}
+
+impl Fresh<softspoken::Sender> {
+    /// The generator with its base from the receiver's message.
+    fn sender(&mut self, set: Ferret, rng: ChaCha20Rng, mut message: &[u8]) -> Result<ferret::Sender, Error> {
+        let mut base = Base::new(set);
+        for tiles in batches(set.base_tiles()) {
+            let (part, rest) = message.split_at(extension(set).batch_bytes(tiles) as usize);
+            message = rest;
+            let batch = self.extension.extend(tiles as usize, part)?;
+            batch.columns.as_chunks_mut().0.iter_mut().for_each(|columns| base.push(columns, 0));
+        }
+        let domain = Domain { session_id: &self.session_id, receiver: self.receiver };
+        Ok(ferret::Sender::new(set, self.extension.delta(), domain, self.transcript, base.rows, rng))
+    }
+}
+
+impl Fresh<softspoken::Receiver> {
+    /// The generator and the message for the sender's base.
+    fn receiver(&mut self, set: Ferret) -> (ferret::Receiver, Vec<u8>) {
+        let mut base = Base::new(set);
+        let mut message = Vec::with_capacity(extension(set).extension_bytes(set.base_tiles()) as usize);
+        for tiles in batches(set.base_tiles()) {
+            let batch = self.extension.extend(tiles as usize, &mut message);
+            let tiles = batch.columns.as_chunks_mut().0.iter_mut();
+            tiles.zip(batch.choices.iter()).for_each(|(columns, choices)| base.push(columns, *choices));
+        }
+        let domain = Domain { session_id: &self.session_id, receiver: self.receiver };
+        (ferret::Receiver::new(set, domain, self.transcript, base.rows), message)
+    }
+}
+
+/// The extension that makes the first round's base.
+fn extension(set: Ferret) -> SoftSpoken {
+    Supply::Silent(set).extension()
+}
+
+/// Rows whose lowest bit is the choice. Since that of `delta` is 1, it may be overwritten: by the choice at the receiver, by 0 at the
+/// sender.
+struct Base {
+    rows: Zeroizing<Vec<u128>>,
+    wanted: usize,
+}
+
+impl Base {
+    fn new(set: Ferret) -> Base {
+        let wanted = set.base_rows() as usize;
+        Base { rows: Zeroizing::new(Vec::with_capacity(wanted)), wanted }
+    }
+
+    fn push(&mut self, columns: &mut [u128; COLUMNS], choices: u128) {
+        transpose(columns);
+        let missing = self.wanted - self.rows.len();
+        let rows = columns.iter().enumerate().map(|(r, row)| row & !1 | choices >> r & 1);
+        self.rows.extend(rows.take(missing));
+    }
+}
+
+/// The place within the present tree's rows.
+struct Cursor {
+    taken: usize,
+    tree_tiles: usize,
+    next_tile: u64,
+}
+
+impl Cursor {
+    fn new(set: Ferret) -> Cursor {
+        let tree_tiles = set.tree_tiles() as usize;
+        Cursor { taken: tree_tiles, tree_tiles, next_tile: 0 }
+    }
+
+    /// Whether a new tree is needed.
+    fn at_end(&self) -> bool {
+        self.taken == self.tree_tiles
+    }
+
+    /// The next tile of `rows`, a tree's, and its number in the session.
+    fn next<'a>(&mut self, rows: &'a [u128]) -> (u64, &'a [u128; COLUMNS]) {
+        let tiles = rows.as_chunks().0;
+        if self.at_end() {
+            self.taken = 0;
+        }
+        let next = (self.next_tile, &tiles[self.taken]);
+        self.taken += 1;
+        self.next_tile += 1;
+        next
+    }
+}
