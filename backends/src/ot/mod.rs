@@ -61,7 +61,7 @@ struct Live {
 /// Where rows come from.
 enum Source {
     SoftSpoken { params: SoftSpoken, sender: softspoken::Sender, receiver: softspoken::Receiver },
-    Silent(Box<Silent>),
+    Silent(Silent),
 }
 
 impl Correlations {
@@ -139,7 +139,7 @@ impl Correlations {
                 rng.fill_bytes(&mut *seed);
                 let sender = silent::Sender::new(set, sender, ChaCha20Rng::from_seed(*seed));
                 let receiver = silent::Receiver::new(set, receiver);
-                Source::Silent(Box::new(Silent { sender, receiver }))
+                Source::Silent(Silent { sender, receiver })
             }
         };
         let [sender_hash, receiver_hash] = [sending, receiving].map(RowHash::new);

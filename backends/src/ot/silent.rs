@@ -24,7 +24,8 @@ pub(super) struct Sender {
 }
 
 enum SenderState {
-    Fresh(Box<Fresh<softspoken::Sender>>, ChaCha20Rng),
+    /// With where seeds will come from.
+    Fresh(Box<(Fresh<softspoken::Sender>, ChaCha20Rng)>),
     Running(Box<ferret::Sender>),
 }
 
@@ -61,8 +62,8 @@ impl Silent {
             channel.send(KIND, message)?;
             self.receiver.state = ReceiverState::Running(Box::new(generator));
         }
-        if let (SenderState::Fresh(fresh, rng), true) = (&mut self.sender.state, sends) {
-            let set = self.sender.set;
+        if let (SenderState::Fresh(fresh), true) = (&mut self.sender.state, sends) {
+            let ((fresh, rng), set) = (&mut **fresh, self.sender.set);
             let message = channel.receive(KIND, extension(set).extension_bytes(set.base_tiles()) as usize)?;
             self.sender.state = SenderState::Running(Box::new(fresh.sender(set, rng.clone(), &message)?));
         }
@@ -97,7 +98,7 @@ impl Silent {
 impl Sender {
     /// Before the first round. Seeds will come from `rng`.
     pub fn new(set: Ferret, fresh: Fresh<softspoken::Sender>, rng: ChaCha20Rng) -> Sender {
-        Sender { set, state: SenderState::Fresh(Box::new(fresh), rng), cursor: Cursor::new(set) }
+        Sender { set, state: SenderState::Fresh(Box::new((fresh, rng))), cursor: Cursor::new(set) }
     }
 
     /// Gives `take` up to `tiles` tiles, as many as the round still has, and counts them down.

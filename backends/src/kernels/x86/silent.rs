@@ -173,9 +173,8 @@ struct Positions([u32; ROWS * DENSITY]);
 fn add_sparse(keys: &RoundKeys, first: u64, secret: &[u128], rows: &mut [u128]) {
     assert!(secret.len().is_power_of_two() && secret.len() <= 1 << 31, "positions are taken modulo the length");
     let mask = _mm512_set1_epi32((secret.len() - 1) as i32);
-    let mut groups = rows.chunks_mut(ROWS).enumerate();
     let mut positions = positions(keys, first, mask);
-    while let Some((group, rows)) = groups.next() {
+    for (group, rows) in rows.chunks_mut(ROWS).enumerate() {
         let next = self::positions(keys, first + ((group + 1) * BLOCKS) as u64, mask);
         for position in &next.0 {
             // SAFETY: positions are below the length; prefetching has no other effect anyway.
