@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use fusion_ir::op::{Mix, Reveal};
 use fusion_ir::plan::{Demo, Provenance, Suggestion};
+use fusion_ir::verify::MAX_TOP;
 use fusion_ir::{Function, Op, Plan, Weights, interp};
 use rayon::prelude::*;
 
@@ -97,6 +98,12 @@ pub fn compile(options: &Options) -> Result<Compiled, Error> {
         (Some(_), None) => return Err(Error::Usage("--labels needs --calibrate: they label its samples".into())),
         (None, _) => None,
     };
+    if let Reveal::TopK(k) = options.reveal
+        && usize::from(k) > classes.min(MAX_TOP)
+    {
+        let most = classes.min(MAX_TOP);
+        return Err(Error::Usage(format!("--reveal topk:{k}: this model has {classes} classes; at most {most}")));
+    }
     let (mut program, mut layers) = lower(&graph, &ranges, &options.precision)?;
     passes::run(&mut program, &settings(options), None)?;
     carried(&program.function)?;
@@ -146,15 +153,15 @@ pub fn snapshot(options: &Options, stage: Stage) -> Result<Snapshot, Error> {
     Ok(Snapshot::Function(program.function))
 }
 
+/// The fixed-point reference's labels of each quantised sample, best first: as many as the function reveals.
+pub fn fixed_rankings(function: &Function, weights: &Weights, samples: &[Vec<i64>]) -> Vec<Vec<i64>> {
+    let labels = |sample: &Vec<i64>| interp::labels(function, &interp::output(function, weights, sample));
+    samples.par_iter().map(labels).collect()
+}
+
 /// The fixed-point reference's label of each quantised sample: the index of the largest logit, the lowest winning ties.
 pub fn fixed_labels(function: &Function, weights: &Weights, samples: &[Vec<i64>]) -> Vec<i64> {
-    let label = |output: Vec<i64>| match output.as_slice() {
-        [label] => *label,
-        logits => {
-            (0..logits.len()).reduce(|best, i| if logits[i] > logits[best] { i } else { best }).unwrap_or(0) as i64
-        }
-    };
-    samples.par_iter().map(|sample| label(interp::output(function, weights, sample))).collect()
+    fixed_rankings(function, weights, samples).iter().map(|labels| labels[0]).collect()
 }
 
 /// The samples in the input's fixed-point format.

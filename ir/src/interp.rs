@@ -5,7 +5,7 @@
 
 use crate::function::{Function, Value, ValueId, Weights};
 use crate::network::Network;
-use crate::op::{Conv, Op, Piecewise, Window};
+use crate::op::{Conv, Op, Piecewise, Reveal, Window};
 use crate::types::{TensorType, signed, wrap};
 
 /// Runs `function` on one quantised input and returns every value's elements, in [`ValueId`] order.
@@ -43,10 +43,33 @@ pub fn output(function: &Function, weights: &Weights, input: &[i64]) -> Vec<i64>
     values.pop().unwrap_or_default()
 }
 
-/// The value whose largest element is the label: the operand of the function's argmax or top-k.
+/// The value whose largest element is the label: the operand of the function's argmax or top-k, else what it reveals.
 pub fn logits_of(function: &Function) -> Option<ValueId> {
-    let argmax = function.iter().find(|(_, value)| matches!(value.op, Op::ArgMax | Op::TopK { .. }))?;
-    argmax.1.operands.first().copied()
+    let find = |wanted: fn(&Op) -> bool| function.values.iter().find(|value| wanted(&value.op));
+    let ranked = find(|op| matches!(op, Op::ArgMax | Op::TopK { .. }));
+    ranked.or_else(|| find(|op| matches!(op, Op::Reveal(_))))?.operands.first().copied()
+}
+
+/// The labels in what `function` reveals about one position, best first. Of logits that is the index of the largest, the lowest
+/// winning ties; else what was revealed, if it is so many different classes of the function, and nothing if it is not.
+pub fn labels(function: &Function, revealed: &[i64]) -> Vec<i64> {
+    let what = function.values.iter().rev().find_map(|value| match value.op {
+        Op::Reveal(what) => Some(what),
+        _ => None,
+    });
+    let count = match what {
+        Some(Reveal::Label) => 1,
+        Some(Reveal::TopK(k)) => usize::from(k),
+        Some(Reveal::Logits) | None => {
+            let best = (0..revealed.len()).rev().max_by_key(|index| revealed[*index]);
+            return best.map(|index| index as i64).into_iter().collect();
+        }
+    };
+    let classes = logits_of(function).map_or(0, |logits| function.value(logits).ty.len());
+    let exists = |label: &i64| usize::try_from(*label).is_ok_and(|label| label < classes);
+    let distinct = (1..revealed.len()).all(|i| !revealed[..i].contains(&revealed[i]));
+    let right = revealed.len() == count && distinct && revealed.iter().all(exists);
+    if right { revealed.to_vec() } else { Vec::new() }
 }
 
 fn apply(function: &Function, value: &Value, weights: &Weights, operands: &[&[i64]], input: &[i64]) -> Vec<i64> {

@@ -6,11 +6,12 @@ use fusion_backends::Channel;
 use fusion_backends::session::Session;
 use fusion_ir::op::Reveal;
 use fusion_ir::soundness::{Batch, CONFIDENCE};
-use fusion_ir::{Function, Op, Party, Plan};
+use fusion_ir::{Function, Op, Party, Plan, interp};
 
 use crate::Error;
 use crate::executor::{Executor, Progress, Spent, Stopwatch, Totals};
 use crate::forecast::Forecast;
+use crate::fusion::mix::Unmixed;
 use crate::fusion::{Findings, Job, check::check};
 use crate::report::{self, ClientBatch, ClientReport, Run, Verdict};
 use crate::session::handshake::{self, BatchSize, nonce};
@@ -59,11 +60,18 @@ pub fn run_client(
     let answers = mix.unmix(answers)?;
     let findings =
         check(&answers, &job.public_labels(), &job.probe_labels(), classes(&plan.function), label_of(&plan.function));
+    let rankings = rankings(&plan.function, &answers);
     let run = Run::new(Party::Client, plan, total, &totals, forecast.predicted, forecast.correlations);
-    Ok(conclude(job, findings, micro_batch, run))
+    Ok(conclude(job, findings, rankings, micro_batch, run))
 }
 
-fn conclude(job: &Job, findings: Findings, micro_batch: u32, run: Run) -> ClientReport {
+fn conclude(
+    job: &Job,
+    findings: Findings,
+    rankings: Option<Vec<Vec<i64>>>,
+    micro_batch: u32,
+    run: Run,
+) -> ClientReport {
     let batch = job.batch();
     // A public sample that an earlier session had says nothing new; the errors tolerated may all fall on the fresh ones.
     let fresh = job.entry().map_or(batch.public, |entry| entry.public_fresh);
@@ -95,23 +103,23 @@ fn conclude(job: &Job, findings: Findings, micro_batch: u32, run: Run) -> Client
         },
         ledger: job.entry(),
         labels: accepted.then_some(findings.labels),
+        top_labels: rankings.filter(|_| accepted),
         run,
     }
 }
 
 /// The number of classes: the logits that the plan takes the largest of, or reveals.
 pub fn classes(function: &Function) -> usize {
-    let logits = function.values.iter().find(|value| matches!(value.op, Op::ArgMax | Op::TopK { .. } | Op::Reveal(_)));
-    let logits = logits.and_then(|value| value.operands.first());
-    logits.map_or(0, |logits| function.value(*logits).ty.len())
+    interp::logits_of(function).map_or(0, |logits| function.value(logits).ty.len())
 }
 
-/// How the label is read off what a function reveals about one position; -1 if that is nothing.
-pub fn label_of(function: &Function) -> impl Fn(&Vec<i64>) -> i64 + use<> {
-    let logits = function.values.iter().any(|value| value.op == Op::Reveal(Reveal::Logits));
-    move |revealed| match logits {
-        // The lowest index wins ties, as argmax does under the protocol.
-        true => (0..revealed.len()).rev().max_by_key(|index| revealed[*index]).map_or(-1, |index| index as i64),
-        false => revealed.first().copied().unwrap_or(-1),
-    }
+/// How the label is read off what a function reveals about one position; -1 if that is nothing it could reveal.
+pub fn label_of(function: &Function) -> impl Fn(&Vec<i64>) -> i64 + use<'_> {
+    |revealed| interp::labels(function, revealed).first().copied().unwrap_or(-1)
+}
+
+/// The labels of every query, best first, if the function reveals several.
+fn rankings(function: &Function, answers: &Unmixed<Vec<i64>>) -> Option<Vec<Vec<i64>>> {
+    let several = function.values.iter().any(|value| matches!(value.op, Op::Reveal(Reveal::TopK(_))));
+    several.then(|| answers.queries.iter().filter_map(|copies| copies.first()).cloned().collect())
 }

@@ -69,12 +69,15 @@ pub fn labels(path: &Path, samples: usize, of: &str, classes: usize) -> Result<V
 fn csv_labels(path: &Path) -> Result<Vec<i64>, Error> {
     let text = std::fs::read_to_string(path).map_err(|error| refuse(path, format!("cannot be read: {error}")))?;
     let mut lines = text.lines();
-    if lines.next() != Some("index,label") {
-        return Err(refuse(path, "its first line is not index,label"));
+    let header = lines.next().unwrap_or_default();
+    if header != "index,label" && !header.starts_with("index,label_1") {
+        return Err(refuse(path, "its first line is not index,label or index,label_1,.."));
     }
+    // Where there are several labels, the first is the best.
     let read = |(row, line): (usize, &str)| {
-        let (index, label) = line.split_once(',')?;
-        (index == row.to_string()).then_some(label.parse().ok()?)
+        let cells: Vec<&str> = line.split(',').collect();
+        let whole = cells.len() == header.split(',').count() && cells[0] == row.to_string();
+        if whole { cells[1].parse().ok() } else { None }
     };
     let labels = lines.enumerate().map(|row| {
         read(row).ok_or_else(|| refuse(path, format!("line {} is not a label for index {}", row.0 + 2, row.0)))
@@ -191,6 +194,7 @@ mod tests {
             labels(&path, 2, "public samples", 3)
         };
         assert_eq!(read(&crate::output::labels_csv(&[2, 0])).unwrap(), [2, 0]);
+        assert_eq!(read(&crate::output::top_labels_csv(2, &[vec![2, 1], vec![0, 2]])).unwrap(), [2, 0]);
         for (text, why) in [
             ("", "first line is not index,label"),
             ("0,2\n1,0\n", "first line is not index,label"),

@@ -30,9 +30,12 @@ pub struct ClientReport {
     pub batch: ClientBatch,
     /// How the client's ledger counts the session; `null` if none is kept.
     pub ledger: Option<Entry>,
-    /// One label per query, in input order; only if accepted.
+    /// One label per query, in input order, the best one if there are several; only if accepted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub labels: Option<Vec<i64>>,
+    /// All labels revealed about each query, best first; only if accepted and the plan reveals several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub top_labels: Option<Vec<Vec<i64>>>,
     /// What it took.
     #[serde(flatten)]
     pub run: Run,

@@ -297,6 +297,32 @@ fn reports_and_labels_have_the_form_of_the_contract() {
 }
 
 #[test]
+fn several_labels_are_revealed_in_order_and_checked_by_the_first() {
+    let desk = Desk::new();
+    let model = root().join("models/digits/digits.onnx");
+    let compile =
+        |k: u32| format!("fusionc compile {} --calibrate x.npy --reveal topk:{k} -o plan.bin", model.display());
+    desk.succeed(&compile(3));
+    let server = desk.serve(&[]);
+    let client = desk.client(&server.address, "");
+    assert_eq!(client.code, 0, "{client:?}");
+    assert_eq!(server.finish().0, Some(0));
+    let csv = String::from_utf8(desk.read("labels.csv")).unwrap();
+    assert!(csv.starts_with("index,label_1,label_2,label_3\n0,"), "{csv}");
+    // Byte for byte what the plaintext reference writes.
+    assert_eq!(csv, desk.succeed("fusionc eval plan.bin --input x.npy"));
+    let report = desk.json("r.json");
+    assert_eq!(report["top_labels"].as_array().unwrap().len(), QUERIES);
+    let first: Vec<_> = report["top_labels"].as_array().unwrap().iter().map(|labels| labels[0].clone()).collect();
+    assert_eq!(report["labels"].as_array().unwrap(), &first);
+
+    for k in [0, 11, 70_000] {
+        let ended = desk.run(&compile(k));
+        ended.failed(&compile(k), 2, &[&format!("topk:{k}")]);
+    }
+}
+
+#[test]
 fn a_rejection_has_exit_code_3_shows_no_label_and_removes_stale_ones() {
     let desk = Desk::new();
     desk.spoil_labels();

@@ -43,7 +43,7 @@ pub(super) struct Pipeline {
     /// How wide accumulators are: for the range seen in calibration, or for the worst any input could do
     #[arg(long, value_enum, default_value_t = Accumulator::Calibrated)]
     acc: Accumulator,
-    /// What the client learns: label or logits
+    /// What the client learns: the label, the labels of the K largest logits in order, or all logits
     #[arg(long, default_value = "label", value_name = "label|topk:K|logits")]
     reveal: Reveal,
     /// exact: the secure result is the reference's, bit for bit

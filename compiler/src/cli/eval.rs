@@ -3,11 +3,11 @@
 use std::fmt::Write;
 use std::path::PathBuf;
 
-use fusion_ir::{Function, interp};
+use fusion_ir::interp;
 use rayon::prelude::*;
 
 use super::{output, read_plan};
-use crate::compile::{fixed_labels, quantise};
+use crate::compile::{fixed_rankings, quantise};
 use crate::{Error, npy};
 
 /// Run the plaintext fixed-point reference: what a secure run answers, bit for bit
@@ -18,7 +18,7 @@ pub(super) struct Args {
     /// Samples (float32 .npy, C order, first axis the samples)
     #[arg(long, value_name = "X.npy")]
     input: PathBuf,
-    /// Where to write the rows `index,label`; standard output otherwise
+    /// Where to write the rows `index,label` (`index,label_1,..` for a top-k plan); standard output otherwise
     #[arg(short, long, value_name = "CSV")]
     output: Option<PathBuf>,
     /// Add every logit to the rows
@@ -39,13 +39,16 @@ pub(super) fn run(args: &Args) -> Result<(), Error> {
         return Err(Error::Input { path: args.plan.clone(), why });
     };
     let samples = quantise(function, &npy::samples(&args.input, &function.values[0].ty.shape)?);
-    let Some(logits) = scores(function) else {
+    let Some(logits) = interp::logits_of(function) else {
         return Err(Error::Input { path: args.plan.clone(), why: "its function has no logits".into() });
     };
     let classes = function.value(logits).ty.len();
     let truth = args.labels.as_ref().map(|path| npy::labels(path, samples.len(), classes)).transpose()?;
-    let labels = fixed_labels(function, weights, &samples);
-    let mut csv = String::from("index,label");
+    let labels = fixed_rankings(function, weights, &samples);
+    let mut csv = match labels.first().map_or(1, Vec::len) {
+        0 | 1 => String::from("index,label"),
+        k => (1..=k).fold(String::from("index"), |header, place| header + &format!(",label_{place}")),
+    };
     let ty = &function.value(logits).ty;
     let rows: Vec<Vec<i64>> = if args.logits {
         (0..classes).for_each(|class| csv += &format!(",logit_{class}"));
@@ -55,8 +58,9 @@ pub(super) fn run(args: &Args) -> Result<(), Error> {
         vec![Vec::new(); samples.len()]
     };
     csv.push('\n');
-    for (index, (label, row)) in labels.iter().zip(&rows).enumerate() {
-        let _ = write!(csv, "{index},{label}");
+    for (index, (labels, row)) in labels.iter().zip(&rows).enumerate() {
+        let _ = write!(csv, "{index}");
+        labels.iter().for_each(|label| csv += &format!(",{label}"));
         row.iter().for_each(|element| csv += &format!(",{}", ty.dequantize(*element)));
         csv.push('\n');
     }
@@ -65,15 +69,10 @@ pub(super) fn run(args: &Args) -> Result<(), Error> {
         None => output::print(&csv)?,
     }
     if let Some(truth) = truth {
-        let right = truth.iter().zip(&labels).filter(|(a, b)| i64::from(**a) == **b).count();
+        let right =
+            truth.iter().zip(&labels).filter(|(known, found)| found.first() == Some(&i64::from(**known))).count();
         let share = 100.0 * right as f64 / labels.len() as f64;
         eprintln!("accuracy {share:.2} % ({right} of {})", labels.len());
     }
     Ok(())
-}
-
-/// The value that holds the logits: what the argmax reads, or what is revealed.
-fn scores(function: &Function) -> Option<fusion_ir::ValueId> {
-    let revealed = || function.values.iter().find(|value| matches!(value.op, fusion_ir::Op::Reveal(_)));
-    interp::logits_of(function).or_else(|| revealed()?.operands.first().copied())
 }

@@ -60,7 +60,7 @@ pub struct Args {
     /// The labels accepted for the probes, all of which must come again: labels.csv, or int64 .npy
     #[arg(long, value_name = "labels.csv", requires = "probe_inputs", help_heading = "Client")]
     pub probe_labels: Option<PathBuf>,
-    /// Where accepted labels go: the header `index,label`, then one row per query
+    /// Where accepted labels go: the header `index,label` (or `index,label_1,..`), then one row per query
     #[arg(short, long, value_name = "labels.csv", help_heading = "Client")]
     pub output: Option<PathBuf>,
 

@@ -44,20 +44,29 @@ pub fn run(args: &Args) -> Result<Ending, Error> {
         }
     }
     let concluded = concluded?;
-    if let (Some(path), Some(labels)) = (&args.output, &concluded.labels) {
-        output::write(path, output::labels_csv(labels).as_bytes())?;
+    let labels = labels_csv(&concluded);
+    if let (Some(path), Some(labels)) = (&args.output, &labels) {
+        output::write(path, labels.as_bytes())?;
     }
     if let Some(path) = &args.report {
         output::write(path, report::to_json(&concluded)?.as_bytes())?;
     }
-    if let (None, Some(labels)) = (&args.output, &concluded.labels) {
-        output::print(&output::labels_csv(labels))?;
+    if let (None, Some(labels)) = (&args.output, &labels) {
+        output::print(labels)?;
     }
     if !args.quiet {
         let unrecorded = if args.no_ledger { " (not recorded: --no-ledger)" } else { "" };
         say(format_args!("{}{unrecorded}", verdict::line(&concluded, &plan)));
     }
     Ok(if concluded.verdict.accepted { Ending::Finished } else { Ending::Rejected })
+}
+
+/// What was accepted, if it was.
+fn labels_csv(report: &ClientReport) -> Option<String> {
+    match &report.top_labels {
+        Some(labels) => Some(output::top_labels_csv(labels.first().map_or(0, Vec::len), labels)),
+        None => report.labels.as_deref().map(output::labels_csv),
+    }
 }
 
 /// The client's ledger, unless none is kept.
