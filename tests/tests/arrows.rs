@@ -3,12 +3,13 @@
 use std::process::Command;
 
 /// Every crate with the only crates of this workspace it may depend on.
-const ARROWS: [(&str, &[&str]); 6] = [
+const ARROWS: [(&str, &[&str]); 7] = [
     ("fusion-ir", &[]),
     ("fusion-catalogue", &["fusion-ir"]),
     ("fusion-backends", &["fusion-catalogue", "fusion-ir"]),
     ("fusion-compiler", &["fusion-catalogue", "fusion-ir"]),
     ("fusion-runtime", &["fusion-backends", "fusion-catalogue", "fusion-ir"]),
+    ("fusion-bench", &["fusion-backends", "fusion-catalogue", "fusion-ir", "fusion-runtime"]),
     ("fusion-tests", &["fusion-backends", "fusion-catalogue", "fusion-compiler", "fusion-ir", "fusion-runtime"]),
 ];
 

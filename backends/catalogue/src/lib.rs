@@ -9,6 +9,7 @@ mod layer;
 pub mod linear;
 pub mod ot;
 pub mod profile;
+pub mod time;
 
 pub use bits::packed_bytes;
 pub use cost::{Cost, FRAME_HEADER_BYTES, Message, Primitive};

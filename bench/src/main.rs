@@ -1,0 +1,258 @@
+//! `fusion-bench`: measures whole networks over emulated links, beside what the catalogue forecasts.
+
+mod calibrate;
+mod fit;
+mod host;
+mod measure;
+mod plot;
+mod prepare;
+mod record;
+mod run;
+mod table;
+mod workload;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use clap::{Parser, Subcommand};
+use fusion_catalogue::{Machine, Network};
+
+use record::{Mode, Record};
+use workload::{Folders, WORKLOADS, Workload};
+
+/// Measures private inference on whole networks: time, bytes and rounds of a query, over links with a rate and a delay.
+#[derive(Parser)]
+#[command(name = "fusion-bench", version, max_term_width = 110)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Prepare(PrepareArgs),
+    Run(RunArgs),
+    Table(TableArgs),
+    Plot(PlotArgs),
+    Calibrate(CalibrateArgs),
+}
+
+/// Compile plans of the named workloads with fusionc, and list them in the folder's plans.json
+#[derive(clap::Args)]
+struct PrepareArgs {
+    /// Where plans go
+    #[arg(short, long, value_name = "FOLDER")]
+    output: PathBuf,
+    /// Workloads, of digits, mnist, mnist-strided, resnet20, squeezenet and resnet50; all whose files are there if not given
+    #[arg(long, value_delimiter = ',')]
+    workload: Vec<String>,
+    /// What fusionc knows as --backend
+    #[arg(long, value_delimiter = ',', default_value = "auto,cheetah")]
+    backend: Vec<String>,
+    /// Networks to choose backends for
+    #[arg(long, value_delimiter = ',', default_value = "lan,wan")]
+    network: Vec<String>,
+    /// Whether the client checks
+    #[arg(long, value_enum, default_value = "semi-honest")]
+    mode: Mode,
+    /// Queries of the batch
+    #[arg(long, value_name = "R", default_value_t = 1)]
+    queries: u64,
+    /// Bits of position consistency, if the client checks
+    #[arg(long, default_value_t = 40.0)]
+    lambda: f64,
+    /// Folder of the project's models
+    #[arg(long, default_value = "models")]
+    models: PathBuf,
+    /// Folder of real models with data
+    #[arg(long, env = "FUSION_CASES", default_value = "../shared/cases")]
+    cases: PathBuf,
+    /// The compiler; the one beside this program if not given
+    #[arg(long)]
+    fusionc: Option<PathBuf>,
+}
+
+/// Measure prepared plans, print the table, and write the record
+#[derive(clap::Args)]
+struct RunArgs {
+    /// The folder of prepared plans
+    plans: PathBuf,
+    /// Only these workloads
+    #[arg(long, value_delimiter = ',')]
+    workload: Vec<String>,
+    /// Only these backends
+    #[arg(long, value_delimiter = ',')]
+    backend: Vec<String>,
+    /// lan, wan, or files with the lines `mbit_per_s = N` and `rtt_ms = N`
+    #[arg(long, value_delimiter = ',', default_value = "lan,wan")]
+    network: Vec<String>,
+    /// Only plans of this mode
+    #[arg(long, value_enum)]
+    mode: Option<Mode>,
+    /// Repetitions; medians are printed
+    #[arg(long, default_value_t = 1)]
+    repeat: usize,
+    /// Run at most so many positions of a batch, and scale times to all of it
+    #[arg(long, value_name = "POSITIONS")]
+    sample: Option<u64>,
+    /// Most positions that go through the layers together
+    #[arg(long)]
+    micro_batch: Option<u32>,
+    /// A machine profile of fusionc calibrate; if not given, the machine is measured first
+    #[arg(long, value_name = "FILE")]
+    machine: Option<PathBuf>,
+    /// Print every layer, too
+    #[arg(long)]
+    layers: bool,
+    /// Where to write the record
+    #[arg(short, long, value_name = "RECORD.json")]
+    output: Option<PathBuf>,
+}
+
+/// Print a record's table again
+#[derive(clap::Args)]
+struct TableArgs {
+    /// A record of fusion-bench run
+    record: PathBuf,
+    /// Print every layer, too
+    #[arg(long)]
+    layers: bool,
+}
+
+/// Draw the cost of a query over the number of queries, for lambda = 20, 40 and 64
+#[derive(clap::Args)]
+struct PlotArgs {
+    /// A record of fusion-bench run
+    record: PathBuf,
+    /// The workload to draw
+    #[arg(long, default_value = "resnet20")]
+    workload: String,
+    /// The network to draw
+    #[arg(long, default_value = "wan")]
+    network: String,
+    /// The backend to draw
+    #[arg(long, default_value = "auto")]
+    backend: String,
+    /// The drawing
+    #[arg(short, long, value_name = "FILE.svg", default_value = "cost.svg")]
+    output: PathBuf,
+}
+
+/// Measure how fast this machine computes what protocols are made of
+#[derive(clap::Args)]
+struct CalibrateArgs {
+    /// Where to write the machine profile
+    #[arg(short, long, value_name = "MACHINE.json")]
+    output: PathBuf,
+}
+
+fn main() -> anyhow::Result<()> {
+    match Cli::parse().command {
+        Command::Prepare(args) => prepare_plans(args),
+        Command::Run(args) => run_plans(&args),
+        Command::Table(args) => {
+            let record = Record::read(&args.record)?;
+            print(&record, args.layers);
+            Ok(())
+        }
+        Command::Plot(args) => {
+            let record = Record::read(&args.record)?;
+            plot::plot(&record, &args.workload, &args.network, &args.backend, &args.output)
+        }
+        Command::Calibrate(args) => {
+            let machine = calibrated()?;
+            let text = serde_json::to_string_pretty(&machine)? + "\n";
+            std::fs::write(&args.output, text).with_context(|| format!("{} cannot be written", args.output.display()))
+        }
+    }
+}
+
+fn prepare_plans(args: PrepareArgs) -> anyhow::Result<()> {
+    let named = |name: &String| Workload::named(name).with_context(|| format!("there is no workload {name:?}"));
+    let workloads: Vec<Workload> = match args.workload.is_empty() {
+        true => WORKLOADS.to_vec(),
+        false => args.workload.iter().map(named).collect::<anyhow::Result<_>>()?,
+    };
+    let beside = || anyhow::Ok(std::env::current_exe()?.with_file_name("fusionc"));
+    prepare::prepare(&prepare::Request {
+        folder: args.output,
+        folders: Folders { models: args.models, cases: args.cases },
+        fusionc: args.fusionc.map_or_else(beside, Ok)?,
+        workloads,
+        backends: args.backend,
+        networks: args.network,
+        mode: args.mode,
+        queries: args.queries,
+        lambda: args.lambda,
+    })
+}
+
+fn run_plans(args: &RunArgs) -> anyhow::Result<()> {
+    let wanted = |names: &[String], name: &String| names.is_empty() || names.contains(name);
+    let mut plans = prepare::list(&args.plans)?;
+    plans.retain(|plan| wanted(&args.workload, &plan.workload) && wanted(&args.backend, &plan.backend));
+    plans.retain(|plan| args.mode.is_none_or(|mode| plan.mode == mode));
+    if plans.is_empty() {
+        bail!("{} has no such plan", args.plans.display());
+    }
+    let mut host = host::host();
+    let machine = match &args.machine {
+        Some(path) => read_machine(path)?,
+        None => calibrated()?,
+    };
+    let rows = run::run(
+        &plans,
+        &run::Settings {
+            folder: args.plans.clone(),
+            networks: args
+                .network
+                .iter()
+                .map(|name| Ok((name.clone(), network(name)?)))
+                .collect::<anyhow::Result<_>>()?,
+            repeat: args.repeat.max(1),
+            sample: args.sample,
+            micro_batch: args.micro_batch,
+            machine: machine.clone(),
+        },
+    )?;
+    host.load[1] = host::load();
+    let record = Record { record_version: record::VERSION, host, versions: host::versions(), machine, rows };
+    print(&record, args.layers);
+    args.output.as_ref().map_or(Ok(()), |path| record.write(path))
+}
+
+fn print(record: &Record, layers: bool) {
+    print!("{}", table::table(record));
+    if layers {
+        print!("{}", table::layers(record));
+    }
+}
+
+fn calibrated() -> anyhow::Result<Machine> {
+    let started = std::time::Instant::now();
+    let calibrate::Calibration { machine, median_error, samples } = calibrate::calibrate()?;
+    eprintln!(
+        "calibrated in {:.0} s: {samples} layers, explained to {:.0} % (median)",
+        started.elapsed().as_secs_f64(),
+        100.0 * median_error
+    );
+    Ok(machine)
+}
+
+fn read_machine(path: &Path) -> anyhow::Result<Machine> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
+    let machine: Machine =
+        serde_json::from_str(&text).with_context(|| format!("{} is no machine profile", path.display()))?;
+    if !host::is_of_this_machine(&machine) {
+        eprintln!("{} is of another machine: {}, {} threads", path.display(), machine.name, machine.threads);
+    }
+    Ok(machine)
+}
+
+fn network(name: &str) -> anyhow::Result<Network> {
+    if let Some(network) = Network::named(name) {
+        return Ok(network);
+    }
+    let text = std::fs::read_to_string(name).with_context(|| format!("{name} is neither lan, wan nor a file"))?;
+    text.parse().with_context(|| name.to_owned())
+}

@@ -1,0 +1,150 @@
+//! Measuring plans, each repetition of all of them before the next, so that what disturbs the machine disturbs all alike.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use fusion_catalogue::{Machine, Network, time};
+use fusion_ir::soundness::Policy;
+use fusion_ir::{Plan, ValueId};
+use fusion_runtime::forecast::Forecast;
+use fusion_runtime::fusion::Job;
+use fusion_runtime::session::BatchSize;
+
+use crate::measure::{self, Measured};
+use crate::prepare::Prepared;
+use crate::record::{BatchShape, Directions, Layer, Mode, Row, median};
+
+/// How to measure.
+pub struct Settings {
+    /// Folder of the plans.
+    pub folder: PathBuf,
+    /// Networks for plans that are not made for one.
+    pub networks: Vec<(String, Network)>,
+    /// Repetitions.
+    pub repeat: usize,
+    /// Positions to run of a larger batch.
+    pub sample: Option<u64>,
+    /// Largest micro-batch.
+    pub micro_batch: Option<u32>,
+    /// The machine profile for forecasts.
+    pub machine: Machine,
+}
+
+/// A plan on a network, what is run of it, and what came out.
+struct Entry<'a> {
+    prepared: &'a Prepared,
+    network_name: String,
+    network: Network,
+    batch: BatchShape,
+    run: Vec<Measured>,
+}
+
+/// Measures `plans`, on every network that they are for.
+///
+/// # Errors
+/// If a plan cannot be read or a session fails.
+pub fn run(plans: &[Prepared], settings: &Settings) -> anyhow::Result<Vec<Row>> {
+    let mut entries = Vec::new();
+    for prepared in plans {
+        let made_for = |name: &String| prepared.network.as_ref().is_none_or(|network| network == name);
+        for (network_name, network) in settings.networks.iter().filter(|(name, _)| made_for(name)) {
+            let batch = batch(prepared)?;
+            let (network_name, network) = (network_name.clone(), *network);
+            entries.push(Entry { prepared, network_name, network, batch, run: Vec::new() });
+        }
+    }
+    for repetition in 1..=settings.repeat {
+        for entry in &mut entries {
+            let Prepared { workload, backend, mode, .. } = entry.prepared;
+            let plan = read(&settings.folder.join(&entry.prepared.file))?;
+            let job = job(entry, &plan, settings.sample)?;
+            let measured = measure::session(&plan, &job, settings.micro_batch, entry.network)
+                .with_context(|| format!("{workload} by {backend}"))?;
+            let seconds = measured.report.run.time_s.total;
+            eprintln!(
+                "{repetition}/{} {workload} {mode:?} by {backend} on {}: {} of {} positions in {seconds:.2} s",
+                settings.repeat, entry.network_name, measured.report.batch.positions, entry.batch.positions
+            );
+            entry.run.push(measured);
+        }
+    }
+    entries.iter().map(|entry| row(entry, settings)).collect()
+}
+
+/// The batch that a plan is for.
+fn batch(prepared: &Prepared) -> anyhow::Result<BatchShape> {
+    let queries = prepared.queries;
+    Ok(match prepared.mode {
+        Mode::SemiHonest => BatchShape { queries, copies: 1, public: 0, positions: queries },
+        Mode::Verified => {
+            let batch = policy(prepared.lambda).plan(queries, None)?;
+            BatchShape { queries, copies: batch.copies, public: batch.public, positions: batch.positions() }
+        }
+    })
+}
+
+/// An honest server's answers are the reference's, so no error need be tolerated.
+fn policy(lambda: f64) -> Policy {
+    Policy { lambda, ..Policy::default() }
+}
+
+/// The batch, or as many positions as are run of it. The server cannot tell a copy or a public sample from a query, so
+/// a part of a verified batch is a semi-honest batch of as many positions.
+fn job(entry: &Entry, plan: &Plan, sample: Option<u64>) -> anyhow::Result<Job> {
+    match sample.filter(|sample| *sample < entry.batch.positions) {
+        Some(sample) => Ok(Job::unverified(measure::inputs(plan, sample as usize))?),
+        None if entry.prepared.mode == Mode::Verified => {
+            measure::verified(plan, entry.batch.queries, policy(entry.prepared.lambda))
+        }
+        None => Ok(Job::unverified(measure::inputs(plan, entry.batch.queries as usize))?),
+    }
+}
+
+fn row(entry: &Entry, settings: &Settings) -> anyhow::Result<Row> {
+    let plan = read(&settings.folder.join(&entry.prepared.file))?;
+    let last = &entry.run.last().context("nothing was run")?.report;
+    let run = &last.run;
+    let (positions, micro_batch) = (last.batch.positions, last.batch.micro_batch);
+    let size = BatchSize { positions: entry.batch.positions, micro_batch };
+    let whole = Forecast::new(&plan.function, size)?.predicted;
+    let forecast =
+        time::session(&plan.function, positions as usize, micro_batch as usize, &settings.machine, entry.network)?;
+    let share = entry.batch.positions as f64 / positions as f64;
+    let seconds: Vec<f64> = entry.run.iter().map(|measured| measured.report.run.time_s.total).collect();
+    let cpu: Option<Vec<f64>> = entry.run.iter().map(|measured| measured.cpu_s).collect();
+    let layers = run.time_s.per_layer.iter().zip(&run.bytes.per_layer).zip(&forecast.layers).enumerate();
+    let layers = layers.filter(|(_, ((_, bytes), _))| bytes.client_to_server + bytes.server_to_client > 0);
+    Ok(Row {
+        workload: entry.prepared.workload.clone(),
+        backend: entry.prepared.backend.clone(),
+        network_name: entry.network_name.clone(),
+        network: entry.network,
+        mode: entry.prepared.mode,
+        batch: entry.batch,
+        forecast_and_measured_s: [forecast.seconds, median(seconds.clone())],
+        seconds: seconds.iter().map(|seconds| seconds * share).collect(),
+        positions_run: positions,
+        micro_batch,
+        cpu_s: cpu.map(|cpu| median(cpu) * share),
+        bytes: Directions { client_to_server: whole.client_to_server, server_to_client: whole.server_to_client },
+        rounds: whole.rounds,
+        correlations: [run.correlations.client_receives_ots, run.correlations.server_receives_ots],
+        memory_peak_bytes: run.memory_peak_bytes,
+        plan_digest: run.plan_digest.clone(),
+        layers: layers
+            .map(|(index, ((time, bytes), forecast))| Layer {
+                value: time.layer.value.clone(),
+                op: time.layer.op.into(),
+                backend: plan.function.value(ValueId(index as u32)).backend.to_string(),
+                node: time.layer.node.clone(),
+                seconds: time.seconds,
+                forecast_s: forecast.seconds,
+                bytes: bytes.client_to_server + bytes.server_to_client,
+            })
+            .collect(),
+    })
+}
+
+fn read(path: &Path) -> anyhow::Result<Plan> {
+    Ok(fusion_runtime::input::plan(path)?)
+}

@@ -1,0 +1,171 @@
+//! A record as the table that papers have: time, bytes and rounds of a query, beside the baseline's.
+
+use std::fmt::Write;
+
+use crate::record::{Mode, Record, Row, median};
+
+/// What others are compared with: CrypTFlow2's protocols, every query once.
+pub const BASELINE: &str = "crypt_flow2-he";
+/// The backend that the compiler chooses layer by layer.
+const CHOSEN: &str = "auto";
+
+/// The table, how good forecasts of time were, and how the compiler's choice compares with single backends.
+pub fn table(record: &Record) -> String {
+    let mut text = format!(
+        "{}, {} threads, load {}; {} build of {}\n\n",
+        record.host.processor,
+        record.host.threads,
+        load(record),
+        record.versions.profile,
+        record.versions.commit
+    );
+    let _ = writeln!(
+        text,
+        "{:<14} {:<11} {:<8} {:<17} {:>7} {:>9} {:>10} {:>11} {:>8} {:>8} {:>8} {:>9}",
+        "workload",
+        "mode",
+        "network",
+        "backend",
+        "queries",
+        "positions",
+        "s/query",
+        "MB/query",
+        "rounds",
+        "time x",
+        "bytes x",
+        "forecast"
+    );
+    for row in &record.rows {
+        let _ = writeln!(text, "{}", line(row, baseline(&record.rows, row)));
+    }
+    text += "\ntime x and bytes x: how much less a query takes than with semi-honest crypt_flow2-he in this run\n";
+    let errors = record.rows.iter().map(Row::forecast_error).collect();
+    let _ = writeln!(
+        text,
+        "forecast times are off by {:.0} % (median of {} rows)",
+        100.0 * median(errors),
+        record.rows.len()
+    );
+    for row in record.rows.iter().filter(|row| row.backend == CHOSEN) {
+        if let Some((best, ratio)) = against_best(&record.rows, row) {
+            let _ = writeln!(
+                text,
+                "{} {} on {}: auto takes {ratio:.3} of the time of {best}, the best single backend (median of {} pairs)",
+                row.workload,
+                name(row.mode),
+                row.network_name,
+                row.seconds.len()
+            );
+        }
+    }
+    text
+}
+
+/// The layers of every row, measured and forecast.
+pub fn layers(record: &Record) -> String {
+    let mut text = String::new();
+    for row in &record.rows {
+        let _ = writeln!(
+            text,
+            "\n{} {} by {} on {}, {} positions",
+            row.workload,
+            name(row.mode),
+            row.backend,
+            row.network_name,
+            row.positions_run
+        );
+        for layer in &row.layers {
+            let _ = writeln!(
+                text,
+                "{:<6} {:<14} {:<28} {:<18} {:>13} {:>10.4} s {:>10.4} s forecast",
+                layer.value, layer.op, layer.node, layer.backend, layer.bytes, layer.seconds, layer.forecast_s
+            );
+        }
+    }
+    text
+}
+
+fn line(row: &Row, baseline: Option<&Row>) -> String {
+    let times = |ratio: Option<f64>| ratio.map_or("-".into(), |ratio| format!("{ratio:.2}"));
+    let sampled = if row.positions_run < row.batch.positions { "*" } else { "" };
+    format!(
+        "{:<14} {:<11} {:<8} {:<17} {:>7} {:>9} {:>10} {:>11.2} {:>8} {:>8} {:>8} {:>+8.0}%",
+        row.workload,
+        name(row.mode),
+        row.network_name,
+        row.backend,
+        row.batch.queries,
+        row.batch.positions,
+        format!("{:.3}{sampled}", row.seconds_per_query()),
+        row.bytes_per_query() / 1e6,
+        row.rounds,
+        times(baseline.map(|base| base.seconds_per_query() / row.seconds_per_query())),
+        times(baseline.map(|base| base.bytes_per_query() / row.bytes_per_query())),
+        100.0 * (row.forecast_and_measured_s[0] / row.forecast_and_measured_s[1] - 1.0),
+    )
+}
+
+/// The semi-honest baseline on the same network.
+fn baseline<'r>(rows: &'r [Row], row: &Row) -> Option<&'r Row> {
+    rows.iter().find(|other| {
+        (&other.workload, &other.network_name) == (&row.workload, &row.network_name)
+            && other.backend == BASELINE
+            && other.mode == Mode::SemiHonest
+    })
+}
+
+/// The single backend with the shortest median time for the same task, and the median ratio of times, pair by pair.
+pub fn against_best<'r>(rows: &'r [Row], row: &Row) -> Option<(&'r str, f64)> {
+    let same = |other: &&Row| {
+        (&other.workload, &other.network_name, other.mode, other.batch)
+            == (&row.workload, &row.network_name, row.mode, row.batch)
+            && other.backend != CHOSEN
+    };
+    let best = rows.iter().filter(same).min_by(|a, b| a.median_s().total_cmp(&b.median_s()))?;
+    let ratios = row.seconds.iter().zip(&best.seconds).map(|(auto, single)| auto / single);
+    Some((&best.backend, median(ratios.collect())))
+}
+
+fn name(mode: Mode) -> &'static str {
+    match mode {
+        Mode::SemiHonest => "semi-honest",
+        Mode::Verified => "verified",
+    }
+}
+
+fn load(record: &Record) -> String {
+    let [start, end] = record.host.load.map(|load| load.map_or("unknown".into(), |load| format!("{:.1}", load[0])));
+    format!("{start} at the start, {end} at the end")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::tests::{record, row};
+
+    #[test]
+    fn rows_are_compared_with_the_baseline_of_their_network() {
+        let rows = vec![
+            row("crypt_flow2-he", "wan", Mode::SemiHonest, &[8.0], 4000),
+            row("crypt_flow2-he", "lan", Mode::SemiHonest, &[80.0], 4000),
+            row("auto", "wan", Mode::Verified, &[2.0], 1000),
+            row("auto", "moon", Mode::Verified, &[2.0], 1000),
+        ];
+        let text = table(&record(rows));
+        let lines: Vec<&str> = text.lines().filter(|line| line.contains(" auto ")).collect();
+        assert!(lines[0].contains("4.00     4.00") && lines[1].contains("-        -"), "{text}");
+        assert!(text.contains("off by 10 % (median of 4 rows)"), "{text}");
+    }
+
+    #[test]
+    fn the_best_single_backend_is_compared_pair_by_pair() {
+        let rows = vec![
+            row("cheetah", "wan", Mode::Verified, &[2.0, 4.0, 4.0], 1),
+            row("garbled", "wan", Mode::Verified, &[9.0, 9.0, 9.0], 1),
+            row("cheetah", "lan", Mode::Verified, &[0.1, 0.1, 0.1], 1),
+            row("auto", "wan", Mode::Verified, &[1.0, 4.0, 3.0], 1),
+        ];
+        assert_eq!(against_best(&rows, &rows[3]), Some(("cheetah", 0.75)));
+        assert_eq!(against_best(&rows[3..], &rows[3]), None);
+    }
+}
