@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use anyhow::Context;
+use fusion_catalogue::time::Clock;
 use fusion_catalogue::{Machine, Network, Primitive};
-use fusion_ir::op::{Conv, Reveal, Window};
+use fusion_ir::op::{Cheetah, Conv, Reveal, Window};
 use fusion_ir::plan::{Provenance, Suggestion};
 use fusion_ir::{Backend, Function, Op, Plan, Sign, TensorType, ValueId, Weight, Weights};
 use fusion_runtime::fusion::Job;
@@ -13,9 +14,9 @@ use crate::fit::{Sample, errors, non_negative};
 use crate::measure::{inputs, session};
 use crate::{host, record};
 
-/// A link that takes no time.
-const NO_NETWORK: Network = Network { mbit_per_s: 1e7, rtt_ms: 0.0 };
-/// How often each network is run; its layers' shortest times count.
+/// The link that networks are run over: fast, but with waiting for messages as there is over any.
+const NETWORK: Network = Network::LAN;
+/// How often each network is run; the medians of its layers' times count.
 const REPETITIONS: usize = 3;
 
 /// A machine profile, and how well it explains what it was made from.
@@ -54,26 +55,29 @@ pub fn calibrate() -> anyhow::Result<Calibration> {
     Ok(Calibration { machine, median_error, samples: samples.len() })
 }
 
-/// One sample for each layer of a plan: what it computes for a micro-batch of `positions`, and the least it took.
+/// One sample for each layer of a plan and one for what comes before them: what it computes for a micro-batch of `positions`,
+/// and what it took.
 fn layers(plan: &Plan, positions: usize) -> anyhow::Result<Vec<Sample>> {
     let function = &plan.function;
-    let mut least = vec![f64::INFINITY; function.values.len()];
+    let mut costs = vec![fusion_catalogue::setup()];
+    costs[0].then(&fusion_catalogue::begin(positions));
+    for (id, _) in function.iter() {
+        costs.push(fusion_catalogue::layer(function, id, positions).context("a layer for calibration")?);
+    }
+    let mut times: Vec<Vec<f64>> = vec![Vec::new(); costs.len()];
     for _ in 0..REPETITIONS {
         let job = Job::unverified(inputs(plan, positions))?;
-        let measured = session(plan, &job, Some(positions as u32), NO_NETWORK)?;
-        let layers = &measured.report.run.time_s.per_layer;
-        least.iter_mut().zip(layers).for_each(|(least, layer)| *least = least.min(layer.seconds));
+        let run = session(plan, &job, Some(positions as u32), NETWORK)?.report.run.time_s;
+        let seconds = std::iter::once(run.offline).chain(run.per_layer.iter().map(|layer| layer.seconds));
+        times.iter_mut().zip(seconds).for_each(|(times, seconds)| times.push(seconds));
     }
-    let mut samples = Vec::new();
-    for ((id, _), total) in function.iter().zip(least) {
-        let cost = fusion_catalogue::layer(function, id, positions).context("a layer for calibration")?;
-        // What takes a few microseconds is mostly the clock.
-        if total > 20e-6 && !cost.work.is_empty() {
-            let count = |primitive| cost.work.get(primitive).copied().unwrap_or(0) as f64;
-            samples.push(Sample { counts: Primitive::ALL.iter().map(count).collect(), total });
-        }
-    }
-    Ok(samples)
+    let samples = costs.iter().zip(times).map(|(cost, times)| {
+        let count = |primitive| cost.work.get(primitive).copied().unwrap_or(0) as f64;
+        let known = Clock::new(NETWORK).run(cost, 0.0);
+        Sample { counts: Primitive::ALL.iter().map(count).collect(), known, total: record::median(times) }
+    });
+    // What takes a few microseconds is mostly the clock.
+    Ok(samples.filter(|sample| sample.total > 20e-6 && sample.counts.iter().any(|count| *count > 0.0)).collect())
 }
 
 /// Size of a network for calibration.
@@ -81,7 +85,7 @@ struct Shape {
     channels: usize,
     extent: usize,
     /// Which widths of leaves its comparisons begin with.
-    leaf: usize,
+    leaf: u8,
 }
 
 /// Convolutions of several kinds, comparisons, local operations and a fully connected layer, as networks have them.
@@ -99,6 +103,7 @@ fn plan(shape: &Shape) -> Plan {
     let window = Window { kernel: [2, 2], strides: [2, 2], pads: [0; 4] };
     let pooled = net.value(Op::MaxPool(window), vec![active], &[2 * channels, half, half], NARROW);
     let pooled = net.extend(pooled);
+    let pooled = net.value(Op::ShiftLeft { by: SHIFT }, vec![pooled], &[2 * channels, half, half], ACC);
     let sum = net.value(Op::Add, vec![pooled, strided], &[2 * channels, half, half], ACC);
     let rounded = net.value(Op::Requant { shift: SHIFT }, vec![sum], &[2 * channels, half, half], NARROW);
     let relu = net.value(Op::Relu, vec![rounded], &[2 * channels, half, half], NARROW);
@@ -134,14 +139,17 @@ struct Net {
 impl Net {
     fn value(&mut self, op: Op, operands: Vec<ValueId>, shape: &[usize], bits: u8) -> ValueId {
         let sign = if matches!(op, Op::RequantRelu { .. } | Op::Relu) { Sign::NonNegative } else { Sign::Any };
-        let ty = TensorType { shape: shape.to_vec(), bits, frac: 0, magnitude: bits - 2, sign };
+        // Weights have all the fractional bits.
+        let wide = matches!(op, Op::Conv(_) | Op::Dense { .. } | Op::ShiftLeft { .. } | Op::Add);
+        let frac = if wide { SHIFT as i8 } else { 0 };
+        let ty = TensorType { shape: shape.to_vec(), bits, frac, magnitude: bits - 2, sign };
         self.function.push(op, operands, ty, "")
     }
 
     fn weight(&mut self, shape: &[usize]) -> fusion_ir::WeightId {
         let len: usize = shape.iter().product();
         self.weights.push((0..len as i64).map(|i| i * 7919 % 2047 - 1023).collect());
-        self.function.push_weight(Weight { name: String::new(), shape: shape.to_vec(), bits: 12, frac: 0 })
+        self.function.push_weight(Weight { name: String::new(), shape: shape.to_vec(), bits: 12, frac: SHIFT as i8 })
     }
 
     fn conv(&mut self, x: ValueId, outputs: usize, kernel: usize, stride: usize) -> ValueId {
@@ -170,11 +178,15 @@ impl Net {
         self.value(Op::Extend, vec![x], &shape, ACC)
     }
 
-    /// Gives every value its backend; the comparisons take turns with the widths of leaves.
-    fn choose(&mut self, leaf: usize) {
-        let _ = leaf;
+    /// Gives every value its backend; the comparisons take turns with the widths of leaves, from `first` on.
+    fn choose(&mut self, first: u8) {
+        let mut leaves = (1..=4).cycle().skip(usize::from(first));
         for value in &mut self.function.values {
-            value.backend = if value.op.is_local() { Backend::Local } else { Backend::Cheetah };
+            value.backend = match &value.op {
+                op if op.is_local() => Backend::Local,
+                Op::Conv(_) | Op::Dense { .. } => Backend::Cheetah(Cheetah::default()),
+                _ => Backend::Cheetah(Cheetah { leaf_bits: leaves.next().unwrap_or(1), ..Cheetah::default() }),
+            };
         }
     }
 }

@@ -5,7 +5,9 @@
 pub struct Sample {
     /// Occurrences of each unknown.
     pub counts: Vec<f64>,
-    /// Their total, positive.
+    /// What is known to be due to something else.
+    pub known: f64,
+    /// Everything together, positive.
     pub total: f64,
 }
 
@@ -21,9 +23,11 @@ pub fn non_negative(samples: &[Sample], unknowns: usize) -> Vec<f64> {
     let column = |i: usize| rows.iter().map(move |row| row[i]);
     let product = |i: usize, j: usize| column(i).zip(column(j)).map(|(a, b)| a * b).sum::<f64>();
     let normal: Vec<Vec<f64>> = (0..unknowns).map(|i| (0..unknowns).map(|j| product(i, j)).collect()).collect();
+    let unknown: Vec<f64> = samples.iter().map(|sample| 1.0 - sample.known / sample.total).collect();
     let mut values = vec![0.0; unknowns];
-    // The gradient at `values`; every right-hand side is one.
-    let mut gradient: Vec<f64> = (0..unknowns).map(|i| -column(i).sum::<f64>()).collect();
+    // The gradient at `values`.
+    let mut gradient: Vec<f64> =
+        (0..unknowns).map(|i| -column(i).zip(&unknown).map(|(a, b)| a * b).sum::<f64>()).collect();
     for _ in 0..SWEEPS {
         for i in (0..unknowns).filter(|i| normal[*i][*i] > 0.0) {
             let better = (values[i] - gradient[i] / normal[i][i]).max(0.0);
@@ -38,7 +42,7 @@ pub fn non_negative(samples: &[Sample], unknowns: usize) -> Vec<f64> {
 /// Each sample's error: what `values` say of it over what it took, minus one.
 pub fn errors(samples: &[Sample], values: &[f64]) -> Vec<f64> {
     let said = |sample: &Sample| sample.counts.iter().zip(values).map(|(count, value)| count * value).sum::<f64>();
-    samples.iter().map(|sample| said(sample) / sample.total - 1.0).collect()
+    samples.iter().map(|sample| (sample.known + said(sample)) / sample.total - 1.0).collect()
 }
 
 #[cfg(test)]
@@ -46,8 +50,14 @@ mod tests {
     use super::*;
 
     fn samples(values: [f64; 3], counts: &[[f64; 3]]) -> Vec<Sample> {
-        let total = |counts: &[f64; 3]| counts.iter().zip(values).map(|(count, value)| count * value).sum();
-        counts.iter().map(|counts| Sample { counts: counts.to_vec(), total: total(counts) }).collect()
+        let total = |counts: &[f64; 3]| counts.iter().zip(values).map(|(count, value)| count * value).sum::<f64>();
+        let known = |counts: &[f64; 3]| counts[0] * 0.5;
+        let sample = |counts: &[f64; 3]| Sample {
+            counts: counts.to_vec(),
+            known: known(counts),
+            total: known(counts) + total(counts),
+        };
+        counts.iter().map(sample).collect()
     }
 
     #[test]
@@ -66,8 +76,9 @@ mod tests {
         let found = non_negative(&samples, 3);
         assert_eq!(found[1..], [0.0, 0.0]);
         // With one unknown left, the best relative fit is known in closed form.
-        let ratios: Vec<f64> = samples.iter().map(|sample| sample.counts[0] / sample.total).collect();
-        let best = ratios.iter().sum::<f64>() / ratios.iter().map(|ratio| ratio * ratio).sum::<f64>();
+        let rows: Vec<[f64; 2]> = samples.iter().map(|s| [s.counts[0] / s.total, 1.0 - s.known / s.total]).collect();
+        let sum = |f: fn(&[f64; 2]) -> f64| rows.iter().map(f).sum::<f64>();
+        let best = sum(|[a, b]| a * b) / sum(|[a, _]| a * a);
         assert!((found[0] - best).abs() < 1e-9);
         samples.clear();
         assert_eq!(non_negative(&samples, 3), [0.0; 3]);

@@ -107,7 +107,7 @@ fn compile(
     };
     let network_name = network.map_or("any", String::as_str);
     let file = format!("{}.{backend}.{network_name}.{mode}.{}.bin", workload.name, request.queries).replace('/', "_");
-    eprintln!("compiling {file}");
+    eprintln!("compiling {file}: {}", workload.about);
     let mut command = Command::new(&request.fusionc);
     command.arg("compile").arg(model).arg("--calibrate").arg(calibrate).args(["--backend", backend]);
     command.arg("--queries").arg(request.queries.to_string());

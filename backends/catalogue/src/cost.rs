@@ -37,6 +37,10 @@ pub struct Cost {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Primitive {
+    /// A base OT, at both parties.
+    BaseOt,
+    /// A key pair made by the client, the public half read by the server.
+    KeyPair,
     /// A polynomial encrypted by the client.
     Encryption,
     /// A polynomial decrypted by the client.
@@ -67,7 +71,9 @@ pub enum Primitive {
 
 impl Primitive {
     /// Every primitive.
-    pub const ALL: [Primitive; 13] = [
+    pub const ALL: [Primitive; 15] = [
+        Primitive::BaseOt,
+        Primitive::KeyPair,
         Primitive::Encryption,
         Primitive::Decryption,
         Primitive::Ciphertext,

@@ -17,6 +17,7 @@ pub fn setup() -> Cost {
 pub fn begin(positions: usize) -> Cost {
     let mut cost = Cost::default();
     cost.send(Party::Client, (positions * PUBLIC_KEY_BYTES) as u64);
+    cost.compute(Primitive::KeyPair, positions as u64);
     cost
 }
 

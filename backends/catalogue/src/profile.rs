@@ -89,6 +89,8 @@ impl Default for Machine {
     /// The machine of benches/README.md, where no other is known.
     fn default() -> Machine {
         let nanoseconds = [
+            (Primitive::BaseOt, 200_000.0),
+            (Primitive::KeyPair, 60_000.0),
             (Primitive::Encryption, 30_000.0),
             (Primitive::Decryption, 40_000.0),
             (Primitive::Ciphertext, 30_000.0),

@@ -1,6 +1,6 @@
 //! What SoftSpokenOT costs.
 
-use crate::Cost;
+use crate::{Cost, Primitive};
 
 use super::{SECURITY_BITS, TILE_ROWS};
 
@@ -53,6 +53,7 @@ impl SoftSpoken {
     pub fn setup(&self) -> Cost {
         let mut cost = Cost::default();
         cost.exchange([SECURITY_BITS * 3 * 32; 2]);
+        cost.compute(Primitive::BaseOt, 2 * SECURITY_BITS);
         cost.exchange([self.tree_bytes() * self.trees() as u64; 2]);
         cost
     }
