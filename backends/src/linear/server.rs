@@ -4,13 +4,15 @@
 //! are worked off in [`Blocks`]: only one block is held transformed. Weights are data here, never control: zeros are
 //! multiplied like any other value.
 
+use std::collections::HashMap;
+
 use fusion_catalogue::linear::{POLYNOMIAL_BYTES, Packing, Run, SEED_BYTES};
 use fusion_ir::types::{mask, wrap};
 use rayon::prelude::*;
 
 use super::plaintext;
 use crate::ring::sample::{Seed, fresh_seed, stream};
-use crate::ring::{Kernels, MAX_DEPTH, Operands, Poly, Spectrum, Sums, TILE};
+use crate::ring::{Kernels, MAX_DEPTH, MAX_TERMS, Operands, Poly, Powers, Spectrum, Sums, TILE};
 use crate::rlwe::{Ciphertext, PublicKey, Scale};
 use crate::{Channel, Error, Kind};
 
@@ -23,6 +25,7 @@ const RESULTS_AT_ONCE: usize = 4;
 #[derive(Default)]
 pub struct Workspace {
     operands: Operands,
+    powers: Powers,
     kernels: Kernels,
     sums: Sums,
 }
@@ -45,7 +48,10 @@ pub fn server(
     bias: Option<&[i64]>,
 ) -> Result<Vec<u64>, Error> {
     let bytes = channel.receive(Kind::LinearUpload, keys.len() * packing.upload_bytes())?;
-    let layer = Layer { packing, scale: Scale::new(packing.acc_bits()), keys, weight, seed: fresh_seed()? };
+    let few_terms = FewTerms::new(packing);
+    workspace.powers.set(few_terms.as_ref().map_or(&[], |few| &few.exponents));
+    let layer =
+        Layer { packing, scale: Scale::new(packing.acc_bits()), keys, weight, few_terms, seed: fresh_seed()? };
     layer.operands(&bytes, share, &mut workspace.operands)?;
     drop(bytes);
     let mut share = layer.share();
@@ -67,6 +73,7 @@ struct Layer<'a> {
     scale: Scale,
     keys: &'a [PublicKey],
     weight: &'a [i64],
+    few_terms: Option<FewTerms>,
     /// Of all masks, re-randomisations and floods: one stream per result polynomial and position.
     seed: Seed,
 }
@@ -142,14 +149,19 @@ impl Layer<'_> {
         let rows: Vec<usize> = (0..self.keys.len() * tiles).map(row).collect();
         let units = packing.units() / packing.group_blocks();
         let blocks = Blocks::new(units, packing.products(), rows.len());
-        let Workspace { operands, kernels, sums } = workspace;
+        let Workspace { operands, powers, kernels, sums } = workspace;
         for first_unit in (0..units).step_by(blocks.units) {
             let units = blocks.units.min(units - first_unit);
             let first_unit = group_block * packing.units() / packing.group_blocks() + first_unit;
             sums.resize(units, rows.len());
             for first in (0..packing.products()).step_by(blocks.depth) {
                 let depth = blocks.depth.min(packing.products() - first);
-                kernels.set(units, depth, |unit, k, zero| self.kernel(first_unit + unit, first + k, zero));
+                match &self.few_terms {
+                    None => kernels.set(units, depth, |unit, k, zero| self.kernel(first_unit + unit, first + k, zero)),
+                    Some(few) => kernels.combine(units, powers, &few.terms[first..first + depth], |unit, k, weights| {
+                        self.weights(few, first_unit + unit, first + k, weights);
+                    }),
+                }
                 sums.add_products(operands, &rows, first, kernels);
             }
             let places = |number: usize| (first_unit + number / rows.len(), number % rows.len());
@@ -177,6 +189,18 @@ impl Layer<'_> {
             kernel.add_signed_to(term.coefficient, if term.negative { -weight } else { weight });
         }
         Spectrum::of(kernel)
+    }
+
+    /// The weights of a kernel polynomial at its product's powers, made of zeros.
+    fn weights(&self, few: &FewTerms, unit: usize, product: usize, weights: &mut [i64]) {
+        let powers = &few.terms[product];
+        for (i, term) in self.packing.kernel(unit, product).enumerate() {
+            let is_at = |power: &u16| usize::from(few.exponents[usize::from(*power)]) == term.coefficient;
+            // Of most kernels the terms come in the order in which they were found.
+            let at = if powers.get(i).is_some_and(is_at) { Some(i) } else { powers.iter().position(is_at) };
+            let weight = self.weight[term.element];
+            weights[at.expect("the first unit has every term")] += if term.negative { -weight } else { weight };
+        }
     }
 
     /// Turns the sum of result `(unit, tile)` of a position into what the client gets.
@@ -217,6 +241,41 @@ impl Scratch {
         self.sums.resize_with(count.max(self.sums.len()), || [Spectrum::zero(), Spectrum::zero()]);
         sums.get(first, &mut self.sums[..count]);
         &mut self.sums[..count]
+    }
+}
+
+/// What the kernels of a layer have in common if they have few terms.
+struct FewTerms {
+    /// Of the powers of `X` in use.
+    exponents: Vec<u16>,
+    /// Of each product the powers in its kernels, by number: those of the first unit, which has all that any unit has.
+    terms: Vec<Vec<u16>>,
+}
+
+impl FewTerms {
+    /// The most powers: what a cache holds of all frequencies of a slice, beside kernels and sums.
+    const POWERS: usize = 128;
+
+    /// `None` if a kernel has more than [`MAX_TERMS`] terms, or all together more than [`FewTerms::POWERS`].
+    fn new(packing: &Packing) -> Option<FewTerms> {
+        let mut few = FewTerms { exponents: Vec::new(), terms: Vec::with_capacity(packing.products()) };
+        let mut numbers = HashMap::new();
+        for product in 0..packing.products() {
+            let mut terms = Vec::new();
+            for term in packing.kernel(0, product) {
+                let exponent = term.coefficient as u16;
+                let number = *numbers.entry(exponent).or_insert_with(|| {
+                    few.exponents.push(exponent);
+                    few.exponents.len() as u16 - 1
+                });
+                terms.push(number);
+                if terms.len() > MAX_TERMS || few.exponents.len() > FewTerms::POWERS {
+                    return None;
+                }
+            }
+            few.terms.push(terms);
+        }
+        Some(few)
     }
 }
 

@@ -5,7 +5,7 @@
 
 use rayon::prelude::*;
 
-use super::kernels::{LANES, Lanes, MAX_DEPTH, Pair, Slice, TILE};
+use super::kernels::{Combinations, LANES, Lanes, MAX_DEPTH, Pair, Slice, TILE};
 use super::{DEGREE, MODULI, PRIMES, Poly, Spectrum};
 
 /// Slices of a spectrum.
@@ -76,6 +76,60 @@ impl Kernels {
             });
         }
     }
+
+    /// Makes this the block of kernels of few terms: kernel `k` of every unit has the powers `terms[k]`, by number, and the
+    /// weights that `weights(unit, k, all)` fills in for the zeros given, each below 2^49 in magnitude.
+    pub fn combine(
+        &mut self,
+        units: usize,
+        powers: &Powers,
+        terms: &[Vec<u16>],
+        weights: impl Fn(usize, usize, &mut [i64]),
+    ) {
+        let len = units * terms.len();
+        (self.units, self.depth) = (units, terms.len());
+        self.values.resize(SLICES * len, Lanes::default());
+        let mut signed = Vec::with_capacity(units * terms.iter().map(Vec::len).sum::<usize>());
+        for tile in (0..units).step_by(TILE) {
+            for (k, terms) in terms.iter().enumerate() {
+                for unit in tile..units.min(tile + TILE) {
+                    let first = signed.len();
+                    signed.resize(first + terms.len(), 0);
+                    weights(unit, k, &mut signed[first..]);
+                }
+            }
+        }
+        let residues = MODULI.map(|modulus| signed.iter().map(|w| modulus.reduce_signed(*w)).collect::<Vec<_>>());
+        let slices = self.values.par_chunks_mut(len).zip(powers.values.par_chunks(powers.count)).enumerate();
+        slices.with_min_len(SLICES_AT_ONCE).for_each(|(slice, (kernels, powers))| {
+            let prime = slice / (SLICES / PRIMES.len());
+            Combinations { prime, units, powers, terms, weights: &residues[prime] }.write_to(kernels);
+        });
+    }
+}
+
+/// The values of some powers of `X`, of which kernels of few terms are made.
+#[derive(Default)]
+pub struct Powers {
+    count: usize,
+    /// Per slice: power by power.
+    values: Vec<Lanes>,
+}
+
+impl Powers {
+    /// Makes these the powers with the given exponents, each below [`DEGREE`].
+    pub fn set(&mut self, exponents: &[u16]) {
+        self.count = exponents.len();
+        self.values.resize(SLICES * self.count, Lanes::default());
+        for (number, &exponent) in exponents.iter().enumerate() {
+            let mut power = Poly::zero();
+            power.add_to(exponent.into(), [1, 1]);
+            let power = Spectrum::of(power);
+            for (values, group) in self.values.chunks_mut(self.count).zip(power.groups()) {
+                values[number] = Lanes(*group);
+            }
+        }
+    }
 }
 
 /// The sums: for each of `units` units and some rows a pair of spectra.
@@ -107,11 +161,11 @@ impl Sums {
         let kernel_slices = kernels.values.par_chunks(kernels.units * kernels.depth);
         let slices = self.values.par_chunks_mut(self.pairs).zip(operands).zip(kernel_slices).enumerate();
         slices.for_each(|(slice, ((sums, operands), values))| {
-            let modulus = MODULI[slice / (SLICES / PRIMES.len())];
+            let prime = slice / (SLICES / PRIMES.len());
             let tiles = sums.chunks_mut(TILE * rows.len()).zip(values.chunks(TILE * kernels.depth));
             for (sums, kernels_of_tile) in tiles {
                 let depth = kernels.depth;
-                Slice { modulus, depth, operands, starts: &starts, kernels: kernels_of_tile, empty }.add_to(sums);
+                Slice { prime, depth, operands, starts: &starts, kernels: kernels_of_tile, empty }.add_to(sums);
             }
         });
     }
@@ -171,5 +225,24 @@ mod tests {
                 assert!(found == expected, "{unit} {row} {component}");
             }
         }
+    }
+
+    #[test]
+    fn kernels_of_few_terms_are_their_transforms() {
+        let exponents = [0, 5, 17, 4095];
+        let terms = [vec![0, 1, 3], vec![2]];
+        let weight = |unit: usize, k: usize, t: usize| (unit as i64 - 3) * 1000 + (10 * k + t) as i64;
+        let (mut powers, mut combined, mut transformed) = (Powers::default(), Kernels::default(), Kernels::default());
+        powers.set(&exponents);
+        combined.combine(7, &powers, &terms, |unit, k, weights| {
+            weights.iter_mut().enumerate().for_each(|(t, all)| *all = weight(unit, k, t));
+        });
+        transformed.set(7, 2, |unit, k, mut kernel| {
+            for (t, &power) in terms[k].iter().enumerate() {
+                kernel.add_signed_to(exponents[usize::from(power)].into(), weight(unit, k, t));
+            }
+            Spectrum::of(kernel)
+        });
+        assert!(combined.values == transformed.values);
     }
 }

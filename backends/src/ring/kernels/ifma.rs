@@ -3,17 +3,14 @@
 
 use std::arch::x86_64::*;
 
-use super::super::Modulus;
-use super::{Lanes, MAX_DEPTH, Pair, Slice, TILE};
+use super::{Combinations, HALF_BITS, Lanes, MAX_DEPTH, Pair, REDUCTIONS, Slice, TILE};
 
-/// Bits of a factor, and of each half of a product.
-const HALF_BITS: u32 = 52;
 /// Products that are summed before the next row: with a whole tile of kernels, what half of the nearest cache holds.
 const CHUNK: usize = 64;
 
 /// [`super::Slice::add_to`] for `tile` kernels, if this processor can; says whether it could.
 pub fn add_to(slice: &Slice, tile: usize, sums: &mut [Pair]) -> bool {
-    if !(is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512ifma")) {
+    if !detected() {
         return false;
     }
     let run = match tile {
@@ -41,7 +38,7 @@ struct Wide<const U: usize> {
 fn tiled<const U: usize>(slice: &Slice, sums: &mut [Pair]) {
     const { assert!((MAX_DEPTH as u128 + 1) << HALF_BITS <= 1 << 64) };
     let rows = slice.starts.len();
-    let reducer = Reducer::new(slice.modulus);
+    let reducer = Reducer::new(slice.prime);
     let mut waiting: Vec<Wide<U>> = Vec::new();
     for first in (0..slice.depth).step_by(CHUNK) {
         let chunk = CHUNK.min(slice.depth - first);
@@ -83,21 +80,69 @@ fn tiled<const U: usize>(slice: &Slice, sums: &mut [Pair]) {
     }
 }
 
-/// What reduces `high 2^52 + low`.
+/// [`Combinations::write_to`], if this processor can; says whether it could.
+pub fn combine(combinations: &Combinations, kernels: &mut [Lanes]) -> bool {
+    if !detected() {
+        return false;
+    }
+    let (units, terms) = (combinations.units, combinations.terms);
+    let per_unit = terms.iter().map(Vec::len).sum::<usize>();
+    let tiles = kernels.chunks_mut(TILE * terms.len()).zip(combinations.weights.chunks(TILE * per_unit));
+    for (tile, (kernels, weights)) in tiles.enumerate() {
+        let run = match TILE.min(units - tile * TILE) {
+            1 => combined::<1>,
+            2 => combined::<2>,
+            3 => combined::<3>,
+            4 => combined::<4>,
+            5 => combined::<5>,
+            _ => combined::<TILE>,
+        };
+        // SAFETY: the processor has both features.
+        unsafe { run(combinations, weights, kernels) };
+    }
+    true
+}
+
+/// One tile of `U` units.
+#[target_feature(enable = "avx512f,avx512ifma")]
+fn combined<const U: usize>(combinations: &Combinations, weights: &[u64], kernels: &mut [Lanes]) {
+    let reducer = Reducer::new(combinations.prime);
+    let mut rest = weights;
+    for (terms, kernels) in combinations.terms.iter().zip(kernels.as_chunks_mut::<U>().0) {
+        let (weights, behind) = rest.split_at(U * terms.len());
+        rest = behind;
+        let zero = _mm512_setzero_si512();
+        let (mut low, mut high) = ([zero; U], [zero; U]);
+        for (t, &power) in terms.iter().enumerate() {
+            let power = load(&combinations.powers[usize::from(power)]);
+            for u in 0..U {
+                let weight = _mm512_set1_epi64(weights[u * terms.len() + t] as i64);
+                low[u] = _mm512_madd52lo_epu64(low[u], power, weight);
+                high[u] = _mm512_madd52hi_epu64(high[u], power, weight);
+            }
+        }
+        for (kernel, (low, high)) in kernels.iter_mut().zip(low.into_iter().zip(high)) {
+            store(kernel, reducer.reduce(low, high));
+        }
+    }
+}
+
+fn detected() -> bool {
+    is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512ifma")
+}
+
+/// What reduces `high 2^52 + low`: [`super::Reduction`] in registers.
 struct Reducer {
     prime: __m512i,
-    /// `2^52` and `2^104`, each with its quotient by the prime in units of `2^-52` (Shoup).
     factors: [[__m512i; 2]; 2],
 }
 
 impl Reducer {
     #[target_feature(enable = "avx512f,avx512ifma")]
-    fn new(modulus: Modulus) -> Reducer {
-        let prime = u128::from(modulus.prime());
-        let splat = |value: u128| _mm512_set1_epi64(value as i64);
-        let factor = |value: u128| [splat(value), splat((value << HALF_BITS) / prime)];
-        let power = (1u128 << HALF_BITS) % prime;
-        Reducer { prime: splat(prime), factors: [factor(power), factor(power * power % prime)] }
+    fn new(prime: usize) -> Reducer {
+        let splat = |value: u64| _mm512_set1_epi64(value as i64);
+        let reduction = &REDUCTIONS[prime];
+        Reducer { prime: splat(reduction.prime), factors: reduction.factors.map(|factor| factor.map(splat)) }
     }
 
     /// The residue of `high 2^52 + low`, any words.

@@ -1,11 +1,12 @@
 //! The form for every processor: sums in 128 bits.
 
-use super::super::{Factor, Modulus};
-use super::{Pair, Slice};
+use super::super::{Factor, MODULI, Modulus};
+use super::{Combinations, LANES, Lanes, Pair, Slice, TILE};
 
 /// [`Slice::add_to`] for `tile` kernels.
 pub fn add_to(slice: &Slice, tile: usize, sums: &mut [Pair]) {
-    let split = slice.modulus.factor(1 << SPLIT);
+    let modulus = MODULI[slice.prime];
+    let split = modulus.factor(1 << SPLIT);
     for (unit, sums) in sums.chunks_mut(slice.starts.len()).enumerate() {
         for (sums, &start) in sums.iter_mut().zip(slice.starts) {
             let operands = &slice.operands[start..start + slice.depth];
@@ -19,7 +20,28 @@ pub fn add_to(slice: &Slice, tile: usize, sums: &mut [Pair]) {
                 }
             }
             for (sum, wide) in sums.iter_mut().zip(wide) {
-                sum.0 = wide.map(|wide| reduce(slice.modulus, split, wide));
+                sum.0 = wide.map(|wide| reduce(modulus, split, wide));
+            }
+        }
+    }
+}
+
+/// [`Combinations::write_to`].
+pub fn combine(combinations: &Combinations, kernels: &mut [Lanes]) {
+    let modulus = MODULI[combinations.prime];
+    let split = modulus.factor(1 << SPLIT);
+    let (mut kernels, mut weights) = (kernels.iter_mut(), combinations.weights);
+    for tile in (0..combinations.units).step_by(TILE) {
+        for terms in combinations.terms {
+            for kernel in kernels.by_ref().take(TILE.min(combinations.units - tile)) {
+                let (own, rest) = weights.split_at(terms.len());
+                weights = rest;
+                let mut wide = [0; LANES];
+                for (&power, &weight) in terms.iter().zip(own) {
+                    let values = combinations.powers[usize::from(power)].0;
+                    wide.iter_mut().zip(values).for_each(|(wide, value)| *wide += u128::from(value) * u128::from(weight));
+                }
+                kernel.0 = wide.map(|wide| reduce(modulus, split, wide));
             }
         }
     }
