@@ -38,9 +38,9 @@ fn upload(packing: &Packing, scale: &Scale, keys: &mut [ClientKey], share: &[u64
     let uploads: Vec<_> = keys.iter_mut().map(ClientKey::next_upload).collect();
     let positions = uploads.par_iter().zip(&*keys).zip(share.par_chunks(elements));
     let bytes = positions.flat_map(|((seeds, key), share)| {
-        let polynomials = (0..packing.operands()).into_par_iter().map(move |index| {
-            key.encrypt(seeds, index as u64, scale, &plaintext(packing, index, share))
-        });
+        let polynomials = (0..packing.operands())
+            .into_par_iter()
+            .map(move |index| key.encrypt(seeds, index as u64, scale, &plaintext(packing, index, share)));
         rayon::iter::once(seeds.public.to_vec()).chain(polynomials)
     });
     bytes.collect::<Vec<_>>().concat()

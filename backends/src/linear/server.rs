@@ -12,7 +12,7 @@ use rayon::prelude::*;
 
 use super::plaintext;
 use crate::ring::sample::{Seed, fresh_seed, stream};
-use crate::ring::{Kernels, MAX_DEPTH, MAX_TERMS, Operands, Poly, Powers, Spectrum, Sums, TILE};
+use crate::ring::{Kernels, MAX_DEPTH, MAX_TERMS, Operands, Poly, Spectrum, Sums, TILE};
 use crate::rlwe::{Ciphertext, PublicKey, Scale};
 use crate::{Channel, Error, Kind};
 
@@ -25,7 +25,6 @@ const RESULTS_AT_ONCE: usize = 4;
 #[derive(Default)]
 pub struct Workspace {
     operands: Operands,
-    powers: Powers,
     kernels: Kernels,
     sums: Sums,
 }
@@ -49,9 +48,8 @@ pub fn server(
 ) -> Result<Vec<u64>, Error> {
     let bytes = channel.receive(Kind::LinearUpload, keys.len() * packing.upload_bytes())?;
     let few_terms = FewTerms::new(packing);
-    workspace.powers.set(few_terms.as_ref().map_or(&[], |few| &few.exponents));
-    let layer =
-        Layer { packing, scale: Scale::new(packing.acc_bits()), keys, weight, few_terms, seed: fresh_seed()? };
+    workspace.kernels.set_powers(few_terms.as_ref().map_or(&[], |few| &few.exponents));
+    let layer = Layer { packing, scale: Scale::new(packing.acc_bits()), keys, weight, few_terms, seed: fresh_seed()? };
     layer.operands(&bytes, share, &mut workspace.operands)?;
     drop(bytes);
     let mut share = layer.share();
@@ -149,7 +147,7 @@ impl Layer<'_> {
         let rows: Vec<usize> = (0..self.keys.len() * tiles).map(row).collect();
         let units = packing.units() / packing.group_blocks();
         let blocks = Blocks::new(units, packing.products(), rows.len());
-        let Workspace { operands, powers, kernels, sums } = workspace;
+        let Workspace { operands, kernels, sums } = workspace;
         for first_unit in (0..units).step_by(blocks.units) {
             let units = blocks.units.min(units - first_unit);
             let first_unit = group_block * packing.units() / packing.group_blocks() + first_unit;
@@ -158,7 +156,7 @@ impl Layer<'_> {
                 let depth = blocks.depth.min(packing.products() - first);
                 match &self.few_terms {
                     None => kernels.set(units, depth, |unit, k, zero| self.kernel(first_unit + unit, first + k, zero)),
-                    Some(few) => kernels.combine(units, powers, &few.terms[first..first + depth], |unit, k, weights| {
+                    Some(few) => kernels.combine(units, &few.terms[first..first + depth], |unit, k, weights| {
                         self.weights(few, first_unit + unit, first + k, weights);
                     }),
                 }

@@ -51,13 +51,24 @@ pub struct Kernels {
     values: Vec<Lanes>,
     /// Spectra on their way to `values`.
     passing: Vec<Spectrum>,
+    /// The powers of `X` that kernels of few terms are made of.
+    powers: Powers,
+    /// What kernels of few terms are made of instead of `values`.
+    few: Option<FewTerms>,
+}
+
+/// Kernels of few terms; what [`Combinations`] are made of.
+struct FewTerms {
+    terms: Vec<Vec<u16>>,
+    /// Modulo each prime.
+    weights: [Vec<u64>; PRIMES.len()],
 }
 
 impl Kernels {
     /// Makes this the block of the kernels `kernel(unit, k, zero)`, which are best made of the polynomial given, zero.
     pub fn set(&mut self, units: usize, depth: usize, kernel: impl Fn(usize, usize, Poly) -> Spectrum + Sync) {
         let len = units * depth;
-        (self.units, self.depth) = (units, depth);
+        (self.units, self.depth, self.few) = (units, depth, None);
         self.values.resize(SLICES * len, Lanes::default());
         self.passing.resize_with(PASSING, Spectrum::zero);
         for first in (0..len).step_by(PASSING) {
@@ -77,18 +88,15 @@ impl Kernels {
         }
     }
 
-    /// Makes this the block of kernels of few terms: kernel `k` of every unit has the powers `terms[k]`, by number, and the
-    /// weights that `weights(unit, k, all)` fills in for the zeros given, each below 2^49 in magnitude.
-    pub fn combine(
-        &mut self,
-        units: usize,
-        powers: &Powers,
-        terms: &[Vec<u16>],
-        weights: impl Fn(usize, usize, &mut [i64]),
-    ) {
-        let len = units * terms.len();
+    /// Sets the powers of `X` that [`combine`](Kernels::combine) refers to by number: their exponents, each below [`DEGREE`].
+    pub fn set_powers(&mut self, exponents: &[u16]) {
+        self.powers.set(exponents);
+    }
+
+    /// Makes this the block of kernels of few terms: kernel `k` of every unit has the powers `terms[k]` and the weights that
+    /// `weights(unit, k, all)` fills in for the zeros given, each below 2^49 in magnitude.
+    pub fn combine(&mut self, units: usize, terms: &[Vec<u16>], weights: impl Fn(usize, usize, &mut [i64])) {
         (self.units, self.depth) = (units, terms.len());
-        self.values.resize(SLICES * len, Lanes::default());
         let mut signed = Vec::with_capacity(units * terms.iter().map(Vec::len).sum::<usize>());
         for tile in (0..units).step_by(TILE) {
             for (k, terms) in terms.iter().enumerate() {
@@ -99,26 +107,32 @@ impl Kernels {
                 }
             }
         }
-        let residues = MODULI.map(|modulus| signed.iter().map(|w| modulus.reduce_signed(*w)).collect::<Vec<_>>());
-        let slices = self.values.par_chunks_mut(len).zip(powers.values.par_chunks(powers.count)).enumerate();
-        slices.with_min_len(SLICES_AT_ONCE).for_each(|(slice, (kernels, powers))| {
-            let prime = slice / (SLICES / PRIMES.len());
-            Combinations { prime, units, powers, terms, weights: &residues[prime] }.write_to(kernels);
-        });
+        let weights = MODULI.map(|modulus| signed.iter().map(|w| modulus.reduce_signed(*w)).collect());
+        self.few = Some(FewTerms { terms: terms.to_vec(), weights });
+    }
+
+    /// The kernels at one slice, made in `scratch` if they are of few terms.
+    fn slice<'a>(&'a self, slice: usize, scratch: &'a mut Vec<Lanes>) -> &'a [Lanes] {
+        let len = self.units * self.depth;
+        let Some(few) = &self.few else { return &self.values[slice * len..][..len] };
+        scratch.resize(len, Lanes::default());
+        let (prime, powers) = (slice / (SLICES / PRIMES.len()), self.powers.slice(slice));
+        Combinations { prime, units: self.units, powers, terms: &few.terms, weights: &few.weights[prime] }
+            .write_to(scratch);
+        scratch
     }
 }
 
-/// The values of some powers of `X`, of which kernels of few terms are made.
+/// The values of some powers of `X`.
 #[derive(Default)]
-pub struct Powers {
+struct Powers {
     count: usize,
     /// Per slice: power by power.
     values: Vec<Lanes>,
 }
 
 impl Powers {
-    /// Makes these the powers with the given exponents, each below [`DEGREE`].
-    pub fn set(&mut self, exponents: &[u16]) {
+    fn set(&mut self, exponents: &[u16]) {
         self.count = exponents.len();
         self.values.resize(SLICES * self.count, Lanes::default());
         for (number, &exponent) in exponents.iter().enumerate() {
@@ -129,6 +143,11 @@ impl Powers {
                 values[number] = Lanes(*group);
             }
         }
+    }
+
+    /// All powers at one slice.
+    fn slice(&self, slice: usize) -> &[Lanes] {
+        &self.values[slice * self.count..][..self.count]
     }
 }
 
@@ -158,9 +177,9 @@ impl Sums {
         let empty = std::mem::replace(&mut self.empty, false);
         let starts: Vec<usize> = rows.iter().map(|row| row * operands.depth + first).collect();
         let operands = operands.values.par_chunks(operands.pairs);
-        let kernel_slices = kernels.values.par_chunks(kernels.units * kernels.depth);
-        let slices = self.values.par_chunks_mut(self.pairs).zip(operands).zip(kernel_slices).enumerate();
-        slices.for_each(|(slice, ((sums, operands), values))| {
+        let slices = self.values.par_chunks_mut(self.pairs).zip(operands).enumerate();
+        slices.for_each_init(Vec::new, |scratch, (slice, (sums, operands))| {
+            let values = kernels.slice(slice, scratch);
             let prime = slice / (SLICES / PRIMES.len());
             let tiles = sums.chunks_mut(TILE * rows.len()).zip(values.chunks(TILE * kernels.depth));
             for (sums, kernels_of_tile) in tiles {
@@ -232,9 +251,9 @@ mod tests {
         let exponents = [0, 5, 17, 4095];
         let terms = [vec![0, 1, 3], vec![2]];
         let weight = |unit: usize, k: usize, t: usize| (unit as i64 - 3) * 1000 + (10 * k + t) as i64;
-        let (mut powers, mut combined, mut transformed) = (Powers::default(), Kernels::default(), Kernels::default());
-        powers.set(&exponents);
-        combined.combine(7, &powers, &terms, |unit, k, weights| {
+        let (mut combined, mut transformed) = (Kernels::default(), Kernels::default());
+        combined.set_powers(&exponents);
+        combined.combine(7, &terms, |unit, k, weights| {
             weights.iter_mut().enumerate().for_each(|(t, all)| *all = weight(unit, k, t));
         });
         transformed.set(7, 2, |unit, k, mut kernel| {
@@ -243,6 +262,9 @@ mod tests {
             }
             Spectrum::of(kernel)
         });
-        assert!(combined.values == transformed.values);
+        let [mut left, mut right] = [Vec::new(), Vec::new()];
+        for slice in 0..SLICES {
+            assert!(combined.slice(slice, &mut left) == transformed.slice(slice, &mut right));
+        }
     }
 }

@@ -10,12 +10,12 @@ mod modulus;
 pub mod sample;
 mod spectrum;
 
-pub use accumulate::{Kernels, Operands, Powers, Sums};
+pub use accumulate::{Kernels, Operands, Sums};
 pub use fusion_catalogue::linear::{DEGREE, PRIMES};
 pub use kernels::{MAX_DEPTH, MAX_TERMS, TILE};
 pub(crate) use modulus::multiply_high;
 pub use modulus::{Factor, Modulus};
-pub use spectrum::Spectrum;
+pub use spectrum::{Half, Spectrum};
 
 use crate::Error;
 use zeroize::Zeroize;

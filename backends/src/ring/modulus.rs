@@ -64,6 +64,7 @@ impl Modulus {
     }
 
     /// The integer nearest to zero with this residue.
+    #[inline(always)]
     pub const fn centred(self, residue: u64) -> i64 {
         let over = (self.prime / 2) as i64 - residue as i64;
         residue as i64 - (self.prime as i64 & (over >> 63))

@@ -6,7 +6,7 @@ use tfhe_ntt::prime64::Plan;
 use zeroize::Zeroize;
 
 use super::kernels::LANES;
-use super::{DEGREE, MODULI, PRIMES, Poly};
+use super::{DEGREE, MODULI, PRIMES, Poly, vectorised};
 
 /// A polynomial by its transform modulo each prime. Where products add up before they are transformed back.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,6 +72,33 @@ impl Spectrum {
     /// The values in groups of neighbours.
     pub(super) fn groups_mut(&mut self) -> &mut [[u64; LANES]] {
         self.0.as_chunks_mut().0
+    }
+}
+
+/// A polynomial modulo the first prime alone, by its coefficients: half the work where coefficients fit it.
+pub struct Half(Vec<u64>);
+
+impl Half {
+    /// The polynomial with these [`DEGREE`] signed coefficients, each below 2^49 in magnitude.
+    pub fn from_signed(coefficients: &[i64]) -> Half {
+        let mut values = vec![0; DEGREE];
+        vectorised(|| {
+            for (value, coefficient) in values.iter_mut().zip(coefficients) {
+                *value = MODULI[0].reduce_signed(*coefficient);
+            }
+        });
+        Half(values)
+    }
+
+    /// The coefficients of the product with the polynomial of `spectrum`, each the integer nearest to zero, modulo 2^64.
+    pub fn times(self, spectrum: &Spectrum) -> Vec<u64> {
+        let Half(mut values) = self;
+        let plan = &plans()[0];
+        plan.fwd(&mut values);
+        plan.mul_assign_normalize(&mut values, &spectrum.0[..DEGREE]);
+        plan.inv(&mut values);
+        vectorised(|| values.iter_mut().for_each(|value| *value = MODULI[0].centred(*value) as u64));
+        values
     }
 }
 
@@ -157,6 +184,16 @@ mod tests {
             sum.add_product(&Spectrum::of(Poly::from_signed(&left)), &Spectrum::of(Poly::from_signed(&right)));
         }
         assert_eq!(sum.into_poly(), Poly::from_signed(&expected));
+    }
+
+    #[test]
+    fn half_products_are_those_of_the_definition() {
+        let mut rng = ChaCha20Rng::seed_from_u64(2);
+        let mut random = |shift| (0..DEGREE).map(|_| rng.next_u64() as i64 >> shift).collect::<Vec<_>>();
+        let (left, right) = (random(33), random(62));
+        let found = Half::from_signed(&left).times(&Spectrum::of(Poly::from_signed(&right)));
+        let expected: Vec<u64> = product(&left, &right).into_iter().map(|value| value as u64).collect();
+        assert_eq!(found, expected);
     }
 
     #[test]

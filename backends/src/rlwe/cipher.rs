@@ -2,15 +2,16 @@
 
 use std::ops::Range;
 
-use fusion_catalogue::linear::noise::flood_bits;
+use fusion_catalogue::linear::noise::{ONE_PRIME_A_BITS, flood_bits};
 use fusion_catalogue::linear::{RESIDUE_BITS, SEED_BYTES};
+use zeroize::Zeroizing;
 
 use super::key::{ClientKey, PublicKey, UploadSeeds, decode_polynomial, encrypt_zero};
 use super::scale::Scale;
 use crate::Error;
 use crate::bits::{pack, pack_into};
 use crate::ring::sample::{Stream, add_error, add_flood, stream, ternary, uniform};
-use crate::ring::{DEGREE, Poly, Spectrum};
+use crate::ring::{DEGREE, Half, Poly, Spectrum};
 
 /// A ciphertext, or a sum of products of some, at the server.
 pub struct Ciphertext {
@@ -21,26 +22,26 @@ pub struct Ciphertext {
 impl ClientKey {
     /// Encrypts the plaintext, coefficients mod `2^acc`, as polynomial `index` of an upload.
     /// Returns `b`, packed; `a` follows from the upload's public seed and `index`.
-    pub fn encrypt(
-        &self,
-        seeds: &UploadSeeds,
-        index: u64,
-        scale: &Scale,
-        plaintext: &[u64; DEGREE],
-    ) -> Vec<u8> {
+    pub fn encrypt(&self, seeds: &UploadSeeds, index: u64, scale: &Scale, plaintext: &[u64; DEGREE]) -> Vec<u8> {
         let a = Spectrum::of(uniform(&mut stream(&seeds.public, index)));
         let mut b = encrypt_zero(&self.secret, a, &mut stream(&seeds.errors, index));
         scale.add_encoded(plaintext, &mut b);
         pack(b.residues(), RESIDUE_BITS as u8)
     }
 
-    /// `a s` for the `a` of a result, coefficients as signed integers.
-    pub fn times_secret(&self, a: &[u64], scale: &Scale) -> Vec<i64> {
+    /// `a s` for the `a` of a result, coefficients modulo 2^64 as words; for honest results never wrong by more than that.
+    ///
+    /// Where the coefficients fit one prime (see [`ONE_PRIME_A_BITS`]) they are computed modulo that alone. A server whose `a` makes
+    /// them not fit spoils its own result.
+    pub fn times_secret(&self, a: &[u64], scale: &Scale) -> Zeroizing<Vec<u64>> {
         let a: Vec<i64> = a.iter().map(|&a| scale.centre_a(a)).collect();
+        if scale.a_bits() <= ONE_PRIME_A_BITS {
+            return Zeroizing::new(Half::from_signed(&a).times(&self.secret));
+        }
         let mut product = Spectrum::zero();
         product.add_product(&Spectrum::of(Poly::from_signed(&a)), &self.secret);
-        let product = product.into_poly();
-        (0..DEGREE).map(|index| product.small_coefficient(index)).collect()
+        let product = Zeroizing::new(product.into_poly());
+        Zeroizing::new((0..DEGREE).map(|index| product.small_coefficient(index) as u64).collect())
     }
 }
 
@@ -161,7 +162,6 @@ mod tests {
     use fusion_catalogue::linear::noise::{A_EXTRA_BITS, B_EXTRA_BITS, Noise};
     use fusion_catalogue::linear::{POLYNOMIAL_BYTES, PRIMES};
     use fusion_ir::types::{mask, signed};
-    use zeroize::Zeroizing;
 
     use super::*;
     use crate::bits::unpack;
@@ -276,7 +276,7 @@ mod tests {
             .map(|i| {
                 let plaintext = expected[i].wrapping_add(i as u64) & mask(ACC_BITS);
                 assert_eq!(scale.decode(result.b[i], a_times_secret[i]), plaintext);
-                let phase = (result.b[i] << (A_EXTRA_BITS - B_EXTRA_BITS)).wrapping_sub(a_times_secret[i] as u64);
+                let phase = (result.b[i] << (A_EXTRA_BITS - B_EXTRA_BITS)).wrapping_sub(a_times_secret[i]);
                 signed(phase.wrapping_sub(plaintext << A_EXTRA_BITS), scale.a_bits()) as f64
             })
             .collect();

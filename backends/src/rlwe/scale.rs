@@ -84,9 +84,9 @@ impl Scale {
         signed(a, self.a_bits())
     }
 
-    /// The plaintext mod `t` of a switched coefficient `b`, given the same coefficient of `a s`.
-    pub fn decode(&self, b: u64, a_times_secret: i64) -> u64 {
-        let phase = (b << (A_EXTRA_BITS - B_EXTRA_BITS)).wrapping_sub(a_times_secret as u64);
+    /// The plaintext mod `t` of a switched coefficient `b`, given the same coefficient of `a s` modulo 2^64.
+    pub fn decode(&self, b: u64, a_times_secret: u64) -> u64 {
+        let phase = (b << (A_EXTRA_BITS - B_EXTRA_BITS)).wrapping_sub(a_times_secret);
         (phase.wrapping_add(1 << (A_EXTRA_BITS - 1)) >> A_EXTRA_BITS) & mask(self.acc_bits)
     }
 }
@@ -165,7 +165,10 @@ mod tests {
             for x in [0, 1, top - 1, top, top + 1, 2 * top - 1] {
                 let b = switched_b(&scale, scale.encode(x), 3);
                 assert_eq!(scale.decode(b, 0), (x + 3) & mask(acc_bits));
-                assert_eq!(scale.decode(b, scale.centre_a(switched_a(&scale, scale.encode(1)))), (x + 2) & mask(acc_bits));
+                assert_eq!(
+                    scale.decode(b, scale.centre_a(switched_a(&scale, scale.encode(1))) as u64),
+                    (x + 2) & mask(acc_bits)
+                );
             }
         }
     }

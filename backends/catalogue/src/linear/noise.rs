@@ -30,6 +30,10 @@ pub const A_EXTRA_BITS: u8 = 9;
 /// Bits of a returned `b` coefficient beyond the accumulator's: the low ones are cut.
 pub const B_EXTRA_BITS: u8 = 5;
 
+/// The widest coefficients of a result's `a` whose products with the secret fit one prime: uniform below `2^(a_bits - 1)` in
+/// magnitude, sums of up to 3046 of them are below 2^49 but with probability 2^-180 (sixteen deviations, strictly sub-Gaussian).
+pub const ONE_PRIME_A_BITS: u8 = 41;
+
 /// Fresh errors are centred binomial with this many coin flips on each side (standard deviation 3.24, at least the
 /// 3.2 of the Homomorphic Encryption Standard; the sampler of Microsoft SEAL).
 pub const ERROR_FLIPS: u32 = 21;

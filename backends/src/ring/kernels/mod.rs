@@ -129,7 +129,8 @@ mod tests {
                     let sums: Vec<Pair> = (0..tile * rows).map(|_| [lanes(), lanes()]).collect();
                     // Rows need not be in order.
                     let starts: Vec<usize> = (0..rows).map(|row| (rows - row) * depth).collect();
-                    let slice = Slice { prime: number, depth, operands: &operands, starts: &starts, kernels: &kernels, empty };
+                    let slice =
+                        Slice { prime: number, depth, operands: &operands, starts: &starts, kernels: &kernels, empty };
                     let mut expected = sums.clone();
                     for (i, pair) in expected.iter_mut().enumerate() {
                         for (component, sum) in pair.iter_mut().enumerate() {

@@ -39,7 +39,9 @@ pub fn combine(combinations: &Combinations, kernels: &mut [Lanes]) {
                 let mut wide = [0; LANES];
                 for (&power, &weight) in terms.iter().zip(own) {
                     let values = combinations.powers[usize::from(power)].0;
-                    wide.iter_mut().zip(values).for_each(|(wide, value)| *wide += u128::from(value) * u128::from(weight));
+                    wide.iter_mut()
+                        .zip(values)
+                        .for_each(|(wide, value)| *wide += u128::from(value) * u128::from(weight));
                 }
                 kernel.0 = wide.map(|wide| reduce(modulus, split, wide));
             }
