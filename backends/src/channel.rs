@@ -6,7 +6,7 @@ use crate::Error;
 
 /// What a message carries. Both parties know which kind and size comes next, so anything else is misbehaviour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(u16)]
+#[repr(u8)]
 pub enum Kind {
     /// Handshake, either way.
     Hello = 1,
@@ -43,11 +43,11 @@ impl Kind {
     ];
 }
 
-impl TryFrom<u16> for Kind {
+impl TryFrom<u8> for Kind {
     type Error = Error;
 
-    fn try_from(code: u16) -> Result<Kind, Error> {
-        let known = Kind::ALL.into_iter().find(|kind| *kind as u16 == code);
+    fn try_from(code: u8) -> Result<Kind, Error> {
+        let known = Kind::ALL.into_iter().find(|kind| *kind as u8 == code);
         known.ok_or_else(|| Error::PeerMisbehaved(format!("a message of unknown kind {code}")))
     }
 }

@@ -2,74 +2,92 @@
 
 use std::time::Instant;
 
-use fusion_backends::Channel;
-use fusion_backends::session::Session;
 use fusion_ir::op::Reveal;
 use fusion_ir::soundness::{Batch, CONFIDENCE};
 use fusion_ir::{Function, Op, Party, Plan, interp};
 
 use crate::Error;
-use crate::executor::{Executor, Progress, Spent, Stopwatch, Totals};
+use crate::executor::{Executor, Progress, Spent};
 use crate::forecast::Forecast;
 use crate::fusion::mix::Unmixed;
 use crate::fusion::{Findings, Job, check::check};
 use crate::report::{self, ClientBatch, ClientReport, Run, Verdict};
-use crate::session::handshake::{self, BatchSize, nonce};
-use crate::transport::Metered;
+use crate::session::handshake::{self, BatchSize, CONTROL_AHEAD_BYTES, nonce};
+use crate::transport::{Lane, Link, Metered};
 
-/// Runs `job` as the client over `channel`. Micro-batches have at most `micro_batch` positions; the default bounds memory.
+/// How the client's batch goes through the layers; `None` is a choice by what fits in memory.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Flow {
+    /// Most positions of a micro-batch, at least 1.
+    pub micro_batch: Option<u32>,
+    /// Most micro-batches at the same time, at least 1; by default [`Lane::STREAMS`].
+    pub streams: Option<u8>,
+}
+
+/// Runs `job` as the client over `link`.
 ///
-/// The report has labels exactly if the answers were accepted, or if the job is unverified. The channel is closed before
+/// The report has labels exactly if the answers were accepted, or if the job is unverified. The link is closed before
 /// any answer is looked at, so nothing that the server sees depends on the verdict.
 ///
 /// # Errors
 /// [`Error::Peer`] if the server or the connection fails: then nothing is concluded. [`Error::Usage`], before
-/// anything is sent, if `micro_batch` is 0 or the protocols cannot carry a layer of the plan.
+/// anything is sent, if `flow` asks for nothing at once or the protocols cannot carry a layer of the plan.
 pub fn run_client(
-    channel: Box<dyn Channel>,
+    link: Box<dyn Link>,
     plan: &Plan,
     job: &Job,
-    micro_batch: Option<u32>,
+    flow: Flow,
     progress: &mut Progress<'_>,
 ) -> Result<ClientReport, Error> {
-    if micro_batch == Some(0) {
-        return Err(Error::Usage("a micro-batch has at least one position".into()));
-    }
     let mix = job.mix()?;
-    let positions = mix.samples().len();
-    let most = u32::try_from(positions).unwrap_or(u32::MAX);
-    let micro_batch = micro_batch.map_or_else(|| Forecast::micro_batch(&plan.function), Ok)?.min(most);
-    let size = BatchSize { positions: positions as u64, micro_batch };
+    let size = flow.size(&plan.function, mix.samples().len())?;
     let forecast = Forecast::new(&plan.function, size)?;
 
     let started = Instant::now();
-    let (mut channel, meter) = Metered::new(channel);
-    let session_id = handshake::client(&mut channel, plan, size, nonce()?)?;
-    let mut totals = Totals::default();
-    let setting_up = Stopwatch::start(&meter);
-    let session = Session::establish(Party::Client, Box::new(channel), session_id)?;
-    setting_up.stop(&mut totals.offline);
-    let mut executor = Executor { session, function: &plan.function, weights: None, meter: meter.clone(), totals };
+    let mut link = link;
+    let (mut control, control_meter) = Metered::new(link.open(Lane::CONTROL, CONTROL_AHEAD_BYTES)?);
+    let session_id = handshake::client(&mut control, plan, size, nonce()?)?;
+    let executor = Executor {
+        party: Party::Client,
+        function: &plan.function,
+        weights: None,
+        session_id,
+        size,
+        ahead_bytes: forecast.ahead_bytes(Party::Client),
+    };
     let input = |position: usize| Some(job.input(mix.samples()[position]));
-    let answers = executor.run(positions, micro_batch as usize, input, progress)?;
-    let Executor { session, totals, .. } = executor;
+    let (answers, totals) = executor.run(&mut *link, &control_meter, &input, progress)?;
     // Hangs up. From here on the client is silent, whatever it finds.
-    drop(session);
-    let total = Spent { traffic: meter.read(), time: started.elapsed() };
+    drop((control, link));
+    let total = Spent { traffic: totals.traffic(control_meter.read()), time: started.elapsed() };
 
     let answers = mix.unmix(answers)?;
     let findings =
         check(&answers, &job.public_labels(), &job.probe_labels(), classes(&plan.function), label_of(&plan.function));
     let rankings = rankings(&plan.function, &answers);
     let run = Run::new(Party::Client, plan, total, &totals, forecast.predicted, forecast.correlations);
-    Ok(conclude(job, findings, rankings, micro_batch, run))
+    Ok(conclude(job, findings, rankings, size, run))
+}
+
+impl Flow {
+    /// The batch of `positions` positions as this flow has it.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if it asks for nothing at once, or the protocols cannot carry a layer of `function`.
+    pub fn size(self, function: &Function, positions: usize) -> Result<BatchSize, Error> {
+        if self.micro_batch == Some(0) || self.streams == Some(0) {
+            return Err(Error::Usage("a micro-batch has at least one position, and at least one is in flight".into()));
+        }
+        let micro_batch = self.micro_batch.map_or_else(|| Forecast::micro_batch(function), Ok)?;
+        Ok(BatchSize::new(positions as u64, micro_batch, self.streams.unwrap_or(Lane::STREAMS as u8)))
+    }
 }
 
 fn conclude(
     job: &Job,
     findings: Findings,
     rankings: Option<Vec<Vec<i64>>>,
-    micro_batch: u32,
+    size: BatchSize,
     run: Run,
 ) -> ClientReport {
     let batch = job.batch();
@@ -99,7 +117,8 @@ fn conclude(
             public: batch.public,
             probes: batch.probes,
             positions: batch.positions(),
-            micro_batch,
+            micro_batch: size.micro_batch,
+            streams: size.streams,
         },
         ledger: job.entry(),
         labels: accepted.then_some(findings.labels),

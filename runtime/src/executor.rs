@@ -1,31 +1,42 @@
-//! Runs a function over the batch, one micro-batch after the other.
+//! Runs a function over the batch: micro-batches stream through the layers, several streams side by side.
+//!
+//! A stream is a session of its own, with its own lane, oblivious transfers and thread; of `s` streams, number `i` runs micro-batches
+//! `i`, `i + s`, `i + 2s` and so on. While one waits for the network, the other computes. They share nothing that is drawn in order,
+//! so both parties' streams fall into step by themselves.
 
+use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use fusion_backends::Error;
 use fusion_backends::session::{MicroBatch, Session};
+use fusion_backends::{Channel, Error};
 use fusion_ir::types::wrap;
-use fusion_ir::{Function, Op, Weights};
+use fusion_ir::{Function, Op, Party, Weights};
 
-use crate::transport::{Meter, Traffic};
+use crate::session::BatchSize;
+use crate::session::handshake::stream_id;
+use crate::transport::{BreakOff, Lane, Link, Meter, Metered, Traffic};
 
 /// What something took: traffic as this party saw it, and time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Spent {
     /// Bytes, messages and rounds.
     pub traffic: Traffic,
-    /// Wall time.
+    /// Wall time; of streams side by side, the sum of theirs.
     pub time: Duration,
 }
 
-/// What a run took, by phase and by layer.
+/// What a run took, by phase, by layer and by stream.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
-    /// Everything that does not depend on the inputs and comes before a micro-batch's first layer: the session's set-up
+    /// Everything that does not depend on the inputs and comes before a micro-batch's first layer: the streams' set-up
     /// and every micro-batch's keys.
     pub offline: Spent,
     /// For each value of the function, over all micro-batches.
     pub layers: Vec<Spent>,
+    /// For each stream, everything that crossed its lanes.
+    pub streams: Vec<Traffic>,
 }
 
 /// What a run is about to do.
@@ -39,6 +50,8 @@ pub struct Step<'a> {
     pub layer: usize,
     /// How many there are.
     pub layers: usize,
+    /// Layers that are done, over all micro-batches.
+    pub done: usize,
     /// Its operation.
     pub op: &'a str,
     /// The ONNX node it comes from.
@@ -48,100 +61,243 @@ pub struct Step<'a> {
 }
 
 /// Who watches a run.
-pub type Progress<'a> = dyn FnMut(Step<'_>) + 'a;
+pub type Progress<'a> = dyn FnMut(Step<'_>) + Send + 'a;
+
+/// Gives a position's input, of which this party's share is made: the client's is the input itself, the server, which gives
+/// `None`, holds zero.
+pub(crate) type Inputs<'a> = dyn Fn(usize) -> Option<&'a [i64]> + Sync + 'a;
 
 /// One run of a function over a batch.
 pub(crate) struct Executor<'a> {
-    pub session: Session,
+    pub party: Party,
     pub function: &'a Function,
     /// The server's; `None` at the client.
     pub weights: Option<&'a Weights>,
-    pub meter: Meter,
-    pub totals: Totals,
+    pub session_id: [u8; 32],
+    pub size: BatchSize,
+    /// How far the peer may be ahead on one stream's lane.
+    pub ahead_bytes: u64,
 }
 
+/// What the streams have in common.
+struct Common<'a, 'i, 'p> {
+    inputs: &'a Inputs<'i>,
+    progress: Mutex<&'a mut Progress<'p>>,
+    meters: Vec<Meter>,
+    /// Layers that are done.
+    done: AtomicUsize,
+    /// The first error of any stream: those that follow come of it.
+    error: Mutex<Option<Error>>,
+}
+
+/// What one stream leaves: what was revealed of each of its micro-batches, and what it took.
+type Stream = (Vec<Vec<Vec<i64>>>, Totals);
+
 impl Executor<'_> {
-    /// Runs `positions` positions in micro-batches of at most `micro_batch`. `input` gives a position's input, of which this
-    /// party's share is made: the client's is the input itself, the server (which gives `None`) holds zero.
+    /// Runs the whole batch over `link`; its control lane is read by `control`.
     ///
-    /// The client gets what was revealed about each position, in order; the server gets nothing. Both do the same whatever
-    /// is revealed.
-    pub fn run<'i>(
-        &mut self,
-        positions: usize,
-        micro_batch: usize,
-        mut input: impl FnMut(usize) -> Option<&'i [i64]>,
+    /// The client gets what was revealed about each position, in order and after the last message; the server gets nothing.
+    /// Both do the same whatever is revealed.
+    pub fn run(
+        &self,
+        link: &mut dyn Link,
+        control: &Meter,
+        inputs: &Inputs<'_>,
         progress: &mut Progress<'_>,
-    ) -> Result<Vec<Vec<i64>>, Error> {
-        self.totals.layers.resize(self.function.values.len(), Spent::default());
-        let ty = &self.function.values[0].ty;
-        let micro_batches = positions.div_ceil(micro_batch);
-        let mut revealed = Vec::with_capacity(positions);
-        for index in 0..micro_batches {
-            let range = index * micro_batch..positions.min((index + 1) * micro_batch);
-            let count = range.len();
-            let mut share = Vec::with_capacity(count * ty.len());
-            for position in range {
-                match input(position) {
-                    Some(elements) => share.extend(elements.iter().map(|element| wrap(*element, ty.bits))),
-                    None => share.resize(share.len() + ty.len(), 0),
-                }
-            }
-            let mut step = |layer: usize, traffic| {
-                let value = &self.function.values[layer];
-                let layers = self.function.values.len();
-                let (op, node) = (value.op.name(), value.node.as_str());
-                progress(Step { micro_batch: index, micro_batches, layer, layers, op, node, traffic });
-            };
-            let stopwatch = Stopwatch::start(&self.meter);
-            let mut batch = self.session.begin(count)?;
-            stopwatch.stop(&mut self.totals.offline);
-            let opened = self.micro_batch(&mut batch, share, &mut step)?;
-            if let Some((elements, len)) = opened {
-                revealed.extend(elements.chunks_exact(len).map(<[i64]>::to_vec));
-            }
+    ) -> Result<(Vec<Vec<i64>>, Totals), Error> {
+        let mut lanes = Vec::new();
+        let mut meters = vec![control.clone()];
+        for stream in 0..usize::from(self.size.streams) {
+            let (channel, meter) = Metered::new(link.open(Lane::layers(stream), self.ahead_bytes)?);
+            lanes.push((stream, channel, meter.clone()));
+            meters.push(meter);
         }
-        Ok(revealed)
+        let (done, error) = (AtomicUsize::new(0), Mutex::new(None));
+        let common = Common { inputs, progress: Mutex::new(progress), meters, done, error };
+        let (link, shared) = (&*link, &common);
+        let streams: Vec<Option<Stream>> = std::thread::scope(|scope| {
+            let run = |(stream, channel, meter): (usize, Metered, Meter)| {
+                scope.spawn(move || self.guarded(link, stream, channel, &meter, shared))
+            };
+            let threads: Vec<_> = lanes.into_iter().map(run).collect();
+            let resume = |panic| std::panic::resume_unwind(panic);
+            threads.into_iter().map(|thread| thread.join().unwrap_or_else(resume)).collect()
+        });
+        if let Some(error) = common.error.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            return Err(error);
+        }
+        let mut totals = Totals { layers: vec![Spent::default(); self.function.values.len()], ..Totals::default() };
+        let mut revealed = Vec::new();
+        for (of_stream, took) in streams.into_iter().flatten() {
+            totals.add(took);
+            revealed.push(of_stream.into_iter());
+        }
+        let turns = revealed.len().max(1);
+        let micro_batches = (0..self.micro_batches()).filter_map(|index| revealed.get_mut(index % turns)?.next());
+        Ok((micro_batches.flatten().collect(), totals))
     }
 
-    /// One micro-batch through all layers; what was revealed and its number of elements per position. A share is dropped
+    /// [`Executor::stream`], which ends the others if it fails.
+    fn guarded(
+        &self,
+        link: &dyn Link,
+        stream: usize,
+        channel: Metered,
+        meter: &Meter,
+        common: &Common<'_, '_, '_>,
+    ) -> Option<Stream> {
+        let guard = BreakOff::new(link);
+        match self.stream(stream, Box::new(channel), meter, common) {
+            Ok(stream) => {
+                guard.disarm();
+                Some(stream)
+            }
+            Err(error) => {
+                common.error.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                None
+            }
+        }
+    }
+
+    /// One stream from its set-up to its last micro-batch.
+    fn stream(
+        &self,
+        stream: usize,
+        channel: Box<dyn Channel>,
+        meter: &Meter,
+        common: &Common<'_, '_, '_>,
+    ) -> Result<Stream, Error> {
+        let mut totals = Totals { layers: vec![Spent::default(); self.function.values.len()], ..Totals::default() };
+        let setting_up = Stopwatch::start(meter);
+        let mut session = Session::establish(self.party, channel, stream_id(&self.session_id, stream))?;
+        setting_up.stop(&mut totals.offline);
+        let mut revealed = Vec::new();
+        for index in (stream..self.micro_batches()).step_by(usize::from(self.size.streams)) {
+            let beginning = Stopwatch::start(meter);
+            let positions = self.positions(index);
+            let mut batch = session.begin(positions.len())?;
+            let share = self.input_share(positions, common.inputs);
+            beginning.stop(&mut totals.offline);
+            let (opened, len) = self.micro_batch(index, &mut session, &mut batch, share, meter, &mut totals, common)?;
+            revealed.push(opened.chunks_exact(len.max(1)).map(<[i64]>::to_vec).collect());
+        }
+        totals.streams = vec![meter.read()];
+        Ok((revealed, totals))
+    }
+
+    fn micro_batches(&self) -> usize {
+        self.size.micro_batches() as usize
+    }
+
+    /// The positions of micro-batch number `index`.
+    fn positions(&self, index: usize) -> Range<usize> {
+        let most = self.size.micro_batch as usize;
+        index * most..(self.size.positions as usize).min((index + 1) * most)
+    }
+
+    fn input_share(&self, positions: Range<usize>, inputs: &Inputs<'_>) -> Vec<u64> {
+        let ty = &self.function.values[0].ty;
+        let mut share = Vec::with_capacity(positions.len() * ty.len());
+        for position in positions {
+            match inputs(position) {
+                Some(elements) => share.extend(elements.iter().map(|element| wrap(*element, ty.bits))),
+                None => share.resize(share.len() + ty.len(), 0),
+            }
+        }
+        share
+    }
+
+    /// One micro-batch through all layers; what was revealed, and its number of elements per position. A share is dropped
     /// after its last reader.
+    #[expect(clippy::too_many_arguments, reason = "a stream's parts are borrowed one by one")]
     fn micro_batch(
-        &mut self,
+        &self,
+        index: usize,
+        session: &mut Session,
         batch: &mut MicroBatch,
         input: Vec<u64>,
-        step: &mut dyn FnMut(usize, Traffic),
-    ) -> Result<Option<(Vec<i64>, usize)>, Error> {
+        meter: &Meter,
+        totals: &mut Totals,
+        common: &Common<'_, '_, '_>,
+    ) -> Result<(Vec<i64>, usize), Error> {
         let last_uses = self.function.last_uses();
         let mut shares: Vec<Vec<u64>> = Vec::with_capacity(self.function.values.len());
         let mut input = Some(input);
-        let mut revealed = None;
+        let mut revealed = (Vec::new(), 0);
         for (id, value) in self.function.iter() {
-            step(id.index(), self.meter.read());
-            let stopwatch = Stopwatch::start(&self.meter);
+            self.show(index, id.index(), common);
+            let stopwatch = Stopwatch::start(meter);
+            let last = |operand: usize| last_uses[operand] == id;
             let share = match &value.op {
                 Op::Input => input.take().unwrap_or_default(),
                 // Positions are mixed when inputs are made, and checked after the last micro-batch.
-                Op::Mix(_) | Op::Check => shares[value.operands[0].index()].clone(),
+                Op::Mix(_) | Op::Check | Op::Reshape => {
+                    let operand = value.operands[0].index();
+                    if last(operand) { std::mem::take(&mut shares[operand]) } else { shares[operand].clone() }
+                }
                 Op::Reveal(_) => {
-                    let opened = self.session.reveal(&value.ty, &shares[value.operands[0].index()])?;
-                    revealed = opened.map(|elements| (elements, value.ty.len()));
+                    let opened = session.reveal(&value.ty, &shares[value.operands[0].index()])?;
+                    revealed = (opened.unwrap_or_default(), value.ty.len());
                     Vec::new()
                 }
                 _ => {
                     let operands: Vec<&[u64]> = value.operands.iter().map(|v| shares[v.index()].as_slice()).collect();
-                    self.session.run(batch, self.function, id, self.weights, &operands)?
+                    session.run(batch, self.function, id, self.weights, &operands)?
                 }
             };
             shares.push(share);
-            for operand in &value.operands {
-                if last_uses[operand.index()] == id {
-                    shares[operand.index()] = Vec::new();
+            for operand in value.operands.iter().map(|operand| operand.index()) {
+                if last(operand) {
+                    shares[operand] = Vec::new();
                 }
             }
-            stopwatch.stop(&mut self.totals.layers[id.index()]);
+            stopwatch.stop(&mut totals.layers[id.index()]);
+            common.done.fetch_add(1, Ordering::Relaxed);
         }
         Ok(revealed)
+    }
+
+    /// Tells who watches that value `layer` of micro-batch `index` is next.
+    fn show(&self, index: usize, layer: usize, common: &Common<'_, '_, '_>) {
+        let value = &self.function.values[layer];
+        let mut traffic = Traffic::default();
+        common.meters.iter().for_each(|meter| traffic += meter.read());
+        let step = Step {
+            micro_batch: index,
+            micro_batches: self.micro_batches(),
+            layer,
+            layers: self.function.values.len(),
+            done: common.done.load(Ordering::Relaxed),
+            op: value.op.name(),
+            node: value.node.as_str(),
+            traffic,
+        };
+        (common.progress.lock().unwrap_or_else(PoisonError::into_inner))(step);
+    }
+}
+
+impl Totals {
+    /// All traffic, with `control`, that of the control lane.
+    pub fn traffic(&self, control: Traffic) -> Traffic {
+        let mut all = control;
+        self.streams.iter().for_each(|stream| all += *stream);
+        all
+    }
+
+    /// Adds what another stream took.
+    fn add(&mut self, other: Totals) {
+        // Streams set up side by side.
+        self.offline.traffic += other.offline.traffic;
+        self.offline.time = self.offline.time.max(other.offline.time);
+        self.layers.iter_mut().zip(other.layers).for_each(|(own, other)| *own += other);
+        self.streams.extend(other.streams);
+    }
+}
+
+impl std::ops::AddAssign for Spent {
+    fn add_assign(&mut self, other: Spent) {
+        self.traffic += other.traffic;
+        self.time += other.time;
     }
 }
 

@@ -1,5 +1,7 @@
 //! What a batch will cost, exactly, and how much of it fits in memory at once.
 
+use std::ops::AddAssign;
+
 use fusion_catalogue::Cost;
 use fusion_ir::{Function, Op, Party, ValueId};
 
@@ -15,6 +17,7 @@ pub struct Forecast {
     pub predicted: Predicted,
     /// Correlated OTs.
     pub correlations: Correlations,
+    ahead_bytes: [u64; 2],
 }
 
 impl Forecast {
@@ -23,16 +26,34 @@ impl Forecast {
     /// # Errors
     /// [`Error::Usage`] if the protocols cannot carry one of its layers.
     pub fn new(function: &Function, size: BatchSize) -> Result<Forecast, Error> {
-        let mut tally = Tally::default();
-        tally.add(&handshake::cost(), 1);
-        tally.add(&fusion_catalogue::setup(), 1);
-        let micro_batch = u64::from(size.micro_batch.max(1));
-        tally.add(&micro_batch_cost(function, micro_batch)?, size.positions / micro_batch);
-        let rest = size.positions % micro_batch;
-        if rest > 0 {
-            tally.add(&micro_batch_cost(function, rest)?, 1);
+        let BatchSize { positions, micro_batch, streams } = size;
+        let [micro_batch, streams] = [u64::from(micro_batch.max(1)), u64::from(streams.max(1))];
+        let (whole, rest) = (positions / micro_batch, positions % micro_batch);
+        let costs = (micro_batch_cost(function, micro_batch)?, micro_batch_cost(function, rest)?);
+        let mut all = Tally::default();
+        all.add(&handshake::cost(), 1);
+        let mut forecast = all.forecast;
+        for stream in 0..streams {
+            // Micro-batches are dealt in turn; a smaller one is the last of all.
+            let mut tally = Tally::default();
+            tally.add(&fusion_catalogue::setup(), 1);
+            tally.add(&costs.0, whole / streams + u64::from(stream < whole % streams));
+            if rest > 0 && stream == whole % streams {
+                tally.add(&costs.1, 1);
+            }
+            forecast += tally.forecast;
         }
-        Ok(tally.forecast)
+        let [setup, begin] = [fusion_catalogue::setup(), fusion_catalogue::begin(micro_batch as usize)];
+        let mut stream = setup;
+        // The step from one micro-batch to the next, too.
+        [&costs.0, &begin].into_iter().for_each(|part| stream.then(part));
+        forecast.ahead_bytes = [Party::Client, Party::Server].map(|party| ahead_bytes(&stream, party));
+        Ok(forecast)
+    }
+
+    /// The most payload that an honest peer may have sent on a stream's lane before `party` has received it.
+    pub fn ahead_bytes(&self, party: Party) -> u64 {
+        self.ahead_bytes[party as usize]
     }
 
     /// The micro-batch that both parties choose unless told otherwise: as many positions as keep either within
@@ -52,6 +73,31 @@ pub const MEMORY_BYTES: u64 = 1 << 30;
 /// The largest micro-batch by default: beyond it, what positions share no longer counts.
 pub const LARGEST_MICRO_BATCH: u64 = 64;
 
+/// The most that the peer may have sent that `party` has not received: it goes on until it needs what `party` sends next. In an
+/// exchange it sends before it needs that, so its messages up to the one after next are counted.
+fn ahead_bytes(cost: &Cost, party: Party) -> u64 {
+    let (mut most, mut before_last, mut since_last) = (0, 0, 0);
+    for message in &cost.messages {
+        if message.from == party {
+            (before_last, since_last) = (since_last, 0);
+        } else {
+            since_last += message.payload_bytes;
+            most = most.max(before_last + since_last);
+        }
+    }
+    most
+}
+
+impl AddAssign for Forecast {
+    fn add_assign(&mut self, other: Forecast) {
+        self.predicted.client_to_server += other.predicted.client_to_server;
+        self.predicted.server_to_client += other.predicted.server_to_client;
+        self.predicted.rounds += other.predicted.rounds;
+        self.correlations.client_receives_ots += other.correlations.client_receives_ots;
+        self.correlations.server_receives_ots += other.correlations.server_receives_ots;
+    }
+}
+
 /// Adds up costs without keeping their messages.
 #[derive(Default)]
 struct Tally {
@@ -67,7 +113,7 @@ impl Tally {
             return;
         };
         let turns = |last: Party| u64::from(last == Party::Client && first.from == Party::Server);
-        let Forecast { predicted, correlations } = &mut self.forecast;
+        let Forecast { predicted, correlations, .. } = &mut self.forecast;
         predicted.client_to_server += times * cost.bytes(Party::Client);
         predicted.server_to_client += times * cost.bytes(Party::Server);
         predicted.rounds += times * cost.rounds() + (times - 1) * turns(last.from) + self.last.map_or(0, turns);
@@ -142,7 +188,7 @@ mod tests {
                     tally.add(&cost(part), times);
                     (0..times).for_each(|_| all.then(&cost(part)));
                 }
-                let Forecast { predicted, correlations } = tally.forecast;
+                let Forecast { predicted, correlations, .. } = tally.forecast;
                 assert_eq!(predicted.client_to_server, all.bytes(Party::Client));
                 assert_eq!(predicted.server_to_client, all.bytes(Party::Server));
                 assert_eq!(predicted.rounds, all.rounds(), "{senders:?} x {times}");
@@ -153,17 +199,36 @@ mod tests {
     }
 
     #[test]
-    fn the_forecast_adds_micro_batches_the_last_being_smaller() {
+    fn the_forecast_adds_streams_whose_micro_batches_alternate() {
         let function = crate::testing::tiny_plan().function;
-        let mut all = handshake::cost();
-        all.then(&fusion_catalogue::setup());
-        for positions in [4, 4, 4, 2] {
-            all.then(&micro_batch_cost(&function, positions).unwrap());
+        let streams: [&[&[u64]]; 4] = [&[&[4, 4, 4, 2]], &[&[4, 4], &[4, 2]], &[&[4, 4], &[4, 4]], &[&[4, 4], &[4]]];
+        for (positions, streams) in [14, 14, 16, 12].into_iter().zip(streams) {
+            let [mut up, mut down, mut rounds] = [0; 3];
+            let parts = streams.iter().map(|micro_batches| {
+                let mut stream = fusion_catalogue::setup();
+                micro_batches.iter().for_each(|n| stream.then(&micro_batch_cost(&function, *n).unwrap()));
+                stream
+            });
+            for part in parts.chain([handshake::cost()]) {
+                up += part.bytes(Party::Client);
+                down += part.bytes(Party::Server);
+                rounds += part.rounds();
+            }
+            let size = BatchSize { positions, micro_batch: 4, streams: streams.len() as u8 };
+            let forecast = Forecast::new(&function, size).unwrap().predicted;
+            assert_eq!(forecast, Predicted { client_to_server: up, server_to_client: down, rounds });
         }
-        let forecast = Forecast::new(&function, BatchSize { positions: 14, micro_batch: 4 }).unwrap().predicted;
-        assert_eq!(forecast.client_to_server, all.bytes(Party::Client));
-        assert_eq!(forecast.server_to_client, all.bytes(Party::Server));
-        assert_eq!(forecast.rounds, all.rounds());
+    }
+
+    #[test]
+    fn a_peer_is_ahead_by_what_it_sends_before_it_needs_an_answer() {
+        // Sizes are 10, 11, 12 and so on.
+        for (senders, at_client, at_server) in
+            [("c", 0, 10), ("cs", 11, 10), ("ccs", 12, 21), ("cscs", 24, 22), ("csscs", 37, 13), ("cssscc", 36, 29)]
+        {
+            let cost = cost(senders);
+            assert_eq!([ahead_bytes(&cost, Party::Client), ahead_bytes(&cost, Party::Server)], [at_client, at_server]);
+        }
     }
 
     #[test]

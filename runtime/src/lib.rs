@@ -1,8 +1,8 @@
 //! Two parties execute a Fusion plan over a network, and the client verifies the answers.
 //!
-//! [`run_server`] and [`run_client`] are one session each over any [`Channel`](fusion_backends::Channel); a [`Job`] is
+//! [`run_server`] and [`run_client`] are one session each over any [`Link`](transport::Link); a [`Job`] is
 //! what the client brings to it. The batch is mixed ([`fusion::mix`]), cut into micro-batches that go through the layers
-//! one after the other ([`executor`]), and checked after the last message ([`fusion::check`]).
+//! in streams ([`executor`]), and checked after the last message ([`fusion::check`]).
 
 pub mod budget;
 pub mod client;
@@ -23,7 +23,7 @@ pub mod transport;
 mod testing;
 
 pub use budget::{Budget, Identity};
-pub use client::run_client;
+pub use client::{Flow, run_client};
 pub use error::Error;
 pub use executor::{Progress, Step};
 pub use fusion::Job;

@@ -1,7 +1,7 @@
 //! The report: one JSON document per run and party. Its fields are a contract; [`VERSION`] changes when they do.
 //!
 //! The client's report has a verdict and, if it accepted, labels. The server's has neither: it cannot know them. Bytes
-//! include frame headers; `rounds` is how often the reporting party turned from sending to receiving.
+//! include frame headers but no signs of life; `rounds` is how often the reporting party turned from sending to receiving.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::session::handshake::{PROTOCOL_VERSION, hex};
 use crate::transport::Traffic;
 
 /// Version of the report's format.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// What the client's user gets to know.
 #[derive(Clone, Debug, Serialize)]
@@ -98,6 +98,8 @@ pub struct ClientBatch {
     pub positions: u64,
     /// Positions that ran through the layers together.
     pub micro_batch: u32,
+    /// Micro-batches that ran at the same time.
+    pub streams: u8,
 }
 
 /// What the server saw of the batch.
@@ -107,6 +109,8 @@ pub struct ServerBatch {
     pub positions: u64,
     /// Positions that ran through the layers together.
     pub micro_batch: u32,
+    /// Micro-batches that ran at the same time.
+    pub streams: u8,
 }
 
 /// What a run took.
@@ -116,8 +120,10 @@ pub struct Run {
     pub time_s: Times,
     /// Bytes on the wire.
     pub bytes: Bytes,
-    /// How often this party turned from sending to receiving.
+    /// How often this party turned from sending to receiving, over the handshake and all streams.
     pub rounds: u64,
+    /// By stream; streams ran side by side.
+    pub streams: Vec<StreamTraffic>,
     /// Correlated OTs consumed.
     pub correlations: Correlations,
     /// What the plan foretold.
@@ -139,7 +145,7 @@ pub struct Times {
     pub offline: f64,
     /// Everything from the inputs on.
     pub online: f64,
-    /// By layer, over all micro-batches.
+    /// By layer, over all micro-batches; those at the same time are counted each.
     pub per_layer: Vec<LayerTime>,
 }
 
@@ -175,6 +181,17 @@ pub struct LayerBytes {
     /// From server to client.
     pub server_to_client: u64,
     /// As for the whole run.
+    pub rounds: u64,
+}
+
+/// What one stream of micro-batches exchanged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct StreamTraffic {
+    /// From client to server.
+    pub client_to_server: u64,
+    /// From server to client.
+    pub server_to_client: u64,
+    /// As for the whole run: what this many round trips on the network take, a stream takes at least.
     pub rounds: u64,
 }
 
@@ -252,6 +269,7 @@ impl Run {
                     .collect(),
             },
             rounds: total.traffic.rounds,
+            streams: totals.streams.iter().map(|traffic| StreamTraffic::new(party, *traffic)).collect(),
             correlations,
             predicted,
             memory_peak_bytes: memory_peak_bytes(),
@@ -272,6 +290,13 @@ impl Run {
 /// [`Error::Bug`]: every report has a text.
 pub fn to_json(report: &impl Serialize) -> Result<String, Error> {
     serde_json::to_string_pretty(report).map(|text| text + "\n").map_err(|error| Error::Bug(error.to_string()))
+}
+
+impl StreamTraffic {
+    fn new(party: Party, traffic: Traffic) -> StreamTraffic {
+        let (client_to_server, server_to_client) = directions(party, traffic);
+        StreamTraffic { client_to_server, server_to_client, rounds: traffic.rounds }
+    }
 }
 
 /// Bytes from client to server and back.

@@ -3,26 +3,35 @@
 mod common;
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use common::{labelled_points, point, tiny_label, tiny_plan, wrong_plan};
-use fusion_backends::channel::{LocalChannel, pair};
 use fusion_backends::{Channel, Kind};
 use fusion_ir::plan::Plan;
 use fusion_ir::soundness::Policy;
 use fusion_runtime::fusion::{Job, PublicSample};
 use fusion_runtime::ledger::Entry;
 use fusion_runtime::session::Limits;
-use fusion_runtime::{ClientReport, Error, ServerReport, report, run_client, run_server};
+use fusion_runtime::transport::{Connection, Lane, Wrapped};
+use fusion_runtime::{ClientReport, Error, Flow, ServerReport, report, run_client, run_server};
 
-const LIMITS: Limits = Limits { positions: 1000, micro_batch: 64 };
+const LIMITS: Limits = Limits { positions: 1000, micro_batch: 64, streams: 2 };
 const QUERIES: [(i64, i64); 3] = [(3, 1), (-2, 5), (-4, -4)];
 
-/// A message as it was sent: kind and size.
-type Sent = Arc<Mutex<Vec<(Kind, usize)>>>;
+/// The two ends of a connection over in-process pipes.
+fn connections() -> (Connection, Connection) {
+    let ((from_right, to_left), (from_left, to_right)) = (std::io::pipe().unwrap(), std::io::pipe().unwrap());
+    let connect = |reader, writer| Connection::new(reader, writer, Duration::MAX).unwrap();
+    (connect(from_right, to_right), connect(from_left, to_left))
+}
+
+/// Messages as they were sent: lane, kind and size.
+type Sent = Arc<Mutex<Vec<(Lane, Kind, usize)>>>;
 
 /// Records what is sent, and lets an adversary change it.
 struct Tampering {
-    inner: LocalChannel,
+    inner: Box<dyn Channel>,
+    lane: Lane,
     sent: Sent,
     tamper: fn(Kind, &mut Vec<u8>),
 }
@@ -30,7 +39,7 @@ struct Tampering {
 impl Channel for Tampering {
     fn send(&mut self, kind: Kind, mut payload: Vec<u8>) -> Result<(), fusion_backends::Error> {
         (self.tamper)(kind, &mut payload);
-        self.sent.lock().unwrap().push((kind, payload.len()));
+        self.sent.lock().unwrap().push((self.lane, kind, payload.len()));
         self.inner.send(kind, payload)
     }
 
@@ -48,21 +57,30 @@ fn job() -> Job {
 struct Session {
     client: Result<ClientReport, Error>,
     server: Result<ServerReport, Error>,
-    client_sent: Vec<(Kind, usize)>,
+    client_sent: Vec<(Lane, Kind, usize)>,
 }
 
 /// One session of a client that holds [`tiny_plan`] with a server that may hold other weights and change what it sends.
 fn session(server_plan: &Plan, job: &Job, micro_batch: Option<u32>, tamper: fn(Kind, &mut Vec<u8>)) -> Session {
-    let (left, right) = pair();
+    session_in(server_plan, job, Flow { micro_batch, streams: None }, tamper)
+}
+
+fn session_in(server_plan: &Plan, job: &Job, flow: Flow, tamper: fn(Kind, &mut Vec<u8>)) -> Session {
+    let (left, right) = connections();
     let client_sent = Sent::default();
-    let left = Tampering { inner: left, sent: client_sent.clone(), tamper: |_, _| () };
-    let right = Tampering { inner: right, sent: Sent::default(), tamper };
+    let around = |sent: Sent, tamper: fn(Kind, &mut Vec<u8>)| {
+        move |lane, inner| Box::new(Tampering { inner, lane, sent: sent.clone(), tamper }) as Box<dyn Channel>
+    };
+    let left = Wrapped::new(left, around(client_sent.clone(), |_, _| ()));
+    let right = Wrapped::new(right, around(Sent::default(), tamper));
     let (client, server) = std::thread::scope(|scope| {
         let server = scope.spawn(|| run_server(Box::new(right), server_plan, LIMITS, &mut |_| ()));
         let plan = tiny_plan().for_client();
-        (run_client(Box::new(left), &plan, job, micro_batch, &mut |_| ()), server.join().unwrap())
+        (run_client(Box::new(left), &plan, job, flow, &mut |_| ()), server.join().unwrap())
     });
-    let client_sent = client_sent.lock().unwrap().clone();
+    let mut client_sent = client_sent.lock().unwrap().clone();
+    // In order within each lane.
+    client_sent.sort_by_key(|(lane, ..)| *lane);
     Session { client, server, client_sent }
 }
 
@@ -81,15 +99,45 @@ fn an_honest_server_is_accepted_and_the_labels_are_right() {
 
 #[test]
 fn measured_bytes_and_rounds_are_the_predicted_ones() {
-    for micro_batch in [None, Some(7)] {
-        let session = session(&tiny_plan(), &job(), micro_batch, honest);
-        let (client, server) = (session.client.unwrap().run, session.server.unwrap().run);
+    for (micro_batch, in_flight, streams) in [(None, 2, 1), (Some(7), 1, 1), (Some(7), 2, 2), (Some(5), 2, 2)] {
+        let flow = Flow { micro_batch, streams: Some(in_flight) };
+        let session = session_in(&tiny_plan(), &job(), flow, honest);
+        let client = session.client.unwrap();
+        assert_eq!(client.batch.streams, streams);
+        let (client, server) = (client.run, session.server.unwrap().run);
         assert_eq!(client.bytes.client_to_server, client.predicted.client_to_server);
         assert_eq!(client.bytes.server_to_client, client.predicted.server_to_client);
         assert_eq!(client.rounds, client.predicted.rounds);
         assert_eq!(server.bytes.client_to_server, client.bytes.client_to_server);
         assert_eq!(server.bytes.server_to_client, client.bytes.server_to_client);
         assert_eq!(server.predicted, client.predicted);
+        // What each stream saw adds up, with the handshake, to the whole.
+        assert_eq!(client.streams.len(), usize::from(streams));
+        let sum = |of: fn(&report::StreamTraffic) -> u64| client.streams.iter().map(of).sum::<u64>();
+        assert_eq!(sum(|stream| stream.rounds) + 1, client.rounds);
+        assert!(sum(|stream| stream.client_to_server) < client.bytes.client_to_server);
+        assert!(server.streams.iter().zip(&client.streams).all(|(server, client)| {
+            (server.client_to_server, server.server_to_client) == (client.client_to_server, client.server_to_client)
+        }));
+    }
+}
+
+#[test]
+fn streams_end_together_when_one_of_them_fails() {
+    // Either stream's revealed labels arrive short: that one is misbehaviour, and no label of the other one is given.
+    let tamper = |kind, payload: &mut Vec<u8>| {
+        if kind == Kind::Reveal {
+            payload.pop();
+        }
+    };
+    for streams in [1, 2] {
+        let session = session_in(&tiny_plan(), &job(), Flow { micro_batch: Some(8), streams: Some(streams) }, tamper);
+        let error = session.client.unwrap_err().to_string();
+        assert!(error.starts_with("the peer broke the protocol: expected Reveal"), "{error}");
+        // It may have sent its last message before it could notice.
+        if let Err(error) = session.server {
+            assert_eq!(error.to_string(), "the connection failed: the peer hung up");
+        }
     }
 }
 
@@ -134,7 +182,7 @@ fn the_client_behaves_the_same_on_accept_and_reject() {
     let rejected = session(&wrong_plan(), &job(), Some(16), honest);
     assert!(accepted.client.unwrap().verdict.accepted && !rejected.client.unwrap().verdict.accepted);
     assert_eq!(accepted.client_sent, rejected.client_sent);
-    assert!(accepted.client_sent.iter().all(|(kind, _)| *kind != Kind::Refusal));
+    assert!(accepted.client_sent.iter().all(|(_, kind, _)| *kind != Kind::Refusal));
 }
 
 #[test]
@@ -186,7 +234,7 @@ fn public_samples_used_before_are_no_evidence() {
 
 #[test]
 fn progress_visits_every_layer_of_every_micro_batch() {
-    let (left, right) = pair();
+    let (left, right) = connections();
     let (plan, job) = (tiny_plan(), job());
     let mut steps = Vec::new();
     std::thread::scope(|scope| {
@@ -194,7 +242,8 @@ fn progress_visits_every_layer_of_every_micro_batch() {
         let mut progress = |step: fusion_runtime::Step<'_>| {
             steps.push((step.micro_batch, step.layer, step.op.to_owned(), step.traffic.sent_bytes));
         };
-        run_client(Box::new(left), &plan, &job, Some(16), &mut progress).unwrap();
+        run_client(Box::new(left), &plan, &job, Flow { micro_batch: Some(16), streams: Some(1) }, &mut progress)
+            .unwrap();
     });
     let positions = job.batch().positions() as usize;
     let expected: Vec<_> =
@@ -221,6 +270,9 @@ fn fixed(run: &mut report::Run) {
         .iter_mut()
         .for_each(|layer| (layer.client_to_server, layer.server_to_client, layer.rounds) = (0, 0, 0));
     run.rounds = 3;
+    run.streams.iter_mut().for_each(|stream| {
+        (stream.client_to_server, stream.server_to_client, stream.rounds) = (0, 0, 1);
+    });
     run.predicted = report::Predicted { client_to_server: 1, server_to_client: 2, rounds: 3 };
     run.correlations = report::Correlations::default();
     run.plan_digest = "digest".into();

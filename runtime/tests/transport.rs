@@ -2,34 +2,57 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fusion_backends::{Channel, Error, Kind};
-use fusion_runtime::transport::{Connection, tcp};
+use fusion_runtime::transport::{ALIVE_EVERY, Connection, Lane, Link, tcp};
 
 const OPTIONS: tcp::TcpOptions = tcp::TcpOptions { timeout: Duration::from_millis(200), allow_plaintext: false };
+const PATIENT: tcp::TcpOptions = tcp::TcpOptions { timeout: Duration::from_secs(60), allow_plaintext: false };
+/// Room for what comes early on a lane.
+const AHEAD: u64 = 1 << 10;
 
-/// A connection and the raw socket at its other end.
-fn against_raw() -> (Connection, TcpStream) {
+fn sockets() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let raw = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    (tcp::open(listener.accept().unwrap().0, OPTIONS).unwrap(), raw)
+    (listener.accept().unwrap().0, raw)
 }
 
-fn frame(payload: &[u8], kind: Kind, sequence: u16) -> Vec<u8> {
+/// A connection and the raw socket at its other end.
+fn against_raw(options: tcp::TcpOptions) -> (Connection, TcpStream) {
+    let (socket, raw) = sockets();
+    (tcp::open(socket, options).unwrap(), raw)
+}
+
+fn channel(connection: &mut Connection, lane: Lane) -> Box<dyn Channel> {
+    connection.open(lane, AHEAD).unwrap()
+}
+
+/// The control lanes of two parties.
+fn pair() -> (Box<dyn Channel>, Box<dyn Channel>) {
+    let (left, right) = sockets();
+    let [left, right] = [left, right].map(|socket| channel(&mut tcp::open(socket, PATIENT).unwrap(), Lane::CONTROL));
+    (left, right)
+}
+
+fn frame_on(lane: Lane, payload: &[u8], kind: Kind, sequence: u16) -> Vec<u8> {
     let mut bytes = (payload.len() as u32).to_le_bytes().to_vec();
-    bytes.extend((kind as u16).to_le_bytes());
+    bytes.extend([kind as u8, lane.index() as u8]);
     bytes.extend(sequence.to_le_bytes());
     bytes.extend(payload);
     bytes
 }
 
+fn frame(payload: &[u8], kind: Kind, sequence: u16) -> Vec<u8> {
+    frame_on(Lane::CONTROL, payload, kind, sequence)
+}
+
 /// What receiving a 4-byte hello gives after the peer has sent `bytes` and hung up.
 fn receive_after(bytes: &[u8]) -> Result<Vec<u8>, Error> {
-    let (mut connection, mut raw) = against_raw();
+    let (mut connection, mut raw) = against_raw(PATIENT);
     raw.write_all(bytes).unwrap();
     raw.shutdown(Shutdown::Write).unwrap();
-    connection.receive(Kind::Hello, 4)
+    channel(&mut connection, Lane::CONTROL).receive(Kind::Hello, 4)
 }
 
 fn misbehaviour(result: Result<Vec<u8>, Error>) -> String {
@@ -53,7 +76,7 @@ fn an_expected_message_arrives() {
 
 #[test]
 fn garbage_is_refused() {
-    assert_eq!(misbehaviour(receive_after(b"GET / HTTP/1.1\r\n\r\n")), "a message of unknown kind 8239");
+    assert_eq!(misbehaviour(receive_after(b"GET / HTTP/1.1\r\n\r\n")), "a message of unknown kind 47");
 }
 
 #[test]
@@ -61,7 +84,7 @@ fn an_oversized_frame_is_refused_before_its_payload_is_read() {
     // Only the header was sent: waiting for the payload would end in a hang-up or a stall instead.
     let header = &frame(b"", Kind::Hello, 0)[4..];
     let huge = [&u32::MAX.to_le_bytes(), header].concat();
-    assert_eq!(misbehaviour(receive_after(&huge)), "expected Hello of 4 bytes, got Hello of 4294967295");
+    assert!(misbehaviour(receive_after(&huge)).contains("of 4294967295"));
 }
 
 #[test]
@@ -74,10 +97,11 @@ fn another_kind_is_refused() {
 fn an_out_of_order_frame_is_refused() {
     assert_eq!(misbehaviour(receive_after(&frame(b"abcd", Kind::Hello, 1))), "message 1 out of order: 0 was due");
 
-    let (mut connection, mut raw) = against_raw();
+    let (mut connection, mut raw) = against_raw(PATIENT);
+    let mut control = channel(&mut connection, Lane::CONTROL);
     raw.write_all(&[frame(b"abcd", Kind::Hello, 0), frame(b"abcd", Kind::Hello, 0)].concat()).unwrap();
-    connection.receive(Kind::Hello, 4).unwrap();
-    assert_eq!(misbehaviour(connection.receive(Kind::Hello, 4)), "message 0 out of order: 1 was due");
+    control.receive(Kind::Hello, 4).unwrap();
+    assert_eq!(misbehaviour(control.receive(Kind::Hello, 4)), "message 0 out of order: 1 was due");
 }
 
 #[test]
@@ -90,18 +114,41 @@ fn a_truncated_header_or_payload_is_a_hang_up() {
 
 #[test]
 fn a_silent_peer_is_a_stall() {
-    let (mut connection, mut raw) = against_raw();
+    let (mut connection, mut raw) = against_raw(OPTIONS);
     raw.write_all(&frame(b"abcd", Kind::Hello, 0)[..10]).unwrap();
-    assert_eq!(failure(connection.receive(Kind::Hello, 4)), "no data from the peer for 0.2 s");
+    let result = channel(&mut connection, Lane::CONTROL).receive(Kind::Hello, 4);
+    assert_eq!(failure(result), "no data from the peer for 0.2 s");
 }
 
 #[test]
-fn a_failed_connection_stays_failed() {
-    let (mut connection, mut raw) = against_raw();
-    raw.write_all(&[frame(b"abc", Kind::Hello, 0), frame(b"abcd", Kind::Hello, 1)].concat()).unwrap();
-    misbehaviour(connection.receive(Kind::Hello, 4));
-    assert_eq!(failure(connection.receive(Kind::Hello, 4)), "the connection has already failed");
-    assert!(connection.send(Kind::Hello, vec![]).is_err());
+fn a_failure_on_one_lane_is_every_lanes() {
+    let (mut connection, mut raw) = against_raw(PATIENT);
+    let [mut one, mut other] = [0, 1].map(|stream| channel(&mut connection, Lane::layers(stream)));
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(move || (other.receive(Kind::Hello, 4), other));
+        raw.write_all(&frame_on(Lane::layers(0), b"abc", Kind::Hello, 0)).unwrap();
+        let text = "expected Hello of 4 bytes, got Hello of 3";
+        assert_eq!(misbehaviour(one.receive(Kind::Hello, 4)), text);
+        let (result, mut other) = waiting.join().unwrap();
+        assert_eq!(misbehaviour(result), text);
+        assert_eq!(misbehaviour(other.receive(Kind::Hello, 4)), text, "it stays so");
+    });
+}
+
+#[test]
+fn breaking_off_ends_every_lane_of_both_parties() {
+    let (left, right) = sockets();
+    let [mut left, mut right] = [left, right].map(|socket| tcp::open(socket, PATIENT).unwrap());
+    let [mut here, mut there] = [&mut left, &mut right].map(|end| channel(end, Lane::layers(1)));
+    std::thread::scope(|scope| {
+        let here = scope.spawn(move || (failure(here.receive(Kind::Hello, 4)), here.send(Kind::Hello, vec![])));
+        let there = scope.spawn(move || failure(there.receive(Kind::Hello, 4)));
+        left.break_off();
+        let (received, sent) = here.join().unwrap();
+        assert_eq!(received, "the connection was broken off");
+        assert!(sent.is_err());
+        assert_eq!(there.join().unwrap(), "the peer hung up");
+    });
 }
 
 #[test]
@@ -116,8 +163,7 @@ fn a_refusal_may_come_instead_of_anything() {
 
 #[test]
 fn sending_never_waits_for_the_peer_and_dropping_delivers_everything() {
-    let (mut left, raw) = against_raw();
-    let mut right = tcp::open(raw, OPTIONS).unwrap();
+    let (mut left, mut right) = pair();
     // More than the sockets' buffers hold, both ways, before either side receives.
     let payload: Vec<u8> = (0..8 << 20).map(|i: u32| (i % 251) as u8).collect();
     left.send(Kind::LinearUpload, payload.clone()).unwrap();
@@ -137,8 +183,7 @@ fn sending_never_waits_for_the_peer_and_dropping_delivers_everything() {
 
 #[test]
 fn sequence_numbers_wrap() {
-    let (mut left, raw) = against_raw();
-    let mut right = tcp::open(raw, OPTIONS).unwrap();
+    let (mut left, mut right) = pair();
     for round in 0..u32::from(u16::MAX) + 3 {
         left.send(Kind::Comparison, round.to_le_bytes().to_vec()).unwrap();
     }
@@ -149,26 +194,159 @@ fn sequence_numbers_wrap() {
 
 #[test]
 fn a_peer_that_takes_no_data_is_reported_by_a_later_call() {
-    let (mut connection, raw) = against_raw();
+    let (mut connection, mut raw) = against_raw(OPTIONS);
+    let mut control = channel(&mut connection, Lane::CONTROL);
+    // It shows that it is alive, and reads nothing.
+    let mut alive = 0u16;
     let error = loop {
-        if let Err(error) = connection.send(Kind::LinearUpload, vec![0; 1 << 20]) {
+        raw.write_all(&[[0; 6].as_slice(), &alive.to_le_bytes()].concat()).unwrap();
+        alive += 1;
+        if let Err(error) = control.send(Kind::LinearUpload, vec![0; 1 << 20]) {
             break error;
         }
         std::thread::sleep(Duration::from_millis(20));
     };
     assert!(error.to_string().ends_with("the peer took no data for 0.2 s"), "{error}");
-    drop(raw);
 }
 
 #[test]
 fn the_wire_is_header_then_payload() {
-    let (mut connection, mut raw) = against_raw();
-    connection.send(Kind::Hello, b"ab".to_vec()).unwrap();
-    connection.send(Kind::Reveal, b"".to_vec()).unwrap();
-    drop(connection);
+    let (mut connection, mut raw) = against_raw(PATIENT);
+    let [mut control, mut layers] = [Lane::CONTROL, Lane::layers(0)].map(|lane| channel(&mut connection, lane));
+    control.send(Kind::Hello, b"ab".to_vec()).unwrap();
+    layers.send(Kind::BaseOt, b"c".to_vec()).unwrap();
+    layers.send(Kind::Reveal, b"".to_vec()).unwrap();
+    drop((connection, control, layers));
     let mut bytes = Vec::new();
     raw.read_to_end(&mut bytes).unwrap();
-    assert_eq!(bytes, [2, 0, 0, 0, 1, 0, 0, 0, b'a', b'b', 0, 0, 0, 0, 9, 0, 1, 0]);
+    let expected: [&[u8]; 3] =
+        [&[2, 0, 0, 0, 1, 0, 0, 0, b'a', b'b'], &[1, 0, 0, 0, 3, 1, 0, 0, b'c'], &[0, 0, 0, 0, 9, 1, 1, 0]];
+    assert_eq!(bytes, expected.concat());
+}
+
+#[test]
+fn a_busy_party_shows_that_it_is_there() {
+    let (mut left, mut right) = {
+        let (left, right) = sockets();
+        let impatient = tcp::TcpOptions { timeout: 4 * ALIVE_EVERY, allow_plaintext: false };
+        (tcp::open(left, impatient).unwrap(), tcp::open(right, impatient).unwrap())
+    };
+    let [mut one, mut other] = [&mut left, &mut right].map(|end| channel(end, Lane::CONTROL));
+    // Longer than either would wait in silence.
+    std::thread::sleep(8 * ALIVE_EVERY);
+    one.send(Kind::Hello, b"late".to_vec()).unwrap();
+    assert_eq!(other.receive(Kind::Hello, 4).unwrap(), b"late");
+}
+
+#[test]
+fn lanes_do_not_wait_for_each_other() {
+    let (left, right) = sockets();
+    let [mut left, mut right] = [left, right].map(|socket| tcp::open(socket, PATIENT).unwrap());
+    let lanes = [0, 1].map(|stream| Lane::layers(stream));
+    let [mut here, mut there] = [&mut left, &mut right].map(|end| lanes.map(|lane| channel(end, lane)));
+    for round in 0..3u8 {
+        here[0].send(Kind::Comparison, vec![round]).unwrap();
+        here[1].send(Kind::Reveal, vec![round, round]).unwrap();
+    }
+    // The other way round than sent.
+    for round in 0..3u8 {
+        assert_eq!(there[1].receive(Kind::Reveal, 2).unwrap(), [round, round]);
+    }
+    for round in 0..3u8 {
+        assert_eq!(there[0].receive(Kind::Comparison, 1).unwrap(), [round]);
+    }
+}
+
+#[test]
+fn a_lane_that_waits_gets_more_than_the_room_for_what_comes_early() {
+    let (mut connection, mut raw) = against_raw(PATIENT);
+    let mut control = channel(&mut connection, Lane::CONTROL);
+    let payload = vec![7; 100 * AHEAD as usize];
+    raw.write_all(&frame(&payload, Kind::LinearUpload, 0)).unwrap();
+    assert!(control.receive(Kind::LinearUpload, payload.len()).unwrap() == payload);
+}
+
+#[test]
+fn lanes_that_do_not_exist_are_refused() {
+    let mut bytes = frame(b"abcd", Kind::Hello, 0);
+    bytes[5] = Lane::COUNT as u8;
+    assert_eq!(misbehaviour(receive_after(&bytes)), "a message on unknown lane 5");
+    bytes[4] = 0;
+    assert_eq!(misbehaviour(receive_after(&bytes)), "a message on unknown lane 5");
+    bytes[5] = 0;
+    assert_eq!(misbehaviour(receive_after(&bytes)), "a sign of life of 4 bytes on the control lane");
+}
+
+/// The process's resident memory.
+fn resident_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().strip_suffix("kB").unwrap().trim().parse::<u64>().unwrap() * 1024
+}
+
+/// What waiting on the control lane gives while the peer sends `message` on another lane without end, and how much it got
+/// rid of.
+fn flooded(lane: Lane, open: bool, message: fn(u16) -> Vec<u8>) -> (String, usize) {
+    let (mut connection, mut raw) = against_raw(OPTIONS);
+    let mut control = channel(&mut connection, Lane::CONTROL);
+    let _other = open.then(|| channel(&mut connection, lane));
+    let sent = std::thread::spawn(move || {
+        let mut sent = 0;
+        for sequence in (0..=u16::MAX).cycle() {
+            let message = message(sequence);
+            if raw.write_all(&message).is_err() {
+                break;
+            }
+            sent += message.len();
+        }
+        sent
+    });
+    let text = misbehaviour(control.receive(Kind::Hello, 4));
+    drop((connection, control, _other));
+    (text, sent.join().unwrap())
+}
+
+#[test]
+fn a_flood_on_a_lane_that_nobody_reads_stays_in_the_network() {
+    let before = resident_bytes();
+    let expected = |lane: usize| format!("it is far ahead on lane {lane}, and sends nothing on the control lane");
+    for open in [true, false] {
+        let large = |sequence| frame_on(Lane::layers(0), &[0; 1 << 9], Kind::Comparison, sequence);
+        let (text, sent) = flooded(Lane::layers(0), open, large);
+        assert_eq!(text, expected(1));
+        // What the sockets' buffers hold, which the system bounds.
+        assert!(sent < 64 << 20, "{sent}");
+        // Messages of no bytes are bounded by their number.
+        let (text, _) =
+            flooded(Lane::layers(1), open, |sequence| frame_on(Lane::layers(1), b"", Kind::Reveal, sequence));
+        assert_eq!(text, expected(3));
+    }
+    assert!(resident_bytes() - before.min(resident_bytes()) < 64 << 20);
+}
+
+#[test]
+fn a_message_that_is_only_announced_takes_no_memory() {
+    let (mut connection, mut raw) = against_raw(PATIENT);
+    let _control = channel(&mut connection, Lane::CONTROL);
+    let mut layers = connection.open(Lane::layers(0), 1 << 30).unwrap();
+    let before = resident_bytes();
+    let header = frame_on(Lane::layers(0), b"", Kind::Comparison, 0);
+    raw.write_all(&[&(1u32 << 29).to_le_bytes(), &header[4..]].concat()).unwrap();
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_millis(100) {
+        assert!(resident_bytes() < before + (128 << 20));
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    drop(raw);
+    assert_eq!(failure(layers.receive(Kind::Comparison, 1 << 29)), "the peer hung up");
+}
+
+#[test]
+fn a_lane_is_opened_once() {
+    let (mut connection, _raw) = against_raw(PATIENT);
+    let _first = channel(&mut connection, Lane::layers(0));
+    let error = connection.open(Lane::layers(0), AHEAD).err().unwrap();
+    assert!(error.to_string().contains("lane 1 is open already"), "{error}");
 }
 
 #[test]

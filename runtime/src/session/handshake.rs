@@ -1,8 +1,8 @@
 //! The handshake: one hello each way, then both parties know that they execute the same plan on the same batch.
 //!
 //! ```text
-//! client -> server   magic, version, plan digest, nonce, positions, micro-batch, reveal     (CLIENT_HELLO_BYTES)
-//! server -> client   magic, version, plan digest, nonce                                     (SERVER_HELLO_BYTES)
+//! client -> server   magic, version, plan digest, nonce, positions, micro-batch, streams, reveal     (CLIENT_HELLO_BYTES)
+//! server -> client   magic, version, plan digest, nonce                                              (SERVER_HELLO_BYTES)
 //! ```
 //!
 //! Integers are little-endian. The session id, under which every protocol separates its hashes, is SHA-256 over both
@@ -16,14 +16,18 @@ use fusion_ir::op::Reveal;
 use fusion_ir::{Op, Party, Plan};
 use sha2::{Digest, Sha256};
 
+use crate::transport::Lane;
 use crate::transport::frame::encode_refusal;
 
 /// Version of the protocol between the parties.
-pub const PROTOCOL_VERSION: u16 = 1;
+pub const PROTOCOL_VERSION: u16 = 2;
 /// Size of the client's hello.
-pub const CLIENT_HELLO_BYTES: usize = SERVER_HELLO_BYTES + 8 + 4 + 1;
+pub const CLIENT_HELLO_BYTES: usize = SERVER_HELLO_BYTES + 8 + 4 + 1 + 1;
 /// Size of the server's hello.
 pub const SERVER_HELLO_BYTES: usize = MAGIC.len() + 2 + 32 + 32;
+
+/// Room for what may come early on the control lane: a hello, or a refusal.
+pub const CONTROL_AHEAD_BYTES: u64 = 1 << 12;
 
 /// The size of a batch, which the client decides and the server may refuse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +36,8 @@ pub struct BatchSize {
     pub positions: u64,
     /// Most positions that run through the layers together, at least 1.
     pub micro_batch: u32,
+    /// How many micro-batches run at the same time, at least 1 and at most [`Lane::STREAMS`] and the number of micro-batches.
+    pub streams: u8,
 }
 
 /// What a server accepts.
@@ -41,6 +47,8 @@ pub struct Limits {
     pub positions: u64,
     /// Largest micro-batch: it bounds the server's memory.
     pub micro_batch: u32,
+    /// Most micro-batches at the same time, likewise.
+    pub streams: u8,
 }
 
 /// Who has the last word on whether a session of this size may start, and counts it if so.
@@ -107,6 +115,16 @@ pub fn server(
     let answer = Common::new(plan, nonce).encode();
     channel.send(Kind::Hello, answer.clone())?;
     Ok((session_id(&hello, &answer), batch))
+}
+
+/// The id of one stream of a session's micro-batches: to the protocols each is a session of its own.
+pub fn stream_id(session_id: &[u8; 32], stream: usize) -> [u8; 32] {
+    Sha256::new()
+        .chain_update(b"fusion stream id\0")
+        .chain_update(session_id)
+        .chain_update([stream as u8])
+        .finalize()
+        .into()
 }
 
 /// A fresh nonce from the operating system.
@@ -182,6 +200,7 @@ impl ClientHello {
         let mut bytes = self.common.encode();
         bytes.extend(self.batch.positions.to_le_bytes());
         bytes.extend(self.batch.micro_batch.to_le_bytes());
+        bytes.push(self.batch.streams);
         bytes.push(self.reveal);
         bytes
     }
@@ -189,17 +208,29 @@ impl ClientHello {
     fn decode(bytes: &[u8]) -> Result<ClientHello, Error> {
         let rest = &mut &bytes[..];
         let common = Common::decode(rest)?;
-        let batch =
-            BatchSize { positions: u64::from_le_bytes(take(rest)?), micro_batch: u32::from_le_bytes(take(rest)?) };
-        let [reveal] = take(rest)?;
+        let (positions, micro_batch) = (u64::from_le_bytes(take(rest)?), u32::from_le_bytes(take(rest)?));
+        let [streams, reveal] = take(rest)?;
+        let batch = BatchSize { positions, micro_batch, streams };
         Ok(ClientHello { common, batch, reveal })
     }
 }
 
 impl BatchSize {
+    /// The batch in micro-batches of at most `micro_batch` positions, as many at the same time as there are, at most `streams`.
+    pub fn new(positions: u64, micro_batch: u32, streams: u8) -> BatchSize {
+        let micro_batch = micro_batch.clamp(1, u32::try_from(positions.max(1)).unwrap_or(u32::MAX));
+        let most = positions.div_ceil(u64::from(micro_batch)).clamp(1, Lane::STREAMS as u64) as u8;
+        BatchSize { positions, micro_batch, streams: streams.clamp(1, most) }
+    }
+
+    /// The number of micro-batches.
+    pub fn micro_batches(self) -> u64 {
+        self.positions.div_ceil(u64::from(self.micro_batch.max(1)))
+    }
+
     fn check(self, limits: Limits) -> Result<(), Error> {
-        let BatchSize { positions, micro_batch } = self;
-        if positions == 0 || micro_batch == 0 {
+        let BatchSize { positions, micro_batch, streams } = self;
+        if positions == 0 || micro_batch == 0 || streams == 0 {
             return Err(Error::PeerMisbehaved("the client asks for an empty batch".into()));
         }
         if positions > limits.positions {
@@ -210,6 +241,16 @@ impl BatchSize {
             let text = format!(
                 "the micro-batch has {micro_batch} positions, this server takes at most {} (--micro-batch)",
                 limits.micro_batch
+            );
+            return Err(Error::PeerIncompatible(text));
+        }
+        if usize::from(streams) > Lane::STREAMS || u64::from(streams) > self.micro_batches() {
+            return Err(Error::PeerMisbehaved(format!("the client asks for {streams} streams of micro-batches")));
+        }
+        if streams > limits.streams {
+            let text = format!(
+                "the batch has {streams} micro-batches in flight, this server takes at most {} (--in-flight)",
+                limits.streams
             );
             return Err(Error::PeerIncompatible(text));
         }
@@ -246,25 +287,26 @@ fn session_id(client: &[u8], server: &[u8]) -> [u8; 32] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{connections, tiny_plan};
+    use crate::testing::{channels, tiny_plan};
 
-    const LIMITS: Limits = Limits { positions: 100, micro_batch: 16 };
-    const BATCH: BatchSize = BatchSize { positions: 100, micro_batch: 16 };
+    const LIMITS: Limits = Limits { positions: 100, micro_batch: 16, streams: 1 };
+    const BATCH: BatchSize = BatchSize { positions: 100, micro_batch: 16, streams: 1 };
 
     type Outcome<T> = Result<T, Error>;
 
     fn shake(client_plan: &Plan, server_plan: &Plan, batch: BatchSize) -> (Outcome<[u8; 32]>, Outcome<[u8; 32]>) {
-        let (mut left, mut right) = connections();
+        let (mut left, mut right) = channels();
         std::thread::scope(|scope| {
-            let server = scope.spawn(move || match server(&mut right, server_plan, LIMITS, &mut |_| Ok(()), [2; 32]) {
-                Ok((id, found)) => {
-                    assert_eq!(found, batch);
-                    Ok(id)
-                }
-                Err(crate::Error::Peer(error)) => Err(error),
-                Err(error) => panic!("{error}"),
-            });
-            (client(&mut left, client_plan, batch, [1; 32]), server.join().unwrap())
+            let server =
+                scope.spawn(move || match server(&mut *right, server_plan, LIMITS, &mut |_| Ok(()), [2; 32]) {
+                    Ok((id, found)) => {
+                        assert_eq!(found, batch);
+                        Ok(id)
+                    }
+                    Err(crate::Error::Peer(error)) => Err(error),
+                    Err(error) => panic!("{error}"),
+                });
+            (client(&mut *left, client_plan, batch, [1; 32]), server.join().unwrap())
         })
     }
 
@@ -302,6 +344,10 @@ mod tests {
             (BatchSize { positions: 101, ..BATCH }, "at most 100"),
             (BatchSize { micro_batch: 17, ..BATCH }, "at most 16"),
             (BatchSize { positions: 0, ..BATCH }, "empty batch"),
+            (BatchSize { streams: 0, ..BATCH }, "empty batch"),
+            (BatchSize { streams: 2, ..BATCH }, "2 micro-batches in flight, this server takes at most 1"),
+            (BatchSize { streams: 3, ..BATCH }, "asks for 3 streams"),
+            (BatchSize { positions: 16, streams: 2, ..BATCH }, "asks for 2 streams"),
         ] {
             let (client, server) = shake(&plan, &plan, batch);
             let (client, server) = (client.unwrap_err().to_string(), server.unwrap_err().to_string());
@@ -322,7 +368,7 @@ mod tests {
             (101, &objection, 0, "at most 100"),
         ];
         for (positions, objection, asked, told) in cases {
-            let (mut left, mut right) = connections();
+            let (mut left, mut right) = channels();
             let batch = BatchSize { positions, ..BATCH };
             let (client, server) = std::thread::scope(|scope| {
                 let plan = &plan;
@@ -332,10 +378,10 @@ mod tests {
                         sizes.push(size);
                         Err(objection())
                     };
-                    let error = server(&mut right, plan, LIMITS, admission, [2; 32]).unwrap_err();
+                    let error = server(&mut *right, plan, LIMITS, admission, [2; 32]).unwrap_err();
                     (error, sizes)
                 });
-                (client(&mut left, plan, batch, [1; 32]), server.join().unwrap())
+                (client(&mut *left, plan, batch, [1; 32]), server.join().unwrap())
             });
             assert_eq!(server.1, vec![batch; asked]);
             let client = client.unwrap_err().to_string();
@@ -349,21 +395,21 @@ mod tests {
     #[test]
     fn another_version_is_named() {
         let plan = tiny_plan();
-        let (mut left, mut right) = connections();
+        let (mut left, mut right) = channels();
         let mut hello = ClientHello { common: Common::new(&plan, [0; 32]), batch: BATCH, reveal: 1 }.encode();
         hello[8] = 7;
         left.send(Kind::Hello, hello).unwrap();
-        let error = server(&mut right, &plan, LIMITS, &mut |_| Ok(()), [2; 32]).unwrap_err().to_string();
-        assert!(error.contains("the client's is 7, the server's is 1"), "{error}");
+        let error = server(&mut *right, &plan, LIMITS, &mut |_| Ok(()), [2; 32]).unwrap_err().to_string();
+        assert!(error.contains("the client's is 7, the server's is 2"), "{error}");
     }
 
     #[test]
     fn the_cost_is_what_is_sent() {
         let plan = tiny_plan();
-        let (left, mut right) = connections();
-        let (mut left, meter) = crate::transport::Metered::new(Box::new(left));
+        let (left, mut right) = channels();
+        let (mut left, meter) = crate::transport::Metered::new(left);
         std::thread::scope(|scope| {
-            scope.spawn(|| server(&mut right, &plan, LIMITS, &mut |_| Ok(()), [2; 32]).unwrap());
+            scope.spawn(|| server(&mut *right, &plan, LIMITS, &mut |_| Ok(()), [2; 32]).unwrap());
             client(&mut left, &plan, BATCH, [1; 32]).unwrap();
         });
         let (traffic, cost) = (meter.read(), cost());

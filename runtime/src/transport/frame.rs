@@ -1,16 +1,20 @@
 //! The frame around every message: an 8-byte header, then the payload.
 //!
-//! | bytes | field                                                            |
-//! |-------|------------------------------------------------------------------|
-//! | 0..4  | payload length, little-endian                                    |
-//! | 4..6  | [`Kind`], little-endian                                          |
-//! | 6..8  | sequence number within its direction, little-endian, from 0, wraps |
+//! | bytes | field                                                                 |
+//! |-------|-----------------------------------------------------------------------|
+//! | 0..4  | payload length, little-endian                                         |
+//! | 4     | [`Kind`], or 0 for a sign of life                                     |
+//! | 5     | [`Lane`]                                                              |
+//! | 6..8  | sequence number within its lane and direction, little-endian, wraps   |
 //!
-//! A receiver always knows which message comes next, so a header is checked against the expected one before a byte of
-//! payload is allocated or read. The one exception is a [`Kind::Refusal`], which may come instead of anything.
+//! Who receives on a lane knows which message comes next there, so a header is checked against the expected one, and what
+//! nobody waits for yet against the room left for it, before a byte of payload is allocated or read. The one exception is
+//! a [`Kind::Refusal`], which may come instead of anything. A sign of life belongs to the control lane and says nothing.
 
 use fusion_backends::{Error, Kind, channel::expect};
 use fusion_catalogue::FRAME_HEADER_BYTES;
+
+use super::Lane;
 
 /// The largest payload of a frame, in bytes.
 pub const MAX_PAYLOAD_BYTES: usize = 1 << 30;
@@ -21,47 +25,76 @@ pub const MAX_REFUSAL_BYTES: usize = 1024;
 /// [`FRAME_HEADER_BYTES`] as an array length.
 pub const HEADER_BYTES: usize = FRAME_HEADER_BYTES as usize;
 
-/// A decoded header whose kind exists and whose sequence number is the one that was due.
+/// The kind of a sign of life.
+const ALIVE: u8 = 0;
+
+/// What a frame is, as its header says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Frame {
+    /// Nothing but that the peer is there.
+    Alive,
+    /// A message.
+    Message(Header),
+}
+
+/// A decoded header: its kind and its lane exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
+    /// Which channel the message belongs to.
+    pub lane: Lane,
     /// What the payload carries.
     pub kind: Kind,
     /// Length of the payload.
     pub payload_bytes: usize,
 }
 
-impl Header {
-    /// The header's wire form as message number `sequence` of its direction. `payload_bytes` must be at most
-    /// [`MAX_PAYLOAD_BYTES`], else the message is an input error of the caller's.
-    pub fn encode(self, sequence: u16) -> std::io::Result<[u8; HEADER_BYTES]> {
-        if self.payload_bytes > MAX_PAYLOAD_BYTES {
-            let text = format!(
-                "a {:?} message of {} bytes exceeds the limit of {MAX_PAYLOAD_BYTES} (a smaller --micro-batch helps)",
-                self.kind, self.payload_bytes
-            );
-            return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, text));
-        }
-        let mut bytes = [0; HEADER_BYTES];
-        bytes[0..4].copy_from_slice(&(self.payload_bytes as u32).to_le_bytes());
-        bytes[4..6].copy_from_slice(&(self.kind as u16).to_le_bytes());
-        bytes[6..8].copy_from_slice(&sequence.to_le_bytes());
-        Ok(bytes)
+/// The next sequence number of every lane, one direction.
+#[derive(Debug, Default)]
+pub struct Sequence([u16; Lane::COUNT]);
+
+impl Sequence {
+    fn next(&mut self, lane: Lane) -> u16 {
+        let number = self.0[lane.index()];
+        self.0[lane.index()] = number.wrapping_add(1);
+        number
+    }
+}
+
+impl Frame {
+    /// The frame's header, numbered.
+    pub fn encode(self, sequence: &mut Sequence) -> [u8; HEADER_BYTES] {
+        let (code, lane, payload_bytes) = match self {
+            Frame::Alive => (ALIVE, Lane::CONTROL, 0),
+            Frame::Message(Header { lane, kind, payload_bytes }) => (kind as u8, lane, payload_bytes),
+        };
+        let [l0, l1, l2, l3] = (payload_bytes as u32).to_le_bytes();
+        let [s0, s1] = sequence.next(lane).to_le_bytes();
+        [l0, l1, l2, l3, code, lane.index() as u8, s0, s1]
     }
 
-    /// Decodes the header of message number `sequence`.
+    /// Decodes a header that is the next one of its lane.
     ///
     /// # Errors
-    /// [`Error::PeerMisbehaved`] if the kind is unknown or the message is not in order.
-    pub fn decode(bytes: [u8; HEADER_BYTES], sequence: u16) -> Result<Header, Error> {
-        let [l0, l1, l2, l3, k0, k1, s0, s1] = bytes;
-        let kind = Kind::try_from(u16::from_le_bytes([k0, k1]))?;
-        let found = u16::from_le_bytes([s0, s1]);
-        if found != sequence {
-            return Err(Error::PeerMisbehaved(format!("message {found} out of order: {sequence} was due")));
+    /// [`Error::PeerMisbehaved`] if the kind or the lane is unknown or the message is not in order.
+    pub fn decode(bytes: [u8; HEADER_BYTES], sequence: &mut Sequence) -> Result<Frame, Error> {
+        let [l0, l1, l2, l3, code, lane, s0, s1] = bytes;
+        let payload_bytes = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
+        let wrong = |text| Err(Error::PeerMisbehaved(text));
+        let kind = if code == ALIVE { None } else { Some(Kind::try_from(code)?) };
+        let Some(lane) = Lane::from_index(lane) else { return wrong(format!("a message on unknown lane {lane}")) };
+        let (found, due) = (u16::from_le_bytes([s0, s1]), sequence.next(lane));
+        if found != due {
+            return wrong(format!("message {found} out of order: {due} was due"));
         }
-        Ok(Header { kind, payload_bytes: u32::from_le_bytes([l0, l1, l2, l3]) as usize })
+        match kind {
+            Some(kind) => Ok(Frame::Message(Header { lane, kind, payload_bytes })),
+            None if (lane, payload_bytes) == (Lane::CONTROL, 0) => Ok(Frame::Alive),
+            None => wrong(format!("a sign of life of {payload_bytes} bytes on {lane}")),
+        }
     }
+}
 
+impl Header {
     /// Refuses a header that is neither the expected one nor a refusal of acceptable length.
     ///
     /// # Errors
@@ -72,6 +105,20 @@ impl Header {
         }
         expect(kind, payload_bytes, self.kind, self.payload_bytes)
     }
+}
+
+/// Refuses to send what no frame holds: an error of the caller's, not the peer's.
+///
+/// # Errors
+/// An input error that says how to avoid it.
+pub fn check_outgoing(kind: Kind, payload_bytes: usize) -> std::io::Result<()> {
+    if payload_bytes <= MAX_PAYLOAD_BYTES {
+        return Ok(());
+    }
+    let text = format!(
+        "a {kind:?} message of {payload_bytes} bytes exceeds the limit of {MAX_PAYLOAD_BYTES} (a smaller --micro-batch helps)"
+    );
+    Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, text))
 }
 
 /// The payload of a refusal that says `reason`, cut at [`MAX_REFUSAL_BYTES`].
@@ -92,37 +139,67 @@ pub fn decode_refusal(payload: &[u8]) -> Error {
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_header_is_eight_little_endian_bytes() {
-        let header = Header { kind: Kind::LinearUpload, payload_bytes: 0x01_02_03 };
-        let bytes = header.encode(0xabcd).unwrap();
-        assert_eq!(bytes, [3, 2, 1, 0, 6, 0, 0xcd, 0xab]);
-        assert_eq!(Header::decode(bytes, 0xabcd).unwrap(), header);
+    fn message(kind: Kind, payload_bytes: usize) -> Header {
+        Header { lane: Lane::layers(1), kind, payload_bytes }
     }
 
     #[test]
-    fn unknown_kinds_and_wrong_sequences_are_refused() {
-        let kind = Header::decode([0, 0, 0, 0, 99, 0, 0, 0], 0).unwrap_err().to_string();
-        assert!(kind.contains("unknown kind 99"), "{kind}");
-        let order = Header::decode([0, 0, 0, 0, 1, 0, 5, 0], 4).unwrap_err().to_string();
-        assert!(order.contains("message 5 out of order: 4 was due"), "{order}");
+    fn the_header_is_eight_bytes_numbered_by_lane() {
+        let (mut sent, mut received) = (Sequence([0, 0, 0, 0xabcd, 0]), Sequence([0, 0, 0, 0xabcd, 0]));
+        let frame = Frame::Message(message(Kind::LinearUpload, 0x01_02_03));
+        let bytes = frame.encode(&mut sent);
+        assert_eq!(bytes, [3, 2, 1, 0, 6, 3, 0xcd, 0xab]);
+        assert_eq!(Frame::decode(bytes, &mut received).unwrap(), frame);
+        assert_eq!(Frame::Alive.encode(&mut sent), [0; 8]);
+        assert_eq!(Frame::Alive.encode(&mut sent), [0, 0, 0, 0, 0, 0, 1, 0]);
+        assert_eq!(frame.encode(&mut sent)[5..], [3, 0xce, 0xab]);
+        assert_eq!(Frame::decode([0; 8], &mut received).unwrap(), Frame::Alive);
+    }
+
+    #[test]
+    fn every_kind_and_lane_survives_and_nothing_else_is_one() {
+        let mut found = 0;
+        for code in 0..=255 {
+            for lane in 0..=255 {
+                let decoded = Frame::decode([0, 0, 0, 0, code, lane, 0, 0], &mut Sequence::default());
+                if let Ok(frame) = decoded {
+                    assert_eq!(frame.encode(&mut Sequence::default())[4..6], [code, lane]);
+                    found += 1;
+                }
+            }
+        }
+        assert_eq!(found, Kind::ALL.len() * Lane::COUNT + 1);
+    }
+
+    #[test]
+    fn what_is_no_header_is_named() {
+        let text = |bytes| Frame::decode(bytes, &mut Sequence([4, 0, 0, 0, 0])).unwrap_err().to_string();
+        for (bytes, why) in [
+            ([0, 0, 0, 0, 99, 0, 4, 0], "unknown kind 99"),
+            ([0, 0, 0, 0, 1, 9, 4, 0], "unknown lane 9"),
+            ([0, 0, 0, 0, 1, 0, 5, 0], "message 5 out of order: 4 was due"),
+            ([0, 0, 0, 0, 1, 1, 4, 0], "message 4 out of order: 0 was due"),
+            ([7, 0, 0, 0, 0, 0, 4, 0], "a sign of life of 7 bytes on the control lane"),
+            ([0, 0, 0, 0, 0, 1, 0, 0], "a sign of life of 0 bytes on lane 1"),
+        ] {
+            assert!(text(bytes).contains(why), "{}", text(bytes));
+        }
     }
 
     #[test]
     fn only_the_expected_header_or_a_short_refusal_passes() {
-        let of = |kind, payload_bytes| Header { kind, payload_bytes };
-        assert!(of(Kind::Reveal, 8).check(Kind::Reveal, 8).is_ok());
-        assert!(of(Kind::Reveal, 9).check(Kind::Reveal, 8).is_err());
-        assert!(of(Kind::BaseOt, 8).check(Kind::Reveal, 8).is_err());
-        assert!(of(Kind::Refusal, MAX_REFUSAL_BYTES).check(Kind::Reveal, 8).is_ok());
-        assert!(of(Kind::Refusal, MAX_REFUSAL_BYTES + 1).check(Kind::Reveal, 8).is_err());
+        assert!(message(Kind::Reveal, 8).check(Kind::Reveal, 8).is_ok());
+        assert!(message(Kind::Reveal, 9).check(Kind::Reveal, 8).is_err());
+        assert!(message(Kind::BaseOt, 8).check(Kind::Reveal, 8).is_err());
+        assert!(message(Kind::Refusal, MAX_REFUSAL_BYTES).check(Kind::Reveal, 8).is_ok());
+        assert!(message(Kind::Refusal, MAX_REFUSAL_BYTES + 1).check(Kind::Reveal, 8).is_err());
     }
 
     #[test]
     fn a_payload_above_the_limit_is_not_sent() {
-        let header = Header { kind: Kind::LinearUpload, payload_bytes: MAX_PAYLOAD_BYTES };
-        assert!(header.encode(0).is_ok());
-        assert!(Header { payload_bytes: MAX_PAYLOAD_BYTES + 1, ..header }.encode(0).is_err());
+        assert!(check_outgoing(Kind::LinearUpload, MAX_PAYLOAD_BYTES).is_ok());
+        let error = check_outgoing(Kind::LinearUpload, MAX_PAYLOAD_BYTES + 1).unwrap_err().to_string();
+        assert!(error.contains("--micro-batch"), "{error}");
     }
 
     #[test]

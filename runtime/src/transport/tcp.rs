@@ -66,8 +66,12 @@ pub fn open(stream: TcpStream, options: TcpOptions) -> io::Result<Connection> {
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(options.timeout))?;
     stream.set_write_timeout(Some(options.timeout))?;
-    let writer = WritingHalf(stream.try_clone()?);
-    Connection::new(stream, writer, options.timeout)
+    let (writer, whole) = (WritingHalf(stream.try_clone()?), stream.try_clone()?);
+    let shut = move || {
+        // It may be shut already.
+        let _ = whole.shutdown(Shutdown::Both);
+    };
+    Connection::with_shutdown(stream, writer, options.timeout, shut)
 }
 
 const RETRY_PAUSE: Duration = Duration::from_millis(50);

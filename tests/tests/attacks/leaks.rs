@@ -1,7 +1,7 @@
 //! What a server sees: the same messages, of the same sizes in the same order, whatever the inputs, the permutation and the
 //! verdict, and nothing after the last of them.
 
-use std::io::{Read, Write};
+use std::io::{BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
@@ -9,6 +9,7 @@ use fusion_backends::{Channel, Error, Kind};
 use fusion_ir::Plan;
 use fusion_runtime::forecast::Forecast;
 use fusion_runtime::session::BatchSize;
+use fusion_runtime::transport::frame::HEADER_BYTES;
 use fusion_tests::desk::Desk;
 use fusion_tests::root;
 
@@ -51,7 +52,8 @@ impl Drop for Watched {
 /// What a session looks like from outside, and how it ended.
 fn watch(queries: &[usize], public: &[usize], rogue: Rogue) -> (Vec<Event>, Outcome) {
     let log = Arc::new(Mutex::new(Vec::new()));
-    let around = |inner| Box::new(Watched { inner, log: Arc::clone(&log) }) as Box<dyn Channel>;
+    let shared = Arc::clone(&log);
+    let around = move |_, inner| Box::new(Watched { inner, log: Arc::clone(&shared) }) as Box<dyn Channel>;
     let outcome = play_over(&Case::get().job_of(queries, public), 16, rogue, around);
     let events = log.lock().unwrap().clone();
     (events, outcome)
@@ -71,8 +73,8 @@ fn messages_are_the_same_whatever_the_inputs_the_permutation_and_the_verdict() {
     let public: Vec<usize> = (100..160).collect();
     let (reference, outcome) = watch(&[0, 1, 2], &public, honest());
     assert_eq!(outcome, Outcome::Accepted(case.labels[..QUERIES].to_vec()));
-    let last = [Event::Received(Kind::Reveal, reveal_bytes(&reference)), Event::HungUp];
-    assert_eq!(reference[reference.len() - 2..], last, "it hangs up on the last protocol message");
+    let last = [Event::Received(Kind::Reveal, reveal_bytes(&reference)), Event::HungUp, Event::HungUp];
+    assert_eq!(reference[reference.len() - 3..], last, "it hangs up both lanes on the last protocol message");
     assert!(reference.len() > 100);
 
     // The same inputs under other permutations and keys, others, and all the same: all queries and public samples equal.
@@ -99,7 +101,8 @@ fn reveal_bytes(events: &[Event]) -> usize {
     reveals.expect("something was revealed")
 }
 
-/// Passes a connection on to `server` and counts what the client sends until it hangs up.
+/// Passes a connection on to `server` and counts what the client sends until it hangs up, but for signs of life: their number depends
+/// on the clock alone.
 fn count_bytes(server: &str) -> (String, std::thread::JoinHandle<u64>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -109,11 +112,14 @@ fn count_bytes(server: &str) -> (String, std::thread::JoinHandle<u64>) {
         let (mut from, mut into) = (upstream.try_clone().unwrap(), client.try_clone().unwrap());
         // The server's end must not end the client's: whatever the client still says afterwards is counted too.
         std::thread::spawn(move || std::io::copy(&mut from, &mut into));
-        let (mut count, mut buffer) = (0, vec![0; 1 << 16]);
-        let (mut client, mut upstream) = (client, upstream);
-        while let Ok(bytes @ 1..) = client.read(&mut buffer) {
-            count += bytes as u64;
-            let _ = upstream.write_all(&buffer[..bytes]);
+        let (mut count, mut header) = (0, [0; HEADER_BYTES]);
+        let (mut client, mut upstream) = (BufReader::new(client), upstream);
+        while client.read_exact(&mut header).is_ok() {
+            let [l0, l1, l2, l3, code, ..] = header;
+            let mut frame = [&header[..], &vec![0; u32::from_le_bytes([l0, l1, l2, l3]) as usize]].concat();
+            client.read_exact(&mut frame[HEADER_BYTES..]).unwrap();
+            count += if code == 0 { 0 } else { frame.len() as u64 };
+            let _ = upstream.write_all(&frame);
         }
         let _ = upstream.shutdown(Shutdown::Write);
         count
@@ -140,6 +146,7 @@ fn the_client_process_sends_exactly_the_forecast_and_then_nothing_whether_it_acc
         let size = BatchSize {
             positions: batch["positions"].as_u64().unwrap(),
             micro_batch: batch["micro_batch"].as_u64().unwrap() as u32,
+            streams: batch["streams"].as_u64().unwrap() as u8,
         };
         let forecast = Forecast::new(&plan.function, size).unwrap();
         let counted = counting.join().unwrap();

@@ -9,9 +9,10 @@ use fusion_backends::{Channel, Error, Kind};
 use fusion_ir::soundness::Policy;
 use fusion_ir::{Op, Party, Plan, Weights, interp};
 use fusion_runtime::fusion::{Job, PublicSample};
-use fusion_runtime::session::handshake::{self, Limits, nonce};
+use fusion_runtime::session::handshake::{self, Limits, nonce, stream_id};
 use fusion_runtime::transport::tcp::{self, TcpOptions, open};
-use fusion_runtime::{input, run_client};
+use fusion_runtime::transport::{Lane, Link, Wrapped};
+use fusion_runtime::{Flow, input, run_client};
 use fusion_tests::desk::Desk;
 use fusion_tests::root;
 
@@ -19,6 +20,9 @@ use fusion_tests::root;
 pub const QUERIES: usize = 3;
 /// Bits of position consistency of a client: what is said to be always rejected passes with 2^-20.
 pub const LAMBDA: f64 = 20.0;
+
+/// More than any honest client is ahead in these tests.
+const AHEAD_BYTES: u64 = 1 << 26;
 
 /// The digits model with samples and the labels that it gives them.
 pub struct Case {
@@ -94,10 +98,11 @@ impl Rogue {
     }
 
     /// Serves one session with whoever connects, as the protocols demand but for the choices above.
-    pub fn serve(self, plan: &Plan, channel: Box<dyn Channel>) -> Result<(), fusion_runtime::Error> {
+    pub fn serve(self, plan: &Plan, mut link: impl Link) -> Result<(), fusion_runtime::Error> {
         let Rogue { models, mut choice, meddle } = self;
-        let mut channel = Meddling { inner: channel, meddle, sent: Vec::new(), received: Vec::new() };
-        let limits = Limits { positions: 1000, micro_batch: 1000 };
+        let inner = link.open(Lane::CONTROL, AHEAD_BYTES)?;
+        let mut channel = Meddling { inner, meddle, sent: Vec::new(), received: Vec::new() };
+        let limits = Limits { positions: 1000, micro_batch: 1000, streams: 1 };
         let (id, size) = handshake::server(
             &mut channel,
             plan,
@@ -105,7 +110,9 @@ impl Rogue {
             &mut |_| Ok(()),
             nonce().expect("the system has randomness"),
         )?;
-        let mut session = Session::establish(Party::Server, Box::new(channel), id)?;
+        let layers = link.open(Lane::layers(0), AHEAD_BYTES)?;
+        let control = std::mem::replace(&mut channel.inner, layers);
+        let mut session = Session::establish(Party::Server, Box::new(channel), stream_id(&id, 0))?;
         let (positions, most) = (size.positions as usize, size.micro_batch as usize);
         for micro_batch in 0..positions.div_ceil(most) {
             let count = most.min(positions - micro_batch * most);
@@ -122,6 +129,7 @@ impl Rogue {
                 shares.push(share);
             }
         }
+        drop((session, control));
         Ok(())
     }
 }
@@ -231,15 +239,15 @@ fn answers(plan: &Plan, model: &Weights, inputs: &[Vec<i64>]) -> Vec<i64> {
 
 /// A client with `job` against `rogue` over TCP, in micro-batches of `micro_batch` positions; 0 is the whole batch.
 pub fn play(job: &Job, micro_batch: usize, rogue: Rogue) -> Outcome {
-    play_over(job, micro_batch, rogue, |channel| channel)
+    play_over(job, micro_batch, rogue, |_, channel| channel)
 }
 
-/// As [`play`], with something put around the client's end.
+/// As [`play`], with something put around the client's ends.
 pub fn play_over(
     job: &Job,
     micro_batch: usize,
     rogue: Rogue,
-    around: impl FnOnce(Box<dyn Channel>) -> Box<dyn Channel>,
+    around: impl FnMut(Lane, Box<dyn Channel>) -> Box<dyn Channel> + Send + Sync + 'static,
 ) -> Outcome {
     let case = Case::get();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -250,11 +258,14 @@ pub fn play_over(
         scope.spawn(move || {
             let connection = open(listener.accept().unwrap().0, options(60)).unwrap();
             // The client may hang up on it; what counts is what the client makes of the session.
-            let _ = rogue.serve(&case.plan, Box::new(connection));
+            let _ = rogue.serve(&case.plan, connection);
         });
         let (connection, _) = tcp::connect(&address, options(10)).unwrap();
         let plan = case.plan.for_client();
-        match run_client(around(Box::new(connection)), &plan, job, Some(micro_batch as u32), &mut |_| {}) {
+        let link = Box::new(Wrapped::new(connection, around));
+        // A rogue serves one stream: what it can do to a position it can do there.
+        let flow = Flow { micro_batch: Some(micro_batch as u32), streams: Some(1) };
+        match run_client(link, &plan, job, flow, &mut |_| {}) {
             Ok(report) if report.verdict.accepted => Outcome::Accepted(report.labels.unwrap()),
             Ok(report) => {
                 assert_eq!(report.labels, None, "labels of a rejected batch");

@@ -22,7 +22,7 @@ fn attack(rogue: Rogue) -> (i32, Option<Vec<i64>>) {
             let options = TcpOptions { timeout: Duration::from_secs(60), allow_plaintext: false };
             let connection = open(listener.accept().unwrap().0, options).unwrap();
             // The client may hang up on it; what counts is what the client makes of the session.
-            let _ = rogue.serve(&Case::get().plan, Box::new(connection));
+            let _ = rogue.serve(&Case::get().plan, connection);
         });
         desk.client(&address, "--timeout 10 --tolerate 2")
     });

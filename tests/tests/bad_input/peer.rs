@@ -56,8 +56,9 @@ fn a_peer_that_stalls_is_given_up() {
 fn frames_of_wrong_size_kind_or_order_are_refused_at_any_moment() {
     let desk = Desk::new();
     let oversized = Act::Header(|header| header[..4].copy_from_slice(&u32::MAX.to_le_bytes()));
-    let unknown = Act::Header(|header| header[4..6].copy_from_slice(&99u16.to_le_bytes()));
-    let another = Act::Header(|header| header[4..6].copy_from_slice(&(Kind::PublicKeys as u16).to_le_bytes()));
+    let unknown = Act::Header(|header| header[4] = 99);
+    let another = Act::Header(|header| header[4] = Kind::PublicKeys as u8);
+    let elsewhere = Act::Header(|header| header[5] = 200);
     let disordered = Act::Header(|header| header[6] = header[6].wrapping_add(1));
     for (to, kinds) in
         [(To::Client, [Kind::Hello, Kind::LinearDownload]), (To::Server, [Kind::Hello, Kind::LinearUpload])]
@@ -67,6 +68,7 @@ fn frames_of_wrong_size_kind_or_order_are_refused_at_any_moment() {
                 (oversized, "4294967295"),
                 (unknown, "a message of unknown kind 99"),
                 (another, "got PublicKeys"),
+                (elsewhere, "a message on unknown lane 200"),
                 (disordered, "out of order"),
             ] {
                 meddled(&desk, to, kind, act, phrase);
@@ -136,10 +138,10 @@ fn clients_that_are_none_end_the_servers_session_only() {
     let before = desk.files();
     let strangers: [(&[u8], &str); 6] = [
         (b"", "the peer hung up"),
-        (&[87, 0, 0], "the peer hung up"),
+        (&[88, 0, 0], "the peer hung up"),
         (b"GET / HTTP/1.1\r\n\r\n", "a message of unknown kind"),
         (&[255, 255, 255, 255, 1, 0, 0, 0], "expected Hello of"),
-        (&[87, 0, 0, 0, 1, 0, 3, 0], "out of order"),
+        (&[88, 0, 0, 0, 1, 0, 3, 0], "out of order"),
         (&[9, 0, 0, 0, 9, 0, 0, 0], "got Reveal of 9"),
     ];
     let sessions = (strangers.len() + 2).to_string();

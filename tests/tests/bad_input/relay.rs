@@ -39,7 +39,7 @@ pub fn relay(server: &str, to: To, kind: Kind, act: Act) -> String {
             let meddles = direction == to;
             std::thread::spawn(move || {
                 let due =
-                    |found: u16| (meddles && found == kind as u16).then(|| pending.lock().unwrap().take()).flatten();
+                    |found: u8| (meddles && found == kind as u8).then(|| pending.lock().unwrap().take()).flatten();
                 // Whoever ends a connection, the other side must hear of it.
                 if forward(&from, &into, due).is_none() {
                     let _ = from.shutdown(Shutdown::Both);
@@ -52,14 +52,14 @@ pub fn relay(server: &str, to: To, kind: Kind, act: Act) -> String {
 }
 
 /// Passes frames on until a connection ends, `None`, or the rest is withheld.
-fn forward(mut from: &TcpStream, mut into: &TcpStream, due: impl Fn(u16) -> Option<Act>) -> Option<()> {
+fn forward(mut from: &TcpStream, mut into: &TcpStream, due: impl Fn(u8) -> Option<Act>) -> Option<()> {
     loop {
         let mut header = [0; HEADER_BYTES];
         from.read_exact(&mut header).ok()?;
-        let [l0, l1, l2, l3, k0, k1, ..] = header;
+        let [l0, l1, l2, l3, code, ..] = header;
         let mut payload = vec![0; u32::from_le_bytes([l0, l1, l2, l3]) as usize];
         from.read_exact(&mut payload).ok()?;
-        match due(u16::from_le_bytes([k0, k1])) {
+        match due(code) {
             None => {}
             Some(Act::Header(change)) => change(&mut header),
             Some(Act::HangUp) => {

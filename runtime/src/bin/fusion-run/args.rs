@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use fusion_ir::soundness::Policy;
-use fusion_runtime::Error;
 use fusion_runtime::ledger::SESSIONS_BITS;
+use fusion_runtime::transport::Lane;
 use fusion_runtime::transport::tcp::TcpOptions;
+use fusion_runtime::{Error, Flow};
 
 /// Runs a Fusion plan: private inference whose answers the client verifies.
 ///
@@ -104,6 +105,9 @@ pub struct Args {
     /// Positions that run through the layers together, most; the server's bounds what it accepts
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub micro_batch: Option<u32>,
+    /// Micro-batches at the same time, most: while one waits for the network, the other computes [default: 2]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=Lane::STREAMS as i64))]
+    pub in_flight: Option<u8>,
     /// Give up when the peer sends nothing for so long
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=1 << 32))]
     pub timeout: u64,
@@ -198,6 +202,11 @@ impl Args {
             tolerate: self.tolerate,
             copies: self.copies,
         }
+    }
+
+    /// How the batch goes through the layers.
+    pub fn flow(&self) -> Flow {
+        Flow { micro_batch: self.micro_batch, streams: self.in_flight }
     }
 
     /// How this party uses the network.

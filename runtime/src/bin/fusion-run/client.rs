@@ -35,7 +35,7 @@ pub fn run(args: &Args) -> Result<Ending, Error> {
     }
 
     let bar = Bar::new(args.quiet);
-    let concluded = run_client(Box::new(connection), &plan, &job, args.micro_batch, &mut |step| bar.show(step));
+    let concluded = run_client(Box::new(connection), &plan, &job, args.flow(), &mut |step| bar.show(step));
     drop(bar);
     if let (Some(ledger), Some(entry)) = (&ledger, job.entry()) {
         // It counts as started in any case, so what was concluded stands.

@@ -6,7 +6,6 @@ use fusion_ir::{Plan, Weights, interp};
 use fusion_runtime::client::label_of;
 use fusion_runtime::forecast::Forecast;
 use fusion_runtime::fusion::{Job, PublicSample};
-use fusion_runtime::session::BatchSize;
 use fusion_runtime::transport::tcp;
 use fusion_runtime::{ClientReport, Error, Step, input, output, report, run_client, run_server};
 use rayon::prelude::*;
@@ -61,7 +60,7 @@ fn both_parties(args: &Args, plan: &Plan, job: &Job) -> Result<ClientReport, Err
         let server = scope.spawn(|| run_server(Box::new(server), plan, limits, &mut |_| ()));
         let bar = Bar::new(args.quiet);
         let show = &mut |step: Step<'_>| bar.show(step);
-        (run_client(Box::new(client), &plan.for_client(), job, args.micro_batch, show), server.join())
+        (run_client(Box::new(client), &plan.for_client(), job, args.flow(), show), server.join())
     });
     let server = server.map_err(|_| Error::Bug("the server's thread panicked".into()))?;
     match (client, server) {
@@ -90,10 +89,9 @@ fn job(args: &Args, plan: &Plan, weights: &Weights, demo: &Demo) -> Result<Job, 
         return Job::unverified(queries(count));
     }
     let accuracy = args.accuracy.unwrap_or_else(|| measured_accuracy(plan, weights, demo));
-    let micro_batch = args.micro_batch.map_or_else(|| Forecast::micro_batch(&plan.function), Ok)?;
     let affordable = |job: &Job| {
         let positions = job.batch().positions();
-        let size = BatchSize { positions, micro_batch };
+        let size = args.flow().size(&plan.function, positions as usize)?;
         let predicted = Forecast::new(&plan.function, size)?.predicted;
         let bytes = predicted.client_to_server + predicted.server_to_client;
         Ok::<bool, Error>(positions <= POSITIONS && bytes <= BYTES)

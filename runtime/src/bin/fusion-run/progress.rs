@@ -18,7 +18,7 @@ impl Bar {
     /// Shows what is about to run.
     pub fn show(&self, step: Step<'_>) {
         self.0.set_length((step.micro_batches * step.layers) as u64);
-        self.0.set_position((step.micro_batch * step.layers + step.layer) as u64);
+        self.0.set_position(step.done as u64);
         let bytes = HumanBytes(step.traffic.sent_bytes + step.traffic.received_bytes);
         let batch = format!("{}/{}", step.micro_batch + 1, step.micro_batches);
         self.0.set_message(format!("micro-batch {batch}, {} {}, {bytes}", step.op, step.node));

@@ -1,0 +1,182 @@
+//! What has arrived and was not received yet, by lane, with room for no more than an honest peer needs.
+
+use std::collections::VecDeque;
+use std::io::{BufReader, ErrorKind, Read};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use fusion_backends::{Error, Kind};
+
+use super::failure::Failure;
+use super::frame::{Frame, HEADER_BYTES, Header, Sequence, decode_refusal};
+use super::{Lane, frame};
+
+/// Messages that may wait in one lane, beside the bound on their bytes.
+const MESSAGES_AHEAD: usize = 1 << 12;
+/// A payload is read in pieces of this size: what a peer only announces takes no memory, and a slow one shows life.
+const PIECE_BYTES: usize = 1 << 22;
+const BUFFER_BYTES: usize = 1 << 16;
+
+/// The messages of all lanes between the thread that reads them and those that wait for them.
+///
+/// The reader takes a message off the wire if its lane waits for it, or if it fits in the room that the lane has for what
+/// comes early. Else it stops reading, for all lanes: the peer's bytes stay in the network, and the peer must wait.
+pub struct Incoming {
+    state: Mutex<State>,
+    changed: Condvar,
+    stall: Duration,
+}
+
+struct State {
+    inboxes: [Inbox; Lane::COUNT],
+    failure: Option<Failure>,
+    /// The lane that has no room for the next message, and since when.
+    full: Option<(Lane, Instant)>,
+}
+
+#[derive(Default)]
+struct Inbox {
+    messages: VecDeque<(Header, Vec<u8>)>,
+    held_bytes: u64,
+    /// The room; there is none until the lane is open.
+    ahead_bytes: Option<u64>,
+    /// What the lane waits for.
+    expected: Option<(Kind, usize)>,
+}
+
+impl Incoming {
+    /// Empty. A lane whose messages cannot arrive because another lane is full gives up after `stall`.
+    pub fn new(stall: Duration) -> Incoming {
+        let state = State { inboxes: Default::default(), failure: None, full: None };
+        Incoming { state: Mutex::new(state), changed: Condvar::new(), stall }
+    }
+
+    /// Gives `lane` room for `ahead_bytes`; whether it was not open before.
+    pub fn open(&self, lane: Lane, ahead_bytes: u64) -> bool {
+        let mut state = self.lock();
+        let first = state.inboxes[lane.index()].ahead_bytes.replace(ahead_bytes).is_none();
+        self.changed.notify_all();
+        first
+    }
+
+    /// Waits for the next message of `lane`, which must be of `kind` and `payload_bytes` long.
+    pub fn receive(&self, lane: Lane, kind: Kind, payload_bytes: usize) -> Result<Vec<u8>, Error> {
+        let mut state = self.lock();
+        state.inboxes[lane.index()].expected = Some((kind, payload_bytes));
+        self.changed.notify_all();
+        let (header, payload) = loop {
+            let inbox = &mut state.inboxes[lane.index()];
+            if let Some(message) = inbox.messages.pop_front() {
+                inbox.held_bytes -= message.1.len() as u64;
+                inbox.expected = None;
+                break message;
+            }
+            if let Some(failure) = &state.failure {
+                return Err(failure.clone().into());
+            }
+            if let Some((full, since)) = state.full
+                && since.elapsed() >= self.stall
+            {
+                let text = format!("it is far ahead on {full}, and sends nothing on {lane}");
+                state.failure = Some(Failure::Misbehaved(text));
+                self.changed.notify_all();
+                continue;
+            }
+            state = self.changed.wait_timeout(state, self.stall).unwrap_or_else(PoisonError::into_inner).0;
+        };
+        self.changed.notify_all();
+        drop(state);
+        let checked = match header.check(kind, payload_bytes) {
+            Ok(()) if header.kind == Kind::Refusal => Err(decode_refusal(&payload)),
+            Ok(()) => Ok(payload),
+            Err(error) => Err(error),
+        };
+        checked.map_err(|error| self.fail(error.into()).into())
+    }
+
+    /// Ends all lanes; the first failure is the one that counts, and returned. What has arrived can still be received, and what is
+    /// wrong with it precedes the end of the connection.
+    pub fn fail(&self, failure: Failure) -> Failure {
+        let mut state = self.lock();
+        if state.failure.as_ref().is_none_or(Failure::is_hang_up) {
+            state.failure = Some(failure.clone());
+            self.changed.notify_all();
+        }
+        state.failure.clone().unwrap_or(failure)
+    }
+
+    /// Ends all lanes, and nothing can be received any more.
+    pub fn break_off(&self) {
+        self.fail(Failure::broken_off());
+        self.lock().inboxes.iter_mut().for_each(|inbox| inbox.messages.clear());
+    }
+
+    /// Reads messages until the connection ends or fails.
+    pub fn read_all(&self, reader: impl Read) {
+        let mut reader = BufReader::with_capacity(BUFFER_BYTES, reader);
+        let mut sequence = Sequence::default();
+        loop {
+            if let Err(failure) = self.read_one(&mut reader, &mut sequence) {
+                self.fail(failure);
+                return;
+            }
+        }
+    }
+
+    fn read_one(&self, reader: &mut impl Read, sequence: &mut Sequence) -> Result<(), Failure> {
+        let reading = |error| Failure::reading(&error, self.stall);
+        let mut header = [0; HEADER_BYTES];
+        reader.read_exact(&mut header).map_err(reading)?;
+        let Frame::Message(header) = Frame::decode(header, sequence)? else { return Ok(()) };
+        self.admit(header)?;
+        let mut payload = Vec::new();
+        let out_of_memory = |_| Failure::Io(ErrorKind::OutOfMemory, "out of memory for a message".into());
+        payload.try_reserve_exact(header.payload_bytes).map_err(out_of_memory)?;
+        while payload.len() < header.payload_bytes {
+            let start = payload.len();
+            payload.resize(header.payload_bytes.min(start + PIECE_BYTES), 0);
+            reader.read_exact(&mut payload[start..]).map_err(reading)?;
+        }
+        let mut state = self.lock();
+        let inbox = &mut state.inboxes[header.lane.index()];
+        inbox.held_bytes += payload.len() as u64;
+        inbox.messages.push_back((header, payload));
+        self.changed.notify_all();
+        Ok(())
+    }
+
+    /// Waits until the message that `header` announces may be read.
+    fn admit(&self, header: Header) -> Result<(), Failure> {
+        let mut state = self.lock();
+        loop {
+            if let Some(failure) = &state.failure {
+                return Err(failure.clone());
+            }
+            if state.inboxes[header.lane.index()].admits(header)? {
+                state.full = None;
+                return Ok(());
+            }
+            state.full.get_or_insert((header.lane, Instant::now()));
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inbox {
+    /// Whether the next message may be read now.
+    fn admits(&self, header: Header) -> Result<bool, Error> {
+        if let (Some((kind, payload_bytes)), true) = (self.expected, self.messages.is_empty()) {
+            return header.check(kind, payload_bytes).map(|()| true);
+        }
+        if header.payload_bytes > frame::MAX_PAYLOAD_BYTES {
+            let text = format!("a {:?} message of {} bytes, more than any has", header.kind, header.payload_bytes);
+            return Err(Error::PeerMisbehaved(text));
+        }
+        let room = self.ahead_bytes.unwrap_or(0).saturating_sub(self.held_bytes);
+        Ok(header.payload_bytes as u64 <= room && self.messages.len() < MESSAGES_AHEAD && self.ahead_bytes.is_some())
+    }
+}
