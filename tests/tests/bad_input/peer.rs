@@ -75,7 +75,7 @@ fn frames_of_wrong_size_kind_or_order_are_refused_at_any_moment() {
             }
         }
     }
-    meddled(&desk, To::Client, Kind::Reveal, oversized, "expected Reveal");
+    meddled(&desk, To::Client, Kind::Reveal, oversized, "4294967295 bytes");
 }
 
 /// A client against a server that is no Fusion server but does `act` with the connection.

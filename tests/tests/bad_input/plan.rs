@@ -1,6 +1,6 @@
 //! Plan files that are none, are damaged, or are another's.
 
-use fusion_ir::Plan;
+use fusion_ir::plan::{self, Plan};
 use fusion_tests::desk::Desk;
 use fusion_tests::party::Server;
 
@@ -56,8 +56,8 @@ fn corrupt_and_newer_plans_and_other_files_are_refused() {
     refused_by_all(&desk, &corrupt, "the plan is corrupt in its public section");
     refused_by_all(&desk, &[&whole[..], b"x"].concat(), "the plan is corrupt in its end");
     let mut newer = whole;
-    newer[8..12].copy_from_slice(&7u32.to_le_bytes());
-    refused_by_all(&desk, &newer, "the plan has version 7, this program reads version 1: update it, or compile");
+    newer[8..12].copy_from_slice(&(plan::VERSION + 1).to_le_bytes());
+    refused_by_all(&desk, &newer, &format!("the plan has version {}, this program reads version {}: update it", plan::VERSION + 1, plan::VERSION));
     desk.write("bad.bin", b"GIF89a");
     for line in &READERS[..5] {
         desk.refuse(2, line, &[": bad.bin: this is not a Fusion plan"]);
