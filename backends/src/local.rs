@@ -1,10 +1,12 @@
 //! Operations that each party computes on its own shares.
 //!
-//! They are linear mod `2^bits`, so applying them to both shares applies them to the sum; their meaning is the
-//! interpreter's, which is why there is no second definition here. A constant is added to one share, the server's.
+//! They are linear mod `2^bits`, so applying them to both shares applies them to the sum. Their meaning is the interpreter's: what
+//! moves elements follows its [`gather`](interp::gather), found once for all positions, and pooling is done by it. A constant is
+//! added to one share, the server's.
 
-use fusion_ir::types::{signed, wrap};
+use fusion_ir::types::{mask, signed, wrap};
 use fusion_ir::{Op, Party, TensorType, Weights, interp};
+use rayon::prelude::*;
 
 /// The local operation `op` on the shares that `party` holds of `positions` positions, position-major. The server gives the weights.
 ///
@@ -19,28 +21,58 @@ pub fn apply(
     weights: Option<&Weights>,
     positions: usize,
 ) -> Vec<u64> {
-    let constant = matches!(op, Op::Offset { .. } | Op::Bias { .. });
-    if matches!(op, Op::Mix(_) | Op::Check | Op::Reshape) || (constant && party == Party::Client) {
-        return operands[0].to_vec();
+    let x = operands[0];
+    assert_eq!(x.len(), positions * types[0].len(), "{} of {positions} positions", op.name());
+    let mask = mask(ty.bits);
+    let each = |f: &dyn Fn(u64) -> u64| x.iter().map(|x| f(*x) & mask).collect();
+    match op {
+        Op::Mix(_) | Op::Check | Op::Reshape => x.to_vec(),
+        Op::Offset { .. } | Op::Bias { .. } if party == Party::Client => x.to_vec(),
+        Op::Truncate => each(&|x| x),
+        Op::ShiftLeft { by } => each(&|x| x << by),
+        Op::Scale { factor } => each(&|x| x.wrapping_mul(*factor as u64)),
+        Op::Offset { by } => each(&|x| x.wrapping_add(*by as u64)),
+        Op::Bias { weight } => {
+            let bias = weights.expect("the server has the weights").get(*weight);
+            let add = |x: &[u64]| {
+                let sums = interp::spread(bias, x.len()).zip(x).map(|(bias, x)| x.wrapping_add(*bias as u64) & mask);
+                sums.collect::<Vec<u64>>()
+            };
+            x.chunks_exact(ty.len().max(1)).flat_map(add).collect()
+        }
+        Op::Add => x.iter().zip(operands[1]).map(|(a, b)| a.wrapping_add(*b) & mask).collect(),
+        Op::Concat { .. } | Op::Pad { .. } | Op::Slice { .. } | Op::Transpose { .. } => {
+            moved(op, operands, types, ty, positions)
+        }
+        _ => by_the_interpreter(op, x, types, ty),
     }
-    let mut result = Vec::with_capacity(positions * ty.len());
-    for position in 0..positions {
-        let of_position = |(shares, ty): (&&[u64], &&TensorType)| {
-            let share = &shares[position * ty.len()..(position + 1) * ty.len()];
-            share.iter().map(|x| signed(*x, ty.bits)).collect::<Vec<i64>>()
-        };
-        let operands: Vec<Vec<i64>> = operands.iter().zip(types).map(of_position).collect();
-        let operands: Vec<&[i64]> = operands.iter().map(Vec::as_slice).collect();
-        let elements = match op {
-            Op::Bias { weight } => {
-                let bias = weights.expect("the server has the weights").get(*weight);
-                interp::add_bias(operands[0], bias, ty.bits)
+}
+
+/// Elements from where [`interp::gather`] says, of every position alike.
+fn moved(op: &Op, operands: &[&[u64]], types: &[&TensorType], ty: &TensorType, positions: usize) -> Vec<u64> {
+    let sources = interp::gather(op, types, ty);
+    let mut result = vec![0; positions * sources.len()];
+    let of_position = |(position, result): (usize, &mut [u64])| {
+        let operands: Vec<&[u64]> =
+            operands.iter().zip(types).map(|(share, ty)| &share[position * ty.len()..][..ty.len()]).collect();
+        for (element, source) in result.iter_mut().zip(&sources) {
+            if let Some((operand, index)) = source {
+                *element = operands[*operand][*index];
             }
-            _ => interp::apply_public(op, &operands, types, ty),
-        };
-        result.extend(elements.into_iter().map(|x| wrap(x, ty.bits)));
-    }
+        }
+    };
+    result.par_chunks_mut(sources.len().max(1)).enumerate().for_each(of_position);
     result
+}
+
+/// The interpreter's result on each position's elements as signed integers.
+fn by_the_interpreter(op: &Op, x: &[u64], types: &[&TensorType], ty: &TensorType) -> Vec<u64> {
+    let of_position = |x: &[u64]| {
+        let x: Vec<i64> = x.iter().map(|x| signed(*x, types[0].bits)).collect();
+        let result = interp::apply_public(op, &[&x], types, ty);
+        result.into_iter().map(|x| wrap(x, ty.bits)).collect::<Vec<u64>>()
+    };
+    x.par_chunks_exact(types[0].len().max(1)).flat_map(of_position).collect()
 }
 
 #[cfg(test)]
@@ -50,7 +82,7 @@ mod tests {
     use fusion_ir::{Sign, WeightId};
 
     #[test]
-    fn shares_of_the_result_are_results_of_the_shares() {
+    fn shares_of_the_result_are_the_interpreters_on_the_sum() {
         let ty =
             |bits, shape: &[usize]| TensorType { shape: shape.to_vec(), bits, frac: 0, magnitude: 4, sign: Sign::Any };
         let x = ty(13, &[2, 3, 3]);
@@ -88,7 +120,17 @@ mod tests {
             };
             let sum: Vec<Vec<u64>> = client.iter().zip(&server).map(|(c, s)| add(c, s, 13)).collect();
             let found = add(&run(Party::Client, &client), &run(Party::Server, &server), result.bits);
-            assert_eq!(found, run(Party::Server, &sum), "{}", op.name());
+            let of_position = |position: usize| {
+                let operands: Vec<Vec<i64>> =
+                    sum.iter().map(|x| x[position * 18..][..18].iter().map(|x| signed(*x, 13)).collect()).collect();
+                let operands: Vec<&[i64]> = operands.iter().map(Vec::as_slice).collect();
+                match &op {
+                    Op::Bias { weight } => interp::add_bias(operands[0], weights.get(*weight), result.bits),
+                    op => interp::apply_public(op, &operands, &types, &result),
+                }
+            };
+            let expected: Vec<u64> = (0..POSITIONS).flat_map(of_position).map(|x| wrap(x, result.bits)).collect();
+            assert_eq!(found, expected, "{}", op.name());
         }
     }
 

@@ -87,8 +87,8 @@ impl Link for Connection {
     }
 
     fn break_off(&self) {
-        self.0.incoming.break_off();
         self.0.outgoing.fail(Failure::broken_off());
+        self.0.incoming.break_off();
         (self.0.shut)();
     }
 }

@@ -57,7 +57,11 @@ fn corrupt_and_newer_plans_and_other_files_are_refused() {
     refused_by_all(&desk, &[&whole[..], b"x"].concat(), "the plan is corrupt in its end");
     let mut newer = whole;
     newer[8..12].copy_from_slice(&(plan::VERSION + 1).to_le_bytes());
-    refused_by_all(&desk, &newer, &format!("the plan has version {}, this program reads version {}: update it", plan::VERSION + 1, plan::VERSION));
+    refused_by_all(
+        &desk,
+        &newer,
+        &format!("the plan has version {}, this program reads version {}: update it", plan::VERSION + 1, plan::VERSION),
+    );
     desk.write("bad.bin", b"GIF89a");
     for line in &READERS[..5] {
         desk.refuse(2, line, &[": bad.bin: this is not a Fusion plan"]);
