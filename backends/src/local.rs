@@ -135,6 +135,6 @@ mod tests {
     }
 
     fn add(a: &[u64], b: &[u64], bits: u8) -> Vec<u64> {
-        a.iter().zip(b).map(|(a, b)| (a + b) & fusion_ir::types::mask(bits)).collect()
+        a.iter().zip(b).map(|(a, b)| (a + b) & mask(bits)).collect()
     }
 }

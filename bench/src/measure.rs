@@ -10,7 +10,7 @@ use fusion_runtime::fusion::{Job, PublicSample};
 use fusion_runtime::session::Limits;
 use fusion_runtime::transport::Connection;
 use fusion_runtime::transport::link::{LinkReader, LinkWriter, link};
-use fusion_runtime::{ClientReport, run_client, run_server};
+use fusion_runtime::{ClientReport, Flow, run_client, run_server};
 
 use crate::host::cpu_s;
 use fusion_ir::soundness::Policy;
@@ -31,14 +31,16 @@ pub struct Measured {
 /// # Errors
 /// Whatever either party meets; and if bytes or rounds are not those forecast, or a verdict is not acceptance.
 pub fn session(plan: &Plan, job: &Job, micro_batch: Option<u32>, network: Network) -> anyhow::Result<Measured> {
-    let limits = Limits { positions: u64::MAX >> 1, micro_batch: u32::MAX };
+    let limits = Limits { positions: u64::MAX >> 1, micro_batch: u32::MAX, streams: 1 };
+    // One after the other, as the forecast of time has it.
+    let flow = Flow { micro_batch, streams: Some(1) };
     let [client, server] = link(network).map(|(reader, writer)| connection(reader, writer));
     let (client, server) = (client?, server?);
     let before = cpu_s();
     let client_plan = plan.for_client();
     let (report, served) = std::thread::scope(|scope| {
         let server = scope.spawn(|| run_server(Box::new(server), plan, limits, &mut |_| ()));
-        (run_client(Box::new(client), &client_plan, job, micro_batch, &mut |_| ()), server.join())
+        (run_client(Box::new(client), &client_plan, job, flow, &mut |_| ()), server.join())
     });
     let cpu_s = before.zip(cpu_s()).map(|(before, after)| after - before);
     let served = served.map_err(|_| anyhow!("the server's thread panicked"))?;

@@ -105,7 +105,7 @@ fn row(entry: &Entry, settings: &Settings) -> anyhow::Result<Row> {
     let last = &entry.run.last().context("nothing was run")?.report;
     let run = &last.run;
     let (positions, micro_batch) = (last.batch.positions, last.batch.micro_batch);
-    let size = BatchSize { positions: entry.batch.positions, micro_batch };
+    let size = BatchSize::new(entry.batch.positions, micro_batch, 1);
     let whole = Forecast::new(&plan.function, size)?.predicted;
     let forecast =
         time::session(&plan.function, positions as usize, micro_batch as usize, &settings.machine, entry.network)?;

@@ -83,13 +83,7 @@ impl Flow {
     }
 }
 
-fn conclude(
-    job: &Job,
-    findings: Findings,
-    rankings: Option<Vec<Vec<i64>>>,
-    size: BatchSize,
-    run: Run,
-) -> ClientReport {
+fn conclude(job: &Job, findings: Findings, rankings: Option<Vec<Vec<i64>>>, size: BatchSize, run: Run) -> ClientReport {
     let batch = job.batch();
     // A public sample that an earlier session had says nothing new; the errors tolerated may all fall on the fresh ones.
     let fresh = job.entry().map_or(batch.public, |entry| entry.public_fresh);
