@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use crate::lower::{LayerFormat, lower};
 use crate::nn::{Graph, eval, fold};
-use crate::passes::{self, Program, Settings};
+use crate::passes::{self, Program, Settings, Target};
 use crate::quantise::{Precision, calibrate::Calibration};
 use crate::{Error, Unsupported, import, npy};
 
@@ -36,6 +36,8 @@ pub struct Options {
     pub reveal: Reveal,
     /// The suggested batch, with its suggested copies and public samples; `None` for a plan without verification.
     pub verify: Option<(Suggestion, Mix)>,
+    /// What backends are chosen for.
+    pub target: Target,
 }
 
 /// A compilation's result.
@@ -199,7 +201,11 @@ fn carried(function: &Function) -> Result<(), Error> {
 }
 
 fn settings(options: &Options) -> Settings {
-    Settings { reveal: options.reveal, mix: options.verify.as_ref().map(|(_, mix)| *mix) }
+    Settings {
+        reveal: options.reveal,
+        mix: options.verify.as_ref().map(|(_, mix)| *mix),
+        target: options.target.clone(),
+    }
 }
 
 fn demo(mut inputs: Vec<Vec<i64>>, labels: &[i64], labelled: bool) -> Demo {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use fusion_compiler::compile::{Options, compile, fixed_labels, quantise};
 use fusion_compiler::nn::eval;
+use fusion_compiler::passes::Target;
 use fusion_compiler::quantise::Precision;
 use fusion_compiler::{import, npy};
 use fusion_ir::Plan;
@@ -88,6 +89,7 @@ fn fixed_point_agrees(name: &str, limit: usize, per_cent: usize) {
         precision: Precision::default(),
         reveal: Reveal::Label,
         verify: Some((Suggestion::default(), Mix { queries: 1024, copies: 5, public: 100 })),
+        target: Target::default(),
     };
     let compiled = compile(&options).unwrap();
     std::fs::remove_file(&calibrate).unwrap();

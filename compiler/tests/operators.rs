@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use fusion_compiler::compile::{Options, compile, quantise};
 use fusion_compiler::nn::{eval, fold};
+use fusion_compiler::passes::Target;
 use fusion_compiler::quantise::Precision;
 use fusion_compiler::{Error, import};
 use fusion_ir::interp;
@@ -42,6 +43,7 @@ fn compiles(name: &str, bytes: &[u8], tolerance: f64) -> Vec<&'static str> {
         precision,
         reveal: Reveal::Logits,
         verify: None,
+        target: Target::default(),
     };
     let plan = compile(&options).unwrap_or_else(|e| panic!("{name}: {e}")).plan;
     let logits = plan.function.values.iter().rev().nth(1).unwrap();

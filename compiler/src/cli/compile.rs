@@ -4,13 +4,16 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
+use fusion_ir::Backend;
 use fusion_ir::op::{Mix, Reveal};
 use fusion_ir::plan::Suggestion;
 use fusion_ir::soundness::Policy;
 
-use super::{cost, network, output};
+use super::target::TargetArgs;
+use super::{cost, output};
 use crate::Error;
 use crate::compile::{Compiled, Options, compile};
+use crate::passes::select::Choice;
 use crate::quantise::Precision;
 
 /// Compile an ONNX model into a plan for the server, weights inside, and one for the client, without them
@@ -19,9 +22,6 @@ pub(super) struct Args {
     /// Where to write the server's plan; plan.bin gives plan.client.bin for the client
     #[arg(short, long, value_name = "PLAN", default_value = "plan.bin")]
     output: PathBuf,
-    /// Where to forecast for: lan (3 Gbit/s, 0.8 ms), wan (400 Mbit/s, 40 ms), or a file with `mbit_per_s = N` and `rtt_ms = N`
-    #[arg(long, default_value = "lan")]
-    network: network::Choice,
     #[command(flatten)]
     pipeline: Pipeline,
 }
@@ -49,9 +49,11 @@ pub(super) struct Pipeline {
     /// exact: the secure result is the reference's, bit for bit
     #[arg(long, value_enum, default_value_t = Arithmetic::Exact)]
     arithmetic: Arithmetic,
-    /// Protocol family; auto picks the cheapest for each layer
-    #[arg(long, value_enum, default_value_t = BackendChoice::Auto)]
-    backend: BackendChoice,
+    /// Who computes everything that is not local, such as cheetah or cheetah(leaf=2); auto picks the fastest for each layer
+    #[arg(long, default_value = "auto", value_name = "auto|BACKEND", value_parser = choice)]
+    backend: Choice,
+    #[command(flatten)]
+    target: TargetArgs,
     /// A plan without verification: the client trusts the server to use the model and to follow the protocol
     #[arg(long)]
     no_verify: bool,
@@ -88,21 +90,14 @@ enum Arithmetic {
     Stochastic,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum BackendChoice {
-    Auto,
-    Cheetah,
-}
-
 pub(super) fn run(args: Args) -> Result<(), Error> {
-    let network = args.network.resolve()?;
     let client = client_path(&args.output)?;
     let options = args.pipeline.options()?;
     let inputs = [Some(&options.model), options.calibrate.as_ref(), options.labels.as_ref()];
     output::spare(&inputs, &[&args.output, &client])?;
     let compiled = compile(&options)?;
     let plan = &compiled.plan;
-    let text = summary(&compiled) + &cost::forecast(plan, network)?;
+    let text = summary(&compiled) + &cost::forecast(plan, &options.target)?;
     let digest: String = plan.digest().iter().map(|byte| format!("{byte:02x}")).collect();
     output::write_files(&[(&args.output, plan.to_bytes()), (&client, plan.for_client().to_bytes())])?;
     let files = format!("{} for the server, {} for the client", args.output.display(), client.display());
@@ -119,8 +114,11 @@ impl Pipeline {
                 "--arithmetic stochastic cannot be verified: copies of a query would disagree by accident".into()
             }));
         }
-        // One family exists, so both choices mean it.
-        let (BackendChoice::Auto | BackendChoice::Cheetah) = self.backend;
+        let verify = if self.no_verify { None } else { Some(self.policy.suggestion()?) };
+        let positions = match &verify {
+            Some((_, mix)) => mix.queries * mix.copies + mix.public,
+            None => self.policy.queries,
+        };
         Ok(Options {
             model: self.model,
             calibrate: self.calibrate,
@@ -128,7 +126,8 @@ impl Pipeline {
             input_shape: self.input_shape,
             precision: Precision { worst_case: matches!(self.acc, Accumulator::WorstCase), ..Precision::default() },
             reveal: self.reveal,
-            verify: if self.no_verify { None } else { Some(self.policy.suggestion()?) },
+            verify,
+            target: self.target.target(positions, self.backend)?,
         })
     }
 }
@@ -141,6 +140,18 @@ impl PolicyArgs {
         let batch = policy.plan(queries, None).map_err(|e| Error::Usage(e.to_string()))?;
         let suggestion = Suggestion { queries, lambda_bits: lambda, catch, accuracy };
         Ok((suggestion, Mix { queries, copies: batch.copies, public: batch.public }))
+    }
+}
+
+/// `auto`, or a backend as plans print it.
+fn choice(text: &str) -> Result<Choice, String> {
+    match text {
+        "auto" => Ok(Choice::Auto),
+        text => match text.parse()? {
+            Backend::Cheetah(cheetah) if !(1..=4).contains(&cheetah.leaf_bits) => Err("leaves have 1 to 4 bits".into()),
+            Backend::Local | Backend::Unselected => Err(format!("{text} computes nothing that needs messages")),
+            backend => Ok(Choice::Always(backend)),
+        },
     }
 }
 
@@ -186,6 +197,17 @@ fn summary(compiled: &Compiled) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use fusion_ir::op::Cheetah;
+
+    #[test]
+    fn backends_are_named_as_plans_print_them() {
+        let two = Backend::Cheetah(Cheetah { leaf_bits: 2, ..Cheetah::default() });
+        assert_eq!(choice("auto"), Ok(Choice::Auto));
+        assert_eq!(choice("cheetah(leaf=2)"), Ok(Choice::Always(two)));
+        for wrong in ["local", "cheetah(leaf=9)", "cheetah extra", "spdz", ""] {
+            assert!(choice(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn the_clients_plan_lies_beside_the_servers() {

@@ -3,63 +3,78 @@
 use std::fmt::Write;
 use std::path::PathBuf;
 
-use fusion_catalogue::{Cost, Network};
+use fusion_catalogue::time::{self, SessionTime};
+use fusion_catalogue::{Cost, begin, setup};
 use fusion_ir::op::Mix;
-use fusion_ir::{Op, Party, Plan};
+use fusion_ir::{Op, Party, Plan, ValueId};
 
-use super::network::{Choice, seconds};
+use super::target::TargetArgs;
 use super::{compile::PolicyArgs, output, read_plan};
+use crate::passes::select::{Candidate, Choice, Target, candidates};
 use crate::{Error, Unsupported};
 
-/// Say what a plan costs, layer by layer: bytes each way and rounds, exactly; time on the network, as a model
+/// Say what a plan costs, layer by layer: bytes each way and rounds, exactly; time on the network and the machine, as a model
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// A plan, the server's or the client's
     plan: PathBuf,
-    /// lan (3 Gbit/s, 0.8 ms), wan (400 Mbit/s, 40 ms), or a file with `mbit_per_s = N` and `rtt_ms = N`
-    #[arg(long, default_value = "lan")]
-    network: Choice,
+    #[command(flatten)]
+    target: TargetArgs,
     #[command(flatten)]
     policy: PolicyArgs,
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Error> {
     let plan = read_plan(&args.plan)?;
-    let network = args.network.resolve()?;
-    let mut text = format!(
-        "{:<6} {:<14} {:<28} {:>13} {:>13} {:>6} {:>10}\n",
-        "value", "operation", "node", "to server", "to client", "rounds", "network ms"
-    );
-    for (id, value) in plan.function.iter().filter(|(_, value)| !value.op.is_local()) {
-        let cost = layer(&plan, id)?;
-        let row = (id.to_string(), value.op.name(), value.node.as_str());
-        let _ = writeln!(text, "{}", line(row, &cost, network));
-    }
-    let total = position(&plan)?;
-    let _ = writeln!(text, "{}", line(("".into(), "one position", ""), &total, network));
-    let _ = writeln!(text, "{}", line(("".into(), "set-up", "once per session"), &fusion_catalogue::setup(), network));
     let verified = plan.function.values.iter().any(|value| value.op == Op::Check);
     let mix =
         if verified { args.policy.suggestion()?.1 } else { Mix { queries: args.policy.queries, copies: 1, public: 0 } };
     let positions = mix.queries * mix.copies + mix.public;
-    let per_query =
-        (total.bytes(Party::Client) + total.bytes(Party::Server)) as f64 * positions as f64 / mix.queries as f64;
+    let target = args.target.target(positions, Choice::Auto)?;
+    let session = session(&plan, &target)?;
+    let mut text = format!(
+        "{:<6} {:<14} {:<28} {:<18} {:>13} {:>13} {:>6} {:>10}  {}\n",
+        "value", "operation", "node", "backend", "to server", "to client", "rounds", "ms", "runner-up"
+    );
+    for (id, value) in plan.function.iter().filter(|(_, value)| !value.op.is_local()) {
+        let cost = layer(&plan, id)?;
+        let row = [&id.to_string(), value.op.name(), &value.node, &value.backend.to_string()];
+        let seconds = session.layers[id.index()].seconds / target.micro_batch as f64;
+        let _ = writeln!(text, "{}  {}", line(row, &cost, seconds), runner_up(&plan, id, &target));
+    }
+    let total = position(&plan)?;
+    let each = (session.seconds - session.setup_s) / target.micro_batch as f64;
+    let _ = writeln!(text, "{}", line(["", "one position", "", ""], &total, each));
+    let _ = writeln!(text, "{}", line(["", "set-up", "once per session", ""], &setup(), session.setup_s));
+    let factor = positions as f64 / mix.queries as f64;
+    let bytes = (total.bytes(Party::Client) + total.bytes(Party::Server)) as f64 * factor;
     let Mix { queries, copies, public } = mix;
     let _ = writeln!(
         text,
-        "{queries} queries, {copies} copies of each, {public} public samples: {positions} positions, about {} per query",
-        output::bytes(per_query as u64)
+        "bytes and rounds are of one position by itself; ms of one among {} that share their rounds, by {}",
+        target.micro_batch, target.machine.name
+    );
+    let _ = writeln!(
+        text,
+        "{queries} queries, {copies} copies of each, {public} public samples: {positions} positions, about {} and {:.3} s per query",
+        output::bytes(bytes as u64),
+        each * factor
     );
     output::print(&text)
 }
 
 /// Two lines for the end of a compilation.
-pub(super) fn forecast(plan: &Plan, network: Network) -> Result<String, Error> {
+pub(super) fn forecast(plan: &Plan, target: &Target) -> Result<String, Error> {
     let total = position(plan)?;
     let bytes = output::bytes(total.bytes(Party::Client) + total.bytes(Party::Server));
-    let seconds = seconds(network, &total);
-    let mut text =
-        format!("cost      {bytes} and {} rounds per position, {seconds:.2} s on this network\n", total.rounds());
+    let session = session(plan, target)?;
+    let seconds = (session.seconds - session.setup_s) / target.micro_batch as f64;
+    let mut text = format!(
+        "cost      {bytes} and {} rounds per position; about {seconds:.2} s each on this network, {} together, by {}\n",
+        total.rounds(),
+        target.micro_batch,
+        target.machine.name
+    );
     if let Some(Op::Mix(Mix { queries, copies, public })) = plan.function.values.get(1).map(|value| &value.op) {
         let _ = writeln!(
             text,
@@ -71,8 +86,15 @@ pub(super) fn forecast(plan: &Plan, network: Network) -> Result<String, Error> {
     Ok(text)
 }
 
+/// The time of one micro-batch.
+fn session(plan: &Plan, target: &Target) -> Result<SessionTime, Error> {
+    let Target { network, machine, micro_batch, .. } = target;
+    time::session(&plan.function, *micro_batch, *micro_batch, machine, *network)
+        .map_err(|why| Error::Usage(format!("a layer of the plan: {why}")))
+}
+
 /// The messages of one operation on one position.
-fn layer(plan: &Plan, id: fusion_ir::ValueId) -> Result<Cost, Error> {
+fn layer(plan: &Plan, id: ValueId) -> Result<Cost, Error> {
     fusion_catalogue::layer(&plan.function, id, 1).map_err(|e| {
         let value = plan.function.value(id);
         Error::Unsupported(vec![Unsupported {
@@ -85,15 +107,26 @@ fn layer(plan: &Plan, id: fusion_ir::ValueId) -> Result<Cost, Error> {
 
 /// The messages of the whole function on one position, set-up of the session left out.
 fn position(plan: &Plan) -> Result<Cost, Error> {
-    let mut total = fusion_catalogue::begin(1);
+    let mut total = begin(1);
     for (id, _) in plan.function.iter() {
         total.then(&layer(plan, id)?);
     }
     Ok(total)
 }
 
-fn line((id, op, node): (String, &str, &str), cost: &Cost, network: Network) -> String {
+fn line([id, op, node, backend]: [&str; 4], cost: &Cost, seconds: f64) -> String {
     let (up, down) = (cost.bytes(Party::Client), cost.bytes(Party::Server));
-    let ms = 1e3 * seconds(network, cost);
-    format!("{id:<6} {op:<14} {node:<28} {up:>13} {down:>13} {:>6} {ms:>10.2}", cost.rounds())
+    let ms = 1e3 * seconds;
+    format!("{id:<6} {op:<14} {node:<28} {backend:<18} {up:>13} {down:>13} {:>6} {ms:>10.2}", cost.rounds())
+}
+
+/// The best of what was not chosen, and why not: what it would take more or less.
+fn runner_up(plan: &Plan, id: ValueId, target: &Target) -> String {
+    let all = candidates(&plan.function, id, target);
+    let chosen = all.iter().find(|candidate| candidate.backend == plan.function.value(id).backend);
+    let other = all.iter().find(|candidate| Some(candidate.backend) != chosen.map(|chosen| chosen.backend));
+    let (Some(chosen), Some(other)) = (chosen, other) else { return String::new() };
+    let more = |of: fn(&Candidate) -> f64| 1e3 * (of(other) - of(chosen)) / target.micro_batch as f64;
+    let (computing, network) = (more(|c| c.computing_s), more(|c| c.seconds - c.computing_s));
+    format!("{} {:+.2} ms: computing {computing:+.2}, network {network:+.2}", other.backend, computing + network)
 }

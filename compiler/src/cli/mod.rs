@@ -1,5 +1,6 @@
 //! The command line, one file per subcommand.
 
+mod calibrate;
 mod check;
 mod compile;
 mod cost;
@@ -8,6 +9,7 @@ mod eval;
 mod network;
 mod output;
 mod soundness;
+mod target;
 
 use std::path::Path;
 
@@ -32,6 +34,7 @@ enum Command {
     Cost(cost::Args),
     Eval(eval::Args),
     Soundness(soundness::Args),
+    Calibrate(calibrate::Args),
 }
 
 /// Parses the process's arguments and runs the subcommand. Bad usage ends the process with exit code 2.
@@ -46,6 +49,7 @@ pub fn main() -> Result<(), Error> {
         Command::Cost(args) => cost::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Soundness(args) => soundness::run(&args),
+        Command::Calibrate(args) => calibrate::run(&args),
     }
 }
 

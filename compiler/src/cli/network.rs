@@ -3,8 +3,7 @@
 use std::path::Path;
 use std::str::FromStr;
 
-use fusion_catalogue::{Cost, Network};
-use fusion_ir::Party;
+use fusion_catalogue::Network;
 
 use super::read;
 use crate::Error;
@@ -34,12 +33,6 @@ impl Choice {
             why: why.to_string(),
         })
     }
-}
-
-/// Seconds on the wire for the messages of `cost`; computation not counted.
-pub(super) fn seconds(network: Network, cost: &Cost) -> f64 {
-    let bytes = cost.bytes(Party::Client).max(cost.bytes(Party::Server));
-    bytes as f64 * network.seconds_per_byte() + cost.rounds() as f64 * network.rtt_s()
 }
 
 #[cfg(test)]

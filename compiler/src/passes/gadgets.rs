@@ -49,16 +49,16 @@ mod tests {
     use fusion_ir::op::Mix;
     use fusion_ir::verify::{verify, verify_executable};
 
-    use super::super::testing::{SETTINGS, program};
+    use super::super::testing::program;
     use super::*;
 
     const BODY: &str = "v0 = input : i20.4~16[5] \"x\"\nv1 = relu v0 : i20.4~16+[5] \"r\"\n";
 
     fn ops(reveal: Reveal, mix: Option<Mix>) -> Vec<&'static str> {
         let mut p = program(BODY);
-        apply(&mut p, &Settings { reveal, mix });
+        apply(&mut p, &Settings { reveal, mix, ..Settings::default() });
         verify(&p.function).unwrap();
-        super::super::select::apply(&mut p, &SETTINGS);
+        super::super::select::apply(&mut p, &Settings::default());
         verify_executable(&p.function).unwrap();
         p.function.values.iter().map(|value| value.op.name()).collect()
     }

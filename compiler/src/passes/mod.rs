@@ -12,13 +12,15 @@ mod gadgets;
 mod keep_logits_wide;
 mod merge_residual;
 mod peephole;
-mod select;
+pub mod select;
 mod simplify_shapes;
 mod widths;
 
 use fusion_ir::op::{Mix, Reveal};
 use fusion_ir::verify::{explain, verify, verify_executable};
 use fusion_ir::{Function, Weight, Weights};
+
+pub use select::Target;
 
 use crate::Error;
 
@@ -31,13 +33,22 @@ pub struct Program {
     pub weights: Weights,
 }
 
-/// What the gadgets need to know.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// What the passes need to know.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// What the client learns.
     pub reveal: Reveal,
     /// The suggested batch, or `None` for a plan without verification.
     pub mix: Option<Mix>,
+    /// What backends are chosen for.
+    pub target: Target,
+}
+
+impl Default for Settings {
+    /// The label, without verification, for the default target.
+    fn default() -> Settings {
+        Settings { reveal: Reveal::Label, mix: None, target: Target::default() }
+    }
 }
 
 /// One pass.
@@ -124,7 +135,7 @@ pub fn run_one(name: &str, function: Function) -> Result<Function, Error> {
     let weights = Weights(function.weights.iter().map(zeros).collect());
     let mut program = Program { function, weights };
     let mix = Mix { queries: 1024, copies: 5, public: 100 };
-    apply_named(name, &mut program, &Settings { reveal: Reveal::Label, mix: Some(mix) })?;
+    apply_named(name, &mut program, &Settings { mix: Some(mix), ..Settings::default() })?;
     Ok(program.function)
 }
 
@@ -155,8 +166,6 @@ pub(crate) mod testing {
 
     use super::*;
 
-    pub const SETTINGS: Settings = Settings { reveal: Reveal::Label, mix: None };
-
     /// The function of `body` (the lines after the header) with arbitrary small weights.
     pub fn program(body: &str) -> Program {
         let function = text::parse(&format!("function \"f\"\n{body}")).unwrap();
@@ -170,7 +179,7 @@ pub(crate) mod testing {
     pub fn expect(pass: &str, before: &str, after: &str, exact: bool) {
         let original = program(before);
         let mut changed = original.clone();
-        apply_named(pass, &mut changed, &SETTINGS).unwrap_or_else(|e| panic!("{e}"));
+        apply_named(pass, &mut changed, &Settings::default()).unwrap_or_else(|e| panic!("{e}"));
         let lines = |text: &str| -> Vec<String> {
             let values = text.lines().map(str::trim).filter(|line| line.starts_with('v'));
             values.map(str::to_string).collect()

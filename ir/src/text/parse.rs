@@ -229,6 +229,17 @@ fn build(name: &str, given: &mut Attributes, weights: &[WeightId]) -> Parsed<Op>
     })
 }
 
+impl FromStr for Backend {
+    type Err = String;
+
+    /// A backend as functions print it: `cheetah`, `cheetah(leaf=2)`.
+    fn from_str(text: &str) -> Parsed<Backend> {
+        let mut cursor = Cursor { rest: text };
+        let backend = parse_backend(&mut cursor)?;
+        if cursor.at_end() { Ok(backend) } else { Err(format!("{:?} behind a backend", cursor.rest)) }
+    }
+}
+
 impl FromStr for Reveal {
     type Err = String;
 

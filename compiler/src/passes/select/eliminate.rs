@@ -58,7 +58,8 @@ impl Term {
 /// The other choices that share a term with `choice`, in order.
 fn around(choice: usize, terms: &[Term]) -> Vec<usize> {
     let sharing = terms.iter().filter(|term| term.choices.contains(&choice));
-    let mut around: Vec<usize> = sharing.flat_map(|term| term.choices.iter().copied()).filter(|c| *c != choice).collect();
+    let mut around: Vec<usize> =
+        sharing.flat_map(|term| term.choices.iter().copied()).filter(|c| *c != choice).collect();
     around.sort_unstable();
     around.dedup();
     around
@@ -101,8 +102,7 @@ mod tests {
             let options: Vec<usize> = (0..1 + random.below(6)).map(|_| 1 + random.below(3)).collect();
             let terms: Vec<Term> = (0..random.below(8))
                 .map(|_| {
-                    let mut choices: Vec<usize> =
-                        (0..options.len()).filter(|_| random.below(3) == 0).collect();
+                    let mut choices: Vec<usize> = (0..options.len()).filter(|_| random.below(3) == 0).collect();
                     choices.reverse();
                     let len = choices.iter().map(|choice| options[*choice]).product();
                     Term { choices, values: (0..len).map(|_| random.below(100) as f64).collect() }
@@ -122,11 +122,7 @@ mod tests {
     fn a_greedy_choice_is_not_made() {
         // The second option of either is dearer by itself, and saves more if both take it.
         let term = |choices: &[usize], values: &[f64]| Term { choices: choices.to_vec(), values: values.to_vec() };
-        let terms = vec![
-            term(&[0], &[1.0, 2.0]),
-            term(&[1], &[1.0, 2.0]),
-            term(&[0, 1], &[5.0, 5.0, 5.0, 0.0]),
-        ];
+        let terms = vec![term(&[0], &[1.0, 2.0]), term(&[1], &[1.0, 2.0]), term(&[0, 1], &[5.0, 5.0, 5.0, 0.0])];
         assert_eq!(least(&[2, 2], terms), [1, 1]);
     }
 

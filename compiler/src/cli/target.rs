@@ -1,0 +1,84 @@
+//! What backends are chosen and times are forecast for: a network, a machine, and how many positions go together.
+
+use std::path::{Path, PathBuf};
+
+use fusion_catalogue::{Machine, Network};
+
+use super::{network, read};
+use crate::Error;
+use crate::passes::select::{Choice, Target};
+
+/// Positions that are taken to go through the layers together in a batch that has as many: about what fits memory for a
+/// large network. What they share is nearly shared out by then, so the choice hardly depends on it.
+const MICRO_BATCH: u64 = 16;
+
+/// The network and the machine.
+#[derive(clap::Args)]
+pub(super) struct TargetArgs {
+    /// Between the parties: lan (3 Gbit/s, 0.8 ms), wan (400 Mbit/s, 40 ms), or a file with `mbit_per_s = N` and `rtt_ms = N`
+    #[arg(long, default_value = "lan")]
+    network: network::Choice,
+    /// How fast the parties compute, as fusionc calibrate wrote it [default: what it measured last here, else a built-in profile]
+    #[arg(long, value_name = "MACHINE.json")]
+    machine: Option<PathBuf>,
+}
+
+impl TargetArgs {
+    /// The target for a batch of `positions`.
+    ///
+    /// # Errors
+    /// If a profile cannot be read.
+    pub fn target(&self, positions: u64, choice: Choice) -> Result<Target, Error> {
+        let micro_batch = positions.clamp(1, MICRO_BATCH) as usize;
+        Ok(Target { network: self.network()?, machine: self.machine()?, micro_batch, choice })
+    }
+
+    fn network(&self) -> Result<Network, Error> {
+        self.network.resolve()
+    }
+
+    fn machine(&self) -> Result<Machine, Error> {
+        match (&self.machine, measured_here()) {
+            (Some(path), _) => read_machine(path),
+            (None, Some(path)) if path.exists() => read_machine(&path),
+            _ => Ok(Machine::default()),
+        }
+    }
+}
+
+/// Where `fusionc calibrate` keeps this machine's profile: `fusion/machine.json` in `$XDG_STATE_HOME`, or in `~/.local/state`.
+pub(super) fn measured_here() -> Option<PathBuf> {
+    let absolute = |variable: &str| std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
+    let state = absolute("XDG_STATE_HOME").or_else(|| Some(absolute("HOME")?.join(".local/state")))?;
+    Some(state.join("fusion").join("machine.json"))
+}
+
+fn read_machine(path: &Path) -> Result<Machine, Error> {
+    let refuse = |why: String| Error::Input { path: path.into(), why };
+    let machine: Machine = serde_json::from_slice(&read(path)?)
+        .map_err(|why| refuse(format!("no machine profile ({why}): fusionc calibrate makes one")))?;
+    match machine.nanoseconds.values().all(|ns| ns.is_finite() && *ns >= 0.0) {
+        true => Ok(machine),
+        false => Err(refuse("a machine profile with negative times: fusionc calibrate makes a new one".into())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn damaged_profiles_are_refused_and_good_ones_read() {
+        let path = std::env::temp_dir().join(format!("fusion-machine-{}.json", std::process::id()));
+        let about = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            read_machine(&path).map_err(|error| error.to_string())
+        };
+        let good = serde_json::to_string(&Machine::default()).unwrap();
+        assert_eq!(about(&good), Ok(Machine::default()));
+        assert!(about(&good[1..]).unwrap_err().contains("fusionc calibrate"));
+        assert!(about(&good.replace("\"product\":", "\"product\":-")).unwrap_err().contains("negative"));
+        assert!(about(&good.replace("\"product\"", "\"teleport\"")).unwrap_err().contains("fusionc calibrate"));
+        std::fs::remove_file(path).unwrap();
+    }
+}
