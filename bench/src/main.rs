@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use clap::{Parser, Subcommand};
 use fusion_catalogue::{Machine, Network};
+use fusion_runtime::Flow;
 
 use record::{Mode, Record};
 use workload::{Folders, WORKLOADS, Workload};
@@ -98,6 +99,9 @@ struct RunArgs {
     /// Most positions that go through the layers together
     #[arg(long)]
     micro_batch: Option<u32>,
+    /// Micro-batches in flight
+    #[arg(long)]
+    streams: Option<u8>,
     /// A machine profile of fusionc calibrate; if not given, the machine is measured first
     #[arg(long, value_name = "FILE")]
     machine: Option<PathBuf>,
@@ -211,7 +215,7 @@ fn run_plans(args: &RunArgs) -> anyhow::Result<()> {
                 .collect::<anyhow::Result<_>>()?,
             repeat: args.repeat.max(1),
             sample: args.sample,
-            micro_batch: args.micro_batch,
+            flow: Flow { micro_batch: args.micro_batch, streams: args.streams },
             machine: machine.clone(),
         },
     )?;

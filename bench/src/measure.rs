@@ -30,10 +30,9 @@ pub struct Measured {
 ///
 /// # Errors
 /// Whatever either party meets; and if bytes or rounds are not those forecast, or a verdict is not acceptance.
-pub fn session(plan: &Plan, job: &Job, micro_batch: Option<u32>, network: Network) -> anyhow::Result<Measured> {
-    let limits = Limits { positions: u64::MAX >> 1, micro_batch: u32::MAX, streams: 1 };
+pub fn session(plan: &Plan, job: &Job, flow: Flow, network: Network) -> anyhow::Result<Measured> {
+    let limits = Limits { positions: u64::MAX >> 1, micro_batch: u32::MAX, streams: u8::MAX };
     // One after the other, as the forecast of time has it.
-    let flow = Flow { micro_batch, streams: Some(1) };
     let [client, server] = link(network).map(|(reader, writer)| connection(reader, writer));
     let (client, server) = (client?, server?);
     let before = cpu_s();

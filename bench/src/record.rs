@@ -88,6 +88,8 @@ pub struct Row {
     pub positions_run: u64,
     /// Positions that went through the layers together.
     pub micro_batch: u32,
+    /// Micro-batches in flight.
+    pub streams: u8,
     /// Seconds forecast for the positions that were run, and what they took, the median of all repetitions.
     pub forecast_and_measured_s: [f64; 2],
     /// Processor seconds of both parties, the median of all repetitions, in proportion as `seconds`.
@@ -218,6 +220,7 @@ pub mod tests {
             seconds: seconds.to_vec(),
             positions_run: 2,
             micro_batch: 2,
+            streams: 1,
             forecast_and_measured_s: [1.1, 1.0],
             cpu_s: Some(1.5),
             bytes: Directions { client_to_server: bytes / 2, server_to_client: bytes - bytes / 2 },

@@ -6,6 +6,7 @@ use anyhow::Context;
 use fusion_catalogue::{Machine, Network, time};
 use fusion_ir::soundness::Policy;
 use fusion_ir::{Plan, ValueId};
+use fusion_runtime::Flow;
 use fusion_runtime::forecast::Forecast;
 use fusion_runtime::fusion::Job;
 use fusion_runtime::session::BatchSize;
@@ -24,8 +25,8 @@ pub struct Settings {
     pub repeat: usize,
     /// Positions to run of a larger batch.
     pub sample: Option<u64>,
-    /// Largest micro-batch.
-    pub micro_batch: Option<u32>,
+    /// Largest micro-batch, and how many are in flight.
+    pub flow: Flow,
     /// The machine profile for forecasts.
     pub machine: Machine,
 }
@@ -58,7 +59,7 @@ pub fn run(plans: &[Prepared], settings: &Settings) -> anyhow::Result<Vec<Row>> 
             let Prepared { workload, backend, mode, .. } = entry.prepared;
             let plan = read(&settings.folder.join(&entry.prepared.file))?;
             let job = job(entry, &plan, settings.sample)?;
-            let measured = measure::session(&plan, &job, settings.micro_batch, entry.network)
+            let measured = measure::session(&plan, &job, settings.flow, entry.network)
                 .with_context(|| format!("{workload} by {backend}"))?;
             let seconds = measured.report.run.time_s.total;
             eprintln!(
@@ -104,11 +105,12 @@ fn row(entry: &Entry, settings: &Settings) -> anyhow::Result<Row> {
     let plan = read(&settings.folder.join(&entry.prepared.file))?;
     let last = &entry.run.last().context("nothing was run")?.report;
     let run = &last.run;
-    let (positions, micro_batch) = (last.batch.positions, last.batch.micro_batch);
-    let size = BatchSize::new(entry.batch.positions, micro_batch, 1);
+    let (positions, micro_batch, streams) = (last.batch.positions, last.batch.micro_batch, last.batch.streams);
+    let size = BatchSize::new(entry.batch.positions, micro_batch, streams);
     let whole = Forecast::new(&plan.function, size)?.predicted;
-    let forecast =
-        time::session(&plan.function, positions as usize, micro_batch as usize, &settings.machine, entry.network)?;
+    let flow =
+        time::Flow { positions: positions as usize, micro_batch: micro_batch as usize, streams: usize::from(streams) };
+    let forecast = time::session(&plan.function, flow, &settings.machine, entry.network)?;
     let share = entry.batch.positions as f64 / positions as f64;
     let seconds: Vec<f64> = entry.run.iter().map(|measured| measured.report.run.time_s.total).collect();
     let cpu: Option<Vec<f64>> = entry.run.iter().map(|measured| measured.cpu_s).collect();
@@ -125,6 +127,7 @@ fn row(entry: &Entry, settings: &Settings) -> anyhow::Result<Row> {
         seconds: seconds.iter().map(|seconds| seconds * share).collect(),
         positions_run: positions,
         micro_batch,
+        streams,
         cpu_s: cpu.map(|cpu| median(cpu) * share),
         bytes: Directions { client_to_server: whole.client_to_server, server_to_client: whole.server_to_client },
         rounds: whole.rounds,

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::path::PathBuf;
 
-use fusion_catalogue::time::{self, SessionTime};
+use fusion_catalogue::time::{self, Flow, SessionTime};
 use fusion_catalogue::{Cost, begin, setup};
 use fusion_ir::op::Mix;
 use fusion_ir::{Op, Party, Plan, ValueId};
@@ -88,8 +88,8 @@ pub(super) fn forecast(plan: &Plan, target: &Target) -> Result<String, Error> {
 
 /// The time of one micro-batch.
 fn session(plan: &Plan, target: &Target) -> Result<SessionTime, Error> {
-    let Target { network, machine, micro_batch, .. } = target;
-    time::session(&plan.function, *micro_batch, *micro_batch, machine, *network)
+    let flow = Flow { positions: target.micro_batch, micro_batch: target.micro_batch, streams: 1 };
+    time::session(&plan.function, flow, &target.machine, target.network)
         .map_err(|why| Error::Usage(format!("a layer of the plan: {why}")))
 }
 
