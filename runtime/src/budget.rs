@@ -14,14 +14,24 @@ use redb::{ReadableTable, TableDefinition};
 
 use crate::Error;
 use crate::store::Store;
+use crate::transport::tcp::Peer;
 
 const SPENT: TableDefinition<&str, u64> = TableDefinition::new("positions spent");
 
-/// Who a budget belongs to. Without certificates that is an address, which binds only clients that cannot choose theirs.
+/// Who a budget belongs to: the holder of a certificate. Without one, whoever is at an address, which binds only clients that
+/// cannot choose theirs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity(String);
 
 impl Identity {
+    /// The client at the other end of a connection.
+    pub fn of(peer: &Peer) -> Identity {
+        match peer.fingerprint {
+            Some(fingerprint) => Identity(format!("certificate {fingerprint}")),
+            None => Identity::address(peer.address.ip()),
+        }
+    }
+
     /// The client of an unauthenticated connection from `address`. IPv6 clients choose freely within their network of 64
     /// bits, so that is who they are.
     pub fn address(address: IpAddr) -> Identity {

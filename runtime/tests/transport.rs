@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use fusion_backends::{Channel, Error, Kind};
 use fusion_runtime::transport::{ALIVE_EVERY, Connection, Lane, Link, tcp};
 
-const OPTIONS: tcp::TcpOptions = tcp::TcpOptions { timeout: Duration::from_millis(200), allow_plaintext: false };
-const PATIENT: tcp::TcpOptions = tcp::TcpOptions { timeout: Duration::from_secs(60), allow_plaintext: false };
+const OPTIONS: tcp::TcpOptions =
+    tcp::TcpOptions { timeout: Duration::from_millis(200), tls: None, allow_plaintext: false };
+const PATIENT: Duration = Duration::from_secs(60);
 /// Room for what comes early on a lane.
 const AHEAD: u64 = 1 << 10;
 
@@ -19,9 +20,9 @@ fn sockets() -> (TcpStream, TcpStream) {
 }
 
 /// A connection and the raw socket at its other end.
-fn against_raw(options: tcp::TcpOptions) -> (Connection, TcpStream) {
+fn against_raw(timeout: Duration) -> (Connection, TcpStream) {
     let (socket, raw) = sockets();
-    (tcp::open(socket, options).unwrap(), raw)
+    (tcp::open(socket, timeout).unwrap(), raw)
 }
 
 fn channel(connection: &mut Connection, lane: Lane) -> Box<dyn Channel> {
@@ -114,7 +115,7 @@ fn a_truncated_header_or_payload_is_a_hang_up() {
 
 #[test]
 fn a_silent_peer_is_a_stall() {
-    let (mut connection, mut raw) = against_raw(OPTIONS);
+    let (mut connection, mut raw) = against_raw(OPTIONS.timeout);
     raw.write_all(&frame(b"abcd", Kind::Hello, 0)[..10]).unwrap();
     let result = channel(&mut connection, Lane::CONTROL).receive(Kind::Hello, 4);
     assert_eq!(failure(result), "no data from the peer for 0.2 s");
@@ -194,7 +195,7 @@ fn sequence_numbers_wrap() {
 
 #[test]
 fn a_peer_that_takes_no_data_is_reported_by_a_later_call() {
-    let (mut connection, mut raw) = against_raw(OPTIONS);
+    let (mut connection, mut raw) = against_raw(OPTIONS.timeout);
     let mut control = channel(&mut connection, Lane::CONTROL);
     // It shows that it is alive, and reads nothing.
     let mut alive = 0u16;
@@ -228,8 +229,7 @@ fn the_wire_is_header_then_payload() {
 fn a_busy_party_shows_that_it_is_there() {
     let (mut left, mut right) = {
         let (left, right) = sockets();
-        let impatient = tcp::TcpOptions { timeout: 4 * ALIVE_EVERY, allow_plaintext: false };
-        (tcp::open(left, impatient).unwrap(), tcp::open(right, impatient).unwrap())
+        (tcp::open(left, 4 * ALIVE_EVERY).unwrap(), tcp::open(right, 4 * ALIVE_EVERY).unwrap())
     };
     let [mut one, mut other] = [&mut left, &mut right].map(|end| channel(end, Lane::CONTROL));
     // Longer than either would wait in silence.
@@ -287,7 +287,7 @@ fn resident_bytes() -> u64 {
 /// What waiting on the control lane gives while the peer sends `message` on another lane without end, and how much it got
 /// rid of.
 fn flooded(lane: Lane, open: bool, message: fn(u16) -> Vec<u8>) -> (String, usize) {
-    let (mut connection, mut raw) = against_raw(OPTIONS);
+    let (mut connection, mut raw) = against_raw(OPTIONS.timeout);
     let mut control = channel(&mut connection, Lane::CONTROL);
     let _other = open.then(|| channel(&mut connection, lane));
     let sent = std::thread::spawn(move || {
@@ -351,18 +351,18 @@ fn a_lane_is_opened_once() {
 
 #[test]
 fn plaintext_stays_on_loopback_unless_allowed() {
-    let text = tcp::listen("0.0.0.0:0", OPTIONS).unwrap_err().to_string();
+    let text = tcp::listen("0.0.0.0:0", &OPTIONS).unwrap_err().to_string();
     assert!(text.contains("0.0.0.0:0 is not a loopback address") && text.contains("--allow-plaintext"), "{text}");
-    assert!(tcp::listen("0.0.0.0:0", tcp::TcpOptions { allow_plaintext: true, ..OPTIONS }).is_ok());
-    assert_eq!(tcp::connect("192.0.2.1:9", OPTIONS).err().unwrap().exit_code(), 2);
-    assert_eq!(tcp::connect("nonsense", OPTIONS).err().unwrap().exit_code(), 2);
+    assert!(tcp::listen("0.0.0.0:0", &tcp::TcpOptions { allow_plaintext: true, ..OPTIONS }).is_ok());
+    assert_eq!(tcp::connect("192.0.2.1:9", &OPTIONS).err().unwrap().exit_code(), 2);
+    assert_eq!(tcp::connect("nonsense", &OPTIONS).err().unwrap().exit_code(), 2);
 }
 
 #[test]
 fn connecting_gives_up_at_the_deadline() {
     // Bound and dropped: a port where nobody listens.
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let error = tcp::connect(&address.to_string(), OPTIONS).err().unwrap();
+    let error = tcp::connect(&address.to_string(), &OPTIONS).err().unwrap();
     assert!(error.to_string().contains("cannot connect to 127.0.0.1"), "{error}");
     assert_eq!(error.exit_code(), 4);
 }

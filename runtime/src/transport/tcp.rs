@@ -4,54 +4,72 @@ use std::io::{self, ErrorKind, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
-use super::Connection;
+use super::tls::{TlsReader, TlsWriter};
+use super::{Connection, Fingerprint, Tls};
 use crate::Error;
 
-/// How long a party waits, and whether it may speak to another machine without encryption.
-#[derive(Clone, Copy, Debug)]
+/// How long a party waits, and how it speaks to another machine.
+#[derive(Clone, Debug)]
 pub struct TcpOptions {
     /// Time without a byte from the peer after which the session fails; also the deadline of connecting. Not zero.
     pub timeout: Duration,
-    /// Allows addresses other than loopback. The connection is neither encrypted nor authenticated.
+    /// Encrypts and authenticates the connection.
+    pub tls: Option<Tls>,
+    /// Allows addresses other than loopback without TLS. The connection is neither encrypted nor authenticated.
     pub allow_plaintext: bool,
+}
+
+/// Who is at the other end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Its address.
+    pub address: SocketAddr,
+    /// Its certificate's fingerprint, under TLS.
+    pub fingerprint: Option<Fingerprint>,
 }
 
 /// Listens on `address` (`host:port`; port 0 lets the system choose).
 ///
 /// # Errors
 /// [`Error::Usage`] if the address does not resolve, cannot be bound, or is not loopback and plaintext is not allowed.
-pub fn listen(address: &str, options: TcpOptions) -> Result<TcpListener, Error> {
+pub fn listen(address: &str, options: &TcpOptions) -> Result<TcpListener, Error> {
     let addresses = resolve(address, options)?;
     TcpListener::bind(&addresses[..]).map_err(|error| Error::Usage(format!("cannot listen on {address}: {error}")))
 }
 
-/// Waits for the next client and opens the connection. Returns its address too.
+/// Waits for the next client and opens the connection. Returns who it is, too.
 ///
 /// # Errors
-/// [`Error::Peer`] if the connection fails at once.
-pub fn accept(listener: &TcpListener, options: TcpOptions) -> Result<(Connection, SocketAddr), Error> {
-    let (stream, peer) = listener.accept().map_err(fusion_backends::Error::Io)?;
-    Ok((open(stream, options).map_err(fusion_backends::Error::Io)?, peer))
+/// [`Error::Peer`] if the connection fails at once, or the client is nobody that TLS lets in.
+pub fn accept(listener: &TcpListener, options: &TcpOptions) -> Result<(Connection, Peer), Error> {
+    let (stream, address) = listener.accept().map_err(fusion_backends::Error::Io)?;
+    let (connection, fingerprint) = secure(stream, options, Tls::accept).map_err(fusion_backends::Error::Io)?;
+    Ok((connection, Peer { address, fingerprint }))
 }
 
 /// Connects to a server at `address` (`host:port`), trying until the timeout has passed: the server may be starting. Returns
-/// the address that answered too.
+/// who answered, too.
 ///
 /// # Errors
 /// [`Error::Usage`] if the address does not resolve, or is not loopback and plaintext is not allowed;
-/// [`Error::Peer`] if nobody answers in time.
-pub fn connect(address: &str, options: TcpOptions) -> Result<(Connection, SocketAddr), Error> {
+/// [`Error::Peer`] if nobody answers in time, or TLS says that it is somebody else.
+pub fn connect(address: &str, options: &TcpOptions) -> Result<(Connection, Peer), Error> {
     let addresses = resolve(address, options)?;
     let deadline = Instant::now() + options.timeout;
     let mut turn = addresses.iter().cycle();
     loop {
         let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
         let attempt = match turn.next() {
-            Some(peer) => TcpStream::connect_timeout(peer, left).and_then(|s| Ok((open(s, options)?, *peer))),
+            Some(peer) => TcpStream::connect_timeout(peer, left).map(|stream| (stream, *peer)),
             None => Err(ErrorKind::AddrNotAvailable.into()),
         };
         match attempt {
-            Ok(connected) => return Ok(connected),
+            Ok((stream, address)) => {
+                // Who answers is who was meant, or not: there is no second attempt.
+                let secured = secure(stream, options, Tls::connect).map_err(fusion_backends::Error::Io);
+                let (connection, fingerprint) = secured?;
+                return Ok((connection, Peer { address, fingerprint }));
+            }
             Err(error) if Instant::now() + RETRY_PAUSE >= deadline => {
                 let text = format!("cannot connect to {address}: {error}");
                 return Err(fusion_backends::Error::Io(io::Error::new(error.kind(), text)).into());
@@ -61,30 +79,56 @@ pub fn connect(address: &str, options: TcpOptions) -> Result<(Connection, Socket
     }
 }
 
-/// A connection over a connected socket.
-pub fn open(stream: TcpStream, options: TcpOptions) -> io::Result<Connection> {
+/// A plain connection over a connected socket.
+///
+/// # Errors
+/// If the socket or the system refuses.
+pub fn open(stream: TcpStream, timeout: Duration) -> io::Result<Connection> {
+    let shut = prepare(&stream, timeout)?;
+    let writer = WritingHalf(stream.try_clone()?);
+    Connection::with_shutdown(stream, writer, timeout, shut)
+}
+
+type Shake = fn(&Tls, TcpStream) -> io::Result<(TlsReader, TlsWriter, Fingerprint)>;
+
+/// A connection over a connected socket, under TLS if the options say so.
+fn secure(stream: TcpStream, options: &TcpOptions, shake: Shake) -> io::Result<(Connection, Option<Fingerprint>)> {
+    let Some(tls) = &options.tls else { return Ok((open(stream, options.timeout)?, None)) };
+    let shut = prepare(&stream, options.timeout)?;
+    let (reader, writer, fingerprint) = shake(tls, stream).map_err(|error| match error.kind() {
+        ErrorKind::WouldBlock | ErrorKind::TimedOut => {
+            let text = format!("no data from the peer for {} s", options.timeout.as_secs_f64());
+            io::Error::new(ErrorKind::TimedOut, text)
+        }
+        _ => error,
+    })?;
+    Ok((Connection::with_shutdown(reader, writer, options.timeout, shut)?, Some(fingerprint)))
+}
+
+/// Makes a socket give up after `timeout`; returns what ends it at once.
+fn prepare(stream: &TcpStream, timeout: Duration) -> io::Result<impl Fn() + Send + Sync + use<>> {
     stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(options.timeout))?;
-    stream.set_write_timeout(Some(options.timeout))?;
-    let (writer, whole) = (WritingHalf(stream.try_clone()?), stream.try_clone()?);
-    let shut = move || {
+    stream.set_read_timeout(Some(timeout))?;
+    stream.set_write_timeout(Some(timeout))?;
+    let whole = stream.try_clone()?;
+    Ok(move || {
         // It may be shut already.
         let _ = whole.shutdown(Shutdown::Both);
-    };
-    Connection::with_shutdown(stream, writer, options.timeout, shut)
+    })
 }
 
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
 
-fn resolve(address: &str, options: TcpOptions) -> Result<Vec<SocketAddr>, Error> {
+fn resolve(address: &str, options: &TcpOptions) -> Result<Vec<SocketAddr>, Error> {
     let addresses: Vec<SocketAddr> = match address.to_socket_addrs() {
         Ok(addresses) => addresses.collect(),
         Err(error) => return Err(Error::Usage(format!("address {address} does not resolve (host:port): {error}"))),
     };
-    if let Some(remote) = addresses.iter().find(|address| !address.ip().is_loopback() && !options.allow_plaintext) {
+    let protected = options.tls.is_some() || options.allow_plaintext;
+    if let Some(remote) = addresses.iter().find(|address| !address.ip().is_loopback() && !protected) {
         return Err(Error::Usage(format!(
-            "{remote} is not a loopback address, and the connection would be neither encrypted nor authenticated; \
-             --allow-plaintext permits it (on a private link, or through a tunnel of your own)"
+            "{remote} is not a loopback address, and the connection would be neither encrypted nor authenticated: \
+             --identity and --peer protect it; --allow-plaintext permits it (on a private link, or through a tunnel of your own)"
         )));
     }
     match addresses.is_empty() {

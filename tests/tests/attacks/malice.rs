@@ -252,15 +252,14 @@ pub fn play_over(
     let case = Case::get();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let options = |seconds| TcpOptions { timeout: Duration::from_secs(seconds), allow_plaintext: false };
     let micro_batch = if micro_batch == 0 { job.batch().positions() as usize } else { micro_batch };
     std::thread::scope(|scope| {
         scope.spawn(move || {
-            let connection = open(listener.accept().unwrap().0, options(60)).unwrap();
+            let connection = open(listener.accept().unwrap().0, Duration::from_secs(60)).unwrap();
             // The client may hang up on it; what counts is what the client makes of the session.
             let _ = rogue.serve(&case.plan, connection);
         });
-        let (connection, _) = tcp::connect(&address, options(10)).unwrap();
+        let (connection, _) = tcp::connect(&address, &TcpOptions { timeout: Duration::from_secs(10), tls: None, allow_plaintext: false }).unwrap();
         let plan = case.plan.for_client();
         let link = Box::new(Wrapped::new(connection, around));
         // A rogue serves one stream: what it can do to a position it can do there.

@@ -4,7 +4,7 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use fusion_backends::Kind;
-use fusion_runtime::transport::tcp::{TcpOptions, open};
+use fusion_runtime::transport::tcp::open;
 use fusion_tests::desk::Desk;
 use fusion_tests::read_labels;
 
@@ -19,8 +19,7 @@ fn attack(rogue: Rogue) -> (i32, Option<Vec<i64>>) {
     let address = listener.local_addr().unwrap().to_string();
     let ended = std::thread::scope(|scope| {
         scope.spawn(move || {
-            let options = TcpOptions { timeout: Duration::from_secs(60), allow_plaintext: false };
-            let connection = open(listener.accept().unwrap().0, options).unwrap();
+            let connection = open(listener.accept().unwrap().0, Duration::from_secs(60)).unwrap();
             // The client may hang up on it; what counts is what the client makes of the session.
             let _ = rogue.serve(&Case::get().plan, connection);
         });

@@ -1,13 +1,13 @@
 //! The command line.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use fusion_ir::soundness::Policy;
 use fusion_runtime::ledger::SESSIONS_BITS;
-use fusion_runtime::transport::Lane;
 use fusion_runtime::transport::tcp::TcpOptions;
+use fusion_runtime::transport::{Credentials, Fingerprint, Lane, Tls};
 use fusion_runtime::{Error, Flow};
 
 /// Runs a Fusion plan: private inference whose answers the client verifies.
@@ -22,7 +22,8 @@ use fusion_runtime::{Error, Flow};
 #[command(name = "fusion-run", version, max_term_width = 100)]
 pub struct Args {
     /// The compiled plan: plan.bin for the server and for the demonstration, plan.client.bin for the client
-    pub plan: PathBuf,
+    #[arg(required_unless_present = "keygen")]
+    plan: Option<PathBuf>,
     /// Which party this is
     #[arg(long, value_enum)]
     pub role: Option<Role>,
@@ -111,8 +112,18 @@ pub struct Args {
     /// Give up when the peer sends nothing for so long
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=1 << 32))]
     pub timeout: u64,
-    /// Allow other addresses than loopback: the connection is neither encrypted nor authenticated
-    #[arg(long)]
+    /// This party's certificate and private key, in one PEM file: the connection is then encrypted and mutually authenticated
+    /// (TLS 1.3), as it must be between machines. --keygen makes one
+    #[arg(long, value_name = "FILE", requires = "peer", requires = "role")]
+    pub identity: Option<PathBuf>,
+    /// SHA-256 fingerprint of the other party's certificate, as --keygen printed it there; a server may name several clients
+    #[arg(long, value_name = "FINGERPRINT", requires = "identity")]
+    pub peer: Vec<Fingerprint>,
+    /// Make a new certificate and private key for --identity, print the fingerprint that the other party needs, and do nothing else
+    #[arg(long, value_name = "FILE", exclusive = true)]
+    pub keygen: Option<PathBuf>,
+    /// Allow other addresses than loopback without --identity: the connection is neither encrypted nor authenticated
+    #[arg(long, conflicts_with = "identity")]
     pub allow_plaintext: bool,
     /// Threads that compute [default: one per core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1024))]
@@ -186,6 +197,11 @@ impl Args {
         }
     }
 
+    /// The compiled plan.
+    pub fn plan(&self) -> &Path {
+        self.plan.as_deref().unwrap_or(Path::new(""))
+    }
+
     /// The probability, as `-log2`, that all sessions together may have had of a wrong label.
     pub fn risk_budget(&self) -> f64 {
         self.risk_budget.unwrap_or((self.policy().lambda - SESSIONS_BITS).max(0.0))
@@ -210,8 +226,13 @@ impl Args {
     }
 
     /// How this party uses the network.
-    pub fn tcp(&self) -> TcpOptions {
-        TcpOptions { timeout: Duration::from_secs(self.timeout), allow_plaintext: self.allow_plaintext }
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if its credentials cannot be used.
+    pub fn tcp(&self) -> Result<TcpOptions, Error> {
+        let tls = |path: &PathBuf| Tls::new(&Credentials::read(path)?, &self.peer);
+        let tls = self.identity.as_ref().map(tls).transpose()?;
+        Ok(TcpOptions { timeout: Duration::from_secs(self.timeout), tls, allow_plaintext: self.allow_plaintext })
     }
 
     /// A flag without which this form of the command cannot run.

@@ -21,14 +21,14 @@ pub fn run(args: &Args) -> Result<Ending, Error> {
     let prepared = [&args.output, &args.report].map(|path| path.as_deref().map_or(Ok(()), output::prepare));
     prepared.into_iter().collect::<Result<(), Error>>()?;
     let server = args.need("--connect", &args.connect)?;
-    let plan = input::plan(&args.plan)?;
+    let plan = input::plan(args.plan())?;
     let ledger = ledger(args)?;
     let mut job = job(args, &plan, ledger.as_ref())?;
-    let (connection, address) = tcp::connect(server, args.tcp())?;
-    warn_plaintext(address);
+    let (connection, peer) = tcp::connect(server, &args.tcp()?)?;
+    warn_plaintext(&peer);
     if let Some(ledger) = &ledger {
         // From here on the session counts, whatever becomes of it.
-        let entry = ledger.start(&job, &plan, &address.to_string())?;
+        let entry = ledger.start(&job, &plan, &peer.address.to_string())?;
         job.set_entry(entry);
         warn_used(&job, &entry);
         warn_risk(&entry, args.risk_budget());
@@ -148,8 +148,8 @@ fn spare_inputs(args: &Args) -> Result<(), Error> {
     let place = |path: &Path| path.canonicalize().or_else(|_| std::path::absolute(path)).ok();
     let same = |one: &Path, other: &Path| place(one).is_some_and(|one| Some(one) == place(other));
     let known = [&args.public_inputs, &args.public_labels, &args.probe_inputs, &args.probe_labels];
-    let known = known.map(Option::as_ref);
-    let inputs = [[Some(&args.plan), args.input.as_ref(), args.ledger.as_ref()].as_slice(), &known].concat();
+    let known = known.map(Option::as_deref);
+    let inputs = [[Some(args.plan()), args.input.as_deref(), args.ledger.as_deref()].as_slice(), &known].concat();
     let outputs: Vec<&PathBuf> = [&args.output, &args.report].into_iter().flatten().collect();
     for path in &outputs {
         if inputs.iter().flatten().any(|input| same(input, path)) {

@@ -30,8 +30,8 @@ pub fn run(args: &Args) -> Result<Ending, Error> {
     if let Some(path) = &args.report {
         output::prepare(path)?;
     }
-    let plan = input::plan(&args.plan)?;
-    let path = args.plan.display();
+    let plan = input::plan(args.plan())?;
+    let path = args.plan().display();
     let (Some(weights), Some(demo)) = (&plan.weights, &plan.demo) else {
         let lacks = if plan.weights.is_none() { "no weights" } else { "no demo samples" };
         return Err(Error::Usage(format!(
@@ -51,11 +51,11 @@ pub fn run(args: &Args) -> Result<Ending, Error> {
 
 /// Runs the server on a thread of its own and the client on this one.
 fn both_parties(args: &Args, plan: &Plan, job: &Job) -> Result<ClientReport, Error> {
-    let listener = tcp::listen("127.0.0.1:0", args.tcp())?;
+    let listener = tcp::listen("127.0.0.1:0", &args.tcp()?)?;
     let address = listener.local_addr().map_err(fusion_backends::Error::Io)?;
     let limits = crate::server::limits(args, plan)?;
-    let (client, _) = tcp::connect(&address.to_string(), args.tcp())?;
-    let (server, _) = tcp::accept(&listener, args.tcp())?;
+    let (client, _) = tcp::connect(&address.to_string(), &args.tcp()?)?;
+    let (server, _) = tcp::accept(&listener, &args.tcp()?)?;
     let (client, server) = std::thread::scope(|scope| {
         let server = scope.spawn(|| run_server(Box::new(server), plan, limits, &mut |_| ()));
         let bar = Bar::new(args.quiet);

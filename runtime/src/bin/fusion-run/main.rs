@@ -11,7 +11,8 @@ use std::process::ExitCode;
 
 use args::{Args, Role};
 use clap::Parser;
-use fusion_runtime::Error;
+use fusion_runtime::transport::Credentials;
+use fusion_runtime::{Error, output};
 
 /// What a process that did not fail reports.
 pub enum Ending {
@@ -36,6 +37,11 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> Result<Ending, Error> {
     args.check()?;
+    if let Some(path) = &args.keygen {
+        let fingerprint = Credentials::generate(path)?;
+        output::print(&format!("{fingerprint}\n"))?;
+        return Ok(Ending::Finished);
+    }
     if let Some(threads) = args.threads {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads as usize);
         pool.build_global().map_err(|error| Error::Usage(format!("--threads {threads}: {error}")))?;

@@ -5,7 +5,8 @@ use std::net::TcpListener;
 use fusion_ir::Plan;
 use fusion_runtime::forecast::Forecast;
 use fusion_runtime::session::{BatchSize, Limits};
-use fusion_runtime::transport::{Lane, tcp};
+use fusion_runtime::transport::tcp::{self, TcpOptions};
+use fusion_runtime::transport::{Lane, Tls};
 use fusion_runtime::{Budget, Error, Identity, ServerReport, input, output, report, run_server_if, store};
 
 use crate::Ending;
@@ -22,23 +23,24 @@ pub fn run(args: &Args) -> Result<Ending, Error> {
     if let Some(path) = &args.report {
         output::prepare(path)?;
     }
-    let plan = input::plan(&args.plan)?;
+    let plan = input::plan(args.plan())?;
     if plan.weights.is_none() {
-        let path = args.plan.display();
+        let path = args.plan().display();
         return Err(Error::Usage(format!("{path} has no weights: give the server plan.bin")));
     }
     let limits = limits(args, &plan)?;
     let budget = budget(args)?;
-    let listener = tcp::listen(listen, args.tcp())?;
+    let tcp = args.tcp()?;
+    let listener = tcp::listen(listen, &tcp)?;
     let address = listener.local_addr().map_err(|error| Error::Usage(format!("cannot listen on {listen}: {error}")))?;
-    warn_plaintext(address);
+    warn_plaintext(&tcp::Peer { address, fingerprint: tcp.tls.as_ref().map(Tls::fingerprint) });
     // The first line of output, for scripts.
     say(format_args!("listening on {address}"));
 
     let mut outcome = Ok(Ending::Finished);
     let sessions = args.sessions.unwrap_or(1);
     for left in (0..sessions).rev() {
-        let served = session(args, &plan, limits, budget.as_ref(), &listener);
+        let served = session(args, &tcp, &plan, limits, budget.as_ref(), &listener);
         if let Err(error) = served {
             if left > 0 {
                 eprintln!("fusion-run: {error}");
@@ -68,13 +70,14 @@ fn budget(args: &Args) -> Result<Option<Budget>, Error> {
 
 fn session(
     args: &Args,
+    tcp: &TcpOptions,
     plan: &Plan,
     limits: Limits,
     budget: Option<&Budget>,
     listener: &TcpListener,
 ) -> Result<(), Error> {
-    let (connection, peer) = tcp::accept(listener, args.tcp())?;
-    let client = Identity::address(peer.ip());
+    let (connection, peer) = tcp::accept(listener, tcp)?;
+    let client = Identity::of(&peer);
     let admission = &mut |size: BatchSize| budget.map_or(Ok(()), |budget| budget.spend(&client, size.positions));
     let bar = Bar::new(args.quiet);
     let served = run_server_if(admission, Box::new(connection), plan, limits, &mut |step| bar.show(step));
@@ -84,7 +87,7 @@ fn session(
         output::write(path, report::to_json(&served)?.as_bytes())?;
     }
     if !args.quiet {
-        say(format_args!("served {peer}: {}", summary(&served)));
+        say(format_args!("served {}: {}", peer.address, summary(&served)));
     }
     Ok(())
 }

@@ -1,10 +1,10 @@
 //! What people read at the end.
 
 use std::io::Write;
-use std::net::SocketAddr;
 
 use fusion_ir::Plan;
 use fusion_runtime::ClientReport;
+use fusion_runtime::transport::tcp::Peer;
 
 /// The verdict in one paragraph.
 pub fn line(report: &ClientReport, plan: &Plan) -> String {
@@ -59,8 +59,8 @@ pub fn say(line: impl std::fmt::Display) {
 }
 
 /// Says that the connection is not protected, if it leaves this machine.
-pub fn warn_plaintext(address: SocketAddr) {
-    if !address.ip().is_loopback() {
+pub fn warn_plaintext(peer: &Peer) {
+    if !peer.address.ip().is_loopback() && peer.fingerprint.is_none() {
         eprintln!(
             "fusion-run: warning: the connection is neither encrypted nor authenticated (--allow-plaintext): anyone \
              on the path can take either party's place"
