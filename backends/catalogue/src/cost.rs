@@ -41,17 +41,15 @@ pub enum Primitive {
     BaseOt,
     /// A key pair made by the client, the public half read by the server.
     KeyPair,
-    /// A polynomial encrypted by the client.
-    Encryption,
-    /// A polynomial decrypted by the client.
-    Decryption,
-    /// A ciphertext read and transformed by the server.
+    /// A ciphertext, encrypted by the client, read and transformed by the server.
     Ciphertext,
-    /// A kernel polynomial filled and transformed by the server, once for a micro-batch.
+    /// A kernel polynomial of many terms, filled and transformed by the server, once for a micro-batch.
     Kernel,
+    /// A term of a kernel polynomial of few, which are summed up without a transform.
+    KernelTerm,
     /// A product of a ciphertext and a kernel polynomial.
     Product,
-    /// A result masked, re-randomised, flooded and switched to its modulus.
+    /// A result, masked, re-randomised, flooded and switched to its modulus by the server, decrypted by the client.
     Result,
     /// A correlated OT, at both parties.
     CorrelatedOt,
@@ -71,13 +69,12 @@ pub enum Primitive {
 
 impl Primitive {
     /// Every primitive.
-    pub const ALL: [Primitive; 15] = [
+    pub const ALL: [Primitive; 14] = [
         Primitive::BaseOt,
         Primitive::KeyPair,
-        Primitive::Encryption,
-        Primitive::Decryption,
         Primitive::Ciphertext,
         Primitive::Kernel,
+        Primitive::KernelTerm,
         Primitive::Product,
         Primitive::Result,
         Primitive::CorrelatedOt,

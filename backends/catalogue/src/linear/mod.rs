@@ -74,18 +74,22 @@ pub enum Unsupported {
     },
 }
 
+/// Terms of a kernel polynomial up to which the server sums them up instead of transforming the polynomial.
+pub const FEW_TERMS: usize = 24;
+
 /// The messages of one linear layer on a micro-batch of `positions`: the encrypted operands up, the masked results down.
 pub fn cost(packing: &Packing, positions: usize) -> Cost {
     let mut cost = Cost::default();
     cost.send(Party::Client, (positions * packing.upload_bytes()) as u64);
     cost.send(Party::Server, (positions * packing.download_bytes()) as u64);
     let (operands, results) = (positions * packing.operands(), positions * packing.results());
-    cost.compute(Primitive::Encryption, operands as u64);
     cost.compute(Primitive::Ciphertext, operands as u64);
-    cost.compute(Primitive::Kernel, packing.kernels() as u64);
+    match packing.terms() / packing.products() {
+        terms @ ..=FEW_TERMS => cost.compute(Primitive::KernelTerm, (packing.kernels() * terms) as u64),
+        _ => cost.compute(Primitive::Kernel, packing.kernels() as u64),
+    }
     cost.compute(Primitive::Product, (results * packing.products()) as u64);
     cost.compute(Primitive::Result, results as u64);
-    cost.compute(Primitive::Decryption, results as u64);
     cost
 }
 

@@ -67,7 +67,7 @@ pub struct Combinations<'a> {
 }
 
 /// The most terms of a kernel that is made of powers: beyond, a transform is faster.
-pub const MAX_TERMS: usize = 24;
+pub const MAX_TERMS: usize = fusion_catalogue::linear::FEW_TERMS;
 
 impl Combinations<'_> {
     /// Writes the values of all kernels.
