@@ -210,7 +210,8 @@ fn bad_options() {
     let onnx = folder.model();
     let compile = |more: &[&str], needles: &[&str]| bad(&[&["compile", text(&onnx)], more].concat(), needles);
     compile(&["--arithmetic", "stochastic"], &["cannot be verified"]);
-    compile(&["--reveal", "topk:5"], &["not available"]);
+    compile(&["--reveal", "topk:0"], &["topk:K"]);
+    compile(&["--reveal", "topk:500"], &["topk:500", "classes"]);
     compile(&["--queries", "0"], &["queries"]);
     compile(&["--accuracy", "1.5"], &["accuracy", "1.5"]);
     compile(&["--network", "mars"], &["mars"]);

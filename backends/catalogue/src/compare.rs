@@ -1,8 +1,8 @@
 //! What comparisons cost: the schedules that the protocols follow, and the exact messages that result.
 //!
 //! Every comparison is a sequence of *flights*. In a flight both parties send one message and then receive one; it evaluates
-//! gates that do not depend on each other ([`Flight`]). The gates use up random OTs, drawn beforehand ([`Need`]), a chunk of
-//! [`CHUNK`] elements at a time. The core is one carry tree ([`Carries`]) over the bits of the two shares: generate/propagate
+//! gates that do not depend on each other ([`Flight`]). The gates use up random OTs, drawn beforehand ([`Need`]) a chunk of
+//! [`CHUNK`] elements at a time. Up to [`WAVE`] elements go through the flights together. The core is one carry tree ([`Carries`]) over the bits of the two shares: generate/propagate
 //! nodes as in a carry-lookahead adder, over secret bits. How many bits its leaves have at most is a choice: `leaf_bits`, in
 //! `1..=4`, throughout.
 //!
@@ -20,8 +20,11 @@ use fusion_ir::types::Sign;
 use crate::ot::{Need, Stock, Supply, TABLE_WIDTHS};
 use crate::{Cost, Primitive, packed_bytes};
 
-/// Elements that are compared at once; more are cut into chunks, each with its own draw, so that memory stays bounded.
+/// Elements whose random OTs are drawn at once, so that the messages of a draw stay small.
 pub const CHUNK: usize = 1 << 17;
+/// Elements that are compared at once, a whole number of chunks. More go one wave after the other, so that memory stays bounded;
+/// fewer would spend more time waiting for a distant peer than sending.
+pub const WAVE: usize = 1 << 20;
 
 /// An elementwise operation that needs to look at the bits of shared values. `x` is signed in `Z_2^bits`, `2 <= bits <= 63`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -307,7 +310,7 @@ impl Comparison {
         need
     }
 
-    /// The messages of one chunk of `n` elements after its draw.
+    /// The messages of one wave of `n` elements after its draws.
     pub fn online(&self, leaf_bits: u8, n: usize) -> Cost {
         let mut cost = Cost::default();
         self.flights(leaf_bits).iter().for_each(|flight| cost.then(&flight.cost(n)));
@@ -315,24 +318,40 @@ impl Comparison {
         cost
     }
 
-    /// Everything for `n` elements: chunk by chunk a draw and its online phase.
+    /// Everything for `n` elements: wave by wave the draws of its chunks and its online phase.
     pub fn cost(&self, leaf_bits: u8, n: usize) -> Cost {
         let mut cost = Cost::default();
-        for chunk in self.chunks(n) {
-            cost.then(&Stock::new(Supply::default()).draw(&self.need(leaf_bits, chunk.len())));
-            cost.then(&self.online(leaf_bits, chunk.len()));
+        let mut stock = Stock::new(Supply::default());
+        for wave in self.waves(n) {
+            for chunk in self.chunks(wave.len()) {
+                cost.then(&stock.draw(&self.need(leaf_bits, chunk.len())));
+            }
+            cost.then(&self.online(leaf_bits, wave.len()));
         }
         cost
     }
 
-    /// The chunks of `n` elements.
-    pub fn chunks(&self, n: usize) -> impl Iterator<Item = Range<usize>> + use<> {
-        let most = match self {
-            Comparison::Mul { .. } => CHUNK / 4,
-            _ => CHUNK,
-        };
-        (0..n).step_by(most).map(move |start| start..n.min(start + most))
+    /// The waves of `n` elements.
+    pub fn waves(&self, n: usize) -> impl Iterator<Item = Range<usize>> + use<> {
+        pieces(n, WAVE / self.weight())
     }
+
+    /// The chunks of a wave of `n` elements.
+    pub fn chunks(&self, n: usize) -> impl Iterator<Item = Range<usize>> + use<> {
+        pieces(n, CHUNK / self.weight())
+    }
+
+    /// How many times the memory of a usual comparison an element needs: a product has many words.
+    fn weight(&self) -> usize {
+        match self {
+            Comparison::Mul { .. } => 8,
+            _ => 1,
+        }
+    }
+}
+
+fn pieces(n: usize, most: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..n).step_by(most).map(move |start| start..n.min(start + most))
 }
 
 /// The contests of every level of a knock-out among groups of these sizes: in each group neighbours play, an odd one out goes
@@ -372,10 +391,10 @@ impl Pool {
         }
     }
 
-    /// Images that are pooled at once, so that memory stays bounded: those with a chunk of players in their rows' windows.
+    /// Images that are pooled at once, so that memory stays bounded: those with a wave of players in their rows' windows.
     pub fn images_at_once(&self) -> usize {
         let players = self.rows.len() * self.sizes_across().iter().sum::<usize>();
-        (CHUNK / players.max(1)).max(1)
+        (WAVE / players.max(1)).max(1)
     }
 
     /// Group sizes of the step along rows, for one row.
@@ -492,11 +511,12 @@ mod tests {
     }
 
     #[test]
-    fn chunks_draw_for_themselves() {
+    fn waves_follow_each_other_and_chunks_draw_for_themselves() {
         let op = Comparison::Relu { bits: 16 };
-        let mut twice = op.cost(2, CHUNK);
-        twice.then(&op.cost(2, 3));
-        assert_eq!(op.cost(2, CHUNK + 3), twice);
-        assert_eq!(op.cost(2, 0), Cost::default());
+        let mut both = op.cost(2, WAVE);
+        both.then(&op.cost(2, 3));
+        assert_eq!(op.cost(2, WAVE + 3), both);
+        assert_eq!(op.cost(0, 0), Cost::default());
+        assert_eq!(op.cost(2, CHUNK + 3).messages.len(), op.cost(2, 3).messages.len() + 2);
     }
 }

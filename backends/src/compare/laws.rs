@@ -1,7 +1,7 @@
 //! What every implementation of [`Comparison`] must satisfy: equality with the interpreter for all widths, shifts and edge values,
 //! and exactly the predicted messages. [`comparison_laws`] makes the tests of one implementation.
 
-use fusion_catalogue::compare::{CHUNK, Comparison};
+use fusion_catalogue::compare::{Comparison, WAVE};
 use fusion_catalogue::ot::Supply;
 use fusion_catalogue::{Cost, Message};
 use fusion_ir::interp::{apply_public, max};
@@ -46,8 +46,8 @@ macro_rules! comparison_laws {
             $crate::compare::laws::all_shares_of_small_widths($protocol);
         }
         #[test]
-        fn more_than_a_chunk() {
-            $crate::compare::laws::more_than_a_chunk($protocol);
+        fn more_than_a_wave() {
+            $crate::compare::laws::more_than_a_wave($protocol);
         }
     };
 }
@@ -114,16 +114,17 @@ struct Case {
 
 /// Runs all cases on random shares, with leaves of every width.
 fn check(protocol: Protocol, cases: &[Case], seed: u64) {
-    let mut rng = ChaCha20Rng::seed_from_u64(seed);
-    let shares: Vec<[Vec<Vec<u64>>; 2]> = cases
-        .iter()
-        .map(|case| {
-            let mut split = |(x, bits): (&Vec<i64>, &u8)| share(x, *bits, &mut rng);
-            let (client, server) = case.operands.iter().zip(&case.widths).map(&mut split).unzip();
-            [client, server]
-        })
-        .collect();
-    check_shares(protocol, cases, &shares);
+    check_shares(protocol, cases, &random_shares(cases, &mut ChaCha20Rng::seed_from_u64(seed)));
+}
+
+/// For each case the client's and the server's shares of its operands.
+fn random_shares(cases: &[Case], rng: &mut ChaCha20Rng) -> Vec<[Vec<Vec<u64>>; 2]> {
+    let mut split = |case: &Case| -> [Vec<Vec<u64>>; 2] {
+        let operands = case.operands.iter().zip(&case.widths);
+        let (client, server) = operands.map(|(x, bits)| share(x, *bits, rng)).unzip();
+        [client, server]
+    };
+    cases.iter().map(&mut split).collect()
 }
 
 fn check_shares(protocol: Protocol, cases: &[Case], shares: &[[Vec<Vec<u64>>; 2]]) {
@@ -325,12 +326,15 @@ pub(crate) fn all_shares_of_small_widths(protocol: Protocol) {
     check_shares(protocol, &cases, &shares);
 }
 
-pub(crate) fn more_than_a_chunk(protocol: Protocol) {
-    let x = elements(CHUNK + 70, 4, &mut ChaCha20Rng::seed_from_u64(9));
-    let y = elements(CHUNK / 4 + 70, 2, &mut ChaCha20Rng::seed_from_u64(11));
+pub(crate) fn more_than_a_wave(protocol: Protocol) {
+    let x = elements(WAVE + 70, 4, &mut ChaCha20Rng::seed_from_u64(9));
+    let y = elements(WAVE / 8 + 70, 2, &mut ChaCha20Rng::seed_from_u64(11));
     let ty = ty(2, y.len());
     let expected = vec![apply_public(&Op::Mul, &[&y, &y], &[&ty, &ty], &ty)];
     let (operands, widths) = (vec![y.clone(), y], vec![2; 2]);
     let product = Case { operation: Comparison::Mul { bits: 2 }, operands, widths, expected, result_widths: vec![2] };
-    check(protocol, &[case(Comparison::Relu { bits: 4 }, Op::Relu, x, 4, 4), product], 10);
+    let cases = [case(Comparison::Relu { bits: 4 }, Op::Relu, x, 4, 4), product];
+    let mut rng = ChaCha20Rng::seed_from_u64(10);
+    let shares = random_shares(&cases, &mut rng);
+    check_session(protocol, 2, &cases, &shares);
 }

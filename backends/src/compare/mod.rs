@@ -55,16 +55,25 @@ pub fn run(ctx: &mut Ctx, operation: &Comparison, operands: &[&[u64]]) -> Result
     let n = operands[0].len();
     assert!(operands.iter().all(|operand| operand.len() == n), "operands of different lengths");
     let mut results = vec![Vec::with_capacity(n); elementwise::results(operation)];
-    for chunk in operation.chunks(n) {
-        let part: Vec<&[u64]> = operands.iter().map(|operand| &operand[chunk.clone()]).collect();
-        let pads = ctx.correlations.draw(ctx.channel, &operation.need(ctx.leaf_bits, chunk.len()))?;
+    for wave in operation.waves(n) {
+        let part: Vec<&[u64]> = operands.iter().map(|operand| &operand[wave.clone()]).collect();
+        let pads = draw(ctx, operation, wave.len())?;
         let part = online(ctx, pads, operation, &part)?;
         results.iter_mut().zip(part).for_each(|(result, part)| result.extend(part));
     }
     Ok(results)
 }
 
-/// The online phase of one chunk: consumes exactly what [`Comparison::need`] says and exchanges the messages of [`Comparison::online`].
+/// Draws what one wave of `n` elements needs, chunk by chunk.
+pub fn draw(ctx: &mut Ctx, operation: &Comparison, n: usize) -> Result<Pads, Error> {
+    let mut pads = Pads::default();
+    for chunk in operation.chunks(n) {
+        pads.append(ctx.correlations.draw(ctx.channel, &operation.need(ctx.leaf_bits, chunk.len()))?);
+    }
+    Ok(pads)
+}
+
+/// The online phase of one wave: consumes exactly what [`Comparison::need`] says and exchanges the messages of [`Comparison::online`].
 ///
 /// # Panics
 /// If `pads` are not what the operation needs.

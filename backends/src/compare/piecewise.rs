@@ -5,7 +5,7 @@ use fusion_ir::Party;
 use fusion_ir::op::Piecewise;
 use fusion_ir::types::{mask, wrap};
 
-use super::{Ctx, online};
+use super::{Ctx, draw, online};
 use crate::Error;
 
 /// Shares of [`Op::Piecewise`](fusion_ir::Op::Piecewise) of every element of `x`. Exchanges the messages of
@@ -23,12 +23,12 @@ pub fn piecewise(ctx: &mut Ctx, bits: u8, function: &Piecewise, x: &[u64]) -> Re
     // Contest `i` is that of element `i mod n` and knot `i / n`.
     let n = x.len().max(1);
     let relu = Comparison::Relu { bits };
-    for chunk in relu.chunks(x.len() * thresholds.len()) {
+    for wave in relu.waves(x.len() * thresholds.len()) {
         let differences: Vec<u64> =
-            chunk.clone().map(|i| x[i % n].wrapping_sub(thresholds[i / n]) & mask(bits)).collect();
-        let pads = ctx.correlations.draw(ctx.channel, &relu.need(ctx.leaf_bits, chunk.len()))?;
+            wave.clone().map(|i| x[i % n].wrapping_sub(thresholds[i / n]) & mask(bits)).collect();
+        let pads = draw(ctx, &relu, wave.len())?;
         let above = online(ctx, pads, &relu, &[&differences])?;
-        for (i, above) in chunk.zip(above.iter().flatten()) {
+        for (i, above) in wave.zip(above.iter().flatten()) {
             let bend = above.wrapping_mul(function.knots[i / n].1 as u64);
             y[i % n] = y[i % n].wrapping_add(bend) & mask(bits);
         }

@@ -16,6 +16,15 @@ pub struct Pads {
     pub receiving: ReceiverPads,
 }
 
+impl Pads {
+    /// Adds `more`, to be consumed after these. Of both nothing may have been taken yet.
+    pub fn append(&mut self, more: Pads) {
+        let Pads { sending, receiving } = more;
+        self.sending.append(sending);
+        self.receiving.append(receiving);
+    }
+}
+
 /// The sender's pads.
 #[derive(Default)]
 pub struct SenderPads {
@@ -38,6 +47,13 @@ pub struct ReceiverPads {
 }
 
 impl SenderPads {
+    fn append(&mut self, more: SenderPads) {
+        self.bits.append(more.bits);
+        self.pairs.append(more.pairs);
+        self.tables.iter_mut().zip(more.tables).for_each(|(table, more)| table.append(more));
+        self.words.iter_mut().zip(more.words).for_each(|(words, more)| append(words, more));
+    }
+
     /// Of the next `n` one-bit OTs: every `r_0` and every `r_0 + r_1`.
     pub fn bits(&mut self, n: usize) -> [Bits; 2] {
         self.bits.take(n)
@@ -75,6 +91,14 @@ impl SenderPads {
 }
 
 impl ReceiverPads {
+    fn append(&mut self, more: ReceiverPads) {
+        self.bits.append(more.bits);
+        self.pairs.append(more.pairs);
+        self.tables.iter_mut().zip(more.tables).for_each(|(table, more)| table.append(more));
+        self.choices.append(more.choices);
+        append(&mut self.words, more.words);
+    }
+
     /// Of the next `n` one-bit OTs: every choice `c` and every `r_c`.
     pub fn bits(&mut self, n: usize) -> [Bits; 2] {
         self.bits.take(n)
@@ -125,6 +149,15 @@ impl Stream {
         Stream { bits: words.into_iter().map(|words| Bits::from_words(words, len as usize)).collect(), taken: 0 }
     }
 
+    fn append(&mut self, more: Stream) {
+        debug_assert_eq!((self.taken, more.taken), (0, 0));
+        if self.bits.iter().all(Bits::is_empty) {
+            *self = more;
+        } else {
+            self.bits.iter_mut().zip(&more.bits).for_each(|(bits, more)| bits.extend(more));
+        }
+    }
+
     fn take_all(&mut self, n: usize) -> Vec<Bits> {
         let start = self.taken;
         self.taken += n;
@@ -139,6 +172,14 @@ impl Stream {
 
     fn is_empty(&self) -> bool {
         self.bits.iter().all(|bits| bits.len() == self.taken)
+    }
+}
+
+fn append(words: &mut Vec<u64>, more: Vec<u64>) {
+    if words.is_empty() {
+        *words = more;
+    } else {
+        words.extend(more);
     }
 }
 
