@@ -110,7 +110,7 @@ fn parse_backend(cursor: &mut Cursor) -> Parsed<Backend> {
         "unselected" => Ok(Backend::Unselected),
         "local" => Ok(Backend::Local),
         "cheetah" => Ok(Backend::Cheetah(parse_cheetah(cursor)?)),
-        word => Err(format!("no backend {word:?}")),
+        word => Err(format!("no backend {word:?}: cheetah, cheetah(leaf=N,pack) or local")),
     }
 }
 
