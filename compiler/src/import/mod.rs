@@ -1,21 +1,28 @@
 //! ONNX to the float network.
 //!
 //! Three steps, each of which reports everything it finds at once: [`support`] checks every node of the protobuf against the table of
-//! supported operators; tract parses, infers types and shapes for one sample and gives the *typed* model; `walk` translates that.
-//! tract's declutter pass is left out on purpose: before it every ONNX operator still has one recognisable form (a 1x1 convolution is a
-//! convolution), and the constant folding it would do, `walk` does where needed.
+//! supported operators; `walk` translates node by node, with the sample's shape in hand; the end decides what of the last layers the
+//! label needs. Operators are read as ONNX defines them, from the protobuf, so each has one recognisable form under its own name. What
+//! does not depend on the sample is evaluated by tract.
 
+mod call;
+mod constant;
 mod ops;
 pub mod support;
 mod walk;
 
+use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::Arc;
 
 use tract_onnx::pb::{GraphProto, ModelProto, TensorProto, tensor_proto::DataType, tensor_shape_proto, type_proto};
-use tract_onnx::prelude::{DatumType, Framework, InferenceFact, InferenceModelExt, TypedModel};
+use tract_onnx::prelude::Tensor;
+use tract_onnx::tensor::load_tensor;
 
-use crate::{Error, nn};
+use crate::nn::build::Builder;
+use crate::nn::{self, Graph, NodeId, Op, compose};
+use crate::{Error, Unsupported};
 use support::NodeSupport;
 
 /// Reads the ONNX model at `path` as the program of one sample.
@@ -25,18 +32,60 @@ use support::NodeSupport;
 /// # Errors
 /// [`Error::Unsupported`] with every node that cannot be compiled, [`Error::Model`] if the file is corrupt or holds NaN or
 /// infinity, [`Error::Usage`] if `input_shape` is missing or contradicts the model, [`Error::Io`].
-pub fn read(path: &Path, input_shape: Option<&[usize]>) -> Result<nn::Graph, Error> {
-    let file = OnnxFile::open(path)?;
+pub fn read(path: &Path, input_shape: Option<&[usize]>) -> Result<Graph, Error> {
+    let mut file = OnnxFile::open(path)?;
     let refused = support::refused(&file.survey());
-    if !refused.is_empty() {
-        return Err(Error::Unsupported(refused));
-    }
+    let shape = match file.input_shape(input_shape) {
+        Ok(shape) => shape,
+        // Without a shape there is no more to find out.
+        Err(_) if !refused.is_empty() => return Err(Error::Unsupported(refused)),
+        Err(why) => return Err(why),
+    };
     file.check_numbers()?;
-    let shape = file.input_shape(input_shape)?;
-    let typed = file.typed(&shape)?;
+    let inputs = vec![(file.input_name(), shape)];
+    let constants = file.constants()?;
     let stem = || path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let name = if file.graph.name.is_empty() { stem() } else { file.graph.name.clone() };
-    walk::graph(&typed, &file.graph, &name).map_err(Error::Unsupported)
+    let start = walk::Start { graph: &file.graph, opset: file.opset, name: &name, constants, inputs };
+    match walk::graph(start) {
+        Ok((graph, output)) if refused.is_empty() => {
+            let graph = classifier(graph, output).map_err(|why| Error::Unsupported(vec![why]))?;
+            compose::compose(&graph).map_err(Error::Unsupported)
+        }
+        Ok(_) => Err(Error::Unsupported(refused)),
+        Err(mut found) => {
+            found.retain(|one| !refused.iter().any(|other| other.node == one.node));
+            Err(Error::Unsupported([refused, found].concat()))
+        }
+    }
+}
+
+/// Reads a decoded model as a function of the inputs named in `secret`, given with their shapes; the values of all others are in
+/// `constants`. The network's one input is the secret ones, flattened, one after the other; its output is the model's, flattened.
+///
+/// # Errors
+/// As [`read`].
+pub fn function(
+    model: &ModelProto,
+    secret: &[(String, Vec<usize>)],
+    constants: HashMap<String, Arc<Tensor>>,
+) -> Result<Graph, Error> {
+    let path = Path::new("model");
+    let graph = model.graph.clone().ok_or_else(|| corrupt(path, "it holds no graph"))?;
+    let mut file = OnnxFile { path, opset: opset(model), graph };
+    let mut known = file.constants()?;
+    known.extend(constants);
+    let inputs = secret.to_vec();
+    let start = walk::Start { graph: &file.graph, opset: file.opset, name: &file.graph.name, constants: known, inputs };
+    let (graph, output) = walk::graph(start).map_err(Error::Unsupported)?;
+    if let Some(node) = graph.clone().reachable(output).nodes.iter().find(|node| node.op == Op::ArgMax) {
+        let why = "supported at the output of a classifier only".into();
+        return Err(Error::Unsupported(vec![Unsupported { node: node.name.clone(), op: "ArgMax".into(), why }]));
+    }
+    let mut builder = Builder { graph, node: "output".into() };
+    let n = builder.graph.node(output).len();
+    let flat = builder.reshape(output, &[n]);
+    compose::compose(&builder.graph.reachable(flat)).map_err(Error::Unsupported)
 }
 
 /// The verdict on every node of the model at `path`.
@@ -47,10 +96,41 @@ pub fn survey(path: &Path) -> Result<Vec<NodeSupport>, Error> {
     Ok(OnnxFile::open(path)?.survey())
 }
 
+/// Ends the graph at its logits, a vector: a final softmax or argmax is left out, since the label is taken inside the protocol anyway.
+fn classifier(graph: Graph, output: NodeId) -> Result<Graph, Unsupported> {
+    let mut logits = output;
+    let mut at = output;
+    loop {
+        match graph.node(at).op {
+            Op::Softmax { .. } | Op::ArgMax => {
+                at = graph.node(at).inputs[0];
+                logits = at;
+            }
+            Op::Reshape => at = graph.node(at).inputs[0],
+            _ => break,
+        }
+    }
+    let node = graph.node(logits);
+    let refuse = |node: &nn::Node, why: &str| {
+        Unsupported { node: node.name.clone(), op: node.op.name().into(), why: why.into() }
+    };
+    let n = node.len();
+    if n < 2 {
+        return Err(refuse(node, "one output: a classifier has a score for each of two or more classes"));
+    }
+    let mut builder = Builder { node: node.name.clone(), graph };
+    let logits = builder.reshape(logits, &[n]);
+    let graph = builder.graph.reachable(logits);
+    match graph.nodes.iter().find(|node| node.op == Op::ArgMax) {
+        Some(node) => Err(refuse(node, "supported at the output only")),
+        None => Ok(graph),
+    }
+}
+
 /// A decoded model whose graph is there and closed.
 struct OnnxFile<'p> {
     path: &'p Path,
-    proto: ModelProto,
+    opset: i64,
     graph: GraphProto,
 }
 
@@ -58,15 +138,37 @@ impl<'p> OnnxFile<'p> {
     fn open(path: &'p Path) -> Result<Self, Error> {
         let bytes = std::fs::read(path).map_err(|source| Error::Io { path: path.into(), source })?;
         let proto = tract_onnx::onnx().proto_model_for_read(&mut bytes.as_slice());
-        let proto = proto.map_err(|e| corrupt(path, format!("not an ONNX model, or truncated ({e})")))?;
-        let graph = proto.graph.clone().ok_or_else(|| corrupt(path, "it holds no graph; it may be truncated"))?;
+        let mut proto = proto.map_err(|e| corrupt(path, format!("not an ONNX model, or truncated ({e})")))?;
+        let graph = proto.graph.take().ok_or_else(|| corrupt(path, "it holds no graph; it may be truncated"))?;
         // Without it nobody knows what the operators mean; exporters write it behind the graph.
         if proto.opset_import.is_empty() {
             return Err(corrupt(path, "it imports no operator set; it may be truncated"));
         }
-        let file = OnnxFile { path, proto, graph };
+        let file = OnnxFile { path, opset: opset(&proto), graph };
         file.check_closed()?;
         Ok(file)
+    }
+
+    /// Every stored tensor. The protobuf's copy is given up.
+    fn constants(&mut self) -> Result<HashMap<String, Arc<Tensor>>, Error> {
+        let directory = self.path.parent().and_then(Path::to_str);
+        let provider = tract_onnx::onnx().provider;
+        let mut constants = HashMap::new();
+        for mut tensor in std::mem::take(&mut self.graph.initializer) {
+            // tract is not trusted with hostile files: a panic there is a corrupt model here.
+            let loaded = catch_unwind(AssertUnwindSafe(|| load_tensor(&*provider, &tensor, directory)));
+            let name = std::mem::take(&mut tensor.name);
+            let loaded = loaded.ok().and_then(Result::ok).filter(|found| found.len() == elements(&tensor));
+            let loaded = loaded.ok_or_else(|| corrupt(self.path, format!("weight {name:?} is not what it declares")))?;
+            constants.insert(name, Arc::new(loaded));
+        }
+        Ok(constants)
+    }
+
+    /// The name of the only input.
+    fn input_name(&self) -> String {
+        let stored = |name: &str| self.graph.initializer.iter().any(|tensor| tensor.name == name);
+        self.graph.input.iter().find(|input| !stored(&input.name)).map_or_else(String::new, |input| input.name.clone())
     }
 
     fn survey(&self) -> Vec<NodeSupport> {
@@ -132,24 +234,16 @@ impl<'p> OnnxFile<'p> {
         let declared = tensor.shape.as_ref().map(|shape| shape.dim.iter().map(extent).collect::<Vec<_>>());
         merge_shapes(&input.name, declared, given)
     }
+}
 
-    /// Types and shapes for one sample. tract is not trusted with hostile files: a panic there is a corrupt model here.
-    fn typed(&self, shape: &[usize]) -> Result<TypedModel, Error> {
-        let directory = self.path.parent().and_then(Path::to_str);
-        let infer = || {
-            let onnx = tract_onnx::onnx().with_ignore_output_shapes(true).with_ignore_value_info(true);
-            let mut model = onnx.parse(&self.proto, directory)?.model;
-            let inputs = model.input_outlets()?.to_vec();
-            for input in inputs {
-                model.set_outlet_fact(input, InferenceFact::dt_shape(DatumType::F32, shape))?;
-            }
-            model.into_typed()
-        };
-        let typed = catch_unwind(AssertUnwindSafe(infer))
-            .unwrap_or_else(|_| Err(tract_onnx::prelude::TractError::msg("corrupt")));
-        typed
-            .map_err(|e| corrupt(self.path, format!("types and shapes do not fit together for input {shape:?}: {e:#}")))
-    }
+/// The version of ONNX's own operators that a model means.
+fn opset(model: &ModelProto) -> i64 {
+    let own = model.opset_import.iter().find(|import| matches!(import.domain.as_str(), "" | "ai.onnx"));
+    own.map_or(1, |import| import.version)
+}
+
+fn elements(tensor: &TensorProto) -> usize {
+    tensor.dims.iter().map(|extent| usize::try_from(*extent).unwrap_or(0)).product()
 }
 
 fn corrupt(path: &Path, why: impl Into<String>) -> Error {

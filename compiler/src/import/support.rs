@@ -1,13 +1,15 @@
-//! The table of supported ONNX operators, checked on the protobuf before anything else looks at the model, so that one run names
-//! every node that is in the way.
+//! The table of supported ONNX operators. It is checked on the protobuf before anything else looks at the model, so that one run names
+//! every node that is in the way, and the walk translates by it.
 //!
 //! Only nodes that depend on the input's *values* must be in the table. What merely computes constants or shapes (`Shape`, `Gather`,
 //! `Unsqueeze` ... in front of a `Reshape`) is evaluated at compile time, whatever operator it is.
 
 use std::collections::{HashMap, HashSet};
 
-use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto};
+use tract_onnx::pb::{GraphProto, NodeProto};
 
+use super::call::{Call, Made, Wire};
+use super::ops::{activation, arithmetic, linear, normalise, pool, reduce, shape};
 use crate::Unsupported;
 
 /// What one node needs.
@@ -23,38 +25,132 @@ pub struct NodeSupport {
     pub why_not: Option<String>,
 }
 
-type Check = fn(&NodeProto) -> Option<String>;
+/// How an operator is translated.
+#[derive(Clone, Copy)]
+enum Rule {
+    /// To one output.
+    One(fn(&mut Call) -> Made),
+    /// To several outputs, or to one that is no plain data.
+    Several(fn(&mut Call) -> Result<Vec<Wire>, String>),
+}
+use Rule::{One, Several};
 
-/// Supported operators; the function says why a particular node is not.
-const SUPPORTED: &[(&str, Check)] = &[
-    ("Add", anything),
-    ("ArgMax", first_wins),
-    ("AveragePool", average_pool),
-    ("BatchNormalization", inference_only),
-    ("Cast", anything),
-    ("Clip", anything),
-    ("Concat", anything),
-    ("Conv", planar),
-    ("Div", anything),
-    ("Dropout", anything),
-    ("Flatten", anything),
-    ("Gemm", no_transposed_input),
-    ("GlobalAveragePool", anything),
-    ("GlobalMaxPool", anything),
-    ("Identity", anything),
-    ("LogSoftmax", anything),
-    ("MatMul", anything),
-    ("MaxPool", max_pool),
-    ("Mul", anything),
-    ("ReduceMean", anything),
-    ("Relu", anything),
-    ("Reshape", anything),
-    ("Softmax", anything),
-    ("Squeeze", anything),
-    ("Sub", anything),
-    ("Transpose", anything),
-    ("Unsqueeze", anything),
+/// Supported operators.
+const SUPPORTED: &[(&str, Rule)] = &[
+    ("Abs", One(activation::pointwise)),
+    ("Acos", One(activation::pointwise)),
+    ("Acosh", One(activation::pointwise)),
+    ("Add", One(arithmetic::add)),
+    ("And", One(arithmetic::compare)),
+    ("ArgMax", One(reduce::arg_max)),
+    ("Asin", One(activation::pointwise)),
+    ("Asinh", One(activation::pointwise)),
+    ("Atan", One(activation::pointwise)),
+    ("Atanh", One(activation::pointwise)),
+    ("AveragePool", One(pool::average)),
+    ("BatchNormalization", One(linear::batch_norm)),
+    ("Cast", One(shape::cast)),
+    ("CastLike", One(shape::identity)),
+    ("Celu", One(activation::pointwise)),
+    ("Clip", One(activation::clip)),
+    ("Concat", One(shape::concat)),
+    ("Conv", One(linear::conv)),
+    ("ConvTranspose", One(linear::conv_transpose)),
+    ("Cos", One(activation::pointwise)),
+    ("Cosh", One(activation::pointwise)),
+    ("DepthToSpace", One(shape::depth_to_space)),
+    ("DequantizeLinear", One(arithmetic::dequantise)),
+    ("Div", One(arithmetic::div)),
+    ("Dropout", One(shape::dropout)),
+    ("Elu", One(activation::pointwise)),
+    ("Erf", One(activation::pointwise)),
+    ("Exp", One(activation::pointwise)),
+    ("Expand", One(shape::expand)),
+    ("Flatten", One(shape::flatten)),
+    ("Gather", One(shape::gather)),
+    ("Gelu", One(activation::pointwise)),
+    ("Gemm", One(linear::gemm)),
+    ("GlobalAveragePool", One(pool::global_average)),
+    ("GlobalMaxPool", One(pool::global_max)),
+    ("Greater", One(arithmetic::compare)),
+    ("GreaterOrEqual", One(arithmetic::compare)),
+    ("GroupNormalization", One(normalise::group)),
+    ("HardSigmoid", One(activation::pointwise)),
+    ("HardSwish", One(activation::pointwise)),
+    ("Identity", One(shape::identity)),
+    ("InstanceNormalization", One(normalise::instance)),
+    ("LRN", One(normalise::lrn)),
+    ("LayerNormalization", One(normalise::layer)),
+    ("LeakyRelu", One(activation::pointwise)),
+    ("Less", One(arithmetic::compare)),
+    ("LessOrEqual", One(arithmetic::compare)),
+    ("Log", One(activation::pointwise)),
+    ("LogSoftmax", One(activation::log_softmax)),
+    ("LpPool", One(pool::lp)),
+    ("MatMul", One(linear::mat_mul)),
+    ("Max", One(arithmetic::max)),
+    ("MaxPool", One(pool::max)),
+    ("Mean", One(arithmetic::mean)),
+    ("MeanVarianceNormalization", One(normalise::mean_variance)),
+    ("Min", One(arithmetic::min)),
+    ("Mish", One(activation::pointwise)),
+    ("Mul", One(arithmetic::mul)),
+    ("Neg", One(activation::negate)),
+    ("Not", One(activation::pointwise)),
+    ("Or", One(arithmetic::compare)),
+    ("PRelu", One(activation::p_relu)),
+    ("Pad", One(shape::pad)),
+    ("Pow", One(activation::pow)),
+    ("QuantizeLinear", Several(arithmetic::quantise)),
+    ("Reciprocal", One(activation::pointwise)),
+    ("ReduceL1", One(reduce::l1)),
+    ("ReduceL2", One(reduce::l2)),
+    ("ReduceLogSum", One(reduce::log_sum)),
+    ("ReduceLogSumExp", One(reduce::log_sum_exp)),
+    ("ReduceMax", One(reduce::max)),
+    ("ReduceMean", One(reduce::mean)),
+    ("ReduceMin", One(reduce::min)),
+    ("ReduceProd", One(reduce::prod)),
+    ("ReduceSum", One(reduce::sum)),
+    ("ReduceSumSquare", One(reduce::sum_square)),
+    ("Relu", One(activation::relu)),
+    ("Reshape", One(shape::reshape)),
+    ("Selu", One(activation::pointwise)),
+    ("Shrink", One(activation::pointwise)),
+    ("Sigmoid", One(activation::pointwise)),
+    ("Sign", One(activation::pointwise)),
+    ("Sin", One(activation::pointwise)),
+    ("Sinh", One(activation::pointwise)),
+    ("Slice", One(shape::slice)),
+    ("Softmax", One(activation::softmax)),
+    ("Softplus", One(activation::pointwise)),
+    ("Softsign", One(activation::pointwise)),
+    ("SpaceToDepth", One(shape::space_to_depth)),
+    ("Split", Several(shape::split)),
+    ("Sqrt", One(activation::pointwise)),
+    ("Squeeze", One(shape::squeeze)),
+    ("Sub", One(arithmetic::sub)),
+    ("Sum", One(arithmetic::add)),
+    ("Swish", One(activation::pointwise)),
+    ("Tan", One(activation::pointwise)),
+    ("Tanh", One(activation::pointwise)),
+    ("ThresholdedRelu", One(activation::pointwise)),
+    ("Tile", One(shape::tile)),
+    ("Transpose", One(shape::transpose)),
+    ("Unsqueeze", One(shape::unsqueeze)),
+    ("Where", One(arithmetic::choose)),
 ];
+
+/// Translates a node that reads data.
+///
+/// # Errors
+/// Why it is refused.
+pub(super) fn translate(call: &mut Call) -> Result<Vec<Wire>, String> {
+    match refusal(call.node).map_or_else(|| rule(&call.node.op_type), Err)? {
+        One(translate) => translate(call).map(|id| vec![Wire::Data(id)]),
+        Several(translate) => translate(call),
+    }
+}
 
 /// Names of all supported operators, sorted.
 pub fn operators() -> impl Iterator<Item = &'static str> {
@@ -79,13 +175,11 @@ pub fn survey(graph: &GraphProto) -> Vec<NodeSupport> {
         if !live.contains(&index) {
             continue;
         }
-        let row = SUPPORTED.iter().find(|(name, _)| *name == node.op_type);
-        let why_not = if !matches!(node.domain.as_str(), "" | "ai.onnx") {
-            Some(format!("operator of the domain {:?}", node.domain))
-        } else if constant {
-            (!evaluable.contains_key(&node.op_type)).then(|| "unknown operator".into())
-        } else {
-            row.map_or_else(|| Some("operator not supported".into()), |(_, check)| check(node))
+        let known = evaluable.contains_key(&node.op_type) || node.op_type == "CastLike";
+        let why_not = match refusal(node) {
+            Some(why) => Some(why),
+            None if constant => (!known).then(|| "unknown operator".into()),
+            None => rule(&node.op_type).err(),
         };
         survey.push(NodeSupport { node: display_name(node), op: node.op_type.clone(), constant, why_not });
     }
@@ -107,7 +201,8 @@ pub fn display_name(node: &NodeProto) -> String {
     if node.name.is_empty() { unnamed() } else { node.name.clone() }
 }
 
-fn live_nodes(graph: &GraphProto) -> HashSet<usize> {
+/// Indices of the nodes that the first output depends on.
+pub(super) fn live_nodes(graph: &GraphProto) -> HashSet<usize> {
     let producers: HashMap<&str, usize> = graph
         .node
         .iter()
@@ -126,57 +221,14 @@ fn live_nodes(graph: &GraphProto) -> HashSet<usize> {
     live
 }
 
-fn attribute<'n>(node: &'n NodeProto, name: &str) -> Option<&'n AttributeProto> {
-    node.attribute.iter().find(|attribute| attribute.name == name)
+fn rule(op: &str) -> Result<Rule, String> {
+    let row = SUPPORTED.binary_search_by_key(&op, |(name, _)| name).ok();
+    row.map(|at| SUPPORTED[at].1).ok_or_else(|| "operator not supported".into())
 }
 
-fn flag(node: &NodeProto, name: &str) -> i64 {
-    attribute(node, name).map_or(0, |attribute| attribute.i)
-}
-
-fn ints<'n>(node: &'n NodeProto, name: &str) -> &'n [i64] {
-    attribute(node, name).map_or(&[], |attribute| &attribute.ints)
-}
-
-fn anything(_: &NodeProto) -> Option<String> {
-    None
-}
-
-fn planar(node: &NodeProto) -> Option<String> {
-    let axes = ints(node, "kernel_shape").len();
-    (axes != 0 && axes != 2).then(|| format!("{axes}-dimensional kernel; only images (two dimensions) are supported"))
-}
-
-fn pool(node: &NodeProto) -> Option<String> {
-    let dilated = ints(node, "dilations").iter().any(|d| *d != 1);
-    planar(node).or_else(|| dilated.then(|| "dilated windows are not supported".into()))
-}
-
-fn max_pool(node: &NodeProto) -> Option<String> {
-    let indices = node.output.len() > 1 && node.output.iter().skip(1).any(|name| !name.is_empty());
-    pool(node).or_else(|| indices.then(|| "its second output (indices) is not supported".into()))
-}
-
-fn average_pool(node: &NodeProto) -> Option<String> {
-    let padded = ints(node, "pads").iter().any(|p| *p != 0)
-        || attribute(node, "auto_pad").is_some_and(|a| a.s.starts_with(b"SAME"));
-    let varies = padded && flag(node, "count_include_pad") == 0;
-    let ceil = flag(node, "ceil_mode") != 0;
-    pool(node)
-        .or_else(|| varies.then(|| "padding without count_include_pad: the divisor would change at the border".into()))
-        .or_else(|| ceil.then(|| "ceil_mode: the divisor would change at the border".into()))
-}
-
-fn inference_only(node: &NodeProto) -> Option<String> {
-    (flag(node, "training_mode") != 0).then(|| "training_mode is not supported: export the model for inference".into())
-}
-
-fn no_transposed_input(node: &NodeProto) -> Option<String> {
-    (flag(node, "transA") != 0).then(|| "transA is not supported: it would mix samples".into())
-}
-
-fn first_wins(node: &NodeProto) -> Option<String> {
-    (flag(node, "select_last_index") != 0).then(|| "select_last_index is not supported: ties go to the first".into())
+/// What no node may be, whatever it reads.
+fn refusal(node: &NodeProto) -> Option<String> {
+    (!matches!(node.domain.as_str(), "" | "ai.onnx")).then(|| format!("operator of the domain {:?}", node.domain))
 }
 
 #[cfg(test)]
@@ -205,18 +257,18 @@ mod tests {
             input: vec![port("x")],
             output: vec![port("y")],
             node: vec![
-                node("Erf", "strange", &["x"], "a"),
+                node("Einsum", "strange", &["x"], "a"),
                 node("Shape", "", &["a"], "s"),
                 node("Gather", "pick", &["s"], "g"),
                 node("Reshape", "flat", &["a", "g"], "r"),
-                node("Tanh", "", &["r"], "t"),
+                node("LSTM", "", &["r"], "t"),
                 node("Relu", "last", &["t"], "y"),
                 node("Einstein", "dead", &["x"], "unused"),
             ],
             ..GraphProto::default()
         };
         let refused: Vec<_> = refused(&survey(&graph)).into_iter().map(|u| (u.node, u.op)).collect();
-        assert_eq!(refused, [("strange".into(), "Erf".into()), ("t".into(), "Tanh".into())]);
+        assert_eq!(refused, [("strange".into(), "Einsum".into()), ("t".into(), "LSTM".into())]);
         assert!(survey(&graph).iter().any(|row| row.node == "pick" && row.constant));
     }
 

@@ -1,250 +1,134 @@
-//! From tract's typed model of one sample to the float network.
+//! From the ONNX graph to the float network, node by node.
 //!
-//! Every wire is either a constant, evaluated here whatever operator made it, or a node of the new graph. The batch axis is the leading
-//! extent 1; it is dropped. Nodes that cannot be translated are collected; something of their shape stands in for them, so that one run
-//! names them all.
+//! Every name is either a constant, evaluated here whatever operator made it, or a node of the new graph, whose shape is known: the
+//! sample's is. Nodes that cannot be translated are collected; what reads them is passed over, so that one run names them all.
 
 use std::collections::HashMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use fusion_ir::verify::MAX_ELEMENTS;
-use tract_onnx::pb::GraphProto;
-use tract_onnx::prelude::{IntoArcTensor, OutletId, TValue, Tensor, TypedModel};
-use tract_onnx::tract_core::model::TypedNode;
-use tract_onnx::tract_core::ops::array::{MultiBroadcastTo, TypedConcat};
-use tract_onnx::tract_core::ops::binary::TypedBinOp;
-use tract_onnx::tract_core::ops::cast::Cast;
-use tract_onnx::tract_core::ops::change_axes::AxisOp;
-use tract_onnx::tract_core::ops::cnn::{Conv, MaxPool, SumPool};
-use tract_onnx::tract_core::ops::einsum::EinSum;
-use tract_onnx::tract_core::ops::identity::Identity;
-use tract_onnx::tract_core::ops::konst::Const;
-use tract_onnx::tract_core::ops::nn::{Reduce, Softmax};
-use tract_onnx::tract_core::ops::source::TypedSource;
+use tract_onnx::pb::{GraphProto, NodeProto};
+use tract_onnx::prelude::{Tensor, tensor1};
 
-use super::{ops, support};
+use super::call::{Call, Wire};
+use super::{constant, support};
 use crate::Unsupported;
-use crate::nn::{Graph, NodeId, Op};
+use crate::nn::build::Builder;
+use crate::nn::{Graph, Node, NodeId, Op};
 
-/// Translates `model`; `onnx` gives the names that users know.
+/// What is known before the walk.
+pub(super) struct Start<'s> {
+    pub graph: &'s GraphProto,
+    pub opset: i64,
+    pub name: &'s str,
+    /// Names that are constants.
+    pub constants: HashMap<String, Arc<Tensor>>,
+    /// Secret inputs with their shapes. Together they are the network's one input, one after the other.
+    pub inputs: Vec<(String, Vec<usize>)>,
+}
+
+/// The network that ends at the model's first output, its softmaxes as they are.
 ///
 /// # Errors
 /// Every node that has no counterpart.
-pub(super) fn graph(model: &TypedModel, onnx: &GraphProto, name: &str) -> Result<Graph, Vec<Unsupported>> {
-    let mut walk = Walk {
-        model,
-        onnx: onnx.node.iter().map(|node| (support::display_name(node), node.op_type.clone())).collect(),
-        graph: Graph { name: name.into(), nodes: Vec::new() },
-        wires: HashMap::new(),
-        refused: Vec::new(),
-    };
-    let internal = |why: String| vec![Unsupported { node: name.into(), op: "model".into(), why }];
-    for id in model.eval_order().map_err(|e| internal(format!("no evaluation order: {e}")))? {
-        walk.node(&model.nodes()[id]);
+pub(super) fn graph(start: Start) -> Result<(Graph, NodeId), Vec<Unsupported>> {
+    let Start { graph, opset, name, constants, inputs } = start;
+    let mut builder = Builder { graph: Graph { name: name.into(), nodes: Vec::new() }, node: "input".into() };
+    let mut wires: HashMap<&str, Wire> = HashMap::new();
+    for (name, tensor) in &constants {
+        wires.insert(name, Wire::Const(tensor.clone()));
     }
-    if !walk.refused.is_empty() {
-        return Err(walk.refused);
-    }
-    let output = model.output_outlets().map_err(|e| internal(e.to_string()))?.first();
-    match output.and_then(|outlet| walk.wires.get(outlet)) {
-        Some(Wire::Value(output)) => finish(walk.graph, *output).map_err(|refused| vec![refused]),
-        _ => Err(internal("its output does not depend on its input".into())),
-    }
-}
-
-/// What a tract outlet became.
-#[derive(Clone)]
-pub(super) enum Wire {
-    Const(Arc<Tensor>),
-    Value(NodeId),
-    Refused,
-}
-
-/// The walk's state.
-pub(super) struct Walk<'m> {
-    pub model: &'m TypedModel,
-    /// ONNX node names with their operators.
-    onnx: HashMap<String, String>,
-    pub graph: Graph,
-    wires: HashMap<OutletId, Wire>,
-    refused: Vec<Unsupported>,
-}
-
-/// A translation's outcome: the graph node, or why there is none.
-pub(super) type Translated = Result<NodeId, String>;
-
-impl Walk<'_> {
-    fn node(&mut self, node: &TypedNode) {
-        let wires: Vec<Wire> = node.inputs.iter().map(|input| self.wires[input].clone()).collect();
-        let wire = if let Some(konst) = node.op_as::<Const>() {
-            Wire::Const(konst.val().clone())
-        } else if node.op_is::<TypedSource>() {
-            match self.sample_shape(OutletId::new(node.id, 0)) {
-                Ok(shape) => Wire::Value(self.graph.push(Op::Input, vec![], shape, node.name.clone())),
-                Err(why) => self.refuse(node, why),
-            }
-        } else if wires.iter().any(|wire| matches!(wire, Wire::Refused)) {
-            Wire::Refused
-        } else if let Some(constants) = wires.iter().map(constant).collect::<Option<Vec<_>>>() {
-            return self.evaluate(node, constants);
+    sources(&mut builder, &inputs).into_iter().for_each(|(name, id)| drop(wires.insert(name, Wire::Data(id))));
+    let live = support::live_nodes(graph);
+    let mut refused: Vec<Unsupported> = Vec::new();
+    for (_, node) in graph.node.iter().enumerate().filter(|(index, _)| live.contains(index)) {
+        let read = |name: &String| wires.get(name.as_str()).cloned().unwrap_or(Wire::Missing);
+        let given: Vec<Wire> = node.input.iter().map(read).collect();
+        builder.node = support::display_name(node);
+        let outcome = if given.iter().any(|wire| matches!(wire, Wire::Refused)) {
+            Err(None)
         } else {
-            match self.translate(node, &wires) {
-                Ok(id) => Wire::Value(id),
-                Err(why) => {
-                    let refused = self.refuse(node, why);
-                    self.stand_in(node).unwrap_or(refused)
-                }
-            }
+            translate(&mut builder, node, &given, opset).map_err(Some)
         };
-        for slot in 0..node.outputs.len() {
-            let wire = if slot == 0 { wire.clone() } else { Wire::Refused };
-            self.wires.insert(OutletId::new(node.id, slot), wire);
+        let outputs = outcome.unwrap_or_else(|why| {
+            refused.extend(why.map(|why| Unsupported { node: builder.node.clone(), op: node.op_type.clone(), why }));
+            Vec::new()
+        });
+        for (slot, name) in node.output.iter().enumerate().filter(|(_, name)| !name.is_empty()) {
+            wires.insert(name, outputs.get(slot).cloned().unwrap_or(Wire::Refused));
         }
     }
-
-    /// Evaluates a node that reads constants only.
-    fn evaluate(&mut self, node: &TypedNode, constants: Vec<Arc<Tensor>>) {
-        let inputs = constants.into_iter().map(TValue::from_const).collect();
-        // A hostile constant may make an operator panic; that is a refusal like any other.
-        let outputs =
-            catch_unwind(AssertUnwindSafe(|| node.op.eval_out_of_plan(inputs).ok().flatten())).unwrap_or_default();
-        for slot in 0..node.outputs.len() {
-            let value = outputs.as_ref().and_then(|outputs| outputs.get(slot));
-            let wire = match value {
-                Some(value) => Wire::Const(value.clone().into_arc_tensor()),
-                None => self.refuse(node, "cannot be evaluated at compile time".into()),
-            };
-            self.wires.insert(OutletId::new(node.id, slot), wire);
-        }
+    if !refused.is_empty() {
+        return Err(refused);
     }
-
-    fn refuse(&mut self, node: &TypedNode, why: String) -> Wire {
-        let (name, op) = self.origin(&node.name).unwrap_or_else(|| (node.name.clone(), node.op.name().to_string()));
-        if !self.refused.iter().any(|refused| refused.node == name) {
-            self.refused.push(Unsupported { node: name, op, why });
-        }
-        Wire::Refused
-    }
-
-    /// Something of a refused node's shape, so that its readers are still looked at; the graph is never used.
-    fn stand_in(&mut self, node: &TypedNode) -> Option<Wire> {
-        let shape = self.sample_shape(OutletId::new(node.id, 0)).ok()?;
-        Some(Wire::Value(self.push(node, Op::Input, vec![], shape)))
-    }
-
-    /// The ONNX node (and its operator) that tract's node `name` comes from: tract appends suffixes to it.
-    fn origin(&self, name: &str) -> Option<(String, String)> {
-        let mut candidates = vec![name];
-        candidates.extend(name.rmatch_indices(['.', '-']).map(|(at, _)| &name[..at]));
-        candidates.into_iter().find_map(|name| Some((name.to_string(), self.onnx.get(name)?.clone())))
-    }
-
-    /// The name that users know.
-    pub fn name(&self, node: &TypedNode) -> String {
-        self.origin(&node.name).map_or_else(|| node.name.clone(), |(name, _)| name)
-    }
-
-    /// Extents with the batch axis.
-    pub fn full_shape(&self, outlet: OutletId) -> Result<Vec<usize>, String> {
-        let fact = self.model.outlet_fact(outlet).map_err(|e| e.to_string())?;
-        let shape = fact.shape.as_concrete().ok_or_else(|| format!("its shape {:?} is dynamic", fact.shape))?;
-        Ok(shape.to_vec())
-    }
-
-    /// Extents without the batch axis.
-    pub fn sample_shape(&self, outlet: OutletId) -> Result<Vec<usize>, String> {
-        let full = self.full_shape(outlet)?;
-        let shape = match full.as_slice() {
-            [] => vec![1],
-            [1, rest @ ..] if !rest.is_empty() => rest.to_vec(),
-            other => other.to_vec(),
-        };
-        match shape.iter().try_fold(1usize, |n, extent| n.checked_mul(*extent)) {
-            Some(0) => Err(format!("its shape {shape:?} is empty")),
-            Some(n) if n <= MAX_ELEMENTS => Ok(shape),
-            _ => Err(format!("its shape {shape:?} has more than {MAX_ELEMENTS} elements")),
-        }
-    }
-
-    /// Appends a node named after `node`.
-    pub fn push(&mut self, node: &TypedNode, op: Op, inputs: Vec<NodeId>, shape: Vec<usize>) -> NodeId {
-        let name = self.name(node);
-        self.graph.push(op, inputs, shape, name)
-    }
-
-    fn translate(&mut self, node: &TypedNode, wires: &[Wire]) -> Translated {
-        let shape = self.sample_shape(OutletId::new(node.id, 0))?;
-        let data = wires.iter().find_map(value).ok_or("reads no data")?;
-        if let Some(conv) = node.op_as::<Conv>() {
-            ops::conv(self, node, conv, wires, shape)
-        } else if let Some(einsum) = node.op_as::<EinSum>() {
-            ops::dense(self, node, einsum, wires, shape)
-        } else if let Some(binary) = node.op_as::<TypedBinOp>() {
-            ops::binary(self, node, binary.0.name(), wires, shape)
-        } else if let Some(pool) = node.op_as::<MaxPool>() {
-            let window = ops::window(&pool.pool_spec, &self.full_shape(node.inputs[0])?)?;
-            Ok(self.push(node, Op::MaxPool(window), vec![data], shape))
-        } else if let Some(pool) = node.op_as::<SumPool>() {
-            ops::sum_pool(self, node, pool, data, shape)
-        } else if let Some(reduce) = node.op_as::<Reduce>() {
-            ops::reduce(self, node, reduce, data, shape)
-        } else if node.op_is::<Softmax>() {
-            Ok(self.push(node, Op::Softmax, vec![data], shape))
-        } else if let Some(concat) = node.op_as::<TypedConcat>() {
-            ops::concat(self, node, concat.axis, wires, shape)
-        } else if let Some(axes) = node.op_as::<AxisOp>() {
-            ops::axes(self, node, axes, data, shape)
-        } else if node.op_is::<Identity>() || node.op_is::<Cast>() || node.op.name() == "Dropout" {
-            Ok(data)
-        } else if node.op_is::<MultiBroadcastTo>() && self.graph.node(data).len() == shape.iter().product::<usize>() {
-            Ok(self.push(node, Op::Reshape, vec![data], shape))
-        } else {
-            Err(format!("{} on data is not supported", node.op.name()))
-        }
+    match graph.output.first().and_then(|output| wires.get(output.name.as_str())) {
+        Some(Wire::Data(output)) => Ok((builder.graph, *output)),
+        _ => Err(vec![Unsupported {
+            node: name.into(),
+            op: "model".into(),
+            why: "its output does not depend on its input, or is none that a network gives".into(),
+        }]),
     }
 }
 
-/// The constant on a wire.
-pub(super) fn constant(wire: &Wire) -> Option<Arc<Tensor>> {
-    if let Wire::Const(tensor) = wire { Some(tensor.clone()) } else { None }
+fn sources<'i>(builder: &mut Builder, inputs: &'i [(String, Vec<usize>)]) -> Vec<(&'i str, NodeId)> {
+    if let [(name, shape)] = inputs {
+        let shape = if shape.is_empty() { vec![1] } else { shape.clone() };
+        return vec![(name, builder.push(Op::Input, vec![], shape))];
+    }
+    let lengths = inputs.iter().map(|(_, shape)| shape.iter().product::<usize>());
+    let all = builder.push(Op::Input, vec![], [lengths.sum::<usize>()]);
+    let mut from = 0;
+    let mut parts = Vec::new();
+    for (name, shape) in inputs {
+        let n = shape.iter().product();
+        let part = builder.slice(all, &[from], &[n]);
+        parts.push((name.as_str(), builder.reshape(part, shape)));
+        from += n;
+    }
+    parts
 }
 
-/// The graph node on a wire.
-pub(super) fn value(wire: &Wire) -> Option<NodeId> {
-    if let Wire::Value(id) = wire { Some(*id) } else { None }
-}
-
-/// Ends the graph at its logits, a vector: a final softmax or argmax is left out, since the label is taken inside the protocol anyway.
-fn finish(mut graph: Graph, output: NodeId) -> Result<Graph, Unsupported> {
-    let mut logits = output;
-    let mut at = output;
-    loop {
-        match graph.node(at).op {
-            Op::Softmax | Op::ArgMax => {
-                at = graph.node(at).inputs[0];
-                logits = at;
+fn translate(builder: &mut Builder, node: &NodeProto, given: &[Wire], opset: i64) -> Result<Vec<Wire>, String> {
+    let constants: Option<Vec<Option<Arc<Tensor>>>> = given
+        .iter()
+        .map(|wire| match wire {
+            Wire::Const(tensor) => Some(Some(tensor.clone())),
+            Wire::Missing => Some(None),
+            _ => None,
+        })
+        .collect();
+    match (node.op_type.as_str(), given.first(), constants) {
+        ("Shape", Some(Wire::Data(x)), _) => Ok(vec![Wire::Const(Arc::new(extents(builder, node, *x)))]),
+        ("Size", Some(Wire::Data(x)), _) => {
+            let n = builder.shape(*x).iter().product::<usize>() as i64;
+            Ok(vec![Wire::Const(Arc::new(Tensor::from(n)))])
+        }
+        // The second operand only gives the type, and all numbers are of one.
+        ("CastLike", Some(wire @ Wire::Const(_)), _) => Ok(vec![wire.clone()]),
+        (_, _, Some(constants)) => {
+            Ok(constant::evaluate(node, &constants, opset)?.into_iter().map(Wire::Const).collect())
+        }
+        _ => {
+            let first = builder.graph.nodes.len();
+            let made = support::translate(&mut Call { b: builder, node, inputs: given, opset })?;
+            let large = |node: &Node| node.is_empty() || node.len() > MAX_ELEMENTS;
+            match builder.graph.nodes[first..].iter().find(|node| large(node)) {
+                Some(node) => Err(format!("shape {:?}: empty, or more than {MAX_ELEMENTS} elements", node.shape)),
+                None => Ok(made),
             }
-            Op::Reshape => at = graph.node(at).inputs[0],
-            _ => break,
         }
     }
-    let node = graph.node(logits).clone();
-    let refuse = |node: &crate::nn::Node, why: &str| Unsupported {
-        node: node.name.clone(),
-        op: node.op.name().into(),
-        why: why.into(),
+}
+
+/// The operator `Shape`, which may name a range of axes.
+fn extents(builder: &Builder, node: &NodeProto, x: NodeId) -> Tensor {
+    let shape: Vec<i64> = builder.shape(x).iter().map(|extent| *extent as i64).collect();
+    let rank = shape.len() as i64;
+    let bound = |name: &str, default: i64| {
+        let given = node.attribute.iter().find(|attribute| attribute.name == name).map_or(default, |a| a.i);
+        (if given < 0 { given + rank } else { given }).clamp(0, rank) as usize
     };
-    if node.len() < 2 {
-        return Err(refuse(&node, "one output: a classifier has a score for each of two or more classes"));
-    }
-    if node.shape.len() != 1 {
-        logits = graph.push(Op::Reshape, vec![logits], vec![node.len()], node.name);
-    }
-    let graph = graph.reachable(logits);
-    let inner = graph.nodes.iter().find(|node| matches!(node.op, Op::Softmax | Op::ArgMax));
-    match inner {
-        Some(node) => Err(refuse(node, "supported at the output only")),
-        None => Ok(graph),
-    }
+    let (start, end) = (bound("start", 0), bound("end", rank));
+    tensor1(&shape[start.min(end)..end])
 }

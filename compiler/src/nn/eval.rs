@@ -2,7 +2,32 @@
 
 use rayon::prelude::*;
 
+use super::build::transpose;
 use super::{Graph, Node, NodeId, Op, kernels};
+
+/// The smallest and the largest element of a node over all samples.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Range {
+    /// Smallest.
+    pub low: f32,
+    /// Largest.
+    pub high: f32,
+}
+
+impl Range {
+    /// Nothing seen yet.
+    pub const NONE: Range = Range { low: f32::INFINITY, high: f32::NEG_INFINITY };
+
+    /// Both ranges.
+    pub fn join(self, other: Range) -> Range {
+        Range { low: self.low.min(other.low), high: self.high.max(other.high) }
+    }
+
+    /// The largest absolute value.
+    pub fn magnitude(self) -> f32 {
+        self.low.abs().max(self.high.abs())
+    }
+}
 
 /// Every node's elements for one sample.
 ///
@@ -20,17 +45,45 @@ pub fn run(graph: &Graph, input: &[f32]) -> Vec<Vec<f32>> {
 
 /// The last node's elements for each sample, samples in parallel.
 pub fn outputs(graph: &Graph, samples: &[Vec<f32>]) -> Vec<Vec<f32>> {
-    samples.par_iter().map(|sample| run(graph, sample).pop().unwrap_or_default()).collect()
+    samples.par_iter().map(|sample| visit(graph, sample, |_, _| ())).collect()
 }
 
-/// For every node, the largest `|x|` and the largest `-x` over all samples (0 if none is negative).
-pub fn ranges(graph: &Graph, samples: &[Vec<f32>]) -> Vec<f32> {
-    let largest = |values: Vec<Vec<f32>>| -> Vec<f32> {
-        values.iter().map(|value| value.iter().fold(0f32, |m, x| m.max(x.abs()))).collect()
+/// For every node its range over all samples, and for every sample the last node's elements.
+pub fn ranges(graph: &Graph, samples: &[Vec<f32>]) -> (Vec<Range>, Vec<Vec<f32>>) {
+    let run = |sample: &Vec<f32>| {
+        let mut seen = vec![Range::NONE; graph.nodes.len()];
+        let output = visit(graph, sample, |id, value| {
+            // A NaN makes both ends NaN, which comparisons alone would not.
+            let all = |x: &f32| Range { low: *x, high: *x };
+            seen[id.0] = value.iter().map(all).fold(Range::NONE, Range::join);
+            if value.iter().any(|x| x.is_nan()) {
+                seen[id.0] = Range { low: f32::NAN, high: f32::NAN };
+            }
+        });
+        (seen, output)
     };
-    let none = || vec![0f32; graph.nodes.len()];
-    let join = |a: Vec<f32>, b: Vec<f32>| a.into_iter().zip(b).map(|(a, b)| a.max(b)).collect();
-    samples.par_iter().map(|sample| largest(run(graph, sample))).reduce(none, join)
+    let (all, outputs): (Vec<Vec<Range>>, Vec<Vec<f32>>) = samples.par_iter().map(run).unzip();
+    let join = |a: Vec<Range>, b: Vec<Range>| {
+        let both = |(a, b): (Range, Range)| if a.low.is_nan() || b.low.is_nan() { Range { low: f32::NAN, high: f32::NAN } } else { a.join(b) };
+        a.into_iter().zip(b).map(both).collect()
+    };
+    (all.into_iter().reduce(join).unwrap_or_else(|| vec![Range::NONE; graph.nodes.len()]), outputs)
+}
+
+/// Runs one sample, shows every node's elements to `look` and returns the last node's; what nobody reads any more is dropped.
+pub fn visit(graph: &Graph, input: &[f32], mut look: impl FnMut(NodeId, &[f32])) -> Vec<f32> {
+    let mut last = vec![0; graph.nodes.len()];
+    for (id, node) in graph.iter() {
+        node.inputs.iter().for_each(|read| last[read.0] = id.0);
+    }
+    let mut values: Vec<Vec<f32>> = Vec::with_capacity(graph.nodes.len());
+    for (id, node) in graph.iter() {
+        let value = apply(graph, node, &values, input);
+        look(id, &value);
+        node.inputs.iter().filter(|read| last[read.0] == id.0).for_each(|read| values[read.0] = Vec::new());
+        values.push(value);
+    }
+    values.pop().unwrap_or_default()
 }
 
 /// Index of the largest element; the lowest index wins ties.
@@ -46,25 +99,35 @@ fn apply(graph: &Graph, node: &Node, values: &[Vec<f32>], input: &[f32]) -> Vec<
         Op::Input => input.to_vec(),
         Op::Conv(conv) => kernels::conv(conv, x, shape, &node.shape),
         Op::Dense(dense) => kernels::dense(dense, x),
-        Op::Affine { scale, shift } => {
-            let per_channel = x.len() / scale.len().max(1);
-            let channels = x.chunks_exact(per_channel.max(1)).zip(scale.iter().zip(shift));
-            channels.flat_map(|(plane, (s, t))| plane.iter().map(move |v| v * s + t)).collect()
+        Op::Affine(affine) => {
+            let at = affine.indices(&node.shape);
+            x.iter().zip(at).map(|(v, i)| v * affine.scale[i] + affine.shift[i]).collect()
         }
         Op::Scale(factor) => x.iter().map(|v| v * factor).collect(),
+        Op::Pointwise(f) => x.iter().map(|v| f.at(f64::from(*v)) as f32).collect(),
         Op::Relu => x.iter().map(|v| v.max(0.0)).collect(),
         Op::Add => x.iter().zip(&values[node.inputs[1].0]).map(|(a, b)| a + b).collect(),
+        Op::Mul => {
+            let other = &values[node.inputs[1].0];
+            let row = x.len() / other.len().max(1);
+            x.chunks_exact(row.max(1)).zip(other).flat_map(|(row, b)| row.iter().map(move |a| a * b)).collect()
+        }
+        Op::Binary(op) => {
+            let both = x.iter().zip(&values[node.inputs[1].0]);
+            both.map(|(a, b)| op.at(f64::from(*a), f64::from(*b)) as f32).collect()
+        }
+        Op::Select => {
+            let choices = values[node.inputs[1].0].iter().zip(&values[node.inputs[2].0]);
+            x.iter().zip(choices).map(|(c, (a, b))| if *c != 0.0 { *a } else { *b }).collect()
+        }
         Op::MaxPool(window) => kernels::pool(window, x, shape, &node.shape, f32::NEG_INFINITY, f32::max),
         Op::SumPool(window) => kernels::pool(window, x, shape, &node.shape, 0.0, |a, b| a + b),
         Op::Concat { axis } => concat(graph, &node.inputs, values, *axis),
+        Op::Slice { start } => slice(x, shape, start, &node.shape),
+        Op::Pad { before, .. } => pad(x, shape, before, &node.shape),
         Op::Transpose { perm } => transpose(x, shape, perm),
         Op::Reshape => x.to_vec(),
-        Op::Softmax => {
-            let top = x.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            let exp: Vec<f32> = x.iter().map(|v| (v - top).exp()).collect();
-            let sum: f32 = exp.iter().sum();
-            exp.into_iter().map(|e| e / sum).collect()
-        }
+        Op::Softmax { axis, log } => softmax(x, shape, *axis, *log),
         Op::ArgMax => vec![argmax(x) as f32],
     }
 }
@@ -81,16 +144,53 @@ fn concat(graph: &Graph, inputs: &[NodeId], values: &[Vec<f32>], axis: usize) ->
     y
 }
 
-fn transpose(x: &[f32], shape: &[usize], perm: &[usize]) -> Vec<f32> {
-    match ndarray::ArrayViewD::from_shape(shape, x) {
-        Ok(view) => view.permuted_axes(perm.to_vec()).iter().copied().collect(),
-        Err(_) => x.to_vec(),
+/// For each element of `shape`, what `visit` gets is its index and its position along every axis.
+fn positions(shape: &[usize], mut visit: impl FnMut(usize, &[usize])) {
+    let mut at = vec![0; shape.len()];
+    for index in 0..shape.iter().product() {
+        visit(index, &at);
+        for axis in (0..at.len()).rev() {
+            at[axis] += 1;
+            if at[axis] < shape[axis] {
+                break;
+            }
+            at[axis] = 0;
+        }
     }
+}
+
+fn row_major(shape: &[usize], at: impl Iterator<Item = usize>) -> usize {
+    at.zip(shape).fold(0, |index, (i, extent)| index * extent + i)
+}
+
+fn slice(x: &[f32], shape: &[usize], start: &[usize], out: &[usize]) -> Vec<f32> {
+    let mut y = Vec::with_capacity(out.iter().product());
+    positions(out, |_, at| y.push(x[row_major(shape, at.iter().zip(start).map(|(i, s)| i + s))]));
+    y
+}
+
+fn pad(x: &[f32], shape: &[usize], before: &[usize], out: &[usize]) -> Vec<f32> {
+    let mut y = vec![0.0; out.iter().product()];
+    positions(shape, |index, at| y[row_major(out, at.iter().zip(before).map(|(i, b)| i + b))] = x[index]);
+    y
+}
+
+fn softmax(x: &[f32], shape: &[usize], axis: usize, log: bool) -> Vec<f32> {
+    let (n, stride) = (shape[axis], shape[axis + 1..].iter().product::<usize>());
+    let mut y = vec![0.0; x.len()];
+    for start in (0..x.len()).filter(|i| i / stride % n == 0) {
+        let row = || (0..n).map(|i| start + i * stride);
+        let top = row().map(|i| x[i]).fold(f32::NEG_INFINITY, f32::max);
+        let sum: f32 = row().map(|i| (x[i] - top).exp()).sum();
+        row().for_each(|i| y[i] = if log { x[i] - top - sum.ln() } else { (x[i] - top).exp() / sum });
+    }
+    y
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::nn::Affine;
 
     fn graph(op: Op, shape: &[usize]) -> Graph {
         let mut graph = Graph::default();
@@ -107,9 +207,13 @@ mod tests {
     fn moving_and_pointwise_operations() {
         assert_eq!(eval(Op::Relu, &[2, 1, 3]), [1.0, 0.0, 3.0, 0.0, 5.0, 5.0]);
         assert_eq!(eval(Op::Transpose { perm: vec![2, 0, 1] }, &[3, 2, 1]), [1.0, -4.0, -2.0, 5.0, 3.0, 5.0]);
-        let affine = Op::Affine { scale: vec![2.0, 1.0], shift: vec![0.0, -1.0] };
+        let affine = Op::Affine(Affine { shape: vec![2, 1, 1], scale: vec![2.0, 1.0], shift: vec![0.0, -1.0] });
         assert_eq!(eval(affine, &[2, 1, 3]), [2.0, -4.0, 6.0, -5.0, 4.0, 4.0]);
         assert_eq!(eval(Op::ArgMax, &[1]), [4.0]);
+        assert_eq!(eval(Op::Slice { start: vec![1, 0, 1] }, &[1, 1, 2]), [5.0, 5.0]);
+        let pad = Op::Pad { before: vec![0, 1, 0], after: vec![0, 0, 1] };
+        let framed = [0.0, 0.0, 0.0, 0.0, 1.0, -2.0, 3.0, 0.0, 0.0, 0.0, 0.0, 0.0, -4.0, 5.0, 5.0, 0.0];
+        assert_eq!(eval(pad, &[2, 2, 4]), framed);
         let mut graph = graph(Op::Relu, &[2, 1, 3]);
         graph.push(Op::Concat { axis: 2 }, vec![NodeId(0), NodeId(1)], vec![2, 1, 6], "c");
         let joined = run(&graph, &[1.0, -2.0, 3.0, -4.0, 5.0, 5.0]).pop().unwrap();
@@ -119,6 +223,8 @@ mod tests {
     #[test]
     fn ranges_are_over_all_samples() {
         let samples = [vec![1.0, -7.0, 0.0, 0.0, 0.0, 0.0], vec![0.0, 0.0, 0.0, 0.0, 3.0, 0.0]];
-        assert_eq!(ranges(&graph(Op::Relu, &[2, 1, 3]), &samples), [7.0, 3.0]);
+        let (found, outputs) = ranges(&graph(Op::Relu, &[2, 1, 3]), &samples);
+        assert_eq!(found, [Range { low: -7.0, high: 3.0 }, Range { low: 0.0, high: 3.0 }]);
+        assert_eq!(outputs[1], samples[1]);
     }
 }

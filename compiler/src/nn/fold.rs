@@ -1,37 +1,40 @@
 //! Folding on floats: every per-channel affine map (a BatchNorm, a bias written as an addition) and every averaging factor goes into a
-//! neighbouring convolution or fully connected layer; what finds no neighbour becomes a 1x1 depthwise convolution.
+//! neighbouring convolution or fully connected layer. What finds no neighbour stays if it only adds, which is local, and else becomes a
+//! 1x1 depthwise convolution.
 //!
 //! Folding is exact up to float rounding. A shift is never folded forward into a padded convolution: it would shift the padding too.
 
-use ndarray::{Array4, ArrayViewMut1, Axis};
+use ndarray::{Array4, Axis};
 
-use super::{Conv, Graph, NodeId, Op};
+use super::{Affine, Conv, Graph, NodeId, Op};
 
 /// Folds until nothing changes.
 pub fn fold(mut graph: Graph) -> Graph {
     while backward(&mut graph) || forward(&mut graph) {
         graph = bypass(graph);
     }
-    remaining_affine(graph)
+    remaining_affine(bypass(graph))
 }
 
 /// `affine(linear(x))` becomes one linear map and `affine(affine(x))` one affine map, if nothing else reads the inner one.
 fn backward(graph: &mut Graph) -> bool {
     let users = graph.users();
     for id in (0..graph.nodes.len()).map(NodeId) {
-        let Some((scale, shift)) = affine(graph, id) else { continue };
+        let Some(outer) = affine(graph, id) else { continue };
         let inner = graph.node(id).inputs[0];
         if users[inner.0].len() != 1 {
             continue;
         }
+        if matches!(graph.node(inner).op, Op::Affine(_)) {
+            graph.nodes[inner.0].op = Op::Affine(after(&outer, graph, inner));
+            become_identity(graph, id);
+            return true;
+        }
+        let Some((scale, shift)) = outer.per_channel(graph.node(inner).shape[0]) else { continue };
         let (bias, rows): (&mut Vec<f32>, Vec<_>) = match &mut graph.nodes[inner.0].op {
             Op::Conv(conv) => (&mut conv.bias, conv.weight.axis_iter_mut(Axis(0)).map(|row| row.into_dyn()).collect()),
             Op::Dense(dense) => {
                 (&mut dense.bias, dense.weight.axis_iter_mut(Axis(0)).map(|row| row.into_dyn()).collect())
-            }
-            Op::Affine { scale: inner, shift } => {
-                let rows = inner.iter_mut().map(|factor| ArrayViewMut1::from(std::slice::from_mut(factor)).into_dyn());
-                (shift, rows.collect())
             }
             _ => continue,
         };
@@ -45,27 +48,56 @@ fn backward(graph: &mut Graph) -> bool {
     false
 }
 
+/// `outer` of the affine map `inner` as one affine map.
+fn after(outer: &Affine, graph: &Graph, inner: NodeId) -> Affine {
+    let shape = &graph.node(inner).shape;
+    let Some(before) = affine(graph, inner) else { return outer.clone() };
+    if let (Some((s, t)), Some((scale, shift))) = (before.uniform(), outer.uniform()) {
+        return Affine { shape: vec![1; shape.len()], scale: vec![s * scale], shift: vec![t * scale + shift] };
+    }
+    let extents: Vec<usize> = before.shape.iter().zip(&outer.shape).map(|(a, b)| *a.max(b)).collect();
+    let (before_at, outer_at) = (before.indices(&extents), outer.indices(&extents));
+    let pairs = || before_at.iter().zip(&outer_at);
+    let scale = pairs().map(|(b, o)| before.scale[*b] * outer.scale[*o]).collect();
+    let shift = pairs().map(|(b, o)| before.shift[*b] * outer.scale[*o] + outer.shift[*o]).collect();
+    Affine { shape: extents, scale, shift }
+}
+
 /// `linear(affine(x))` becomes one linear map, if nothing else reads the inner one; a uniform factor also passes reshapes.
 fn forward(graph: &mut Graph) -> bool {
     let users = graph.users();
     let sole_reader = |id: NodeId| if let [reader] = users[id.0].as_slice() { Some(*reader) } else { None };
     for id in (0..graph.nodes.len()).map(NodeId) {
-        let Some((scale, shift)) = affine(graph, id) else { continue };
-        let uniform = scale.iter().all(|s| *s == scale[0]) && shift.iter().all(|s| *s == 0.0);
+        let Some(map) = affine(graph, id) else { continue };
+        let factor = map.uniform().filter(|(scale, shift)| *shift == 0.0 && *scale != 1.0).map(|(scale, _)| scale);
         let mut reader = sole_reader(id);
-        while uniform && let Some(next) = reader.filter(|next| moves(&graph.node(*next).op)) {
+        while factor.is_some() && let Some(next) = reader.filter(|next| moves(&graph.node(*next).op)) {
             reader = sole_reader(next);
         }
         let Some(reader) = reader else { continue };
-        let channels = graph.node(id).shape[0];
         let direct = graph.node(reader).inputs == [id];
-        match &mut graph.nodes[reader.0].op {
-            Op::Conv(conv) if uniform => conv.weight.mapv_inplace(|w| w * scale[0]),
-            Op::Dense(dense) if uniform => dense.weight.mapv_inplace(|w| w * scale[0]),
-            Op::Conv(conv) if direct && (conv.pads == [0; 4] || shift.iter().all(|s| *s == 0.0)) => {
+        let channels = graph.node(id).shape[0];
+        let coefficients = map.per_channel(channels).filter(|_| direct);
+        match (&mut graph.nodes[reader.0].op, factor, coefficients) {
+            (Op::Conv(conv), Some(factor), _) => conv.weight.mapv_inplace(|w| w * factor),
+            (Op::Dense(dense), Some(factor), _) => dense.weight.mapv_inplace(|w| w * factor),
+            (Op::Conv(conv), _, Some((scale, shift))) => {
+                let padded = conv.pads != [0; 4] && shift.iter().any(|s| *s != 0.0);
+                if padded && (scale.iter().all(|s| *s == 1.0) || scale.contains(&0.0)) {
+                    continue;
+                }
+                if padded {
+                    // scale x + shift = scale (x + shift / scale): the sum stays in front of the padding.
+                    absorb(conv, &scale, &vec![0.0; channels]);
+                    let shift = shift.iter().zip(&scale).map(|(shift, scale)| shift / scale).collect();
+                    let mut shape = vec![1; graph.node(id).shape.len()];
+                    shape[0] = channels;
+                    graph.nodes[id.0].op = Op::Affine(Affine { shape, scale: vec![1.0; channels], shift });
+                    return true;
+                }
                 absorb(conv, &scale, &shift);
             }
-            Op::Dense(dense) if direct && channels == dense.weight.ncols() => {
+            (Op::Dense(dense), _, Some((scale, shift))) if channels == dense.weight.ncols() => {
                 for (mut row, bias) in dense.weight.axis_iter_mut(Axis(0)).zip(&mut dense.bias) {
                     for ((w, scale), shift) in row.iter_mut().zip(&scale).zip(&shift) {
                         *bias += *w * shift;
@@ -93,15 +125,16 @@ fn absorb(conv: &mut Conv, scale: &[f32], shift: &[f32]) {
 
 /// Operations under which a uniform factor stays a uniform factor.
 fn moves(op: &Op) -> bool {
-    matches!(op, Op::Reshape | Op::Transpose { .. })
+    matches!(op, Op::Reshape | Op::Transpose { .. } | Op::Slice { .. })
 }
 
-/// The node as scale and shift per channel.
-fn affine(graph: &Graph, id: NodeId) -> Option<(Vec<f32>, Vec<f32>)> {
-    let channels = graph.node(id).shape[0];
+/// The node as an affine map.
+fn affine(graph: &Graph, id: NodeId) -> Option<Affine> {
     match &graph.node(id).op {
-        Op::Affine { scale, shift } => Some((scale.clone(), shift.clone())),
-        Op::Scale(factor) => Some((vec![*factor; channels], vec![0.0; channels])),
+        Op::Affine(affine) => Some(affine.clone()),
+        Op::Scale(factor) => {
+            Some(Affine { shape: vec![1; graph.node(id).shape.len()], scale: vec![*factor], shift: vec![0.0] })
+        }
         _ => None,
     }
 }
@@ -137,31 +170,47 @@ fn source(graph: &Graph, id: NodeId) -> NodeId {
     if identity { source(graph, node.inputs[0]) } else { id }
 }
 
-/// What is left of private affine maps becomes a depthwise convolution, with reshapes around it if the data is no image.
+/// What is left of private affine maps: those that only add stay, others become depthwise convolutions between reshapes.
 fn remaining_affine(graph: Graph) -> Graph {
     let mut result = Graph { name: graph.name.clone(), nodes: Vec::new() };
     let mut renamed: Vec<NodeId> = Vec::with_capacity(graph.nodes.len());
-    for node in &graph.nodes {
+    for node in graph.nodes {
         let inputs: Vec<NodeId> = node.inputs.iter().map(|input| renamed[input.0]).collect();
-        let Op::Affine { scale, shift } = &node.op else {
-            renamed.push(result.push(node.op.clone(), inputs, node.shape.clone(), node.name.clone()));
+        let Op::Affine(affine) = node.op else {
+            renamed.push(result.push(node.op, inputs, node.shape, node.name));
             continue;
         };
-        let channels = scale.len();
-        let image = vec![channels, 1, node.len() / channels.max(1)];
-        let weight = Array4::from_shape_fn((channels, 1, 1, 1), |(channel, ..)| scale[channel]);
-        let (strides, dilations) = ([1, 1], [1, 1]);
-        let conv = Conv { weight, bias: shift.clone(), strides, pads: [0; 4], dilations, groups: channels };
-        let (x, shape) = if node.shape.len() == 3 {
-            (inputs[0], node.shape.clone())
+        // Channels are the axes up to the last one along which a coefficient varies.
+        let last = affine.shape.iter().rposition(|extent| *extent != 1).map_or(1, |axis| axis + 1);
+        let channels: usize = node.shape[..last].iter().product();
+        let rest: usize = node.shape[last..].iter().product();
+        let at = Affine { shape: affine.shape[..last].to_vec(), ..affine.clone() }.indices(&node.shape[..last]);
+        let pick = |from: &[f32]| at.iter().map(|i| from[*i]).collect::<Vec<f32>>();
+        let (scale, shift) = (pick(&affine.scale), pick(&affine.shift));
+        let adds = scale.iter().all(|s| *s == 1.0);
+        let image = if node.shape.len() == 3 && node.shape[0] == channels && !adds {
+            node.shape.clone()
+        } else if adds {
+            vec![channels, rest]
         } else {
-            (result.push(Op::Reshape, inputs, image.clone(), node.name.clone()), image)
+            vec![channels, 1, rest]
         };
-        let mut y = result.push(Op::Conv(conv), vec![x], shape.clone(), node.name.clone());
-        if shape != node.shape {
-            y = result.push(Op::Reshape, vec![y], node.shape.clone(), node.name.clone());
+        let op = if adds {
+            Op::Affine(Affine { shape: vec![channels, 1], scale, shift })
+        } else {
+            let weight = Array4::from_shape_fn((channels, 1, 1, 1), |(channel, ..)| scale[channel]);
+            let (strides, dilations) = ([1, 1], [1, 1]);
+            Op::Conv(Conv { weight, bias: shift, strides, pads: [0; 4], dilations, groups: channels })
+        };
+        let mut id = inputs[0];
+        if image != node.shape {
+            id = result.push(Op::Reshape, vec![id], image.clone(), node.name.clone());
         }
-        renamed.push(y);
+        id = result.push(op, vec![id], image.clone(), node.name.clone());
+        if image != node.shape {
+            id = result.push(Op::Reshape, vec![id], node.shape, node.name);
+        }
+        renamed.push(id);
     }
     result
 }
@@ -185,7 +234,7 @@ mod tests {
     /// x[2,4,4] -> affine -> conv -> affine -> relu -> sum_pool -> scale -> reshape -> dense
     fn network(pads: [usize; 4], side: usize) -> Graph {
         let mut graph = Graph::default();
-        let affine = || Op::Affine { scale: vec![2.0, -1.0], shift: vec![0.5, 3.0] };
+        let affine = || Op::Affine(Affine { shape: vec![2, 1, 1], scale: vec![2.0, -1.0], shift: vec![0.5, 3.0] });
         let mut at = graph.push(Op::Input, vec![], vec![2, 4, 4], "x");
         at = graph.push(affine(), vec![at], vec![2, 4, 4], "bn0");
         at = graph.push(conv(2, pads), vec![at], vec![2, side, side], "conv");
@@ -220,7 +269,8 @@ mod tests {
         let graph = network([1; 4], 4);
         let folded = fold(graph.clone());
         let ops: Vec<&str> = folded.nodes.iter().map(|node| node.op.name()).collect();
-        assert_eq!(ops, ["input", "conv", "conv", "relu", "sum_pool", "reshape", "dense"]);
+        // Only the sum is left in front: the factor went into the kernel.
+        assert_eq!(ops, ["input", "reshape", "affine", "reshape", "conv", "relu", "sum_pool", "reshape", "dense"]);
         same(&graph, &folded);
     }
 
@@ -229,7 +279,7 @@ mod tests {
         let mut graph = Graph::default();
         let x = graph.push(Op::Input, vec![], vec![2, 4, 4], "x");
         let y = graph.push(conv(2, [1; 4]), vec![x], vec![2, 4, 4], "conv");
-        let scaled = Op::Affine { scale: vec![2.0, 3.0], shift: vec![1.0, 0.0] };
+        let scaled = Op::Affine(Affine { shape: vec![2, 1, 1], scale: vec![2.0, 3.0], shift: vec![1.0, 0.0] });
         let z = graph.push(scaled, vec![y], vec![2, 4, 4], "bn");
         graph.push(Op::Add, vec![y, z], vec![2, 4, 4], "sum");
         same(&graph, &fold(graph.clone()));

@@ -1,16 +1,24 @@
 //! The float network: what an ONNX model means, before any number format is chosen.
 //!
-//! A [`Graph`] is the program of one sample; shapes have no batch axis. The importer builds it, [`fold`] simplifies it, [`eval`]
-//! runs it in float32 for calibration, and [`crate::lower`] turns it into the secure IR.
+//! A [`Graph`] is the program of one sample; node shapes are the ONNX shapes with a batch of one. The importer makes it through a
+//! [`Builder`](build::Builder), [`compose`] and [`fold`] simplify it, [`eval`] runs it in float32 for calibration, and [`crate::lower`]
+//! turns it into the secure IR.
 
+pub mod build;
+pub mod compose;
 pub mod eval;
+pub mod expr;
 pub mod fold;
 mod kernels;
+mod print;
+mod softmax;
 
 use std::collections::{HashMap, HashSet};
 
 use fusion_ir::op::Window;
 use ndarray::{Array2, Array4};
+
+use expr::{Binary, Expr};
 
 /// Index of a node in its [`Graph`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -42,6 +50,18 @@ pub struct Dense {
     pub bias: Vec<f32>,
 }
 
+/// `x * scale + shift`, both private. Coefficients have the extents `shape`, one for each axis of `x`: either the axis's extent, or 1
+/// where they do not vary along it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Affine {
+    /// Extents of the coefficients.
+    pub shape: Vec<usize>,
+    /// Factors, row-major.
+    pub scale: Vec<f32>,
+    /// Summands, row-major.
+    pub shift: Vec<f32>,
+}
+
 /// One operation.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Op {
@@ -51,27 +71,42 @@ pub enum Op {
     Conv(Conv),
     /// Fully connected.
     Dense(Dense),
-    /// `x * scale + shift`, both private and per channel (the first axis).
-    Affine {
-        /// One factor per channel.
-        scale: Vec<f32>,
-        /// One summand per channel.
-        shift: Vec<f32>,
-    },
-    /// `x * factor`; the factor is part of the architecture (an averaging pool's `1 / n`), hence public.
+    /// A private factor and summand for each element.
+    Affine(Affine),
+    /// `x * factor`; the factor is part of the architecture (an averaging pool's `1 / n`, a sign), hence public.
     Scale(f32),
     /// `max(x, 0)`.
     Relu,
+    /// A public function of each element, for each element by itself.
+    Pointwise(Expr),
     /// Elementwise sum of two operands of one shape.
     Add,
-    /// Maximum over each window, padding excluded.
+    /// Elementwise product; the second operand has the first's shape, or is a vector of one factor for each element of its leading axis.
+    Mul,
+    /// Elementwise operation on two operands of one shape that has no counterpart in the IR: [`compose`] replaces it.
+    Binary(Binary),
+    /// The second operand where the first is 1, the third where it is 0; all of one shape. [`compose`] replaces it.
+    Select,
+    /// Maximum over each window of `[C, H, W]`, padding excluded.
     MaxPool(Window),
-    /// Sum over each window, padding counted as zero.
+    /// Sum over each window of `[C, H, W]`, padding counted as zero.
     SumPool(Window),
     /// Concatenation along an axis.
     Concat {
         /// The axis.
         axis: usize,
+    },
+    /// The part of the operand that begins at `start`; its extents are the result's.
+    Slice {
+        /// First element of each axis.
+        start: Vec<usize>,
+    },
+    /// Zeros around the operand.
+    Pad {
+        /// Elements before each axis.
+        before: Vec<usize>,
+        /// Elements after each axis.
+        after: Vec<usize>,
     },
     /// Axes permuted: result axis `i` is operand axis `perm[i]`.
     Transpose {
@@ -80,8 +115,13 @@ pub enum Op {
     },
     /// The same elements in row-major order under another shape.
     Reshape,
-    /// Softmax over all elements; keeps their order.
-    Softmax,
+    /// Softmax (or its logarithm) along an axis; keeps the order of the elements. Left out at the output, else taken apart.
+    Softmax {
+        /// The axis.
+        axis: usize,
+        /// Whether the logarithm is meant.
+        log: bool,
+    },
     /// Index of the largest element.
     ArgMax,
 }
@@ -93,7 +133,7 @@ pub struct Node {
     pub op: Op,
     /// Earlier nodes.
     pub inputs: Vec<NodeId>,
-    /// Extents of the result, without the batch axis.
+    /// Extents of the result.
     pub shape: Vec<usize>,
     /// The ONNX node it comes from.
     pub name: String,
@@ -108,6 +148,38 @@ pub struct Graph {
     pub nodes: Vec<Node>,
 }
 
+impl Affine {
+    /// One factor and one summand for each element of the leading axis, if they vary along no other.
+    pub fn per_channel(&self, channels: usize) -> Option<(Vec<f32>, Vec<f32>)> {
+        let leading = self.shape.first().copied().unwrap_or(1);
+        if self.scale.len() != leading {
+            return None;
+        }
+        let spread = |values: &[f32]| if leading == 1 { vec![values[0]; channels] } else { values.to_vec() };
+        Some((spread(&self.scale), spread(&self.shift)))
+    }
+
+    /// The factor and the summand, if there is one of each for all elements.
+    pub fn uniform(&self) -> Option<(f32, f32)> {
+        if let ([scale], [shift]) = (self.scale.as_slice(), self.shift.as_slice()) { Some((*scale, *shift)) } else { None }
+    }
+
+    /// For each element of an operand of `shape`, the index of its coefficients.
+    pub fn indices(&self, shape: &[usize]) -> Vec<usize> {
+        let mut strides = vec![0; shape.len()];
+        let mut stride = 1;
+        for axis in (0..shape.len()).rev() {
+            strides[axis] = if self.shape[axis] == 1 { 0 } else { stride };
+            stride *= self.shape[axis];
+        }
+        let mut indices = vec![0usize];
+        for (extent, stride) in shape.iter().zip(strides) {
+            indices = indices.into_iter().flat_map(|base| (0..*extent).map(move |i| base + i * stride)).collect();
+        }
+        indices
+    }
+}
+
 impl Op {
     /// The operation's name in messages and dumps.
     pub fn name(&self) -> &'static str {
@@ -115,16 +187,22 @@ impl Op {
             Op::Input => "input",
             Op::Conv(_) => "conv",
             Op::Dense(_) => "dense",
-            Op::Affine { .. } => "affine",
+            Op::Affine(_) => "affine",
             Op::Scale(_) => "scale",
             Op::Relu => "relu",
+            Op::Pointwise(_) => "pointwise",
             Op::Add => "add",
+            Op::Mul => "mul",
+            Op::Binary(_) => "binary",
+            Op::Select => "select",
             Op::MaxPool(_) => "max_pool",
             Op::SumPool(_) => "sum_pool",
             Op::Concat { .. } => "concat",
+            Op::Slice { .. } => "slice",
+            Op::Pad { .. } => "pad",
             Op::Transpose { .. } => "transpose",
             Op::Reshape => "reshape",
-            Op::Softmax => "softmax",
+            Op::Softmax { .. } => "softmax",
             Op::ArgMax => "argmax",
         }
     }
@@ -188,37 +266,21 @@ impl Graph {
         result
     }
 
-    /// The shape of one sample.
+    /// The shape of one sample as data files hold it: the input's without its batch axis.
     pub fn input_shape(&self) -> &[usize] {
-        &self.nodes[0].shape
-    }
-}
-
-impl std::fmt::Display for Graph {
-    /// One line per node: `n3 = conv [16, 32, 32] (n2) "Conv_3"`.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        writeln!(f, "graph {:?} {{", self.name)?;
-        for (id, node) in self.iter() {
-            let inputs: Vec<String> = node.inputs.iter().map(|input| format!("n{}", input.0)).collect();
-            write!(f, "  n{} = {} {:?} ({})", id.0, node.op.name(), node.shape, inputs.join(", "))?;
-            match &node.op {
-                Op::Conv(conv) => {
-                    let Conv { strides, pads, dilations, groups, weight, .. } = conv;
-                    let kernel = weight.shape();
-                    write!(f, " kernel {kernel:?} strides {strides:?} pads {pads:?}")?;
-                    write!(f, " dilations {dilations:?} groups {groups}")?;
-                }
-                Op::Dense(dense) => write!(f, " weight {:?}", dense.weight.shape())?,
-                Op::MaxPool(w) | Op::SumPool(w) => {
-                    write!(f, " kernel {:?} strides {:?} pads {:?}", w.kernel, w.strides, w.pads)?;
-                }
-                Op::Scale(factor) => write!(f, " by {factor}")?,
-                Op::Concat { axis } => write!(f, " axis {axis}")?,
-                Op::Transpose { perm } => write!(f, " perm {perm:?}")?,
-                _ => {}
-            }
-            writeln!(f, " {:?}", node.name)?;
+        match self.nodes[0].shape.as_slice() {
+            [1, rest @ ..] if !rest.is_empty() => rest,
+            shape => shape,
         }
-        writeln!(f, "}}")
+    }
+
+    /// Multiply-accumulates of its linear layers.
+    pub fn macs(&self) -> usize {
+        let macs = |node: &Node| match &node.op {
+            Op::Conv(conv) => node.len() * conv.weight.len() / conv.bias.len().max(1),
+            Op::Dense(dense) => dense.weight.len(),
+            _ => 0,
+        };
+        self.nodes.iter().map(macs).sum()
     }
 }

@@ -1,0 +1,72 @@
+//! Evaluation at compile time: what a node gives that reads constants only, whatever operator it is. tract knows them all.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use tract_onnx::pb::{
+    GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, ValueInfoProto, tensor_proto::DataType,
+};
+use tract_onnx::prelude::{DatumType, Framework, InferenceModelExt, Tensor, TractResult, tvec};
+
+/// Evaluates a node under the operator set `opset`; an input that is not given is `None`.
+///
+/// # Errors
+/// Why there is no result, as a phrase. tract is not trusted with hostile constants: a panic there is a refusal like any other.
+pub(super) fn evaluate(node: &NodeProto, inputs: &[Option<Arc<Tensor>>], opset: i64) -> Result<Vec<Arc<Tensor>>, String> {
+    let attempt = || -> TractResult<Vec<Arc<Tensor>>> {
+        let model = tract_onnx::onnx().parse(&model_of(node, inputs, opset), None)?.model;
+        let typed = model.into_typed()?;
+        let folded: Option<Vec<_>> =
+            typed.output_outlets()?.iter().map(|o| typed.outlet_fact(*o).ok()?.konst.clone()).collect();
+        if let Some(constants) = folded {
+            return Ok(constants);
+        }
+        let outputs = typed.into_runnable()?.run(tvec![])?;
+        Ok(outputs.into_iter().map(|value| value.into_arc_tensor()).collect())
+    };
+    let outcome = catch_unwind(AssertUnwindSafe(attempt));
+    let refused = || "cannot be evaluated at compile time".to_string();
+    outcome.map_err(|_| refused())?.map_err(|e| format!("{}: {}", refused(), e.root_cause()))
+}
+
+/// A model of one node, its inputs as initializers.
+fn model_of(node: &NodeProto, inputs: &[Option<Arc<Tensor>>], opset: i64) -> ModelProto {
+    let mut node = node.clone();
+    let mut initializer = Vec::new();
+    for (index, (name, value)) in node.input.iter_mut().zip(inputs).enumerate() {
+        let Some(value) = value else { continue };
+        // Two inputs may be one tensor; as initializers they need names of their own.
+        *name = format!("input-{index}");
+        initializer.push(proto(name, value));
+    }
+    node.output.retain(|name| !name.is_empty());
+    let output = node.output.iter().map(|name| ValueInfoProto { name: name.clone(), ..ValueInfoProto::default() });
+    let graph = GraphProto { output: output.collect(), node: vec![node], initializer, ..GraphProto::default() };
+    let opset_import = vec![OperatorSetIdProto { domain: String::new(), version: opset }];
+    ModelProto { ir_version: 8, graph: Some(graph), opset_import, ..ModelProto::default() }
+}
+
+fn proto(name: &str, tensor: &Tensor) -> TensorProto {
+    let data_type = match tensor.datum_type() {
+        DatumType::Bool => DataType::Bool,
+        DatumType::U8 => DataType::Uint8,
+        DatumType::U16 => DataType::Uint16,
+        DatumType::U32 => DataType::Uint32,
+        DatumType::U64 => DataType::Uint64,
+        DatumType::I8 => DataType::Int8,
+        DatumType::I16 => DataType::Int16,
+        DatumType::I32 => DataType::Int32,
+        DatumType::I64 => DataType::Int64,
+        DatumType::F16 => DataType::Float16,
+        DatumType::F32 => DataType::Float,
+        DatumType::F64 => DataType::Double,
+        _ => DataType::Undefined,
+    };
+    TensorProto {
+        name: name.into(),
+        dims: tensor.shape().iter().map(|extent| *extent as i64).collect(),
+        data_type: data_type as i32,
+        raw_data: tensor.as_bytes().to_vec(),
+        ..TensorProto::default()
+    }
+}

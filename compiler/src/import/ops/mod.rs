@@ -1,0 +1,10 @@
+//! The operators, by kind: what each is in the float network, or why it is not.
+
+pub(super) mod activation;
+pub(super) mod arithmetic;
+pub(super) mod linear;
+pub(super) mod normalise;
+pub(super) mod pool;
+pub(super) mod reduce;
+pub(super) mod shape;
+pub(super) mod window;
