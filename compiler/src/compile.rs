@@ -11,7 +11,8 @@ use rayon::prelude::*;
 use crate::lower::{LayerFormat, lower};
 use crate::nn::{Graph, eval, fold};
 use crate::passes::{self, Program, Settings, Target};
-use crate::quantise::{Precision, calibrate::Calibration};
+use crate::quantise::Precision;
+use crate::quantise::calibrate::{Calibration, Observed};
 use crate::{Error, Unsupported, import, npy};
 
 /// Most demo samples in the server's plan.
@@ -93,7 +94,6 @@ pub enum Snapshot {
 pub fn compile(options: &Options) -> Result<Compiled, Error> {
     let graph = read(options)?;
     let calibration = calibration(options, &graph)?;
-    let ranges = calibration.ranges(&graph)?;
     let classes = graph.nodes.last().map_or(0, crate::nn::Node::len);
     let labels = match (&options.labels, &options.calibrate) {
         (Some(path), Some(_)) => Some(labels(path, &calibration, classes)?),
@@ -106,18 +106,11 @@ pub fn compile(options: &Options) -> Result<Compiled, Error> {
         let most = classes.min(MAX_TOP);
         return Err(Error::Usage(format!("--reveal topk:{k}: this model has {classes} classes; at most {most}")));
     }
-    let (mut program, mut layers) = lower(&graph, &ranges, &options.precision)?;
-    passes::run(&mut program, &settings(options), None)?;
-    carried(&program.function)?;
-    // Sums that joined an accumulator may have widened it.
-    for value in program.function.values.iter().filter(|value| matches!(value.op, Op::Conv(_) | Op::Dense { .. })) {
-        let layer = layers.iter_mut().find(|layer| layer.node == value.node);
-        layer.into_iter().for_each(|layer| layer.accumulator_bits = value.ty.bits);
-    }
+    let Built { program, layers, observed } = build(&graph, &calibration, &options.precision, &settings(options))?;
 
     let quantised = quantise(&program.function, &calibration.samples);
     let fixed = fixed_labels(&program.function, &program.weights, &quantised);
-    let float: Vec<usize> = eval::outputs(&graph, &calibration.samples).iter().map(|y| eval::argmax(y)).collect();
+    let float: Vec<usize> = observed.outputs.iter().map(|y| eval::argmax(y)).collect();
     let agreeing = fixed.iter().zip(&float).filter(|(a, b)| **a == **b as i64).count();
     let right = |labels: &Vec<i64>| labels.iter().zip(&fixed).filter(|(a, b)| a == b).count();
     let summary = Summary {
@@ -136,6 +129,39 @@ pub fn compile(options: &Options) -> Result<Compiled, Error> {
     Ok(Compiled { plan, summary })
 }
 
+/// A folded network as a program that can be executed.
+#[derive(Clone, Debug)]
+pub struct Built {
+    /// The function with its weights.
+    pub program: Program,
+    /// The linear layers' formats.
+    pub layers: Vec<LayerFormat>,
+    /// What the float network does on the calibration samples.
+    pub observed: Observed,
+}
+
+/// The part of [`compile`] behind the import: from a folded network to what the parties execute.
+///
+/// # Errors
+/// [`Error::Unsupported`] for layers that no format or protocol holds, [`Error::Usage`] as [`Calibration::observe`].
+pub fn build(
+    graph: &Graph,
+    calibration: &Calibration,
+    precision: &Precision,
+    settings: &Settings,
+) -> Result<Built, Error> {
+    let observed = calibration.observe(graph)?;
+    let (mut program, mut layers) = lower(graph, &observed.ranges, precision)?;
+    passes::run(&mut program, settings, None)?;
+    carried(&program.function)?;
+    // Sums that joined an accumulator may have widened it.
+    for value in program.function.values.iter().filter(|value| matches!(value.op, Op::Conv(_) | Op::Dense { .. })) {
+        let layer = layers.iter_mut().find(|layer| layer.node == value.node);
+        layer.into_iter().for_each(|layer| layer.accumulator_bits = value.ty.bits);
+    }
+    Ok(Built { program, layers, observed })
+}
+
 /// Runs the pipeline up to `stage` and returns what it has then.
 ///
 /// # Errors
@@ -145,7 +171,7 @@ pub fn snapshot(options: &Options, stage: Stage) -> Result<Snapshot, Error> {
     if stage == Stage::Import {
         return Ok(Snapshot::Graph(graph));
     }
-    let ranges = calibration(options, &graph)?.ranges(&graph)?;
+    let ranges = calibration(options, &graph)?.observe(&graph)?.ranges;
     let (mut program, _) = lower(&graph, &ranges, &options.precision)?;
     match stage {
         Stage::Import | Stage::Fixed => {}

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tract_onnx::pb::{
     GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, ValueInfoProto, tensor_proto::DataType,
 };
-use tract_onnx::prelude::{DatumType, Framework, InferenceModelExt, Tensor, TractResult, tvec};
+use tract_onnx::prelude::{DatumType, InferenceModelExt, IntoArcTensor, IntoRunnable, Tensor, TractResult, tvec};
 
 /// Evaluates a node under the operator set `opset`; an input that is not given is `None`.
 ///

@@ -17,7 +17,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tract_onnx::pb::{GraphProto, ModelProto, TensorProto, tensor_proto::DataType, tensor_shape_proto, type_proto};
-use tract_onnx::prelude::Tensor;
+use tract_onnx::prelude::{Framework, Tensor};
 use tract_onnx::tensor::load_tensor;
 
 use crate::nn::build::Builder;

@@ -73,8 +73,11 @@ pub(super) fn graph(start: Start) -> Result<(Graph, NodeId), Vec<Unsupported>> {
 
 fn sources<'i>(builder: &mut Builder, inputs: &'i [(String, Vec<usize>)]) -> Vec<(&'i str, NodeId)> {
     if let [(name, shape)] = inputs {
-        let shape = if shape.is_empty() { vec![1] } else { shape.clone() };
-        return vec![(name, builder.push(Op::Input, vec![], shape))];
+        // Samples have no batch axis.
+        let sample = if let [1, rest @ ..] = shape.as_slice() { rest } else { shape };
+        let sample = if sample.is_empty() { &[1] } else { sample };
+        let x = builder.push(Op::Input, vec![], sample);
+        return vec![(name, builder.reshape(x, shape))];
     }
     let lengths = inputs.iter().map(|(_, shape)| shape.iter().product::<usize>());
     let all = builder.push(Op::Input, vec![], [lengths.sum::<usize>()]);

@@ -41,15 +41,15 @@ impl Lowering<'_> {
         let x_ty = self.ty(x).clone();
         let narrowest = (self.precision.activation_bits + 1).max(x_ty.bits);
         // Room for a sum or a join is welcome, but not at the price of the weights.
-        let joint = self.reach(id, true).max(largest(linear.bias));
+        let joint = self.joint_range(id).max(largest(linear.bias));
         let own = self.ranges[id.0].max(largest(linear.bias));
-        let fit = |reach, least| self.fit(&linear, &x_ty, reach, self.headroom(id), least);
+        let fit = |reach, least| self.fit(&linear, &x_ty, reach, self.headroom[id.0], least);
         let fitted = fit(joint, GOOD_WEIGHT_BITS).or_else(|| fit(own, MIN_WEIGHT_BITS));
         let Fit { weight_bits, frac, weight, worst, magnitude } = fitted.ok_or_else(|| {
             let most = self.precision.max_accumulator_bits;
             format!("its accumulator needs more than {most} bits even with {MIN_WEIGHT_BITS}-bit weights")
         })?;
-        let bits = (magnitude + self.headroom(id)).max(narrowest);
+        let bits = (magnitude + self.headroom[id.0]).max(narrowest);
         let worst_case_bits = worst + 1;
         self.formats.push(LayerFormat {
             node: node.name.clone(),
@@ -82,33 +82,11 @@ impl Lowering<'_> {
         })
     }
 
-    /// The largest absolute value that `id`'s format must hold: its own; that of a sum it feeds directly, which may join its
-    /// accumulator later; and those of everything that is concatenated with it, so that all parts get one format.
-    fn reach(&self, id: NodeId, direct: bool) -> f32 {
-        let own = self.ranges[id.0];
-        self.users[id.0].iter().fold(own, |reach, user| match self.graph.node(*user).op {
-            nn::Op::Add if direct => reach.max(self.ranges[user.0]),
-            nn::Op::Concat { .. } => {
-                let parts = self.graph.node(*user).inputs.iter();
-                parts.map(|part| self.origin_range(*part)).fold(reach.max(self.reach(*user, false)), f32::max)
-            }
-            nn::Op::Relu | nn::Op::MaxPool(_) | nn::Op::Reshape | nn::Op::Transpose { .. } => {
-                reach.max(self.reach(*user, false))
-            }
-            _ => reach,
-        })
-    }
-
-    /// The range of `id` and of what it is made of by operations that keep the format.
-    fn origin_range(&self, id: NodeId) -> f32 {
-        let node = self.graph.node(id);
-        let own = self.ranges[id.0];
-        match node.op {
-            nn::Op::Relu | nn::Op::MaxPool(_) | nn::Op::Reshape | nn::Op::Transpose { .. } => {
-                own.max(self.origin_range(node.inputs[0]))
-            }
-            _ => own,
-        }
+    /// The largest absolute value that `id`'s format must hold: its own, that of a sum it feeds directly, which may join its accumulator
+    /// later, and those of everything that is concatenated with it, so that all parts get one format.
+    fn joint_range(&self, id: NodeId) -> f32 {
+        let sums = self.users[id.0].iter().filter(|user| self.graph.node(**user).op == nn::Op::Add);
+        sums.fold(self.reach[id.0], |reach, sum| reach.max(self.ranges[sum.0]))
     }
 }
 

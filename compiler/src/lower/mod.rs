@@ -5,6 +5,7 @@
 //! accumulator's width; a requantisation keeps exactly the bits that are left (`k = acc - shift`); biases are integers at the
 //! accumulator's format.
 
+mod elementwise;
 mod linear;
 
 use fusion_ir::op::{Conv, Op, Window};
@@ -12,9 +13,10 @@ use fusion_ir::{Function, Sign, TensorType, ValueId, Weight, WeightId, Weights};
 
 use linear::Linear;
 
+use crate::nn::eval::Range;
 use crate::nn::{self, Graph, NodeId};
 use crate::passes::Program;
-use crate::quantise::{Precision, frac_for, magnitude, quantise};
+use crate::quantise::{Precision, frac_for, magnitude};
 use crate::{Error, Unsupported};
 
 /// The formats of one linear layer, for people.
@@ -30,16 +32,21 @@ pub struct LayerFormat {
     pub worst_case_bits: u8,
 }
 
-/// Lowers `graph`, whose nodes reach at most `ranges` in absolute value on calibration data.
+/// Lowers `graph`, whose nodes stay in `seen` on calibration data.
 ///
 /// # Errors
 /// [`Error::Unsupported`] for a layer that no allowed accumulator holds, or a softmax or argmax left inside.
-pub fn lower(graph: &Graph, ranges: &[f32], precision: &Precision) -> Result<(Program, Vec<LayerFormat>), Error> {
+pub fn lower(graph: &Graph, seen: &[Range], precision: &Precision) -> Result<(Program, Vec<LayerFormat>), Error> {
+    let users = graph.users();
+    let ranges: Vec<f32> = seen.iter().map(|range| range.magnitude()).collect();
     let mut lowering = Lowering {
         graph,
-        ranges,
+        seen,
         precision,
-        users: graph.users(),
+        headroom: headroom(graph, &users),
+        reach: reach(graph, &users, &ranges),
+        ranges,
+        users,
         function: Function { name: graph.name.clone(), ..Function::default() },
         weights: Vec::new(),
         values: Vec::new(),
@@ -64,10 +71,19 @@ pub fn lower(graph: &Graph, ranges: &[f32], precision: &Precision) -> Result<(Pr
 
 /// Most bits by which an addition shifts one operand to align it with the other.
 const MAX_ALIGNMENT: i8 = 16;
+/// Widest ring of a product or a table.
+const MAX_RING_BITS: u8 = 60;
 
 struct Lowering<'g> {
     graph: &'g Graph,
-    ranges: &'g [f32],
+    /// Each node's smallest and largest element.
+    seen: &'g [Range],
+    /// Each node's largest absolute value.
+    ranges: Vec<f32>,
+    /// What each node's format must hold, itself included.
+    reach: Vec<f32>,
+    /// Bits between each node's magnitude and its width: one more if a comparison between elements follows.
+    headroom: Vec<u8>,
     precision: &'g Precision,
     users: Vec<Vec<NodeId>>,
     function: Function,
@@ -116,6 +132,20 @@ impl Lowering<'_> {
             }
             nn::Op::SumPool(window) => Ok(self.sum_pool(id, node, operand(0), window)),
             nn::Op::Scale(factor) => Ok(self.scale(id, node, operand(0), *factor)),
+            nn::Op::Pointwise(f) => self.pointwise(id, node, operand(0), f),
+            nn::Op::Mul => self.product(id, node, [operand(0), operand(1)]),
+            nn::Op::Affine(affine) if affine.scale.iter().all(|s| *s == 1.0) => {
+                Ok(self.shift(id, node, operand(0), &affine.shift))
+            }
+            nn::Op::Slice { start } => {
+                let ty = self.ty(operand(0)).with_shape(node.shape.clone());
+                Ok(self.same(Op::Slice { start: start.clone() }, vec![operand(0)], ty, node))
+            }
+            nn::Op::Pad { before, after } => {
+                let ty = self.ty(operand(0)).with_shape(node.shape.clone());
+                let op = Op::Pad { before: before.clone(), after: after.clone() };
+                Ok(self.same(op, vec![operand(0)], ty, node))
+            }
             nn::Op::Concat { axis } => {
                 let parts = node.inputs.iter().map(|input| self.values[input.0]).collect();
                 Ok(self.concat(node, parts, *axis))
@@ -128,7 +158,9 @@ impl Lowering<'_> {
                 let ty = self.ty(operand(0)).with_shape(node.shape.clone());
                 Ok(self.same(Op::Reshape, vec![operand(0)], ty, node))
             }
-            nn::Op::Affine { .. } | nn::Op::Softmax | nn::Op::ArgMax => Err("left over inside the network".into()),
+            nn::Op::Affine(_) | nn::Op::Binary(_) | nn::Op::Select | nn::Op::Softmax { .. } | nn::Op::ArgMax => {
+                Err("left over inside the network".into())
+            }
         }
     }
 
@@ -157,7 +189,7 @@ impl Lowering<'_> {
             let ty = self.ty(operand);
             ty.magnitude + (frac - ty.frac) as u8
         });
-        let wanted = (sum + self.headroom(id)).max(shifted[0] + 1).max(shifted[1] + 1);
+        let wanted = (sum + self.headroom[id.0]).max(shifted[0] + 1).max(shifted[1] + 1);
         let bits = wanted.max(self.precision.activation_bits + 1);
         let aligned = operands.map(|operand| {
             let wide = self.extend(operand, bits, node);
@@ -182,23 +214,6 @@ impl Lowering<'_> {
         self.same(Op::SumPool(window.clone()), vec![wide], ty, node)
     }
 
-    /// Multiplication by a public constant, kept to a dozen significant bits, then requantised.
-    fn scale(&mut self, id: NodeId, node: &nn::Node, x: ValueId, factor: f32) -> ValueId {
-        let places = frac_for(factor, self.precision.weight_bits);
-        let mut integer = quantise(f64::from(factor), places, 2 * self.precision.weight_bits);
-        let twos = if integer == 0 { 0 } else { integer.trailing_zeros() as u8 };
-        integer >>= twos;
-        let places = places - twos as i8;
-        let growth = log2_ceil(integer.unsigned_abs() as usize);
-        let bits = (self.ty(x).bits + growth).max(self.precision.activation_bits + 1);
-        let wide = self.extend(x, bits, node);
-        let frac = self.ty(x).frac + places;
-        let calibrated = magnitude(self.ranges[id.0], frac) + self.precision.margin_bits;
-        let ty = TensorType { frac, magnitude: calibrated.min(bits - 1), sign: Sign::Any, ..self.ty(wide).clone() };
-        let product = self.same(Op::Scale { factor: integer }, vec![wide], ty, node);
-        self.requant(product, node)
-    }
-
     /// The parts at the coarsest of their formats.
     fn concat(&mut self, node: &nn::Node, parts: Vec<ValueId>, axis: usize) -> ValueId {
         let parts: Vec<ValueId> = parts.into_iter().map(|part| self.narrow(part, node)).collect();
@@ -219,22 +234,6 @@ impl Lowering<'_> {
         let (before, after) = (vec![0, top, left], vec![0, bottom, right]);
         let shape: Vec<usize> = (0..3).map(|axis| before[axis] + ty.shape[axis] + after[axis]).collect();
         self.same(Op::Pad { before, after }, vec![x], ty.with_shape(shape), node)
-    }
-
-    /// Bits between a value's magnitude and its width: one more if a comparison between elements follows.
-    fn headroom(&self, id: NodeId) -> u8 {
-        let passes_on = |op: &nn::Op| {
-            matches!(
-                op,
-                nn::Op::Relu | nn::Op::Reshape | nn::Op::Transpose { .. } | nn::Op::Concat { .. } | nn::Op::Add
-            )
-        };
-        let compares = |user: &NodeId| match &self.graph.node(*user).op {
-            nn::Op::MaxPool(_) => true,
-            op => passes_on(op) && self.headroom(*user) == 2,
-        };
-        let output = id.0 + 1 == self.graph.nodes.len();
-        if output || self.users[id.0].iter().any(compares) { 2 } else { 1 }
     }
 
     /// The value requantised to the activations' width, if it is wider.
@@ -287,6 +286,56 @@ impl Lowering<'_> {
     fn ty(&self, id: ValueId) -> &TensorType {
         &self.function.value(id).ty
     }
+}
+
+/// Operations whose result has their operand's format.
+fn keeps_format(op: &nn::Op) -> bool {
+    matches!(
+        op,
+        nn::Op::Relu
+            | nn::Op::MaxPool(_)
+            | nn::Op::Reshape
+            | nn::Op::Transpose { .. }
+            | nn::Op::Slice { .. }
+            | nn::Op::Pad { .. }
+    )
+}
+
+fn headroom(graph: &Graph, users: &[Vec<NodeId>]) -> Vec<u8> {
+    let mut headroom = vec![1; graph.nodes.len()];
+    for (id, _) in graph.iter().rev() {
+        let passes_on = |op: &nn::Op| keeps_format(op) || matches!(op, nn::Op::Concat { .. } | nn::Op::Add);
+        let compares = |user: &NodeId| match &graph.node(*user).op {
+            nn::Op::MaxPool(_) => true,
+            op => passes_on(op) && headroom[user.0] == 2,
+        };
+        if id.0 + 1 == graph.nodes.len() || users[id.0].iter().any(compares) {
+            headroom[id.0] = 2;
+        }
+    }
+    headroom
+}
+
+/// For each node, the largest absolute value that its format must hold: its own, and those of everything that is concatenated with it.
+fn reach(graph: &Graph, users: &[Vec<NodeId>], ranges: &[f32]) -> Vec<f32> {
+    // What each node is made of by operations that keep the format.
+    let mut origin = ranges.to_vec();
+    for (id, node) in graph.iter().filter(|(_, node)| keeps_format(&node.op)) {
+        origin[id.0] = origin[id.0].max(origin[node.inputs[0].0]);
+    }
+    let mut reach = ranges.to_vec();
+    for (id, _) in graph.iter().rev() {
+        for user in &users[id.0] {
+            let node = graph.node(*user);
+            if keeps_format(&node.op) {
+                reach[id.0] = reach[id.0].max(reach[user.0]);
+            } else if matches!(node.op, nn::Op::Concat { .. }) {
+                let parts = node.inputs.iter().map(|part| origin[part.0]);
+                reach[id.0] = parts.fold(reach[id.0].max(reach[user.0]), f32::max);
+            }
+        }
+    }
+    reach
 }
 
 fn log2_ceil(n: usize) -> u8 {

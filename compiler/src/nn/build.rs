@@ -380,7 +380,7 @@ mod tests {
         let back = b.transpose(y, &[0, 3, 1, 2]);
         let (ops, found) = last(&b, back);
         assert_eq!(ops, ["input", "affine", "relu"]);
-        let expected = numbers(24).iter().enumerate().map(|(i, x)| {
+        let expected = numbers(24).into_iter().enumerate().map(|(i, x)| {
             let y = if i < 12 { 2.0 * x + 0.5 } else { -x };
             y.max(0.0)
         });
@@ -409,6 +409,7 @@ mod tests {
         let n = numbers(6);
         assert_eq!(found, [0, 1, 2, 3, 4, 5].map(|i| n[i] * n[i / 3 * 3]));
         let row = b.slice(x, &[0, 1, 0], &[1, 1, 3]);
+        let row = b.reshape(row, &[3]);
         let five = b.expand(row, &[5, 3]).unwrap();
         assert_eq!(last(&b, five).1, n[3..].repeat(5));
         assert!(b.expand(row, &[5, 4]).is_err());

@@ -1,6 +1,6 @@
 //! The float network: what an ONNX model means, before any number format is chosen.
 //!
-//! A [`Graph`] is the program of one sample; node shapes are the ONNX shapes with a batch of one. The importer makes it through a
+//! A [`Graph`] is the program of one sample; its input has no batch axis, other nodes have it where ONNX's operators do. The importer makes it through a
 //! [`Builder`](build::Builder), [`compose`] and [`fold`] simplify it, [`eval`] runs it in float32 for calibration, and [`crate::lower`]
 //! turns it into the secure IR.
 
@@ -266,12 +266,9 @@ impl Graph {
         result
     }
 
-    /// The shape of one sample as data files hold it: the input's without its batch axis.
+    /// The shape of one sample, without a batch axis.
     pub fn input_shape(&self) -> &[usize] {
-        match self.nodes[0].shape.as_slice() {
-            [1, rest @ ..] if !rest.is_empty() => rest,
-            shape => shape,
-        }
+        &self.nodes[0].shape
     }
 
     /// Multiply-accumulates of its linear layers.

@@ -42,6 +42,7 @@ pub(super) fn remove(program: &mut Program) {
                 keep(weight);
                 bias.iter_mut().for_each(keep);
             }
+            Op::Bias { weight } => keep(weight),
             _ => {}
         }
         function.values.push(value);

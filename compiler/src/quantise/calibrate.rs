@@ -2,12 +2,15 @@
 
 use std::path::Path;
 
-use crate::nn::{Graph, eval};
+use crate::nn::eval::{self, Range};
+use crate::nn::Graph;
 use crate::{Error, npy};
 
 /// Most samples used; more change ranges little and cost time.
 pub const MAX_SAMPLES: usize = 512;
 const SYNTHETIC_SAMPLES: usize = 64;
+/// Most multiply-accumulates of all synthetic samples together: a large network makes do with fewer of them.
+const SYNTHETIC_MACS: usize = 1 << 35;
 
 /// Samples with what they say about the network.
 #[derive(Clone, Debug)]
@@ -47,23 +50,33 @@ impl Calibration {
             }
             values
         };
-        Calibration { samples: (0..SYNTHETIC_SAMPLES).map(sample).collect(), total: SYNTHETIC_SAMPLES, real: false }
+        let total = (SYNTHETIC_MACS / graph.macs().max(1)).clamp(8, SYNTHETIC_SAMPLES);
+        Calibration { samples: (0..total).map(sample).collect(), total, real: false }
     }
 
-    /// Largest absolute value of every node.
+    /// What the network does on the samples.
     ///
     /// # Errors
     /// [`Error::Usage`] if the network overflows float32 on a sample.
-    pub fn ranges(&self, graph: &Graph) -> Result<Vec<f32>, Error> {
-        let ranges = eval::ranges(graph, &self.samples);
-        match ranges.iter().position(|range| !range.is_finite()) {
+    pub fn observe(&self, graph: &Graph) -> Result<Observed, Error> {
+        let (ranges, outputs) = eval::ranges(graph, &self.samples);
+        match ranges.iter().position(|range| !range.magnitude().is_finite()) {
             Some(at) => {
                 let name = &graph.nodes[at].name;
                 Err(Error::Usage(format!("the calibration samples make node {name:?} overflow float32")))
             }
-            None => Ok(ranges),
+            None => Ok(Observed { ranges, outputs }),
         }
     }
+}
+
+/// What a float network does on samples.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    /// Every node's range.
+    pub ranges: Vec<Range>,
+    /// Every sample's output.
+    pub outputs: Vec<Vec<f32>>,
 }
 
 /// Averages each element with its neighbours in the row and the row above.

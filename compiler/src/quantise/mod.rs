@@ -5,6 +5,7 @@
 //! wrap, in the reference exactly as in the protocol.
 
 pub mod calibrate;
+pub mod table;
 
 use fusion_ir::verify::MAX_ACCUMULATOR_BITS;
 

@@ -91,7 +91,7 @@ pub(in super::super) fn arg_max(call: &mut Call) -> Made {
     if call.int("select_last_index", 0) != 0 {
         return Err("select_last_index is not supported: ties go to the first".into());
     }
-    if shape[axis] != shape.iter().product() {
+    if shape[axis] != shape.iter().product::<usize>() {
         return Err(format!("over axis {axis} of {shape:?}: only one label for each sample is supported"));
     }
     Ok(call.b.push(Op::ArgMax, vec![x], [1]))

@@ -327,7 +327,7 @@ pub(in super::super) fn space_to_depth(call: &mut Call) -> Made {
 
 fn same_elements(call: &mut Call, x: NodeId, shape: &[usize]) -> Made {
     let before = call.shape(x);
-    if before.iter().product::<usize>() == shape.iter().product() {
+    if before.iter().product::<usize>() == shape.iter().product::<usize>() {
         Ok(call.b.reshape(x, shape))
     } else {
         Err(format!("{before:?} cannot become {shape:?}"))

@@ -1,0 +1,98 @@
+//! Functions of each element, products of secrets, and private summands.
+
+use fusion_ir::op::Op;
+use fusion_ir::verify::sign_is_proven;
+use fusion_ir::{Sign, TensorType, ValueId};
+
+use super::{Lowered, Lowering, log2_ceil};
+use crate::nn::expr::Expr;
+use crate::nn::{self, NodeId};
+use crate::quantise::table::Table;
+use crate::quantise::{frac_for, magnitude, quantise};
+
+impl Lowering<'_> {
+    /// `x * factor` by a public factor: only a change of format if it is a power of two, else kept to a dozen significant bits.
+    pub(super) fn scale(&mut self, id: NodeId, node: &nn::Node, x: ValueId, factor: f32) -> ValueId {
+        let places = frac_for(factor, self.precision.weight_bits);
+        let mut integer = quantise(f64::from(factor), places, 2 * self.precision.weight_bits);
+        let twos = if integer == 0 { 0 } else { integer.trailing_zeros() as u8 };
+        integer >>= twos;
+        let places = places - twos as i8;
+        let frac = self.ty(x).frac + places;
+        if integer.abs() == 1 && frac.abs() < 60 {
+            let ty = TensorType { frac, sign: Sign::Any, ..self.ty(x).clone() };
+            return self.same(Op::Scale { factor: integer }, vec![x], ty, node);
+        }
+        let growth = log2_ceil(integer.unsigned_abs() as usize);
+        let bits = (self.ty(x).bits + growth).max(self.precision.activation_bits + 1);
+        let wide = self.extend(x, bits, node);
+        let calibrated = magnitude(self.ranges[id.0], frac) + self.precision.margin_bits;
+        let ty = TensorType { frac, magnitude: calibrated.min(bits - 1), sign: Sign::Any, ..self.ty(wide).clone() };
+        let product = self.same(Op::Scale { factor: integer }, vec![wide], ty, node);
+        self.requant(product, node)
+    }
+
+    /// A public function by a table for the calibrated range.
+    pub(super) fn pointwise(&mut self, id: NodeId, node: &nn::Node, x: ValueId, f: &Expr) -> Lowered {
+        let x = self.narrow(x, node);
+        let ty = self.ty(x).clone();
+        let table = Table::new(f, self.seen[node.inputs[0].0], ty.frac)?;
+        let frac = ty.frac + table.slope_frac as i8;
+        let limit = (1i64 << ty.magnitude) - 1;
+        let least = if ty.sign == Sign::NonNegative { 0 } else { -limit };
+        // What the table can give on its operand's range, unless calibration says that it does not.
+        let possible = 64 - table.largest(least, limit).leading_zeros() as u8;
+        let calibrated = magnitude(self.ranges[id.0], frac) + self.precision.margin_bits;
+        let result = calibrated.min(possible.max(1));
+        let differences = if ty.sign == Sign::NonNegative { ty.magnitude + 1 } else { ty.magnitude + 2 };
+        let bits = (result + self.headroom[id.0]).max(differences).max(ty.bits);
+        if bits > super::MAX_RING_BITS {
+            return Err(format!("its table needs {bits} bits"));
+        }
+        let wide = self.extend(x, bits, node);
+        let operand = self.ty(wide).clone();
+        let result = TensorType { shape: node.shape.clone(), bits, frac, magnitude: result, sign: Sign::Any };
+        let y = if let Some((slope, offset)) = table.line(bits) {
+            let scaled = self.same(Op::Scale { factor: slope }, vec![wide], result.clone(), node);
+            self.same(Op::Offset { by: offset }, vec![scaled], result, node)
+        } else {
+            let op = Op::Piecewise(table.piecewise(bits));
+            let proven = sign_is_proven(&op, &[&operand], &result);
+            let sign = if proven { Sign::NonNegative } else { Sign::Any };
+            self.same(op, vec![wide], TensorType { sign, ..result }, node)
+        };
+        Ok(self.narrow(y, node))
+    }
+
+    /// `a * b` in a ring that holds it, then requantised.
+    pub(super) fn product(&mut self, id: NodeId, node: &nn::Node, operands: [ValueId; 2]) -> Lowered {
+        let [a, b] = operands.map(|operand| self.narrow(operand, node));
+        let types = [a, b].map(|operand| self.ty(operand).clone());
+        let frac = i16::from(types[0].frac) + i16::from(types[1].frac);
+        let frac = i8::try_from(frac).ok().filter(|frac| frac.abs() < 60).ok_or("its factors are too small or too large")?;
+        let calibrated = magnitude(self.ranges[id.0], frac) + self.precision.margin_bits;
+        let result = calibrated.min(types[0].magnitude + types[1].magnitude);
+        let bits = (result + self.headroom[id.0]).max(types[0].bits).max(types[1].bits);
+        if bits > super::MAX_RING_BITS {
+            return Err(format!("its product needs {bits} bits"));
+        }
+        let [a, b] = [a, b].map(|operand| self.extend(operand, bits, node));
+        let ty = TensorType { shape: node.shape.clone(), bits, frac, magnitude: result, sign: Sign::Any };
+        let y = self.same(Op::Mul, vec![a, b], ty, node);
+        Ok(self.narrow(y, node))
+    }
+
+    /// `x + shift` by private summands, one for each element of the leading axis.
+    pub(super) fn shift(&mut self, id: NodeId, node: &nn::Node, x: ValueId, shift: &[f32]) -> ValueId {
+        let x = self.narrow(x, node);
+        let ty = self.ty(x).clone();
+        let result = (magnitude(self.ranges[id.0], ty.frac) + self.precision.margin_bits).max(1);
+        let bits = (result + self.headroom[id.0]).max(ty.bits);
+        let wide = self.extend(x, bits, node);
+        let elements = shift.iter().map(|b| quantise(f64::from(*b), ty.frac, bits)).collect();
+        let weight = self.weight(format!("{}.bias", node.name), vec![shift.len()], bits, ty.frac, elements);
+        let ty = TensorType { bits, magnitude: result, sign: Sign::Any, ..ty };
+        let y = self.same(Op::Bias { weight }, vec![wide], ty, node);
+        self.narrow(y, node)
+    }
+}

@@ -1,0 +1,284 @@
+//! Functions as tables: from a pointwise function on a range to the exact integer function that the protocol computes.
+//!
+//! The table is a polyline through points of the function. Kinks and jumps of the function are points of it, found exactly; between
+//! them points lie as far apart as the error allows. The polyline *is* the fixed-point reference; how far it may be from the function
+//! is [`TOLERANCE`].
+
+use fusion_ir::op::Piecewise;
+use fusion_ir::types::{signed, wrap};
+
+use crate::nn::eval::Range;
+use crate::nn::expr::Expr;
+
+/// Largest error of a table on its range, as a fraction of the function's largest absolute value there.
+pub const TOLERANCE: f64 = 1.0 / 256.0;
+
+/// Most bits of precision that slopes get beyond those of the operand.
+const MAX_SLOPE_FRAC: u8 = 20;
+/// Places at which a function is looked at, over its whole range and between two points.
+const SAMPLES: i64 = 4096;
+const CHECKS: i64 = 48;
+
+/// A polyline over integers, with the operand's `frac` fractional bits.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Table {
+    frac: i8,
+    /// Fractional bits of its slopes.
+    pub slope_frac: u8,
+    /// Places and slopes of the segments that begin there; the first slope also holds below, the last beyond.
+    segments: Vec<(i64, i64)>,
+    /// Value at the first place, with `frac + slope_frac` fractional bits.
+    start: i64,
+}
+
+impl Table {
+    /// The table of `f` for operands in `range` (and some way beyond, where `f` allows) with `frac` fractional bits.
+    ///
+    /// # Errors
+    /// Why there is none, as a phrase.
+    pub fn new(f: &Expr, range: Range, frac: i8) -> Result<Table, String> {
+        let unit = (-f64::from(frac)).exp2();
+        let at = |i: i64| f.at(i as f64 * unit);
+        let (low, high) = domain(&at, range, unit)?;
+        let seen = samples(low, high).map(|i| at(i).abs()).fold(0.0, f64::max);
+        let tolerance = (seen * TOLERANCE).max(f64::MIN_POSITIVE);
+        let mut points = vec![low, high];
+        for switch in f.switches() {
+            points.extend(breaks(f, &switch, low, high, unit, tolerance));
+        }
+        points.retain(|point| (low..=high).contains(point));
+        points.sort_unstable();
+        points.dedup();
+        let mut refined = vec![low];
+        for pair in points.windows(2) {
+            while refined[refined.len() - 1] < pair[1] {
+                let next = furthest(&at, refined[refined.len() - 1], pair[1], tolerance);
+                refined.push(next);
+            }
+        }
+        let polyline: Vec<(i64, f64)> = refined.into_iter().map(|i| (i, at(i))).collect();
+        let tables = (0..=MAX_SLOPE_FRAC).map(|slope_frac| Table::rounded(&polyline, frac, slope_frac));
+        let fits = |(table, error): &(Table, f64)| {
+            *error <= tolerance / 4.0 && table.resolution() <= 4.0 * tolerance
+        };
+        let found = tables.into_iter().find(fits);
+        found.map(|(table, _)| table).ok_or_else(|| format!("{f} is too steep for a table on {low}..{high}"))
+    }
+
+    /// Slopes rounded to `slope_frac` bits, each so that its segment ends as near to the point as it can; and the largest error there.
+    fn rounded(points: &[(i64, f64)], frac: i8, slope_frac: u8) -> (Table, f64) {
+        let scale = (f64::from(frac) + f64::from(slope_frac)).exp2();
+        let start = (points[0].1 * scale).round();
+        let (mut value, mut error) = (start, (start / scale - points[0].1).abs());
+        let mut segments: Vec<(i64, i64)> = Vec::new();
+        for pair in points.windows(2) {
+            let [(from, _), (to, target)] = [pair[0], pair[1]];
+            let length = (to - from) as f64;
+            let slope = ((target * scale - value) / length).round();
+            value += slope * length;
+            error = error.max((value / scale - target).abs());
+            if segments.last().is_none_or(|(_, last)| *last != slope as i64) {
+                segments.push((from, slope as i64));
+            }
+        }
+        if segments.is_empty() {
+            segments.push((points[0].0, 0));
+        }
+        (Table { frac, slope_frac, segments, start: start as i64 }, error)
+    }
+
+    /// The distance of neighbouring results.
+    fn resolution(&self) -> f64 {
+        (-f64::from(self.frac) - f64::from(self.slope_frac)).exp2()
+    }
+
+    /// Number of kinks: what its protocol costs.
+    pub fn knots(&self) -> usize {
+        self.segments.len() - 1
+    }
+
+    /// Slope and summand, if it is a straight line, in a ring of `bits` bits.
+    pub fn line(&self, bits: u8) -> Option<(i64, i64)> {
+        let [(from, slope)] = self.segments[..] else { return None };
+        let ring = |x: i64| signed(wrap(x, bits), bits);
+        Some((ring(slope), ring(self.start.wrapping_sub(slope.wrapping_mul(from)))))
+    }
+
+    /// The operation's parameters in a ring of `bits` bits, which hold its results.
+    pub fn piecewise(&self, bits: u8) -> Piecewise {
+        let ring = |x: i64| signed(wrap(x, bits), bits);
+        let (from, first) = self.segments[0];
+        let change = |pair: &[(i64, i64)]| (pair[1].0, ring(pair[1].1.wrapping_sub(pair[0].1)));
+        Piecewise {
+            first_slope: ring(first),
+            slope_frac: self.slope_frac,
+            offset: ring(self.start.wrapping_sub(first.wrapping_mul(from))),
+            knots: self.segments.windows(2).map(change).collect(),
+        }
+    }
+
+    /// The largest absolute result on operands in `low..=high`.
+    pub fn largest(&self, low: i64, high: i64) -> i64 {
+        let value = |x: i64| {
+            let (mut y, mut from, mut slope) = (i128::from(self.start), self.segments[0].0, self.segments[0].1);
+            for (place, next) in &self.segments[1..] {
+                if x <= *place {
+                    break;
+                }
+                y += i128::from(slope) * i128::from(place - from);
+                (from, slope) = (*place, *next);
+            }
+            (y + i128::from(slope) * i128::from(x - from)).unsigned_abs()
+        };
+        let inside = self.segments.iter().map(|(place, _)| (*place).clamp(low, high));
+        let largest = inside.chain([low, high]).map(value).max().unwrap_or(0);
+        i64::try_from(largest).unwrap_or(i64::MAX)
+    }
+}
+
+/// The integers for which the table is made: the range, and an eighth of it on both sides where the function does not run away.
+fn domain(at: &impl Fn(i64) -> f64, range: Range, unit: f64) -> Result<(i64, i64), String> {
+    let mut low = (f64::from(range.low) / unit).floor() as i64;
+    let mut high = (f64::from(range.high) / unit).ceil() as i64;
+    // Rounding of the operand may leave the function's domain by a little.
+    while low < high && !at(low).is_finite() {
+        low += 1;
+    }
+    while high > low && !at(high).is_finite() {
+        high -= 1;
+    }
+    let seen = samples(low, high).map(|i| at(i).abs()).fold(0.0, f64::max);
+    if !seen.is_finite() {
+        return Err("the function has a pole in the calibrated range".into());
+    }
+    let margin = ((high - low) / 8).max(1);
+    let tame = |from: i64, to: i64| samples(from, to).all(|i| at(i).abs() <= 1.5 * seen);
+    if tame(low - margin, low) {
+        low -= margin;
+    }
+    if tame(high, high + margin) {
+        high += margin;
+    }
+    Ok((low, high.max(low + 1)))
+}
+
+fn samples(low: i64, high: i64) -> impl Iterator<Item = i64> {
+    let step = ((high - low) / SAMPLES).max(1);
+    (0..=(high - low) / step).map(move |i| low + i * step).chain([high])
+}
+
+/// Where `switch` changes its sign: one point at a kink, the points on both sides of a jump.
+fn breaks(f: &Expr, switch: &Expr, low: i64, high: i64, unit: f64, tolerance: f64) -> Vec<i64> {
+    let class = |x: f64| switch.at(x).partial_cmp(&0.0);
+    let mut found = Vec::new();
+    let mut last = low;
+    for next in samples(low, high) {
+        let (mut a, mut b) = (last as f64 * unit, next as f64 * unit);
+        let before = class(a);
+        last = next;
+        if before == class(b) {
+            continue;
+        }
+        for _ in 0..60 {
+            let middle = (a + b) / 2.0;
+            if class(middle) == before { a = middle } else { b = middle }
+        }
+        let place = b / unit;
+        let jump = (f.at(b + 1e-3 * unit) - f.at(b - 1e-3 * unit)).abs() > tolerance;
+        let nearest = place.round();
+        if !jump {
+            found.push(nearest as i64);
+        } else if (place - nearest).abs() > 1e-6 {
+            found.extend([place.floor() as i64, place.floor() as i64 + 1]);
+        } else {
+            // On an integer the function's own value there says to which side it belongs.
+            let i = nearest as i64;
+            let here = f.at(i as f64 * unit);
+            let left = f.at((nearest - 1e-3) * unit);
+            found.extend(if (here - left).abs() <= tolerance { [i, i + 1] } else { [i - 1, i] });
+        }
+    }
+    found
+}
+
+/// The furthest point up to `end` to which a straight line from `from` stays within the tolerance.
+fn furthest(at: &impl Fn(i64) -> f64, from: i64, end: i64, tolerance: f64) -> i64 {
+    let good = |to: i64| {
+        let (a, b) = (at(from), at(to));
+        let slope = (b - a) / (to - from) as f64;
+        let step = ((to - from) / CHECKS).max(1);
+        (1..=(to - from) / step).map(|i| from + i * step).all(|x| (a + slope * (x - from) as f64 - at(x)).abs() <= tolerance)
+    };
+    if good(end) {
+        return end;
+    }
+    let (mut reached, mut beyond) = (from + 1, end);
+    while beyond - reached > 1 {
+        let middle = reached + (beyond - reached) / 2;
+        if good(middle) { reached = middle } else { beyond = middle }
+    }
+    reached
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::expr::{Binary, Unary};
+    use fusion_ir::{Op, Sign, TensorType, interp};
+
+    /// The largest error on the range, as a fraction of the largest value, by the reference interpreter.
+    fn error(f: &Expr, low: f32, high: f32, frac: i8) -> (f64, usize) {
+        let table = Table::new(f, Range { low, high }, frac).unwrap();
+        let ty = |frac| TensorType { shape: vec![1], bits: 48, frac, magnitude: 40, sign: Sign::Any };
+        let op = Op::Piecewise(table.piecewise(48));
+        let unit = (-f64::from(frac)).exp2();
+        let (mut worst, mut largest) = (0f64, 0f64);
+        for i in (f64::from(low) / unit).ceil() as i64..=(f64::from(high) / unit) as i64 {
+            let y = interp::apply_public(&op, &[&[i]], &[&ty(frac)], &ty(frac + table.slope_frac as i8))[0];
+            let found = y as f64 * unit / f64::from(table.slope_frac).exp2();
+            let exact = f.at(i as f64 * unit);
+            worst = worst.max((found - exact).abs());
+            largest = largest.max(exact.abs());
+            assert!(y.abs() <= table.largest(i, i) + 1);
+        }
+        (worst / largest, table.knots())
+    }
+
+    #[test]
+    fn smooth_functions_keep_the_tolerance() {
+        for (f, low, high) in [
+            (Unary::Sigmoid, -8.0, 8.0),
+            (Unary::Tanh, -3.0, 5.0),
+            (Unary::Exp, -12.0, 0.0),
+            (Unary::Reciprocal, 1.0, 40.0),
+            (Unary::Log, 0.25, 9.0),
+            (Unary::Erf, -2.0, 2.0),
+            (Unary::Sqrt, 0.0, 9.0),
+        ] {
+            let (error, knots) = error(&Expr::unary(f, Expr::X), low, high, 9);
+            assert!(error <= 1.6 * TOLERANCE, "{f:?}: {error}");
+            assert!(knots <= 24, "{f:?}: {knots} knots");
+        }
+    }
+
+    #[test]
+    fn piecewise_linear_functions_are_exact() {
+        let number = Expr::Const;
+        let clip = Expr::binary(Binary::Min, Expr::binary(Binary::Max, Expr::X, number(0.0)), number(6.0));
+        assert_eq!(error(&clip, -9.0, 9.0, 8), (0.0, 2));
+        let abs = Expr::unary(Unary::Abs, Expr::X);
+        assert_eq!(error(&abs, -9.0, 3.0, 8), (0.0, 1));
+        let step = Expr::binary(Binary::GreaterOrEqual, Expr::X, number(1.0));
+        assert_eq!(error(&step, -4.0, 4.0, 8), (0.0, 2));
+        let above = Expr::select(Expr::binary(Binary::LessOrEqual, Expr::X, number(0.3)), number(0.0), Expr::X);
+        let (error, knots) = error(&above, -4.0, 4.0, 8);
+        assert!(error < 1e-3 && knots <= 3, "{error} {knots}");
+    }
+
+    #[test]
+    fn a_straight_line_has_no_knots() {
+        let f = Expr::binary(Binary::Add, Expr::binary(Binary::Mul, Expr::X, Expr::Const(-2.0)), Expr::Const(0.5));
+        let table = Table::new(&f, Range { low: -3.0, high: 3.0 }, 4).unwrap();
+        assert_eq!((table.knots(), table.slope_frac, table.line(20)), (0, 0, Some((-2, 8))));
+    }
+}

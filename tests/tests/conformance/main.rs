@@ -1,0 +1,68 @@
+//! Conformance with ONNX: the node tests that the Python wheel `onnx==1.17.0` carries (newer ones do not).
+//!
+//! Every test with one float output whose inputs are floats or constants is compiled with the test's own input as calibration, its inputs
+//! secret, and computed by two in-memory parties. The secure result must be the fixed-point reference's exactly, and the reference's
+//! within the operator's tolerance of what ONNX expects. What passes is listed in `baseline.txt`; that list can only grow.
+//!
+//! The tests are looked for in `FUSION_ONNX_NODE_TESTS`, else where `python3` imports `onnx` from; without them this says so and passes.
+
+mod secure;
+mod suite;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use suite::Outcome;
+
+const BASELINE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/conformance/baseline.txt");
+
+#[test]
+fn onnx_node_tests() {
+    let Some(folder) = suite::folder() else {
+        eprintln!("SKIPPED: no ONNX node tests; install the Python package onnx==1.17.0 or set FUSION_ONNX_NODE_TESTS");
+        return;
+    };
+    let outcomes = run(&folder);
+    let of = |wanted: fn(&Outcome) -> bool| outcomes.iter().filter(move |(_, o)| wanted(o)).collect::<Vec<_>>();
+    let passed = of(|o| matches!(o, Outcome::Passed));
+    let (unsupported, wrong) = (of(|o| matches!(o, Outcome::Unsupported(_))), of(|o| matches!(o, Outcome::Wrong(_))));
+    for (name, outcome) in &outcomes {
+        println!("{name}: {outcome}");
+    }
+    println!("{} passed, {} unsupported, {} wrong", passed.len(), unsupported.len(), wrong.len());
+    assert!(wrong.is_empty(), "{} are wrong: {wrong:#?}", wrong.len());
+
+    let names: Vec<&str> = passed.iter().map(|(name, _)| name.as_str()).collect();
+    let known = std::fs::read_to_string(BASELINE).expect("the baseline is there");
+    let lost: Vec<&str> = known.lines().filter(|name| !names.contains(name)).collect();
+    assert!(lost.is_empty(), "these passed before: {lost:?}");
+    let text: String = names.iter().map(|name| format!("{name}\n")).collect();
+    if text != known && std::env::var_os("FUSION_BLESS").is_some() {
+        std::fs::write(BASELINE, &text).expect("the baseline can be written");
+    } else {
+        assert_eq!(text, known, "more tests pass than the baseline lists: bless it (FUSION_BLESS=1)");
+    }
+}
+
+fn run(folder: &Path) -> BTreeMap<String, Outcome> {
+    let mut outcomes = BTreeMap::new();
+    let mut jobs = Vec::new();
+    for test in suite::tests(folder) {
+        match test.prepare() {
+            Ok(prepared) => {
+                outcomes.insert(test.name.clone(), Outcome::Passed);
+                jobs.extend(prepared.into_iter().map(|job| (test.name.clone(), job)));
+            }
+            Err(outcome) => drop(outcomes.insert(test.name.clone(), outcome)),
+        }
+    }
+    // One session serves them all, one after the other.
+    let programs: Vec<_> = jobs.iter().map(|(_, job)| &job.program).collect();
+    let results = secure::run(&programs);
+    for ((name, job), result) in jobs.iter().zip(results) {
+        if let Err(why) = job.judge(&result) {
+            outcomes.insert(name.clone(), Outcome::Wrong(why));
+        }
+    }
+    outcomes
+}

@@ -1,0 +1,58 @@
+//! Two in-memory parties that compute one program after the other in one session.
+
+use fusion_backends::Session;
+use fusion_backends::channel::{self, LocalChannel};
+use fusion_ir::types::{signed, wrap};
+use fusion_ir::{Function, Op, Party, Weights};
+
+/// A function with its weights and its quantised input.
+pub struct Program {
+    pub function: Function,
+    pub weights: Weights,
+    pub input: Vec<i64>,
+}
+
+/// Each program's result, opened.
+pub fn run(programs: &[&Program]) -> Vec<Vec<i64>> {
+    let (client_end, server_end) = channel::pair();
+    let (client, server) = std::thread::scope(|scope| {
+        let client = scope.spawn(|| party(Party::Client, client_end, programs));
+        let server = scope.spawn(|| party(Party::Server, server_end, programs));
+        (client.join().expect("the client"), server.join().expect("the server"))
+    });
+    let (client, server) = (client.expect("the client"), server.expect("the server"));
+    let open = |((client, server), program): ((Vec<u64>, Vec<u64>), &&Program)| {
+        let bits = opened(&program.function).ty.bits;
+        client.iter().zip(server).map(|(c, s)| signed(c.wrapping_add(s), bits)).collect()
+    };
+    client.into_iter().zip(server).zip(programs).map(open).collect()
+}
+
+/// The value that the function reveals.
+pub fn opened(function: &Function) -> &fusion_ir::Value {
+    let reveal = function.values.iter().find(|value| matches!(value.op, Op::Reveal(_))).expect("it reveals its result");
+    function.value(reveal.operands[0])
+}
+
+fn party(party: Party, end: LocalChannel, programs: &[&Program]) -> Result<Vec<Vec<u64>>, fusion_backends::Error> {
+    let mut session = Session::establish(party, Box::new(end), [9; 32])?;
+    let mut results = Vec::new();
+    for Program { function, weights, input } in programs {
+        let mut batch = session.begin(1)?;
+        let ty = &function.values[0].ty;
+        // The client knows its input; the server's share of it is zero.
+        let own = |x: &i64| if party == Party::Client { wrap(*x, ty.bits) } else { 0 };
+        let mut values: Vec<Vec<u64>> = vec![input.iter().map(own).collect()];
+        for (id, value) in function.iter().skip(1) {
+            if matches!(value.op, Op::Reveal(_)) {
+                results.push(values[value.operands[0].index()].clone());
+                break;
+            }
+            let operands: Vec<&[u64]> = value.operands.iter().map(|v| values[v.index()].as_slice()).collect();
+            let weights = (party == Party::Server).then_some(weights);
+            let result = session.run(&mut batch, function, id, weights, &operands)?;
+            values.push(result);
+        }
+    }
+    Ok(results)
+}
