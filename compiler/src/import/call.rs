@@ -116,7 +116,11 @@ impl Call<'_> {
         let Some(values) = self.ints(name).filter(|values| !values.is_empty()) else { return Ok(vec![default; axes]) };
         let values: Vec<usize> = values.iter().filter_map(|v| usize::try_from(*v).ok()).collect();
         let sane = values.len() == axes && values.iter().all(|v| (least..1 << 20).contains(v));
-        if sane { Ok(values) } else { Err(format!("{name} {:?} for {axes} spatial axes", self.ints(name).unwrap_or_default())) }
+        if sane {
+            Ok(values)
+        } else {
+            Err(format!("{name} {:?} for {axes} spatial axes", self.ints(name).unwrap_or_default()))
+        }
     }
 
     /// A text attribute.

@@ -12,7 +12,11 @@ use tract_onnx::prelude::{DatumType, InferenceModelExt, IntoArcTensor, IntoRunna
 ///
 /// # Errors
 /// Why there is no result, as a phrase. tract is not trusted with hostile constants: a panic there is a refusal like any other.
-pub(super) fn evaluate(node: &NodeProto, inputs: &[Option<Arc<Tensor>>], opset: i64) -> Result<Vec<Arc<Tensor>>, String> {
+pub(super) fn evaluate(
+    node: &NodeProto,
+    inputs: &[Option<Arc<Tensor>>],
+    opset: i64,
+) -> Result<Vec<Arc<Tensor>>, String> {
     let attempt = || -> TractResult<Vec<Arc<Tensor>>> {
         let model = tract_onnx::onnx().parse(&model_of(node, inputs, opset), None)?.model;
         let typed = model.into_typed()?;

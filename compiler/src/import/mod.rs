@@ -111,8 +111,10 @@ fn classifier(graph: Graph, output: NodeId) -> Result<Graph, Unsupported> {
         }
     }
     let node = graph.node(logits);
-    let refuse = |node: &nn::Node, why: &str| {
-        Unsupported { node: node.name.clone(), op: node.op.name().into(), why: why.into() }
+    let refuse = |node: &nn::Node, why: &str| Unsupported {
+        node: node.name.clone(),
+        op: node.op.name().into(),
+        why: why.into(),
     };
     let n = node.len();
     if n < 2 {
@@ -159,7 +161,8 @@ impl<'p> OnnxFile<'p> {
             let loaded = catch_unwind(AssertUnwindSafe(|| load_tensor(&*provider, &tensor, directory)));
             let name = std::mem::take(&mut tensor.name);
             let loaded = loaded.ok().and_then(Result::ok).filter(|found| found.len() == elements(&tensor));
-            let loaded = loaded.ok_or_else(|| corrupt(self.path, format!("weight {name:?} is not what it declares")))?;
+            let loaded =
+                loaded.ok_or_else(|| corrupt(self.path, format!("weight {name:?} is not what it declares")))?;
             constants.insert(name, Arc::new(loaded));
         }
         Ok(constants)

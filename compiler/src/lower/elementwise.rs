@@ -13,7 +13,7 @@ use crate::quantise::{frac_for, magnitude, quantise};
 impl Lowering<'_> {
     /// `x * factor` by a public factor: only a change of format if it is a power of two, else kept to a dozen significant bits.
     pub(super) fn scale(&mut self, id: NodeId, node: &nn::Node, x: ValueId, factor: f32) -> ValueId {
-        let places = frac_for(factor, self.precision.weight_bits);
+        let places = frac_for(factor.abs(), self.precision.weight_bits);
         let mut integer = quantise(f64::from(factor), places, 2 * self.precision.weight_bits);
         let twos = if integer == 0 { 0 } else { integer.trailing_zeros() as u8 };
         integer >>= twos;
@@ -36,7 +36,7 @@ impl Lowering<'_> {
     pub(super) fn pointwise(&mut self, id: NodeId, node: &nn::Node, x: ValueId, f: &Expr) -> Lowered {
         let x = self.narrow(x, node);
         let ty = self.ty(x).clone();
-        let table = Table::new(f, self.seen[node.inputs[0].0], ty.frac)?;
+        let table = Table::new(f, self.seen[node.inputs[0].0], ty.frac, self.ranges[id.0])?;
         let frac = ty.frac + table.slope_frac as i8;
         let limit = (1i64 << ty.magnitude) - 1;
         let least = if ty.sign == Sign::NonNegative { 0 } else { -limit };
@@ -69,7 +69,8 @@ impl Lowering<'_> {
         let [a, b] = operands.map(|operand| self.narrow(operand, node));
         let types = [a, b].map(|operand| self.ty(operand).clone());
         let frac = i16::from(types[0].frac) + i16::from(types[1].frac);
-        let frac = i8::try_from(frac).ok().filter(|frac| frac.abs() < 60).ok_or("its factors are too small or too large")?;
+        let frac =
+            i8::try_from(frac).ok().filter(|frac| frac.abs() < 60).ok_or("its factors are too small or too large")?;
         let calibrated = magnitude(self.ranges[id.0], frac) + self.precision.margin_bits;
         let result = calibrated.min(types[0].magnitude + types[1].magnitude);
         let bits = (result + self.headroom[id.0]).max(types[0].bits).max(types[1].bits);

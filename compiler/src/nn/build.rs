@@ -215,7 +215,8 @@ impl Builder {
 
     /// Zeros around `x`.
     pub fn pad(&mut self, x: NodeId, before: &[usize], after: &[usize]) -> NodeId {
-        let shape: Vec<usize> = self.shape(x).iter().zip(before.iter().zip(after)).map(|(n, (b, a))| n + b + a).collect();
+        let shape: Vec<usize> =
+            self.shape(x).iter().zip(before.iter().zip(after)).map(|(n, (b, a))| n + b + a).collect();
         if self.shape(x) == shape {
             return x;
         }

@@ -28,9 +28,30 @@ pub fn compose(graph: &Graph) -> Result<Graph, Vec<Unsupported>> {
         }));
     }
     match (refused.is_empty(), renamed.last()) {
-        (true, Some(output)) => Ok(builder.graph.reachable(*output)),
+        (true, Some(output)) => Ok(chained(builder.graph.reachable(*output))),
         _ => Err(refused),
     }
+}
+
+/// Functions of functions that nothing else reads become one.
+fn chained(mut graph: Graph) -> Graph {
+    let users = graph.users();
+    let sole = |id: NodeId| users[id.0].len() == 1;
+    for id in (0..graph.nodes.len()).map(NodeId) {
+        if !matches!(graph.node(id).op, Op::Pointwise(_)) {
+            continue;
+        }
+        let steps = chain(&graph, id);
+        // The furthest table below this one; linear maps in between disappear.
+        let inner = (1..steps.len()).take_while(|i| sole(steps[*i].0) || *i + 1 == steps.len());
+        let tables = inner.filter(|i| *i >= 2 && matches!(graph.node(steps[i - 1].0).op, Op::Pointwise(_)));
+        let Some(at) = tables.filter(|i| steps[1..*i].iter().all(|(id, _)| sole(*id))).last() else { continue };
+        let (source, f) = steps[at].clone();
+        graph.nodes[id.0].op = Op::Pointwise(f);
+        graph.nodes[id.0].inputs = vec![source];
+    }
+    let last = NodeId(graph.nodes.len() - 1);
+    graph.reachable(last)
 }
 
 /// One function of the nearest tensor that all of `inputs` are functions of, if that saves a non-linear operation.
@@ -42,7 +63,8 @@ fn joined(builder: &mut Builder, op: &Op, inputs: &[NodeId]) -> Option<NodeId> {
     }
     let chains: Vec<Vec<(NodeId, Expr)>> = inputs.iter().map(|input| chain(&builder.graph, *input)).collect();
     let known = |id: &NodeId, chain: &[(NodeId, Expr)]| chain.iter().find(|(at, _)| at == id).map(|(_, f)| f.clone());
-    let source = chains[0].iter().map(|(id, _)| *id).filter(|id| chains.iter().all(|c| known(id, c).is_some())).max()?;
+    let source =
+        chains[0].iter().map(|(id, _)| *id).filter(|id| chains.iter().all(|c| known(id, c).is_some())).max()?;
     let functions: Vec<Expr> = chains.iter().filter_map(|chain| known(&source, chain)).collect();
     let linear = functions.iter().all(|f| f.affine().is_some());
     let two = |op: Binary| Expr::binary(op, functions[0].clone(), functions[1].clone());

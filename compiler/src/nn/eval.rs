@@ -64,7 +64,9 @@ pub fn ranges(graph: &Graph, samples: &[Vec<f32>]) -> (Vec<Range>, Vec<Vec<f32>>
     };
     let (all, outputs): (Vec<Vec<Range>>, Vec<Vec<f32>>) = samples.par_iter().map(run).unzip();
     let join = |a: Vec<Range>, b: Vec<Range>| {
-        let both = |(a, b): (Range, Range)| if a.low.is_nan() || b.low.is_nan() { Range { low: f32::NAN, high: f32::NAN } } else { a.join(b) };
+        let both = |(a, b): (Range, Range)| {
+            if a.low.is_nan() || b.low.is_nan() { Range { low: f32::NAN, high: f32::NAN } } else { a.join(b) }
+        };
         a.into_iter().zip(b).map(both).collect()
     };
     (all.into_iter().reduce(join).unwrap_or_else(|| vec![Range::NONE; graph.nodes.len()]), outputs)

@@ -71,7 +71,9 @@ fn forward(graph: &mut Graph) -> bool {
         let Some(map) = affine(graph, id) else { continue };
         let factor = map.uniform().filter(|(scale, shift)| *shift == 0.0 && *scale != 1.0).map(|(scale, _)| scale);
         let mut reader = sole_reader(id);
-        while factor.is_some() && let Some(next) = reader.filter(|next| moves(&graph.node(*next).op)) {
+        while factor.is_some()
+            && let Some(next) = reader.filter(|next| moves(&graph.node(*next).op))
+        {
             reader = sole_reader(next);
         }
         let Some(reader) = reader else { continue };

@@ -161,7 +161,11 @@ impl Affine {
 
     /// The factor and the summand, if there is one of each for all elements.
     pub fn uniform(&self) -> Option<(f32, f32)> {
-        if let ([scale], [shift]) = (self.scale.as_slice(), self.shift.as_slice()) { Some((*scale, *shift)) } else { None }
+        if let ([scale], [shift]) = (self.scale.as_slice(), self.shift.as_slice()) {
+            Some((*scale, *shift))
+        } else {
+            None
+        }
     }
 
     /// For each element of an operand of `shape`, the index of its coefficients.

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use crate::nn::eval::{self, Range};
 use crate::nn::Graph;
+use crate::nn::eval::{self, Range};
 use crate::{Error, npy};
 
 /// Most samples used; more change ranges little and cost time.

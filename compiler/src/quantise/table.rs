@@ -32,15 +32,20 @@ pub struct Table {
 }
 
 impl Table {
-    /// The table of `f` for operands in `range` (and some way beyond, where `f` allows) with `frac` fractional bits.
+    /// The table of `f` for operands in `range` (and some way beyond, where `f` allows) with `frac` fractional bits; `largest` is the
+    /// largest absolute value that was seen.
     ///
     /// # Errors
     /// Why there is none, as a phrase.
-    pub fn new(f: &Expr, range: Range, frac: i8) -> Result<Table, String> {
+    pub fn new(f: &Expr, range: Range, frac: i8, largest: f32) -> Result<Table, String> {
         let unit = (-f64::from(frac)).exp2();
         let at = |i: i64| f.at(i as f64 * unit);
         let (low, high) = domain(&at, range, unit)?;
         let seen = samples(low, high).map(|i| at(i).abs()).fold(0.0, f64::max);
+        // What lies between the values seen may be a pole.
+        if seen > 16.0 * f64::from(largest) + unit {
+            return Err(format!("{f} runs away between the calibrated values"));
+        }
         let tolerance = (seen * TOLERANCE).max(f64::MIN_POSITIVE);
         let mut points = vec![low, high];
         for switch in f.switches() {
@@ -58,9 +63,7 @@ impl Table {
         }
         let polyline: Vec<(i64, f64)> = refined.into_iter().map(|i| (i, at(i))).collect();
         let tables = (0..=MAX_SLOPE_FRAC).map(|slope_frac| Table::rounded(&polyline, frac, slope_frac));
-        let fits = |(table, error): &(Table, f64)| {
-            *error <= tolerance / 4.0 && table.resolution() <= 4.0 * tolerance
-        };
+        let fits = |(table, error): &(Table, f64)| *error <= tolerance / 4.0 && table.resolution() <= 4.0 * tolerance;
         let found = tables.into_iter().find(fits);
         found.map(|(table, _)| table).ok_or_else(|| format!("{f} is too steep for a table on {low}..{high}"))
     }
@@ -207,7 +210,9 @@ fn furthest(at: &impl Fn(i64) -> f64, from: i64, end: i64, tolerance: f64) -> i6
         let (a, b) = (at(from), at(to));
         let slope = (b - a) / (to - from) as f64;
         let step = ((to - from) / CHECKS).max(1);
-        (1..=(to - from) / step).map(|i| from + i * step).all(|x| (a + slope * (x - from) as f64 - at(x)).abs() <= tolerance)
+        (1..=(to - from) / step)
+            .map(|i| from + i * step)
+            .all(|x| (a + slope * (x - from) as f64 - at(x)).abs() <= tolerance)
     };
     if good(end) {
         return end;
@@ -228,7 +233,8 @@ mod tests {
 
     /// The largest error on the range, as a fraction of the largest value, by the reference interpreter.
     fn error(f: &Expr, low: f32, high: f32, frac: i8) -> (f64, usize) {
-        let table = Table::new(f, Range { low, high }, frac).unwrap();
+        let range = Range { low, high };
+        let table = Table::new(f, range, frac, 20.0).unwrap();
         let ty = |frac| TensorType { shape: vec![1], bits: 48, frac, magnitude: 40, sign: Sign::Any };
         let op = Op::Piecewise(table.piecewise(48));
         let unit = (-f64::from(frac)).exp2();
@@ -276,9 +282,16 @@ mod tests {
     }
 
     #[test]
+    fn poles_are_refused() {
+        for f in [Unary::Reciprocal, Unary::Tan] {
+            assert!(Table::new(&Expr::unary(f, Expr::X), Range { low: -3.1, high: 3.0 }, 9, 2.0).is_err());
+        }
+    }
+
+    #[test]
     fn a_straight_line_has_no_knots() {
         let f = Expr::binary(Binary::Add, Expr::binary(Binary::Mul, Expr::X, Expr::Const(-2.0)), Expr::Const(0.5));
-        let table = Table::new(&f, Range { low: -3.0, high: 3.0 }, 4).unwrap();
+        let table = Table::new(&f, Range { low: -3.0, high: 3.0 }, 4, 6.5).unwrap();
         assert_eq!((table.knots(), table.slope_frac, table.line(20)), (0, 0, Some((-2, 8))));
     }
 }

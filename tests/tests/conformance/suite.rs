@@ -20,7 +20,7 @@ use tract_onnx::tensor::{load_tensor, proto_from_reader};
 use crate::secure::{Program, opened};
 
 /// Files larger than this test nothing that smaller ones do not.
-const MAX_ELEMENTS: usize = 1 << 16;
+const MAX_ELEMENTS: usize = 1 << 17;
 
 /// What became of a test.
 #[derive(Debug)]

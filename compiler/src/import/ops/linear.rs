@@ -92,7 +92,11 @@ pub(in super::super) fn conv_transpose(call: &mut Call) -> Made {
         // Negative padding takes rows away.
         let crop = |p: i64| usize::try_from(-p).unwrap_or(0);
         let shape = call.shape(x);
-        let cut = [shape[0], shape[1].saturating_sub(crop(top) + crop(bottom)), shape[2].saturating_sub(crop(left) + crop(right))];
+        let cut = [
+            shape[0],
+            shape[1].saturating_sub(crop(top) + crop(bottom)),
+            shape[2].saturating_sub(crop(left) + crop(right)),
+        ];
         if cut.contains(&0) {
             return Err("its padding takes everything away".into());
         }
@@ -158,7 +162,8 @@ pub(in super::super) fn batch_norm(call: &mut Call) -> Made {
     let x = call.data(0)?;
     let shape = call.shape(x);
     let epsilon = call.float("epsilon", 1e-5);
-    let vector = |i: usize, what: &str| -> Result<Vec<f32>, String> { Ok(call.floats(i, what)?.iter().copied().collect()) };
+    let vector =
+        |i: usize, what: &str| -> Result<Vec<f32>, String> { Ok(call.floats(i, what)?.iter().copied().collect()) };
     let (gamma, beta) = (vector(1, "the scale")?, vector(2, "the shift")?);
     let (mean, variance) = (vector(3, "the mean")?, vector(4, "the variance")?);
     let channels = shape.get(1).copied().ok_or("its data has no channels")?;
@@ -308,7 +313,9 @@ fn of_secrets(call: &mut Call, a: NodeId, b: NodeId) -> Made {
     let full = [leading.as_slice(), &[m, n, k]].concat();
     let products = full.iter().product::<usize>();
     if products > MAX_PRODUCTS {
-        return Err(format!("a product of two secret matrices with {products} multiplications; at most {MAX_PRODUCTS}"));
+        return Err(format!(
+            "a product of two secret matrices with {products} multiplications; at most {MAX_PRODUCTS}"
+        ));
     }
     let a = call.b.reshape(a, &[&a_shape[..a_rank - 2], &[m, 1, k]].concat());
     let Operand::Data(b) = Operand::Data(b).transposed(call) else { return Err("constants".into()) };
@@ -328,7 +335,9 @@ fn kernel(call: &Call) -> Result<Array4<f32>, String> {
     }
     let dims = weight.ndim();
     let weight = weight.into_dimensionality::<Ix4>();
-    let weight = weight.map_err(|_| format!("{}-dimensional kernel; only images (two dimensions) are supported", dims.saturating_sub(2)))?;
+    let weight = weight.map_err(|_| {
+        format!("{}-dimensional kernel; only images (two dimensions) are supported", dims.saturating_sub(2))
+    })?;
     let declared = call.ints("kernel_shape").unwrap_or_default();
     let fits = declared.iter().rev().zip(weight.shape().iter().rev()).all(|(a, b)| *a == *b as i64);
     if weight.is_empty() || !fits {

@@ -44,7 +44,11 @@ pub(in super::super) fn group(call: &mut Call) -> Made {
     let x = call.data(0)?;
     let shape = call.shape(x);
     let groups = usize::try_from(call.int("num_groups", 0)).unwrap_or(0);
-    if shape.len() < 3 || groups == 0 || shape[1] % groups != 0 || call.opset < 21 && call.floats(1, "the scale")?.len() != shape[1] {
+    if shape.len() < 3
+        || groups == 0
+        || shape[1] % groups != 0
+        || call.opset < 21 && call.floats(1, "the scale")?.len() != shape[1]
+    {
         return Err(format!("{groups} groups on data of shape {shape:?}"));
     }
     let y = standardise(call, x, shape[0] * groups, f64::from(call.float("epsilon", 1e-5)))?;

@@ -21,18 +21,31 @@ pub(in super::super) fn max(call: &mut Call) -> Made {
 pub(in super::super) fn average(call: &mut Call) -> Made {
     let (x, axes) = start(call)?;
     let include = call.int("count_include_pad", 0) != 0;
+    if include && axes.iter().any(|axis| axis.touched() > axis.after) {
+        return Err(
+            "count_include_pad with ceil_mode: what lies behind the padding counts differently elsewhere".into()
+        );
+    }
     let sum = pool(call, x, &axes, Op::SumPool)?;
     let counted = |axis: &Axis, i| if include { axis.taps(i, axis.before, axis.after) } else { axis.taps(i, 0, 0) };
     divide(call, sum, &axes, counted)
 }
 
-/// The p-th root of the sum of p-th powers.
+/// The sum of absolute values, or the root of the sum of squares.
 pub(in super::super) fn lp(call: &mut Call) -> Made {
-    let p = f64::from(call.int("p", 2) as i32);
     let (x, axes) = start(call)?;
-    let powers = if p == 2.0 { call.b.mul(x, x)? } else { call.b.pointwise(reduce::power(p).of(&absolute()), x) };
-    let sum = pool(call, powers, &axes, Op::SumPool)?;
-    Ok(call.b.pointwise(if p == 2.0 { Expr::unary(Unary::Sqrt, Expr::X) } else { reduce::power(p.recip()) }, sum))
+    match call.int("p", 2) {
+        1 => {
+            let magnitudes = call.b.pointwise(Expr::unary(Unary::Abs, Expr::X), x);
+            pool(call, magnitudes, &axes, Op::SumPool)
+        }
+        2 => {
+            let squares = call.b.mul(x, x)?;
+            let sum = pool(call, squares, &axes, Op::SumPool)?;
+            Ok(call.b.pointwise(Expr::unary(Unary::Sqrt, Expr::X), sum))
+        }
+        p => Err(format!("p = {p}: only 1 and 2 are supported")),
+    }
 }
 
 pub(in super::super) fn global_max(call: &mut Call) -> Made {
@@ -41,10 +54,6 @@ pub(in super::super) fn global_max(call: &mut Call) -> Made {
 
 pub(in super::super) fn global_average(call: &mut Call) -> Made {
     global(call, reduce::means)
-}
-
-fn absolute() -> Expr {
-    Expr::unary(Unary::Abs, Expr::X)
 }
 
 fn start(call: &Call) -> Result<(NodeId, Vec<Axis>), String> {
@@ -79,10 +88,12 @@ fn pool(call: &mut Call, x: NodeId, axes: &[Axis], op: fn(Window) -> Op) -> Made
         x = dilated(call, x, 2 + i, axis, op)?;
         shape[2 + i] = axis.windows;
     }
-    let plain: Vec<Axis> = axes
-        .iter()
-        .map(|axis| if axis.dilation != 1 && axis.kernel != 1 { unit(axis.windows) } else { Axis { dilation: 1, ..*axis } })
-        .collect();
+    let plain: Vec<Axis> =
+        axes.iter()
+            .map(|axis| {
+                if axis.dilation != 1 && axis.kernel != 1 { unit(axis.windows) } else { Axis { dilation: 1, ..*axis } }
+            })
+            .collect();
     let mut last = plain.len();
     while last > 0 {
         let first = last.saturating_sub(2);
@@ -101,7 +112,10 @@ fn pool(call: &mut Call, x: NodeId, axes: &[Axis], op: fn(Window) -> Op) -> Made
             pads: [rows.before, columns.before, rows.touched(), columns.touched()],
         };
         if (0..4).any(|i| window.pads[i] >= window.kernel[i % 2]) {
-            return Err(format!("padding {:?} of a window {:?}: it may not be all padding", window.pads, window.kernel));
+            return Err(format!(
+                "padding {:?} of a window {:?}: it may not be all padding",
+                window.pads, window.kernel
+            ));
         }
         let nothing = window.kernel == [1, 1] && window.strides == [1, 1];
         if !nothing {
@@ -155,7 +169,8 @@ fn dilated(call: &mut Call, x: NodeId, at: usize, axis: &Axis, op: fn(Window) ->
 
 /// Sums divided by how many taps each window has.
 fn divide(call: &mut Call, sum: NodeId, axes: &[Axis], counted: impl Fn(&Axis, usize) -> usize) -> Made {
-    let counts: Vec<Vec<usize>> = axes.iter().map(|axis| (0..axis.windows).map(|i| counted(axis, i)).collect()).collect();
+    let counts: Vec<Vec<usize>> =
+        axes.iter().map(|axis| (0..axis.windows).map(|i| counted(axis, i)).collect()).collect();
     if counts.iter().flatten().any(|n| *n == 0) {
         return Err("a window is all padding".into());
     }

@@ -12,7 +12,9 @@ pub(in super::super) fn identity(call: &mut Call) -> Made {
 }
 
 pub(in super::super) fn dropout(call: &mut Call) -> Made {
-    let training = call.constant(2).and_then(|t| t.cast_to::<f32>().ok()?.to_plain_array_view::<f32>().ok()?.iter().next().copied());
+    let training = call
+        .constant(2)
+        .and_then(|t| t.cast_to::<f32>().ok()?.to_plain_array_view::<f32>().ok()?.iter().next().copied());
     let ratio = call.optional_floats(1, "the ratio")?.and_then(|r| r.iter().copied().next()).unwrap_or(0.5);
     if training.is_some_and(|t| t != 0.0) && ratio != 0.0 {
         return Err("training_mode is not supported: export the model for inference".into());
@@ -28,7 +30,9 @@ pub(in super::super) fn cast(call: &mut Call) -> Made {
     use tract_onnx::pb::tensor_proto::DataType;
     let to = DataType::try_from(call.int("to", DataType::Float as i64) as i32);
     match to {
-        Ok(DataType::Float | DataType::Double | DataType::Float16 | DataType::Bfloat16 | DataType::Bool) => call.data(0),
+        Ok(DataType::Float | DataType::Double | DataType::Float16 | DataType::Bfloat16 | DataType::Bool) => {
+            call.data(0)
+        }
         other => Err(format!("conversion of data to {other:?}")),
     }
 }
@@ -109,7 +113,8 @@ pub(in super::super) fn tile(call: &mut Call) -> Made {
     let mut x = call.data(0)?;
     let times = call.integers(1, "its repeats")?.ok_or("its repeats are missing")?;
     for (axis, n) in times.iter().enumerate().take(call.shape(x).len()) {
-        let n = usize::try_from(*n).ok().filter(|n| (1..=MAX_RUNS).contains(n)).ok_or_else(|| format!("{n} repeats"))?;
+        let n =
+            usize::try_from(*n).ok().filter(|n| (1..=MAX_RUNS).contains(n)).ok_or_else(|| format!("{n} repeats"))?;
         x = call.b.concat(&vec![x; n], axis);
     }
     Ok(x)
@@ -118,7 +123,9 @@ pub(in super::super) fn tile(call: &mut Call) -> Made {
 pub(in super::super) fn concat(call: &mut Call) -> Made {
     let mut parts = Vec::new();
     for i in 0..call.inputs.len() {
-        parts.push(call.data(i).map_err(|why| if call.constant(i).is_some() { "joining data with constants is not supported".into() } else { why })?);
+        parts.push(call.data(i).map_err(|why| {
+            if call.constant(i).is_some() { "joining data with constants is not supported".into() } else { why }
+        })?);
     }
     let first = call.shape(*parts.first().ok_or("joins nothing")?);
     let axis = axis(call.int("axis", 1), first.len())?;
@@ -221,7 +228,8 @@ pub(in super::super) fn gather(call: &mut Call) -> Made {
     let axis = axis(call.int("axis", 0), shape.len())?;
     let extents = call.constant(1).ok_or("its indices must be constant")?.shape().to_vec();
     let indices = call.integers(1, "its indices")?.unwrap_or_default();
-    let indices: Vec<usize> = indices.iter().map(|i| super::super::call::axis(*i, shape[axis])).collect::<Result<_, _>>()?;
+    let indices: Vec<usize> =
+        indices.iter().map(|i| super::super::call::axis(*i, shape[axis])).collect::<Result<_, _>>()?;
     if indices.is_empty() {
         return Err("its result is empty".into());
     }
@@ -243,7 +251,9 @@ pub(in super::super) fn pad(call: &mut Call) -> Made {
     let mut x = call.data(0)?;
     let rank = call.shape(x).len();
     let pads = call.integers_either(1, "pads")?.ok_or("its pads are missing")?;
-    let along = call.integers(3, "its axes")?.map_or(Ok((0..rank).collect::<Vec<_>>()), |given| given.iter().map(|a| axis(*a, rank)).collect())?;
+    let along = call
+        .integers(3, "its axes")?
+        .map_or(Ok((0..rank).collect::<Vec<_>>()), |given| given.iter().map(|a| axis(*a, rank)).collect())?;
     if pads.len() != 2 * along.len() || pads.iter().any(|p| p.abs() > 1 << 20) {
         return Err(format!("pads {pads:?} for {} axes", along.len()));
     }

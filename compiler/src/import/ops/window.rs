@@ -31,7 +31,9 @@ impl Axis {
     /// How many of window `i`'s taps lie in `-before .. extent + after`.
     pub fn taps(&self, i: usize, before: usize, after: usize) -> usize {
         let position = |tap: usize| i * self.stride + tap * self.dilation;
-        (0..self.kernel).filter(|tap| (self.before - before..self.before + self.extent + after).contains(&position(*tap))).count()
+        (0..self.kernel)
+            .filter(|tap| (self.before - before..self.before + self.extent + after).contains(&position(*tap)))
+            .count()
     }
 }
 
@@ -63,7 +65,9 @@ pub(in super::super) fn axes(call: &Call, spatial: &[usize], kernel: &[usize]) -
         if automatic == "VALID" {
             (axis.before, axis.after) = (0, 0);
         }
-        let room = (extent + axis.before + axis.after).checked_sub(axis.reach()).ok_or("the window is larger than the data")?;
+        let room = (extent + axis.before + axis.after)
+            .checked_sub(axis.reach())
+            .ok_or("the window is larger than the data")?;
         axis.windows = if ceil { room.div_ceil(stride) } else { room / stride } + 1;
         // A window that would begin behind the data is none.
         if ceil && (axis.windows - 1) * stride >= extent + axis.before {
