@@ -25,6 +25,9 @@ use crate::nn::{self, Graph, NodeId, Op, compose};
 use crate::{Error, Unsupported};
 use support::NodeSupport;
 
+/// Decoded models and tensors as [`function`] takes them.
+pub use tract_onnx as onnx;
+
 /// Reads the ONNX model at `path` as the program of one sample.
 ///
 /// `input_shape` overrides the input's extents, batch axis first; it is needed if one of them other than the batch is dynamic.

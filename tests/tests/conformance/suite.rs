@@ -7,15 +7,16 @@ use std::process::Command;
 use std::sync::Arc;
 
 use fusion_compiler::compile::{self, quantise};
+use fusion_compiler::import::onnx;
+use fusion_compiler::import::onnx::pb::{ModelProto, type_proto};
+use fusion_compiler::import::onnx::prelude::{DatumType, Framework, Tensor};
+use fusion_compiler::import::onnx::tensor::{load_tensor, proto_from_reader};
 use fusion_compiler::nn::fold;
 use fusion_compiler::passes::Settings;
 use fusion_compiler::quantise::{Precision, calibrate::Calibration};
 use fusion_compiler::{Error, import};
 use fusion_ir::interp;
 use fusion_ir::op::Reveal;
-use tract_onnx::pb::{ModelProto, type_proto};
-use tract_onnx::prelude::{DatumType, Framework, Tensor};
-use tract_onnx::tensor::{load_tensor, proto_from_reader};
 
 use crate::secure::{Program, opened};
 
@@ -77,9 +78,9 @@ pub fn tests(folder: &Path) -> Vec<Test> {
 fn read(folder: &Path) -> Option<Test> {
     let name = folder.file_name()?.to_string_lossy().trim_start_matches("test_").to_string();
     let bytes = std::fs::read(folder.join("model.onnx")).ok()?;
-    let model = tract_onnx::onnx().proto_model_for_read(&mut bytes.as_slice()).ok()?;
+    let model = onnx::onnx().proto_model_for_read(&mut bytes.as_slice()).ok()?;
     let graph = model.graph.as_ref()?;
-    let float = |port: &tract_onnx::pb::ValueInfoProto| match port.r#type.as_ref().and_then(|t| t.value.as_ref()) {
+    let float = |port: &onnx::pb::ValueInfoProto| match port.r#type.as_ref().and_then(|t| t.value.as_ref()) {
         Some(type_proto::Value::TensorType(tensor)) => tensor.elem_type == 1,
         _ => false,
     };
@@ -89,7 +90,7 @@ fn read(folder: &Path) -> Option<Test> {
     let data = folder.join("test_data_set_0");
     let tensor = |file: String| -> Option<Tensor> {
         let proto = proto_from_reader(std::fs::File::open(data.join(file)).ok()?).ok()?;
-        load_tensor(&*tract_onnx::onnx().provider, &proto, None).ok()
+        load_tensor(&*onnx::onnx().provider, &proto, None).ok()
     };
     let inputs: Option<Vec<_>> = graph
         .input
