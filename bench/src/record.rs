@@ -155,6 +155,11 @@ impl Row {
         median(self.seconds.clone())
     }
 
+    /// The shortest of the repetitions' seconds.
+    pub fn shortest_s(&self) -> f64 {
+        self.seconds.iter().copied().fold(f64::INFINITY, f64::min)
+    }
+
     /// Seconds of a query.
     pub fn seconds_per_query(&self) -> f64 {
         self.median_s() / self.batch.queries as f64

@@ -47,10 +47,12 @@ pub fn table(record: &Record) -> String {
         record.rows.len()
     );
     for row in record.rows.iter().filter(|row| row.backend == CHOSEN) {
-        if let Some((best, ratio)) = against_best(&record.rows, row) {
+        if let Some(Comparison { best, median, shortest, processor }) = against_best(&record.rows, row) {
+            let processor = processor.map_or("unknown".into(), |ratio| format!("{ratio:.3}"));
             let _ = writeln!(
                 text,
-                "{} {} on {}: auto takes {ratio:.3} of the time of {best}, the best single backend (median of {} pairs)",
+                "{} {} on {}: auto over {best}, the best single backend: {median:.3} (median of {} pairs of times), \
+                 {shortest:.3} (shortest times), {processor} (processor times)",
                 row.workload,
                 name(row.mode),
                 row.network_name,
@@ -114,16 +116,34 @@ fn baseline<'r>(rows: &'r [Row], row: &Row) -> Option<&'r Row> {
     })
 }
 
-/// The single backend with the shortest median time for the same task, and the median ratio of times, pair by pair.
-pub fn against_best<'r>(rows: &'r [Row], row: &Row) -> Option<(&'r str, f64)> {
+/// How the compiler's choice compares with the best single backend: ratios below one are its gain.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Comparison<'r> {
+    /// The single backend with the shortest time for the same task. Other programs only make times longer.
+    pub best: &'r str,
+    /// Median of the ratios of times, pair by pair.
+    pub median: f64,
+    /// Ratio of the shortest times.
+    pub shortest: f64,
+    /// Ratio of processor times, where the system says them.
+    pub processor: Option<f64>,
+}
+
+/// Compares `row` with the best single backend among `rows`, if there is any for the same task.
+pub fn against_best<'r>(rows: &'r [Row], row: &Row) -> Option<Comparison<'r>> {
     let same = |other: &&Row| {
         (&other.workload, &other.network_name, other.mode, other.batch)
             == (&row.workload, &row.network_name, row.mode, row.batch)
             && other.backend != CHOSEN
     };
-    let best = rows.iter().filter(same).min_by(|a, b| a.median_s().total_cmp(&b.median_s()))?;
+    let best = rows.iter().filter(same).min_by(|a, b| a.shortest_s().total_cmp(&b.shortest_s()))?;
     let ratios = row.seconds.iter().zip(&best.seconds).map(|(auto, single)| auto / single);
-    Some((&best.backend, median(ratios.collect())))
+    Some(Comparison {
+        best: &best.backend,
+        median: median(ratios.collect()),
+        shortest: row.shortest_s() / best.shortest_s(),
+        processor: row.cpu_s.zip(best.cpu_s).map(|(auto, single)| auto / single),
+    })
 }
 
 fn name(mode: Mode) -> &'static str {
@@ -165,7 +185,8 @@ mod tests {
             row("cheetah", "lan", Mode::Verified, &[0.1, 0.1, 0.1], 1),
             row("auto", "wan", Mode::Verified, &[1.0, 4.0, 3.0], 1),
         ];
-        assert_eq!(against_best(&rows, &rows[3]), Some(("cheetah", 0.75)));
+        let found = against_best(&rows, &rows[3]);
+        assert_eq!(found, Some(Comparison { best: "cheetah", median: 0.75, shortest: 0.5, processor: Some(1.0) }));
         assert_eq!(against_best(&rows[3..], &rows[3]), None);
     }
 }
