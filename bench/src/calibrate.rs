@@ -68,10 +68,15 @@ fn layers(plan: &Plan, positions: usize) -> anyhow::Result<Vec<Sample>> {
     let mut times: Vec<Vec<f64>> = vec![Vec::new(); costs.len()];
     for _ in 0..REPETITIONS {
         let job = Job::unverified(inputs(plan, positions))?;
-        let run = session(plan, &job, Flow { micro_batch: Some(positions as u32), streams: Some(1) }, NETWORK)?
-            .report
-            .run
-            .time_s;
+        let run = session(
+            plan,
+            &job,
+            Flow { micro_batch: Some(positions as u32), streams: Some(1), memory_bytes: None },
+            NETWORK,
+        )?
+        .report
+        .run
+        .time_s;
         let seconds = std::iter::once(run.offline).chain(run.per_layer.iter().map(|layer| layer.seconds));
         times.iter_mut().zip(seconds).for_each(|(times, seconds)| times.push(seconds));
     }

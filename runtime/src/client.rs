@@ -11,6 +11,7 @@ use crate::executor::{Executor, Progress, Spent};
 use crate::forecast::Forecast;
 use crate::fusion::mix::Unmixed;
 use crate::fusion::{Findings, Job, check::check};
+use crate::memory::{self, Memory};
 use crate::report::{self, ClientBatch, ClientReport, Run, Verdict};
 use crate::session::handshake::{self, BatchSize, CONTROL_AHEAD_BYTES, nonce};
 use crate::transport::{Lane, Link, Metered};
@@ -22,6 +23,8 @@ pub struct Flow {
     pub micro_batch: Option<u32>,
     /// Most micro-batches at the same time, at least 1; by default [`Lane::STREAMS`].
     pub streams: Option<u8>,
+    /// What either party's process may take, by forecast; by default [`memory::LIMIT_BYTES`].
+    pub memory_bytes: Option<u64>,
 }
 
 /// Runs `job` as the client over `link`.
@@ -42,6 +45,7 @@ pub fn run_client(
     let mix = job.mix()?;
     let size = flow.size(&plan.function, mix.samples().len())?;
     let forecast = Forecast::new(&plan.function, size)?;
+    let memory_bytes = Memory::new(&plan.function)?.peak_bytes(Party::Client, size);
 
     let started = Instant::now();
     let mut link = link;
@@ -65,7 +69,7 @@ pub fn run_client(
     let findings =
         check(&answers, &job.public_labels(), &job.probe_labels(), classes(&plan.function), label_of(&plan.function));
     let rankings = rankings(&plan.function, &answers);
-    let run = Run::new(Party::Client, plan, total, &totals, forecast.predicted, forecast.correlations);
+    let run = Run::new(Party::Client, plan, total, &totals, &forecast, memory_bytes);
     Ok(conclude(job, findings, rankings, size, run))
 }
 
@@ -78,8 +82,22 @@ impl Flow {
         if self.micro_batch == Some(0) || self.streams == Some(0) {
             return Err(Error::Usage("a micro-batch has at least one position, and at least one is in flight".into()));
         }
-        let micro_batch = self.micro_batch.map_or_else(|| Forecast::micro_batch(function), Ok)?;
-        Ok(BatchSize::new(positions as u64, micro_batch, self.streams.unwrap_or(Lane::STREAMS as u8)))
+        let micro_batch = self.micro_batch.map_or_else(|| self.largest(function), Ok)?;
+        Ok(BatchSize::new(positions as u64, micro_batch, self.streams()))
+    }
+
+    /// The largest micro-batch within the memory.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if not even one position fits, or the protocols cannot carry a layer of `function`.
+    pub fn largest(self, function: &Function) -> Result<u32, Error> {
+        let limit = self.memory_bytes.unwrap_or(memory::LIMIT_BYTES);
+        Memory::new(function)?.fitting(limit, memory::LARGEST_MICRO_BATCH, self.streams())
+    }
+
+    /// The most micro-batches at the same time.
+    pub fn streams(self) -> u8 {
+        self.streams.unwrap_or(Lane::STREAMS as u8)
     }
 }
 

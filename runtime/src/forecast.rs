@@ -1,4 +1,4 @@
-//! What a batch will cost, exactly, and how much of it fits in memory at once.
+//! What a batch will cost, exactly.
 
 use std::ops::AddAssign;
 
@@ -55,23 +55,7 @@ impl Forecast {
     pub fn ahead_bytes(&self, party: Party) -> u64 {
         self.ahead_bytes[party as usize]
     }
-
-    /// The micro-batch that both parties choose unless told otherwise: as many positions as keep either within
-    /// [`MEMORY_BYTES`] by estimate, at most [`LARGEST_MICRO_BATCH`].
-    ///
-    /// # Errors
-    /// As [`Forecast::new`].
-    pub fn micro_batch(function: &Function) -> Result<u32, Error> {
-        let fitting = MEMORY_BYTES / position_bytes(function)?.max(1);
-        Ok(fitting.clamp(1, LARGEST_MICRO_BATCH) as u32)
-    }
 }
-
-/// The memory that a micro-batch may take by estimate.
-pub const MEMORY_BYTES: u64 = 1 << 30;
-
-/// The largest micro-batch by default: beyond it, what positions share no longer counts.
-pub const LARGEST_MICRO_BATCH: u64 = 64;
 
 /// The most that the peer may have sent that `party` has not received: it goes on until it needs what `party` sends next. In an
 /// exchange it sends before it needs that, so its messages up to the one after next are counted.
@@ -142,30 +126,6 @@ fn layer_cost(function: &Function, id: ValueId, positions: usize) -> Result<Cost
     }
 }
 
-/// An estimate of the memory that one position needs: the shares alive at the widest point, and while a layer runs a few
-/// words per element it touches and its messages, which are bit-packed on the wire and words in memory.
-fn position_bytes(function: &Function) -> Result<u64, Error> {
-    const WORD_BYTES: u64 = 8;
-    const TEMPORARIES: u64 = 8;
-    const UNPACKED: u64 = 4;
-    let last_uses = function.last_uses();
-    let (mut alive, mut most) = (0, 0);
-    for (id, value) in function.iter() {
-        let result = value.ty.len() as u64;
-        let operands = value.operands.iter().map(|operand| function.value(*operand).ty.len() as u64);
-        let touched = result + operands.sum::<u64>();
-        let cost = layer_cost(function, id, 1)?;
-        let messages = cost.bytes(Party::Client) + cost.bytes(Party::Server);
-        alive += result;
-        most = most.max(WORD_BYTES * (alive + TEMPORARIES * touched) + UNPACKED * messages);
-        let mut dropped: Vec<_> = value.operands.iter().filter(|operand| last_uses[operand.index()] == id).collect();
-        dropped.sort();
-        dropped.dedup();
-        alive -= dropped.into_iter().map(|operand| function.value(*operand).ty.len() as u64).sum::<u64>();
-    }
-    Ok(most)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -229,17 +189,5 @@ mod tests {
             let cost = cost(senders);
             assert_eq!([ahead_bytes(&cost, Party::Client), ahead_bytes(&cost, Party::Server)], [at_client, at_server]);
         }
-    }
-
-    #[test]
-    fn larger_functions_get_smaller_micro_batches() {
-        let mut function = crate::testing::tiny_plan().function;
-        assert_eq!(Forecast::micro_batch(&function).unwrap(), LARGEST_MICRO_BATCH as u32);
-        for value in &mut function.values[..2] {
-            value.ty.shape = vec![1 << 20];
-        }
-        function.weights[0].shape = vec![3, 1 << 20];
-        let large = Forecast::micro_batch(&function).unwrap();
-        assert!((1..LARGEST_MICRO_BATCH as u32).contains(&large), "{large}");
     }
 }

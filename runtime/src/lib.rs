@@ -12,6 +12,7 @@ pub mod forecast;
 pub mod fusion;
 pub mod input;
 pub mod ledger;
+pub mod memory;
 pub mod output;
 pub mod report;
 pub mod server;

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::Error;
 use crate::executor::{Spent, Totals};
+use crate::forecast::Forecast;
 use crate::ledger::Entry;
 use crate::session::handshake::{PROTOCOL_VERSION, hex};
 use crate::transport::Traffic;
@@ -130,6 +131,8 @@ pub struct Run {
     pub predicted: Predicted,
     /// Peak resident memory of the process; `null` where the system does not say.
     pub memory_peak_bytes: Option<u64>,
+    /// What was foretold of it, for this party alone in its process.
+    pub memory_forecast_bytes: u64,
     /// SHA-256 of the plan's public section, in hexadecimal.
     pub plan_digest: String,
     /// What ran.
@@ -246,9 +249,10 @@ impl Run {
         plan: &Plan,
         total: Spent,
         totals: &Totals,
-        predicted: Predicted,
-        correlations: Correlations,
+        forecast: &Forecast,
+        memory_forecast_bytes: u64,
     ) -> Run {
+        let Forecast { predicted, correlations, .. } = *forecast;
         let (client_to_server, server_to_client) = directions(party, total.traffic);
         let layers = || totals.layers.iter().zip(layers(&plan.function));
         Run {
@@ -273,6 +277,7 @@ impl Run {
             correlations,
             predicted,
             memory_peak_bytes: memory_peak_bytes(),
+            memory_forecast_bytes,
             plan_digest: hex(&plan.digest()),
             versions: Versions {
                 runtime: env!("CARGO_PKG_VERSION"),

@@ -7,6 +7,7 @@ use fusion_ir::{Party, Plan};
 use crate::Error;
 use crate::executor::{Executor, Progress, Spent};
 use crate::forecast::Forecast;
+use crate::memory::Memory;
 use crate::report::{self, Run, ServerBatch, ServerReport};
 use crate::session::handshake::{self, Admission, CONTROL_AHEAD_BYTES, Limits, nonce};
 use crate::transport::{Lane, Link, Metered};
@@ -44,6 +45,7 @@ pub fn run_server_if(
     let (mut control, control_meter) = Metered::new(link.open(Lane::CONTROL, CONTROL_AHEAD_BYTES)?);
     let (session_id, size) = handshake::server(&mut control, plan, limits, admission, nonce()?)?;
     let forecast = Forecast::new(&plan.function, size)?;
+    let memory_bytes = Memory::new(&plan.function)?.peak_bytes(Party::Server, size);
     let executor = Executor {
         party: Party::Server,
         function: &plan.function,
@@ -61,6 +63,6 @@ pub fn run_server_if(
         report_version: report::VERSION,
         role: "server",
         batch: ServerBatch { positions: size.positions, micro_batch: size.micro_batch, streams: size.streams },
-        run: Run::new(Party::Server, plan, total, &totals, forecast.predicted, forecast.correlations),
+        run: Run::new(Party::Server, plan, total, &totals, &forecast, memory_bytes),
     })
 }

@@ -62,7 +62,7 @@ struct Session {
 
 /// One session of a client that holds [`tiny_plan`] with a server that may hold other weights and change what it sends.
 fn session(server_plan: &Plan, job: &Job, micro_batch: Option<u32>, tamper: fn(Kind, &mut Vec<u8>)) -> Session {
-    session_in(server_plan, job, Flow { micro_batch, streams: None }, tamper)
+    session_in(server_plan, job, Flow { micro_batch, ..Flow::default() }, tamper)
 }
 
 fn session_in(server_plan: &Plan, job: &Job, flow: Flow, tamper: fn(Kind, &mut Vec<u8>)) -> Session {
@@ -100,7 +100,7 @@ fn an_honest_server_is_accepted_and_the_labels_are_right() {
 #[test]
 fn measured_bytes_and_rounds_are_the_predicted_ones() {
     for (micro_batch, in_flight, streams) in [(None, 2, 1), (Some(7), 1, 1), (Some(7), 2, 2), (Some(5), 2, 2)] {
-        let flow = Flow { micro_batch, streams: Some(in_flight) };
+        let flow = Flow { micro_batch, streams: Some(in_flight), memory_bytes: None };
         let session = session_in(&tiny_plan(), &job(), flow, honest);
         let client = session.client.unwrap();
         assert_eq!(client.batch.streams, streams);
@@ -131,7 +131,12 @@ fn streams_end_together_when_one_of_them_fails() {
         }
     };
     for streams in [1, 2] {
-        let session = session_in(&tiny_plan(), &job(), Flow { micro_batch: Some(8), streams: Some(streams) }, tamper);
+        let session = session_in(
+            &tiny_plan(),
+            &job(),
+            Flow { micro_batch: Some(8), streams: Some(streams), memory_bytes: None },
+            tamper,
+        );
         let error = session.client.unwrap_err().to_string();
         assert!(error.starts_with("the peer broke the protocol: expected Reveal"), "{error}");
         // It may have sent its last message before it could notice.
@@ -242,8 +247,14 @@ fn progress_visits_every_layer_of_every_micro_batch() {
         let mut progress = |step: fusion_runtime::Step<'_>| {
             steps.push((step.micro_batch, step.layer, step.op.to_owned(), step.traffic.sent_bytes));
         };
-        run_client(Box::new(left), &plan, &job, Flow { micro_batch: Some(16), streams: Some(1) }, &mut progress)
-            .unwrap();
+        run_client(
+            Box::new(left),
+            &plan,
+            &job,
+            Flow { micro_batch: Some(16), streams: Some(1), memory_bytes: None },
+            &mut progress,
+        )
+        .unwrap();
     });
     let positions = job.batch().positions() as usize;
     let expected: Vec<_> =
@@ -261,6 +272,7 @@ fn fixed(run: &mut report::Run) {
     run.time_s.online = 2.0;
     run.time_s.per_layer.iter_mut().for_each(|layer| layer.seconds = 0.25);
     run.memory_peak_bytes = run.memory_peak_bytes.map(|_| 1 << 20);
+    run.memory_forecast_bytes = 2 << 20;
     run.versions = report::Versions { runtime: "0.0.0", protocol: 1, plan: 1, ..run.versions.clone() };
     // Exact figures are asserted elsewhere; here only the format counts.
     run.bytes.client_to_server = 1;

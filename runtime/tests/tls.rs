@@ -4,11 +4,11 @@ mod common;
 mod desk;
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::time::Duration;
 
 use desk::{Desk, PUBLIC};
-use fusion_backends::{Channel, Kind};
+use fusion_backends::Kind;
 use fusion_runtime::transport::tcp::{self, Peer, TcpOptions};
 use fusion_runtime::transport::{Connection, Credentials, Fingerprint, Lane, Link, Tls};
 use fusion_runtime::{Error, Identity};

@@ -16,7 +16,7 @@ mod client;
 mod server;
 
 pub use client::client;
-pub use server::{Workspace, server};
+pub use server::{Workspace, server, workspace_bytes};
 
 use fusion_catalogue::linear::{DEGREE, Packing};
 

@@ -12,7 +12,7 @@ use rayon::prelude::*;
 
 use super::plaintext;
 use crate::ring::sample::{Seed, fresh_seed, stream};
-use crate::ring::{Kernels, MAX_DEPTH, MAX_TERMS, Operands, Poly, Spectrum, Sums, TILE};
+use crate::ring::{DEGREE, Kernels, MAX_DEPTH, MAX_TERMS, Operands, PRIMES, Poly, Spectrum, Sums, TILE};
 use crate::rlwe::{Ciphertext, PublicKey, Scale};
 use crate::{Channel, Error, Kind};
 
@@ -27,6 +27,16 @@ pub struct Workspace {
     operands: Operands,
     kernels: Kernels,
     sums: Sums,
+}
+
+/// Bytes of its [`Workspace`] that [`server`] needs for a layer on `positions` positions: operands, kernels and sums, each of which
+/// keeps what it once needed.
+pub fn workspace_bytes(packing: &Packing, positions: usize) -> [u64; 3] {
+    let rows = positions * packing.tiles();
+    let blocks = Blocks::new(packing.units() / packing.group_blocks(), packing.products(), rows);
+    let kernels = FewTerms::new(packing).map_or(blocks.units * blocks.depth, |few| few.exponents.len());
+    let spectra = [2 * positions * packing.operands(), kernels, 2 * blocks.units * rows];
+    spectra.map(|count| (count * size_of::<[[u64; DEGREE]; PRIMES.len()]>()) as u64)
 }
 
 /// Runs one linear layer as the server on `keys.len()` positions: `share` of the operands in, share of the results out.

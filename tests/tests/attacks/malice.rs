@@ -259,11 +259,13 @@ pub fn play_over(
             // The client may hang up on it; what counts is what the client makes of the session.
             let _ = rogue.serve(&case.plan, connection);
         });
-        let (connection, _) = tcp::connect(&address, &TcpOptions { timeout: Duration::from_secs(10), tls: None, allow_plaintext: false }).unwrap();
+        let (connection, _) =
+            tcp::connect(&address, &TcpOptions { timeout: Duration::from_secs(10), tls: None, allow_plaintext: false })
+                .unwrap();
         let plan = case.plan.for_client();
         let link = Box::new(Wrapped::new(connection, around));
         // A rogue serves one stream: what it can do to a position it can do there.
-        let flow = Flow { micro_batch: Some(micro_batch as u32), streams: Some(1) };
+        let flow = Flow { micro_batch: Some(micro_batch as u32), streams: Some(1), ..Flow::default() };
         match run_client(link, &plan, job, flow, &mut |_| {}) {
             Ok(report) if report.verdict.accepted => Outcome::Accepted(report.labels.unwrap()),
             Ok(report) => {

@@ -106,6 +106,10 @@ pub struct Args {
     /// Positions that run through the layers together, most; the server's bounds what it accepts
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub micro_batch: Option<u32>,
+    /// Memory that either party's process may take, by forecast: 3.5GB or 800MB, for example; it bounds the micro-batch
+    /// [default: 4GB]
+    #[arg(long, value_name = "SIZE", value_parser = bytes)]
+    pub memory: Option<u64>,
     /// Micro-batches at the same time, most: while one waits for the network, the other computes [default: 2]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=Lane::STREAMS as i64))]
     pub in_flight: Option<u8>,
@@ -222,7 +226,7 @@ impl Args {
 
     /// How the batch goes through the layers.
     pub fn flow(&self) -> Flow {
-        Flow { micro_batch: self.micro_batch, streams: self.in_flight }
+        Flow { micro_batch: self.micro_batch, streams: self.in_flight, memory_bytes: self.memory }
     }
 
     /// How this party uses the network.
@@ -238,6 +242,17 @@ impl Args {
     /// A flag without which this form of the command cannot run.
     pub fn need<'a, T>(&self, flag: &str, value: &'a Option<T>) -> Result<&'a T, Error> {
         value.as_ref().ok_or_else(|| Error::Usage(format!("{flag} is missing")))
+    }
+}
+
+/// A size in bytes, from a number with a unit.
+fn bytes(text: &str) -> Result<u64, String> {
+    let upper = text.to_ascii_uppercase();
+    let number = |unit: &str| upper.strip_suffix(unit).map(str::trim).and_then(|number| number.parse::<f64>().ok());
+    let found = [("GB", 1e9), ("MB", 1e6)].into_iter().find_map(|(unit, bytes)| Some(number(unit)? * bytes));
+    match found {
+        Some(bytes) if bytes.is_finite() && bytes >= 1.0 => Ok(bytes as u64),
+        _ => Err("a size is a number with a unit, 3.5GB or 800MB for example".into()),
     }
 }
 
@@ -271,6 +286,16 @@ mod tests {
             copies: Some(2),
         };
         assert_eq!(client.policy(), expected);
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        for (text, found) in [("4GB", 4_000_000_000), ("3.5gb", 3_500_000_000), ("800 MB", 800_000_000)] {
+            assert_eq!(bytes(text), Ok(found));
+        }
+        for text in ["", "4", "GB", "-1GB", "0MB", "infGB", "nanMB", "1KB", "4GiB"] {
+            assert!(bytes(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -3,10 +3,9 @@
 use std::net::TcpListener;
 
 use fusion_ir::Plan;
-use fusion_runtime::forecast::Forecast;
 use fusion_runtime::session::{BatchSize, Limits};
+use fusion_runtime::transport::Tls;
 use fusion_runtime::transport::tcp::{self, TcpOptions};
-use fusion_runtime::transport::{Lane, Tls};
 use fusion_runtime::{Budget, Error, Identity, ServerReport, input, output, report, run_server_if, store};
 
 use crate::Ending;
@@ -55,8 +54,8 @@ pub fn run(args: &Args) -> Result<Ending, Error> {
 pub fn limits(args: &Args, plan: &Plan) -> Result<Limits, Error> {
     Ok(Limits {
         positions: args.max_positions.unwrap_or(MAX_POSITIONS),
-        micro_batch: args.micro_batch.map_or_else(|| Forecast::micro_batch(&plan.function), Ok)?,
-        streams: args.in_flight.unwrap_or(Lane::STREAMS as u8),
+        micro_batch: args.micro_batch.map_or_else(|| args.flow().largest(&plan.function), Ok)?,
+        streams: args.flow().streams(),
     })
 }
 

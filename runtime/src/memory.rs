@@ -1,0 +1,211 @@
+//! How much memory a run takes, foretold from the plan: what each layer keeps while it runs, and the shares that wait for later
+//! layers.
+//!
+//! A run's peak is that of its largest layer, and what is there all the time: the model, the inputs, the server's workspace. Of
+//! streams side by side each has its own. What the system's allocator keeps to itself is not foretold.
+
+use fusion_backends::linear::workspace_bytes;
+use fusion_catalogue::compare::CHUNK;
+use fusion_catalogue::linear::Packing;
+use fusion_ir::{Function, Op, Party};
+
+use crate::Error;
+use crate::session::BatchSize;
+
+/// What either party's process may take unless its user says otherwise.
+pub const LIMIT_BYTES: u64 = 4_000_000_000;
+/// The largest micro-batch by default: beyond it, what positions share no longer counts.
+pub const LARGEST_MICRO_BATCH: u32 = 64;
+
+/// An element of a share, an input or a weight.
+const WORD_BYTES: u64 = 8;
+/// What a process takes before it does anything: its code, its threads.
+const PROCESS_BYTES: u64 = 12 << 20;
+/// What a comparison keeps of an element of its chunk: the bits of both shares, pads, and what is on the wire.
+const COMPARED_BYTES: u64 = 320;
+
+/// What the layers of a function take.
+#[derive(Clone, Debug)]
+pub struct Memory {
+    layers: Vec<Layer>,
+    weights: u64,
+    input: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Layer {
+    /// Elements of all shares that are alive while it runs, its result's included.
+    alive: u64,
+    result: u64,
+    kind: Kind,
+}
+
+#[derive(Clone, Debug)]
+enum Kind {
+    /// A linear layer.
+    Linear(Box<Packing>),
+    /// A comparison of so many elements.
+    Compared(u64),
+    Local,
+}
+
+impl Memory {
+    /// Reads off `function` what its layers take.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if the protocols cannot carry one of its layers.
+    pub fn new(function: &Function) -> Result<Memory, Error> {
+        let last_uses = function.last_uses();
+        let len = |id: fusion_ir::ValueId| function.value(id).ty.len() as u64;
+        let (mut layers, mut alive) = (Vec::new(), 0);
+        for (id, value) in function.iter() {
+            alive += len(id);
+            let operand = value.operands.first().map_or(0, |operand| len(*operand));
+            let kind = match &value.op {
+                Op::Conv(_) | Op::Dense { .. } => {
+                    let refuse = |why| Error::Usage(format!("the plan's {} {}: {why}", value.op.name(), value.node));
+                    Kind::Linear(Box::new(Packing::new(function, id).map_err(refuse)?))
+                }
+                op if op.is_local() => Kind::Local,
+                _ => Kind::Compared(operand.max(len(id))),
+            };
+            layers.push(Layer { alive, result: len(id), kind });
+            let mut dropped: Vec<_> =
+                value.operands.iter().filter(|operand| last_uses[operand.index()] == id).collect();
+            dropped.sort();
+            dropped.dedup();
+            alive -= dropped.into_iter().map(|operand| len(*operand)).sum::<u64>();
+        }
+        let weights = function.weights.iter().map(|weight| weight.shape.iter().product::<usize>() as u64).sum();
+        let input = function.values.first().map_or(0, |value| value.ty.len() as u64);
+        Ok(Memory { layers, weights, input })
+    }
+
+    /// The most bytes that `party`'s process takes at once for a batch of `size`.
+    pub fn peak_bytes(&self, party: Party, size: BatchSize) -> u64 {
+        let micro_batch = u64::from(size.micro_batch);
+        let mut workspace = [0; 3];
+        let mut most = 0;
+        for layer in &self.layers {
+            if let (Kind::Linear(packing), Party::Server) = (&layer.kind, party) {
+                let own = workspace_bytes(packing, size.micro_batch as usize);
+                workspace.iter_mut().zip(own).for_each(|(most, own)| *most = own.max(*most));
+            }
+            most = most.max(layer.bytes(party, micro_batch));
+        }
+        let stream = most + workspace.iter().sum::<u64>();
+        let whole = match party {
+            Party::Client => size.positions * self.input * WORD_BYTES,
+            Party::Server => self.weights * WORD_BYTES,
+        };
+        PROCESS_BYTES + whole + u64::from(size.streams) * stream
+    }
+
+    /// The largest micro-batch of at most `most` positions with which `streams` streams of either party stay within `limit_bytes`.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if not even one position does; it says what would do.
+    pub fn fitting(&self, limit_bytes: u64, most: u32, streams: u8) -> Result<u32, Error> {
+        let peak = |micro_batch: u32| {
+            let positions = u64::from(micro_batch) * u64::from(streams);
+            let size = BatchSize { positions, micro_batch, streams };
+            [Party::Client, Party::Server].map(|party| self.peak_bytes(party, size)).into_iter().fold(0, u64::max)
+        };
+        if peak(1) > limit_bytes {
+            let less = if streams > 1 { " (--in-flight 1 needs less)" } else { "" };
+            let [needed, limit] = [peak(1), limit_bytes].map(|bytes| bytes.div_ceil(1_000_000));
+            let text =
+                format!("one position at a time takes about {needed} MB, more than the {limit} MB of --memory{less}");
+            return Err(Error::Usage(text));
+        }
+        let (mut fits, mut too_large) = (1, most.max(1) + 1);
+        while fits + 1 < too_large {
+            let middle = fits.midpoint(too_large);
+            if peak(middle) <= limit_bytes { fits = middle } else { too_large = middle }
+        }
+        Ok(fits)
+    }
+}
+
+impl Layer {
+    /// What one stream keeps while this layer runs, without the server's workspace.
+    fn bytes(&self, party: Party, positions: u64) -> u64 {
+        let alive = self.alive * WORD_BYTES;
+        let messages = |packing: &Packing| (packing.upload_bytes() as u64, packing.download_bytes() as u64);
+        match (&self.kind, party) {
+            (Kind::Local, _) => positions * alive,
+            (Kind::Compared(elements), _) => {
+                let at_once = (positions * elements).min(CHUNK as u64);
+                positions * (alive + self.result * WORD_BYTES) + at_once * COMPARED_BYTES
+            }
+            // Polynomials by themselves and as one message; or a message and what is read out of it, by position and in all.
+            (Kind::Linear(packing), Party::Client) => {
+                let (upload, download) = messages(packing);
+                let before = alive - self.result * WORD_BYTES + 2 * upload;
+                positions * before.max(alive + download + 2 * self.result * WORD_BYTES)
+            }
+            (Kind::Linear(packing), Party::Server) => {
+                let (upload, download) = messages(packing);
+                positions * (alive - self.result * WORD_BYTES + upload).max(alive + download)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn large() -> Function {
+        let mut function = crate::testing::tiny_plan().function;
+        for value in &mut function.values[..2] {
+            value.ty.shape = vec![1 << 18];
+        }
+        function.weights[0].shape = vec![3, 1 << 18];
+        function
+    }
+
+    #[test]
+    fn more_at_once_takes_more() {
+        let memory = Memory::new(&large()).unwrap();
+        for party in [Party::Client, Party::Server] {
+            let peak =
+                |micro_batch, streams| memory.peak_bytes(party, BatchSize { positions: 64, micro_batch, streams });
+            assert!(peak(1, 1) < peak(8, 1) && peak(8, 1) < peak(8, 2) && peak(8, 2) < peak(16, 2));
+            // Nothing is shared between positions but what is there for all of them.
+            assert!(peak(16, 1) < 16 * peak(1, 1));
+        }
+    }
+
+    #[test]
+    fn the_micro_batch_is_the_largest_within_the_limit() {
+        let memory = Memory::new(&large()).unwrap();
+        let peak = |micro_batch: u32, streams: u8| {
+            let size = BatchSize { positions: u64::from(micro_batch) * u64::from(streams), micro_batch, streams };
+            [Party::Client, Party::Server].map(|party| memory.peak_bytes(party, size)).into_iter().max().unwrap()
+        };
+        for streams in [1, 2] {
+            for micro_batch in [1, 2, 7, 20] {
+                let limit = peak(micro_batch, streams);
+                assert_eq!(memory.fitting(limit, 64, streams).unwrap(), micro_batch);
+                assert_eq!(memory.fitting(limit, micro_batch.min(5), streams).unwrap(), micro_batch.min(5));
+            }
+        }
+        let error = memory.fitting(1_000_000, 64, 2).unwrap_err().to_string();
+        assert!(error.contains("more than the 1 MB of --memory (--in-flight 1 needs less)"), "{error}");
+        assert_eq!(memory.fitting(u64::MAX, 64, 2).unwrap(), 64);
+    }
+
+    #[test]
+    fn a_share_counts_until_its_last_reader() {
+        let function = fusion_ir::text::parse(
+            "function \"f\"\nv0 = input : i8.0~4[100] \"\"\nv1 = scale v0 factor=3 : i8.0~6[100] \"\"\n\
+             v2 = scale v1 factor=2 : i8.0~7[100] \"\"\nv3 = add v0, v2 : i8.0~7[100] \"\"\n\
+             v4 = truncate v3 : i4.0~3[100] \"\"\n",
+        )
+        .unwrap();
+        let memory = Memory::new(&function).unwrap();
+        let alive: Vec<u64> = memory.layers.iter().map(|layer| layer.alive).collect();
+        assert_eq!(alive, [100, 200, 300, 300, 200]);
+    }
+}
