@@ -1,0 +1,103 @@
+//! A function through a session of two parties in one process.
+
+use std::sync::{Arc, Mutex};
+
+use fusion_backends::channel::pair;
+use fusion_backends::{Channel, Error, Kind, Session};
+use fusion_catalogue::{Cost, Message};
+use fusion_ir::types::{signed, wrap};
+use fusion_ir::{Function, Op, Party, Weights, interp};
+use rand_chacha::ChaCha20Rng;
+use rand_core::{Rng, SeedableRng};
+
+/// Asserts on random inputs and weights of full width that the shares of every value add up to the interpreter's, that the client gets
+/// what is revealed and the server nothing, and that every message is the predicted one.
+pub fn check(function: &Function, positions: usize, seed: u64) {
+    let mut rng = ChaCha20Rng::seed_from_u64(seed);
+    let mut random = |bits, n: usize| -> Vec<i64> { (0..n).map(|_| signed(rng.next_u64(), bits)).collect() };
+    let weights = Weights(function.weights.iter().map(|w| random(w.bits, w.shape.iter().product())).collect());
+    let ty = &function.values[0].ty;
+    let inputs = random(ty.bits, positions * ty.len());
+
+    let (client_end, server_end) = pair();
+    let log = Arc::new(Mutex::new(Vec::new()));
+    let client_end = Recorder { inner: client_end, log: log.clone() };
+    let own = inputs.iter().map(|x| wrap(*x, ty.bits)).collect();
+    let (client, server) = std::thread::scope(|scope| {
+        let zero = vec![0; inputs.len()];
+        let server = scope.spawn(|| party(Party::Server, Box::new(server_end), function, Some(&weights), zero));
+        (party(Party::Client, Box::new(client_end), function, None, own), server.join().unwrap())
+    });
+
+    let expected: Vec<_> = inputs.chunks_exact(ty.len()).map(|x| interp::run(function, &weights, x)).collect();
+    let mut revealed = None;
+    for (id, value) in function.iter() {
+        let expected: Vec<i64> = expected.iter().flat_map(|values| values[id.index()].clone()).collect();
+        if let Op::Reveal(_) = value.op {
+            revealed = Some(expected);
+            continue;
+        }
+        let shares = client.0[id.index()].iter().zip(&server.0[id.index()]);
+        let found: Vec<i64> = shares.map(|(c, s)| signed(c.wrapping_add(*s), value.ty.bits)).collect();
+        assert_eq!(found, expected, "{id} of\n{function}");
+    }
+    assert_eq!((client.1, server.1), (revealed, None));
+
+    let mut cost = Cost::default();
+    cost.then(&fusion_catalogue::setup());
+    cost.then(&fusion_catalogue::begin(positions));
+    for (id, _) in function.iter() {
+        cost.then(&fusion_catalogue::layer(function, id, positions).unwrap());
+    }
+    assert_eq!(*log.lock().unwrap(), cost.messages, "{function}");
+}
+
+/// Notes every message as the client sees it.
+struct Recorder<C> {
+    inner: C,
+    log: Arc<Mutex<Vec<Message>>>,
+}
+
+impl<C: Channel> Recorder<C> {
+    fn note(&self, from: Party, payload_bytes: usize) {
+        self.log.lock().unwrap().push(Message { from, payload_bytes: payload_bytes as u64 });
+    }
+}
+
+impl<C: Channel> Channel for Recorder<C> {
+    fn send(&mut self, kind: Kind, payload: Vec<u8>) -> Result<(), Error> {
+        self.note(Party::Client, payload.len());
+        self.inner.send(kind, payload)
+    }
+
+    fn receive(&mut self, kind: Kind, payload_bytes: usize) -> Result<Vec<u8>, Error> {
+        let payload = self.inner.receive(kind, payload_bytes)?;
+        self.note(Party::Server, payload.len());
+        Ok(payload)
+    }
+}
+
+type Outcome = (Vec<Vec<u64>>, Option<Vec<i64>>);
+
+fn party(
+    party: Party,
+    end: Box<dyn Channel>,
+    function: &Function,
+    weights: Option<&Weights>,
+    input: Vec<u64>,
+) -> Outcome {
+    let mut session = Session::establish(party, end, [7; 32]).unwrap();
+    let mut batch = session.begin(input.len() / function.values[0].ty.len()).unwrap();
+    let mut values = vec![input];
+    let mut revealed = None;
+    for (id, value) in function.iter().skip(1) {
+        let operands: Vec<&[u64]> = value.operands.iter().map(|v| values[v.index()].as_slice()).collect();
+        if let Op::Reveal(_) = value.op {
+            revealed = session.reveal(&value.ty, operands[0]).unwrap();
+            values.push(Vec::new());
+        } else {
+            values.push(session.run(&mut batch, function, id, weights, &operands).unwrap());
+        }
+    }
+    (values, revealed)
+}
