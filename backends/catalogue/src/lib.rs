@@ -5,6 +5,7 @@
 mod bits;
 pub mod compare;
 mod cost;
+pub mod crypt_flow2;
 mod layer;
 pub mod linear;
 pub mod ot;

@@ -10,8 +10,10 @@
 //! are wiped and every further draw fails with the blame of the first failure. Pads already drawn are their holder's.
 
 mod base;
+mod extensions;
 mod ferret;
 mod hash;
+mod kkot;
 mod pads;
 mod pprf;
 mod silent;
@@ -26,6 +28,7 @@ use rand_core::{Rng, SeedableRng};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
+pub use extensions::Extensions;
 pub use pads::{Pads, ReceiverPads, SenderPads};
 #[cfg(test)]
 pub(crate) use tests::wire;
