@@ -6,6 +6,7 @@
 pub mod bits;
 pub mod channel;
 pub mod compare;
+pub mod crypt_flow2;
 pub mod error;
 mod kernels;
 pub mod linear;

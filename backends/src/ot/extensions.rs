@@ -59,7 +59,11 @@ impl Run {
             Run::Iknp(receiver) => [0, receiver as u8],
             Run::Kkot(half) => [1, half],
         };
-        Sha256::new_with_prefix(b"fusion crypt_flow2 v1 ").chain_update(session_id).chain_update(purpose).finalize().into()
+        Sha256::new_with_prefix(b"fusion crypt_flow2 v1 ")
+            .chain_update(session_id)
+            .chain_update(purpose)
+            .finalize()
+            .into()
     }
 }
 
@@ -105,7 +109,9 @@ impl Extensions {
         for ((index, sender, own), message) in senders.into_iter().zip(from_receivers.chunks(base::RECEIVER_BYTES)) {
             pairs.push((index, sender.finish(domain(index), message)?, digest(&[message, &own])));
         }
-        for ((index, secret, receiver, own), message) in receivers.into_iter().zip(from_senders.chunks(base::SENDER_BYTES)) {
+        for ((index, secret, receiver, own), message) in
+            receivers.into_iter().zip(from_senders.chunks(base::SENDER_BYTES))
+        {
             keys.push((index, receiver.finish(domain(index), message)?, secret, digest(&[&own, message])));
         }
 
@@ -132,7 +138,9 @@ impl Extensions {
         let many = match party {
             Party::Client => {
                 let [left, right] = [2, 3].map(|run| pairs.iter().find(|(index, ..)| *index == run));
-                let (Some((_, left, _)), Some((_, right, _))) = (left, right) else { unreachable!("the client sends these") };
+                let (Some((_, left, _)), Some((_, right, _))) = (left, right) else {
+                    unreachable!("the client sends these")
+                };
                 Many::Receiver(Box::new(kkot::Receiver::new([left.as_slice(), right.as_slice()], hash(2))))
             }
             Party::Server => {
@@ -317,7 +325,8 @@ mod tests {
                     let seeds = extensions.send_seeds(n, &mut rest).expect("honest peer");
                     (None, Some((words, seeds)))
                 });
-                let ((received, _), (_, sent)) = if receiver == Party::Client { (client, server) } else { (server, client) };
+                let ((received, _), (_, sent)) =
+                    if receiver == Party::Client { (client, server) } else { (server, client) };
                 let (words, seeds) = received.expect("of the receiver");
                 let (sent_words, sent_seeds) = sent.expect("of the sender");
                 for i in 0..n {

@@ -291,7 +291,8 @@ pub(super) mod tests {
                 let choice = choices.iter().rev().fold(0, |choice, bits| choice << 1 | bit(bits)) as usize;
                 assert_eq!([bit(&chosen[0]), bit(&chosen[1])], pads[choice].each_ref().map(bit));
                 for other in 0..1 << width {
-                    equal[choice ^ other] += u64::from(pads[other].each_ref().map(bit) == [bit(&chosen[0]), bit(&chosen[1])]);
+                    equal[choice ^ other] +=
+                        u64::from(pads[other].each_ref().map(bit) == [bit(&chosen[0]), bit(&chosen[1])]);
                 }
             }
             // Every other pad agrees with the chosen one as often as chance has it.

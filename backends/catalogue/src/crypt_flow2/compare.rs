@@ -6,7 +6,7 @@ use fusion_ir::types::Sign;
 
 use super::ot::{iknp_bytes, kkot_bytes};
 use crate::compare::{Comparison, Pool, chunks, tournament};
-use crate::{Cost, packed_bytes};
+use crate::{Cost, Primitive, packed_bytes};
 
 /// Bits of a digit (the paper's `m`, its optimum too).
 pub const DIGIT_BITS: usize = 4;
@@ -169,12 +169,21 @@ impl Schedule {
         }
         for level in 0..self.depth() {
             let [narrow, wide] = self.level(level);
-            cost.exchange(packed_bytes(n * (2 * narrow + 3 * wide), 1));
+            let bits = n * (2 * narrow + 3 * wide);
+            cost.exchange([packed_bytes(bits, 1); 2]);
+            cost.compute(Primitive::GateBit, 2 * bits as u64);
         }
         for words in &self.words {
-            cost.send(Party::Client, words.payload_bytes(Party::Client, n));
-            cost.send(Party::Server, words.payload_bytes(Party::Server, n));
+            cost.exchange([Party::Client, Party::Server].map(|party| words.payload_bytes(party, n)));
+            let count = words.client_chooses.len() + words.server_chooses.len();
+            cost.compute(Primitive::GateWord, (n * count) as u64);
         }
+        cost.compute(Primitive::CorrelatedOt, cost.client_receives_ots + cost.server_receives_ots);
+        let words = self.received_by(Party::Client, n) + self.received_by(Party::Server, n);
+        let pads: usize = self.many(n).into_iter().map(|(width, n)| ((1 << width) + 1) * n).sum();
+        cost.compute(Primitive::Hash, (pads + 3 * words) as u64);
+        cost.compute(Primitive::GateBit, self.answered_bits(n) as u64);
+        cost.compute(Primitive::Element, n as u64);
         cost
     }
 

@@ -5,8 +5,6 @@
 //! Kumaresan, CRYPTO 2013) encodes a choice of `w` bits as its Walsh-Hadamard codeword of 256 bits, any two of which differ in 128.
 //! The `2^(8-w)` positions in which no codeword differs from another are not sent.
 
-use fusion_ir::Party;
-
 use super::super::ot::{SECURITY_BITS, SoftSpoken, batches};
 use crate::Cost;
 
@@ -50,9 +48,8 @@ pub fn kkot_bytes(width: usize, n: usize) -> u64 {
 pub fn setup() -> Cost {
     let run = |runs: u64| runs * SECURITY_BITS * POINT_BYTES;
     let mut cost = Cost::default();
-    cost.send(Party::Client, 2 * run(1) + run(1 + RUNS_KKOT));
-    cost.send(Party::Server, 2 * run(1 + RUNS_KKOT) + run(1));
-    cost.exchange(iknp().tree_bytes() * iknp().trees() as u64);
+    cost.exchange([2 * run(1) + run(1 + RUNS_KKOT), 2 * run(1 + RUNS_KKOT) + run(1)]);
+    cost.exchange([iknp().tree_bytes() * iknp().trees() as u64; 2]);
     cost
 }
 

@@ -1,0 +1,48 @@
+//! The protocols of CrypTFlow2 (Rathee et al., CCS 2020; IACR ePrint 2020/1002), as one more family over the same operations: the
+//! millionaires' protocol on digits of four bits, and what is built of it.
+//!
+//! Operands and results are shares `x = x_client + x_server mod 2^bits`; results are those of [`fusion_ir::interp`] bit for bit, and
+//! messages those of [`fusion_catalogue::crypt_flow2`]. OTs are extended in every run, without preprocessing, as in the paper.
+//!
+//! **Who learns what.** Nothing: what the client sends are sums with key streams that the server lacks, and bits and words masked
+//! by pads that are used once; so it is uniform, whatever a malicious server does. The client never aborts on what a message says, but for
+//! the consistency check of IKNP where the server receives, which does not depend on any secret of this layer. What the server
+//! sends is masked likewise, against a client that follows the protocol.
+
+mod elementwise;
+mod gates;
+
+use fusion_catalogue::compare::{Comparison, chunks};
+use fusion_catalogue::crypt_flow2::Schedule;
+use fusion_ir::Party;
+
+use crate::ot::Extensions;
+use crate::{Channel, Error};
+
+/// One party's place in a session, as this family needs it.
+pub struct Ctx<'a> {
+    /// Who this is.
+    pub party: Party,
+    /// The connection to the peer.
+    pub channel: &'a mut dyn Channel,
+    /// Where OTs come from.
+    pub extensions: &'a mut Extensions,
+}
+
+/// `operation` on shares of equally many elements: one operand `x`, or `a, b`, or `a, b, i, j`. Returns the shares of the one
+/// result, or of maximum and index. Exchanges exactly the messages of [`Schedule::cost`].
+///
+/// # Panics
+/// If there are not as many operands as the operation has, or they differ in length.
+pub fn run(ctx: &mut Ctx, operation: &Comparison, operands: &[&[u64]]) -> Result<Vec<Vec<u64>>, Error> {
+    let n = operands[0].len();
+    assert!(operands.iter().all(|operand| operand.len() == n), "operands of different lengths");
+    let schedule = Schedule::of(operation);
+    let mut results = vec![Vec::with_capacity(n); elementwise::results(operation)];
+    for chunk in chunks(n) {
+        let part: Vec<&[u64]> = operands.iter().map(|operand| &operand[chunk.clone()]).collect();
+        let part = elementwise::evaluate(ctx, &schedule, operation, &part)?;
+        results.iter_mut().zip(part).for_each(|(result, part)| result.extend(part));
+    }
+    Ok(results)
+}
