@@ -249,7 +249,7 @@ pub(super) mod tests {
                 let mut basis: Vec<u8> = Vec::new();
                 for p in (0..1usize << width).filter(|p| (p & choice).count_ones() % 2 == 1) {
                     let reduced = basis.iter().fold(lines[p], |value, known| value.min(value ^ known));
-                    assert!(reduced != 0 && reduced < 1 << (1 << (width - 1)), "{width} {choice} {p}");
+                    assert!(reduced != 0 && u16::from(reduced) < 1 << (1 << (width - 1)), "{width} {choice} {p}");
                     basis.push(reduced);
                     basis.sort_unstable_by(|a, b| b.cmp(a));
                 }

@@ -2,6 +2,7 @@
 //! with, over the same operations with the same results as every other family.
 
 pub mod compare;
+pub mod he;
 pub mod ot;
 
-pub use compare::{Mill, Schedule, arg_max, max_pool};
+pub use compare::{Mill, Schedule, Words, arg_max, max_pool};
