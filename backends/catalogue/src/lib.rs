@@ -4,6 +4,7 @@
 
 mod bits;
 pub mod compare;
+pub mod contests;
 mod cost;
 pub mod crypt_flow2;
 mod layer;

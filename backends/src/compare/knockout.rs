@@ -7,7 +7,7 @@ use fusion_ir::network::Network;
 use fusion_ir::op::Window;
 use fusion_ir::types::{mask, wrap};
 
-use super::{Ctx, run};
+use super::Compare;
 use crate::Error;
 
 /// Shares of [`Op::MaxPool`](fusion_ir::Op::MaxPool) over `x`, images of `height x width` one after the other (channels within
@@ -16,7 +16,7 @@ use crate::Error;
 /// # Panics
 /// If `x` is not a whole number of images.
 pub fn max_pool(
-    ctx: &mut Ctx,
+    ctx: &mut dyn Compare,
     bits: u8,
     window: &Window,
     height: usize,
@@ -37,7 +37,7 @@ pub fn max_pool(
             }
         }
         let mut contest = |[left]: [Vec<u64>; 1], [right]: [Vec<u64>; 1]| {
-            let best = run(ctx, &Comparison::Max { bits }, &[&left, &right])?;
+            let best = ctx.compare(&Comparison::Max { bits }, &[&left, &right])?;
             Ok(best.try_into().expect("one result"))
         };
         let across = rows.play(&mut contest)?;
@@ -59,10 +59,10 @@ pub fn max_pool(
 ///
 /// # Panics
 /// If `x` is not a whole number of vectors.
-pub fn arg_max(ctx: &mut Ctx, bits: u8, index_bits: u8, classes: usize, x: &[u64]) -> Result<Vec<u64>, Error> {
+pub fn arg_max(ctx: &mut dyn Compare, bits: u8, index_bits: u8, classes: usize, x: &[u64]) -> Result<Vec<u64>, Error> {
     assert!(x.len().is_multiple_of(classes.max(1)), "not a whole number of vectors");
     // Indices are public at first: the server's share is the index, the client's nothing.
-    let index = |i: usize| match ctx.party {
+    let index = |i: usize| match ctx.party() {
         Party::Client => 0,
         Party::Server => wrap(i as i64, index_bits),
     };
@@ -72,7 +72,7 @@ pub fn arg_max(ctx: &mut Ctx, bits: u8, index_bits: u8, classes: usize, x: &[u64
     }
     let best = groups.play(|[left, left_index], [right, right_index]| {
         let operation = Comparison::MaxIndex { bits, index_bits };
-        let best = run(ctx, &operation, &[&left, &right, &left_index, &right_index])?;
+        let best = ctx.compare(&operation, &[&left, &right, &left_index, &right_index])?;
         Ok(best.try_into().expect("maximum and index"))
     })?;
     Ok(best.into_iter().map(|[_, index]| index).collect())
@@ -83,11 +83,18 @@ pub fn arg_max(ctx: &mut Ctx, bits: u8, index_bits: u8, classes: usize, x: &[u64
 ///
 /// # Panics
 /// If `x` is not a whole number of vectors.
-pub fn top_k(ctx: &mut Ctx, bits: u8, index_bits: u8, classes: usize, k: usize, x: &[u64]) -> Result<Vec<u64>, Error> {
+pub fn top_k(
+    ctx: &mut dyn Compare,
+    bits: u8,
+    index_bits: u8,
+    classes: usize,
+    k: usize,
+    x: &[u64],
+) -> Result<Vec<u64>, Error> {
     assert!(x.len().is_multiple_of(classes.max(1)), "not a whole number of vectors");
     let key_bits = bits + index_bits;
     // Multiplying by 2^index_bits also widens the ring: what the shares wrap by falls out of it.
-    let constant = |value: usize| match ctx.party {
+    let constant = |value: usize| match ctx.party() {
         Party::Client => 0,
         Party::Server => value as u64,
     };
@@ -104,7 +111,7 @@ pub fn top_k(ctx: &mut Ctx, bits: u8, index_bits: u8, classes: usize, k: usize, 
             }
         }
         let [left, right] = &sides;
-        let larger = run(ctx, &Comparison::Max { bits: key_bits }, &[left, right])?.swap_remove(0);
+        let larger = ctx.compare(&Comparison::Max { bits: key_bits }, &[left, right])?.swap_remove(0);
         let mut larger = larger.iter();
         for vector in keys.chunks_exact_mut(classes) {
             for ([i, j], larger) in layer.iter().zip(larger.by_ref()) {

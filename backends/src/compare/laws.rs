@@ -10,44 +10,79 @@ use fusion_ir::{Op, Party, TensorType};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 
-use super::Ctx;
+use super::{Compare, Ctx};
 use crate::channel::{LocalChannel, pair};
 use crate::ot::Correlations;
 use crate::{Channel, Error, Kind};
 
-/// An implementation under test.
-pub(crate) type Protocol = fn(&mut Ctx, &Comparison, &[&[u64]]) -> Result<Vec<Vec<u64>>, Error>;
+/// A family of protocols under test.
+pub(crate) trait Family: Sync + Sized {
+    /// Everything about it that is a parameter: all of these keep the laws.
+    fn variants() -> Vec<Self>;
+
+    /// What its set-up costs.
+    fn setup(&self) -> Cost;
+
+    /// What a comparison of `n` elements costs.
+    fn cost(&self, operation: &Comparison, n: usize) -> Cost;
+
+    /// Sets one party up and hands it over.
+    fn session(&self, party: Party, channel: &mut Noting, run: &mut dyn FnMut(&mut dyn Compare));
+}
+
+/// The comparisons of this folder, by the most bits of a leaf.
+pub(crate) struct Trees(pub u8);
+
+impl Family for Trees {
+    fn variants() -> Vec<Trees> {
+        (1..=4).map(Trees).collect()
+    }
+
+    fn setup(&self) -> Cost {
+        SoftSpoken::default().setup()
+    }
+
+    fn cost(&self, operation: &Comparison, n: usize) -> Cost {
+        operation.cost(self.0, n)
+    }
+
+    fn session(&self, party: Party, channel: &mut Noting, run: &mut dyn FnMut(&mut dyn Compare)) {
+        let correlations = Correlations::establish(party, channel, &[6; 32], SoftSpoken::default());
+        let correlations = &mut correlations.expect("honest peer");
+        run(&mut Ctx { party, channel, correlations, leaf_bits: self.0 });
+    }
+}
 
 /// One line gives an implementation every test.
 macro_rules! comparison_laws {
-    ($protocol:expr) => {
+    ($family:ty) => {
         #[test]
         fn signs_and_relus() {
-            $crate::compare::laws::signs_and_relus($protocol);
+            $crate::compare::laws::signs_and_relus::<$family>();
         }
         #[test]
         fn requantisations() {
-            $crate::compare::laws::requantisations($protocol);
+            $crate::compare::laws::requantisations::<$family>();
         }
         #[test]
         fn extensions() {
-            $crate::compare::laws::extensions($protocol);
+            $crate::compare::laws::extensions::<$family>();
         }
         #[test]
         fn maxima() {
-            $crate::compare::laws::maxima($protocol);
+            $crate::compare::laws::maxima::<$family>();
         }
         #[test]
         fn products() {
-            $crate::compare::laws::products($protocol);
+            $crate::compare::laws::products::<$family>();
         }
         #[test]
         fn all_shares_of_small_widths() {
-            $crate::compare::laws::all_shares_of_small_widths($protocol);
+            $crate::compare::laws::all_shares_of_small_widths::<$family>();
         }
         #[test]
         fn more_than_a_wave() {
-            $crate::compare::laws::more_than_a_wave($protocol);
+            $crate::compare::laws::more_than_a_wave::<$family>();
         }
     };
 }
@@ -55,7 +90,7 @@ macro_rules! comparison_laws {
 pub(crate) use comparison_laws;
 
 /// A channel that notes the client's view of its messages.
-struct Noting {
+pub(crate) struct Noting {
     inner: LocalChannel,
     party: Party,
     messages: Vec<Message>,
@@ -112,9 +147,9 @@ struct Case {
     result_widths: Vec<u8>,
 }
 
-/// Runs all cases on random shares, with leaves of every width.
-fn check(protocol: Protocol, cases: &[Case], seed: u64) {
-    check_shares(protocol, cases, &random_shares(cases, &mut ChaCha20Rng::seed_from_u64(seed)));
+/// Runs all cases on random shares, in every variant.
+fn check<F: Family>(cases: &[Case], seed: u64) {
+    check_shares::<F>(cases, &random_shares(cases, &mut ChaCha20Rng::seed_from_u64(seed)));
 }
 
 /// For each case the client's and the server's shares of its operands.
@@ -127,25 +162,23 @@ fn random_shares(cases: &[Case], rng: &mut ChaCha20Rng) -> Vec<[Vec<Vec<u64>>; 2
     cases.iter().map(&mut split).collect()
 }
 
-fn check_shares(protocol: Protocol, cases: &[Case], shares: &[[Vec<Vec<u64>>; 2]]) {
-    (1..=4).for_each(|leaf_bits| check_session(protocol, leaf_bits, cases, shares));
+fn check_shares<F: Family>(cases: &[Case], shares: &[[Vec<Vec<u64>>; 2]]) {
+    F::variants().iter().for_each(|family| check_session(family, cases, shares));
 }
 
 /// Runs all cases in one session.
-fn check_session(protocol: Protocol, leaf_bits: u8, cases: &[Case], shares: &[[Vec<Vec<u64>>; 2]]) {
-    let (results, messages, _) = both(leaf_bits, |ctx| {
-        let own = |shares: &[Vec<Vec<u64>>; 2]| shares[ctx.party as usize].clone();
-        let all: Vec<_> = shares.iter().map(own).collect();
-        let run = |(case, shares): (&Case, Vec<Vec<u64>>)| {
-            let operands: Vec<&[u64]> = shares.iter().map(Vec::as_slice).collect();
-            protocol(ctx, &case.operation, &operands).expect("honest peer")
+fn check_session<F: Family>(family: &F, cases: &[Case], shares: &[[Vec<Vec<u64>>; 2]]) {
+    let (results, messages) = both_of(family, |ctx| {
+        let run = |(case, shares): (&Case, &[Vec<Vec<u64>>; 2])| {
+            let operands: Vec<&[u64]> = shares[ctx.party() as usize].iter().map(Vec::as_slice).collect();
+            ctx.compare(&case.operation, &operands).expect("honest peer")
         };
-        cases.iter().zip(all).map(run).collect::<Vec<_>>()
+        cases.iter().zip(shares).map(run).collect::<Vec<_>>()
     });
-    let mut cost = Cost::default();
+    let mut cost = family.setup();
     let [client, server] = results;
     for (case, (client, server)) in cases.iter().zip(client.iter().zip(&server)) {
-        cost.then(&case.operation.cost(leaf_bits, case.operands[0].len()));
+        cost.then(&family.cost(&case.operation, case.operands[0].len()));
         assert_eq!(client.len(), case.expected.len());
         for (i, (client, server)) in client.iter().zip(server).enumerate() {
             let bits = case.result_widths[i];
@@ -153,6 +186,25 @@ fn check_session(protocol: Protocol, leaf_bits: u8, cases: &[Case], shares: &[[V
         }
     }
     assert_eq!(messages, cost.messages);
+}
+
+/// Both parties' results of `run`, and the client's messages, set-up included.
+pub(crate) fn both_of<F: Family, T: Send>(
+    family: &F,
+    run: impl Fn(&mut dyn Compare) -> T + Sync,
+) -> ([T; 2], Vec<Message>) {
+    let (left, right) = pair();
+    let side = |party, inner| {
+        let mut channel = Noting { inner, party, messages: Vec::new(), sent: Vec::new() };
+        let mut result = None;
+        family.session(party, &mut channel, &mut |ctx| result = Some(run(ctx)));
+        (result.expect("a session runs"), channel.messages)
+    };
+    std::thread::scope(|scope| {
+        let server = scope.spawn(|| side(Party::Server, right));
+        let (client, messages) = side(Party::Client, left);
+        ([client, server.join().expect("server").0], messages)
+    })
 }
 
 pub(super) fn share(x: &[i64], bits: u8, rng: &mut ChaCha20Rng) -> (Vec<u64>, Vec<u64>) {
@@ -193,7 +245,7 @@ fn case(operation: Comparison, op: Op, x: Vec<i64>, bits: u8, k: u8) -> Case {
     Case { operation, operands: vec![x], widths: vec![bits], expected, result_widths: vec![k] }
 }
 
-pub(crate) fn signs_and_relus(protocol: Protocol) {
+pub(crate) fn signs_and_relus<F: Family>() {
     let mut rng = ChaCha20Rng::seed_from_u64(1);
     let mut cases = Vec::new();
     for (bits, n) in WIDTHS.into_iter().zip(SIZES.into_iter().cycle()) {
@@ -205,10 +257,10 @@ pub(crate) fn signs_and_relus(protocol: Protocol) {
         cases.push(Case { operation, operands, widths, expected: vec![negative], result_widths: vec![1] });
         cases.push(case(Comparison::Relu { bits }, Op::Relu, x, bits, bits));
     }
-    check(protocol, &cases, 2);
+    check::<F>(&cases, 2);
 }
 
-pub(crate) fn requantisations(protocol: Protocol) {
+pub(crate) fn requantisations<F: Family>() {
     let mut rng = ChaCha20Rng::seed_from_u64(3);
     let mut cases = Vec::new();
     let mut add = |bits: u8, shift: u8, k: u8, n, rng: &mut ChaCha20Rng| {
@@ -235,10 +287,10 @@ pub(crate) fn requantisations(protocol: Protocol) {
             add(bits, shift, k, n, &mut rng);
         }
     }
-    check(protocol, &cases, 4);
+    check::<F>(&cases, 4);
 }
 
-pub(crate) fn extensions(protocol: Protocol) {
+pub(crate) fn extensions<F: Family>() {
     let mut rng = ChaCha20Rng::seed_from_u64(5);
     let mut cases = Vec::new();
     for (bits, n) in WIDTHS.into_iter().zip(SIZES.into_iter().cycle()) {
@@ -253,10 +305,10 @@ pub(crate) fn extensions(protocol: Protocol) {
             cases.push(case(known, Op::Extend, positive, bits, k));
         }
     }
-    check(protocol, &cases, 6);
+    check::<F>(&cases, 6);
 }
 
-pub(crate) fn maxima(protocol: Protocol) {
+pub(crate) fn maxima<F: Family>() {
     let mut rng = ChaCha20Rng::seed_from_u64(7);
     let mut cases = Vec::new();
     for (bits, n) in WIDTHS.into_iter().zip(SIZES.into_iter().cycle()) {
@@ -284,10 +336,10 @@ pub(crate) fn maxima(protocol: Protocol) {
             result_widths: vec![bits, index_bits],
         });
     }
-    check(protocol, &cases, 8);
+    check::<F>(&cases, 8);
 }
 
-pub(crate) fn products(protocol: Protocol) {
+pub(crate) fn products<F: Family>() {
     let mut rng = ChaCha20Rng::seed_from_u64(12);
     let mut cases = Vec::new();
     for (bits, n) in WIDTHS.into_iter().zip(SIZES.into_iter().cycle()) {
@@ -297,10 +349,10 @@ pub(crate) fn products(protocol: Protocol) {
         let (operands, widths) = (vec![a, b], vec![bits; 2]);
         cases.push(Case { operation: Comparison::Mul { bits }, operands, widths, expected, result_widths: vec![bits] });
     }
-    check(protocol, &cases, 13);
+    check::<F>(&cases, 13);
 }
 
-pub(crate) fn all_shares_of_small_widths(protocol: Protocol) {
+pub(crate) fn all_shares_of_small_widths<F: Family>() {
     let mut cases = Vec::new();
     let mut shares = Vec::new();
     for bits in 2..=5u8 {
@@ -323,10 +375,10 @@ pub(crate) fn all_shares_of_small_widths(protocol: Protocol) {
             }
         }
     }
-    check_shares(protocol, &cases, &shares);
+    check_shares::<F>(&cases, &shares);
 }
 
-pub(crate) fn more_than_a_wave(protocol: Protocol) {
+pub(crate) fn more_than_a_wave<F: Family>() {
     let x = elements(WAVE + 70, 4, &mut ChaCha20Rng::seed_from_u64(9));
     let y = elements(WAVE / 8 + 70, 2, &mut ChaCha20Rng::seed_from_u64(11));
     let ty = ty(2, y.len());
@@ -336,5 +388,6 @@ pub(crate) fn more_than_a_wave(protocol: Protocol) {
     let cases = [case(Comparison::Relu { bits: 4 }, Op::Relu, x, 4, 4), product];
     let mut rng = ChaCha20Rng::seed_from_u64(10);
     let shares = random_shares(&cases, &mut rng);
-    check_session(protocol, 2, &cases, &shares);
+    let family = &F::variants()[F::variants().len() / 3];
+    check_session(family, &cases, &shares);
 }

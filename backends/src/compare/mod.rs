@@ -19,7 +19,7 @@ mod elementwise;
 mod gates;
 mod knockout;
 #[cfg(test)]
-mod laws;
+pub(crate) mod laws;
 mod leaves;
 mod piecewise;
 #[cfg(test)]
@@ -44,6 +44,32 @@ pub struct Ctx<'a> {
     pub correlations: &'a mut Correlations,
     /// Most bits of a leaf of a carry tree, `1..=4`; the same at both parties.
     pub leaf_bits: u8,
+}
+
+/// A family of protocols for [`Comparison`], at one party.
+pub trait Compare {
+    /// Who this is.
+    fn party(&self) -> Party;
+
+    /// `operation` on shares of equally many elements: one operand `x`, or `a, b`, or `a, b, i, j`. Returns the shares of the one
+    /// result, or of maximum and index.
+    ///
+    /// # Errors
+    /// Whatever the channel gives, and [`Error::PeerMisbehaved`].
+    ///
+    /// # Panics
+    /// If there are not as many operands as the operation has, or they differ in length.
+    fn compare(&mut self, operation: &Comparison, operands: &[&[u64]]) -> Result<Vec<Vec<u64>>, Error>;
+}
+
+impl Compare for Ctx<'_> {
+    fn party(&self) -> Party {
+        self.party
+    }
+
+    fn compare(&mut self, operation: &Comparison, operands: &[&[u64]]) -> Result<Vec<Vec<u64>>, Error> {
+        run(self, operation, operands)
+    }
 }
 
 /// `operation` on shares of equally many elements: one operand `x`, or `a, b`, or `a, b, i, j`. Returns the shares of the one

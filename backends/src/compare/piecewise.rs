@@ -5,14 +5,14 @@ use fusion_ir::Party;
 use fusion_ir::op::Piecewise;
 use fusion_ir::types::{mask, wrap};
 
-use super::{Ctx, draw, online};
+use super::Compare;
 use crate::Error;
 
 /// Shares of [`Op::Piecewise`](fusion_ir::Op::Piecewise) of every element of `x`. Exchanges the messages of
 /// [`fusion_catalogue::compare::piecewise`].
-pub fn piecewise(ctx: &mut Ctx, bits: u8, function: &Piecewise, x: &[u64]) -> Result<Vec<u64>, Error> {
+pub fn piecewise(ctx: &mut dyn Compare, bits: u8, function: &Piecewise, x: &[u64]) -> Result<Vec<u64>, Error> {
     // Public constants enter one share only.
-    let constant = |value: i64| match ctx.party {
+    let constant = |value: i64| match ctx.party() {
         Party::Client => 0,
         Party::Server => wrap(value, bits),
     };
@@ -26,8 +26,7 @@ pub fn piecewise(ctx: &mut Ctx, bits: u8, function: &Piecewise, x: &[u64]) -> Re
     for wave in relu.waves(x.len() * thresholds.len()) {
         let differences: Vec<u64> =
             wave.clone().map(|i| x[i % n].wrapping_sub(thresholds[i / n]) & mask(bits)).collect();
-        let pads = draw(ctx, &relu, wave.len())?;
-        let above = online(ctx, pads, &relu, &[&differences])?;
+        let above = ctx.compare(&relu, &[&differences])?;
         for (i, above) in wave.zip(above.iter().flatten()) {
             let bend = above.wrapping_mul(function.knots[i / n].1 as u64);
             y[i % n] = y[i % n].wrapping_add(bend) & mask(bits);

@@ -13,7 +13,7 @@ use super::Ctx;
 use super::laws::{both, comparison_laws, elements, reconstruct, share, ty};
 use crate::{Error, Kind};
 
-comparison_laws!(crate::compare::run);
+comparison_laws!(crate::compare::laws::Trees);
 
 #[test]
 fn max_pools_and_argmaxes_are_the_interpreters() {
@@ -100,12 +100,12 @@ fn top_ks_and_piecewise_functions_are_the_interpreters() {
     let function_shares: Vec<_> = functions.iter().map(|(bits, _, x)| split(x, *bits)).collect();
     for leaf_bits in [1, 4] {
         let (results, messages, _) = both(leaf_bits, |ctx| {
-            let mut results = Vec::new();
+            let (mut results, party) = (Vec::new(), ctx.party as usize);
             for ((n, k, _), x) in ranked.iter().zip(&ranked_shares) {
-                results.push(super::top_k(ctx, 12, 8, *n, *k, &x[ctx.party as usize]).expect("honest peer"));
+                results.push(super::top_k(ctx, 12, 8, *n, *k, &x[party]).expect("honest peer"));
             }
             for ((bits, function, _), x) in functions.iter().zip(&function_shares) {
-                results.push(super::piecewise(ctx, *bits, function, &x[ctx.party as usize]).expect("honest peer"));
+                results.push(super::piecewise(ctx, *bits, function, &x[party]).expect("honest peer"));
             }
             results
         });

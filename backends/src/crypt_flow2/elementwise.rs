@@ -37,6 +37,7 @@ pub(super) fn evaluate(
             add_constant(party, x, 1 << (shift - 1), bits)
         }
         (Comparison::Extend { bits, sign: Sign::Any, .. }, [x]) => add_constant(party, x, 1 << (bits - 1), bits),
+        (Comparison::Mul { .. }, [a, _]) => a.to_vec(),
         (_, [x]) => x.to_vec(),
         _ => panic!("{operation:?} on {} operands", operands.len()),
     };
@@ -75,6 +76,7 @@ pub(super) fn evaluate(
             let words = to_words(&mut gates, &[(&carries[0], k - bits)])?;
             Ok(one(unwrap(party, &x, &words[0], bits, k)))
         }
+        Comparison::Mul { bits } => multiply(&mut gates, operands[0], operands[1], bits).map(one),
     }
 }
 
@@ -157,6 +159,27 @@ fn extend_known(gates: &mut Gates, x: &[u64], bits: u8, k: u8) -> Result<Vec<u64
     let no_wrap = gates.words(vec![word])?.swap_remove(0);
     let sum: Vec<u64> = x.iter().zip(&no_wrap).map(|(x, no_wrap)| x.wrapping_add(no_wrap << bits) & mask(k)).collect();
     Ok(add_constant(gates.party, &sum, (1u64 << bits).wrapping_neg(), k))
+}
+
+/// Shares of `a b` (Gilboa, CRYPTO 1999): each party's bits of its share of `a` choose multiples of the other's share of `b`.
+fn multiply(gates: &mut Gates, a: &[u64], b: &[u64], bits: u8) -> Result<Vec<u64>, Error> {
+    let mut inputs = Vec::with_capacity(2 * usize::from(bits));
+    for chooser in [Party::Client, Party::Server] {
+        for (place, width) in (1..=bits).rev().enumerate() {
+            inputs.push(if chooser == gates.party {
+                Word::Choice(Bits::plane(a, place as u8), width)
+            } else {
+                Word::Value(b.iter().map(|b| b & mask(width)).collect(), width)
+            });
+        }
+    }
+    let mut product: Vec<u64> = a.iter().zip(b).map(|(a, b)| a.wrapping_mul(*b)).collect();
+    for (index, words) in gates.words(inputs)?.into_iter().enumerate() {
+        let place = index % usize::from(bits);
+        product.iter_mut().zip(words).for_each(|(product, word)| *product = product.wrapping_add(word << place));
+    }
+    product.iter_mut().for_each(|product| *product &= mask(bits));
+    Ok(product)
 }
 
 /// The complement of a bit shared mod 2: one party turns its share.

@@ -11,11 +11,14 @@
 
 mod elementwise;
 mod gates;
+#[cfg(test)]
+mod tests;
 
-use fusion_catalogue::compare::{Comparison, chunks};
+use fusion_catalogue::compare::Comparison;
 use fusion_catalogue::crypt_flow2::Schedule;
 use fusion_ir::Party;
 
+use crate::compare::Compare;
 use crate::ot::Extensions;
 use crate::{Channel, Error};
 
@@ -29,8 +32,18 @@ pub struct Ctx<'a> {
     pub extensions: &'a mut Extensions,
 }
 
+impl Compare for Ctx<'_> {
+    fn party(&self) -> Party {
+        self.party
+    }
+
+    fn compare(&mut self, operation: &Comparison, operands: &[&[u64]]) -> Result<Vec<Vec<u64>>, Error> {
+        run(self, operation, operands)
+    }
+}
+
 /// `operation` on shares of equally many elements: one operand `x`, or `a, b`, or `a, b, i, j`. Returns the shares of the one
-/// result, or of maximum and index. Exchanges exactly the messages of [`Schedule::cost`].
+/// result, or of maximum and index. Exchanges exactly the messages of [`fusion_catalogue::crypt_flow2::compare::cost`].
 ///
 /// # Panics
 /// If there are not as many operands as the operation has, or they differ in length.
@@ -39,7 +52,7 @@ pub fn run(ctx: &mut Ctx, operation: &Comparison, operands: &[&[u64]]) -> Result
     assert!(operands.iter().all(|operand| operand.len() == n), "operands of different lengths");
     let schedule = Schedule::of(operation);
     let mut results = vec![Vec::with_capacity(n); elementwise::results(operation)];
-    for chunk in chunks(n) {
+    for chunk in operation.chunks(n) {
         let part: Vec<&[u64]> = operands.iter().map(|operand| &operand[chunk.clone()]).collect();
         let part = elementwise::evaluate(ctx, &schedule, operation, &part)?;
         results.iter_mut().zip(part).for_each(|(result, part)| result.extend(part));

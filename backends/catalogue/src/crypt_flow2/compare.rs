@@ -1,11 +1,10 @@
 //! What comparisons cost in CrypTFlow2's way: millionaires' protocols over digits of up to four bits, then words by correlated OTs.
 
 use fusion_ir::Party;
-use fusion_ir::op::Window;
 use fusion_ir::types::Sign;
 
 use super::ot::{iknp_bytes, kkot_bytes};
-use crate::compare::{Comparison, Pool, chunks, tournament};
+use crate::compare::Comparison;
 use crate::{Cost, Primitive, packed_bytes};
 
 /// Bits of a digit (the paper's `m`, its optimum too).
@@ -101,6 +100,8 @@ impl Schedule {
             }
             Comparison::Extend { bits, k, sign: Sign::NonNegative } => (vec![], vec![client(vec![k - bits])]),
             Comparison::Extend { bits, k, sign: Sign::Any } => (vec![mill(bits)], vec![client(to_word(k - bits))]),
+            // Of every bit the multiples that still matter.
+            Comparison::Mul { bits } => (vec![], vec![both(&(1..=bits).rev().collect::<Vec<u8>>())]),
         };
         words.retain(|words| *words != Words::default());
         Schedule { mills, words }
@@ -186,45 +187,20 @@ impl Schedule {
         cost.compute(Primitive::Element, n as u64);
         cost
     }
+}
 
-    /// Everything for `n` elements, chunk by chunk.
-    pub fn cost(&self, n: usize) -> Cost {
-        let mut cost = Cost::default();
-        chunks(n).for_each(|chunk| cost.then(&self.chunk(chunk.len())));
-        cost
-    }
+/// Everything that `operation` exchanges for `n` elements, chunk by chunk.
+pub fn cost(operation: &Comparison, n: usize) -> Cost {
+    let schedule = Schedule::of(operation);
+    let mut cost = Cost::default();
+    operation.chunks(n).for_each(|chunk| cost.then(&schedule.chunk(chunk.len())));
+    cost
 }
 
 /// The word of the server that the client's bit chooses to make a shared bit one word of `bits` bits: the product doubles, so its
 /// own highest bit does not matter.
 fn to_word(bits: u8) -> Vec<u8> {
     if bits > 1 { vec![bits - 1] } else { Vec::new() }
-}
-
-/// A max-pool over `images` images (channels times positions) of `height x width`, [`Pool::images_at_once`] at a time.
-pub fn max_pool(bits: u8, window: &Window, height: usize, width: usize, images: usize) -> Cost {
-    let pool = Pool::new(window, height, width);
-    let contest = Schedule::of(&Comparison::Max { bits });
-    let most = pool.images_at_once();
-    let mut cost = Cost::default();
-    for start in (0..images).step_by(most) {
-        let images = most.min(images - start);
-        for contests in tournament(&pool.sizes_across()) {
-            cost.then(&contest.cost(contests * pool.rows.len() * images));
-        }
-        for contests in tournament(&pool.sizes_down()) {
-            cost.then(&contest.cost(contests * pool.across.len() * images));
-        }
-    }
-    cost
-}
-
-/// The index of the largest of `classes` values for each of `positions` positions.
-pub fn arg_max(bits: u8, index_bits: u8, classes: usize, positions: usize) -> Cost {
-    let contest = Schedule::of(&Comparison::MaxIndex { bits, index_bits });
-    let mut cost = Cost::default();
-    tournament(&[classes]).into_iter().for_each(|contests| cost.then(&contest.cost(contests * positions)));
-    cost
 }
 
 #[cfg(test)]
@@ -244,13 +220,13 @@ mod tests {
     fn a_relu_of_the_papers_width_costs_what_its_parts_do() {
         let schedule = Schedule::of(&Comparison::Relu { bits: 37 });
         let n = 1 << 16;
-        let bits: u64 = schedule.cost(n).messages.iter().map(|message| message.payload_bytes * 8).sum();
+        let bits: u64 = schedule.chunk(n).messages.iter().map(|message| message.payload_bytes * 8).sum();
         // Digits 9 x 240 and their answers; four triples with two factors, four with one; what opens them; two words.
         let digits = 9 * 240 + 8 * 30 + 15;
         let triples = 4 * (224 + 14) + 4 * (240 + 30) / 2;
         let expected = digits + triples + 2 * (4 * 2 + 4 * 3) + 2 * (127 + 1 + 37);
         let found = bits / n as u64;
         assert!((expected..expected + 8).contains(&found), "{found} bits, not {expected}");
-        assert_eq!(schedule.cost(n).rounds(), 1 + 4 + 1);
+        assert_eq!(schedule.chunk(n).rounds(), 1 + 4 + 1);
     }
 }

@@ -11,10 +11,13 @@
 //! word turns them into shares mod `2^acc`. (The paper's network stays in the field, and pays for it in every comparison.) The
 //! server's own share needs no encryption.
 
+use std::ops::Range;
+
 use fusion_ir::op::Conv;
 use fusion_ir::{Function, Op, Party, ValueId};
 
 use super::compare::{Mill, Schedule, Words};
+use crate::compare::CHUNK;
 use crate::linear::noise::ERROR_FLIPS;
 use crate::linear::{Geometry, SEED_BYTES, Unsupported};
 use crate::{Cost, Primitive, packed_bytes};
@@ -86,9 +89,9 @@ pub struct Tap {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tile {
     /// Rows of the result.
-    pub rows: std::ops::Range<usize>,
+    pub rows: Range<usize>,
     /// Columns of the result.
-    pub columns: std::ops::Range<usize>,
+    pub columns: Range<usize>,
     /// Row and column of the block's first slot.
     pub origin: [isize; 2],
 }
@@ -350,9 +353,16 @@ impl Slots {
         cost.compute(Primitive::Product, count(self.results() * self.summands() * self.taps.len() * self.diagonals()));
         cost.compute(Primitive::Result, count(self.results()));
         cost.compute(Primitive::Decryption, count(self.results()));
-        cost.then(&self.conversion().cost(positions * self.geometry.output_len()));
+        for chunk in conversion_chunks(positions * self.geometry.output_len()) {
+            cost.then(&self.conversion().chunk(chunk.len()));
+        }
         cost
     }
+}
+
+/// The chunks in which `n` masked results become shares.
+pub fn conversion_chunks(n: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..n).step_by(CHUNK).map(move |start| start..n.min(start + CHUNK))
 }
 
 /// The steps that the rotations of all given layers need together.
@@ -369,18 +379,23 @@ pub fn key_bytes(steps: usize) -> usize {
 /// The least prime above `least` that is 1 mod `2N` and with which transforms are fast.
 fn plaintext_modulus(least: u64) -> u64 {
     // The transform's library has no correct path for some primes in between.
-    const GAP: std::ops::Range<u64> = 1 << 50..1 << 51;
+    const GAP: Range<u64> = 1 << 50..1 << 51;
     let order = 2 * DEGREE as u64;
-    let first = if GAP.contains(&least) { GAP.end } else { least.max(1 << 20) };
-    let candidates = (first / order + 1..).map(|k| k * order + 1);
-    candidates.into_iter().find(|n| is_prime(*n) && !GAP.contains(n)).expect("primes are dense")
+    let above = |least: u64| {
+        let mut candidates = (least / order + 1..).map(|k| k * order + 1);
+        candidates.find(|n| is_prime(*n)).expect("primes are dense")
+    };
+    match above(least.max(1 << 20)) {
+        prime if GAP.contains(&prime) => above(GAP.end),
+        prime => prime,
+    }
 }
 
 /// Whether `n`, odd and below 2^63, is prime: Miller and Rabin's test with bases that suffice for 64 bits (Sorenson and Webster 2015).
 fn is_prime(n: u64) -> bool {
     let multiply = |a: u64, b: u64| (u128::from(a) * u128::from(b) % u128::from(n)) as u64;
     let twos = (n - 1).trailing_zeros();
-    [2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37].into_iter().all(|base| {
+    [2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37].into_iter().filter(|base| base % n != 0).all(|base| {
         let (mut power, mut square, mut exponent) = (1, base % n, (n - 1) >> twos);
         while exponent > 0 {
             if exponent & 1 == 1 {

@@ -5,4 +5,4 @@ pub mod compare;
 pub mod he;
 pub mod ot;
 
-pub use compare::{Mill, Schedule, Words, arg_max, max_pool};
+pub use compare::{Mill, Schedule, Words};
