@@ -5,29 +5,37 @@
 //! dropped with it. [`Session::run`] takes shares to shares. Messages are those of [`fusion_catalogue::setup`],
 //! [`begin`](fusion_catalogue::begin), [`layer`](fusion_catalogue::layer) and [`reveal`](fusion_catalogue::reveal).
 
+use fusion_catalogue::Demand;
+use fusion_catalogue::crypt_flow2::matmul::Products;
 use fusion_catalogue::linear::{PUBLIC_KEY_BYTES, Packing};
 use fusion_catalogue::ot::Supply;
 use fusion_ir::types::signed;
-use fusion_ir::{Function, Op, Party, TensorType, Value, ValueId, Weights, interp};
+use fusion_ir::{Backend, Function, Op, Party, TensorType, Value, ValueId, Weights, interp};
 
-use crate::compare::{self, Ctx, arg_max, max_pool, piecewise, top_k};
-use crate::ot::Correlations;
+use crate::compare::{Compare, Ctx, arg_max, max_pool, piecewise, top_k};
+use crate::ot::{Correlations, Extensions};
 use crate::rlwe::{ClientKey, PublicKey};
-use crate::{Channel, Error, Kind, bits, linear, local};
+use crate::{Channel, Error, Kind, bits, crypt_flow2, linear, local};
 
 /// One party's half of a session. After an error it must be dropped.
 pub struct Session {
     party: Party,
     channel: Box<dyn Channel>,
     correlations: Correlations,
+    session_id: [u8; 32],
+    demand: Demand,
+    /// Those of the `crypt_flow2` family, if the function needs any.
+    extensions: Option<Extensions>,
 }
 
 /// Positions that go through the layers together, each under a key of its own.
 pub struct MicroBatch {
+    positions: usize,
     keys: Keys,
 }
 
 enum Keys {
+    None,
     Client(Vec<ClientKey>),
     Server(Vec<PublicKey>, linear::Workspace),
 }
@@ -35,10 +43,7 @@ enum Keys {
 impl MicroBatch {
     /// How many positions.
     pub fn positions(&self) -> usize {
-        match &self.keys {
-            Keys::Client(keys) => keys.len(),
-            Keys::Server(keys, _) => keys.len(),
-        }
+        self.positions
     }
 }
 
@@ -50,7 +55,20 @@ impl Session {
     /// Whatever the channel gives, and [`Error::PeerMisbehaved`] if a check of the set-up fails.
     pub fn establish(party: Party, mut channel: Box<dyn Channel>, session_id: [u8; 32]) -> Result<Session, Error> {
         let correlations = Correlations::establish(party, &mut *channel, &session_id, Supply::default())?;
-        Ok(Session { party, channel, correlations })
+        let demand = Demand { public_keys: true, ..Demand::default() };
+        Ok(Session { party, channel, correlations, session_id, demand, extensions: None })
+    }
+
+    /// Prepares for `function`, once and before the first micro-batch: what other families than the default one need.
+    ///
+    /// # Errors
+    /// As [`Session::establish`].
+    pub fn prepare(&mut self, function: &Function) -> Result<(), Error> {
+        self.demand = Demand::of(function);
+        if self.demand.crypt_flow2 {
+            self.extensions = Some(Extensions::establish(self.party, &mut *self.channel, &self.session_id)?);
+        }
+        Ok(())
     }
 
     /// Begins a micro-batch of `positions` positions: the client makes a key pair for each and sends the public keys.
@@ -59,6 +77,9 @@ impl Session {
     /// Whatever the channel gives, and [`Error::PeerMisbehaved`] if a public key is none.
     pub fn begin(&mut self, positions: usize) -> Result<MicroBatch, Error> {
         let keys = match self.party {
+            // A function without encrypted layers needs no keys.
+            Party::Client if !self.demand.public_keys => Keys::None,
+            Party::Server if !self.demand.public_keys => Keys::None,
             Party::Client => {
                 let keys = client_keys(positions)?;
                 let public = keys.iter().flat_map(|key| key.public().iter().copied()).collect();
@@ -71,7 +92,7 @@ impl Session {
                 Keys::Server(keys.collect::<Result<Vec<_>, Error>>()?, linear::Workspace::default())
             }
         };
-        Ok(MicroBatch { keys })
+        Ok(MicroBatch { positions, keys })
     }
 
     /// The operation of value `id` on this party's shares of its operands, position-major. The server gives the
@@ -96,10 +117,12 @@ impl Session {
         if value.op.is_local() {
             return Ok(local::apply(self.party, &value.op, operands, &types, &value.ty, weights, batch.positions()));
         }
-        if matches!(value.op, Op::Conv(_) | Op::Dense { .. }) {
-            return self.linear(batch, function, id, weights, operands[0]);
+        let linear = matches!(value.op, Op::Conv(_) | Op::Dense { .. });
+        match value.backend {
+            Backend::CryptFlow2(_) if linear => self.crypt_flow2(batch, function, id, weights, operands[0]),
+            _ if linear => self.linear(batch, function, id, weights, operands[0]),
+            _ => self.compare(value, &types, operands, batch.positions()),
         }
-        self.compare(value, &types, operands, batch.positions())
     }
 
     /// Opens a value to the client, who gets its elements as signed integers; the server gets `None`.
@@ -131,6 +154,7 @@ impl Session {
     ) -> Result<Vec<u64>, Error> {
         let packing = Packing::new(function, id).expect("a supported function");
         match &mut batch.keys {
+            Keys::None => unreachable!("the function was prepared for"),
             Keys::Client(keys) => linear::client(&mut *self.channel, &packing, keys, share),
             Keys::Server(keys, workspace) => {
                 let weights = weights.expect("the server has the weights");
@@ -138,6 +162,29 @@ impl Session {
                 let kernel = weights.get(op.kernel().expect("a linear layer has a kernel"));
                 let bias = op.bias().map(|bias| weights.get(bias));
                 linear::server(&mut *self.channel, &packing, keys, workspace, share, kernel, bias)
+            }
+        }
+    }
+
+    fn crypt_flow2(
+        &mut self,
+        batch: &MicroBatch,
+        function: &Function,
+        id: ValueId,
+        weights: Option<&Weights>,
+        share: &[u64],
+    ) -> Result<Vec<u64>, Error> {
+        let value = function.value(id);
+        let extensions = self.extensions.as_mut().expect("the function was prepared for");
+        let ctx = &mut crypt_flow2::Ctx { party: self.party, channel: &mut *self.channel, extensions };
+        let products = Products::new(function, id).expect("a supported function");
+        match weights {
+            None => crypt_flow2::matmul::client(ctx, &products, batch.positions(), share),
+            Some(weights) => {
+                let kernel = weights.get(value.op.kernel().expect("a linear layer has a kernel"));
+                let mut result = crypt_flow2::matmul::server(ctx, &products, batch.positions(), kernel)?;
+                crypt_flow2::add_own(function, value, weights, share, &mut result);
+                Ok(result)
             }
         }
     }
@@ -150,11 +197,18 @@ impl Session {
         positions: usize,
     ) -> Result<Vec<u64>, Error> {
         let (operand, share) = (types[0], operands[0]);
-        let ctx = &mut Ctx {
-            party: self.party,
-            channel: &mut *self.channel,
-            correlations: &mut self.correlations,
-            leaf_bits: fusion_catalogue::cheetah(value).leaf_bits,
+        let (party, channel) = (self.party, &mut *self.channel);
+        let (mut trees, mut mills);
+        let ctx: &mut dyn Compare = match (value.backend, &mut self.extensions) {
+            (Backend::CryptFlow2(_), Some(extensions)) => {
+                mills = crypt_flow2::Ctx { party, channel, extensions };
+                &mut mills
+            }
+            _ => {
+                let leaf_bits = fusion_catalogue::cheetah(value).leaf_bits;
+                trees = Ctx { party, channel, correlations: &mut self.correlations, leaf_bits };
+                &mut trees
+            }
         };
         if let Some(comparison) = fusion_catalogue::elementwise(&value.op, operand, &value.ty) {
             let mut operands = operands.to_vec();
@@ -163,7 +217,7 @@ impl Session {
                 spread = interp::spread(operands[1], positions * operand.len()).copied().collect();
                 operands[1] = &spread;
             }
-            return Ok(compare::run(ctx, &comparison, &operands)?.swap_remove(0));
+            return Ok(ctx.compare(&comparison, &operands)?.swap_remove(0));
         }
         match &value.op {
             Op::MaxPool(window) => max_pool(ctx, operand.bits, window, operand.shape[1], operand.shape[2], share),

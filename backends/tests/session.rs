@@ -29,7 +29,16 @@ v14 = fusion.reveal v13 what=label : i4.0~3+[1] by cheetah "y"
 
 #[test]
 fn a_classifier_equals_the_interpreter_and_its_forecast() {
-    let function = text::parse(CLASSIFIER).unwrap();
+    check("cheetah");
+}
+
+#[test]
+fn so_it_does_by_every_other_family() {
+    check("crypt_flow2-ot");
+}
+
+fn check(family: &str) {
+    let function = text::parse(&CLASSIFIER.replace("by cheetah", &format!("by {family}"))).unwrap();
     fusion_ir::verify::verify_executable(&function).unwrap();
     common::check(&function, 3, 5);
 }

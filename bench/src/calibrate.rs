@@ -60,8 +60,8 @@ pub fn calibrate() -> anyhow::Result<Calibration> {
 /// and what it took.
 fn layers(plan: &Plan, positions: usize) -> anyhow::Result<Vec<Sample>> {
     let function = &plan.function;
-    let mut costs = vec![fusion_catalogue::setup()];
-    costs[0].then(&fusion_catalogue::begin(positions));
+    let mut costs = vec![fusion_catalogue::setup(function)];
+    costs[0].then(&fusion_catalogue::begin(function, positions));
     for (id, _) in function.iter() {
         costs.push(fusion_catalogue::layer(function, id, positions).context("a layer for calibration")?);
     }

@@ -72,7 +72,11 @@ pub fn labels(function: &Function, revealed: &[i64]) -> Vec<i64> {
     if right { revealed.to_vec() } else { Vec::new() }
 }
 
-fn apply(function: &Function, value: &Value, weights: &Weights, operands: &[&[i64]], input: &[i64]) -> Vec<i64> {
+/// One operation on plain integers.
+///
+/// # Panics
+/// If operands or weights do not have the function's shapes.
+pub fn apply(function: &Function, value: &Value, weights: &Weights, operands: &[&[i64]], input: &[i64]) -> Vec<i64> {
     let types: Vec<&TensorType> = value.operands.iter().map(|v| &function.value(*v).ty).collect();
     let bits = value.ty.bits;
     match &value.op {

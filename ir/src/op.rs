@@ -77,6 +77,13 @@ impl Default for Cheetah {
     }
 }
 
+/// How the `crypt_flow2` family computes linear layers; its comparisons are the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum CryptFlow2 {
+    /// By correlated OTs on the bits of the weights.
+    Ot,
+}
+
 /// Which protocol family computes a value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Backend {
@@ -87,6 +94,8 @@ pub enum Backend {
     Local,
     /// RLWE linear layers and carry-tree comparisons over correlated OTs.
     Cheetah(Cheetah),
+    /// The protocols of CrypTFlow2, for comparison with them.
+    CryptFlow2(CryptFlow2),
 }
 
 /// The parameters of Fusion's gadgets: the compiler's *suggestion*; the client's own policy decides.

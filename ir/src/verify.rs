@@ -265,6 +265,7 @@ impl<'f> Verifier<'f> {
                 Backend::Unselected => false,
                 Backend::Local => value.op.is_local(),
                 Backend::Cheetah(cheetah) => !value.op.is_local() && (1..=4).contains(&cheetah.leaf_bits),
+                Backend::CryptFlow2(_) => !value.op.is_local(),
             };
             if !fits {
                 self.report(12, Some(id), format!("{} cannot run on backend {}", value.op.name(), value.backend));

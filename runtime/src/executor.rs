@@ -170,6 +170,7 @@ impl Executor<'_> {
         let mut totals = Totals { layers: vec![Spent::default(); self.function.values.len()], ..Totals::default() };
         let setting_up = Stopwatch::start(meter);
         let mut session = Session::establish(self.party, channel, stream_id(&self.session_id, stream))?;
+        session.prepare(self.function)?;
         setting_up.stop(&mut totals.offline);
         let mut revealed = Vec::new();
         for index in (stream..self.micro_batches()).step_by(usize::from(self.size.streams)) {

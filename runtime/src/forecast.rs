@@ -36,14 +36,14 @@ impl Forecast {
         for stream in 0..streams {
             // Micro-batches are dealt in turn; a smaller one is the last of all.
             let mut tally = Tally::default();
-            tally.add(&fusion_catalogue::setup(), 1);
+            tally.add(&fusion_catalogue::setup(function), 1);
             tally.add(&costs.0, whole / streams + u64::from(stream < whole % streams));
             if rest > 0 && stream == whole % streams {
                 tally.add(&costs.1, 1);
             }
             forecast += tally.forecast;
         }
-        let [setup, begin] = [fusion_catalogue::setup(), fusion_catalogue::begin(micro_batch as usize)];
+        let [setup, begin] = [fusion_catalogue::setup(function), fusion_catalogue::begin(function, micro_batch as usize)];
         let mut stream = setup;
         // The step from one micro-batch to the next, too.
         [&costs.0, &begin].into_iter().for_each(|part| stream.then(part));
@@ -109,7 +109,7 @@ impl Tally {
 
 fn micro_batch_cost(function: &Function, positions: u64) -> Result<Cost, Error> {
     let positions = positions as usize;
-    let mut cost = fusion_catalogue::begin(positions);
+    let mut cost = fusion_catalogue::begin(function, positions);
     for (id, _) in function.iter() {
         cost.then(&layer_cost(function, id, positions)?);
     }
@@ -165,7 +165,7 @@ mod tests {
         for (positions, streams) in [14, 14, 16, 12].into_iter().zip(streams) {
             let [mut up, mut down, mut rounds] = [0; 3];
             let parts = streams.iter().map(|micro_batches| {
-                let mut stream = fusion_catalogue::setup();
+                let mut stream = fusion_catalogue::setup(&function);
                 micro_batches.iter().for_each(|n| stream.then(&micro_batch_cost(&function, *n).unwrap()));
                 stream
             });

@@ -136,6 +136,7 @@ fn party(
     input: Vec<u64>,
 ) -> Result<Vec<Vec<u64>>, fusion_backends::Error> {
     let mut session = Session::establish(party, Box::new(end), [7; 32])?;
+    session.prepare(function)?;
     let mut batch = session.begin(input.len() / function.values[0].ty.len())?;
     let mut values: Vec<Vec<u64>> = vec![input];
     for (id, value) in function.iter().skip(1) {

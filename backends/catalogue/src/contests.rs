@@ -2,12 +2,31 @@
 
 use fusion_ir::network::Network;
 use fusion_ir::op::Window;
+use fusion_ir::{Op, TensorType, Value};
 
-use crate::Cost;
 use crate::compare::{Comparison, Pool, tournament};
+use crate::{Cost, elementwise};
 
 /// What a family asks for a comparison of so many elements.
 pub type Price<'p> = &'p dyn Fn(&Comparison, usize) -> Cost;
+
+/// The nonlinear operation of `value` on a first operand of type `operand`, on `positions` positions.
+pub fn cost(price: Price, value: &Value, operand: &TensorType, positions: usize) -> Cost {
+    let (ty, bits) = (&value.ty, operand.bits);
+    if let Some(comparison) = elementwise(&value.op, operand, ty) {
+        return price(&comparison, positions * ty.len());
+    }
+    match &value.op {
+        Op::MaxPool(window) => {
+            let &[channels, height, width] = operand.shape.as_slice() else { return Cost::default() };
+            max_pool(price, bits, window, [height, width], channels * positions)
+        }
+        Op::Piecewise(function) => piecewise(price, bits, function.knots.len(), positions * ty.len()),
+        Op::ArgMax => arg_max(price, bits, ty.bits, operand.len(), positions),
+        Op::TopK { k } => top_k(price, bits, ty.bits, operand.len(), usize::from(*k), positions),
+        _ => Cost::default(),
+    }
+}
 
 /// A max-pool over `images` images (channels times positions) of `height x width`, [`Pool::images_at_once`] at a time.
 pub fn max_pool(price: Price, bits: u8, window: &Window, [height, width]: [usize; 2], images: usize) -> Cost {

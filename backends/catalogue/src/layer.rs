@@ -1,4 +1,4 @@
-//! What each operation of the IR costs on the `cheetah` family, and what a session costs around its layers.
+//! What each operation of the IR costs on its backend, and what a session costs around its layers.
 
 use fusion_ir::op::Cheetah;
 use fusion_ir::{Backend, Function, Op, Party, TensorType, Value, ValueId};
@@ -6,19 +6,48 @@ use fusion_ir::{Backend, Function, Op, Party, TensorType, Value, ValueId};
 use crate::compare::{Comparison, arg_max, max_pool, piecewise, top_k};
 use crate::linear::{self, PUBLIC_KEY_BYTES, Packing};
 use crate::ot::Supply;
-use crate::{Cost, Primitive, packed_bytes};
+use crate::{Cost, Primitive, crypt_flow2, packed_bytes};
 
-/// The messages of setting up a session, before any position.
-pub fn setup() -> Cost {
-    Supply::default().setup()
+/// The messages of setting up a session for `function`, before any position.
+pub fn setup(function: &Function) -> Cost {
+    let mut cost = Supply::default().setup();
+    if Demand::of(function).crypt_flow2 {
+        cost.then(&crypt_flow2::ot::setup());
+    }
+    cost
 }
 
-/// The messages that begin a micro-batch: the client's public key for each position.
-pub fn begin(positions: usize) -> Cost {
+/// The messages that begin a micro-batch: the client's keys for each position, as far as `function` needs any.
+pub fn begin(function: &Function, positions: usize) -> Cost {
     let mut cost = Cost::default();
-    cost.send(Party::Client, (positions * PUBLIC_KEY_BYTES) as u64);
-    cost.compute(Primitive::KeyPair, positions as u64);
+    if Demand::of(function).public_keys {
+        cost.send(Party::Client, (positions * PUBLIC_KEY_BYTES) as u64);
+        cost.compute(Primitive::KeyPair, positions as u64);
+    }
     cost
+}
+
+/// What a function needs besides its layers' own messages.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Demand {
+    /// A public key for each position: it has linear layers of the `cheetah` family.
+    pub public_keys: bool,
+    /// The extensions of the `crypt_flow2` family.
+    pub crypt_flow2: bool,
+}
+
+impl Demand {
+    /// What `function` needs.
+    pub fn of(function: &Function) -> Demand {
+        let mut demand = Demand::default();
+        for (_, value) in function.iter().filter(|(_, value)| !value.op.is_local()) {
+            match value.backend {
+                Backend::CryptFlow2(_) => demand.crypt_flow2 |= !matches!(value.op, Op::Reveal(_)),
+                _ => demand.public_keys |= matches!(value.op, Op::Conv(_) | Op::Dense { .. }),
+            }
+        }
+        demand
+    }
 }
 
 /// What one operation costs on a micro-batch; a local one has no messages.
@@ -27,6 +56,11 @@ pub fn begin(positions: usize) -> Cost {
 /// If the operation is a linear layer that RLWE ciphertexts of these parameters cannot carry.
 pub fn layer(function: &Function, id: ValueId, positions: usize) -> Result<Cost, linear::Unsupported> {
     let value = function.value(id);
+    if let (Backend::CryptFlow2(_), false, false) =
+        (value.backend, value.op.is_local(), matches!(value.op, Op::Reveal(_)))
+    {
+        return crypt_flow2::layer(function, id, positions);
+    }
     if matches!(value.op, Op::Conv(_) | Op::Dense { .. }) {
         return Ok(linear::cost(&Packing::new(function, id)?, positions));
     }

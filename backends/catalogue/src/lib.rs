@@ -15,5 +15,5 @@ pub mod time;
 
 pub use bits::packed_bytes;
 pub use cost::{Cost, FRAME_HEADER_BYTES, Message, Primitive};
-pub use layer::{begin, cheetah, elementwise, layer, reveal, setup};
+pub use layer::{Demand, begin, cheetah, elementwise, layer, reveal, setup};
 pub use profile::{Machine, Network};

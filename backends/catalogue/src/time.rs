@@ -85,7 +85,7 @@ pub fn session(
     let count = positions.div_ceil(micro_batch);
     let batch = |index: usize| if (index + 1) * micro_batch <= positions { &whole } else { &rest };
     let mut running: Vec<Running> = (0..streams.min(count.max(1))).map(Running::new).collect();
-    let setup = setup();
+    let setup = setup(function);
     let setup_steps = steps(&setup, machine.seconds(&setup));
     for stream in &mut running {
         setup_steps.iter().for_each(|step| shared.take(step, &mut stream.ready));
@@ -214,7 +214,7 @@ fn parts(function: &Function, positions: usize, machine: &Machine) -> Result<Vec
         let computing_s = machine.seconds(cost);
         Part { layer, computing_s, steps: steps(cost, computing_s) }
     };
-    let mut parts = vec![part(None, &begin(positions))];
+    let mut parts = vec![part(None, &begin(function, positions))];
     for (id, _) in function.iter() {
         parts.push(part(Some(id.index()), &layer(function, id, positions)?));
     }

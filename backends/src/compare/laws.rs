@@ -39,7 +39,7 @@ impl Family for Trees {
     }
 
     fn setup(&self) -> Cost {
-        SoftSpoken::default().setup()
+        Supply::default().setup()
     }
 
     fn cost(&self, operation: &Comparison, n: usize) -> Cost {
@@ -47,7 +47,7 @@ impl Family for Trees {
     }
 
     fn session(&self, party: Party, channel: &mut Noting, run: &mut dyn FnMut(&mut dyn Compare)) {
-        let correlations = Correlations::establish(party, channel, &[6; 32], SoftSpoken::default());
+        let correlations = Correlations::establish(party, channel, &[6; 32], Supply::default());
         let correlations = &mut correlations.expect("honest peer");
         run(&mut Ctx { party, channel, correlations, leaf_bits: self.0 });
     }

@@ -11,12 +11,15 @@
 
 mod elementwise;
 mod gates;
+pub mod matmul;
 #[cfg(test)]
 mod tests;
 
 use fusion_catalogue::compare::Comparison;
 use fusion_catalogue::crypt_flow2::Schedule;
-use fusion_ir::Party;
+use fusion_ir::types::{mask, signed};
+use fusion_ir::{Function, Party, Value, Weights, interp};
+use rayon::prelude::*;
 
 use crate::compare::Compare;
 use crate::ot::Extensions;
@@ -58,4 +61,19 @@ pub fn run(ctx: &mut Ctx, operation: &Comparison, operands: &[&[u64]]) -> Result
         results.iter_mut().zip(part).for_each(|(result, part)| result.extend(part));
     }
     Ok(results)
+}
+
+/// Adds to `result` what a linear layer gives on the server's own share, bias included; all position-major.
+///
+/// # Panics
+/// If `value` is no linear layer of `function`, or the lengths do not fit.
+pub fn add_own(function: &Function, value: &Value, weights: &Weights, share: &[u64], result: &mut [u64]) {
+    let operand = &function.value(value.operands[0]).ty;
+    let bits = value.ty.bits;
+    let positions = result.par_chunks_mut(value.ty.len()).zip(share.par_chunks(operand.len()));
+    positions.for_each(|(result, share)| {
+        let share: Vec<i64> = share.iter().map(|x| signed(*x, operand.bits)).collect();
+        let own = interp::apply(function, value, weights, &[&share], &[]);
+        result.iter_mut().zip(own).for_each(|(y, own)| *y = y.wrapping_add(own as u64) & mask(bits));
+    });
 }

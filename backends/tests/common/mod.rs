@@ -44,8 +44,8 @@ pub fn check(function: &Function, positions: usize, seed: u64) {
     assert_eq!((client.1, server.1), (revealed, None));
 
     let mut cost = Cost::default();
-    cost.then(&fusion_catalogue::setup());
-    cost.then(&fusion_catalogue::begin(positions));
+    cost.then(&fusion_catalogue::setup(function));
+    cost.then(&fusion_catalogue::begin(function, positions));
     for (id, _) in function.iter() {
         cost.then(&fusion_catalogue::layer(function, id, positions).unwrap());
     }
@@ -87,6 +87,7 @@ fn party(
     input: Vec<u64>,
 ) -> Outcome {
     let mut session = Session::establish(party, end, [7; 32]).unwrap();
+    session.prepare(function).unwrap();
     let mut batch = session.begin(input.len() / function.values[0].ty.len()).unwrap();
     let mut values = vec![input];
     let mut revealed = None;

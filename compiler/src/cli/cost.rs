@@ -45,7 +45,7 @@ pub(super) fn run(args: &Args) -> Result<(), Error> {
     let total = position(&plan)?;
     let each = (session.seconds - session.setup_s) / target.micro_batch as f64;
     let _ = writeln!(text, "{}", line(["", "one position", "", ""], &total, each));
-    let _ = writeln!(text, "{}", line(["", "set-up", "once per session", ""], &setup(), session.setup_s));
+    let _ = writeln!(text, "{}", line(["", "set-up", "once per session", ""], &setup(&plan.function), session.setup_s));
     let factor = positions as f64 / mix.queries as f64;
     let bytes = (total.bytes(Party::Client) + total.bytes(Party::Server)) as f64 * factor;
     let Mix { queries, copies, public } = mix;
@@ -107,7 +107,7 @@ fn layer(plan: &Plan, id: ValueId) -> Result<Cost, Error> {
 
 /// The messages of the whole function on one position, set-up of the session left out.
 fn position(plan: &Plan) -> Result<Cost, Error> {
-    let mut total = begin(1);
+    let mut total = begin(&plan.function, 1);
     for (id, _) in plan.function.iter() {
         total.then(&layer(plan, id)?);
     }

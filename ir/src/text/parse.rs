@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::str::FromStr;
 
 use crate::function::{Function, Value, ValueId, Weight, WeightId};
-use crate::op::{Backend, Cheetah, Conv, Mix, Op, Piecewise, Reveal, Window};
+use crate::op::{Backend, Cheetah, Conv, CryptFlow2, Mix, Op, Piecewise, Reveal, Window};
 use crate::types::{Sign, TensorType};
 
 /// Why a text is not IR.
@@ -110,7 +110,8 @@ fn parse_backend(cursor: &mut Cursor) -> Parsed<Backend> {
         "unselected" => Ok(Backend::Unselected),
         "local" => Ok(Backend::Local),
         "cheetah" => Ok(Backend::Cheetah(parse_cheetah(cursor)?)),
-        word => Err(format!("no backend {word:?}: cheetah, cheetah(leaf=N,pack) or local")),
+        "crypt_flow2" if cursor.accept("-ot") => Ok(Backend::CryptFlow2(CryptFlow2::Ot)),
+        word => Err(format!("no backend {word:?}: cheetah, cheetah(leaf=N,pack), crypt_flow2-ot, crypt_flow2-he or local")),
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use sha2::{Digest, Sha256};
 
 use crate::function::{Function, Value, Weight, WeightId, Weights};
-use crate::op::{Backend, Cheetah, Op, Reveal};
+use crate::op::{Backend, Cheetah, CryptFlow2, Op, Reveal};
 use crate::types::{Sign, TensorType};
 
 /// The function's text with a digest of each weight's elements as a comment beside its declaration. Only a model
@@ -88,6 +88,7 @@ impl fmt::Display for Backend {
             Backend::Unselected => f.write_str("unselected"),
             Backend::Local => f.write_str("local"),
             Backend::Cheetah(cheetah) => cheetah.fmt(f),
+            Backend::CryptFlow2(CryptFlow2::Ot) => f.write_str("crypt_flow2-ot"),
         }
     }
 }

@@ -3,6 +3,9 @@
 
 pub mod compare;
 pub mod he;
+mod layer;
+pub mod matmul;
 pub mod ot;
 
 pub use compare::{Mill, Schedule, Words};
+pub use layer::layer;
