@@ -6,13 +6,16 @@
 //! [`begin`](fusion_catalogue::begin), [`layer`](fusion_catalogue::layer) and [`reveal`](fusion_catalogue::reveal).
 
 use fusion_catalogue::Demand;
+use fusion_catalogue::crypt_flow2::he::{Slots, key_bytes};
 use fusion_catalogue::crypt_flow2::matmul::Products;
 use fusion_catalogue::linear::{PUBLIC_KEY_BYTES, Packing};
 use fusion_catalogue::ot::Supply;
+use fusion_ir::op::CryptFlow2;
 use fusion_ir::types::signed;
 use fusion_ir::{Backend, Function, Op, Party, TensorType, Value, ValueId, Weights, interp};
 
 use crate::compare::{Compare, Ctx, arg_max, max_pool, piecewise, top_k};
+use crate::crypt_flow2::{bfv, he, matmul};
 use crate::ot::{Correlations, Extensions};
 use crate::rlwe::{ClientKey, PublicKey};
 use crate::{Channel, Error, Kind, bits, crypt_flow2, linear, local};
@@ -32,12 +35,20 @@ pub struct Session {
 pub struct MicroBatch {
     positions: usize,
     keys: Keys,
+    packed: PackedKeys,
 }
 
 enum Keys {
     None,
     Client(Vec<ClientKey>),
     Server(Vec<PublicKey>, linear::Workspace),
+}
+
+/// Keys of the `crypt_flow2` family's packed ciphertexts.
+enum PackedKeys {
+    None,
+    Client(Vec<bfv::ClientKey>),
+    Server(Vec<bfv::ServerKey>),
 }
 
 impl MicroBatch {
@@ -92,7 +103,27 @@ impl Session {
                 Keys::Server(keys.collect::<Result<Vec<_>, Error>>()?, linear::Workspace::default())
             }
         };
-        Ok(MicroBatch { positions, keys })
+        let packed = match (&self.demand.steps, self.party) {
+            (None, _) => PackedKeys::None,
+            (Some(steps), Party::Client) => {
+                let mut keys = Vec::with_capacity(positions);
+                for _ in 0..positions {
+                    let (key, message) = bfv::ClientKey::generate(steps)?;
+                    self.channel.send(Kind::PublicKeys, message)?;
+                    keys.push(key);
+                }
+                PackedKeys::Client(keys)
+            }
+            (Some(steps), Party::Server) => {
+                let mut keys = Vec::with_capacity(positions);
+                for _ in 0..positions {
+                    let message = self.channel.receive(Kind::PublicKeys, key_bytes(steps.len()))?;
+                    keys.push(bfv::ServerKey::decode(&message, steps)?);
+                }
+                PackedKeys::Server(keys)
+            }
+        };
+        Ok(MicroBatch { positions, keys, packed })
     }
 
     /// The operation of value `id` on this party's shares of its operands, position-major. The server gives the
@@ -119,7 +150,7 @@ impl Session {
         }
         let linear = matches!(value.op, Op::Conv(_) | Op::Dense { .. });
         match value.backend {
-            Backend::CryptFlow2(_) if linear => self.crypt_flow2(batch, function, id, weights, operands[0]),
+            Backend::CryptFlow2(kind) if linear => self.crypt_flow2(kind, batch, function, id, weights, operands[0]),
             _ if linear => self.linear(batch, function, id, weights, operands[0]),
             _ => self.compare(value, &types, operands, batch.positions()),
         }
@@ -168,7 +199,8 @@ impl Session {
 
     fn crypt_flow2(
         &mut self,
-        batch: &MicroBatch,
+        linear: CryptFlow2,
+        batch: &mut MicroBatch,
         function: &Function,
         id: ValueId,
         weights: Option<&Weights>,
@@ -177,16 +209,22 @@ impl Session {
         let value = function.value(id);
         let extensions = self.extensions.as_mut().expect("the function was prepared for");
         let ctx = &mut crypt_flow2::Ctx { party: self.party, channel: &mut *self.channel, extensions };
-        let products = Products::new(function, id).expect("a supported function");
-        match weights {
-            None => crypt_flow2::matmul::client(ctx, &products, batch.positions(), share),
-            Some(weights) => {
-                let kernel = weights.get(value.op.kernel().expect("a linear layer has a kernel"));
-                let mut result = crypt_flow2::matmul::server(ctx, &products, batch.positions(), kernel)?;
-                crypt_flow2::add_own(function, value, weights, share, &mut result);
-                Ok(result)
-            }
-        }
+        let supported = "a supported function";
+        let products = || Products::new(function, id).expect(supported);
+        let slots = || Slots::new(function, id).expect(supported);
+        let Some(weights) = weights else {
+            return match &mut batch.packed {
+                PackedKeys::Client(keys) if linear == CryptFlow2::He => he::client(ctx, &slots(), keys, share),
+                _ => matmul::client(ctx, &products(), batch.positions, share),
+            };
+        };
+        let kernel = weights.get(value.op.kernel().expect("a linear layer has a kernel"));
+        let mut result = match &batch.packed {
+            PackedKeys::Server(keys) if linear == CryptFlow2::He => he::server(ctx, &slots(), keys, kernel)?,
+            _ => matmul::server(ctx, &products(), batch.positions, kernel)?,
+        };
+        crypt_flow2::add_own(function, value, weights, share, &mut result);
+        Ok(result)
     }
 
     fn compare(

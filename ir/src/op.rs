@@ -82,6 +82,8 @@ impl Default for Cheetah {
 pub enum CryptFlow2 {
     /// By correlated OTs on the bits of the weights.
     Ot,
+    /// By packed ciphertexts with rotations.
+    He,
 }
 
 /// Which protocol family computes a value.

@@ -1,9 +1,10 @@
 //! What each operation of the IR costs on its backend, and what a session costs around its layers.
 
-use fusion_ir::op::Cheetah;
+use fusion_ir::op::{Cheetah, CryptFlow2};
 use fusion_ir::{Backend, Function, Op, Party, TensorType, Value, ValueId};
 
 use crate::compare::{Comparison, arg_max, max_pool, piecewise, top_k};
+use crate::crypt_flow2::he::Slots;
 use crate::linear::{self, PUBLIC_KEY_BYTES, Packing};
 use crate::ot::Supply;
 use crate::{Cost, Primitive, crypt_flow2, packed_bytes};
@@ -20,9 +21,15 @@ pub fn setup(function: &Function) -> Cost {
 /// The messages that begin a micro-batch: the client's keys for each position, as far as `function` needs any.
 pub fn begin(function: &Function, positions: usize) -> Cost {
     let mut cost = Cost::default();
-    if Demand::of(function).public_keys {
+    let demand = Demand::of(function);
+    if demand.public_keys {
         cost.send(Party::Client, (positions * PUBLIC_KEY_BYTES) as u64);
         cost.compute(Primitive::KeyPair, positions as u64);
+    }
+    if let Some(steps) = demand.steps {
+        let bytes = crypt_flow2::he::key_bytes(steps.len());
+        (0..positions).for_each(|_| cost.send(Party::Client, bytes as u64));
+        cost.compute(Primitive::Encryption, (positions * bytes / crypt_flow2::he::POLYNOMIAL_BYTES * 4) as u64);
     }
     cost
 }
@@ -34,18 +41,28 @@ pub struct Demand {
     pub public_keys: bool,
     /// The extensions of the `crypt_flow2` family.
     pub crypt_flow2: bool,
+    /// Keys of packed ciphertexts for each position, with rotations by these steps, if it has such layers.
+    pub steps: Option<Vec<usize>>,
 }
 
 impl Demand {
     /// What `function` needs.
     pub fn of(function: &Function) -> Demand {
         let mut demand = Demand::default();
-        for (_, value) in function.iter().filter(|(_, value)| !value.op.is_local()) {
+        let mut packed = Vec::new();
+        for (id, value) in function.iter().filter(|(_, value)| !value.op.is_local()) {
             match value.backend {
-                Backend::CryptFlow2(_) => demand.crypt_flow2 |= !matches!(value.op, Op::Reveal(_)),
+                Backend::CryptFlow2(linear) => {
+                    demand.crypt_flow2 |= !matches!(value.op, Op::Reveal(_));
+                    if linear == CryptFlow2::He && matches!(value.op, Op::Conv(_) | Op::Dense { .. }) {
+                        // A layer that cannot be carried is refused where its cost is asked for.
+                        packed.extend(Slots::new(function, id));
+                    }
+                }
                 _ => demand.public_keys |= matches!(value.op, Op::Conv(_) | Op::Dense { .. }),
             }
         }
+        demand.steps = (!packed.is_empty()).then(|| crypt_flow2::he::steps(&packed));
         demand
     }
 }

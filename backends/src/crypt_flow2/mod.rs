@@ -9,8 +9,10 @@
 //! the consistency check of IKNP where the server receives, which does not depend on any secret of this layer. What the server
 //! sends is masked likewise, against a client that follows the protocol.
 
+pub mod bfv;
 mod elementwise;
 mod gates;
+pub mod he;
 pub mod matmul;
 #[cfg(test)]
 mod tests;

@@ -89,6 +89,7 @@ impl fmt::Display for Backend {
             Backend::Local => f.write_str("local"),
             Backend::Cheetah(cheetah) => cheetah.fmt(f),
             Backend::CryptFlow2(CryptFlow2::Ot) => f.write_str("crypt_flow2-ot"),
+            Backend::CryptFlow2(CryptFlow2::He) => f.write_str("crypt_flow2-he"),
         }
     }
 }

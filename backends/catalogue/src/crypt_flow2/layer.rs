@@ -1,8 +1,10 @@
 //! What each operation of the IR costs on this family.
 
-use fusion_ir::{Function, Op, ValueId};
+use fusion_ir::op::CryptFlow2;
+use fusion_ir::{Backend, Function, Op, ValueId};
 
 use super::compare;
+use super::he::Slots;
 use super::matmul::Products;
 use crate::linear::Unsupported;
 use crate::{Cost, contests};
@@ -14,7 +16,10 @@ use crate::{Cost, contests};
 pub fn layer(function: &Function, id: ValueId, positions: usize) -> Result<Cost, Unsupported> {
     let value = function.value(id);
     if matches!(value.op, Op::Conv(_) | Op::Dense { .. }) {
-        return Ok(Products::new(function, id)?.cost(positions));
+        return match value.backend {
+            Backend::CryptFlow2(CryptFlow2::He) => Ok(Slots::new(function, id)?.cost(positions)),
+            _ => Ok(Products::new(function, id)?.cost(positions)),
+        };
     }
     let Some(operand) = value.operands.first().map(|operand| &function.value(*operand).ty) else {
         return Ok(Cost::default());
