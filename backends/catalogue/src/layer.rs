@@ -29,7 +29,7 @@ pub fn begin(function: &Function, positions: usize) -> Cost {
     if let Some(steps) = demand.steps {
         let bytes = crypt_flow2::he::key_bytes(steps.len());
         (0..positions).for_each(|_| cost.send(Party::Client, bytes as u64));
-        cost.compute(Primitive::Encryption, (positions * bytes / crypt_flow2::he::POLYNOMIAL_BYTES * 4) as u64);
+        cost.compute(Primitive::KeyPair, (positions * bytes / crypt_flow2::he::POLYNOMIAL_BYTES * 4) as u64);
     }
     cost
 }

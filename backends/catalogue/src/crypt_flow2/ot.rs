@@ -6,7 +6,7 @@
 //! The `2^(8-w)` positions in which no codeword differs from another are not sent.
 
 use super::super::ot::{SECURITY_BITS, SoftSpoken, batches};
-use crate::Cost;
+use crate::{Cost, Primitive};
 
 /// Choice bits of KKOT's OTs.
 pub const WIDTHS: std::ops::RangeInclusive<usize> = 1..=4;
@@ -49,6 +49,7 @@ pub fn setup() -> Cost {
     let run = |runs: u64| runs * SECURITY_BITS * POINT_BYTES;
     let mut cost = Cost::default();
     cost.exchange([2 * run(1) + run(1 + RUNS_KKOT), 2 * run(1 + RUNS_KKOT) + run(1)]);
+    cost.compute(Primitive::BaseOt, (2 + RUNS_KKOT) * SECURITY_BITS);
     cost.exchange([iknp().tree_bytes() * iknp().trees() as u64; 2]);
     cost
 }
