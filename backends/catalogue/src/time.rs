@@ -274,9 +274,11 @@ mod tests {
 
     #[test]
     fn a_session_is_its_set_up_and_its_micro_batches() {
-        let function =
-            fusion_ir::text::parse("function \"f\"\nv0 = input : i16.0~9[64] \"\"\nv1 = relu v0 : i16.0~9+[64] \"\"\n")
-                .unwrap();
+        let function = fusion_ir::text::parse(
+            "function \"f\"\nweight @w0 \"w\" : i8.0[4,64]\nv0 = input : i16.0~9[64] \"\"\n\
+             v1 = relu v0 : i16.0~9+[64] \"\"\nv2 = dense v1, @w0 : i16.0~14[4] \"\"\n",
+        )
+        .unwrap();
         let machine = Machine::default();
         let of = |positions, micro_batch, streams| {
             session(&function, Flow { positions, micro_batch, streams }, &machine, NETWORK).unwrap()
@@ -297,6 +299,6 @@ mod tests {
         let of = |streams| session(&function, Flow { positions: 8, micro_batch: 1, streams }, &machine, slow).unwrap();
         let bytes = layer(&function, fusion_ir::ValueId(1), 8).unwrap().bytes(Party::Client);
         assert!(of(2).seconds > bytes as f64 * slow.seconds_per_byte());
-        assert_eq!(of(3).layers.len(), 2);
+        assert_eq!(of(3).layers.len(), 3);
     }
 }
