@@ -1,6 +1,6 @@
 //! The client's part of a linear layer.
 
-use fusion_catalogue::linear::{DEGREE, Packing, Run};
+use fusion_catalogue::linear::{DEGREE, POLYNOMIAL_BYTES, Packing, Run, SEED_BYTES};
 use fusion_catalogue::packed_bytes;
 use rayon::prelude::*;
 
@@ -36,14 +36,16 @@ fn upload(packing: &Packing, scale: &Scale, keys: &mut [ClientKey], share: &[u64
     let elements = packing.geometry().input_len();
     assert_eq!(share.len(), keys.len() * elements);
     let uploads: Vec<_> = keys.iter_mut().map(ClientKey::next_upload).collect();
+    let mut bytes = vec![0; keys.len() * packing.upload_bytes()];
     let positions = uploads.par_iter().zip(&*keys).zip(share.par_chunks(elements));
-    let bytes = positions.flat_map(|((seeds, key), share)| {
-        let polynomials = (0..packing.operands())
-            .into_par_iter()
-            .map(move |index| key.encrypt(seeds, index as u64, scale, &plaintext(packing, index, share)));
-        rayon::iter::once(seeds.public.to_vec()).chain(polynomials)
+    positions.zip(bytes.par_chunks_mut(packing.upload_bytes())).for_each(|(((seeds, key), share), bytes)| {
+        let (seed, polynomials) = bytes.split_at_mut(SEED_BYTES);
+        seed.copy_from_slice(&seeds.public);
+        polynomials.par_chunks_mut(POLYNOMIAL_BYTES).enumerate().for_each(|(index, polynomial)| {
+            key.encrypt(seeds, index as u64, scale, &plaintext(packing, index, share), polynomial);
+        });
     });
-    bytes.collect::<Vec<_>>().concat()
+    bytes
 }
 
 /// One position's result share.

@@ -7,6 +7,7 @@
 mod accumulate;
 mod kernels;
 mod modulus;
+mod residues;
 pub mod sample;
 mod spectrum;
 
@@ -18,6 +19,7 @@ pub use modulus::{Factor, Modulus};
 pub use spectrum::{Half, Spectrum};
 
 use crate::Error;
+use residues::Residues;
 use zeroize::Zeroize;
 
 /// The two moduli.
@@ -31,12 +33,12 @@ pub(crate) fn vectorised<R>(loops: impl FnOnce() -> R) -> R {
 
 /// A polynomial by its coefficients: `DEGREE` residues modulo the first prime, then as many modulo the second.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Poly(Vec<u64>);
+pub struct Poly(Residues);
 
 impl Poly {
     /// Zero.
     pub fn zero() -> Poly {
-        Poly(vec![0; PRIMES.len() * DEGREE])
+        Poly(Residues::zero())
     }
 
     /// The polynomial with these signed coefficients, at most `DEGREE` of them, each below 2^49 in magnitude.
@@ -52,11 +54,13 @@ impl Poly {
         poly
     }
 
-    /// The polynomial with these residues; refuses a wrong number of them or one that is not below its prime.
-    pub fn from_residues(residues: Vec<u64>) -> Result<Poly, Error> {
+    /// The polynomial of which `write` writes all residues; refuses one that is not below its prime.
+    pub fn from_residues(write: impl FnOnce(&mut [u64]) -> Result<(), Error>) -> Result<Poly, Error> {
+        let mut residues = Residues::any();
+        write(&mut residues)?;
         let largest = |half: &[u64]| vectorised(|| half.iter().fold(0, |largest, &residue| residue.max(largest)));
         let canonical = |(half, modulus): (&[u64], Modulus)| largest(half) < modulus.prime();
-        if residues.len() != PRIMES.len() * DEGREE || !residues.chunks(DEGREE).zip(MODULI).all(canonical) {
+        if !residues.chunks(DEGREE).zip(MODULI).all(canonical) {
             return Err(Error::PeerMisbehaved("a polynomial with a coefficient out of range".into()));
         }
         Ok(Poly(residues))
@@ -134,14 +138,19 @@ mod tests {
 
     #[test]
     fn residues_out_of_range_are_refused() {
-        let mut residues = vec![0; 2 * DEGREE];
-        residues[DEGREE] = PRIMES[1] - 1;
-        assert!(Poly::from_residues(residues.clone()).is_ok());
-        residues[DEGREE] = PRIMES[1];
-        assert!(Poly::from_residues(residues.clone()).is_err());
-        residues[DEGREE] = 0;
-        residues.pop();
-        assert!(Poly::from_residues(residues).is_err());
+        let with = |index: usize, residue| {
+            Poly::from_residues(|residues| {
+                residues.fill(0);
+                residues[index] = residue;
+                Ok(())
+            })
+        };
+        for (index, prime) in
+            [(0, PRIMES[0]), (DEGREE - 1, PRIMES[0]), (DEGREE, PRIMES[1]), (2 * DEGREE - 1, PRIMES[1])]
+        {
+            assert!(with(index, prime - 1).is_ok() && with(index, prime).is_err());
+        }
+        assert!(Poly::from_residues(|_| Err(Error::PeerMisbehaved("as it says".into()))).is_err());
     }
 
     #[test]

@@ -6,16 +6,17 @@ use tfhe_ntt::prime64::Plan;
 use zeroize::Zeroize;
 
 use super::kernels::LANES;
+use super::residues::Residues;
 use super::{DEGREE, MODULI, PRIMES, Poly, vectorised};
 
 /// A polynomial by its transform modulo each prime. Where products add up before they are transformed back.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Spectrum(Vec<u64>);
+pub struct Spectrum(Residues);
 
 impl Spectrum {
     /// Zero.
     pub fn zero() -> Spectrum {
-        Spectrum(vec![0; PRIMES.len() * DEGREE])
+        Spectrum(Residues::zero())
     }
 
     /// The transform of `poly`.

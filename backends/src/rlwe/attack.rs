@@ -6,6 +6,7 @@
 
 use std::ops::Range;
 
+use fusion_catalogue::linear::POLYNOMIAL_BYTES;
 use zeroize::Zeroizing;
 
 use super::cipher::{Hidden, Hiding};
@@ -53,7 +54,8 @@ impl Layer {
         let public = PublicKey::decode(key.public()).unwrap();
         let (seeds, scale) = (key.next_upload(), Scale::new(ACC_BITS));
         // A first layer, of which the client chooses the operand and the server has no share: zero, encoded without error.
-        let bytes = key.encrypt(&seeds, 0, &scale, &[0; DEGREE]);
+        let mut bytes = [0; POLYNOMIAL_BYTES];
+        key.encrypt(&seeds, 0, &scale, &[0; DEGREE], &mut bytes);
         let operand = Ciphertext::decode(&seeds.public, 0, &bytes, &scale, &[0; DEGREE]).unwrap();
         let kernel = Spectrum::of(kernel);
         let sum = operand.into_components().map(|component| {

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use super::key::{ClientKey, PublicKey, UploadSeeds, decode_polynomial, encrypt_zero};
 use super::scale::Scale;
 use crate::Error;
-use crate::bits::{pack, pack_into};
+use crate::bits::pack_into;
 use crate::ring::sample::{Stream, add_error, add_flood, stream, ternary, uniform};
 use crate::ring::{DEGREE, Half, Poly, Spectrum};
 
@@ -21,12 +21,12 @@ pub struct Ciphertext {
 
 impl ClientKey {
     /// Encrypts the plaintext, coefficients mod `2^acc`, as polynomial `index` of an upload.
-    /// Returns `b`, packed; `a` follows from the upload's public seed and `index`.
-    pub fn encrypt(&self, seeds: &UploadSeeds, index: u64, scale: &Scale, plaintext: &[u64; DEGREE]) -> Vec<u8> {
+    /// Writes `b`, packed ([`POLYNOMIAL_BYTES`]); `a` follows from the upload's public seed and `index`.
+    pub fn encrypt(&self, seeds: &UploadSeeds, index: u64, scale: &Scale, plaintext: &[u64; DEGREE], bytes: &mut [u8]) {
         let a = Spectrum::of(uniform(&mut stream(&seeds.public, index)));
         let mut b = encrypt_zero(&self.secret, a, &mut stream(&seeds.errors, index));
         scale.add_encoded(plaintext, &mut b);
-        pack(b.residues(), RESIDUE_BITS as u8)
+        pack_into(b.residues(), RESIDUE_BITS as u8, bytes);
     }
 
     /// `a s` for the `a` of a result, coefficients modulo 2^64 as words; for honest results never wrong by more than that.
@@ -230,7 +230,8 @@ mod tests {
             for &(at, x) in &sparse {
                 (clients[at], own[at]) = parts(x);
             }
-            let bytes = key.encrypt(&seeds, index, &scale, &clients);
+            let mut bytes = [0; POLYNOMIAL_BYTES];
+            key.encrypt(&seeds, index, &scale, &clients, &mut bytes);
             let ciphertext = Ciphertext::decode(&seeds.public, index, &bytes, &scale, &own).unwrap();
             sum.add_product(&ciphertext, &Spectrum::of(Poly::from_signed(&weights)));
         }

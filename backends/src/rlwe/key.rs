@@ -4,9 +4,9 @@ use fusion_catalogue::linear::{PUBLIC_KEY_BYTES, RESIDUE_BITS, SEED_BYTES};
 use zeroize::Zeroizing;
 
 use crate::Error;
-use crate::bits::{pack, unpack};
+use crate::bits::{pack, unpack_into};
 use crate::ring::sample::{Seed, Stream, add_error, fresh_seed, stream, ternary, uniform};
-use crate::ring::{DEGREE, PRIMES, Poly, Spectrum};
+use crate::ring::{Poly, Spectrum};
 
 /// The secret key of one sample for one session. Zeroized when dropped.
 ///
@@ -76,7 +76,7 @@ impl PublicKey {
 
 /// A polynomial mod `q` as sent; refuses a wrong length and coefficients out of range.
 pub(super) fn decode_polynomial(bytes: &[u8]) -> Result<Poly, Error> {
-    Poly::from_residues(unpack(bytes, PRIMES.len() * DEGREE, RESIDUE_BITS as u8)?)
+    Poly::from_residues(|residues| unpack_into(bytes, RESIDUE_BITS as u8, residues))
 }
 
 /// `a s + e` with a fresh error from `rng`.
@@ -99,6 +99,7 @@ fn bytes(rng: &mut Stream) -> [u8; SEED_BYTES] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ring::DEGREE;
 
     #[test]
     fn keys_and_uploads_are_independent() {

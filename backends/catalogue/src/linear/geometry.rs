@@ -10,7 +10,7 @@ use super::{DEGREE, MAX_EXTENT, Unsupported};
 const MAX_ELEMENTS: usize = 1 << 32;
 
 /// The shape of a convolution. A fully connected layer is one whose image is a single pixel.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Geometry {
     /// Operand: channels, rows, columns.
     pub input: [usize; 3],

@@ -17,6 +17,9 @@
 //! progressions. A fully connected layer is a convolution on one pixel (`S = 1`). Images larger than a polynomial
 //! are cut into tiles of outputs, each with the inputs that it reads; the kernel polynomials are the same for all tiles.
 
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
 use fusion_ir::{Function, Op, ValueId};
 
 use super::geometry::{Axis, Geometry};
@@ -24,6 +27,9 @@ use super::noise::{A_EXTRA_BITS, B_EXTRA_BITS, Noise};
 use super::progression::progression_free;
 use super::{DEGREE, MAX_ACC_BITS, POLYNOMIAL_BYTES, SEED_BYTES, Unsupported};
 use crate::packed_bytes;
+
+/// Packings that are remembered at most: those of several networks.
+const REMEMBERED: usize = 1024;
 
 /// Where the elements of one linear layer sit in polynomials of degree [`DEGREE`], for one position.
 ///
@@ -101,7 +107,25 @@ impl Packing {
     }
 
     /// The packing with the fewest bytes, of equal ones the one with the fewest products; the same at both parties.
+    ///
+    /// What was found is remembered: every micro-batch asks again.
     pub fn of(geometry: &Geometry, acc_bits: u8) -> Result<Packing, Unsupported> {
+        static FOUND: Mutex<BTreeMap<(Geometry, u8), Packing>> = Mutex::new(BTreeMap::new());
+        let found = || FOUND.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (geometry.clone(), acc_bits);
+        if let Some(packing) = found().get(&key) {
+            return Ok(packing.clone());
+        }
+        let packing = Packing::search(geometry, acc_bits)?;
+        let mut found = found();
+        if found.len() == REMEMBERED {
+            found.clear();
+        }
+        found.insert(key, packing.clone());
+        Ok(packing)
+    }
+
+    fn search(geometry: &Geometry, acc_bits: u8) -> Result<Packing, Unsupported> {
         if acc_bits > MAX_ACC_BITS {
             return Err(Unsupported::Accumulator(acc_bits));
         }
