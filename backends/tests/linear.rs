@@ -61,10 +61,10 @@ impl Case {
         let public: Vec<_> = keys.iter().map(|key| PublicKey::decode(key.public()).unwrap()).collect();
         let mut recorder = Recorder { inner: left, messages: Vec::new(), received: Vec::new() };
         thread::scope(|scope| {
-            let server = scope.spawn(|| {
-                let bias = self.bias.as_deref();
-                let workspace = &mut Workspace::default();
-                server(&mut right, &self.packing, &public, workspace, &self.server_share, &self.weight, bias).unwrap()
+            // The channel's end moves along, so that the client ends if the server panics.
+            let server = scope.spawn(move || {
+                let (share, weight, bias) = (&self.server_share, &self.weight, self.bias.as_deref());
+                server(&mut right, &self.packing, &public, &mut Workspace::default(), share, weight, bias).unwrap()
             });
             let client = client(&mut recorder, &self.packing, keys, &self.client_share).unwrap();
             (client, server.join().unwrap(), recorder)
@@ -141,23 +141,23 @@ fn square(channels: usize, size: usize, outputs: usize, kernel: usize, stride: u
     }
 }
 
-#[test]
-fn shares_add_up_over_random_shapes() {
-    let mut rng = ChaCha20Rng::seed_from_u64(1);
+/// Checks `count` random shapes, with random widths and batches.
+fn check_random_shapes(count: usize, seed: u64) {
+    let mut rng = ChaCha20Rng::seed_from_u64(seed);
     let mut within = |range: std::ops::RangeInclusive<usize>| {
         range.start() + (rng.next_u64() % (range.end() - range.start() + 1) as u64) as usize
     };
-    let mut data = ChaCha20Rng::seed_from_u64(2);
+    let mut data = ChaCha20Rng::seed_from_u64(seed + 1);
     let mut checked = 0;
-    while checked < 30 {
-        let groups = [1, 1, 2, 3][within(0..=3)];
+    while checked < count {
+        let groups = [1, 1, 2, 3, 7][within(0..=4)];
         let geometry = Geometry {
             input: [groups * within(1..=5), within(1..=20), within(1..=20)],
             outputs: groups * within(1..=5),
             kernel: [within(1..=4), within(1..=4)],
-            strides: [within(1..=2), within(1..=2)],
-            pads: [0; 4].map(|_| within(0..=2)),
-            dilations: [within(1..=2), within(1..=2)],
+            strides: [within(1..=3), within(1..=3)],
+            pads: [0; 4].map(|_| within(0..=3)),
+            dilations: [within(1..=3), within(1..=3)],
             groups,
         };
         if geometry.check().is_ok() {
@@ -165,6 +165,101 @@ fn shares_add_up_over_random_shapes() {
             Case::random(&geometry, acc_bits, weight_bits, within(1..=3), &mut data).check();
             checked += 1;
         }
+    }
+}
+
+#[test]
+fn shares_add_up_over_random_shapes() {
+    check_random_shapes(30, 1);
+}
+
+#[test]
+#[ignore = "takes minutes; a sample of it always runs"]
+fn shares_add_up_over_a_thousand_random_shapes() {
+    check_random_shapes(1000, 100);
+}
+
+/// Every shape of a linear layer in ResNet-18 and -50, SqueezeNet 1.0 and 1.1 and MobileNetV2 at 224x224.
+fn network_shapes() -> Vec<Geometry> {
+    let mut shapes = vec![square(3, 224, 64, 7, 2, 3), Geometry::dense(512, 1000), Geometry::dense(2048, 1000)];
+    for (stage, width) in [64, 128, 256, 512].into_iter().enumerate() {
+        let (size, first) = (56 >> stage, stage == 0);
+        let (before, stride) = if first { (size, 1) } else { (2 * size, 2) };
+        let (basic, bottleneck) = if first { (64, 64) } else { (width / 2, 2 * width) };
+        // Basic blocks.
+        shapes.extend([square(basic, before, width, 3, stride, 1), square(width, size, width, 3, 1, 1)]);
+        if !first {
+            shapes.push(square(basic, before, width, 1, stride, 0));
+        }
+        // Bottlenecks, with the stride in the middle.
+        shapes.extend([
+            square(bottleneck, before, width, 1, 1, 0),
+            square(width, before, width, 3, stride, 1),
+            square(bottleneck, before, 4 * width, 1, stride, 0),
+            square(width, size, 4 * width, 1, 1, 0),
+            square(4 * width, size, width, 1, 1, 0),
+        ]);
+    }
+    // SqueezeNet: input channels, image, squeezed channels, expanded channels of each fire module.
+    shapes.extend([square(3, 224, 96, 7, 2, 0), square(3, 224, 64, 3, 2, 0)]);
+    let fires = [
+        [96, 54, 16, 64],
+        [128, 54, 16, 64],
+        [128, 54, 32, 128],
+        [256, 27, 32, 128],
+        [256, 27, 48, 192],
+        [384, 27, 48, 192],
+        [384, 27, 64, 256],
+        [512, 13, 64, 256],
+        [64, 55, 16, 64],
+        [128, 55, 16, 64],
+        [128, 27, 32, 128],
+        [256, 13, 48, 192],
+        [384, 13, 48, 192],
+        [384, 13, 64, 256],
+    ];
+    for [inputs, size, squeezed, expanded] in fires {
+        shapes.push(square(inputs, size, squeezed, 1, 1, 0));
+        shapes.push(square(squeezed, size, expanded, 1, 1, 0));
+        shapes.push(square(squeezed, size, expanded, 3, 1, 1));
+    }
+    shapes.push(square(512, 13, 1000, 1, 1, 0));
+    // MobileNetV2: expansion, result channels, repetitions, first stride of each stage.
+    shapes.extend([square(3, 224, 32, 3, 2, 1), square(320, 7, 1280, 1, 1, 0), Geometry::dense(1280, 1000)]);
+    let (mut channels, mut size) = (32, 112);
+    for [expansion, outputs, repetitions, first_stride] in
+        [[1, 16, 1, 1], [6, 24, 2, 2], [6, 32, 3, 2], [6, 64, 4, 2], [6, 96, 3, 1], [6, 160, 3, 2], [6, 320, 1, 1]]
+    {
+        for repetition in 0..repetitions {
+            let (stride, hidden) = (if repetition == 0 { first_stride } else { 1 }, expansion * channels);
+            if expansion > 1 {
+                shapes.push(square(channels, size, hidden, 1, 1, 0));
+            }
+            shapes.push(Geometry { groups: hidden, ..square(hidden, size, hidden, 3, stride, 1) });
+            size /= stride;
+            shapes.push(square(hidden, size, outputs, 1, 1, 0));
+            channels = outputs;
+        }
+    }
+    shapes.sort();
+    shapes.dedup();
+    shapes
+}
+
+#[test]
+#[ignore = "takes minutes; a sample of it always runs"]
+fn shares_add_up_for_every_layer_of_networks() {
+    let mut rng = ChaCha20Rng::seed_from_u64(8);
+    for geometry in network_shapes() {
+        Case::random(&geometry, 32, 12, 1, &mut rng).check();
+    }
+}
+
+#[test]
+fn shares_add_up_for_some_layers_of_networks() {
+    let mut rng = ChaCha20Rng::seed_from_u64(9);
+    for geometry in network_shapes().into_iter().filter(|geometry| geometry.weight_len() < 1 << 11) {
+        Case::random(&geometry, 32, 12, 1, &mut rng).check();
     }
 }
 

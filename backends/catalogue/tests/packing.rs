@@ -236,9 +236,9 @@ fn known_packings() {
     let subsampled = Packing::of(&square(256, 56, 512, 1, 2, 0, 1), 32).unwrap();
     assert_eq!(subsampled, Packing::of(&square(256, 56, 512, 1, 2, 0, 1), 32).unwrap());
     assert_eq!(subsampled.operand(0).flat_map(Run::pairs).map(|(element, _)| element % 2).max(), Some(0));
-    // Thirteen depthwise channels of seven by seven share a product.
+    // Thirteen depthwise channels of seven by seven can share a product, and taking turns is cheaper.
     let depthwise = Packing::of(&square(960, 7, 960, 3, 1, 1, 960), 32).unwrap();
-    assert_eq!(depthwise.results(), 960usize.div_ceil(13));
+    assert!(depthwise.operands() < 960usize.div_ceil(13) && depthwise.results() > 960usize.div_ceil(13));
 }
 
 #[test]
@@ -255,4 +255,34 @@ fn what_does_not_fit_is_refused() {
     assert!(Packing::of(&spread, 30).is_err());
     assert_eq!(Packing::of(&square(1, 1 << 14, 1, 1 << 14, 1, 0, 1), 30), Err(Unsupported::Kernel));
     assert!(Packing::of(&row(1 << 16, 1), 30).is_ok());
+}
+
+/// MobileNetV2's depthwise layers at 224x224: how many of each.
+fn depthwise_layers() -> Vec<(usize, Geometry)> {
+    let layers = [
+        (1, 32, 112, 1),
+        (1, 96, 112, 2),
+        (1, 144, 56, 1),
+        (1, 144, 56, 2),
+        (2, 192, 28, 1),
+        (1, 192, 28, 2),
+        (4, 384, 14, 1),
+        (2, 576, 14, 1),
+        (1, 576, 14, 2),
+        (3, 960, 7, 1),
+    ];
+    let geometry = |(count, channels, size, stride)| (count, square(channels, size, channels, 3, stride, 1, channels));
+    layers.map(geometry).to_vec()
+}
+
+#[test]
+fn depthwise_layers_of_a_network_take_few_bytes() {
+    for acc_bits in [24, 28, 30] {
+        let bytes = depthwise_layers().into_iter().map(|(count, geometry)| {
+            let packing = Packing::of(&geometry, acc_bits).unwrap();
+            count * (packing.upload_bytes() + packing.download_bytes())
+        });
+        let bytes: usize = bytes.sum();
+        assert!(bytes <= 130_000_000, "{bytes} at {acc_bits}");
+    }
 }

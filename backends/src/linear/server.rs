@@ -207,7 +207,7 @@ impl Layer<'_> {
             // Of most kernels the terms come in the order in which they were found.
             let at = if powers.get(i).is_some_and(is_at) { Some(i) } else { powers.iter().position(is_at) };
             let weight = self.weight[term.element];
-            weights[at.expect("the first unit has every term")] += if term.negative { -weight } else { weight };
+            weights[at.expect("full units have every term")] += if term.negative { -weight } else { weight };
         }
     }
 
@@ -256,7 +256,7 @@ impl Scratch {
 struct FewTerms {
     /// Of the powers of `X` in use.
     exponents: Vec<u16>,
-    /// Of each product the powers in its kernels, by number: those of the first unit, which has all that any unit has.
+    /// Of each product the powers in its kernels, by number.
     terms: Vec<Vec<u16>>,
 }
 
@@ -270,7 +270,7 @@ impl FewTerms {
         let mut numbers = HashMap::new();
         for product in 0..packing.products() {
             let mut terms = Vec::new();
-            for term in packing.kernel(0, product) {
+            for term in packing.full_units().flat_map(|unit| packing.kernel(unit, product)) {
                 let exponent = term.coefficient as u16;
                 let number = *numbers.entry(exponent).or_insert_with(|| {
                     few.exponents.push(exponent);

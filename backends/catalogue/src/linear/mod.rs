@@ -9,6 +9,7 @@
 mod geometry;
 pub mod noise;
 mod packing;
+mod placement;
 mod progression;
 
 use fusion_ir::Party;

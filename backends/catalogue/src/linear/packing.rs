@@ -12,9 +12,8 @@
 //! `M = 1` and padding on both sides). A product of operand and kernel meets other channels' terms only a multiple of `S` away
 //! from any wanted coefficient, and `S` exceeds what a result can read, before or after.
 //!
-//! Groups add a term: group `g` of the several that share polynomials is shifted by `place(g)` in the operand and in the
-//! kernel, hence by `2 place(g)` in the result; the places are multiples of `C M S` without three-term
-//! progressions. A fully connected layer is a convolution on one pixel (`S = 1`). Images larger than a polynomial
+//! Groups add a term: group `g` of the several that share polynomials is shifted by `a(g)` in the operand and by `k(g)` in the
+//! kernel, hence by `a(g) + k(g)` in the result; these are multiples of `C M S` that [`Placement`] keeps apart. A fully connected layer is a convolution on one pixel (`S = 1`). Images larger than a polynomial
 //! are cut into tiles of outputs, each with the inputs that it reads; the kernel polynomials are the same for all tiles.
 
 use std::collections::BTreeMap;
@@ -24,10 +23,12 @@ use fusion_ir::{Function, Op, ValueId};
 
 use super::geometry::{Axis, Geometry};
 use super::noise::{A_EXTRA_BITS, B_EXTRA_BITS, Noise};
-use super::progression::progression_free;
+use super::placement::Placement;
 use super::{DEGREE, MAX_ACC_BITS, POLYNOMIAL_BYTES, SEED_BYTES, Unsupported};
 use crate::packed_bytes;
 
+/// A search for places of groups leaves no more than this many blocks to one.
+const SPARSEST: usize = 4;
 /// Packings that are remembered at most: those of several networks.
 const REMEMBERED: usize = 1024;
 
@@ -50,8 +51,8 @@ pub struct Packing {
     channels: usize,
     /// Result channels of a result polynomial, `M`.
     outputs: usize,
-    /// Shift of each group that shares polynomials.
-    places: Vec<usize>,
+    /// The groups that share operand polynomials, in blocks of `C M S`.
+    placement: Placement,
 }
 
 /// Elements at equal distances, and the consecutive coefficients that hold them.
@@ -142,11 +143,12 @@ impl Packing {
                     // Without groups, fewer result channels per polynomial only cost more.
                     let tried = if geometry.groups == 1 { 1 } else { usize::MAX };
                     for outputs in outputs.take(tried) {
-                        candidate.set_blocks(channels, outputs);
-                        let cost = (candidate.polynomial_bytes(), candidate.kernels() * candidate.tiles());
-                        if best.as_ref().is_none_or(|(least, _)| cost < *least) {
-                            best = Some((cost, candidate.clone()));
-                        }
+                        candidate.set_blocks(channels, outputs, |candidate| {
+                            let cost = (candidate.polynomial_bytes(), candidate.kernels() * candidate.tiles());
+                            if best.as_ref().is_none_or(|(least, _)| cost < *least) {
+                                best = Some((cost, candidate.clone()));
+                            }
+                        });
                     }
                 }
             }
@@ -166,12 +168,17 @@ impl Packing {
 
     /// Units: sets of result polynomials with the same kernel polynomials.
     pub fn units(&self) -> usize {
-        self.group_blocks() * self.output_blocks()
+        self.group_blocks() * self.group_units()
+    }
+
+    /// Units whose kernels have, taken together, all coefficients that kernels of any unit have.
+    pub fn full_units(&self) -> impl Iterator<Item = usize> + use<> {
+        (0..self.group_units()).step_by(self.output_blocks())
     }
 
     /// Sets of groups that share polynomials; each has as many units as any other.
     pub fn group_blocks(&self) -> usize {
-        self.geometry.groups.div_ceil(self.places.len())
+        self.geometry.groups.div_ceil(self.placement.operands.len())
     }
 
     /// Tiles that an image is cut into.
@@ -203,7 +210,8 @@ impl Packing {
     /// The most operand coefficients that one result coefficient sums.
     pub fn terms(&self) -> usize {
         let taps: usize = self.geometry.kernel.iter().product();
-        self.places.len() * self.outputs * self.geometry.group()[0] * taps
+        let groups = self.placement.turns.iter().map(Vec::len).max().unwrap_or(0);
+        groups * self.outputs * self.geometry.group()[0] * taps
     }
 
     /// Bytes of one position's encrypted operand: a seed, and `b` of every operand polynomial.
@@ -239,15 +247,15 @@ impl Packing {
 
     /// How many elements result polynomial `(unit, tile)` holds.
     pub fn result_len(&self, unit: usize, tile: usize) -> usize {
-        let (group_block, output_block) = (unit / self.output_blocks(), unit % self.output_blocks());
+        let [group_block, turn, output_block] = self.unit(unit);
         let [row, column] = self.tile(tile);
-        let channels = self.slots(group_block).count() * self.block_outputs(output_block).count();
+        let channels = self.turn(group_block, turn).count() * self.block_outputs(output_block).count();
         channels * self.rows.outputs(row).len() * self.columns.outputs(column).len()
     }
 
     /// Index of the first of the [`products`](Packing::products) consecutive operand polynomials of a result.
     pub fn first_operand(&self, unit: usize, tile: usize) -> usize {
-        (unit / self.output_blocks() * self.tiles() + tile) * self.products()
+        (unit / self.group_units() * self.tiles() + tile) * self.products()
     }
 
     /// What operand polynomial `index` holds of the operand `[C, H, W]`.
@@ -277,16 +285,16 @@ impl Packing {
 
     /// What kernel polynomial `product` of `unit` holds of the kernel `[C_out, C_in / groups, kh, kw]`.
     pub fn kernel(&self, unit: usize, product: usize) -> impl Iterator<Item = Term> + '_ {
-        let (group_block, output_block) = (unit / self.output_blocks(), unit % self.output_blocks());
+        let [group_block, turn, output_block] = self.unit(unit);
         let [group_channels, group_outputs] = self.geometry.group();
         let window: usize = self.geometry.kernel.iter().product();
-        self.slots(group_block).flat_map(move |(group, place)| {
+        self.turn(group_block, turn).flat_map(move |(group, _, shift)| {
             self.block_outputs(output_block).flat_map(move |(slot, output)| {
                 let output = group * group_outputs + output;
                 self.virtual_channels(product).flat_map(move |(channel_slot, channel, phase)| {
                     let first = (output * group_channels + channel) * window;
                     let block = slot * self.channels + self.channels - 1 - channel_slot;
-                    let base = (place + block * self.block) as isize;
+                    let base = shift + (block * self.block) as isize;
                     phase.taps.iter().map(move |&(tap, distance)| {
                         let (exponent, degree) = (base - distance, DEGREE as isize);
                         Term {
@@ -302,16 +310,16 @@ impl Packing {
 
     /// What result polynomial `(unit, tile)` holds of the result `[C_out, H', W']`.
     pub fn result(&self, unit: usize, tile: usize) -> impl Iterator<Item = Run> + '_ {
-        let (group_block, output_block) = (unit / self.output_blocks(), unit % self.output_blocks());
+        let [group_block, turn, output_block] = self.unit(unit);
         let [tile_row, tile_column] = self.tile(tile);
         let (first_row, first_column) = (self.rows.inputs(tile_row).start, self.columns.inputs(tile_column).start);
         let (rows, columns) = (self.rows.outputs(tile_row), self.columns.outputs(tile_column));
         let [height, width] = self.geometry.output();
-        self.slots(group_block).flat_map(move |(group, place)| {
+        self.turn(group_block, turn).flat_map(move |(group, place, shift)| {
             let (rows, columns) = (rows.clone(), columns.clone());
             self.block_outputs(output_block).flat_map(move |(slot, output)| {
                 let output = group * self.geometry.group()[1] + output;
-                let base = 2 * place + (slot * self.channels + self.channels - 1) * self.block;
+                let base = place.saturating_add_signed(shift) + (slot * self.channels + self.channels - 1) * self.block;
                 let columns = columns.clone();
                 rows.clone().map(move |i| Run {
                     element: (output * height + i) * width + columns.start,
@@ -353,19 +361,32 @@ impl Packing {
             block: behind.max(before),
             channels: 1,
             outputs: 1,
-            places: vec![0],
+            placement: Placement::single(),
         }
     }
 
-    /// Puts `channels` virtual channels and `outputs` result channels into a polynomial, and as many groups as fit.
-    fn set_blocks(&mut self, channels: usize, outputs: usize) {
-        (self.channels, self.outputs) = (channels, outputs);
-        if self.geometry.groups > 1 {
-            let group = channels * outputs * self.block;
-            // The last result block ends at twice the last place plus one group.
-            let places = progression_free((DEGREE / group).div_ceil(2)).into_iter().map(|place| place * group);
-            self.places = places.take(self.geometry.groups).collect();
+    /// Every way to put `channels` virtual channels and `outputs` result channels of a group into a polynomial, and as many groups as
+    /// fit.
+    fn set_blocks(&mut self, channels: usize, outputs: usize, mut each: impl FnMut(&Packing)) {
+        (self.channels, self.outputs, self.placement) = (channels, outputs, Placement::single());
+        let (groups, blocks) = (self.geometry.groups, DEGREE / self.group_len());
+        if groups > 1 {
+            self.placement = Placement::one_turn(blocks, groups);
         }
+        each(self);
+        // Only whole images: that leaves enough to search.
+        let worth = |shared: usize| shared > 1 && shared <= blocks && shared * SPARSEST >= blocks && self.tiles() == 1;
+        for shared in splits(groups).filter(|&shared| worth(shared)).collect::<Vec<_>>() {
+            for placement in Placement::search(blocks, DEGREE.is_multiple_of(self.group_len()), shared) {
+                self.placement = placement;
+                each(self);
+            }
+        }
+    }
+
+    /// Coefficients of a group.
+    fn group_len(&self) -> usize {
+        self.channels * self.outputs * self.block
     }
 
     /// Bytes that depend on the packing: `b` of the operands and `a` of the results.
@@ -383,10 +404,29 @@ impl Packing {
         [tile / self.columns.tiles(), tile % self.columns.tiles()]
     }
 
-    /// The groups of a block, each with its place.
+    /// Units of a set of groups.
+    fn group_units(&self) -> usize {
+        self.placement.turns.len() * self.output_blocks()
+    }
+
+    /// Set of groups, turn and set of result channels of a unit.
+    fn unit(&self, unit: usize) -> [usize; 3] {
+        let (group_block, rest) = (unit / self.group_units(), unit % self.group_units());
+        [group_block, rest / self.output_blocks(), rest % self.output_blocks()]
+    }
+
+    /// The groups of a block, each with its place in the operand.
     fn slots(&self, group_block: usize) -> impl Iterator<Item = (usize, usize)> + '_ {
-        let first = group_block * self.places.len();
-        (first..self.geometry.groups).zip(self.places.iter().copied())
+        let places = self.placement.operands.iter().map(|block| block * self.group_len());
+        (group_block * self.placement.operands.len()..self.geometry.groups).zip(places)
+    }
+
+    /// The groups of a block that have the given turn, each with its place in the operand and the shift of its kernel.
+    fn turn(&self, group_block: usize, turn: usize) -> impl Iterator<Item = (usize, usize, isize)> + '_ {
+        let first = group_block * self.placement.operands.len();
+        let groups = self.placement.turns[turn].iter().filter(move |(slot, _)| first + slot < self.geometry.groups);
+        let len = self.group_len();
+        groups.map(move |&(slot, shift)| (first + slot, self.placement.operands[slot] * len, shift * len as isize))
     }
 
     /// The virtual channels of a block: slot, channel within the group, phase.
