@@ -1,7 +1,9 @@
-//! The inner loops of sums of products, in one form for every processor and one for those with AVX-512 IFMA.
+//! The inner loops of sums of products: in one form for every processor, one for those with AVX2 and one for those with AVX-512 IFMA.
 //!
-//! Both give canonical residues, so they agree bit for bit. Which one runs is decided once, by what the processor says of itself.
+//! All give canonical residues, so they agree bit for bit. Which one runs is decided once, by what the processor says of itself.
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod ifma;
 mod portable;
@@ -46,7 +48,7 @@ impl Slice<'_> {
         let tile = sums.len() / self.starts.len();
         assert!(tile <= TILE && self.kernels.len() == tile * self.depth);
         #[cfg(target_arch = "x86_64")]
-        if ifma::add_to(self, tile, sums) {
+        if ifma::add_to(self, tile, sums) || avx2::add_to(self, tile, sums) {
             return;
         }
         portable::add_to(self, tile, sums);
@@ -147,9 +149,11 @@ mod tests {
                     let mut found = sums.clone();
                     portable::add_to(&slice, tile, &mut found);
                     assert!(found == expected, "{tile} {rows} {depth}");
-                    let mut found = sums.clone();
-                    slice.add_to(&mut found);
-                    assert!(found == expected, "{tile} {rows} {depth}");
+                    #[cfg(target_arch = "x86_64")]
+                    for form in [avx2::add_to, ifma::add_to] {
+                        let mut found = sums.clone();
+                        assert!(!form(&slice, tile, &mut found) || found == expected, "{tile} {rows} {depth}");
+                    }
                 }
             }
         }

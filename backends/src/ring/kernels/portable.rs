@@ -50,9 +50,9 @@ pub fn combine(combinations: &Combinations, kernels: &mut [Lanes]) {
 }
 
 /// The low part of a sum is a residue; the high part of at most 2048 products fits a word.
-const SPLIT: u32 = 49;
+pub(super) const SPLIT: u32 = 49;
 
 /// The residue of a sum of products.
-fn reduce(modulus: Modulus, split: Factor, wide: u128) -> u64 {
+pub(super) fn reduce(modulus: Modulus, split: Factor, wide: u128) -> u64 {
     modulus.add(split.times((wide >> SPLIT) as u64), wide as u64 & ((1 << SPLIT) - 1))
 }
