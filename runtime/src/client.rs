@@ -139,6 +139,24 @@ fn conclude(job: &Job, findings: Findings, rankings: Option<Vec<Vec<i64>>>, size
     }
 }
 
+/// Refuses a plan that opens more than the client's user wants: a label says least, of ranked labels fewer say less, and logits say most.
+///
+/// # Errors
+/// [`Error::Usage`] says what the plan reveals.
+pub fn check_reveal(plan: &Plan, wanted: Reveal) -> Result<(), Error> {
+    let extent = |reveal| match reveal {
+        Reveal::Label => 1,
+        Reveal::TopK(k) => u32::from(k),
+        Reveal::Logits => u32::MAX,
+    };
+    match handshake::revealed(&plan.function) {
+        Some(found) if extent(found) > extent(wanted) => Err(Error::Usage(format!(
+            "the plan reveals {found} for every position, more than {wanted}: --reveal {found} accepts that"
+        ))),
+        _ => Ok(()),
+    }
+}
+
 /// The number of classes: the logits that the plan takes the largest of, or reveals.
 pub fn classes(function: &Function) -> usize {
     interp::logits_of(function).map_or(0, |logits| function.value(logits).ty.len())

@@ -303,8 +303,17 @@ fn several_labels_are_revealed_in_order_and_checked_by_the_first() {
     let compile =
         |k: u32| format!("fusionc compile {} --calibrate x.npy --reveal topk:{k} -o plan.bin", model.display());
     desk.succeed(&compile(3));
+    // Nothing is sent for a plan that reveals more than the client's user asked for.
+    for (wanted, code) in [("", 2), ("--reveal topk:2", 2)] {
+        desk.client_refuses(
+            code,
+            "127.0.0.1:1",
+            wanted,
+            &["the plan reveals topk:3 for every position", "--reveal topk:3"],
+        );
+    }
     let server = desk.serve(&[]);
-    let client = desk.client(&server.address, "");
+    let client = desk.client(&server.address, "--reveal topk:3");
     assert_eq!(client.code, 0, "{client:?}");
     assert_eq!(server.finish().0, Some(0));
     let csv = String::from_utf8(desk.read("labels.csv")).unwrap();

@@ -13,7 +13,7 @@
 use fusion_backends::{Channel, Error, Kind};
 use fusion_catalogue::Cost;
 use fusion_ir::op::Reveal;
-use fusion_ir::{Op, Party, Plan};
+use fusion_ir::{Function, Op, Party, Plan};
 use sha2::{Digest, Sha256};
 
 use crate::transport::Lane;
@@ -258,13 +258,17 @@ impl BatchSize {
     }
 }
 
-/// What the plan opens to the client, as one byte.
-fn reveal_code(plan: &Plan) -> u8 {
-    let reveal = plan.function.values.iter().rev().find_map(|value| match value.op {
+/// What a function opens to the client.
+pub fn revealed(function: &Function) -> Option<Reveal> {
+    function.values.iter().rev().find_map(|value| match value.op {
         Op::Reveal(reveal) => Some(reveal),
         _ => None,
-    });
-    match reveal {
+    })
+}
+
+/// What the plan opens to the client, as one byte.
+fn reveal_code(plan: &Plan) -> u8 {
+    match revealed(&plan.function) {
         None => 0,
         Some(Reveal::Label) => 1,
         Some(Reveal::Logits) => 2,

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
+use fusion_ir::op::Reveal;
 use fusion_ir::soundness::Policy;
 use fusion_runtime::ledger::SESSIONS_BITS;
 use fusion_runtime::transport::tcp::TcpOptions;
@@ -65,6 +66,10 @@ pub struct Args {
     /// Where accepted labels go: the header `index,label` (or `index,label_1,..`), then one row per query
     #[arg(short, long, value_name = "labels.csv", help_heading = "Client")]
     pub output: Option<PathBuf>,
+    /// What the plan may reveal of each position, most: label, topk:K or logits. Everything revealed tells about the model, and is the
+    /// server's to decide [default: label]
+    #[arg(long, value_name = "WHAT", help_heading = "Client")]
+    reveal: Option<Reveal>,
 
     /// A wrong label at fixed positions is accepted with probability at most 2^-LAMBDA [default: 40]
     #[arg(long, value_name = "BITS", help_heading = "Verification (client)")]
@@ -162,6 +167,7 @@ impl Args {
             ("--public-labels", self.public_labels.is_some()),
             ("--probe-inputs", self.probe_inputs.is_some()),
             ("--output", self.output.is_some()),
+            ("--reveal", self.reveal.is_some()),
             ("--ledger", self.ledger.is_some()),
             ("--no-ledger", self.no_ledger),
             ("--risk-budget", self.risk_budget.is_some()),
@@ -204,6 +210,11 @@ impl Args {
     /// The compiled plan.
     pub fn plan(&self) -> &Path {
         self.plan.as_deref().unwrap_or(Path::new(""))
+    }
+
+    /// What the client's user accepts to be revealed.
+    pub fn reveal(&self) -> Reveal {
+        self.reveal.unwrap_or(Reveal::Label)
     }
 
     /// The probability, as `-log2`, that all sessions together may have had of a wrong label.
@@ -322,6 +333,10 @@ mod tests {
             ("fusion-run p --role client --no-verify --probe-inputs x --probe-labels y", "--probe-inputs contradicts"),
             ("fusion-run p --ledger l", "--ledger needs --role client"),
             ("fusion-run p --no-ledger", "--no-ledger needs --role client"),
+            ("fusion-run p --reveal logits", "--reveal needs --role client"),
+            ("fusion-run p --role client --reveal all", "label, topk:K or logits"),
+            ("fusion-run p --in-flight 3", "invalid value '3'"),
+            ("fusion-run p --memory 3", "3.5GB or 800MB"),
             ("fusion-run p --role client --no-ledger --ledger l", "cannot be used with"),
             ("fusion-run p --role client --no-ledger --risk-budget 3", "cannot be used with"),
             ("fusion-run p --role client --risk-budget nan", "--risk-budget must be finite"),

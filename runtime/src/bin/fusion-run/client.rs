@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use fusion_ir::{Plan, TensorType};
-use fusion_runtime::client::classes;
+use fusion_runtime::client::{check_reveal, classes};
 use fusion_runtime::fusion::{Job, Probe, PublicSample};
 use fusion_runtime::ledger::{Entry, Outcome};
 use fusion_runtime::transport::tcp;
@@ -22,6 +22,7 @@ pub fn run(args: &Args) -> Result<Ending, Error> {
     prepared.into_iter().collect::<Result<(), Error>>()?;
     let server = args.need("--connect", &args.connect)?;
     let plan = input::plan(args.plan())?;
+    check_reveal(&plan, args.reveal())?;
     let ledger = ledger(args)?;
     let mut job = job(args, &plan, ledger.as_ref())?;
     let (connection, peer) = tcp::connect(server, &args.tcp()?)?;
