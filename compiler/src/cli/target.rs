@@ -30,7 +30,8 @@ impl TargetArgs {
     /// If a profile cannot be read.
     pub fn target(&self, positions: u64, choice: Choice) -> Result<Target, Error> {
         let micro_batch = positions.clamp(1, MICRO_BATCH) as usize;
-        Ok(Target { network: self.network()?, machine: self.machine()?, micro_batch, choice })
+        let positions = positions.max(1) as usize;
+        Ok(Target { network: self.network()?, machine: self.machine()?, positions, micro_batch, choice })
     }
 
     fn network(&self) -> Result<Network, Error> {

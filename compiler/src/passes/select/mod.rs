@@ -2,20 +2,22 @@
 //! [`Target`] by the catalogue's forecast.
 //!
 //! Choices are made together, not one by one: the sum of all layers' times and of what layers cost or save each other is
-//! minimised exactly ([`eliminate`]). Shares are additive mod 2^bits under every backend, so passing a value from one to
+//! minimised exactly ([`eliminate`]): keys and set-up that a family needs once are a cost of all its values together. Shares are additive mod 2^bits under every backend, so passing a value from one to
 //! another is free.
 
 mod eliminate;
+mod facility;
 
 use std::cmp::Ordering;
 
 use fusion_catalogue::time::Clock;
 use fusion_catalogue::{Cost, Machine, Network};
-use fusion_ir::op::{Backend, Cheetah};
+use fusion_ir::op::{Backend, Cheetah, CryptFlow2};
 use fusion_ir::{Function, Op, Value, ValueId};
 
 use super::{Program, Settings};
 use eliminate::{Term, least};
+use facility::Facility;
 
 /// What backends are chosen for.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,7 +26,9 @@ pub struct Target {
     pub network: Network,
     /// How fast the parties compute.
     pub machine: Machine,
-    /// Positions that go through the layers together: what they share, such as rounds, counts once.
+    /// Positions of the batch, at least 1.
+    pub positions: usize,
+    /// Positions that go through the layers together, at least 1: what they share, such as rounds, counts once.
     pub micro_batch: usize,
     /// What may be chosen.
     pub choice: Choice,
@@ -44,7 +48,7 @@ impl Default for Target {
     /// A LAN between two machines of the kind that the default profile is of.
     fn default() -> Target {
         let (network, machine) = (Network::LAN, Machine::default());
-        Target { network, machine, micro_batch: 1, choice: Choice::Auto }
+        Target { network, machine, positions: 1, micro_batch: 1, choice: Choice::Auto }
     }
 }
 
@@ -96,7 +100,7 @@ pub(super) fn apply(program: &mut Program, settings: &Settings) {
         values: candidates.iter().map(|candidate| candidate.seconds).collect(),
     };
     let terms = all.iter().enumerate().filter(|(_, candidates)| !candidates.is_empty()).map(alone).collect();
-    let picked = least(&options, terms);
+    let picked = least_with_facilities(function, &settings.target, &all, options, terms);
     for ((value, candidates), option) in function.values.iter_mut().zip(&all).zip(picked) {
         value.backend = match candidates.get(option) {
             Some(candidate) => candidate.backend,
@@ -105,6 +109,42 @@ pub(super) fn apply(program: &mut Program, settings: &Settings) {
             None => Backend::Cheetah(Cheetah::default()),
         };
     }
+}
+
+/// [`least`], with what candidates need once: for every [`Facility`] a choice whether to have it, which costs its time, and for every
+/// value a term that excludes what needs a facility that is not there.
+fn least_with_facilities(
+    function: &Function,
+    target: &Target,
+    all: &[Vec<Candidate>],
+    mut options: Vec<usize>,
+    mut terms: Vec<Term>,
+) -> Vec<usize> {
+    for facility in Facility::ALL {
+        let choice = options.len();
+        let needs = |(index, candidates): (usize, &Vec<Candidate>)| {
+            let value = &function.values[index];
+            let without = |candidate: &Candidate| match facility.serves(value, candidate.backend) {
+                true => f64::INFINITY,
+                false => 0.0,
+            };
+            let values: Vec<f64> = candidates.iter().flat_map(|candidate| [without(candidate), 0.0]).collect();
+            let matters = values.iter().any(|value| *value > 0.0);
+            matters.then(|| Term { choices: vec![index, choice], values })
+        };
+        let needs: Vec<Term> = all.iter().enumerate().filter_map(needs).collect();
+        if !needs.is_empty() {
+            options.push(2);
+            terms.push(Term { choices: vec![choice], values: vec![0.0, facility.seconds(function, target)] });
+            terms.extend(needs);
+        }
+    }
+    least(&options, terms)
+}
+
+/// What setting up a session takes.
+fn setup(function: &Function, _target: &Target) -> Cost {
+    fusion_catalogue::setup(function)
 }
 
 /// What a value that is not local may be computed by; of equally fast ones the first is taken.
@@ -117,10 +157,11 @@ fn backends(value: &Value, choice: Choice) -> Vec<Backend> {
         Op::Conv(_) | Op::Dense { .. } => {
             [false, true].map(|packing| Cheetah { output_packing: packing, ..default }).to_vec()
         }
-        Op::Reveal(_) => vec![default],
+        Op::Reveal(_) => return vec![Backend::Cheetah(default)],
         _ => [default.leaf_bits, 2, 1, 4].map(|leaf_bits| Cheetah { leaf_bits, ..default }).to_vec(),
     };
-    variants.into_iter().map(Backend::Cheetah).collect()
+    let others = [CryptFlow2::Ot, CryptFlow2::He].map(Backend::CryptFlow2);
+    variants.into_iter().map(Backend::Cheetah).chain(others).collect()
 }
 
 #[cfg(test)]
@@ -182,12 +223,23 @@ mod tests {
     }
 
     #[test]
+    fn a_family_is_joined_only_if_it_pays_for_its_set_up() {
+        let near = Network { mbit_per_s: 1e9, rtt_ms: 1e-6 };
+        let dense = |base_ot| {
+            let machine = machine(&[(Primitive::Ciphertext, 1e9), (Primitive::BaseOt, base_ot)]);
+            selected(Target { network: near, machine, ..Target::default() })[1]
+        };
+        assert_eq!(dense(0.0), Backend::CryptFlow2(CryptFlow2::Ot));
+        assert_eq!(dense(1e9), Backend::Cheetah(Cheetah::default()));
+    }
+
+    #[test]
     fn the_fastest_comes_first_with_what_it_costs() {
         let candidates = candidates(&function(), ValueId(2), &Target::default());
-        assert_eq!(candidates.len(), 4);
+        assert_eq!(candidates.len(), 5);
         assert!(candidates.windows(2).all(|pair| pair[0].seconds <= pair[1].seconds));
         assert!(candidates.iter().all(|candidate| candidate.computing_s < candidate.seconds));
         // Leaves do not matter to an extension whose sign is known.
-        assert_eq!(super::candidates(&function(), ValueId(4), &Target::default()).len(), 1);
+        assert_eq!(super::candidates(&function(), ValueId(4), &Target::default()).len(), 2);
     }
 }

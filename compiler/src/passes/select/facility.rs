@@ -1,0 +1,61 @@
+//! What some backends need once, however many values use them: keys of each position, extensions of a session.
+
+use fusion_catalogue::time::Clock;
+use fusion_catalogue::{Cost, begin};
+use fusion_ir::op::{Backend, Cheetah, CryptFlow2};
+use fusion_ir::{Function, Op, Value};
+
+use super::Target;
+
+/// Something that is paid for once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Facility {
+    /// Every position's public key, for linear layers of the `cheetah` family.
+    PublicKeys,
+    /// OT extensions of the `crypt_flow2` family.
+    Extensions,
+    /// Every position's rotation keys, for its packed ciphertexts.
+    RotationKeys,
+}
+
+impl Facility {
+    /// Every one.
+    pub const ALL: [Facility; 3] = [Facility::PublicKeys, Facility::Extensions, Facility::RotationKeys];
+
+    /// Whether `value` needs it under `backend`.
+    pub fn serves(self, value: &Value, backend: Backend) -> bool {
+        let linear = matches!(value.op, Op::Conv(_) | Op::Dense { .. });
+        match self {
+            Facility::PublicKeys => linear && matches!(backend, Backend::Cheetah(_)),
+            Facility::Extensions => matches!(backend, Backend::CryptFlow2(_)) && !matches!(value.op, Op::Reveal(_)),
+            Facility::RotationKeys => linear && backend == Backend::CryptFlow2(CryptFlow2::He),
+        }
+    }
+
+    /// Seconds that it takes, shared out to every micro-batch; for `function`, whose layers may all need it.
+    pub fn seconds(self, function: &Function, target: &Target) -> f64 {
+        let cheetah = Backend::Cheetah(Cheetah::default());
+        let [ot, he] = [CryptFlow2::Ot, CryptFlow2::He].map(Backend::CryptFlow2);
+        let keys = |backend| time(&begin(&all_by(function, backend), target.micro_batch), target);
+        let setup = |backend| time(&super::setup(&all_by(function, backend), target), target);
+        let seconds = match self {
+            Facility::PublicKeys => keys(cheetah),
+            Facility::Extensions => (setup(ot) - setup(cheetah)) / target.positions.div_ceil(target.micro_batch) as f64,
+            Facility::RotationKeys => keys(he),
+        };
+        seconds.max(0.0)
+    }
+}
+
+/// The function with everything that is not local by `backend`.
+fn all_by(function: &Function, backend: Backend) -> Function {
+    let mut function = function.clone();
+    for value in &mut function.values {
+        value.backend = if value.op.is_local() { Backend::Local } else { backend };
+    }
+    function
+}
+
+fn time(cost: &Cost, target: &Target) -> f64 {
+    Clock::new(target.network).run(cost, target.machine.seconds(cost))
+}
