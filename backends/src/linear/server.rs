@@ -25,7 +25,7 @@ const RESULTS_AT_ONCE: usize = 4;
 #[derive(Default)]
 pub struct Workspace {
     operands: Operands,
-    kernels: Kernels,
+    kernels: Box<Kernels>,
     sums: Sums,
 }
 

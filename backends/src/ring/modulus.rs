@@ -94,7 +94,7 @@ impl Factor {
 pub(crate) const fn multiply_high(a: u64, b: u64) -> u64 {
     const LOW: u64 = u32::MAX as u64;
     let [a, b] = [[a & LOW, a >> 32], [b & LOW, b >> 32]];
-    let middle = a[1] * b[0] + (a[0] * b[0] >> 32);
+    let middle = a[1] * b[0] + ((a[0] * b[0]) >> 32);
     let other = a[0] * b[1] + (middle & LOW);
     a[1] * b[1] + (middle >> 32) + (other >> 32)
 }

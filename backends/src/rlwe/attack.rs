@@ -1,8 +1,8 @@
 //! What a curious client could read off its results if the server hid less: each measure against circuit privacy is
 //! switched off, weights come out, and with it on the same attack finds nothing.
 //!
-//! Switching the modulus also rounds the weight-dependent noise away most of the time. Nothing rests on that: the attack
-//! on the noise takes the result before it is switched.
+//! Switching the modulus also rounds the weight-dependent noise away most of the time. Nothing rests on that: one attack on `b`
+//! takes the result before it is switched, another as it is sent.
 
 use std::ops::Range;
 
@@ -10,6 +10,7 @@ use fusion_catalogue::linear::POLYNOMIAL_BYTES;
 use zeroize::Zeroizing;
 
 use super::cipher::{Hidden, Hiding};
+use super::key::decode_polynomial;
 use super::{Ciphertext, ClientKey, PublicKey, Scale, UploadSeeds};
 use crate::bits::unpack;
 use crate::ring::sample::{Stream, add_error, stream, uniform};
@@ -21,12 +22,17 @@ const LARGEST: i64 = 1 << 11;
 /// Taps of a kernel: three by three, in rows of 58.
 const TAPS: [usize; 9] = [0, 1, 2, 58, 59, 60, 116, 117, 118];
 
+/// Coefficients that an attack compares.
+const COMPARED: usize = 32;
+
 /// A client, what it remembers of one upload of one polynomial, and the server's sum: that polynomial times a kernel.
 struct Layer {
     key: ClientKey,
     public: PublicKey,
     seeds: UploadSeeds,
     scale: Scale,
+    /// What it sent.
+    b: Poly,
     sum: Ciphertext,
 }
 
@@ -57,13 +63,14 @@ impl Layer {
         let mut bytes = [0; POLYNOMIAL_BYTES];
         key.encrypt(&seeds, 0, &scale, &[0; DEGREE], &mut bytes);
         let operand = Ciphertext::decode(&seeds.public, 0, &bytes, &scale, &[0; DEGREE]).unwrap();
+        let b = decode_polynomial(&bytes).unwrap();
         let kernel = Spectrum::of(kernel);
         let sum = operand.into_components().map(|component| {
             let mut product = Spectrum::zero();
             product.add_product(&component, &kernel);
             product
         });
-        Layer { key, public, seeds, scale, sum: Ciphertext::from_components(sum) }
+        Layer { key, public, seeds, scale, b, sum: Ciphertext::from_components(sum) }
     }
 
     /// The result, all of it wanted, before its modulus is switched.
@@ -82,25 +89,29 @@ impl Layer {
     }
 }
 
-/// Tries every single weight that explains the returned `a`.
-fn weights_that_fit(weight: i64, hiding: Hiding) -> Vec<i64> {
-    let mut layer = Layer::new(kernel(&[5], &[weight]));
+/// Tries every single weight: which explain the returned `a`, and which the returned `b`.
+fn weights_that_fit(weight: i64, hiding: Hiding) -> [Vec<i64>; 2] {
+    const TAP: usize = 5;
+    let mut layer = Layer::new(kernel(&[TAP], &[weight]));
     // All this is the client's own or was sent to it.
-    let (returned, _) = layer.result(hiding);
+    let (returned_a, returned_b) = layer.result(hiding);
     let a = uniform(&mut stream(&layer.seeds.public, 0));
-    let fits = |&weight: &i64| {
-        (0..4).all(|i| {
-            let residues = a.coefficient(i);
-            let product = [0, 1].map(|j| {
-                let modulus = MODULI[j];
-                modulus.factor(modulus.reduce_signed(weight)).times(residues[j])
-            });
-            let mut switched = [0];
-            layer.scale.switch_a([&[product[0]], &[product[1]]], &mut switched);
-            switched == [returned[i + 5]]
-        })
+    let products = |sent: &Poly, weight: i64| {
+        let times =
+            |i: usize, j: usize| MODULI[j].factor(MODULI[j].reduce_signed(weight)).times(sent.coefficient(i)[j]);
+        [0, 1].map(|j| (0..COMPARED).map(|i| times(i, j)).collect::<Vec<u64>>())
     };
-    (-LARGEST..LARGEST).filter(fits).collect()
+    let a_fits = |&weight: &i64| {
+        let ([first, second], mut switched) = (products(&a, weight), [0; COMPARED]);
+        layer.scale.switch_a([&first, &second], &mut switched);
+        switched == returned_a[TAP..][..COMPARED]
+    };
+    let b_fits = |&weight: &i64| {
+        let ([first, second], mut switched) = (products(&layer.b, weight), [0; COMPARED]);
+        layer.scale.switch_b([&first, &second], &mut switched);
+        switched == returned_b[TAP..][..COMPARED]
+    };
+    [(-LARGEST..LARGEST).filter(a_fits).collect(), (-LARGEST..LARGEST).filter(b_fits).collect()]
 }
 
 /// Estimates the weights from the noise of a result, by least squares on the client's own errors.
@@ -153,8 +164,19 @@ fn only_rerandomisation_keeps_a_weight_out_of_the_returned_a() {
     let mut rng = stream(&[4; 32], 0);
     for _ in 0..4 {
         let weight = weight(&mut rng);
-        assert_eq!(weights_that_fit(weight, Hiding { rerandomise: false, ..Hiding::FULL }), [weight]);
-        assert_eq!(weights_that_fit(weight, Hiding::FULL), []);
+        assert_eq!(weights_that_fit(weight, Hiding { rerandomise: false, ..Hiding::FULL })[0], [weight]);
+        assert_eq!(weights_that_fit(weight, Hiding::FULL)[0], []);
+    }
+}
+
+#[test]
+fn only_the_flood_keeps_a_weight_out_of_the_returned_b_where_it_is_not_rerandomised() {
+    let mut rng = stream(&[6; 32], 0);
+    for _ in 0..4 {
+        let weight = weight(&mut rng);
+        assert_eq!(weights_that_fit(weight, Hiding { rerandomise: false, flood: false })[1], [weight]);
+        assert_eq!(weights_that_fit(weight, Hiding { rerandomise: false, flood: true })[1], []);
+        assert_eq!(weights_that_fit(weight, Hiding::FULL)[1], []);
     }
 }
 
