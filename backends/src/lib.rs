@@ -8,6 +8,7 @@ pub mod channel;
 pub mod compare;
 pub mod crypt_flow2;
 pub mod error;
+pub mod garbled;
 mod kernels;
 pub mod linear;
 pub mod local;

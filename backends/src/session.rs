@@ -18,7 +18,7 @@ use crate::compare::{Compare, Ctx, arg_max, max_pool, piecewise, top_k};
 use crate::crypt_flow2::{bfv, he, matmul};
 use crate::ot::{Correlations, Extensions};
 use crate::rlwe::{ClientKey, PublicKey};
-use crate::{Channel, Error, Kind, bits, crypt_flow2, linear, local};
+use crate::{Channel, Error, Kind, bits, crypt_flow2, garbled, linear, local};
 
 /// One party's half of a session. After an error it must be dropped.
 pub struct Session {
@@ -27,6 +27,7 @@ pub struct Session {
     correlations: Correlations,
     session_id: [u8; 32],
     demand: Demand,
+    garbled: garbled::State,
     /// Those of the `crypt_flow2` family, if the function needs any.
     extensions: Option<Extensions>,
 }
@@ -67,7 +68,8 @@ impl Session {
     pub fn establish(party: Party, mut channel: Box<dyn Channel>, session_id: [u8; 32]) -> Result<Session, Error> {
         let correlations = Correlations::establish(party, &mut *channel, &session_id, Supply::default())?;
         let demand = Demand { public_keys: true, ..Demand::default() };
-        Ok(Session { party, channel, correlations, session_id, demand, extensions: None })
+        let garbled = garbled::State::new(&session_id)?;
+        Ok(Session { party, channel, correlations, session_id, demand, garbled, extensions: None })
     }
 
     /// Prepares for `function`, once and before the first micro-batch: what other families than the default one need.
@@ -236,11 +238,21 @@ impl Session {
     ) -> Result<Vec<u64>, Error> {
         let (operand, share) = (types[0], operands[0]);
         let (party, channel) = (self.party, &mut *self.channel);
-        let (mut trees, mut mills);
+        if let (Backend::Garbled, Op::ArgMax) = (value.backend, &value.op) {
+            let ctx =
+                &mut garbled::Ctx { party, channel, correlations: &mut self.correlations, state: &mut self.garbled };
+            return garbled::arg_max(ctx, operand.bits, value.ty.bits, operand.len(), share);
+        }
+        let (mut trees, mut mills, mut circuits);
         let ctx: &mut dyn Compare = match (value.backend, &mut self.extensions) {
             (Backend::CryptFlow2(_), Some(extensions)) => {
                 mills = crypt_flow2::Ctx { party, channel, extensions };
                 &mut mills
+            }
+            (Backend::Garbled, _) => {
+                circuits =
+                    garbled::Ctx { party, channel, correlations: &mut self.correlations, state: &mut self.garbled };
+                &mut circuits
             }
             _ => {
                 let leaf_bits = fusion_catalogue::cheetah(value).leaf_bits;

@@ -98,6 +98,8 @@ pub enum Backend {
     Cheetah(Cheetah),
     /// The protocols of CrypTFlow2, for comparison with them.
     CryptFlow2(CryptFlow2),
+    /// Garbled circuits, in one round trip; not for linear layers.
+    Garbled,
 }
 
 /// The parameters of Fusion's gadgets: the compiler's *suggestion*; the client's own policy decides.

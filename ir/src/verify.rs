@@ -266,6 +266,7 @@ impl<'f> Verifier<'f> {
                 Backend::Local => value.op.is_local(),
                 Backend::Cheetah(cheetah) => !value.op.is_local() && (1..=4).contains(&cheetah.leaf_bits),
                 Backend::CryptFlow2(_) => !value.op.is_local(),
+                Backend::Garbled => !value.op.is_local() && !matches!(value.op, Op::Conv(_) | Op::Dense { .. }),
             };
             if !fits {
                 self.report(12, Some(id), format!("{} cannot run on backend {}", value.op.name(), value.backend));

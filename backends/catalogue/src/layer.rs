@@ -7,7 +7,7 @@ use crate::compare::{Comparison, arg_max, max_pool, piecewise, top_k};
 use crate::crypt_flow2::he::Slots;
 use crate::linear::{self, PUBLIC_KEY_BYTES, Packing};
 use crate::ot::Supply;
-use crate::{Cost, Primitive, crypt_flow2, packed_bytes};
+use crate::{Cost, Primitive, crypt_flow2, garbled, packed_bytes};
 
 /// The messages of setting up a session for `function`, before any position.
 pub fn setup(function: &Function) -> Cost {
@@ -59,6 +59,7 @@ impl Demand {
                         packed.extend(Slots::new(function, id));
                     }
                 }
+                Backend::Garbled => {}
                 _ => demand.public_keys |= matches!(value.op, Op::Conv(_) | Op::Dense { .. }),
             }
         }
@@ -78,7 +79,13 @@ pub fn layer(function: &Function, id: ValueId, positions: usize) -> Result<Cost,
     {
         return crypt_flow2::layer(function, id, positions);
     }
+    if value.backend == Backend::Garbled && garbled::computes(&value.op) {
+        return Ok(garbled::layer(function, id, positions));
+    }
     if matches!(value.op, Op::Conv(_) | Op::Dense { .. }) {
+        if value.backend == Backend::Garbled {
+            return Err(linear::Unsupported::Circuit);
+        }
         return Ok(linear::cost(&Packing::new(function, id)?, positions));
     }
     if value.op.is_local() {

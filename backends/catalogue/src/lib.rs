@@ -7,6 +7,7 @@ pub mod compare;
 pub mod contests;
 mod cost;
 pub mod crypt_flow2;
+pub mod garbled;
 mod layer;
 pub mod linear;
 pub mod ot;

@@ -278,7 +278,7 @@ fn extend_sender(
 }
 
 /// A generator for secrets, seeded by the operating system.
-fn os_rng() -> Result<ChaCha20Rng, Error> {
+pub(crate) fn os_rng() -> Result<ChaCha20Rng, Error> {
     let mut seed = Zeroizing::new([0; 32]);
     getrandom::fill(&mut *seed).map_err(|error| Error::Io(std::io::Error::other(error.to_string())))?;
     Ok(ChaCha20Rng::from_seed(*seed))

@@ -111,10 +111,11 @@ fn parse_backend(cursor: &mut Cursor) -> Parsed<Backend> {
         "local" => Ok(Backend::Local),
         "cheetah" => Ok(Backend::Cheetah(parse_cheetah(cursor)?)),
         "crypt_flow2" if cursor.accept("-ot") => Ok(Backend::CryptFlow2(CryptFlow2::Ot)),
+        "garbled" => Ok(Backend::Garbled),
         "crypt_flow2" if cursor.accept("-he") => Ok(Backend::CryptFlow2(CryptFlow2::He)),
-        word => {
-            Err(format!("no backend {word:?}: cheetah, cheetah(leaf=N,pack), crypt_flow2-ot, crypt_flow2-he or local"))
-        }
+        word => Err(format!(
+            "no backend {word:?}: cheetah, cheetah(leaf=N,pack), crypt_flow2-ot, crypt_flow2-he, garbled or local"
+        )),
     }
 }
 

@@ -90,6 +90,7 @@ impl fmt::Display for Backend {
             Backend::Cheetah(cheetah) => cheetah.fmt(f),
             Backend::CryptFlow2(CryptFlow2::Ot) => f.write_str("crypt_flow2-ot"),
             Backend::CryptFlow2(CryptFlow2::He) => f.write_str("crypt_flow2-he"),
+            Backend::Garbled => f.write_str("garbled"),
         }
     }
 }

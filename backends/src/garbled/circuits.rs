@@ -1,0 +1,134 @@
+//! The circuits of all operations, on numbers as wires, lowest bit first.
+
+use fusion_catalogue::compare::Comparison;
+use fusion_catalogue::garbled::Circuit;
+use fusion_ir::Party;
+use fusion_ir::types::mask;
+
+use super::engine::{Engine, Wire};
+use super::{Ctx, Number, run};
+use crate::Error;
+
+/// [`Compare::compare`](crate::compare::Compare::compare) by one circuit.
+pub(super) fn compare(ctx: &mut Ctx, operation: &Comparison, operands: &[&[u64]]) -> Result<Vec<Vec<u64>>, Error> {
+    let circuit = Circuit::of(operation);
+    let number = |values: Vec<u64>, bits: u8| Number { values, bits };
+    // Public constants are added by the server.
+    let plus = |x: &[u64], constant: u64, bits: u8| -> Vec<u64> {
+        let constant = if ctx.party == Party::Server { constant } else { 0 };
+        x.iter().map(|x| x.wrapping_add(constant) & mask(bits)).collect()
+    };
+    let rounding = |shift: u8| 1u64 << (shift - 1);
+    match (*operation, operands) {
+        (Comparison::Sign { bits }, [x]) => run(ctx, &circuit, &[number(x.to_vec(), bits)], &[1], &|_, mut x| {
+            vec![x[0].split_off(usize::from(bits) - 1)]
+        }),
+        (Comparison::Relu { bits }, [x]) => run(ctx, &circuit, &[number(x.to_vec(), bits)], &[bits], &|engine, x| {
+            vec![positive(engine, &x[0], 0, bits)]
+        }),
+        (Comparison::Requant { bits, shift, k }, [x]) => {
+            let x = number(plus(x, rounding(shift), bits), bits);
+            run(ctx, &circuit, &[x], &[k], &|_, x| vec![shifted(&x[0], shift, k)])
+        }
+        (Comparison::RequantRelu { bits, shift, k }, [x]) => {
+            let x = number(plus(x, rounding(shift), bits), bits);
+            run(ctx, &circuit, &[x], &[k], &|engine, x| vec![positive(engine, &x[0], shift, k)])
+        }
+        (Comparison::Extend { bits, k, .. }, [x]) => {
+            run(ctx, &circuit, &[number(x.to_vec(), bits)], &[k], &|_, x| vec![shifted(&x[0], 0, k)])
+        }
+        (Comparison::Max { bits }, [a, b]) => {
+            // The larger is a less the difference where that is negative.
+            let difference = number(subtract(a, b, bits), bits);
+            let lost = run(ctx, &circuit, &[difference], &[bits], &|engine, x| {
+                let negative = top(&x[0]);
+                vec![engine.gate(&negative, &x[0])]
+            })?;
+            Ok(vec![subtract(a, &lost[0], bits)])
+        }
+        (Comparison::MaxIndex { bits, index_bits }, [a, b, i, j]) => {
+            let differences = [number(subtract(a, b, bits), bits), number(subtract(i, j, index_bits), index_bits)];
+            let lost = run(ctx, &circuit, &differences, &[bits, index_bits], &|engine, x| {
+                let negative = top(&x[0]);
+                x.iter().map(|x| engine.gate(&negative, x)).collect()
+            })?;
+            Ok(vec![subtract(a, &lost[0], bits), subtract(i, &lost[1], index_bits)])
+        }
+        (Comparison::Mul { bits }, [a, b]) => {
+            let operands = [number(a.to_vec(), bits), number(b.to_vec(), bits)];
+            run(ctx, &circuit, &operands, &[bits], &|engine, x| vec![multiply(engine, &x[0], &x[1])])
+        }
+        _ => panic!("{operation:?} on {} operands", operands.len()),
+    }
+}
+
+pub(super) fn arg_max(ctx: &mut Ctx, bits: u8, index_bits: u8, classes: usize, x: &[u64]) -> Result<Vec<u64>, Error> {
+    assert!(x.len().is_multiple_of(classes.max(1)), "not a whole number of vectors");
+    let circuit = Circuit::arg_max(bits, index_bits, classes);
+    let class = |class: usize| Number { values: x.iter().skip(class).step_by(classes).copied().collect(), bits };
+    let operands: Vec<Number> = (0..classes).map(class).collect();
+    let best = run(ctx, &circuit, &operands, &[index_bits], &|engine, x| {
+        let constant = |engine: &Engine, index: usize| -> Vec<Wire> {
+            (0..index_bits).map(|bit| engine.constant(index >> bit & 1 == 1)).collect()
+        };
+        let players = x.into_iter().enumerate().map(|(index, x)| (x, constant(engine, index))).collect();
+        let winner = fusion_ir::interp::tournament(players, |left, right| contest(engine, left, right));
+        vec![winner.map(|(_, index)| index).unwrap_or_default()]
+    })?;
+    Ok(best.into_iter().flatten().collect())
+}
+
+/// A number and what goes with it.
+type Player = (Vec<Wire>, Vec<Wire>);
+
+/// The right player if the left one's number less its own is negative, else the left one.
+fn contest(engine: &mut Engine, left: Player, right: Player) -> Player {
+    let negative = top(&difference(engine, &left.0, &right.0));
+    let mut choose = |left: Vec<Wire>, right: Vec<Wire>| -> Vec<Wire> {
+        let chosen = left.iter().zip(&right).map(|(a, b)| {
+            let differs = engine.xor(a, b);
+            let change = engine.and(&negative, &differs);
+            engine.xor(a, &change)
+        });
+        chosen.collect()
+    };
+    (choose(left.0, right.0), choose(left.1, right.1))
+}
+
+/// `a - b` mod 2 to the width: the complement of the complement of `a` plus `b`.
+fn difference(engine: &mut Engine, a: &[Wire], b: &[Wire]) -> Vec<Wire> {
+    let complement: Vec<Wire> = a.iter().map(|a| engine.not(a)).collect();
+    engine.add(&complement, b).iter().map(|wire| engine.not(wire)).collect()
+}
+
+/// `k` bits from `shift` on, where the number is not negative.
+fn positive(engine: &mut Engine, x: &[Wire], shift: u8, k: u8) -> Vec<Wire> {
+    let positive = engine.not(&top(x));
+    engine.gate(&positive, &x[usize::from(shift)..usize::from(shift + k)])
+}
+
+/// `k` bits from `shift` on, past the end as many times the sign as are needed.
+fn shifted(x: &[Wire], shift: u8, k: u8) -> Vec<Wire> {
+    let place = |i: u8| usize::from(shift + i).min(x.len() - 1);
+    (0..k).map(|i| x[place(i)].clone()).collect()
+}
+
+/// The product mod 2 to the width.
+fn multiply(engine: &mut Engine, a: &[Wire], b: &[Wire]) -> Vec<Wire> {
+    let mut product = engine.gate(&b[0], a);
+    for (place, bit) in b.iter().enumerate().skip(1) {
+        let multiple = engine.gate(bit, &a[..a.len() - place]);
+        let sum = engine.add(&product[place..], &multiple);
+        product.truncate(place);
+        product.extend(sum);
+    }
+    product
+}
+
+fn top(x: &[Wire]) -> Wire {
+    x.last().cloned().unwrap_or(Wire(Vec::new()))
+}
+
+fn subtract(a: &[u64], b: &[u64], bits: u8) -> Vec<u64> {
+    a.iter().zip(b).map(|(a, b)| a.wrapping_sub(*b) & mask(bits)).collect()
+}

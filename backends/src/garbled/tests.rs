@@ -1,0 +1,64 @@
+//! This family keeps the laws of comparisons; a garbler that cheats learns nothing and causes no failure.
+
+use fusion_catalogue::Cost;
+use fusion_catalogue::compare::Comparison;
+use fusion_catalogue::garbled::Circuit;
+use fusion_catalogue::ot::Supply;
+use fusion_ir::Party;
+
+use super::{Ctx, State};
+use crate::compare::Compare;
+use crate::compare::laws::{Family, Noting, comparison_laws};
+use crate::ot::Correlations;
+use crate::{Channel, Kind};
+
+/// The family under test, without parameters.
+struct Garbled;
+
+impl Family for Garbled {
+    fn variants() -> Vec<Garbled> {
+        vec![Garbled]
+    }
+
+    fn setup(&self) -> Cost {
+        Supply::default().setup()
+    }
+
+    fn cost(&self, operation: &Comparison, n: usize) -> Cost {
+        Circuit::of(operation).cost(n)
+    }
+
+    fn session(&self, party: Party, channel: &mut Noting, run: &mut dyn FnMut(&mut dyn Compare)) {
+        let correlations = Correlations::establish(party, channel, &[6; 32], Supply::default());
+        let correlations = &mut correlations.expect("honest peer");
+        let state = &mut State::new(&[6; 32]).expect("randomness");
+        run(&mut Ctx { party, channel, correlations, state });
+    }
+}
+
+comparison_laws!(Garbled);
+
+#[test]
+fn whatever_a_garbler_sends_the_client_goes_on() {
+    let operation = Comparison::RequantRelu { bits: 12, shift: 4, k: 8 };
+    let circuit = Circuit::of(&operation);
+    let (mut left, mut right) = crate::channel::pair();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            let mut correlations =
+                Correlations::establish(Party::Server, &mut right, &[6; 32], Supply::default()).expect("honest peer");
+            correlations.draw(&mut right, &circuit.need(3)).expect("honest peer");
+            right.receive(Kind::Comparison, circuit.choice_bytes(3) as usize).expect("the client's choices");
+            let mut garbage = vec![0x5a; circuit.garbled_bytes(3) as usize];
+            // Twenty-four bits of meaning fill their bytes.
+            garbage[17] = 1;
+            right.send(Kind::Comparison, garbage).expect("the client listens");
+        });
+        let correlations = Correlations::establish(Party::Client, &mut left, &[6; 32], Supply::default());
+        let correlations = &mut correlations.expect("honest peer");
+        let state = &mut State::new(&[6; 32]).expect("randomness");
+        let mut ctx = Ctx { party: Party::Client, channel: &mut left, correlations, state };
+        let share = ctx.compare(&operation, &[&[1, 2, 3]]).expect("no failure depends on a label").swap_remove(0);
+        assert!(share.len() == 3 && share.iter().all(|x| *x < 1 << 8));
+    });
+}
