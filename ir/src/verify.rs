@@ -160,6 +160,10 @@ impl<'f> Verifier<'f> {
             return self.report(5, Some(id), format!("reads {missing}, which does not exist"));
         }
         let operands: Vec<&TensorType> = value.operands.iter().map(|v| &self.function.value(*v).ty).collect();
+        if operands.iter().any(|ty| check_type(ty).is_err()) {
+            // Reported where they are made; what follows counts on sound operands.
+            return;
+        }
         match shape(self.function, &value.op, &operands, &value.ty) {
             Ok(shape) if shape == value.ty.shape => {}
             Ok(shape) => self.report(3, Some(id), format!("the result is {:?}, not {shape:?}", value.ty.shape)),

@@ -1,6 +1,7 @@
 //! What the tests share: the binaries, the model cases, and running both parties of a session as processes.
 
 pub mod desk;
+pub mod garbage;
 pub mod party;
 
 use std::path::{Path, PathBuf};

@@ -8,7 +8,7 @@ pub fn sign_is_proven(op: &Op, operands: &[&TensorType], ty: &TensorType) -> boo
     match op {
         Op::Relu | Op::ArgMax | Op::TopK { .. } => true,
         // The rounded accumulator is below 2^(bits-1), so what is left of it is below 2^(bits-1-shift).
-        Op::RequantRelu { shift } => ty.bits + shift == operands[0].bits,
+        Op::RequantRelu { shift } => ty.bits.checked_add(*shift) == Some(operands[0].bits),
         Op::Piecewise(function) => piecewise_is_non_negative(function, operands[0], ty.bits),
         Op::Mix(_)
         | Op::Extend

@@ -1,0 +1,10 @@
+//! The public section of a plan file.
+#![no_main]
+
+#[path = "../../tests/src/garbage.rs"]
+#[allow(dead_code, reason = "each target uses one")]
+mod garbage;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    garbage::plan(bytes);
+});

@@ -1,0 +1,10 @@
+//! One overwritten message of a session, to either party.
+#![no_main]
+
+#[path = "../../tests/src/garbage.rs"]
+#[allow(dead_code, reason = "each target uses one")]
+mod garbage;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    let _ = garbage::session(bytes);
+});

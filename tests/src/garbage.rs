@@ -1,0 +1,148 @@
+//! Bytes from an adversary against everything that reads them: the targets of `fuzz/`, and of the tests that run them on mutations
+//! of good input. Each panics where the code under test breaks its word.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
+
+use fusion_backends::channel::{LocalChannel, pair};
+use fusion_backends::{Channel, Error, Kind, Session};
+use fusion_ir::types::wrap;
+use fusion_ir::verify::{explain, verify_executable};
+use fusion_ir::{Function, Op, Party, Plan, Weights, text};
+use sha2::{Digest, Sha256};
+
+/// Any text is refused, or prints and parses back; whatever then passes the verifier has a cost or is refused by name.
+pub fn text(bytes: &[u8]) {
+    let Ok(function) = text::parse(&String::from_utf8_lossy(bytes)) else { return };
+    assert_eq!(text::parse(&function.to_string()).as_ref(), Ok(&function));
+    examine(&function);
+}
+
+/// Any public section of a plan is refused or read, and what was read is written and read again.
+pub fn plan(payload: &[u8]) {
+    let file = sealed(payload);
+    if let Ok(plan) = Plan::from_bytes(&file) {
+        assert_eq!(Plan::from_bytes(&plan.to_bytes()).as_ref(), Ok(&plan));
+        examine(&plan.function);
+    }
+}
+
+/// A plan file of one section with a checksum that is right.
+fn sealed(payload: &[u8]) -> Vec<u8> {
+    let mut file = b"FUSION\r\n".to_vec();
+    file.extend(fusion_ir::plan::VERSION.to_le_bytes());
+    file.push(1);
+    file.extend((payload.len() as u64).to_le_bytes());
+    file.extend(Sha256::digest(payload));
+    file.extend(payload);
+    file
+}
+
+/// The public section of a plan for `function`: good input to mutate.
+pub fn public_section(function: Function) -> Vec<u8> {
+    let plan =
+        Plan { function, suggestion: Default::default(), provenance: Default::default(), weights: None, demo: None };
+    plan.to_bytes().split_off(sealed(&[]).len())
+}
+
+fn examine(function: &Function) {
+    /// Beyond this, costs take long and say nothing new.
+    const MOST_ELEMENTS: usize = 1 << 14;
+    match verify_executable(function) {
+        Err(violations) => assert!(!explain(function, &violations).is_empty()),
+        Ok(()) if function.values.iter().all(|value| value.ty.len() <= MOST_ELEMENTS) => {
+            for (id, _) in function.iter() {
+                if let Err(refusal) = fusion_catalogue::layer(function, id, 2) {
+                    assert!(!refusal.to_string().is_empty());
+                }
+            }
+        }
+        Ok(()) => {}
+    }
+}
+
+/// A program with every kind of message.
+const PROGRAM: &str = r#"function "messages"
+weight @w0 "w" : i4.0[2,1,2,2]
+weight @w1 "d" : i4.0[4,2]
+v0 = input : i20.0~9[1,3,3] by local "x"
+v1 = conv v0, @w0 strides=[1,1] pads=[0,0,0,0] dilations=[1,1] groups=1 : i20.0~16[2,2,2] by cheetah "c"
+v2 = requant_relu v1 shift=4 : i16.-4~12+[2,2,2] by cheetah "r"
+v3 = max_pool v2 kernel=[2,2] strides=[2,2] pads=[0,0,0,0] : i16.-4~12+[2,1,1] by cheetah(leaf=1) "m"
+v4 = reshape v3 : i16.-4~12+[2] by local "f"
+v5 = mul v4, v4 : i16.-8~12[2] by cheetah "q"
+v6 = extend v5 : i20.-8~12[2] by cheetah "e"
+v7 = dense v6, @w1 : i20.-8~16[4] by cheetah "d"
+v8 = topk v7 k=2 : i3.0~2+[2] by cheetah(leaf=2) "t"
+v9 = fusion.reveal v8 what=topk:2 : i3.0~2+[2] by cheetah "t"
+"#;
+
+/// A session in which one message to one party is overwritten: it is refused as misbehaviour, or changes values only. The first two
+/// bytes say which message, the third to whom, the others what it is overwritten with, again and again.
+///
+/// Returns whether there was such a message.
+pub fn session(bytes: &[u8]) -> bool {
+    let [low, high, to, garbage @ ..] = bytes else { return false };
+    let to = if to & 1 == 0 { Party::Client } else { Party::Server };
+    let function = text::parse(PROGRAM).expect("the program is well-formed");
+    let weights = Weights(vec![vec![1; 8], vec![2; 8]]);
+    let left = Arc::new(AtomicI32::new(i32::from(u16::from_le_bytes([*low, *high]))));
+    let (client, server) = pair();
+    let end = |party, inner| -> Box<dyn Channel> {
+        let meddled = Meddled { inner, left: left.clone(), garbage: garbage.to_vec() };
+        if party == to { Box::new(meddled) } else { Box::new(meddled.inner) }
+    };
+    let (client, server) = (end(Party::Client, client), end(Party::Server, server));
+    let results = std::thread::scope(|scope| {
+        let server = scope.spawn(|| run(Party::Server, server, &function, Some(&weights)));
+        [run(Party::Client, client, &function, None), server.join().expect("the server does not panic")]
+    });
+    for (party, result) in [Party::Client, Party::Server].into_iter().zip(results) {
+        match result {
+            // The other party is hung up on.
+            Ok(()) | Err(Error::Io(_)) => {}
+            Err(Error::PeerMisbehaved(why)) => assert!(!why.is_empty()),
+            Err(error) => panic!("{party:?} says {error}"),
+        }
+    }
+    left.load(Ordering::Relaxed) < 0
+}
+
+fn run(party: Party, end: Box<dyn Channel>, function: &Function, weights: Option<&Weights>) -> Result<(), Error> {
+    let mut session = Session::establish(party, end, [7; 32])?;
+    let mut batch = session.begin(1)?;
+    let ty = &function.values[0].ty;
+    let mut values = vec![vec![wrap(-5, ty.bits); ty.len()]];
+    for (id, value) in function.iter().skip(1) {
+        let operands: Vec<&[u64]> = value.operands.iter().map(|v| values[v.index()].as_slice()).collect();
+        if let Op::Reveal(_) = value.op {
+            session.reveal(&value.ty, operands[0])?;
+            values.push(Vec::new());
+        } else {
+            values.push(session.run(&mut batch, function, id, weights, &operands)?);
+        }
+    }
+    Ok(())
+}
+
+/// A connection of which one incoming message is overwritten.
+struct Meddled {
+    inner: LocalChannel,
+    /// Messages before that one; negative once it has come.
+    left: Arc<AtomicI32>,
+    garbage: Vec<u8>,
+}
+
+impl Channel for Meddled {
+    fn send(&mut self, kind: Kind, payload: Vec<u8>) -> Result<(), Error> {
+        self.inner.send(kind, payload)
+    }
+
+    fn receive(&mut self, kind: Kind, payload_bytes: usize) -> Result<Vec<u8>, Error> {
+        let mut payload = self.inner.receive(kind, payload_bytes)?;
+        if self.left.fetch_sub(1, Ordering::Relaxed) == 0 {
+            payload.iter_mut().zip(self.garbage.iter().cycle()).for_each(|(byte, garbage)| *byte = *garbage);
+        }
+        Ok(payload)
+    }
+}
