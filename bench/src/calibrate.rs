@@ -38,10 +38,9 @@ pub fn calibrate() -> anyhow::Result<Calibration> {
     let mut samples = Vec::new();
     for (shape, micro_batches) in [
         (Shape { channels: 8, extent: 16, leaf: 0 }, &[1, 16][..]),
-        (Shape { channels: 16, extent: 32, leaf: 1 }, &[1, 8]),
-        (Shape { channels: 32, extent: 28, leaf: 2 }, &[4]),
-        (Shape { channels: 64, extent: 56, leaf: 3 }, &[1]),
-        (Shape { channels: 128, extent: 14, leaf: 0 }, &[1, 4]),
+        (Shape { channels: 16, extent: 32, leaf: 1 }, &[1, 4]),
+        (Shape { channels: 64, extent: 28, leaf: 2 }, &[1]),
+        (Shape { channels: 128, extent: 14, leaf: 3 }, &[1, 2]),
     ] {
         let plan = plan(&shape);
         for &positions in micro_batches {

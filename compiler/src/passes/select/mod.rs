@@ -160,7 +160,8 @@ fn backends(value: &Value, choice: Choice) -> Vec<Backend> {
         Op::Reveal(_) => return vec![Backend::Cheetah(default)],
         _ => [default.leaf_bits, 2, 1, 4].map(|leaf_bits| Cheetah { leaf_bits, ..default }).to_vec(),
     };
-    let others = [CryptFlow2::Ot, CryptFlow2::He].map(Backend::CryptFlow2);
+    let [ot, he] = [CryptFlow2::Ot, CryptFlow2::He].map(Backend::CryptFlow2);
+    let others = [ot, he, Backend::Garbled];
     variants.into_iter().map(Backend::Cheetah).chain(others).collect()
 }
 
@@ -168,6 +169,7 @@ fn backends(value: &Value, choice: Choice) -> Vec<Backend> {
 mod tests {
     use super::*;
     use fusion_catalogue::Primitive;
+    use fusion_ir::Party;
 
     fn function() -> Function {
         fusion_ir::text::parse(
@@ -192,7 +194,7 @@ mod tests {
     fn every_value_gets_who_computes_it() {
         let backends = selected(Target::default());
         assert_eq!((backends[0], backends[3]), (Backend::Local, Backend::Local));
-        assert!([1, 2, 4].iter().all(|at| matches!(backends[*at], Backend::Cheetah(_))));
+        assert!([1, 2, 4].iter().all(|at| !matches!(backends[*at], Backend::Local | Backend::Unselected)));
         let one = Backend::Cheetah(Cheetah { leaf_bits: 1, output_packing: false });
         let always = selected(Target { choice: Choice::Always(one), ..Target::default() });
         assert_eq!(always, [Backend::Local, one, one, Backend::Local, one]);
@@ -200,26 +202,24 @@ mod tests {
 
     #[test]
     fn the_network_and_the_machine_decide() {
-        let leaf = |target: Target| match selected(target)[2] {
-            Backend::Cheetah(cheetah) => cheetah.leaf_bits,
-            other => panic!("{other}"),
-        };
         let all = candidates(&function(), ValueId(2), &Target::default());
-        let with_leaf = |leaf_bits| {
-            let backend = Backend::Cheetah(Cheetah { leaf_bits, output_packing: false });
+        let chosen = |target: Target| {
+            let backend = selected(target)[2];
             &all.iter().find(|candidate| candidate.backend == backend).unwrap().cost
         };
-        let flights = |leaf_bits| with_leaf(leaf_bits).exchanges.len() as u64;
-        let ots = |leaf_bits| with_leaf(leaf_bits).work[&Primitive::CorrelatedOt];
-        let least = |of: &dyn Fn(u8) -> u64| (1..=4).map(of).min().unwrap();
-        // Wide leaves make shallow trees.
+        let least = |of: &dyn Fn(&Cost) -> u64| all.iter().map(|candidate| of(&candidate.cost)).min().unwrap();
+        // Where messages take long there are few of them.
         let far = Network { mbit_per_s: 1e9, rtt_ms: 1e3 };
-        assert_eq!(flights(leaf(Target { network: far, ..Target::default() })), least(&flights));
-        assert!(flights(1) > least(&flights));
+        let messages = |cost: &Cost| cost.messages.len() as u64;
+        assert_eq!(messages(chosen(Target { network: far, ..Target::default() })), least(&messages));
         let near = Network { mbit_per_s: 1e9, rtt_ms: 1e-6 };
+        let ots = |cost: &Cost| cost.client_receives_ots + cost.server_receives_ots;
         let slow_ots = machine(&[(Primitive::CorrelatedOt, 1e9)]);
-        assert_eq!(ots(leaf(Target { machine: slow_ots, network: near, ..Target::default() })), least(&ots));
-        assert!(ots(1) > least(&ots));
+        assert_eq!(ots(chosen(Target { machine: slow_ots, network: near, ..Target::default() })), least(&ots));
+        let bytes = |cost: &Cost| cost.bytes(Party::Client).max(cost.bytes(Party::Server));
+        let slow = Network { mbit_per_s: 1e-6, rtt_ms: 1e-6 };
+        let no_time = machine(&[]);
+        assert_eq!(bytes(chosen(Target { machine: no_time, network: slow, ..Target::default() })), least(&bytes));
     }
 
     #[test]
@@ -236,10 +236,10 @@ mod tests {
     #[test]
     fn the_fastest_comes_first_with_what_it_costs() {
         let candidates = candidates(&function(), ValueId(2), &Target::default());
-        assert_eq!(candidates.len(), 5);
+        assert_eq!(candidates.len(), 6);
         assert!(candidates.windows(2).all(|pair| pair[0].seconds <= pair[1].seconds));
         assert!(candidates.iter().all(|candidate| candidate.computing_s < candidate.seconds));
         // Leaves do not matter to an extension whose sign is known.
-        assert_eq!(super::candidates(&function(), ValueId(4), &Target::default()).len(), 2);
+        assert_eq!(super::candidates(&function(), ValueId(4), &Target::default()).len(), 3);
     }
 }
