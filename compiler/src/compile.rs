@@ -9,12 +9,14 @@ use fusion_ir::{Function, Op, Plan, Weights, interp};
 use rayon::prelude::*;
 
 use crate::lower::{LayerFormat, lower};
-use crate::nn::{Graph, eval, fold};
+use crate::nn::{Graph, commute, eval, fold};
 use crate::passes::{self, Program, Settings, Target};
 use crate::quantise::Precision;
 use crate::quantise::calibrate::{Calibration, Observed};
-use crate::{Error, Unsupported, import, npy};
+use crate::{Error, Unsupported, diagnose, import, npy};
 
+/// Samples on which each layer's precision is measured.
+const DIAGNOSED_SAMPLES: usize = 2;
 /// Most demo samples in the server's plan.
 const DEMO_SAMPLES: usize = 256;
 /// Most elements of all demo samples together; each takes at most 2 bytes or so in the file.
@@ -59,6 +61,8 @@ pub struct Summary {
     pub agreeing: usize,
     /// Calibration samples.
     pub samples: usize,
+    /// How precise each layer is on the first calibration samples.
+    pub precision: Vec<diagnose::Precision>,
     /// Calibration samples whose fixed-point label is the given one, if labels were given.
     pub correct: Option<usize>,
     /// What deserves attention.
@@ -113,7 +117,10 @@ pub fn compile(options: &Options) -> Result<Compiled, Error> {
     let float: Vec<usize> = observed.outputs.iter().map(|y| eval::argmax(y)).collect();
     let agreeing = fixed.iter().zip(&float).filter(|(a, b)| **a == **b as i64).count();
     let right = |labels: &Vec<i64>| labels.iter().zip(&fixed).filter(|(a, b)| a == b).count();
+    let pairs = calibration.samples.iter().map(Vec::as_slice).zip(quantised.iter().map(Vec::as_slice));
+    let pairs: Vec<(&[f32], &[i64])> = pairs.take(DIAGNOSED_SAMPLES).collect();
     let summary = Summary {
+        precision: diagnose::layers(&graph, &program.function, &program.weights, &pairs),
         warnings: warnings(&calibration, &layers),
         layers,
         agreeing,
@@ -138,6 +145,11 @@ pub struct Built {
     pub layers: Vec<LayerFormat>,
     /// What the float network does on the calibration samples.
     pub observed: Observed,
+}
+
+/// What is done on floats: affine maps folded, rising functions behind pools.
+pub fn simplify(graph: Graph) -> Graph {
+    commute::commute(fold::fold(graph))
 }
 
 /// The part of [`compile`] behind the import: from a folded network to what the parties execute.
@@ -199,7 +211,7 @@ pub fn quantise(function: &Function, samples: &[Vec<f32>]) -> Vec<Vec<i64>> {
 }
 
 fn read(options: &Options) -> Result<Graph, Error> {
-    Ok(fold::fold(import::read(&options.model, options.input_shape.as_deref())?))
+    Ok(simplify(import::read(&options.model, options.input_shape.as_deref())?))
 }
 
 fn calibration(options: &Options, graph: &Graph) -> Result<Calibration, Error> {

@@ -5,6 +5,7 @@
 
 pub mod cli;
 pub mod compile;
+pub mod diagnose;
 mod error;
 pub mod import;
 pub mod lower;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::output;
 use crate::import::{self, support};
-use crate::{Error, nn};
+use crate::{Error, compile};
 
 /// Say of every node of an ONNX model whether it is supported; exit code 2 if one is not
 #[derive(clap::Args)]
@@ -33,6 +33,6 @@ pub(super) fn run(args: &Args) -> Result<(), Error> {
         return Err(Error::Unsupported(refused));
     }
     // The table knows operators; shapes, constants and what they combine to show here.
-    let graph = nn::fold::fold(import::read(&args.model, args.input_shape.as_deref())?);
+    let graph = compile::simplify(import::read(&args.model, args.input_shape.as_deref())?);
     output::print(&format!("all supported: {} layers after folding\n", graph.nodes.len()))
 }

@@ -24,6 +24,9 @@ pub(super) struct Args {
     output: PathBuf,
     #[command(flatten)]
     pipeline: Pipeline,
+    /// Print every layer's signal-to-noise ratio against the float model on the first calibration samples
+    #[arg(long)]
+    diagnose: bool,
 }
 
 /// The options that decide what the plan is; `dump` takes them too.
@@ -43,6 +46,8 @@ pub(super) struct Pipeline {
     /// How wide accumulators are: for the range seen in calibration, or for the worst any input could do
     #[arg(long, value_enum, default_value_t = Accumulator::Calibrated)]
     acc: Accumulator,
+    #[command(flatten)]
+    formats: Formats,
     /// What the client learns: the label, the labels of the K largest logits in order, or all logits
     #[arg(long, default_value = "label", value_name = "label|topk:K|logits")]
     reveal: Reveal,
@@ -59,6 +64,26 @@ pub(super) struct Pipeline {
     no_verify: bool,
     #[command(flatten)]
     policy: PolicyArgs,
+}
+
+/// Number formats: fewer bits cost fewer bytes and more precision.
+#[derive(clap::Args)]
+struct Formats {
+    /// Width of activations between layers
+    #[arg(long, value_name = "BITS", default_value_t = Precision::default().activation_bits, value_parser = clap::value_parser!(u8).range(8..=20))]
+    activation_bits: u8,
+    /// Widest weights, sign included
+    #[arg(long, value_name = "BITS", default_value_t = Precision::default().weight_bits, value_parser = clap::value_parser!(u8).range(4..=16))]
+    weight_bits: u8,
+}
+
+impl Formats {
+    fn precision(&self, worst_case: bool) -> Precision {
+        let Formats { activation_bits, weight_bits } = *self;
+        let default = Precision::default();
+        let input_bits = default.input_bits.min(activation_bits - 1);
+        Precision { activation_bits, weight_bits, input_bits, worst_case, ..default }
+    }
 }
 
 /// The batch to suggest; the client's own policy decides.
@@ -97,7 +122,7 @@ pub(super) fn run(args: Args) -> Result<(), Error> {
     output::spare(&inputs, &[&args.output, &client])?;
     let compiled = compile(&options)?;
     let plan = &compiled.plan;
-    let text = summary(&compiled) + &cost::forecast(plan, &options.target)?;
+    let text = summary(&compiled, args.diagnose) + &cost::forecast(plan, &options.target)?;
     let digest: String = plan.digest().iter().map(|byte| format!("{byte:02x}")).collect();
     output::write_files(&[(&args.output, plan.to_bytes()), (&client, plan.for_client().to_bytes())])?;
     let files = format!("{} for the server, {} for the client", args.output.display(), client.display());
@@ -124,7 +149,7 @@ impl Pipeline {
             calibrate: self.calibrate,
             labels: self.labels,
             input_shape: self.input_shape,
-            precision: Precision { worst_case: matches!(self.acc, Accumulator::WorstCase), ..Precision::default() },
+            precision: self.formats.precision(matches!(self.acc, Accumulator::WorstCase)),
             reveal: self.reveal,
             verify,
             target: self.target.target(positions, self.backend)?,
@@ -167,7 +192,7 @@ fn client_path(plan: &Path) -> Result<PathBuf, Error> {
     Ok(plan.with_file_name(name))
 }
 
-fn summary(compiled: &Compiled) -> String {
+fn summary(compiled: &Compiled, diagnose: bool) -> String {
     let summary = &compiled.summary;
     let mut text = String::new();
     for warning in &summary.warnings {
@@ -185,6 +210,13 @@ fn summary(compiled: &Compiled) -> String {
             "layer     {:<28} {:>2}-bit weights, {}-bit accumulator (worst case {})",
             layer.node, layer.weight_bits, layer.accumulator_bits, layer.worst_case_bits
         );
+    }
+    for layer in summary.precision.iter().filter(|_| diagnose) {
+        let _ = writeln!(text, "precision {:<28} {:>6.1} dB", layer.node, layer.decibels);
+    }
+    let worst = summary.precision.iter().min_by(|a, b| a.decibels.total_cmp(&b.decibels));
+    if let Some(worst) = worst {
+        let _ = writeln!(text, "worst     {:<28} {:>6.1} dB above its rounding noise", worst.node, worst.decibels);
     }
     let (agreeing, samples) = (summary.agreeing, summary.samples);
     let _ = writeln!(text, "agreement {agreeing} of {samples} calibration samples have the float model's label");

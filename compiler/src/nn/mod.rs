@@ -5,6 +5,7 @@
 //! turns it into the secure IR.
 
 pub mod build;
+pub mod commute;
 pub mod compose;
 pub mod eval;
 pub mod expr;

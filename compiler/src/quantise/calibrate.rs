@@ -10,7 +10,7 @@ use crate::{Error, npy};
 pub const MAX_SAMPLES: usize = 512;
 const SYNTHETIC_SAMPLES: usize = 64;
 /// Most multiply-accumulates of all synthetic samples together: a large network makes do with fewer of them.
-const SYNTHETIC_MACS: usize = 1 << 35;
+const SYNTHETIC_MACS: usize = 1 << 34;
 
 /// Samples with what they say about the network.
 #[derive(Clone, Debug)]
@@ -50,7 +50,7 @@ impl Calibration {
             }
             values
         };
-        let total = (SYNTHETIC_MACS / graph.macs().max(1)).clamp(8, SYNTHETIC_SAMPLES);
+        let total = (SYNTHETIC_MACS / graph.macs().max(1)).clamp(4, SYNTHETIC_SAMPLES);
         Calibration { samples: (0..total).map(sample).collect(), total, real: false }
     }
 

@@ -29,7 +29,7 @@ pub struct Precision {
 impl Default for Precision {
     fn default() -> Self {
         Precision {
-            activation_bits: 16,
+            activation_bits: 14,
             weight_bits: 12,
             input_bits: 12,
             margin_bits: 1,

@@ -11,7 +11,6 @@ use fusion_compiler::import::onnx;
 use fusion_compiler::import::onnx::pb::{ModelProto, type_proto};
 use fusion_compiler::import::onnx::prelude::{DatumType, Framework, Tensor};
 use fusion_compiler::import::onnx::tensor::{load_tensor, proto_from_reader};
-use fusion_compiler::nn::fold;
 use fusion_compiler::passes::Settings;
 use fusion_compiler::quantise::{Precision, calibrate::Calibration};
 use fusion_compiler::{Error, import};
@@ -150,7 +149,7 @@ impl Test {
         if !sample.iter().chain(&self.expected).all(|x| x.is_finite()) {
             return Err(refuse("infinite numbers"));
         }
-        let graph = fold::fold(import::function(&self.model, &secret, constants)?);
+        let graph = compile::simplify(import::function(&self.model, &secret, constants)?);
         let inputs = sample.iter().fold(0f32, |m, x| m.max(x.abs()));
         let calibration = Calibration { samples: vec![sample], total: 1, real: true };
         let settings = Settings { reveal: Reveal::Logits, ..Settings::default() };
