@@ -43,7 +43,8 @@ impl Forecast {
             }
             forecast += tally.forecast;
         }
-        let [setup, begin] = [fusion_catalogue::setup(function), fusion_catalogue::begin(function, micro_batch as usize)];
+        let [setup, begin] =
+            [fusion_catalogue::setup(function), fusion_catalogue::begin(function, micro_batch as usize)];
         let mut stream = setup;
         // The step from one micro-batch to the next, too.
         [&costs.0, &begin].into_iter().for_each(|part| stream.then(part));

@@ -119,7 +119,8 @@ fn each_invariant_is_checked_on_the_newer_operations() {
 
 #[test]
 fn numbers_out_of_all_ranges_are_refused() {
-    for (from, to) in [("i24.8~9[8]", "i255.8~254[8]"), ("shift=8", "shift=255"), ("i24.12~20[4] by", "i0.12~0[4] by")] {
+    for (from, to) in [("i24.8~9[8]", "i255.8~254[8]"), ("shift=8", "shift=255"), ("i24.12~20[4] by", "i0.12~0[4] by")]
+    {
         assert!(!broken(from, to).is_empty(), "{to}");
     }
     for (from, to) in [("i24.18~20[6]", "i250.18~249[6]"), ("i24.8~9+[2,3]", "i0.8~0+[2,3]"), ("k=3", "k=65535")] {

@@ -38,6 +38,7 @@ fn party(party: Party, end: LocalChannel, programs: &[&Program]) -> Result<Vec<V
     let mut session = Session::establish(party, Box::new(end), [9; 32])?;
     let mut results = Vec::new();
     for Program { function, weights, input } in programs {
+        session.prepare(function)?;
         let mut batch = session.begin(1)?;
         let ty = &function.values[0].ty;
         // The client knows its input; the server's share of it is zero.
