@@ -2,7 +2,7 @@
 
 mod common;
 
-use fusion_ir::op::{Cheetah, Conv, Piecewise, Window};
+use fusion_ir::op::{Cheetah, Conv, CryptFlow2, Piecewise, Window};
 use fusion_ir::types::{Sign, signed};
 use fusion_ir::verify::{sign_is_proven, verify};
 use fusion_ir::{Backend, Function, Op, TensorType, ValueId, Weight, WeightId};
@@ -25,6 +25,34 @@ fn random_programs_equal_the_interpreter_and_their_forecasts() {
     }
     let shapeless = ["fusion.mix", "fusion.reveal", "fusion.check"];
     assert!(seen.len() + shapeless.len() >= 27, "every operation has its turn: {seen:?}");
+}
+
+#[test]
+fn so_they_do_by_random_families() {
+    let mut used = [0; 3];
+    for seed in 100..130 {
+        let mut writer = Writer::new(seed);
+        for _ in 0..60 {
+            writer.write();
+        }
+        for index in 0..writer.function.values.len() {
+            let place = writer.below(3) as usize;
+            let families =
+                [CryptFlow2::Ot, CryptFlow2::He].map(Backend::CryptFlow2).into_iter().chain([Backend::Garbled]);
+            let before = writer.function.values[index].backend;
+            if before == Backend::Local {
+                continue;
+            }
+            writer.function.values[index].backend = families.clone().nth(place).unwrap_or(before);
+            match fusion_catalogue::layer(&writer.function, ValueId(index as u32), 2) {
+                Ok(_) => used[place] += 1,
+                // Not every family carries every linear layer.
+                Err(_) => writer.function.values[index].backend = before,
+            }
+        }
+        common::check(&writer.function, 1 + seed as usize % 2, seed);
+    }
+    assert!(used.iter().all(|count| *count >= 20), "{used:?}");
 }
 
 /// Writes a function, one random operation after the other.

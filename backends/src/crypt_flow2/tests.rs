@@ -9,6 +9,8 @@ use super::Ctx;
 use crate::compare::Compare;
 use crate::compare::laws::{Family, Noting, comparison_laws};
 use crate::ot::Extensions;
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng;
 
 /// The family under test, without parameters.
 pub(crate) struct CryptFlow2;
@@ -33,3 +35,15 @@ impl Family for CryptFlow2 {
 }
 
 comparison_laws!(CryptFlow2);
+
+#[test]
+fn the_wire_is_as_it_was() {
+    let operation = Comparison::RequantRelu { bits: 28, shift: 12, k: 16 };
+    let wire = crate::ot::wire(|party, channel, _| {
+        let rng = ChaCha20Rng::seed_from_u64(10 + party as u64);
+        let extensions = &mut Extensions::establish_with(party, channel, &[3; 32], rng).expect("honest peer");
+        let own: Vec<u64> = (0..100).map(|i| ((i + 7) * (i + 1)) << (8 * party as u8)).collect();
+        super::run(&mut Ctx { party, channel, extensions }, &operation, &[&own]).expect("honest peer");
+    });
+    assert_eq!(wire, ["8df9fadb67da3641", "106d27e955b84e0d"]);
+}

@@ -11,6 +11,8 @@ use crate::compare::Compare;
 use crate::compare::laws::{Family, Noting, comparison_laws};
 use crate::ot::Correlations;
 use crate::{Channel, Kind};
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng;
 
 /// The family under test, without parameters.
 struct Garbled;
@@ -61,4 +63,16 @@ fn whatever_a_garbler_sends_the_client_goes_on() {
         let share = ctx.compare(&operation, &[&[1, 2, 3]]).expect("no failure depends on a label").swap_remove(0);
         assert!(share.len() == 3 && share.iter().all(|x| *x < 1 << 8));
     });
+}
+
+#[test]
+fn the_wire_is_as_it_was() {
+    let operation = Comparison::RequantRelu { bits: 28, shift: 12, k: 16 };
+    let wire = crate::ot::wire(|party, channel, correlations| {
+        let rng = ChaCha20Rng::seed_from_u64(10 + party as u64);
+        let state = &mut State { hash: super::GateHash::new(&[3; 32]), rng };
+        let own: Vec<u64> = (0..100).map(|i| ((i + 7) * (i + 1)) << (8 * party as u8)).collect();
+        Ctx { party, channel, correlations, state }.compare(&operation, &[&own]).expect("honest peer");
+    });
+    assert_eq!(wire, ["79db461d963da124", "610739ffb121c845"]);
 }
