@@ -78,6 +78,9 @@ pub fn arg_max(ctx: &mut Ctx, bits: u8, index_bits: u8, classes: usize, x: &[u64
     circuits::arg_max(ctx, bits, index_bits, classes, x)
 }
 
+/// Wires of the results from wires of the sums of shares, each lowest bit first.
+type Build<'b> = dyn Fn(&mut Engine, Vec<Vec<Wire>>) -> Vec<Vec<Wire>> + 'b;
+
 /// Numbers of so many bits: one for every element.
 struct Number {
     values: Vec<u64>,
@@ -91,7 +94,7 @@ fn run(
     circuit: &Circuit,
     operands: &[Number],
     widths: &[u8],
-    build: &dyn Fn(&mut Engine, Vec<Vec<Wire>>) -> Vec<Vec<Wire>>,
+    build: &Build,
 ) -> Result<Vec<Vec<u64>>, Error> {
     let n = operands[0].values.len();
     let mut results = vec![Vec::with_capacity(n); widths.len()];
@@ -114,7 +117,7 @@ fn evaluate(
     circuit: &Circuit,
     operands: &[Number],
     widths: &[u8],
-    build: &dyn Fn(&mut Engine, Vec<Vec<Wire>>) -> Vec<Vec<Wire>>,
+    build: &Build,
 ) -> Result<Vec<Vec<u64>>, Error> {
     let n = operands[0].values.len();
     let total = n * circuit.share_bits;
@@ -156,7 +159,7 @@ fn garble(
     circuit: &Circuit,
     operands: &[Number],
     widths: &[u8],
-    build: &dyn Fn(&mut Engine, Vec<Vec<Wire>>) -> Vec<Vec<Wire>>,
+    build: &Build,
 ) -> Result<Vec<Vec<u64>>, Error> {
     let n = operands[0].values.len();
     let total = n * circuit.share_bits;
@@ -212,7 +215,7 @@ fn assemble(
     server: Vec<u128>,
     operands: &[Number],
     widths: &[u8],
-    build: &dyn Fn(&mut Engine, Vec<Vec<Wire>>) -> Vec<Vec<Wire>>,
+    build: &Build,
 ) -> Vec<Vec<Wire>> {
     let n = operands[0].values.len();
     let wires = |labels: Vec<u128>| labels.chunks(n).map(|labels| Wire(labels.to_vec())).collect::<Vec<Wire>>();

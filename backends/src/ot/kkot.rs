@@ -118,7 +118,7 @@ impl Sender {
             let mut corrections = part[start..].chunks_exact(bytes);
             for (half, columns) in columns.iter_mut().enumerate() {
                 for (column, value) in columns.iter_mut().enumerate() {
-                    if (half * COLUMNS + column) % (1 << width) != 0 {
+                    if !(half * COLUMNS + column).is_multiple_of(1 << width) {
                         let mut block = [0; 16];
                         block[..bytes].copy_from_slice(corrections.next().unwrap_or(&[0; 16][..bytes]));
                         *value ^= u128::from_le_bytes(block) & (secret[half] >> column & 1).wrapping_neg();

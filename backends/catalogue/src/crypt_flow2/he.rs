@@ -474,7 +474,7 @@ mod tests {
         let order = 2 * DEGREE as u64;
         let candidates = (1..(1u64 << RESIDUE_BITS) / order).rev().map(|k| k * order + 1);
         assert_eq!(candidates.filter(|n| is_prime(*n)).take(4).collect::<Vec<_>>(), PRIMES);
-        let trial = |n: u64| (2..n).take_while(|d| d * d <= n).all(|d| n % d != 0);
+        let trial = |n: u64| (2..n).take_while(|d| d * d <= n).all(|d| !n.is_multiple_of(d));
         assert!((3..20_001).step_by(2).all(|n| is_prime(n) == trial(n)));
     }
 
