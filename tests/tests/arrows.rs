@@ -9,7 +9,7 @@ const ARROWS: [(&str, &[&str]); 7] = [
     ("fusion-backends", &["fusion-catalogue", "fusion-ir"]),
     ("fusion-compiler", &["fusion-catalogue", "fusion-ir"]),
     ("fusion-runtime", &["fusion-backends", "fusion-catalogue", "fusion-ir"]),
-    ("fusion-bench", &["fusion-backends", "fusion-catalogue", "fusion-ir", "fusion-runtime"]),
+    ("fusion-bench", &["fusion-catalogue", "fusion-ir", "fusion-runtime"]),
     ("fusion-tests", &["fusion-backends", "fusion-catalogue", "fusion-compiler", "fusion-ir", "fusion-runtime"]),
 ];
 
