@@ -121,8 +121,10 @@ fn combined<const U: usize>(combinations: &Combinations, weights: &[u64], kernel
                 high[u] = _mm512_madd52hi_epu64(high[u], power, weight);
             }
         }
+        // Few enough that the high halves, and what the low ones carry over, stay within one digit.
+        let few = terms.len() < 16;
         for (kernel, (low, high)) in kernels.iter_mut().zip(low.into_iter().zip(high)) {
-            store(kernel, reducer.reduce(low, high));
+            store(kernel, if few { reducer.reduce_few(low, high) } else { reducer.reduce(low, high) });
         }
     }
 }
@@ -158,6 +160,18 @@ impl Reducer {
         // Each product is below twice the prime, and 2^52 is below five times.
         let products = _mm512_add_epi64(self.times(0, middle), self.times(1, top));
         let sum = _mm512_add_epi64(subtract_once(products, two), _mm512_and_si512(low, mask));
+        subtract_once(subtract_once(subtract_once(sum, four), two), self.prime)
+    }
+
+    /// The residue of `high 2^52 + low`, the sums of the halves of fewer than sixteen products of residues.
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    fn reduce_few(&self, low: __m512i, high: __m512i) -> __m512i {
+        let mask = _mm512_set1_epi64((1 << HALF_BITS) - 1);
+        let two = _mm512_slli_epi64::<1>(self.prime);
+        let four = _mm512_slli_epi64::<2>(self.prime);
+        // A product's high half is below 2^48.
+        let middle = _mm512_add_epi64(high, _mm512_srli_epi64::<HALF_BITS>(low));
+        let sum = _mm512_add_epi64(self.times(0, middle), _mm512_and_si512(low, mask));
         subtract_once(subtract_once(subtract_once(sum, four), two), self.prime)
     }
 
