@@ -63,7 +63,7 @@ pub(in super::super) fn choose(call: &mut Call) -> Made {
         shape = broadcast(&shape, &other)?;
     }
     if let Some(mask) = call.constant(0) {
-        let mask = floats(&mask.cast_to::<f32>().map_err(|e| e.to_string())?.into_owned())?;
+        let mask = floats(mask)?;
         let mut sum: Option<NodeId> = None;
         let mut constant = ArrayD::zeros(shape.clone());
         for (i, mask) in [(1, mask.clone()), (2, mask.mapv(|m| 1.0 - m))] {
@@ -127,7 +127,7 @@ pub(in super::super) fn dequantise(call: &mut Call) -> Made {
 }
 
 fn variadic(call: &mut Call, op: Binary) -> Made {
-    let mut operands = call.inputs.to_vec().into_iter().filter(|wire| !matches!(wire, Wire::Missing));
+    let mut operands = call.inputs.iter().filter(|wire| !matches!(wire, Wire::Missing)).cloned();
     let mut result = operands.next().ok_or("reads nothing")?;
     for next in operands {
         result = Wire::Data(two(call, op, &result, &next)?);

@@ -357,7 +357,7 @@ fn bias(call: &Call, channels: usize) -> Result<Vec<f32>, String> {
 
 fn group_count(call: &Call, c_in: usize, c_out: usize) -> Result<usize, String> {
     let groups = usize::try_from(call.int("group", 1)).unwrap_or(0);
-    if groups == 0 || c_in % groups != 0 || c_out % groups != 0 {
+    if groups == 0 || !c_in.is_multiple_of(groups) || !c_out.is_multiple_of(groups) {
         return Err(format!("{groups} groups of {c_in} and {c_out} channels"));
     }
     Ok(groups)

@@ -46,7 +46,7 @@ pub(in super::super) fn group(call: &mut Call) -> Made {
     let groups = usize::try_from(call.int("num_groups", 0)).unwrap_or(0);
     if shape.len() < 3
         || groups == 0
-        || shape[1] % groups != 0
+        || !shape[1].is_multiple_of(groups)
         || call.opset < 21 && call.floats(1, "the scale")?.len() != shape[1]
     {
         return Err(format!("{groups} groups on data of shape {shape:?}"));
