@@ -2,7 +2,7 @@
 //! [`Target`] by the catalogue's forecast.
 //!
 //! Choices are made together, not one by one: the sum of all layers' times and of what layers cost or save each other is
-//! minimised exactly ([`eliminate`]): keys and set-up that a family needs once are a cost of all its values together. Shares are additive mod 2^bits under every backend, so passing a value from one to
+//! minimised exactly (`eliminate`): keys and set-up that a family needs once are a cost of all its values together. Shares are additive mod 2^bits under every backend, so passing a value from one to
 //! another is free.
 
 mod eliminate;
