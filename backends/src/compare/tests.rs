@@ -159,10 +159,42 @@ fn filling_that_is_not_zero_is_refused() {
 
 #[test]
 fn the_wire_is_as_it_was() {
-    let operation = Comparison::RequantRelu { bits: 28, shift: 12, k: 16 };
-    let wire = crate::ot::wire(|party, channel, correlations| {
-        let own: Vec<u64> = (0..100).map(|i| ((i + 7) * (i + 1)) << (8 * party as u8)).collect();
-        super::run(&mut Ctx { party, channel, correlations, leaf_bits: 3 }, &operation, &[&own]).expect("honest peer");
-    });
-    assert_eq!(wire, ["ae084eb56d92578f", "afff77963ccb9086"]);
+    let digests = |leaf_bits, work: fn(&mut Ctx, &[u64])| {
+        crate::ot::wire(|party, channel, correlations| {
+            let own: Vec<u64> = (0..100).map(|i| ((i + 7) * (i + 1)) << (8 * party as u8)).collect();
+            work(&mut Ctx { party, channel, correlations, leaf_bits }, &own);
+        })
+    };
+    let requant_relu = |ctx: &mut Ctx, own: &[u64]| {
+        let operation = Comparison::RequantRelu { bits: 28, shift: 12, k: 16 };
+        super::run(ctx, &operation, &[own]).expect("honest peer");
+    };
+    let product = |ctx: &mut Ctx, own: &[u64]| {
+        super::run(ctx, &Comparison::Mul { bits: 28 }, &[own, own]).expect("honest peer");
+    };
+    let clip = |ctx: &mut Ctx, own: &[u64]| {
+        let knots = vec![(0, 1), (1536, -1)];
+        let function = Piecewise { first_slope: 0, slope_frac: 0, offset: 0, knots };
+        super::piecewise(ctx, 28, &function, own).expect("honest peer");
+    };
+    let top_k = |ctx: &mut Ctx, own: &[u64]| drop(super::top_k(ctx, 28, 6, 25, 3, own).expect("honest peer"));
+    let found = [
+        digests(1, requant_relu),
+        digests(2, requant_relu),
+        digests(3, requant_relu),
+        digests(4, requant_relu),
+        digests(3, product),
+        digests(3, clip),
+        digests(3, top_k),
+    ];
+    let known = [
+        ["6e51f68ab449c17b", "a948105af9c0abb4"],
+        ["1708e40e6b9f3dc9", "011140f9465fb51d"],
+        ["ae084eb56d92578f", "afff77963ccb9086"],
+        ["786ddaafb07a9de3", "75a01d2724cfa874"],
+        ["94e912276cf31852", "ec8a0a0990797fcb"],
+        ["318b8a6a2f25ae2a", "9110f7ae39c1c8d7"],
+        ["2569af08889ab37e", "b441057bc612859d"],
+    ];
+    assert_eq!(found, known);
 }
