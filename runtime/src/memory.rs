@@ -5,9 +5,12 @@
 //! streams side by side each has its own. What the system's allocator keeps to itself is not foretold.
 
 use fusion_backends::linear::workspace_bytes;
+use fusion_catalogue::Demand;
 use fusion_catalogue::compare::CHUNK;
+use fusion_catalogue::crypt_flow2::he;
 use fusion_catalogue::linear::Packing;
-use fusion_ir::{Function, Op, Party};
+use fusion_ir::op::CryptFlow2;
+use fusion_ir::{Backend, Function, Op, Party};
 
 use crate::Error;
 use crate::session::BatchSize;
@@ -30,6 +33,8 @@ pub struct Memory {
     layers: Vec<Layer>,
     weights: u64,
     input: u64,
+    /// Of packed ciphertexts at the server: one position's keys, and its rotated operands in the largest layer.
+    packed: [u64; 2],
 }
 
 #[derive(Clone, Debug)]
@@ -78,7 +83,11 @@ impl Memory {
         }
         let weights = function.weights.iter().map(|weight| weight.shape.iter().product::<usize>() as u64).sum();
         let input = function.values.first().map_or(0, |value| value.ty.len() as u64);
-        Ok(Memory { layers, weights, input })
+        let keys = Demand::of(function).steps.map_or(0, |steps| he::key_memory_bytes(steps.len()));
+        let packed = function.iter().filter(|(_, value)| value.backend == Backend::CryptFlow2(CryptFlow2::He));
+        let operands = packed.filter_map(|(id, _)| Some(he::Slots::new(function, id).ok()?.operand_memory_bytes()));
+        let packed = [keys, operands.max().unwrap_or(0)];
+        Ok(Memory { layers, weights, input, packed })
     }
 
     /// The most bytes that `party`'s process takes at once for a batch of `size`.
@@ -93,7 +102,11 @@ impl Memory {
             }
             most = most.max(layer.bytes(party, micro_batch));
         }
-        let stream = most + workspace.iter().sum::<u64>();
+        let mut stream = most + workspace.iter().sum::<u64>();
+        if party == Party::Server {
+            let [keys, operands] = self.packed;
+            stream += micro_batch * keys + micro_batch.min(he::POSITIONS_AT_ONCE as u64) * operands;
+        }
         let whole = match party {
             Party::Client => size.positions * self.input * WORD_BYTES,
             Party::Server => self.weights * WORD_BYTES,

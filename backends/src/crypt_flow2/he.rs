@@ -4,7 +4,9 @@
 //! for every diagonal, and returns masked, re-randomised and flooded results. A millionaires' protocol on the masked results and
 //! the masks turns both into shares mod `2^acc`. Weights are data, never control: zeros are multiplied like any other value.
 
-use fusion_catalogue::crypt_flow2::he::{DEGREE, POLYNOMIAL_BYTES, ROW, Slots, Tap, Tile, conversion_chunks};
+use fusion_catalogue::crypt_flow2::he::{
+    DEGREE, POLYNOMIAL_BYTES, POSITIONS_AT_ONCE, ROW, Slots, Tap, Tile, conversion_chunks,
+};
 use fusion_catalogue::linear::SEED_BYTES;
 use fusion_ir::Party;
 use fusion_ir::types::{mask, signed};
@@ -16,9 +18,6 @@ use super::elementwise::to_words;
 use super::gates::Gates;
 use crate::ring::sample::{fresh_seed, stream};
 use crate::{Error, Kind};
-
-/// Positions that are worked on at once: they share encoded weights, and their rotated operands are in memory together.
-const POSITIONS: usize = 8;
 
 /// The client's share of the products of its share `x`, position-major, with the server's weights.
 ///
@@ -62,7 +61,7 @@ pub fn server(ctx: &mut Ctx, slots: &Slots, keys: &[ServerKey], weight: &[i64]) 
     let bytes = ctx.channel.receive(Kind::LinearUpload, keys.len() * slots.upload_bytes())?;
     let (mut message, mut masks) = (Vec::with_capacity(keys.len() * slots.download_bytes()), Vec::new());
     let mut number = 0;
-    for (keys, uploads) in keys.chunks(POSITIONS).zip(bytes.chunks(POSITIONS * slots.upload_bytes())) {
+    for (keys, uploads) in keys.chunks(POSITIONS_AT_ONCE).zip(bytes.chunks(POSITIONS_AT_ONCE * slots.upload_bytes())) {
         let mut results: Vec<Vec<(Vec<u8>, Vec<u64>)>> = keys.iter().map(|_| Vec::new()).collect();
         for (index, tile) in slots.tiles().iter().enumerate() {
             let operands = keys.par_iter().zip(uploads.par_chunks(slots.upload_bytes()));

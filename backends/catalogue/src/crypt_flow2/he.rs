@@ -49,6 +49,9 @@ pub const A_EXTRA_BITS: u8 = 10;
 /// See [`A_EXTRA_BITS`].
 pub const B_EXTRA_BITS: u8 = 6;
 
+/// Positions that the server works on at once: they share encoded weights, and their rotated operands are in memory together.
+pub const POSITIONS_AT_ONCE: usize = 8;
+
 /// Bits of the widest `p`: its switched coefficients fit a word.
 pub const MAX_MODULUS_BITS: u8 = 64 - A_EXTRA_BITS;
 
@@ -330,6 +333,11 @@ impl Slots {
         self.tiles.len() * self.results() * self.result_bytes()
     }
 
+    /// Bytes of one position's operands of a tile at the server, rotated to every tap.
+    pub fn operand_memory_bytes(&self) -> u64 {
+        2 * (self.operands() * self.taps.len()) as u64 * SPECTRUM_BYTES
+    }
+
     /// How masked results become shares mod `2^acc`.
     pub fn conversion(&self) -> Schedule {
         let word = Words { client_chooses: vec![self.acc_bits - 1], ..Words::default() };
@@ -376,6 +384,14 @@ pub fn steps<'a>(layers: impl IntoIterator<Item = &'a Slots>) -> Vec<usize> {
 pub fn key_bytes(steps: usize) -> usize {
     SEED_BYTES + (1 + steps * DIGITS) * POLYNOMIAL_BYTES
 }
+
+/// Bytes that the server keeps of one sample's keys, as transforms in words.
+pub fn key_memory_bytes(steps: usize) -> u64 {
+    2 * (1 + steps * DIGITS) as u64 * SPECTRUM_BYTES
+}
+
+/// Bytes of a polynomial's transform in words.
+const SPECTRUM_BYTES: u64 = (PRIMES.len() * DEGREE * 8) as u64;
 
 /// The least prime above `least` that is 1 mod `2N` and with which transforms are fast.
 fn plaintext_modulus(least: u64) -> u64 {
