@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use fusion_backends::channel::expect;
 use fusion_backends::compare::{Ctx, draw, online};
-use fusion_backends::ot::Correlations;
+use fusion_backends::ot::Generator;
 use fusion_backends::{Channel, Error, Kind};
 use fusion_catalogue::Cost;
 use fusion_catalogue::compare::Comparison;
@@ -65,7 +65,7 @@ fn activations(name: &str, supply: Supply, bits: u8, leaf_bits: u8, n: usize) {
         Comparison::Extend { bits: k, k: bits, sign: Sign::NonNegative },
     ];
     let share: Vec<u64> = (0..n as u64).map(|i| i.wrapping_mul(0x9e37_79b9_7f4a_7c15) & mask(bits)).collect();
-    let work = |party, channel: &mut dyn Channel, correlations: &mut Correlations| {
+    let work = |party, channel: &mut dyn Channel, correlations: &mut Generator| {
         let mut online_cpu = Duration::ZERO;
         let mut share = share.clone();
         for operation in &operations {
@@ -87,7 +87,9 @@ fn activations(name: &str, supply: Supply, bits: u8, leaf_bits: u8, n: usize) {
     for operation in &operations {
         for wave in operation.waves(n) {
             for chunk in operation.chunks(wave.len()) {
-                cost.then(&stock.draw(&operation.need(leaf_bits, chunk.len())));
+                let need = operation.need(leaf_bits, chunk.len());
+                cost.draw(need);
+                cost.then(&stock.draw(&need));
             }
             cost.then(&operation.online(leaf_bits, wave.len()));
             exchanged.then(&operation.online(leaf_bits, wave.len()));
@@ -121,22 +123,26 @@ struct Took {
 fn measure(
     supply: Supply,
     link: Option<Link>,
-    work: &(impl Fn(Party, &mut dyn Channel, &mut Correlations) -> Duration + Sync),
+    work: &(impl Fn(Party, &mut dyn Channel, &mut Generator) -> Duration + Sync),
 ) -> Took {
     let ready = std::sync::Barrier::new(2);
-    let [(to_right, from_left), (to_left, from_right)] = [mpsc::channel(), mpsc::channel()];
-    let end = |outgoing, incoming| End { outgoing, incoming, link, free: Instant::now() };
-    let side = |party, mut channel: End| {
-        let mut correlations = Correlations::establish(party, &mut channel, &[1; 32], supply).expect("an honest peer");
+    let ends = || {
+        let [(to_right, from_left), (to_left, from_right)] = [mpsc::channel(), mpsc::channel()];
+        let end = |outgoing, incoming| End { outgoing, incoming, link, free: Instant::now() };
+        (end(to_right, from_right), end(to_left, from_left))
+    };
+    let side = |party, mut channel: End, offline: End| {
+        let mut correlations =
+            Generator::establish(party, Box::new(offline), &[1; 32], supply).expect("an honest peer");
         ready.wait();
         let (started, before) = (Instant::now(), cpu_time());
         let online = work(party, &mut channel, &mut correlations);
         (started.elapsed(), cpu_time() - before, online)
     };
-    let (left, right) = (end(to_right, from_right), end(to_left, from_left));
+    let ((left, right), (left_offline, right_offline)) = (ends(), ends());
     let (client, server) = std::thread::scope(|scope| {
-        let server = scope.spawn(|| side(Party::Server, right));
-        (side(Party::Client, left), server.join().expect("the server"))
+        let server = scope.spawn(|| side(Party::Server, right, right_offline));
+        (side(Party::Client, left, left_offline), server.join().expect("the server"))
     });
     Took { wall: client.0.max(server.0), cpu: [client.1, server.1], online: [client.2, server.2] }
 }

@@ -5,6 +5,7 @@
 
 use fusion_catalogue::packed_bytes;
 use fusion_ir::types::mask;
+use zeroize::Zeroize;
 
 use crate::{Error, kernels};
 
@@ -97,6 +98,11 @@ pub struct Bits {
 }
 
 impl Bits {
+    /// Overwrites all bits with zeros.
+    pub fn wipe(&mut self) {
+        self.words.as_mut_slice().zeroize();
+    }
+
     /// `len` zeros.
     pub fn zeros(len: usize) -> Bits {
         Bits { words: vec![0; len.div_ceil(64)], len }

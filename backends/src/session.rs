@@ -1,22 +1,23 @@
 //! One party's half of a session: the state that protocols share, and each IR operation on a micro-batch.
 //!
-//! A session is [established](Session::establish) once: oblivious transfers in both directions. A [micro-batch](MicroBatch)
+//! A session is [established](Session::establish) once: oblivious transfers in both directions, on a channel of their own. A [micro-batch](MicroBatch)
 //! then [begins](Session::begin) with a fresh RLWE key pair for each of its positions, which serves all its layers and is
 //! dropped with it. [`Session::run`] takes shares to shares. Messages are those of [`fusion_catalogue::setup`],
-//! [`begin`](fusion_catalogue::begin), [`layer`](fusion_catalogue::layer) and [`reveal`](fusion_catalogue::reveal).
+//! [`begin`](fusion_catalogue::begin), [`layer`](fusion_catalogue::layer) and [`reveal`](fusion_catalogue::reveal), and for correlations
+//! of [`Cost::generator`](fusion_catalogue::Cost::generator).
 
 use fusion_catalogue::Demand;
 use fusion_catalogue::crypt_flow2::he::{Slots, key_bytes};
 use fusion_catalogue::crypt_flow2::matmul::Products;
 use fusion_catalogue::linear::{PUBLIC_KEY_BYTES, Packing};
-use fusion_catalogue::ot::Supply;
+use fusion_catalogue::ot::{Need, Supply};
 use fusion_ir::op::CryptFlow2;
 use fusion_ir::types::signed;
 use fusion_ir::{Backend, Function, Op, Party, TensorType, Value, ValueId, Weights, interp};
 
 use crate::compare::{Compare, Ctx, arg_max, max_pool, piecewise, top_k};
 use crate::crypt_flow2::{bfv, he, matmul};
-use crate::ot::{Correlations, Extensions};
+use crate::ot::{Extensions, Generator};
 use crate::rlwe::{ClientKey, PublicKey};
 use crate::{Channel, Error, Kind, bits, crypt_flow2, garbled, linear, local};
 
@@ -24,7 +25,7 @@ use crate::{Channel, Error, Kind, bits, crypt_flow2, garbled, linear, local};
 pub struct Session {
     party: Party,
     channel: Box<dyn Channel>,
-    correlations: Correlations,
+    correlations: Generator,
     session_id: [u8; 32],
     demand: Demand,
     garbled: garbled::State,
@@ -60,16 +61,22 @@ impl MicroBatch {
 }
 
 impl Session {
-    /// Sets up a session with the peer at the other end of `channel`. `session_id` is the same at both parties and
-    /// no other session's.
+    /// Sets up a session with the peer, whose layers are at the other end of `online` and whose generator of correlations, of this `supply`, is
+    /// at the other end of `offline`. `session_id` and `supply` are the same at both parties, the former no other session's.
     ///
     /// # Errors
     /// Whatever the channel gives, and [`Error::PeerMisbehaved`] if a check of the set-up fails.
-    pub fn establish(party: Party, mut channel: Box<dyn Channel>, session_id: [u8; 32]) -> Result<Session, Error> {
-        let correlations = Correlations::establish(party, &mut *channel, &session_id, Supply::default())?;
+    pub fn establish(
+        party: Party,
+        online: Box<dyn Channel>,
+        offline: Box<dyn Channel>,
+        session_id: [u8; 32],
+        supply: Supply,
+    ) -> Result<Session, Error> {
+        let correlations = Generator::establish(party, offline, &session_id, supply)?;
         let demand = Demand { public_keys: true, ..Demand::default() };
         let garbled = garbled::State::new(&session_id)?;
-        Ok(Session { party, channel, correlations, session_id, demand, garbled, extensions: None })
+        Ok(Session { party, channel: online, correlations, session_id, demand, garbled, extensions: None })
     }
 
     /// Prepares for `function`, once and before the first micro-batch: what other families than the default one need.
@@ -82,6 +89,18 @@ impl Session {
             self.extensions = Some(Extensions::establish(self.party, &mut *self.channel, &self.session_id)?);
         }
         Ok(())
+    }
+
+    /// Makes the random OTs of the draws that will come, [exactly these](fusion_catalogue::Cost::draws), ahead of the layers and of the inputs, on a
+    /// thread of its own. Without this they are made when a layer needs them.
+    ///
+    /// # Errors
+    /// If the system has no thread for it.
+    ///
+    /// # Panics
+    /// If it was called before.
+    pub fn preprocess(&mut self, draws: impl IntoIterator<Item = Need, IntoIter: Send + 'static>) -> Result<(), Error> {
+        self.correlations.preprocess(draws)
     }
 
     /// Begins a micro-batch of `positions` positions: the client makes a key pair for each and sends the public keys.

@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 
 use anyhow::Context;
+use fusion_catalogue::ot::{Stock, Supply};
 use fusion_catalogue::time::Clock;
-use fusion_catalogue::{Machine, Network, Primitive};
+use fusion_catalogue::{Cost, Machine, Network, Primitive};
 use fusion_ir::op::{Cheetah, Conv, Reveal, Window};
 use fusion_ir::plan::{Provenance, Suggestion};
 use fusion_ir::{Backend, Function, Op, Plan, Sign, TensorType, ValueId, Weight, Weights};
 use fusion_runtime::Flow;
 use fusion_runtime::fusion::Job;
+use fusion_runtime::session::Offline;
 
 use crate::fit::{Sample, errors, non_negative};
 use crate::measure::{inputs, session};
@@ -59,23 +61,26 @@ pub fn calibrate() -> anyhow::Result<Calibration> {
 /// and what it took.
 fn layers(plan: &Plan, positions: usize) -> anyhow::Result<Vec<Sample>> {
     let function = &plan.function;
-    let mut costs = vec![fusion_catalogue::setup(function)];
-    costs[0].then(&fusion_catalogue::begin(function, positions));
+    let mut costs = Vec::new();
     for (id, _) in function.iter() {
         costs.push(fusion_catalogue::layer(function, id, positions).context("a layer for calibration")?);
     }
+    let mut all = Cost::default();
+    costs.iter().for_each(|cost| all.then(cost));
+    let supply = Supply::for_demand(all.tiles());
+    let mut stock = Stock::new(supply);
+    costs = costs.iter().map(|cost| cost.with_generator(&mut stock)).collect();
+    let mut before = supply.setup();
+    before.then(&fusion_catalogue::setup(function));
+    before.then(&fusion_catalogue::begin(function, positions));
+    costs.insert(0, before);
     let mut times: Vec<Vec<f64>> = vec![Vec::new(); costs.len()];
     for _ in 0..REPETITIONS {
         let job = Job::unverified(inputs(plan, positions))?;
-        let run = session(
-            plan,
-            &job,
-            Flow { micro_batch: Some(positions as u32), streams: Some(1), memory_bytes: None },
-            NETWORK,
-        )?
-        .report
-        .run
-        .time_s;
+        // Nothing ahead: what a layer takes includes its correlations.
+        let offline = Offline { ahead: false, ..Offline::default() };
+        let flow = Flow { micro_batch: Some(positions as u32), streams: Some(1), offline, ..Flow::default() };
+        let run = session(plan, &job, flow, NETWORK)?.report.run.time_s;
         let seconds = std::iter::once(run.offline).chain(run.per_layer.iter().map(|layer| layer.seconds));
         times.iter_mut().zip(seconds).for_each(|(times, seconds)| times.push(seconds));
     }

@@ -215,7 +215,7 @@ fn run_plans(args: &RunArgs) -> anyhow::Result<()> {
                 .collect::<anyhow::Result<_>>()?,
             repeat: args.repeat.max(1),
             sample: args.sample,
-            flow: Flow { micro_batch: args.micro_batch, streams: args.streams, memory_bytes: None },
+            flow: Flow { micro_batch: args.micro_batch, streams: args.streams, ..Flow::default() },
             machine: machine.clone(),
         },
     )?;

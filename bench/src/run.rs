@@ -9,7 +9,7 @@ use fusion_ir::{Plan, ValueId};
 use fusion_runtime::Flow;
 use fusion_runtime::forecast::Forecast;
 use fusion_runtime::fusion::Job;
-use fusion_runtime::session::BatchSize;
+use fusion_runtime::session::{BatchSize, Offline};
 
 use crate::measure::{self, Measured};
 use crate::prepare::Prepared;
@@ -106,7 +106,7 @@ fn row(entry: &Entry, settings: &Settings) -> anyhow::Result<Row> {
     let last = &entry.run.last().context("nothing was run")?.report;
     let run = &last.run;
     let (positions, micro_batch, streams) = (last.batch.positions, last.batch.micro_batch, last.batch.streams);
-    let size = BatchSize::new(entry.batch.positions, micro_batch, streams);
+    let size = BatchSize::new(entry.batch.positions, micro_batch, streams, Offline::default());
     let whole = Forecast::new(&plan.function, size)?.predicted;
     let flow =
         time::Flow { positions: positions as usize, micro_batch: micro_batch as usize, streams: usize::from(streams) };

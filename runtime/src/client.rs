@@ -13,7 +13,7 @@ use crate::fusion::mix::Unmixed;
 use crate::fusion::{Findings, Job, check::check};
 use crate::memory::{self, Memory};
 use crate::report::{self, ClientBatch, ClientReport, Run, Verdict};
-use crate::session::handshake::{self, BatchSize, CONTROL_AHEAD_BYTES, nonce};
+use crate::session::handshake::{self, BatchSize, CONTROL_AHEAD_BYTES, Offline, nonce};
 use crate::transport::{Lane, Link, Metered};
 
 /// How the client's batch goes through the layers; `None` is a choice by what fits in memory.
@@ -25,6 +25,8 @@ pub struct Flow {
     pub streams: Option<u8>,
     /// What either party's process may take, by forecast; by default [`memory::LIMIT_BYTES`].
     pub memory_bytes: Option<u64>,
+    /// How correlations are made.
+    pub offline: Offline,
 }
 
 /// Runs `job` as the client over `link`.
@@ -57,7 +59,7 @@ pub fn run_client(
         weights: None,
         session_id,
         size,
-        ahead_bytes: forecast.ahead_bytes(Party::Client),
+        forecast: &forecast,
     };
     let input = |position: usize| Some(job.input(mix.samples()[position]));
     let (answers, totals) = executor.run(&mut *link, &control_meter, &input, progress)?;
@@ -83,7 +85,7 @@ impl Flow {
             return Err(Error::Usage("a micro-batch has at least one position, and at least one is in flight".into()));
         }
         let micro_batch = self.micro_batch.map_or_else(|| self.largest(function), Ok)?;
-        Ok(BatchSize::new(positions as u64, micro_batch, self.streams()))
+        Ok(BatchSize::new(positions as u64, micro_batch, self.streams(), self.offline))
     }
 
     /// The largest micro-batch within the memory.

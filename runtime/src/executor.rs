@@ -9,11 +9,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use fusion_backends::Error;
 use fusion_backends::session::{MicroBatch, Session};
-use fusion_backends::{Channel, Error};
 use fusion_ir::types::wrap;
 use fusion_ir::{Function, Op, Party, Weights};
 
+use crate::forecast::Forecast;
 use crate::session::BatchSize;
 use crate::session::handshake::stream_id;
 use crate::transport::{BreakOff, Lane, Link, Meter, Metered, Traffic};
@@ -75,8 +76,7 @@ pub(crate) struct Executor<'a> {
     pub weights: Option<&'a Weights>,
     pub session_id: [u8; 32],
     pub size: BatchSize,
-    /// How far the peer may be ahead on one stream's lane.
-    pub ahead_bytes: u64,
+    pub forecast: &'a Forecast,
 }
 
 /// What the streams have in common.
@@ -89,6 +89,9 @@ struct Common<'a, 'i, 'p> {
     /// The first error of any stream: those that follow come of it.
     error: Mutex<Option<Error>>,
 }
+
+/// A stream's channel, and what it counts.
+type MeteredLane = (Metered, Meter);
 
 /// What one stream leaves: what was revealed of each of its micro-batches, and what it took.
 type Stream = (Vec<Vec<Vec<i64>>>, Totals);
@@ -108,16 +111,21 @@ impl Executor<'_> {
         let mut lanes = Vec::new();
         let mut meters = vec![control.clone()];
         for stream in 0..usize::from(self.size.streams) {
-            let (channel, meter) = Metered::new(link.open(Lane::layers(stream), self.ahead_bytes)?);
-            lanes.push((stream, channel, meter.clone()));
-            meters.push(meter);
+            let mut open = |lane, ahead_bytes| -> Result<MeteredLane, Error> {
+                let (channel, meter) = Metered::new(link.open(lane, ahead_bytes)?);
+                meters.push(meter.clone());
+                Ok((channel, meter))
+            };
+            let layers = open(Lane::layers(stream), self.forecast.ahead_bytes(self.party))?;
+            let ahead_bytes = self.forecast.generator_ahead_bytes(stream, self.party);
+            lanes.push((stream, layers, open(Lane::correlations(stream), ahead_bytes)?));
         }
         let (done, error) = (AtomicUsize::new(0), Mutex::new(None));
         let common = Common { inputs, progress: Mutex::new(progress), meters, done, error };
         let (link, shared) = (&*link, &common);
         let streams: Vec<Option<Stream>> = std::thread::scope(|scope| {
-            let run = |(stream, channel, meter): (usize, Metered, Meter)| {
-                scope.spawn(move || self.guarded(link, stream, channel, &meter, shared))
+            let run = |(stream, layers, generator): (usize, MeteredLane, MeteredLane)| {
+                scope.spawn(move || self.guarded(link, stream, layers, generator, shared))
             };
             let threads: Vec<_> = lanes.into_iter().map(run).collect();
             let resume = |panic| std::panic::resume_unwind(panic);
@@ -142,12 +150,12 @@ impl Executor<'_> {
         &self,
         link: &dyn Link,
         stream: usize,
-        channel: Metered,
-        meter: &Meter,
+        layers: MeteredLane,
+        generator: MeteredLane,
         common: &Common<'_, '_, '_>,
     ) -> Option<Stream> {
         let guard = BreakOff::new(link);
-        match self.stream(stream, Box::new(channel), meter, common) {
+        match self.stream(stream, layers, generator, common) {
             Ok(stream) => {
                 guard.disarm();
                 Some(stream)
@@ -163,13 +171,19 @@ impl Executor<'_> {
     fn stream(
         &self,
         stream: usize,
-        channel: Box<dyn Channel>,
-        meter: &Meter,
+        (layers, meter): MeteredLane,
+        (generator, generator_meter): MeteredLane,
         common: &Common<'_, '_, '_>,
     ) -> Result<Stream, Error> {
+        let meter = &meter;
         let mut totals = Totals { layers: vec![Spent::default(); self.function.values.len()], ..Totals::default() };
         let setting_up = Stopwatch::start(meter);
-        let mut session = Session::establish(self.party, channel, stream_id(&self.session_id, stream))?;
+        let id = stream_id(&self.session_id, stream);
+        let (layers, generator, supply) = (Box::new(layers), Box::new(generator), self.forecast.supply(stream));
+        let mut session = Session::establish(self.party, layers, generator, id, supply)?;
+        if self.size.offline.ahead {
+            session.preprocess(self.forecast.draws(stream))?;
+        }
         session.prepare(self.function)?;
         setting_up.stop(&mut totals.offline);
         let mut revealed = Vec::new();
@@ -182,7 +196,10 @@ impl Executor<'_> {
             let (opened, len) = self.micro_batch(index, &mut session, &mut batch, share, meter, &mut totals, common)?;
             revealed.push(opened.chunks_exact(len.max(1)).map(<[i64]>::to_vec).collect());
         }
-        totals.streams = vec![meter.read()];
+        let mut traffic = meter.read();
+        traffic += generator_meter.read();
+        totals.offline.traffic += generator_meter.read();
+        totals.streams = vec![traffic];
         Ok((revealed, totals))
     }
 

@@ -1,8 +1,10 @@
 //! What a batch will cost, exactly.
 
 use std::ops::AddAssign;
+use std::sync::Arc;
 
 use fusion_catalogue::Cost;
+use fusion_catalogue::ot::{Need, Stock, Supply};
 use fusion_ir::{Function, Op, Party, ValueId};
 
 use crate::Error;
@@ -11,12 +13,25 @@ use crate::session::BatchSize;
 use crate::session::handshake;
 
 /// What the plan foretells for one session.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Forecast {
     /// Bytes and rounds, handshake included.
     pub predicted: Predicted,
     /// Correlated OTs.
     pub correlations: Correlations,
+    ahead_bytes: [u64; 2],
+    /// Of a whole micro-batch, and of the smaller one.
+    draws: [Arc<[Need]>; 2],
+    streams: Vec<Stream>,
+}
+
+/// What one stream of micro-batches is made of.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Stream {
+    /// Micro-batches of whole size, and whether a smaller one follows.
+    micro_batches: (u64, bool),
+    supply: Supply,
+    /// How far its generator may be ahead, by the party that waits.
     ahead_bytes: [u64; 2],
 }
 
@@ -26,35 +41,69 @@ impl Forecast {
     /// # Errors
     /// [`Error::Usage`] if the protocols cannot carry one of its layers.
     pub fn new(function: &Function, size: BatchSize) -> Result<Forecast, Error> {
-        let BatchSize { positions, micro_batch, streams } = size;
+        let BatchSize { positions, micro_batch, streams, offline } = size;
         let [micro_batch, streams] = [u64::from(micro_batch.max(1)), u64::from(streams.max(1))];
         let (whole, rest) = (positions / micro_batch, positions % micro_batch);
         let costs = (micro_batch_cost(function, micro_batch)?, micro_batch_cost(function, rest)?);
         let mut all = Tally::default();
         all.add(&handshake::cost(), 1);
         let mut forecast = all.forecast;
+        forecast.draws = [&costs.0, &costs.1].map(|cost| cost.draws.as_slice().into());
         for stream in 0..streams {
             // Micro-batches are dealt in turn; a smaller one is the last of all.
+            let last = whole % streams;
+            let micro_batches = (whole / streams + u64::from(stream < last), rest > 0 && stream == last);
+            let times = [micro_batches.0, u64::from(micro_batches.1)];
             let mut tally = Tally::default();
             tally.add(&fusion_catalogue::setup(function), 1);
-            tally.add(&costs.0, whole / streams + u64::from(stream < whole % streams));
-            if rest > 0 && stream == whole % streams {
-                tally.add(&costs.1, 1);
-            }
+            tally.add(&costs.0, times[0]);
+            tally.add(&costs.1, times[1]);
             forecast += tally.forecast;
+
+            let tiles = [costs.0.tiles(), costs.1.tiles()];
+            let tiles = [0, 1].map(|receiver| times[0] * tiles[0][receiver] + times[1] * tiles[1][receiver]);
+            let supply = offline.choice.supply(tiles);
+            let mut stock = Stock::new(supply);
+            let mut generator = supply.setup();
+            forecast.draws_of(micro_batches).for_each(|need| generator.then(&stock.draw(&need)));
+            let mut tally = Tally::default();
+            tally.add(&generator, 1);
+            forecast += tally.forecast;
+            let ahead_bytes = [Party::Client, Party::Server].map(|party| ahead_bytes(&generator, party));
+            forecast.streams.push(Stream { micro_batches, supply, ahead_bytes });
         }
-        let [setup, begin] =
-            [fusion_catalogue::setup(function), fusion_catalogue::begin(function, micro_batch as usize)];
-        let mut stream = setup;
         // The step from one micro-batch to the next, too.
-        [&costs.0, &begin].into_iter().for_each(|part| stream.then(part));
+        let mut stream = fusion_catalogue::setup(function);
+        stream.then(&costs.0);
+        stream.then(&fusion_catalogue::begin(function, micro_batch as usize));
         forecast.ahead_bytes = [Party::Client, Party::Server].map(|party| ahead_bytes(&stream, party));
         Ok(forecast)
     }
 
-    /// The most payload that an honest peer may have sent on a stream's lane before `party` has received it.
+    /// The most payload that an honest peer may have sent on the lane of a stream's layers before `party` has received it.
     pub fn ahead_bytes(&self, party: Party) -> u64 {
         self.ahead_bytes[party as usize]
+    }
+
+    /// The same for the lane of the generator of stream number `stream`.
+    pub fn generator_ahead_bytes(&self, stream: usize, party: Party) -> u64 {
+        self.streams.get(stream).map_or(0, |stream| stream.ahead_bytes[party as usize])
+    }
+
+    /// Where the correlations of stream number `stream` come from.
+    pub fn supply(&self, stream: usize) -> Supply {
+        self.streams.get(stream).map_or_else(Supply::default, |stream| stream.supply)
+    }
+
+    /// Everything that the layers of stream number `stream` draw, in order.
+    pub fn draws(&self, stream: usize) -> impl Iterator<Item = Need> + Send + use<> {
+        self.draws_of(self.streams.get(stream).map_or((0, false), |stream| stream.micro_batches))
+    }
+
+    fn draws_of(&self, (whole, rest): (u64, bool)) -> impl Iterator<Item = Need> + Send + use<> {
+        let [one, smaller] = self.draws.clone();
+        let micro_batches = (0..whole).map(move |_| one.clone()).chain(rest.then_some(smaller));
+        micro_batches.flat_map(|draws| (0..draws.len()).map(move |index| draws[index]))
     }
 }
 
@@ -130,6 +179,7 @@ fn layer_cost(function: &Function, id: ValueId, positions: usize) -> Result<Cost
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::session::Offline;
 
     fn cost(senders: &str) -> Cost {
         let mut cost = Cost { client_receives_ots: 2, server_receives_ots: 5, ..Cost::default() };
@@ -164,20 +214,27 @@ mod tests {
         let function = crate::testing::tiny_plan().function;
         let streams: [&[&[u64]]; 4] = [&[&[4, 4, 4, 2]], &[&[4, 4], &[4, 2]], &[&[4, 4], &[4, 4]], &[&[4, 4], &[4]]];
         for (positions, streams) in [14, 14, 16, 12].into_iter().zip(streams) {
-            let [mut up, mut down, mut rounds] = [0; 3];
+            let ([mut up, mut down, mut rounds], mut draws) = ([0; 3], Vec::new());
             let parts = streams.iter().map(|micro_batches| {
                 let mut stream = fusion_catalogue::setup(&function);
                 micro_batches.iter().for_each(|n| stream.then(&micro_batch_cost(&function, *n).unwrap()));
-                stream
+                let supply = Supply::for_demand(stream.tiles());
+                let mut generator = supply.setup();
+                generator.then(&stream.generator(&mut Stock::new(supply)));
+                [stream, generator]
             });
-            for part in parts.chain([handshake::cost()]) {
+            for part in parts.flatten().chain([handshake::cost()]) {
                 up += part.bytes(Party::Client);
                 down += part.bytes(Party::Server);
                 rounds += part.rounds();
+                draws.extend(part.draws);
             }
-            let size = BatchSize { positions, micro_batch: 4, streams: streams.len() as u8 };
-            let forecast = Forecast::new(&function, size).unwrap().predicted;
-            assert_eq!(forecast, Predicted { client_to_server: up, server_to_client: down, rounds });
+            let size =
+                BatchSize { positions, micro_batch: 4, streams: streams.len() as u8, offline: Offline::default() };
+            let forecast = Forecast::new(&function, size).unwrap();
+            let drawn: Vec<Need> = (0..streams.len()).flat_map(|stream| forecast.draws(stream)).collect();
+            assert_eq!(drawn, draws);
+            assert_eq!(forecast.predicted, Predicted { client_to_server: up, server_to_client: down, rounds });
         }
     }
 

@@ -13,7 +13,7 @@ use fusion_ir::op::CryptFlow2;
 use fusion_ir::{Backend, Function, Op, Party};
 
 use crate::Error;
-use crate::session::BatchSize;
+use crate::session::{BatchSize, Offline};
 
 /// What either party's process may take unless its user says otherwise.
 pub const LIMIT_BYTES: u64 = 4_000_000_000;
@@ -121,7 +121,7 @@ impl Memory {
     pub fn fitting(&self, limit_bytes: u64, most: u32, streams: u8) -> Result<u32, Error> {
         let peak = |micro_batch: u32| {
             let positions = u64::from(micro_batch) * u64::from(streams);
-            let size = BatchSize { positions, micro_batch, streams };
+            let size = BatchSize { positions, micro_batch, streams, offline: Offline::default() };
             [Party::Client, Party::Server].map(|party| self.peak_bytes(party, size)).into_iter().fold(0, u64::max)
         };
         if peak(1) > limit_bytes {
@@ -182,8 +182,9 @@ mod tests {
     fn more_at_once_takes_more() {
         let memory = Memory::new(&large()).unwrap();
         for party in [Party::Client, Party::Server] {
-            let peak =
-                |micro_batch, streams| memory.peak_bytes(party, BatchSize { positions: 64, micro_batch, streams });
+            let peak = |micro_batch, streams| {
+                memory.peak_bytes(party, BatchSize { positions: 64, micro_batch, streams, offline: Offline::default() })
+            };
             assert!(peak(1, 1) < peak(8, 1) && peak(8, 1) < peak(8, 2) && peak(8, 2) < peak(16, 2));
             // Nothing is shared between positions but what is there for all of them.
             assert!(peak(16, 1) < 16 * peak(1, 1));
@@ -194,7 +195,12 @@ mod tests {
     fn the_micro_batch_is_the_largest_within_the_limit() {
         let memory = Memory::new(&large()).unwrap();
         let peak = |micro_batch: u32, streams: u8| {
-            let size = BatchSize { positions: u64::from(micro_batch) * u64::from(streams), micro_batch, streams };
+            let size = BatchSize {
+                positions: u64::from(micro_batch) * u64::from(streams),
+                micro_batch,
+                streams,
+                offline: Offline::default(),
+            };
             [Party::Client, Party::Server].map(|party| memory.peak_bytes(party, size)).into_iter().max().unwrap()
         };
         for streams in [1, 2] {

@@ -52,7 +52,7 @@ pub fn run_server_if(
         weights: Some(weights),
         session_id,
         size,
-        ahead_bytes: forecast.ahead_bytes(Party::Server),
+        forecast: &forecast,
     };
     let (_, totals) = executor.run(&mut *link, &control_meter, &|_| None, progress)?;
     // Sends what is still queued, then hangs up.

@@ -100,7 +100,7 @@ fn an_honest_server_is_accepted_and_the_labels_are_right() {
 #[test]
 fn measured_bytes_and_rounds_are_the_predicted_ones() {
     for (micro_batch, in_flight, streams) in [(None, 2, 1), (Some(7), 1, 1), (Some(7), 2, 2), (Some(5), 2, 2)] {
-        let flow = Flow { micro_batch, streams: Some(in_flight), memory_bytes: None };
+        let flow = Flow { micro_batch, streams: Some(in_flight), ..Flow::default() };
         let session = session_in(&tiny_plan(), &job(), flow, honest);
         let client = session.client.unwrap();
         assert_eq!(client.batch.streams, streams);
@@ -134,7 +134,7 @@ fn streams_end_together_when_one_of_them_fails() {
         let session = session_in(
             &tiny_plan(),
             &job(),
-            Flow { micro_batch: Some(8), streams: Some(streams), memory_bytes: None },
+            Flow { micro_batch: Some(8), streams: Some(streams), ..Flow::default() },
             tamper,
         );
         let error = session.client.unwrap_err().to_string();
@@ -251,7 +251,7 @@ fn progress_visits_every_layer_of_every_micro_batch() {
             Box::new(left),
             &plan,
             &job,
-            Flow { micro_batch: Some(16), streams: Some(1), memory_bytes: None },
+            Flow { micro_batch: Some(16), streams: Some(1), ..Flow::default() },
             &mut progress,
         )
         .unwrap();

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 
 use fusion_backends::channel::{LocalChannel, pair};
 use fusion_backends::{Channel, Error, Kind, Session};
+use fusion_catalogue::ot::Supply;
 use fusion_ir::types::wrap;
 use fusion_ir::verify::{explain, verify_executable};
 use fusion_ir::{Function, Op, Party, Plan, Weights, text};
@@ -87,12 +88,14 @@ pub fn session(bytes: &[u8]) -> bool {
     let function = text::parse(PROGRAM).expect("the program is well-formed");
     let weights = Weights(vec![vec![1; 8], vec![2; 8]]);
     let left = Arc::new(AtomicI32::new(i32::from(u16::from_le_bytes([*low, *high]))));
-    let (client, server) = pair();
+    let ends = [pair(), pair()];
     let end = |party, inner| -> Box<dyn Channel> {
         let meddled = Meddled { inner, left: left.clone(), garbage: garbage.to_vec() };
         if party == to { Box::new(meddled) } else { Box::new(meddled.inner) }
     };
-    let (client, server) = (end(Party::Client, client), end(Party::Server, server));
+    let [(client_online, server_online), (client_offline, server_offline)] = ends;
+    let client = [client_online, client_offline].map(|inner| end(Party::Client, inner));
+    let server = [server_online, server_offline].map(|inner| end(Party::Server, inner));
     let results = std::thread::scope(|scope| {
         let server = scope.spawn(|| run(Party::Server, server, &function, Some(&weights)));
         [run(Party::Client, client, &function, None), server.join().expect("the server does not panic")]
@@ -108,8 +111,13 @@ pub fn session(bytes: &[u8]) -> bool {
     left.load(Ordering::Relaxed) < 0
 }
 
-fn run(party: Party, end: Box<dyn Channel>, function: &Function, weights: Option<&Weights>) -> Result<(), Error> {
-    let mut session = Session::establish(party, end, [7; 32])?;
+fn run(
+    party: Party,
+    [online, offline]: [Box<dyn Channel>; 2],
+    function: &Function,
+    weights: Option<&Weights>,
+) -> Result<(), Error> {
+    let mut session = Session::establish(party, online, offline, [7; 32], Supply::default())?;
     let mut batch = session.begin(1)?;
     let ty = &function.values[0].ty;
     let mut values = vec![vec![wrap(-5, ty.bits); ty.len()]];

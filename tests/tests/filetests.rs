@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 use fusion_backends::channel;
 use fusion_backends::session::Session;
+use fusion_catalogue::ot::Supply;
 use fusion_ir::types::{signed, wrap};
 use fusion_ir::{Function, Op, Party, Weights, interp, text, verify};
 use fusion_tests::root;
@@ -109,10 +110,12 @@ fn both_parties(function: &Function, seed: u64) -> Result<String, String> {
     let ty = &function.values[0].ty;
     let inputs: Vec<i64> = (0..POSITIONS * ty.len()).map(|_| signed(rng.next_u64(), ty.bits)).collect();
     let input: Vec<u64> = inputs.iter().map(|x| wrap(*x, ty.bits)).collect();
-    let (client_end, server_end) = channel::pair();
+    let ends = [channel::pair(), channel::pair()];
+    let [(client_online, server_online), (client_offline, server_offline)] = ends;
+    let (client_ends, server_ends) = ([client_online, client_offline], [server_online, server_offline]);
     let (client, server) = std::thread::scope(|scope| {
-        let client = scope.spawn(|| party(Party::Client, client_end, function, None, input.clone()));
-        let server = scope.spawn(|| party(Party::Server, server_end, function, Some(&weights), vec![0; input.len()]));
+        let client = scope.spawn(|| party(Party::Client, client_ends, function, None, input.clone()));
+        let server = scope.spawn(|| party(Party::Server, server_ends, function, Some(&weights), vec![0; input.len()]));
         (client.join().expect("the client"), server.join().expect("the server"))
     });
     let (client, server) = (client.map_err(|e| e.to_string())?, server.map_err(|e| e.to_string())?);
@@ -130,12 +133,12 @@ fn both_parties(function: &Function, seed: u64) -> Result<String, String> {
 
 fn party(
     party: Party,
-    end: channel::LocalChannel,
+    [online, offline]: [channel::LocalChannel; 2],
     function: &Function,
     weights: Option<&Weights>,
     input: Vec<u64>,
 ) -> Result<Vec<Vec<u64>>, fusion_backends::Error> {
-    let mut session = Session::establish(party, Box::new(end), [7; 32])?;
+    let mut session = Session::establish(party, Box::new(online), Box::new(offline), [7; 32], Supply::default())?;
     session.prepare(function)?;
     let mut batch = session.begin(input.len() / function.values[0].ty.len())?;
     let mut values: Vec<Vec<u64>> = vec![input];

@@ -17,7 +17,7 @@ use fusion_ir::network::Network;
 use fusion_ir::op::Window;
 use fusion_ir::types::Sign;
 
-use crate::ot::{Need, Stock, Supply, TABLE_WIDTHS};
+use crate::ot::{Need, TABLE_WIDTHS};
 use crate::{Cost, Primitive, packed_bytes};
 
 /// Elements whose random OTs are drawn at once, so that the messages of a draw stay small.
@@ -321,10 +321,9 @@ impl Comparison {
     /// Everything for `n` elements: wave by wave the draws of its chunks and its online phase.
     pub fn cost(&self, leaf_bits: u8, n: usize) -> Cost {
         let mut cost = Cost::default();
-        let mut stock = Stock::new(Supply::default());
         for wave in self.waves(n) {
             for chunk in self.chunks(wave.len()) {
-                cost.then(&stock.draw(&self.need(leaf_bits, chunk.len())));
+                cost.draw(self.need(leaf_bits, chunk.len()));
             }
             cost.then(&self.online(leaf_bits, wave.len()));
         }

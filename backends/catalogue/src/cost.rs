@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use fusion_ir::Party;
 use serde::{Deserialize, Serialize};
 
+use crate::ot::{Need, Stock};
+
 /// Bytes that every message carries on the wire beside its payload.
 pub const FRAME_HEADER_BYTES: u64 = 8;
 
@@ -20,11 +22,13 @@ pub struct Message {
 /// What one run of a protocol costs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cost {
-    /// Every message in the order in which the client sends or receives it. In an exchange (both send, then both
+    /// Every message of the layers in the order in which the client sends or receives it. In an exchange (both send, then both
     /// receive) the client's message comes first.
     pub messages: Vec<Message>,
     /// Places in `messages` of the server's half of every exchange: it was sent without waiting for the message before it.
     pub exchanges: Vec<usize>,
+    /// The random OTs that layers use up, draw by draw. Those who make them have a channel of their own: see [`Cost::generator`].
+    pub draws: Vec<Need>,
     /// Correlated OTs consumed in which the client is the receiver.
     pub client_receives_ots: u64,
     /// Correlated OTs consumed in which the server is the receiver.
@@ -108,11 +112,48 @@ impl Cost {
         self.send(Party::Server, server_bytes);
     }
 
+    /// Appends a draw of random OTs; none if nothing is needed.
+    pub fn draw(&mut self, need: Need) {
+        if need == Need::default() {
+            return;
+        }
+        let (client, server) = (&need.client_receives, &need.server_receives);
+        self.compute(Primitive::CorrelatedOt, client.total() + server.total());
+        self.compute(Primitive::Hash, client.hashes() + server.hashes());
+        self.client_receives_ots += client.total();
+        self.server_receives_ots += server.total();
+        self.draws.push(need);
+    }
+
+    /// The messages by which all draws are made out of `stock`, on the generator's channel.
+    pub fn generator(&self, stock: &mut Stock) -> Cost {
+        let mut cost = Cost::default();
+        self.draws.iter().for_each(|need| cost.then(&stock.draw(need)));
+        cost
+    }
+
+    /// Everything: what the generator does for this cost's draws, then the cost itself. They have different channels, so this is what happens
+    /// if nothing is made ahead.
+    pub fn with_generator(&self, stock: &mut Stock) -> Cost {
+        let mut cost = self.generator(stock);
+        cost.then(self);
+        cost
+    }
+
+    /// [Tiles](crate::ot::Ots::tiles) of all draws, by receiver: what a [supply](crate::ot::Supply::for_demand) is chosen by.
+    pub fn tiles(&self) -> [u64; 2] {
+        let tiles = |tiles: [u64; 2], need: &Need| {
+            [tiles[0] + need.client_receives.tiles(), tiles[1] + need.server_receives.tiles()]
+        };
+        self.draws.iter().fold([0; 2], tiles)
+    }
+
     /// Appends all of `other`, run after this.
     pub fn then(&mut self, other: &Cost) {
         let before = self.messages.len();
         self.exchanges.extend(other.exchanges.iter().map(|place| before + place));
         self.messages.extend_from_slice(&other.messages);
+        self.draws.extend_from_slice(&other.draws);
         self.client_receives_ots += other.client_receives_ots;
         self.server_receives_ots += other.server_receives_ots;
         other.work.iter().for_each(|(primitive, count)| self.compute(*primitive, *count));

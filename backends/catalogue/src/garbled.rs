@@ -8,7 +8,7 @@ use std::ops::Range;
 use fusion_ir::{Function, Op, Party, ValueId};
 
 use crate::compare::Comparison;
-use crate::ot::{Need, Stock, Supply};
+use crate::ot::Need;
 use crate::{Cost, Primitive, contests, packed_bytes};
 
 /// Bytes of a label.
@@ -97,10 +97,9 @@ impl Circuit {
     /// Everything for `n` elements.
     pub fn cost(&self, n: usize) -> Cost {
         let mut cost = Cost::default();
-        let mut stock = Stock::new(Supply::default());
         for chunk in self.chunks(n) {
             let n = chunk.len();
-            cost.then(&stock.draw(&self.need(n)));
+            cost.draw(self.need(n));
             cost.send(Party::Client, self.choice_bytes(n));
             cost.send(Party::Server, self.garbled_bytes(n));
             cost.compute(Primitive::Hash, (6 * n * self.ands) as u64);

@@ -8,7 +8,7 @@ use fusion_ir::Party;
 
 pub use ferret::Ferret;
 pub use soft_spoken::{BATCH_ROWS, SoftSpoken, batches};
-pub use supply::{Stock, Supply};
+pub use supply::{Choice, Stock, Supply};
 
 /// Computational security parameter: base OTs, columns of the extension, sacrificed rows.
 pub const SECURITY_BITS: u64 = 128;

@@ -7,6 +7,7 @@
 
 use fusion_ir::{Function, Party};
 
+use crate::ot::{Stock, Supply};
 use crate::{Cost, FRAME_HEADER_BYTES, Machine, Network, begin, layer, linear, setup};
 
 /// One stream alone: when the parties are done with everything so far.
@@ -78,14 +79,19 @@ pub fn session(
 ) -> Result<SessionTime, linear::Unsupported> {
     let Flow { positions, micro_batch, streams } = flow;
     let (micro_batch, streams) = (micro_batch.max(1), streams.max(1));
-    let [whole, rest] = [micro_batch, positions % micro_batch].map(|size| parts(function, size, machine));
+    let supply = supply(function, flow)?;
+    let (stock, first_rounds) = Stock::begun(supply);
+    let parts = |size| parts(function, size, machine, stock.clone());
+    let [whole, rest] = [micro_batch, positions % micro_batch].map(parts);
     let (whole, rest) = (whole?, rest?);
     let mut time = SessionTime { layers: vec![LayerTime::default(); function.values.len()], ..SessionTime::default() };
     let mut shared = Shared::new(network);
     let count = positions.div_ceil(micro_batch);
     let batch = |index: usize| if (index + 1) * micro_batch <= positions { &whole } else { &rest };
     let mut running: Vec<Running> = (0..streams.min(count.max(1))).map(Running::new).collect();
-    let setup = setup(function);
+    let mut setup = setup(function);
+    setup.then(&supply.setup());
+    setup.then(&first_rounds);
     let setup_steps = steps(&setup, machine.seconds(&setup));
     for stream in &mut running {
         setup_steps.iter().for_each(|step| shared.take(step, &mut stream.ready));
@@ -208,15 +214,32 @@ impl Shared {
     }
 }
 
-/// A micro-batch of `positions`, keys first.
-fn parts(function: &Function, positions: usize, machine: &Machine) -> Result<Vec<Part>, linear::Unsupported> {
+/// Where the correlations of each stream come from, if all draw alike.
+fn supply(function: &Function, flow: Flow) -> Result<Supply, linear::Unsupported> {
+    let mut tiles = [0; 2];
+    for (id, _) in function.iter() {
+        let one = layer(function, id, flow.micro_batch)?.tiles();
+        tiles = [tiles[0] + one[0], tiles[1] + one[1]];
+    }
+    let times = flow.positions.div_ceil(flow.micro_batch.max(1)).div_ceil(flow.streams.max(1));
+    Ok(Supply::for_demand(tiles.map(|tiles| tiles * times as u64)))
+}
+
+/// A micro-batch of `positions`, keys first. Correlations are made out of `stock`, before the layer that needs them.
+fn parts(
+    function: &Function,
+    positions: usize,
+    machine: &Machine,
+    mut stock: Stock,
+) -> Result<Vec<Part>, linear::Unsupported> {
     let part = |layer, cost: &Cost| {
         let computing_s = machine.seconds(cost);
         Part { layer, computing_s, steps: steps(cost, computing_s) }
     };
     let mut parts = vec![part(None, &begin(function, positions))];
     for (id, _) in function.iter() {
-        parts.push(part(Some(id.index()), &layer(function, id, positions)?));
+        let cost = layer(function, id, positions)?.with_generator(&mut stock);
+        parts.push(part(Some(id.index()), &cost));
     }
     Ok(parts)
 }

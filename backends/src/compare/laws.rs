@@ -12,7 +12,7 @@ use rand_core::{Rng, SeedableRng};
 
 use super::{Compare, Ctx};
 use crate::channel::{LocalChannel, pair};
-use crate::ot::Correlations;
+use crate::ot::Generator;
 use crate::{Channel, Error, Kind};
 
 /// A family of protocols under test.
@@ -26,8 +26,8 @@ pub(crate) trait Family: Sync + Sized {
     /// What a comparison of `n` elements costs.
     fn cost(&self, operation: &Comparison, n: usize) -> Cost;
 
-    /// Sets one party up and hands it over.
-    fn session(&self, party: Party, channel: &mut Noting, run: &mut dyn FnMut(&mut dyn Compare));
+    /// Sets one party up and hands it over. What generates correlations for it has the channel `offline`.
+    fn session(&self, party: Party, channel: &mut Noting, offline: LocalChannel, run: &mut dyn FnMut(&mut dyn Compare));
 }
 
 /// The comparisons of this folder, by the most bits of a leaf.
@@ -39,15 +39,21 @@ impl Family for Trees {
     }
 
     fn setup(&self) -> Cost {
-        Supply::default().setup()
+        Cost::default()
     }
 
     fn cost(&self, operation: &Comparison, n: usize) -> Cost {
         operation.cost(self.0, n)
     }
 
-    fn session(&self, party: Party, channel: &mut Noting, run: &mut dyn FnMut(&mut dyn Compare)) {
-        let correlations = Correlations::establish(party, channel, &[6; 32], Supply::default());
+    fn session(
+        &self,
+        party: Party,
+        channel: &mut Noting,
+        offline: LocalChannel,
+        run: &mut dyn FnMut(&mut dyn Compare),
+    ) {
+        let correlations = Generator::establish(party, Box::new(offline), &[6; 32], Supply::default());
         let correlations = &mut correlations.expect("honest peer");
         run(&mut Ctx { party, channel, correlations, leaf_bits: self.0 });
     }
@@ -116,21 +122,17 @@ impl Channel for Noting {
 /// Both parties' results of `run` on one established session, and the client's messages after set-up.
 pub(super) fn both<T: Send>(leaf_bits: u8, run: impl Fn(&mut Ctx) -> T + Sync) -> ([T; 2], Vec<Message>, Vec<u8>) {
     let (left, right) = pair();
-    let side = |party, inner| {
+    let ends = pair();
+    let side = |party, inner, offline| {
         let mut channel = Noting { inner, party, messages: Vec::new(), sent: Vec::new() };
         let mut correlations =
-            Correlations::establish(party, &mut channel, &[6; 32], Supply::default()).expect("honest peer");
-        let setup = Supply::default().setup();
-        if party == Party::Client {
-            assert_eq!(channel.messages, setup.messages);
-        }
-        channel.messages.clear();
+            Generator::establish(party, Box::new(offline), &[6; 32], Supply::default()).expect("honest peer");
         let result = run(&mut Ctx { party, channel: &mut channel, correlations: &mut correlations, leaf_bits });
         (result, channel)
     };
     std::thread::scope(|scope| {
-        let server = scope.spawn(|| side(Party::Server, right));
-        let (client, channel) = side(Party::Client, left);
+        let server = scope.spawn(|| side(Party::Server, right, ends.1));
+        let (client, channel) = side(Party::Client, left, ends.0);
         let (server, _) = server.join().expect("server");
         ([client, server], channel.messages, channel.sent)
     })
@@ -194,15 +196,16 @@ pub(crate) fn both_of<F: Family, T: Send>(
     run: impl Fn(&mut dyn Compare) -> T + Sync,
 ) -> ([T; 2], Vec<Message>) {
     let (left, right) = pair();
-    let side = |party, inner| {
+    let ends = pair();
+    let side = |party, inner, offline| {
         let mut channel = Noting { inner, party, messages: Vec::new(), sent: Vec::new() };
         let mut result = None;
-        family.session(party, &mut channel, &mut |ctx| result = Some(run(ctx)));
+        family.session(party, &mut channel, offline, &mut |ctx| result = Some(run(ctx)));
         (result.expect("a session runs"), channel.messages)
     };
     std::thread::scope(|scope| {
-        let server = scope.spawn(|| side(Party::Server, right));
-        let (client, messages) = side(Party::Client, left);
+        let server = scope.spawn(|| side(Party::Server, right, ends.1));
+        let (client, messages) = side(Party::Client, left, ends.0);
         ([client, server.join().expect("server").0], messages)
     })
 }

@@ -31,7 +31,7 @@ use fusion_ir::Party;
 pub use knockout::{arg_max, max_pool, top_k};
 pub use piecewise::piecewise;
 
-use crate::ot::{Correlations, Pads};
+use crate::ot::{Generator, Pads};
 use crate::{Channel, Error};
 
 /// One party's place in a session, as comparisons need it.
@@ -41,7 +41,7 @@ pub struct Ctx<'a> {
     /// The connection to the peer.
     pub channel: &'a mut dyn Channel,
     /// Where random OTs come from.
-    pub correlations: &'a mut Correlations,
+    pub correlations: &'a mut Generator,
     /// Most bits of a leaf of a carry tree, `1..=4`; the same at both parties.
     pub leaf_bits: u8,
 }
@@ -94,7 +94,7 @@ pub fn run(ctx: &mut Ctx, operation: &Comparison, operands: &[&[u64]]) -> Result
 pub fn draw(ctx: &mut Ctx, operation: &Comparison, n: usize) -> Result<Pads, Error> {
     let mut pads = Pads::default();
     for chunk in operation.chunks(n) {
-        pads.append(ctx.correlations.draw(ctx.channel, &operation.need(ctx.leaf_bits, chunk.len()))?);
+        pads.append(ctx.correlations.draw(&operation.need(ctx.leaf_bits, chunk.len()))?);
     }
     Ok(pads)
 }

@@ -2,6 +2,7 @@
 
 use fusion_catalogue::Cost;
 use fusion_catalogue::compare::{Comparison, arg_max, max_pool, piecewise, top_k};
+use fusion_catalogue::ot::Supply;
 use fusion_ir::interp::apply_public;
 use fusion_ir::op::{Piecewise, Window};
 use fusion_ir::types::mask;
@@ -150,7 +151,7 @@ fn filling_that_is_not_zero_is_refused() {
             let result = super::run(ctx, &operation, &[&[1]]);
             return matches!(result, Err(Error::PeerMisbehaved(_)));
         }
-        ctx.correlations.draw(ctx.channel, &operation.need(3, 1)).expect("honest peer");
+        ctx.correlations.draw(&operation.need(3, 1)).expect("honest peer");
         ctx.channel.send(Kind::Comparison, vec![0x80]).expect("the client listens");
         true
     });
@@ -160,7 +161,7 @@ fn filling_that_is_not_zero_is_refused() {
 #[test]
 fn the_wire_is_as_it_was() {
     let digests = |leaf_bits, work: fn(&mut Ctx, &[u64])| {
-        crate::ot::wire(|party, channel, correlations| {
+        crate::ot::wire(Supply::default(), |party, channel, correlations| {
             let own: Vec<u64> = (0..100).map(|i| ((i + 7) * (i + 1)) << (8 * party as u8)).collect();
             work(&mut Ctx { party, channel, correlations, leaf_bits }, &own);
         })

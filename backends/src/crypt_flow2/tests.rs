@@ -3,9 +3,11 @@
 use fusion_catalogue::Cost;
 use fusion_catalogue::compare::Comparison;
 use fusion_catalogue::crypt_flow2::{compare, ot};
+use fusion_catalogue::ot::Supply;
 use fusion_ir::Party;
 
 use super::Ctx;
+use crate::channel::LocalChannel;
 use crate::compare::Compare;
 use crate::compare::laws::{Family, Noting, comparison_laws};
 use crate::ot::Extensions;
@@ -28,7 +30,7 @@ impl Family for CryptFlow2 {
         compare::cost(operation, n)
     }
 
-    fn session(&self, party: Party, channel: &mut Noting, run: &mut dyn FnMut(&mut dyn Compare)) {
+    fn session(&self, party: Party, channel: &mut Noting, _: LocalChannel, run: &mut dyn FnMut(&mut dyn Compare)) {
         let extensions = &mut Extensions::establish(party, channel, &[6; 32]).expect("honest peer");
         run(&mut Ctx { party, channel, extensions });
     }
@@ -39,7 +41,7 @@ comparison_laws!(CryptFlow2);
 #[test]
 fn the_wire_is_as_it_was() {
     let operation = Comparison::RequantRelu { bits: 28, shift: 12, k: 16 };
-    let wire = crate::ot::wire(|party, channel, _| {
+    let wire = crate::ot::wire(Supply::default(), |party, channel, _| {
         let rng = ChaCha20Rng::seed_from_u64(10 + party as u64);
         let extensions = &mut Extensions::establish_with(party, channel, &[3; 32], rng).expect("honest peer");
         let own: Vec<u64> = (0..100).map(|i| ((i + 7) * (i + 1)) << (8 * party as u8)).collect();

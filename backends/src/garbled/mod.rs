@@ -26,7 +26,7 @@ use rand_core::Rng;
 
 use crate::bits::Bits;
 use crate::compare::Compare;
-use crate::ot::Correlations;
+use crate::ot::Generator;
 use crate::{Channel, Error, Kind};
 use engine::{Engine, Gate, Wire};
 
@@ -55,7 +55,7 @@ pub struct Ctx<'a> {
     /// The connection to the peer.
     pub channel: &'a mut dyn Channel,
     /// Where random OTs come from.
-    pub correlations: &'a mut Correlations,
+    pub correlations: &'a mut Generator,
     /// The family's state.
     pub state: &'a mut State,
 }
@@ -121,7 +121,7 @@ fn evaluate(
 ) -> Result<Vec<Vec<u64>>, Error> {
     let n = operands[0].values.len();
     let total = n * circuit.share_bits;
-    let mut pads = ctx.correlations.draw(ctx.channel, &circuit.need(n))?;
+    let mut pads = ctx.correlations.draw(&circuit.need(n))?;
     let own = planes(operands);
     let mut halves = [own.clone(), own];
     let mut words = [Vec::new(), Vec::new()];
@@ -163,7 +163,7 @@ fn garble(
 ) -> Result<Vec<Vec<u64>>, Error> {
     let n = operands[0].values.len();
     let total = n * circuit.share_bits;
-    let mut pads = ctx.correlations.draw(ctx.channel, &circuit.need(n))?;
+    let mut pads = ctx.correlations.draw(&circuit.need(n))?;
     let flips = ctx.channel.receive(Kind::Comparison, circuit.choice_bytes(n) as usize)?;
     let flips = Bits::from_bytes(&flips, 2 * total)?;
     let mut block = || u128::from(ctx.state.rng.next_u64()) << 64 | u128::from(ctx.state.rng.next_u64());

@@ -7,9 +7,10 @@ use fusion_catalogue::ot::Supply;
 use fusion_ir::Party;
 
 use super::{Ctx, State};
+use crate::channel::{LocalChannel, pair};
 use crate::compare::Compare;
 use crate::compare::laws::{Family, Noting, comparison_laws};
-use crate::ot::Correlations;
+use crate::ot::Generator;
 use crate::{Channel, Kind};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
@@ -23,15 +24,21 @@ impl Family for Garbled {
     }
 
     fn setup(&self) -> Cost {
-        Supply::default().setup()
+        Cost::default()
     }
 
     fn cost(&self, operation: &Comparison, n: usize) -> Cost {
         Circuit::of(operation).cost(n)
     }
 
-    fn session(&self, party: Party, channel: &mut Noting, run: &mut dyn FnMut(&mut dyn Compare)) {
-        let correlations = Correlations::establish(party, channel, &[6; 32], Supply::default());
+    fn session(
+        &self,
+        party: Party,
+        channel: &mut Noting,
+        offline: LocalChannel,
+        run: &mut dyn FnMut(&mut dyn Compare),
+    ) {
+        let correlations = Generator::establish(party, Box::new(offline), &[6; 32], Supply::default());
         let correlations = &mut correlations.expect("honest peer");
         let state = &mut State::new(&[6; 32]).expect("randomness");
         run(&mut Ctx { party, channel, correlations, state });
@@ -44,19 +51,19 @@ comparison_laws!(Garbled);
 fn whatever_a_garbler_sends_the_client_goes_on() {
     let operation = Comparison::RequantRelu { bits: 12, shift: 4, k: 8 };
     let circuit = Circuit::of(&operation);
-    let (mut left, mut right) = crate::channel::pair();
+    let ((mut left, mut right), (offline, their_offline)) = (pair(), pair());
     std::thread::scope(|scope| {
         scope.spawn(move || {
-            let mut correlations =
-                Correlations::establish(Party::Server, &mut right, &[6; 32], Supply::default()).expect("honest peer");
-            correlations.draw(&mut right, &circuit.need(3)).expect("honest peer");
+            let correlations =
+                Generator::establish(Party::Server, Box::new(their_offline), &[6; 32], Supply::default());
+            correlations.expect("honest peer").draw(&circuit.need(3)).expect("honest peer");
             right.receive(Kind::Comparison, circuit.choice_bytes(3) as usize).expect("the client's choices");
             let mut garbage = vec![0x5a; circuit.garbled_bytes(3) as usize];
             // Twenty-four bits of meaning fill their bytes.
             garbage[17] = 1;
             right.send(Kind::Comparison, garbage).expect("the client listens");
         });
-        let correlations = Correlations::establish(Party::Client, &mut left, &[6; 32], Supply::default());
+        let correlations = Generator::establish(Party::Client, Box::new(offline), &[6; 32], Supply::default());
         let correlations = &mut correlations.expect("honest peer");
         let state = &mut State::new(&[6; 32]).expect("randomness");
         let mut ctx = Ctx { party: Party::Client, channel: &mut left, correlations, state };
@@ -68,7 +75,7 @@ fn whatever_a_garbler_sends_the_client_goes_on() {
 #[test]
 fn the_wire_is_as_it_was() {
     let operation = Comparison::RequantRelu { bits: 28, shift: 12, k: 16 };
-    let wire = crate::ot::wire(|party, channel, correlations| {
+    let wire = crate::ot::wire(Supply::default(), |party, channel, correlations| {
         let rng = ChaCha20Rng::seed_from_u64(10 + party as u64);
         let state = &mut State { hash: super::GateHash::new(&[3; 32]), rng };
         let own: Vec<u64> = (0..100).map(|i| ((i + 7) * (i + 1)) << (8 * party as u8)).collect();

@@ -6,12 +6,15 @@
 //! (`silent`, `ferret`), hashes them (`hash`) and returns compact [`Pads`] of random OTs: for each, its sender holds `r_0` and `r_1`, its receiver a random choice `c` and `r_c`. The sender does
 //! not learn `c`, the receiver not the other pad. Several correlated rows also make one OT of many pads (`pads`).
 //!
+//! Layers draw from a [`Generator`], which has a channel of its own and may run ahead of them.
+//!
 //! A peer that deviates is [`Error::PeerMisbehaved`]. After any error the correlations are void: seeds and the senders' secrets
 //! are wiped and every further draw fails with the blame of the first failure. Pads already drawn are their holder's.
 
 mod base;
 mod extensions;
 mod ferret;
+mod generator;
 mod hash;
 mod kkot;
 mod pads;
@@ -29,6 +32,7 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 pub use extensions::Extensions;
+pub use generator::Generator;
 pub use pads::{Pads, ReceiverPads, SenderPads};
 #[cfg(test)]
 pub(crate) use tests::wire;

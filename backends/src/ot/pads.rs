@@ -1,7 +1,7 @@
 //! What random OTs leave with each party, in compact streams that are consumed front to back, each pad once.
 
 use fusion_catalogue::ot::{Ots, TABLE_WIDTHS};
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::hash::RowHash;
 use crate::bits::Bits;
@@ -22,6 +22,26 @@ impl Pads {
         let Pads { sending, receiving } = more;
         self.sending.append(sending);
         self.receiving.append(receiving);
+    }
+
+    /// The memory that they take up.
+    pub(super) fn bytes(&self) -> usize {
+        let (sending, receiving) = (&self.sending, &self.receiving);
+        let sent = [&sending.bits, &sending.pairs].into_iter().chain(&sending.tables);
+        let received = [&receiving.bits, &receiving.pairs, &receiving.choices].into_iter().chain(&receiving.tables);
+        let words = sending.words.iter().chain([&receiving.words]).map(|words| 8 * words.len());
+        sent.chain(received).map(Stream::bytes).sum::<usize>() + words.sum::<usize>()
+    }
+
+    /// Overwrites them.
+    pub(super) fn wipe(&mut self) {
+        let (sending, receiving) = (&mut self.sending, &mut self.receiving);
+        let sent = [&mut sending.bits, &mut sending.pairs].into_iter().chain(&mut sending.tables);
+        let received = [&mut receiving.bits, &mut receiving.pairs, &mut receiving.choices];
+        sent.chain(received)
+            .chain(&mut receiving.tables)
+            .for_each(|stream| stream.bits.iter_mut().for_each(Bits::wipe));
+        sending.words.iter_mut().chain([&mut receiving.words]).for_each(Zeroize::zeroize);
     }
 }
 
@@ -172,6 +192,10 @@ impl Stream {
 
     fn is_empty(&self) -> bool {
         self.bits.iter().all(|bits| bits.len() == self.taken)
+    }
+
+    fn bytes(&self) -> usize {
+        self.bits.iter().map(|bits| bits.len().div_ceil(64) * 8).sum()
     }
 }
 

@@ -203,17 +203,18 @@ fn different_sessions_do_not_understand_each_other() {
     assert_eq!(results, [true, true]);
 }
 
-/// A channel that digests what its party sends.
+/// A channel that digests what its party sends, on this channel or another.
 struct Digesting {
     inner: LocalChannel,
-    sent: Sha256,
+    sent: Arc<Mutex<Sha256>>,
 }
 
 impl Channel for Digesting {
     fn send(&mut self, kind: Kind, payload: Vec<u8>) -> Result<(), Error> {
-        self.sent.update((kind as u16).to_le_bytes());
-        self.sent.update((payload.len() as u64).to_le_bytes());
-        self.sent.update(&payload);
+        let mut sent = self.sent.lock().unwrap();
+        sent.update((kind as u16).to_le_bytes());
+        sent.update((payload.len() as u64).to_le_bytes());
+        sent.update(&payload);
         self.inner.send(kind, payload)
     }
 
@@ -222,31 +223,35 @@ impl Channel for Digesting {
     }
 }
 
-/// Digests of all messages of the client and of the server in `run` with seeded randomness, as hexadecimal digits.
-pub(crate) fn wire(run: impl Fn(Party, &mut dyn Channel, &mut Correlations) + Sync) -> [String; 2] {
-    let (left, right) = pair();
-    let side = |party, inner| {
-        let mut channel = Digesting { inner, sent: Sha256::new() };
+/// Digests of all messages of the client and of the server in `run`, those of the generator included, as hexadecimal digits. Correlations are
+/// made with seeded randomness.
+pub(crate) fn wire(supply: Supply, run: impl Fn(Party, &mut dyn Channel, &mut Generator) + Sync) -> [String; 2] {
+    let (online, offline) = (pair(), pair());
+    let side = |party, online, offline| {
+        let sent = Arc::new(Mutex::new(Sha256::new()));
+        let [mut online, mut offline] = [online, offline].map(|inner| Digesting { inner, sent: sent.clone() });
         let mut rng = ChaCha20Rng::seed_from_u64(party as u64);
-        let params = Supply::default();
-        let mut correlations = Correlations::establish_with(party, &mut channel, &ID, params, &mut rng).unwrap();
-        run(party, &mut channel, &mut correlations);
-        let digest = channel.sent.finalize();
+        let correlations = Correlations::establish_with(party, &mut offline, &ID, supply, &mut rng).unwrap();
+        run(party, &mut online, &mut Generator::new(correlations, Box::new(offline)));
+        let digest = sent.lock().unwrap().clone().finalize();
         digest[..8].iter().map(|byte| format!("{byte:02x}")).collect()
     };
     std::thread::scope(|scope| {
-        let server = scope.spawn(|| side(Party::Server, right));
-        [side(Party::Client, left), server.join().unwrap()]
+        let server = scope.spawn(|| side(Party::Server, online.1, offline.1));
+        [side(Party::Client, online.0, offline.0), server.join().unwrap()]
     })
 }
 
 #[test]
 fn the_wire_is_as_it_was() {
-    assert_eq!(wire(|_, _, _| ()), ["84de8e550f3a51ca", "fdbc5002fa80e2a8"], "set-up");
+    let supply = Supply::default();
+    assert_eq!(wire(supply, |_, _, _| ()), ["84de8e550f3a51ca", "fdbc5002fa80e2a8"], "set-up");
     let ots = Ots { bits: 1000, pairs: 200, words: 70, tables: [150, 20, 10] };
     let need = Need { client_receives: ots, server_receives: ots };
-    let extension = wire(|_, channel, correlations| drop(correlations.draw(channel, &need).unwrap()));
+    let extension = wire(supply, |_, _, generator| drop(generator.draw(&need).unwrap()));
     assert_eq!(extension, ["8c0c47533a14f428", "75ae72062a41d506"], "set-up and an extension");
+    let silent = wire(Supply::Silent(Ferret::B11), |_, _, generator| drop(generator.draw(&need).unwrap()));
+    assert_eq!(silent, ["7772d5fb336f653a", "ee9ed83df0a82235"], "set-up and a round");
 }
 
 #[test]

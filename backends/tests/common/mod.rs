@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use fusion_backends::channel::pair;
 use fusion_backends::{Channel, Error, Kind, Session};
+use fusion_catalogue::ot::{Ferret, Stock, Supply};
 use fusion_catalogue::{Cost, Message};
 use fusion_ir::types::{signed, wrap};
 use fusion_ir::{Function, Op, Party, Weights, interp};
@@ -19,14 +20,17 @@ pub fn check(function: &Function, positions: usize, seed: u64) {
     let ty = &function.values[0].ty;
     let inputs = random(ty.bits, positions * ty.len());
 
-    let (client_end, server_end) = pair();
-    let log = Arc::new(Mutex::new(Vec::new()));
-    let client_end = Recorder { inner: client_end, log: log.clone() };
+    let logs: [Log; 2] = Default::default();
+    let record = |log: &Log| -> [Box<dyn Channel>; 2] {
+        let (client, server) = pair();
+        [Box::new(Recorder { inner: client, log: log.clone() }), Box::new(server)]
+    };
+    let [[client_online, server_online], [client_offline, server_offline]] = logs.each_ref().map(record);
     let own = inputs.iter().map(|x| wrap(*x, ty.bits)).collect();
     let (client, server) = std::thread::scope(|scope| {
         let zero = vec![0; inputs.len()];
-        let server = scope.spawn(|| party(Party::Server, Box::new(server_end), function, Some(&weights), zero));
-        (party(Party::Client, Box::new(client_end), function, None, own), server.join().unwrap())
+        let server = scope.spawn(|| party(Party::Server, [server_online, server_offline], function, Some(&weights), zero));
+        (party(Party::Client, [client_online, client_offline], function, None, own), server.join().unwrap())
     });
 
     let expected: Vec<_> = inputs.chunks_exact(ty.len()).map(|x| interp::run(function, &weights, x)).collect();
@@ -43,19 +47,31 @@ pub fn check(function: &Function, positions: usize, seed: u64) {
     }
     assert_eq!((client.1, server.1), (revealed, None));
 
-    let mut cost = Cost::default();
-    cost.then(&fusion_catalogue::setup(function));
+    let cost = forecast(function, positions);
+    assert_eq!(*logs[0].lock().unwrap(), cost.messages, "{function}");
+    let mut offline = SUPPLY.setup();
+    offline.then(&cost.generator(&mut Stock::new(SUPPLY)));
+    assert_eq!(*logs[1].lock().unwrap(), offline.messages, "{function}");
+}
+
+const SUPPLY: Supply = Supply::Silent(Ferret::B11);
+
+/// What a session of one micro-batch costs.
+fn forecast(function: &Function, positions: usize) -> Cost {
+    let mut cost = fusion_catalogue::setup(function);
     cost.then(&fusion_catalogue::begin(function, positions));
     for (id, _) in function.iter() {
         cost.then(&fusion_catalogue::layer(function, id, positions).unwrap());
     }
-    assert_eq!(*log.lock().unwrap(), cost.messages, "{function}");
+    cost
 }
+
+type Log = Arc<Mutex<Vec<Message>>>;
 
 /// Notes every message as the client sees it.
 struct Recorder<C> {
     inner: C,
-    log: Arc<Mutex<Vec<Message>>>,
+    log: Log,
 }
 
 impl<C: Channel> Recorder<C> {
@@ -81,14 +97,18 @@ type Outcome = (Vec<Vec<u64>>, Option<Vec<i64>>);
 
 fn party(
     party: Party,
-    end: Box<dyn Channel>,
+    [online, offline]: [Box<dyn Channel>; 2],
     function: &Function,
     weights: Option<&Weights>,
     input: Vec<u64>,
 ) -> Outcome {
-    let mut session = Session::establish(party, end, [7; 32]).unwrap();
+    let positions = input.len() / function.values[0].ty.len();
+    let mut session = Session::establish(party, online, offline, [7; 32], SUPPLY).unwrap();
     session.prepare(function).unwrap();
-    let mut batch = session.begin(input.len() / function.values[0].ty.len()).unwrap();
+    if party == Party::Client {
+        session.preprocess(forecast(function, positions).draws).unwrap();
+    }
+    let mut batch = session.begin(positions).unwrap();
     let mut values = vec![input];
     let mut revealed = None;
     for (id, value) in function.iter().skip(1) {

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::path::PathBuf;
 
+use fusion_catalogue::ot::{Ferret, Stock, Supply};
 use fusion_catalogue::time::{self, Flow, SessionTime};
 use fusion_catalogue::{Cost, begin, setup};
 use fusion_ir::op::Mix;
@@ -43,11 +44,17 @@ pub(super) fn run(args: &Args) -> Result<(), Error> {
         let _ = writeln!(text, "{}  {}", line(row, &cost, seconds), runner_up(&plan, id, &target));
     }
     let total = position(&plan)?;
+    let correlations = Correlations::new(&total, positions);
     let each = (session.seconds - session.setup_s) / target.micro_batch as f64;
     let _ = writeln!(text, "{}", line(["", "one position", "", ""], &total, each));
-    let _ = writeln!(text, "{}", line(["", "set-up", "once per session", ""], &setup(&plan.function), session.setup_s));
+    let mut setup = setup(&plan.function);
+    setup.then(&correlations.supply.setup());
+    let _ = writeln!(text, "{}", line(["", "set-up", "once per session", ""], &setup, session.setup_s));
+    let supply = correlations.supply.to_string();
+    let _ = writeln!(text, "{}", line(["", "OTs", "of all positions", &supply], &correlations.draws, 0.0));
     let factor = positions as f64 / mix.queries as f64;
-    let bytes = (total.bytes(Party::Client) + total.bytes(Party::Server)) as f64 * factor;
+    let both = |cost: &Cost| (cost.bytes(Party::Client) + cost.bytes(Party::Server)) as f64;
+    let bytes = both(&total) * factor + (both(&correlations.draws) + both(&setup)) / mix.queries as f64;
     let Mix { queries, copies, public } = mix;
     let _ = writeln!(
         text,
@@ -63,9 +70,28 @@ pub(super) fn run(args: &Args) -> Result<(), Error> {
     output::print(&text)
 }
 
+/// The oblivious transfers of a session.
+struct Correlations {
+    supply: Supply,
+    draws: Cost,
+}
+
+impl Correlations {
+    /// Of so many positions that each cost `position`, one by one.
+    fn new(position: &Cost, positions: u64) -> Correlations {
+        let supply = Supply::for_demand(position.tiles().map(|tiles| tiles * positions));
+        let mut stock = Stock::new(supply);
+        let mut draws = Cost::default();
+        (0..positions).for_each(|_| draws.then(&position.generator(&mut stock)));
+        Correlations { supply, draws }
+    }
+}
+
 /// Two lines for the end of a compilation.
 pub(super) fn forecast(plan: &Plan, target: &Target) -> Result<String, Error> {
     let total = position(plan)?;
+    // With its OTs, as in the middle of a large session.
+    let total = total.with_generator(&mut Stock::begun(Supply::Silent(Ferret::B12)).0);
     let bytes = output::bytes(total.bytes(Party::Client) + total.bytes(Party::Server));
     let session = session(plan, target)?;
     let seconds = (session.seconds - session.setup_s) / target.micro_batch as f64;

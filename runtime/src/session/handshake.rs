@@ -1,7 +1,7 @@
 //! The handshake: one hello each way, then both parties know that they execute the same plan on the same batch.
 //!
 //! ```text
-//! client -> server   magic, version, plan digest, nonce, positions, micro-batch, streams, reveal     (CLIENT_HELLO_BYTES)
+//! client -> server   magic, version, plan digest, nonce, positions, micro-batch, streams, correlations, reveal     (CLIENT_HELLO_BYTES)
 //! server -> client   magic, version, plan digest, nonce                                              (SERVER_HELLO_BYTES)
 //! ```
 //!
@@ -12,6 +12,7 @@
 
 use fusion_backends::{Channel, Error, Kind};
 use fusion_catalogue::Cost;
+use fusion_catalogue::ot::Choice;
 use fusion_ir::op::Reveal;
 use fusion_ir::{Function, Op, Party, Plan};
 use sha2::{Digest, Sha256};
@@ -20,9 +21,9 @@ use crate::transport::Lane;
 use crate::transport::frame::encode_refusal;
 
 /// Version of the protocol between the parties.
-pub const PROTOCOL_VERSION: u16 = 2;
+pub const PROTOCOL_VERSION: u16 = 3;
 /// Size of the client's hello.
-pub const CLIENT_HELLO_BYTES: usize = SERVER_HELLO_BYTES + 8 + 4 + 1 + 1;
+pub const CLIENT_HELLO_BYTES: usize = SERVER_HELLO_BYTES + 8 + 4 + 1 + 1 + 1;
 /// Size of the server's hello.
 pub const SERVER_HELLO_BYTES: usize = MAGIC.len() + 2 + 32 + 32;
 
@@ -38,6 +39,39 @@ pub struct BatchSize {
     pub micro_batch: u32,
     /// How many micro-batches run at the same time, at least 1 and at most [`Lane::STREAMS`] and the number of micro-batches.
     pub streams: u8,
+    /// How correlations are made.
+    pub offline: Offline,
+}
+
+/// How a session's correlations are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offline {
+    /// By what.
+    pub choice: Choice,
+    /// Whether ahead of the layers, on a thread of each stream, or when a layer needs them.
+    pub ahead: bool,
+}
+
+impl Default for Offline {
+    fn default() -> Offline {
+        Offline { choice: Choice::Auto, ahead: true }
+    }
+}
+
+impl Offline {
+    const CHOICES: [Choice; 3] = [Choice::Auto, Choice::SoftSpoken, Choice::Silent];
+
+    /// Bit 0 says whether it is ahead, the others are the choice.
+    fn encode(self) -> u8 {
+        let choice = Offline::CHOICES.iter().position(|choice| *choice == self.choice).unwrap_or(0);
+        (choice as u8) << 1 | u8::from(self.ahead)
+    }
+
+    fn decode(code: u8) -> Result<Offline, Error> {
+        let choice = Offline::CHOICES.get(usize::from(code >> 1)).copied();
+        let unknown = || Error::PeerMisbehaved(format!("the client asks for correlations of unknown kind {code}"));
+        Ok(Offline { choice: choice.ok_or_else(unknown)?, ahead: code & 1 == 1 })
+    }
 }
 
 /// What a server accepts.
@@ -201,6 +235,7 @@ impl ClientHello {
         bytes.extend(self.batch.positions.to_le_bytes());
         bytes.extend(self.batch.micro_batch.to_le_bytes());
         bytes.push(self.batch.streams);
+        bytes.push(self.batch.offline.encode());
         bytes.push(self.reveal);
         bytes
     }
@@ -209,18 +244,18 @@ impl ClientHello {
         let rest = &mut &bytes[..];
         let common = Common::decode(rest)?;
         let (positions, micro_batch) = (u64::from_le_bytes(take(rest)?), u32::from_le_bytes(take(rest)?));
-        let [streams, reveal] = take(rest)?;
-        let batch = BatchSize { positions, micro_batch, streams };
+        let [streams, offline, reveal] = take(rest)?;
+        let batch = BatchSize { positions, micro_batch, streams, offline: Offline::decode(offline)? };
         Ok(ClientHello { common, batch, reveal })
     }
 }
 
 impl BatchSize {
     /// The batch in micro-batches of at most `micro_batch` positions, as many at the same time as there are, at most `streams`.
-    pub fn new(positions: u64, micro_batch: u32, streams: u8) -> BatchSize {
+    pub fn new(positions: u64, micro_batch: u32, streams: u8, offline: Offline) -> BatchSize {
         let micro_batch = micro_batch.clamp(1, u32::try_from(positions.max(1)).unwrap_or(u32::MAX));
         let most = positions.div_ceil(u64::from(micro_batch)).clamp(1, Lane::STREAMS as u64) as u8;
-        BatchSize { positions, micro_batch, streams: streams.clamp(1, most) }
+        BatchSize { positions, micro_batch, streams: streams.clamp(1, most), offline }
     }
 
     /// The number of micro-batches.
@@ -229,7 +264,7 @@ impl BatchSize {
     }
 
     fn check(self, limits: Limits) -> Result<(), Error> {
-        let BatchSize { positions, micro_batch, streams } = self;
+        let BatchSize { positions, micro_batch, streams, .. } = self;
         if positions == 0 || micro_batch == 0 || streams == 0 {
             return Err(Error::PeerMisbehaved("the client asks for an empty batch".into()));
         }
@@ -294,7 +329,8 @@ mod tests {
     use crate::testing::{channels, tiny_plan};
 
     const LIMITS: Limits = Limits { positions: 100, micro_batch: 16, streams: 1 };
-    const BATCH: BatchSize = BatchSize { positions: 100, micro_batch: 16, streams: 1 };
+    const OFFLINE: Offline = Offline { choice: Choice::Silent, ahead: false };
+    const BATCH: BatchSize = BatchSize { positions: 100, micro_batch: 16, streams: 1, offline: OFFLINE };
 
     type Outcome<T> = Result<T, Error>;
 
@@ -312,6 +348,17 @@ mod tests {
                 });
             (client(&mut *left, client_plan, batch, [1; 32]), server.join().unwrap())
         })
+    }
+
+    #[test]
+    fn ways_to_make_correlations_are_one_byte_and_unknown_ones_are_refused() {
+        for choice in Offline::CHOICES {
+            for ahead in [false, true] {
+                let offline = Offline { choice, ahead };
+                assert_eq!(Offline::decode(offline.encode()).unwrap(), offline);
+            }
+        }
+        assert!((6..=255).all(|code| matches!(Offline::decode(code), Err(Error::PeerMisbehaved(_)))));
     }
 
     #[test]
@@ -404,7 +451,7 @@ mod tests {
         hello[8] = 7;
         left.send(Kind::Hello, hello).unwrap();
         let error = server(&mut *right, &plan, LIMITS, &mut |_| Ok(()), [2; 32]).unwrap_err().to_string();
-        assert!(error.contains("the client's is 7, the server's is 2"), "{error}");
+        assert!(error.contains("the client's is 7, the server's is 3"), "{error}");
     }
 
     #[test]

@@ -2,4 +2,4 @@
 
 pub mod handshake;
 
-pub use handshake::{Admission, BatchSize, Limits};
+pub use handshake::{Admission, BatchSize, Limits, Offline};

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use fusion_backends::{Channel, Error, Kind};
 use fusion_ir::Plan;
 use fusion_runtime::forecast::Forecast;
-use fusion_runtime::session::BatchSize;
+use fusion_runtime::session::{BatchSize, Offline};
 use fusion_runtime::transport::frame::HEADER_BYTES;
 use fusion_tests::desk::Desk;
 use fusion_tests::root;
@@ -147,6 +147,7 @@ fn the_client_process_sends_exactly_the_forecast_and_then_nothing_whether_it_acc
             positions: batch["positions"].as_u64().unwrap(),
             micro_batch: batch["micro_batch"].as_u64().unwrap() as u32,
             streams: batch["streams"].as_u64().unwrap() as u8,
+            offline: Offline::default(),
         };
         let forecast = Forecast::new(&plan.function, size).unwrap();
         let counted = counting.join().unwrap();

@@ -1,13 +1,14 @@
 //! A malicious server as a test double: the real protocols, driven by hand, with every message in its own hands.
 
 use std::net::TcpListener;
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use fusion_backends::session::Session;
 use fusion_backends::{Channel, Error, Kind};
 use fusion_ir::soundness::Policy;
 use fusion_ir::{Op, Party, Plan, Weights, interp};
+use fusion_runtime::forecast::Forecast;
 use fusion_runtime::fusion::{Job, PublicSample};
 use fusion_runtime::session::handshake::{self, Limits, nonce, stream_id};
 use fusion_runtime::transport::tcp::{self, TcpOptions, open};
@@ -101,7 +102,8 @@ impl Rogue {
     pub fn serve(self, plan: &Plan, mut link: impl Link) -> Result<(), fusion_runtime::Error> {
         let Rogue { models, mut choice, meddle } = self;
         let inner = link.open(Lane::CONTROL, AHEAD_BYTES)?;
-        let mut channel = Meddling { inner, meddle, sent: Vec::new(), received: Vec::new() };
+        let hands = Hands { meddle, sent: Vec::new(), received: Vec::new() };
+        let mut channel = Meddling { inner, hands: Arc::new(Mutex::new(hands)) };
         let limits = Limits { positions: 1000, micro_batch: 1000, streams: 1 };
         let (id, size) = handshake::server(
             &mut channel,
@@ -111,8 +113,11 @@ impl Rogue {
             nonce().expect("the system has randomness"),
         )?;
         let layers = link.open(Lane::layers(0), AHEAD_BYTES)?;
+        let generator = link.open(Lane::correlations(0), AHEAD_BYTES)?;
         let control = std::mem::replace(&mut channel.inner, layers);
-        let mut session = Session::establish(Party::Server, Box::new(channel), stream_id(&id, 0))?;
+        let generator = Box::new(Meddling { inner: generator, hands: channel.hands.clone() });
+        let supply = Forecast::new(&plan.function, size)?.supply(0);
+        let mut session = Session::establish(Party::Server, Box::new(channel), generator, stream_id(&id, 0), supply)?;
         let (positions, most) = (size.positions as usize, size.micro_batch as usize);
         for micro_batch in 0..positions.div_ceil(most) {
             let count = most.min(positions - micro_batch * most);
@@ -134,17 +139,34 @@ impl Rogue {
     }
 }
 
+/// A channel with a server's hands on every message.
 struct Meddling {
     inner: Box<dyn Channel>,
+    hands: Arc<Mutex<Hands>>,
+}
+
+struct Hands {
     meddle: Meddle,
     sent: Vec<Kind>,
     received: Vec<Kind>,
 }
 
+impl Hands {
+    fn send(&mut self, kind: Kind, payload: &mut Vec<u8>) -> Act {
+        let number = count(&mut self.sent, kind);
+        (self.meddle)(kind, number, Message::Sending(payload))
+    }
+
+    fn receive(&mut self, kind: Kind, payload: &[u8]) -> Act {
+        let number = count(&mut self.received, kind);
+        (self.meddle)(kind, number, Message::Received(payload))
+    }
+}
+
 impl Channel for Meddling {
     fn send(&mut self, kind: Kind, mut payload: Vec<u8>) -> Result<(), Error> {
-        let number = count(&mut self.sent, kind);
-        match (self.meddle)(kind, number, Message::Sending(&mut payload)) {
+        let act = self.hands.lock().unwrap().send(kind, &mut payload);
+        match act {
             Act::Pass => self.inner.send(kind, payload),
             Act::Withhold => Ok(()),
             Act::HangUp => Err(std::io::Error::other("the server has had enough").into()),
@@ -153,8 +175,8 @@ impl Channel for Meddling {
 
     fn receive(&mut self, kind: Kind, payload_bytes: usize) -> Result<Vec<u8>, Error> {
         let payload = self.inner.receive(kind, payload_bytes)?;
-        let number = count(&mut self.received, kind);
-        match (self.meddle)(kind, number, Message::Received(&payload)) {
+        let act = self.hands.lock().unwrap().receive(kind, &payload);
+        match act {
             Act::HangUp => Err(std::io::Error::other("the server has had enough").into()),
             _ => Ok(payload),
         }

@@ -2,6 +2,7 @@
 
 use fusion_backends::Session;
 use fusion_backends::channel::{self, LocalChannel};
+use fusion_catalogue::ot::Supply;
 use fusion_ir::types::{signed, wrap};
 use fusion_ir::{Function, Op, Party, Weights};
 
@@ -14,10 +15,10 @@ pub struct Program {
 
 /// Each program's result, opened.
 pub fn run(programs: &[&Program]) -> Vec<Vec<i64>> {
-    let (client_end, server_end) = channel::pair();
+    let [(client_online, server_online), (client_offline, server_offline)] = [channel::pair(), channel::pair()];
     let (client, server) = std::thread::scope(|scope| {
-        let client = scope.spawn(|| party(Party::Client, client_end, programs));
-        let server = scope.spawn(|| party(Party::Server, server_end, programs));
+        let client = scope.spawn(|| party(Party::Client, [client_online, client_offline], programs));
+        let server = scope.spawn(|| party(Party::Server, [server_online, server_offline], programs));
         (client.join().expect("the client"), server.join().expect("the server"))
     });
     let (client, server) = (client.expect("the client"), server.expect("the server"));
@@ -34,8 +35,12 @@ pub fn opened(function: &Function) -> &fusion_ir::Value {
     function.value(reveal.operands[0])
 }
 
-fn party(party: Party, end: LocalChannel, programs: &[&Program]) -> Result<Vec<Vec<u64>>, fusion_backends::Error> {
-    let mut session = Session::establish(party, Box::new(end), [9; 32])?;
+fn party(
+    party: Party,
+    [online, offline]: [LocalChannel; 2],
+    programs: &[&Program],
+) -> Result<Vec<Vec<u64>>, fusion_backends::Error> {
+    let mut session = Session::establish(party, Box::new(online), Box::new(offline), [9; 32], Supply::default())?;
     let mut results = Vec::new();
     for Program { function, weights, input } in programs {
         session.prepare(function)?;

@@ -3,7 +3,7 @@
 use fusion_ir::Party;
 
 use super::{Ferret, Need, SoftSpoken};
-use crate::{Cost, Primitive};
+use crate::Cost;
 
 /// Where a session's correlated OTs come from. Both parties choose the same from what both know: the plan and the batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,9 +14,41 @@ pub enum Supply {
     Silent(Ferret),
 }
 
+/// What a supply is chosen by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Choice {
+    /// By the demand.
+    #[default]
+    Auto,
+    /// SoftSpokenOT, whatever the demand.
+    SoftSpoken,
+    /// Silent OT, whatever the demand.
+    Silent,
+}
+
+impl Choice {
+    /// The supply for a session that draws `tiles` [tiles](super::Ots::tiles) in all with the client and with the server as receiver.
+    pub fn supply(self, tiles: [u64; 2]) -> Supply {
+        match self {
+            Choice::Auto => Supply::for_demand(tiles),
+            Choice::SoftSpoken => Supply::default(),
+            Choice::Silent => Supply::quietest(tiles),
+        }
+    }
+}
+
 impl Default for Supply {
     fn default() -> Supply {
         Supply::SoftSpoken(SoftSpoken::default())
+    }
+}
+
+impl std::fmt::Display for Supply {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Supply::SoftSpoken(soft_spoken) => write!(f, "softspoken(k={})", soft_spoken.k()),
+            Supply::Silent(set) => write!(f, "silent(b{})", set.depth),
+        }
     }
 }
 
@@ -26,13 +58,14 @@ impl Supply {
     /// [`Ferret::B13`] is never chosen: it saves little more and does not fit into caches.
     pub fn for_demand(tiles: [u64; 2]) -> Supply {
         const WORTHWHILE_BYTES: u64 = 1 << 20;
-        let soft_spoken = Supply::default();
-        let silent =
-            [Ferret::B11, Ferret::B12].map(Supply::Silent).into_iter().min_by_key(|supply| supply.bytes(tiles));
-        match silent {
-            Some(silent) if silent.bytes(tiles) + WORTHWHILE_BYTES <= soft_spoken.bytes(tiles) => silent,
-            _ => soft_spoken,
-        }
+        let (soft_spoken, silent) = (Supply::default(), Supply::quietest(tiles));
+        if silent.bytes(tiles) + WORTHWHILE_BYTES <= soft_spoken.bytes(tiles) { silent } else { soft_spoken }
+    }
+
+    /// The silent OT of least traffic.
+    fn quietest(tiles: [u64; 2]) -> Supply {
+        let [small, large] = [Ferret::B11, Ferret::B12].map(Supply::Silent);
+        if small.bytes(tiles) <= large.bytes(tiles) { small } else { large }
     }
 
     /// The OT extension proper: of all OTs, or of the base of the first rounds.
@@ -72,25 +105,28 @@ impl Stock {
         Stock { supply, left: [None; 2] }
     }
 
+    /// The stock of a session in which the first rounds of both directions have begun, and what that took: for estimates of a part of a session.
+    pub fn begun(supply: Supply) -> (Stock, Cost) {
+        let (mut stock, mut cost) = (Stock::new(supply), Cost::default());
+        if let Supply::Silent(set) = supply {
+            stock.begin_round(set, [true; 2], &mut cost);
+        }
+        (stock, cost)
+    }
+
     /// Where the OTs come from.
     pub fn supply(&self) -> Supply {
         self.supply
     }
 
-    /// The messages of drawing `need`, and its number of correlated OTs.
+    /// The messages of drawing `need`.
     ///
     /// SoftSpokenOT sends one message in each direction in which there is something to draw. Silent OT begins a round whenever the last one is used
     /// up; both directions' rounds go together if both are due.
     pub fn draw(&mut self, need: &Need) -> Cost {
-        let receivers = [Party::Client, Party::Server].map(|receiver| need.received_by(receiver));
-        let mut cost = Cost {
-            client_receives_ots: need.client_receives.total(),
-            server_receives_ots: need.server_receives.total(),
-            ..Cost::default()
-        };
-        cost.compute(Primitive::CorrelatedOt, cost.client_receives_ots + cost.server_receives_ots);
-        cost.compute(Primitive::Hash, receivers.iter().map(|ots| ots.hashes()).sum());
-        self.take(receivers.map(|ots| ots.tiles()), &mut cost);
+        let mut cost = Cost::default();
+        let tiles = [Party::Client, Party::Server].map(|receiver| need.received_by(receiver).tiles());
+        self.take(tiles, &mut cost);
         cost
     }
 
@@ -161,7 +197,6 @@ mod tests {
         let cost = Stock::new(Supply::default()).draw(&Need { server_receives: one, ..Need::default() });
         assert_eq!(cost.messages.len(), 1);
         assert_eq!(cost.bytes(Party::Server), 31 * 16 * 2 + 48 + 8);
-        assert_eq!(cost.server_receives_ots, 1);
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod facility;
 
 use std::cmp::Ordering;
 
+use fusion_catalogue::ot::{Ferret, Stock, Supply};
 use fusion_catalogue::time::Clock;
 use fusion_catalogue::{Cost, Machine, Network};
 use fusion_ir::op::{Backend, Cheetah, CryptFlow2};
@@ -76,6 +77,8 @@ pub fn candidates(function: &Function, id: ValueId, target: &Target) -> Vec<Cand
     let of = |backend| {
         trial.values[id.index()].backend = backend;
         let cost = fusion_catalogue::layer(&trial, id, target.micro_batch).ok()?;
+        // Correlations as in the middle of a large session.
+        let cost = cost.with_generator(&mut Stock::begun(Supply::Silent(Ferret::B12)).0);
         let computing_s = target.machine.seconds(&cost);
         let seconds = Clock::new(target.network).run(&cost, computing_s);
         Some(Candidate { backend, cost, computing_s, seconds })

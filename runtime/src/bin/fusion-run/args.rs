@@ -4,12 +4,35 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
+use fusion_catalogue::ot::Choice;
 use fusion_ir::op::Reveal;
 use fusion_ir::soundness::Policy;
 use fusion_runtime::ledger::SESSIONS_BITS;
+use fusion_runtime::session::Offline;
 use fusion_runtime::transport::tcp::TcpOptions;
 use fusion_runtime::transport::{Credentials, Fingerprint, Lane, Tls};
 use fusion_runtime::{Error, Flow};
+
+/// What makes oblivious transfers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Correlations {
+    /// Silent OT for large batches, else SoftSpokenOT
+    Auto,
+    /// SoftSpokenOT: 31 bits each
+    Softspoken,
+    /// Silent OT: half a bit each, in rounds of millions
+    Silent,
+}
+
+impl From<Correlations> for Choice {
+    fn from(correlations: Correlations) -> Choice {
+        match correlations {
+            Correlations::Auto => Choice::Auto,
+            Correlations::Softspoken => Choice::SoftSpoken,
+            Correlations::Silent => Choice::Silent,
+        }
+    }
+}
 
 /// Runs a Fusion plan: private inference whose answers the client verifies.
 ///
@@ -118,6 +141,9 @@ pub struct Args {
     /// Micro-batches at the same time, most: while one waits for the network, the other computes [default: 2]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=Lane::STREAMS as i64))]
     pub in_flight: Option<u8>,
+    /// How oblivious transfers are made
+    #[arg(long, value_enum, default_value_t = Correlations::Auto, help_heading = "Client")]
+    pub correlations: Correlations,
     /// Give up when the peer sends nothing for so long
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=1 << 32))]
     pub timeout: u64,
@@ -237,7 +263,8 @@ impl Args {
 
     /// How the batch goes through the layers.
     pub fn flow(&self) -> Flow {
-        Flow { micro_batch: self.micro_batch, streams: self.in_flight, memory_bytes: self.memory }
+        let offline = Offline { choice: self.correlations.into(), ..Offline::default() };
+        Flow { micro_batch: self.micro_batch, streams: self.in_flight, memory_bytes: self.memory, offline }
     }
 
     /// How this party uses the network.

@@ -1,0 +1,377 @@
+//! Pads for a session's layers, on demand or by a thread that runs ahead of them.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use fusion_catalogue::ot::{Need, Supply};
+use fusion_ir::Party;
+
+use super::{Correlations, Pads};
+use crate::{Channel, Error};
+
+/// Makes one party's [`Pads`] on a channel of its own, independently of all inputs.
+///
+/// A generator begins [on demand](Generator::establish): each draw exchanges the messages of [`Stock::draw`](fusion_catalogue::ot::Stock::draw). Once it is known
+/// what will be drawn, it may [run ahead](Generator::preprocess) on a thread of its own. The messages on its channel are the same, and both
+/// parties may choose independently.
+///
+/// After any error every draw fails, with the blame of the first failure, and pads made ahead are wiped.
+pub struct Generator {
+    mode: Mode,
+}
+
+enum Mode {
+    OnDemand(OnDemand),
+    Ahead {
+        shelf: Arc<Shelf>,
+        thread: Option<JoinHandle<()>>,
+    },
+    /// Only while one becomes the other.
+    Between,
+}
+
+struct OnDemand {
+    correlations: Correlations,
+    channel: Box<dyn Channel>,
+}
+
+impl Generator {
+    /// Pads that wait for their draw take up no more memory than this, but that of the largest draw.
+    pub const AHEAD_BYTES: usize = 48 << 20;
+
+    /// Sets up the correlations with the generator at the other end of `channel`, which no other messages may cross: [`Supply::setup`].
+    ///
+    /// Both parties must use the same `supply` and the same `session_id`, which no other session may have had.
+    ///
+    /// # Errors
+    /// Whatever the channel gives, and [`Error::PeerMisbehaved`] if a check fails.
+    pub fn establish(
+        party: Party,
+        mut channel: Box<dyn Channel>,
+        session_id: &[u8; 32],
+        supply: Supply,
+    ) -> Result<Generator, Error> {
+        let correlations = Correlations::establish(party, &mut *channel, session_id, supply)?;
+        Ok(Generator::new(correlations, channel))
+    }
+
+    /// From correlations that were established over `channel`.
+    pub(crate) fn new(correlations: Correlations, channel: Box<dyn Channel>) -> Generator {
+        Generator { mode: Mode::OnDemand(OnDemand { correlations, channel }) }
+    }
+
+    /// From now on runs ahead, making the pads of `needs` in order; exactly these must be drawn.
+    ///
+    /// # Errors
+    /// If the system has no thread for it.
+    ///
+    /// # Panics
+    /// If it runs ahead already.
+    pub fn preprocess(&mut self, needs: impl IntoIterator<Item = Need, IntoIter: Send + 'static>) -> Result<(), Error> {
+        let Mode::OnDemand(mut on_demand) = std::mem::replace(&mut self.mode, Mode::Between) else {
+            panic!("the generator runs ahead already");
+        };
+        let shelf = Arc::new(Shelf::default());
+        let (needs, theirs) = (needs.into_iter(), shelf.clone());
+        let run = move || {
+            // Whatever ends this thread, a panic included, ends the wait for it.
+            let closing = Closing(&theirs);
+            for need in needs {
+                let made = on_demand.correlations.draw(&mut *on_demand.channel, &need);
+                if !theirs.put(need, made) {
+                    return;
+                }
+            }
+            closing.finished();
+        };
+        let thread = std::thread::Builder::new().name("correlations".into()).spawn(run)?;
+        self.mode = Mode::Ahead { shelf, thread: Some(thread) };
+        Ok(())
+    }
+
+    /// The random OTs that `need` says. Both parties must draw the same needs in the same order.
+    ///
+    /// # Errors
+    /// Whatever the channel gives, and [`Error::PeerMisbehaved`] if a check fails.
+    ///
+    /// # Panics
+    /// If it runs ahead and the need is not the one that was announced.
+    pub fn draw(&mut self, need: &Need) -> Result<Pads, Error> {
+        match &mut self.mode {
+            Mode::OnDemand(OnDemand { correlations, channel }) => correlations.draw(&mut **channel, need),
+            Mode::Ahead { shelf, .. } => shelf.take(need),
+            Mode::Between => Err(ended(false)),
+        }
+    }
+}
+
+impl Drop for Generator {
+    fn drop(&mut self) {
+        if let Mode::Ahead { shelf, thread } = &mut self.mode {
+            // A thread that has made everything is about to end, and with it its end of the channel. One that waits for its peer ends
+            // when the connection does.
+            if shelf.close()
+                && let Some(thread) = thread.take()
+            {
+                let _ = thread.join();
+            }
+        }
+    }
+}
+
+/// What was made and not yet drawn.
+#[derive(Default)]
+struct Shelf {
+    stored: Mutex<Stored>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Stored {
+    pads: VecDeque<(Need, Pads)>,
+    bytes: usize,
+    end: Option<End>,
+}
+
+/// Why no more will come.
+enum End {
+    /// All that was announced was made.
+    Finished,
+    /// Making failed.
+    Failed(Error),
+    /// It had failed, or what was made is not wanted any more; whether the peer misbehaved.
+    Over(bool),
+}
+
+impl Shelf {
+    /// Stores what was made once there is room. False if there is no point in making more.
+    fn put(&self, need: Need, made: Result<Pads, Error>) -> bool {
+        let mut stored = self.lock();
+        match made {
+            Ok(pads) => {
+                let bytes = pads.bytes();
+                while stored.end.is_none() && !stored.pads.is_empty() && stored.bytes + bytes > Generator::AHEAD_BYTES {
+                    stored = self.changed.wait(stored).unwrap_or_else(PoisonError::into_inner);
+                }
+                if stored.end.is_some() {
+                    return false;
+                }
+                stored.pads.push_back((need, pads));
+                stored.bytes += bytes;
+            }
+            Err(error) => stored.fail(End::Failed(error)),
+        }
+        self.changed.notify_all();
+        stored.end.is_none()
+    }
+
+    fn take(&self, need: &Need) -> Result<Pads, Error> {
+        let mut stored = self.lock();
+        loop {
+            if let Some((made, pads)) = stored.pads.pop_front() {
+                assert_eq!(made, *need, "another need than was announced");
+                stored.bytes -= pads.bytes();
+                self.changed.notify_all();
+                return Ok(pads);
+            }
+            match stored.end.take() {
+                None => stored = self.changed.wait(stored).unwrap_or_else(PoisonError::into_inner),
+                Some(End::Finished) => panic!("more needs than were announced"),
+                Some(End::Failed(error)) => {
+                    stored.end = Some(End::Over(matches!(error, Error::PeerMisbehaved(_))));
+                    return Err(error);
+                }
+                Some(End::Over(peer_misbehaved)) => {
+                    stored.end = Some(End::Over(peer_misbehaved));
+                    return Err(ended(peer_misbehaved));
+                }
+            }
+        }
+    }
+
+    /// Ends the making. True if it had finished.
+    fn close(&self) -> bool {
+        let mut stored = self.lock();
+        let finished = matches!(stored.end, Some(End::Finished));
+        if stored.end.is_none() {
+            stored.fail(End::Over(false));
+        }
+        self.changed.notify_all();
+        finished
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Stored> {
+        self.stored.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Stored {
+    /// No draw succeeds after a failure, not even of what was made before.
+    fn fail(&mut self, end: End) {
+        self.pads.iter_mut().for_each(|(_, pads)| pads.wipe());
+        self.pads.clear();
+        self.bytes = 0;
+        self.end = Some(end);
+    }
+}
+
+/// Notes when dropped that its thread is over.
+struct Closing<'s>(&'s Shelf);
+
+impl Closing<'_> {
+    fn finished(self) {
+        self.0.lock().end.get_or_insert(End::Finished);
+    }
+}
+
+impl Drop for Closing<'_> {
+    fn drop(&mut self) {
+        let mut stored = self.0.lock();
+        if stored.end.is_none() {
+            stored.fail(End::Over(false));
+        }
+        self.0.changed.notify_all();
+    }
+}
+
+fn ended(peer_misbehaved: bool) -> Error {
+    let why = "an earlier failure ended the session's oblivious transfers";
+    match peer_misbehaved {
+        true => Error::PeerMisbehaved(why.into()),
+        false => Error::Io(std::io::Error::other(why)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fusion_catalogue::ot::{Ferret, Ots, SoftSpoken, TILE_ROWS};
+
+    use super::*;
+    use crate::Kind;
+    use crate::channel::{LocalChannel, pair};
+
+    const ID: [u8; 32] = [8; 32];
+
+    fn need(client: u64, server: u64) -> Need {
+        let ots = |words| Ots { words, bits: 3, ..Ots::default() };
+        Need { client_receives: ots(client), server_receives: ots(server) }
+    }
+
+    fn both<T: Send>(supply: Supply, run: impl Fn(Party, &mut Generator) -> T + Sync) -> [T; 2] {
+        let (left, right) = pair();
+        let side =
+            |party, channel| run(party, &mut Generator::establish(party, Box::new(channel), &ID, supply).unwrap());
+        std::thread::scope(|scope| {
+            let server = scope.spawn(|| side(Party::Server, right));
+            [side(Party::Client, left), server.join().unwrap()]
+        })
+    }
+
+    #[test]
+    fn a_generator_that_runs_ahead_makes_what_one_on_demand_makes() {
+        // More than may be kept, and one that is by itself.
+        let large = Generator::AHEAD_BYTES as u64 / 16 + 1;
+        let needs = [
+            need(70, 1),
+            need(0, 1000),
+            need(large, 1),
+            need(0, 0),
+            need(large / 2, 2),
+            need(large / 2, 1),
+            need(5, 5),
+        ];
+        let supply = Supply::Silent(Ferret::B11);
+        for ahead in [[true, true], [true, false]] {
+            let [client, server] = both(supply, |party, generator| {
+                if ahead[party as usize] {
+                    generator.preprocess(needs).unwrap();
+                }
+                needs.map(|need| {
+                    let mut pads = generator.draw(&need).unwrap();
+                    let [sent, received] = [need.received_by(party.peer()), need.received_by(party)];
+                    let [zeros, ones] = pads.sending.words(sent.words as usize).map(<[u64]>::to_vec);
+                    let (choices, chosen) = pads.receiving.words(received.words as usize);
+                    let choices: Vec<u64> = choices.iter().collect();
+                    (zeros, ones, choices, chosen.to_vec())
+                })
+            });
+            for (client, server) in client.iter().zip(&server) {
+                for (sender, receiver) in [(client, server), (server, client)] {
+                    for (i, choice) in receiver.2.iter().enumerate() {
+                        assert_eq!(receiver.3[i], if *choice == 1 { sender.1[i] } else { sender.0[i] });
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_misbehaving_peer_is_blamed_and_nothing_made_before_is_handed_out() {
+        let need = need(100, 0);
+        let supply = Supply::default();
+        let [_, server] = both(supply, |party, generator| {
+            if party == Party::Client {
+                let Mode::OnDemand(OnDemand { correlations, channel }) = &mut generator.mode else { unreachable!() };
+                correlations.draw(&mut **channel, &need).unwrap();
+                let bytes = SoftSpoken::default().extension_bytes(need.client_receives.tiles()) as usize;
+                channel.send(Kind::OtExtension, vec![7; bytes]).unwrap();
+                // Its own message of the second draw does not matter any more, but hanging up early would.
+                let _ = channel.receive(Kind::OtExtension, 0);
+                return true;
+            }
+            generator.preprocess([need; 3]).unwrap();
+            let Mode::Ahead { shelf, .. } = &generator.mode else { unreachable!() };
+            let mut stored = shelf.lock();
+            while stored.end.is_none() {
+                stored = shelf.changed.wait(stored).unwrap();
+            }
+            assert!(stored.pads.is_empty());
+            drop(stored);
+            [0, 1].iter().all(|_| matches!(generator.draw(&need), Err(Error::PeerMisbehaved(_))))
+        });
+        assert!(server);
+    }
+
+    #[test]
+    fn a_lost_connection_ends_it_without_blame_and_dropping_it_never_hangs() {
+        let need = need(TILE_ROWS, 0);
+        let [_, server] = both(Supply::default(), |party, generator| {
+            if party == Party::Client {
+                generator.draw(&need).unwrap();
+                generator.mode = Mode::Between;
+                return true;
+            }
+            generator.preprocess(std::iter::repeat(need)).unwrap();
+            let lost = loop {
+                if let Err(error) = generator.draw(&need) {
+                    break matches!(error, Error::Io(_));
+                }
+            };
+            lost && matches!(generator.draw(&need), Err(Error::Io(_)))
+        });
+        assert!(server);
+        let (left, right) = pair();
+        let side = |party, channel: LocalChannel| {
+            let mut generator = Generator::establish(party, Box::new(channel), &ID, Supply::default()).unwrap();
+            generator.preprocess(std::iter::repeat(need)).unwrap();
+            // Fails if the peer was quicker.
+            let _ = generator.draw(&need);
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(|| side(Party::Server, right));
+            side(Party::Client, left);
+        });
+    }
+
+    #[test]
+    #[should_panic(expected = "another need")]
+    fn what_was_not_announced_is_not_drawn() {
+        both(Supply::default(), |party, generator| {
+            generator.preprocess([need(1, 1)]).unwrap();
+            if party == Party::Client {
+                let _ = generator.draw(&need(2, 1));
+            }
+        });
+    }
+}
