@@ -6,7 +6,7 @@
 
 use fusion_backends::linear::workspace_bytes;
 use fusion_catalogue::Demand;
-use fusion_catalogue::compare::CHUNK;
+use fusion_catalogue::compare::WAVE;
 use fusion_catalogue::crypt_flow2::he;
 use fusion_catalogue::linear::Packing;
 use fusion_ir::op::CryptFlow2;
@@ -24,8 +24,8 @@ pub const LARGEST_MICRO_BATCH: u32 = 64;
 const WORD_BYTES: u64 = 8;
 /// What a process takes before it does anything: its code, its threads.
 const PROCESS_BYTES: u64 = 12 << 20;
-/// What a comparison keeps of an element of its chunk: the bits of both shares, pads, and what is on the wire.
-const COMPARED_BYTES: u64 = 320;
+/// What a comparison keeps of an element of its wave: the bits of both shares, pads, and what is on the wire.
+const COMPARED_BYTES: u64 = 150;
 
 /// What the layers of a function take.
 #[derive(Clone, Debug)]
@@ -148,7 +148,7 @@ impl Layer {
         match (&self.kind, party) {
             (Kind::Local, _) => positions * alive,
             (Kind::Compared(elements), _) => {
-                let at_once = (positions * elements).min(CHUNK as u64);
+                let at_once = (positions * elements).min(WAVE as u64);
                 positions * (alive + self.result * WORD_BYTES) + at_once * COMPARED_BYTES
             }
             // Polynomials by themselves and as one message; or a message and what is read out of it, by position and in all.
