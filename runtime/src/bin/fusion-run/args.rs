@@ -149,16 +149,16 @@ pub struct Args {
     pub timeout: u64,
     /// This party's certificate and private key, in one PEM file: the connection is then encrypted and mutually authenticated
     /// (TLS 1.3), as it must be between machines. --keygen makes one
-    #[arg(long, value_name = "FILE", requires = "peer", requires = "role")]
+    #[arg(long, value_name = "FILE", requires = "peer", requires = "role", help_heading = "Between machines")]
     pub identity: Option<PathBuf>,
     /// SHA-256 fingerprint of the other party's certificate, as --keygen printed it there; a server may name several clients
-    #[arg(long, value_name = "FINGERPRINT", requires = "identity")]
+    #[arg(long, value_name = "FINGERPRINT", requires = "identity", help_heading = "Between machines")]
     pub peer: Vec<Fingerprint>,
     /// Make a new certificate and private key for --identity, print the fingerprint that the other party needs, and do nothing else
-    #[arg(long, value_name = "FILE", exclusive = true)]
+    #[arg(long, value_name = "FILE", exclusive = true, help_heading = "Between machines")]
     pub keygen: Option<PathBuf>,
     /// Allow other addresses than loopback without --identity: the connection is neither encrypted nor authenticated
-    #[arg(long, conflicts_with = "identity")]
+    #[arg(long, conflicts_with = "identity", help_heading = "Between machines")]
     pub allow_plaintext: bool,
     /// Threads that compute [default: one per core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1024))]
