@@ -84,7 +84,10 @@ impl Flow {
         if self.micro_batch == Some(0) || self.streams == Some(0) {
             return Err(Error::Usage("a micro-batch has at least one position, and at least one is in flight".into()));
         }
-        let micro_batch = self.micro_batch.map_or_else(|| self.largest(function), Ok)?;
+        let micro_batch = match self.micro_batch {
+            Some(given) => given,
+            None => even(positions as u64, self.largest(function)?, self.streams()),
+        };
         Ok(BatchSize::new(positions as u64, micro_batch, self.streams(), self.offline))
     }
 
@@ -141,6 +144,14 @@ fn conclude(job: &Job, findings: Findings, rankings: Option<Vec<Vec<i64>>>, size
     }
 }
 
+/// The micro-batch, at most `largest`, that gives every stream equally much to do, unless all positions fit in one.
+fn even(positions: u64, largest: u32, streams: u8) -> u32 {
+    let least = positions.div_ceil(u64::from(largest));
+    let count = if least > 1 { least.next_multiple_of(u64::from(streams)) } else { 1 };
+    // Not more than the largest, which was a u32.
+    positions.div_ceil(count) as u32
+}
+
 /// Refuses a plan that opens more than the client's user wants: a label says least, of ranked labels fewer say less, and logits say most.
 ///
 /// # Errors
@@ -173,4 +184,42 @@ pub fn label_of(function: &Function) -> impl Fn(&Vec<i64>) -> i64 + use<'_> {
 fn rankings(function: &Function, answers: &Unmixed<Vec<i64>>) -> Option<Vec<Vec<i64>>> {
     let several = function.values.iter().any(|value| matches!(value.op, Op::Reveal(Reveal::TopK(_))));
     several.then(|| answers.queries.iter().filter_map(|copies| copies.first()).cloned().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn streams_get_equally_much_and_no_micro_batch_is_too_large() {
+        let cases =
+            [(5, 64, 2, 5), (64, 64, 2, 64), (65, 64, 2, 33), (200, 64, 2, 50), (130, 64, 2, 33), (130, 64, 1, 44)];
+        for (positions, largest, streams, micro_batch) in cases {
+            assert_eq!(even(positions, largest, streams), micro_batch, "{positions} by {largest}");
+        }
+        for positions in 1..300 {
+            assert!((1..=7).contains(&even(positions, 7, 2)));
+        }
+    }
+
+    #[test]
+    fn plans_that_reveal_more_than_wanted_are_refused() {
+        let plan = crate::testing::tiny_plan();
+        let revealing = |what: Reveal| {
+            let mut plan = plan.clone();
+            plan.function.values[4].op = Op::Reveal(what);
+            plan
+        };
+        let order = [Reveal::Label, Reveal::TopK(2), Reveal::TopK(5), Reveal::Logits];
+        for (i, found) in order.into_iter().enumerate() {
+            for (j, wanted) in order.into_iter().enumerate() {
+                let checked = check_reveal(&revealing(found), wanted);
+                assert_eq!(checked.is_ok(), i <= j, "{found} where {wanted} is wanted");
+                if let Err(error) = checked {
+                    assert_eq!(error.exit_code(), 2);
+                    assert!(error.to_string().contains(&format!("--reveal {found}")), "{error}");
+                }
+            }
+        }
+    }
 }

@@ -195,7 +195,7 @@ fn sequence_numbers_wrap() {
 
 #[test]
 fn a_peer_that_takes_no_data_is_reported_by_a_later_call() {
-    let (mut connection, mut raw) = against_raw(OPTIONS.timeout);
+    let (mut connection, mut raw) = against_raw(Duration::from_secs(2));
     let mut control = channel(&mut connection, Lane::CONTROL);
     // It shows that it is alive, and reads nothing.
     let mut alive = 0u16;
@@ -207,7 +207,7 @@ fn a_peer_that_takes_no_data_is_reported_by_a_later_call() {
         }
         std::thread::sleep(Duration::from_millis(20));
     };
-    assert!(error.to_string().ends_with("the peer took no data for 0.2 s"), "{error}");
+    assert!(error.to_string().ends_with("the peer took no data for 2 s"), "{error}");
 }
 
 #[test]
@@ -229,11 +229,11 @@ fn the_wire_is_header_then_payload() {
 fn a_busy_party_shows_that_it_is_there() {
     let (mut left, mut right) = {
         let (left, right) = sockets();
-        (tcp::open(left, 4 * ALIVE_EVERY).unwrap(), tcp::open(right, 4 * ALIVE_EVERY).unwrap())
+        (tcp::open(left, 8 * ALIVE_EVERY).unwrap(), tcp::open(right, 8 * ALIVE_EVERY).unwrap())
     };
     let [mut one, mut other] = [&mut left, &mut right].map(|end| channel(end, Lane::CONTROL));
     // Longer than either would wait in silence.
-    std::thread::sleep(8 * ALIVE_EVERY);
+    std::thread::sleep(10 * ALIVE_EVERY);
     one.send(Kind::Hello, b"late".to_vec()).unwrap();
     assert_eq!(other.receive(Kind::Hello, 4).unwrap(), b"late");
 }
@@ -287,7 +287,7 @@ fn resident_bytes() -> u64 {
 /// What waiting on the control lane gives while the peer sends `message` on another lane without end, and how much it got
 /// rid of.
 fn flooded(lane: Lane, open: bool, message: fn(u16) -> Vec<u8>) -> (String, usize) {
-    let (mut connection, mut raw) = against_raw(OPTIONS.timeout);
+    let (mut connection, mut raw) = against_raw(Duration::from_secs(1));
     let mut control = channel(&mut connection, Lane::CONTROL);
     let _other = open.then(|| channel(&mut connection, lane));
     let sent = std::thread::spawn(move || {
