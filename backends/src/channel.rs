@@ -97,5 +97,7 @@ pub fn expect(kind: Kind, payload_bytes: usize, found: Kind, found_bytes: usize)
     if (kind, payload_bytes) == (found, found_bytes) {
         return Ok(());
     }
-    Err(Error::PeerMisbehaved(format!("expected {kind:?} of {payload_bytes} bytes, got {found:?} of {found_bytes}")))
+    Err(Error::PeerMisbehaved(format!(
+        "expected {kind:?} of {payload_bytes} bytes, got {found:?} of {found_bytes} bytes"
+    )))
 }

@@ -49,7 +49,7 @@ const FLAGS: [(&str, &[&str]); 7] = [
     (
         "fusion-run",
         &[
-            "<PLAN>",
+            "[PLAN]",
             "--role",
             "server",
             "client",

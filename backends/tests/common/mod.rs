@@ -29,7 +29,8 @@ pub fn check(function: &Function, positions: usize, seed: u64) {
     let own = inputs.iter().map(|x| wrap(*x, ty.bits)).collect();
     let (client, server) = std::thread::scope(|scope| {
         let zero = vec![0; inputs.len()];
-        let server = scope.spawn(|| party(Party::Server, [server_online, server_offline], function, Some(&weights), zero));
+        let server =
+            scope.spawn(|| party(Party::Server, [server_online, server_offline], function, Some(&weights), zero));
         (party(Party::Client, [client_online, client_offline], function, None, own), server.join().unwrap())
     });
 

@@ -1,6 +1,8 @@
-//! What a server sees: the same messages, of the same sizes in the same order, whatever the inputs, the permutation and the
-//! verdict, and nothing after the last of them.
+//! What a server sees: on every lane the same messages, of the same sizes in the same order, whatever the inputs, the
+//! permutation and the verdict, and nothing after the last of them. How lanes interleave is up to the threads' clocks: no
+//! lane waits for what another has decrypted.
 
+use std::collections::BTreeMap;
 use std::io::{BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
@@ -9,6 +11,7 @@ use fusion_backends::{Channel, Error, Kind};
 use fusion_ir::Plan;
 use fusion_runtime::forecast::Forecast;
 use fusion_runtime::session::{BatchSize, Offline};
+use fusion_runtime::transport::Lane;
 use fusion_runtime::transport::frame::HEADER_BYTES;
 use fusion_tests::desk::Desk;
 use fusion_tests::root;
@@ -24,36 +27,46 @@ enum Event {
     HungUp,
 }
 
+/// What happened on each lane.
+type Log = BTreeMap<Lane, Vec<Event>>;
+
 /// A channel that writes down what passes.
 struct Watched {
     inner: Box<dyn Channel>,
-    log: Arc<Mutex<Vec<Event>>>,
+    lane: Lane,
+    log: Arc<Mutex<Log>>,
+}
+
+impl Watched {
+    fn note(&self, event: Event) {
+        self.log.lock().unwrap().entry(self.lane).or_default().push(event);
+    }
 }
 
 impl Channel for Watched {
     fn send(&mut self, kind: Kind, payload: Vec<u8>) -> Result<(), Error> {
-        self.log.lock().unwrap().push(Event::Sent(kind, payload.len()));
+        self.note(Event::Sent(kind, payload.len()));
         self.inner.send(kind, payload)
     }
 
     fn receive(&mut self, kind: Kind, payload_bytes: usize) -> Result<Vec<u8>, Error> {
         let payload = self.inner.receive(kind, payload_bytes)?;
-        self.log.lock().unwrap().push(Event::Received(kind, payload.len()));
+        self.note(Event::Received(kind, payload.len()));
         Ok(payload)
     }
 }
 
 impl Drop for Watched {
     fn drop(&mut self) {
-        self.log.lock().unwrap().push(Event::HungUp);
+        self.note(Event::HungUp);
     }
 }
 
 /// What a session looks like from outside, and how it ended.
-fn watch(queries: &[usize], public: &[usize], rogue: Rogue) -> (Vec<Event>, Outcome) {
-    let log = Arc::new(Mutex::new(Vec::new()));
+fn watch(queries: &[usize], public: &[usize], rogue: Rogue) -> (Log, Outcome) {
+    let log = Arc::new(Mutex::new(Log::new()));
     let shared = Arc::clone(&log);
-    let around = move |_, inner| Box::new(Watched { inner, log: Arc::clone(&shared) }) as Box<dyn Channel>;
+    let around = move |lane, inner| Box::new(Watched { inner, lane, log: Arc::clone(&shared) }) as Box<dyn Channel>;
     let outcome = play_over(&Case::get().job_of(queries, public), 16, rogue, around);
     let events = log.lock().unwrap().clone();
     (events, outcome)
@@ -73,9 +86,15 @@ fn messages_are_the_same_whatever_the_inputs_the_permutation_and_the_verdict() {
     let public: Vec<usize> = (100..160).collect();
     let (reference, outcome) = watch(&[0, 1, 2], &public, honest());
     assert_eq!(outcome, Outcome::Accepted(case.labels[..QUERIES].to_vec()));
-    let last = [Event::Received(Kind::Reveal, reveal_bytes(&reference)), Event::HungUp, Event::HungUp];
-    assert_eq!(reference[reference.len() - 3..], last, "it hangs up both lanes on the last protocol message");
-    assert!(reference.len() > 100);
+    assert_eq!(reference.keys().copied().collect::<Vec<_>>(), [Lane::CONTROL, Lane::layers(0), Lane::correlations(0)]);
+    for events in reference.values() {
+        let ends = events.iter().filter(|event| **event == Event::HungUp).count();
+        assert!(ends == 1 && events.ends_with(&[Event::HungUp]), "it hangs up once, and does nothing after");
+    }
+    let layers = &reference[&Lane::layers(0)];
+    let last = [Event::Received(Kind::Reveal, reveal_bytes(layers)), Event::HungUp];
+    assert!(layers.ends_with(&last), "it hangs up on the last protocol message");
+    assert!(layers.len() > 80 && reference[&Lane::correlations(0)].len() > 8);
 
     // The same inputs under other permutations and keys, others, and all the same: all queries and public samples equal.
     let equal = [7; 60];

@@ -37,13 +37,6 @@ impl Message {
         }
         self.0.push(value as u8);
     }
-
-    /// A node with one more attribute, an integer.
-    pub fn with_int(self, name: &str, value: u64) -> Self {
-        const INT: u64 = 2;
-        let attribute = Message::default().text(1, name).int(3, value).int(20, INT);
-        self.all(5, [&attribute])
-    }
 }
 
 /// A `NodeProto`.
