@@ -242,7 +242,7 @@ fn a_busy_party_shows_that_it_is_there() {
 fn lanes_do_not_wait_for_each_other() {
     let (left, right) = sockets();
     let [mut left, mut right] = [left, right].map(|socket| tcp::open(socket, PATIENT).unwrap());
-    let lanes = [0, 1].map(|stream| Lane::layers(stream));
+    let lanes = [0, 1].map(Lane::layers);
     let [mut here, mut there] = [&mut left, &mut right].map(|end| lanes.map(|lane| channel(end, lane)));
     for round in 0..3u8 {
         here[0].send(Kind::Comparison, vec![round]).unwrap();
