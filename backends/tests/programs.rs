@@ -150,7 +150,7 @@ impl Writer {
             }
             12 | 13 => {
                 let vectors = self.function.iter().filter(|(_, v)| v.ty.shape == x.shape[..1] && v.ty.bits == bits);
-                let vector = vectors.map(|(id, _)| id).last().unwrap_or(operand);
+                let vector = vectors.map(|(id, _)| id).next_back().unwrap_or(operand);
                 let frac = frac.saturating_add(self.function.value(vector).ty.frac);
                 (Op::Mul, vec![operand, vector], with(bits, frac))
             }

@@ -21,7 +21,7 @@ pub struct Ciphertext {
 
 impl ClientKey {
     /// Encrypts the plaintext, coefficients mod `2^acc`, as polynomial `index` of an upload.
-    /// Writes `b`, packed ([`POLYNOMIAL_BYTES`]); `a` follows from the upload's public seed and `index`.
+    /// Writes `b`, packed (a polynomial of 2^12 residues); `a` follows from the upload's public seed and `index`.
     pub fn encrypt(&self, seeds: &UploadSeeds, index: u64, scale: &Scale, plaintext: &[u64; DEGREE], bytes: &mut [u8]) {
         let a = Spectrum::of(uniform(&mut stream(&seeds.public, index)));
         let mut b = encrypt_zero(&self.secret, a, &mut stream(&seeds.errors, index));
