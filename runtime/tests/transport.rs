@@ -91,7 +91,7 @@ fn an_oversized_frame_is_refused_before_its_payload_is_read() {
 #[test]
 fn another_kind_is_refused() {
     let text = misbehaviour(receive_after(&frame(b"abcd", Kind::Reveal, 0)));
-    assert_eq!(text, "expected Hello of 4 bytes, got Reveal of 4");
+    assert_eq!(text, "expected Hello of 4 bytes, got Reveal of 4 bytes");
 }
 
 #[test]
@@ -128,7 +128,7 @@ fn a_failure_on_one_lane_is_every_lanes() {
     std::thread::scope(|scope| {
         let waiting = scope.spawn(move || (other.receive(Kind::Hello, 4), other));
         raw.write_all(&frame_on(Lane::layers(0), b"abc", Kind::Hello, 0)).unwrap();
-        let text = "expected Hello of 4 bytes, got Hello of 3";
+        let text = "expected Hello of 4 bytes, got Hello of 3 bytes";
         assert_eq!(misbehaviour(one.receive(Kind::Hello, 4)), text);
         let (result, mut other) = waiting.join().unwrap();
         assert_eq!(misbehaviour(result), text);
@@ -159,7 +159,7 @@ fn a_refusal_may_come_instead_of_anything() {
         other => panic!("{other:?}"),
     }
     let long = frame(&[b'x'; 2000], Kind::Refusal, 0);
-    assert_eq!(misbehaviour(receive_after(&long)), "expected Hello of 4 bytes, got Refusal of 2000");
+    assert_eq!(misbehaviour(receive_after(&long)), "expected Hello of 4 bytes, got Refusal of 2000 bytes");
 }
 
 #[test]
