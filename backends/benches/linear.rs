@@ -5,13 +5,13 @@
 use std::fs;
 use std::thread;
 
+use chacha20::ChaCha20Rng;
 use fusion_backends::channel::pair;
 use fusion_backends::linear::{Workspace, client, server};
 use fusion_backends::ring::{DEGREE, Kernels, Operands, PRIMES, Poly, Spectrum, Sums};
 use fusion_backends::rlwe::{ClientKey, PublicKey};
 use fusion_catalogue::linear::{Geometry, Packing, cost};
 use fusion_ir::types::mask;
-use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 
 const ACC_BITS: u8 = 32;

@@ -148,12 +148,14 @@ impl Bits {
     /// `len` bits from `start` on, which must be there.
     pub fn slice(&self, start: usize, len: usize) -> Bits {
         assert!(start + len <= self.len);
-        let (first, shift) = (start / 64, start % 64);
-        let words = (first..first + len.div_ceil(64)).map(|i| match shift {
-            0 => self.words[i],
-            _ => self.words[i] >> shift | self.words.get(i + 1).unwrap_or(&0) << (64 - shift),
-        });
-        Bits::from_words(words.collect(), len)
+        let (shift, whole) = (start % 64, len.div_ceil(64));
+        let words = &self.words[start / 64..];
+        if shift == 0 {
+            return Bits::from_words(words[..whole].to_vec(), len);
+        }
+        let next = words.iter().skip(1).chain([&0]);
+        let pieces = words.iter().zip(next).map(|(low, high)| low >> shift | high << (64 - shift));
+        Bits::from_words(pieces.take(whole).collect(), len)
     }
 
     /// Appends `more`.
@@ -227,7 +229,7 @@ fn words_of(bytes: &[u8]) -> impl Iterator<Item = u64> + '_ {
 
 #[cfg(test)]
 mod tests {
-    use rand_chacha::ChaCha20Rng;
+    use chacha20::ChaCha20Rng;
     use rand_core::{Rng, SeedableRng};
 
     use super::*;

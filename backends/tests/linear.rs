@@ -2,6 +2,7 @@
 
 use std::thread;
 
+use chacha20::ChaCha20Rng;
 use fusion_backends::channel::{LocalChannel, pair};
 use fusion_backends::linear::{Workspace, client, server};
 use fusion_backends::rlwe::{ClientKey, PublicKey};
@@ -10,7 +11,6 @@ use fusion_catalogue::Message;
 use fusion_catalogue::linear::{Geometry, Packing, cost};
 use fusion_ir::Party;
 use fusion_ir::types::{mask, wrap};
-use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 
 /// A channel that writes down what its owner, the client, sends and receives, and keeps the last message received.

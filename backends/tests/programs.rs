@@ -2,11 +2,11 @@
 
 mod common;
 
+use chacha20::ChaCha20Rng;
 use fusion_ir::op::{Cheetah, Conv, CryptFlow2, Piecewise, Window};
 use fusion_ir::types::{Sign, signed};
 use fusion_ir::verify::{sign_is_proven, verify};
 use fusion_ir::{Backend, Function, Op, TensorType, ValueId, Weight, WeightId};
-use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 
 #[test]

@@ -220,14 +220,14 @@ impl<'a> Gates<'a> {
                 let (c, pad) = self.pads.receiving.words(self.n);
                 let d = choice.xor(&c);
                 sent.extend(&d);
-                Pending::Choice { d, c, pad: pad.to_vec(), bits }
+                Pending::Choice { d, c, pad, bits }
             }
             Word::Value(value, bits) => {
                 let [zero, one] = self.pads.sending.words(self.n);
-                let pads = zero.iter().zip(one).map(|(zero, one)| zero.wrapping_sub(*one));
+                let pads = zero.iter().zip(&one).map(|(zero, one)| zero.wrapping_sub(*one));
                 let masked: Vec<u64> = value.iter().zip(pads).map(|(v, pad)| v.wrapping_add(pad)).collect();
                 words.extend(pack(&masked, bits));
-                Pending::Value { value, zero: zero.to_vec(), bits }
+                Pending::Value { value, zero, bits }
             }
         }
     }

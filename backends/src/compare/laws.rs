@@ -1,13 +1,13 @@
 //! What every implementation of [`Comparison`] must satisfy: equality with the interpreter for all widths, shifts and edge values,
 //! and exactly the predicted messages. [`comparison_laws`] makes the tests of one implementation.
 
+use chacha20::ChaCha20Rng;
 use fusion_catalogue::compare::{Comparison, WAVE};
 use fusion_catalogue::ot::Supply;
 use fusion_catalogue::{Cost, Message};
 use fusion_ir::interp::{apply_public, max};
 use fusion_ir::types::{Sign, mask, signed, wrap};
 use fusion_ir::{Op, Party, TensorType};
-use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 
 use super::{Compare, Ctx};

@@ -17,11 +17,11 @@ mod engine;
 #[cfg(test)]
 mod tests;
 
+use chacha20::ChaCha20Rng;
 use fusion_catalogue::compare::Comparison;
 use fusion_catalogue::garbled::{Circuit, LABEL_BYTES};
 use fusion_ir::Party;
 use fusion_ir::types::mask;
-use rand_chacha::ChaCha20Rng;
 use rand_core::Rng;
 
 use crate::bits::Bits;
@@ -128,7 +128,7 @@ fn evaluate(
     for (choices, words) in halves.iter_mut().zip(&mut words) {
         let (random, pads) = pads.receiving.words(total);
         *choices = choices.xor(&random);
-        *words = pads.to_vec();
+        *words = pads;
     }
     let [mut flips, more] = halves;
     flips.extend(&more);

@@ -99,7 +99,7 @@ fn swap_blocks<const SIDE: usize>(lanes: &mut [u64; 2 * COLUMNS], mask: u64) {
 
 #[cfg(test)]
 mod tests {
-    use rand_chacha::ChaCha20Rng;
+    use chacha20::ChaCha20Rng;
     use rand_core::{Rng, SeedableRng};
 
     use super::*;

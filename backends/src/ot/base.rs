@@ -158,7 +158,7 @@ fn decode(encoding: &[u8; POINT_BYTES]) -> Result<RistrettoPoint, Error> {
 
 #[cfg(test)]
 mod tests {
-    use rand_chacha::ChaCha20Rng;
+    use chacha20::ChaCha20Rng;
     use rand_core::{Rng, SeedableRng};
 
     use super::*;

@@ -4,10 +4,10 @@
 //! they need side by side. IKNP is SoftSpoken with `k = 1`, with its consistency check, so both directions are secure against a
 //! malicious server; KKOT needs none, since its receiver is the client ([`super::kkot`]).
 
+use chacha20::ChaCha20Rng;
 use fusion_catalogue::crypt_flow2::ot::{iknp, iknp_bytes};
 use fusion_catalogue::ot::batches;
 use fusion_ir::Party;
-use rand_chacha::ChaCha20Rng;
 use rand_core::Rng;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;

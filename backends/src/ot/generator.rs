@@ -209,7 +209,6 @@ impl Shelf {
 impl Stored {
     /// No draw succeeds after a failure, not even of what was made before.
     fn fail(&mut self, end: End) {
-        self.pads.iter_mut().for_each(|(_, pads)| pads.wipe());
         self.pads.clear();
         self.bytes = 0;
         self.end = Some(end);
@@ -290,7 +289,7 @@ mod tests {
                 needs.map(|need| {
                     let mut pads = generator.draw(&need).unwrap();
                     let [sent, received] = [need.received_by(party.peer()), need.received_by(party)];
-                    let [zeros, ones] = pads.sending.words(sent.words as usize).map(<[u64]>::to_vec);
+                    let [zeros, ones] = pads.sending.words(sent.words as usize);
                     let (choices, chosen) = pads.receiving.words(received.words as usize);
                     let choices: Vec<u64> = choices.iter().collect();
                     (zeros, ones, choices, chosen.to_vec())

@@ -219,9 +219,9 @@ fn push(pads: &mut [Vec<u64>; 2], hashes: &[u64; COLUMNS]) {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use chacha20::ChaCha20Rng;
     use fusion_catalogue::crypt_flow2::ot::kkot_bytes;
     use fusion_ir::Party;
-    use rand_chacha::ChaCha20Rng;
     use rand_core::{Rng, SeedableRng};
 
     use super::super::base::Domain;

@@ -12,6 +12,7 @@
 //! are wiped and every further draw fails with the blame of the first failure. Pads already drawn are their holder's.
 
 mod base;
+mod builders;
 mod extensions;
 mod ferret;
 mod generator;
@@ -24,9 +25,9 @@ mod softspoken;
 #[cfg(test)]
 mod tests;
 
+use chacha20::ChaCha20Rng;
 use fusion_catalogue::ot::{Need, SoftSpoken, Supply, batches};
 use fusion_ir::Party;
-use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
@@ -40,8 +41,9 @@ pub(crate) use tests::wire;
 use crate::kernels::{COLUMNS, transpose};
 use crate::{Channel, Error, Kind};
 use base::Domain;
+use builders::{ReceiverBuilder, SenderBuilder};
 use hash::RowHash;
-use pads::{ReceiverBuilder, SenderBuilder};
+
 use silent::{Fresh, Silent};
 
 /// One party's half of a session's OT correlations, both directions.
@@ -140,11 +142,11 @@ impl Correlations {
             Supply::SoftSpoken(params) => Source::SoftSpoken { params, sender, receiver },
             Supply::Silent(set) => {
                 let session_id = *session_id;
-                let sender = Fresh { extension: sender, session_id, receiver: party.peer(), transcript: sent };
-                let receiver = Fresh { extension: receiver, session_id, receiver: party, transcript: received };
+                let sender = Fresh { extension: sender, session_id, receiver: party.peer() };
+                let receiver = Fresh { extension: receiver, session_id, receiver: party };
                 let mut seed = Zeroizing::new([0; 32]);
                 rng.fill_bytes(&mut *seed);
-                let sender = silent::Sender::new(set, sender, ChaCha20Rng::from_seed(*seed));
+                let sender = silent::Sender::new(set, sender, seed);
                 let receiver = silent::Receiver::new(set, receiver);
                 Source::Silent(Silent { sender, receiver })
             }
@@ -281,7 +283,7 @@ fn extend_sender(
     Ok(())
 }
 
-/// A generator for secrets, seeded by the operating system.
+/// A generator for secrets, seeded by the operating system and wiped when dropped.
 pub(crate) fn os_rng() -> Result<ChaCha20Rng, Error> {
     let mut seed = Zeroizing::new([0; 32]);
     getrandom::fill(&mut *seed).map_err(|error| Error::Io(std::io::Error::other(error.to_string())))?;

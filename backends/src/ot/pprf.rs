@@ -193,21 +193,28 @@ mod tests {
 
     #[test]
     fn a_wrong_sum_is_caught_unless_the_point_was_guessed() {
-        let pairs = keys(4);
-        // Level 2's left sum is only opened by a receiver whose point has bit 2 set.
-        let (_, mut message) = expand(DOMAIN, 0, &pairs);
-        message[32] ^= 1;
-        for point in 0..16 {
-            let found = puncture(DOMAIN, 0, &chosen(&pairs, point), point, &message);
-            assert_eq!(found.is_err(), point & 4 != 0, "point {point}");
+        for k in [2usize, 4, 8] {
+            let pairs = keys(k);
+            for level in 1..k {
+                for side in 0..2 {
+                    // A side's sum is only opened by a receiver whose point lies on the other one.
+                    let (_, mut message) = expand(DOMAIN, 0, &pairs);
+                    message[32 * (level - 1) + 16 * side] ^= 1;
+                    for point in (0..=u8::MAX >> (8 - k)).step_by(if k == 8 { 17 } else { 1 }) {
+                        let found = puncture(DOMAIN, 0, &chosen(&pairs, point), point, &message);
+                        let opened = usize::from(!point >> level & 1) == side;
+                        assert_eq!(found.is_err(), opened, "side {side} of level {level}, point {point}");
+                    }
+                }
+            }
+            for byte in [32 * (k - 1), 32 * k] {
+                let (_, mut message) = expand(DOMAIN, 0, &pairs);
+                message[byte] ^= 0x80;
+                assert!((0..4).all(|point| puncture(DOMAIN, 0, &chosen(&pairs, point), point, &message).is_err()));
+            }
+            let (_, message) = expand(DOMAIN, 1, &pairs);
+            assert!(puncture(DOMAIN, 0, &chosen(&pairs, 0), 0, &message).is_err(), "another tree's message");
+            assert!(puncture(DOMAIN, 0, &chosen(&pairs, 0), 0, &message[..40]).is_err());
         }
-        for byte in [96, 128] {
-            let (_, mut message) = expand(DOMAIN, 0, &pairs);
-            message[byte] ^= 0x80;
-            assert!((0..16).all(|point| puncture(DOMAIN, 0, &chosen(&pairs, point), point, &message).is_err()));
-        }
-        let (_, message) = expand(DOMAIN, 1, &pairs);
-        assert!(puncture(DOMAIN, 0, &chosen(&pairs, 0), 0, &message).is_err(), "another tree's message");
-        assert!(puncture(DOMAIN, 0, &chosen(&pairs, 0), 0, &message[..40]).is_err());
     }
 }

@@ -1,8 +1,9 @@
 //! Silent OT as a session uses it: the first round's base by OT extension, rounds when they are due, and rows tile by tile.
 
+use chacha20::ChaCha20Rng;
 use fusion_catalogue::ot::{Ferret, SoftSpoken, Supply, batches};
 use fusion_ir::Party;
-use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng;
 use zeroize::Zeroizing;
 
 use super::base::Domain;
@@ -24,8 +25,8 @@ pub(super) struct Sender {
 }
 
 enum SenderState {
-    /// With where seeds will come from.
-    Fresh(Box<(Fresh<softspoken::Sender>, ChaCha20Rng)>),
+    /// With the seed of what trees will be grown from.
+    Fresh(Box<(Fresh<softspoken::Sender>, Zeroizing<[u8; 32]>)>),
     Running(Box<ferret::Sender>),
 }
 
@@ -49,8 +50,6 @@ pub(super) struct Fresh<E> {
     pub session_id: [u8; 32],
     /// The receiver of the OTs.
     pub receiver: Party,
-    /// A digest of how the extension came about, the same on both sides.
-    pub transcript: [u8; 32],
 }
 
 impl Silent {
@@ -63,9 +62,9 @@ impl Silent {
             self.receiver.state = ReceiverState::Running(Box::new(generator));
         }
         if let (SenderState::Fresh(fresh), true) = (&mut self.sender.state, sends) {
-            let ((fresh, rng), set) = (&mut **fresh, self.sender.set);
+            let ((fresh, seed), set) = (&mut **fresh, self.sender.set);
             let message = channel.receive(KIND, extension(set).extension_bytes(set.base_tiles()) as usize)?;
-            self.sender.state = SenderState::Running(Box::new(fresh.sender(set, rng.clone(), &message)?));
+            self.sender.state = SenderState::Running(Box::new(fresh.sender(set, seed, &message)?));
         }
         let mut sender = match &mut self.sender.state {
             SenderState::Running(sender) if sends => Some(sender),
@@ -96,9 +95,9 @@ impl Silent {
 }
 
 impl Sender {
-    /// Before the first round. Seeds will come from `rng`.
-    pub fn new(set: Ferret, fresh: Fresh<softspoken::Sender>, rng: ChaCha20Rng) -> Sender {
-        Sender { set, state: SenderState::Fresh(Box::new((fresh, rng))), cursor: Cursor::new(set) }
+    /// Before the first round. Trees will be grown from what `seed` gives.
+    pub fn new(set: Ferret, fresh: Fresh<softspoken::Sender>, seed: Zeroizing<[u8; 32]>) -> Sender {
+        Sender { set, state: SenderState::Fresh(Box::new((fresh, seed))), cursor: Cursor::new(set) }
     }
 
     /// Gives `take` up to `tiles` tiles, as many as the round still has, and counts them down.
@@ -131,7 +130,7 @@ impl Receiver {
 
 impl Fresh<softspoken::Sender> {
     /// The generator with its base from the receiver's message.
-    fn sender(&mut self, set: Ferret, rng: ChaCha20Rng, mut message: &[u8]) -> Result<ferret::Sender, Error> {
+    fn sender(&mut self, set: Ferret, seed: &[u8; 32], mut message: &[u8]) -> Result<ferret::Sender, Error> {
         let mut base = Base::new(set);
         for tiles in batches(set.base_tiles()) {
             let (part, rest) = message.split_at(extension(set).batch_bytes(tiles) as usize);
@@ -140,7 +139,8 @@ impl Fresh<softspoken::Sender> {
             batch.columns.as_chunks_mut().0.iter_mut().for_each(|columns| base.push(columns, 0));
         }
         let domain = Domain { session_id: &self.session_id, receiver: self.receiver };
-        Ok(ferret::Sender::new(set, self.extension.delta(), domain, self.transcript, base.rows, rng))
+        let (delta, transcript) = (self.extension.delta(), self.extension.transcript());
+        Ok(ferret::Sender::new(set, delta, domain, transcript, base.rows, ChaCha20Rng::from_seed(*seed)))
     }
 }
 
@@ -155,7 +155,7 @@ impl Fresh<softspoken::Receiver> {
             tiles.zip(batch.choices.iter()).for_each(|(columns, choices)| base.push(columns, *choices));
         }
         let domain = Domain { session_id: &self.session_id, receiver: self.receiver };
-        (ferret::Receiver::new(set, domain, self.transcript, base.rows), message)
+        (ferret::Receiver::new(set, domain, self.extension.transcript(), base.rows), message)
     }
 }
 

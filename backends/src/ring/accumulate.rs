@@ -203,7 +203,7 @@ impl Sums {
 
 #[cfg(test)]
 mod tests {
-    use rand_chacha::ChaCha20Rng;
+    use chacha20::ChaCha20Rng;
     use rand_core::{Rng, SeedableRng};
 
     use super::*;

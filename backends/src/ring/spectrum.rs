@@ -156,7 +156,7 @@ fn self_check(plan: &Plan) {
 
 #[cfg(test)]
 mod tests {
-    use rand_chacha::ChaCha20Rng;
+    use chacha20::ChaCha20Rng;
     use rand_core::{Rng, SeedableRng};
 
     use super::*;

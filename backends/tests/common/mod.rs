@@ -2,13 +2,13 @@
 
 use std::sync::{Arc, Mutex};
 
+use chacha20::ChaCha20Rng;
 use fusion_backends::channel::pair;
 use fusion_backends::{Channel, Error, Kind, Session};
 use fusion_catalogue::ot::{Ferret, Stock, Supply};
 use fusion_catalogue::{Cost, Message};
 use fusion_ir::types::{signed, wrap};
 use fusion_ir::{Function, Op, Party, Weights, interp};
-use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 
 /// Asserts on random inputs and weights of full width that the shares of every value add up to the interpreter's, that the client gets

@@ -22,7 +22,9 @@
 //!    leaves before the check has passed, and a round never lies in memory.
 //!
 //! **What a malicious sender can do.** Wrong sums make the receiver's leaves (and so its `W`) depend on the point. For leaves that differ
-//! the folds of a tree differ but for `2^depth` of `2^128` weights, and the last wrong tree's weight is drawn after every error is fixed. So the check passes
+//! the folds of a tree differ but for `2^depth` of `2^128` weights, and the last wrong tree's weight is drawn after every error is fixed. (A trial at finding errors
+//! whose weight makes it the same for some two of the `2^depth` points costs one digest and succeeds with probability below `2^(3 depth - 129)`; it would save one bit of the guess.)
+//! So the check passes
 //! only if the sender has guessed what the receiver's points make of its errors. It thereby learns that its guess was right, and is caught otherwise: the leakage
 //! that Ferret's functionality grants (section 4.2), one bit on average, under which LPN is assumed to hold.
 //! The receiver then drops the state with [`Error::PeerMisbehaved`].
@@ -63,15 +65,20 @@ struct Common {
 }
 
 impl Common {
-    /// Both parties must have the same `transcript`, a digest of how `base` came about.
+    /// Both parties must have the same `transcript`, a digest of how `base` came about. Everything public that follows depends on it
+    /// and on all of `set`.
     fn new(set: Ferret, domain: Domain, transcript: [u8; 32], base: Zeroizing<Vec<u128>>) -> Common {
         debug_assert_eq!(base.len() as u64, set.base_rows());
-        let key = |purpose: &str| first_block(&domain.hash::<Sha256>(purpose).chain_update(transcript).finalize());
+        let bound = |purpose: &str| -> [u8; 32] {
+            let hash = domain.hash::<Sha256>(purpose).chain_update([set.log_k, set.depth]);
+            hash.chain_update(set.trees.to_le_bytes()).chain_update(transcript).finalize().into()
+        };
+        let key = |purpose: &str| first_block(&bound(purpose));
         Common {
             set,
             doubler: Doubler::new(key("ferret tree ")),
             code: SparseCode::new(key("ferret code "), set.log_k),
-            transcript: domain.hash::<Sha256>("ferret begin ").chain_update(transcript).finalize().into(),
+            transcript: bound("ferret begin "),
             base,
             round: None,
             next: 0,

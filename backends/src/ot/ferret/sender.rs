@@ -1,7 +1,7 @@
 //! The side that knows `delta`.
 
+use chacha20::ChaCha20Rng;
 use fusion_catalogue::ot::Ferret;
-use rand_chacha::ChaCha20Rng;
 use rand_core::Rng;
 use zeroize::Zeroizing;
 
@@ -16,7 +16,7 @@ pub(in crate::ot) struct Sender {
     /// Of the present round's trees.
     pub(super) seeds: Zeroizing<Vec<u128>>,
     /// All leaves folded.
-    pub(super) folded: u128,
+    pub(super) folded: Zeroizing<u128>,
     rng: ChaCha20Rng,
 }
 
@@ -32,7 +32,7 @@ impl Sender {
     ) -> Sender {
         let delta = Zeroizing::new(delta | 1);
         let common = Common::new(set, domain, transcript, base);
-        Sender { common, delta, seeds: Zeroizing::default(), folded: 0, rng }
+        Sender { common, delta, seeds: Zeroizing::default(), folded: Zeroizing::default(), rng }
     }
 
     /// Begins a round: step 1, the message of [`Ferret::trees_bytes`].
@@ -41,7 +41,7 @@ impl Sender {
         self.common.advance(|common, tree| expand(common, delta, &seeds, tree));
         let set = self.common.set;
         self.seeds = Zeroizing::new((0..set.trees).map(|_| self.random_block()).collect());
-        self.folded = 0;
+        *self.folded = 0;
         let mut sums = Zeroizing::new(vec![0; self.common.depth()]);
         let mut message = Vec::with_capacity(set.trees_bytes() as usize);
         for tree in 0..set.trees {
@@ -51,7 +51,7 @@ impl Sender {
                 message.extend_from_slice(&(row ^ sum).to_le_bytes());
             }
             let weight = self.common.absorb(&message[start..]);
-            self.folded ^= field::polynomial(weight, &self.common.leaves);
+            *self.folded ^= field::polynomial(weight, &self.common.leaves);
         }
         message
     }
@@ -59,7 +59,7 @@ impl Sender {
     /// Step 2: the digest that answers the receiver's challenge.
     pub fn answer(&self, challenge: [u8; Ferret::CHECK_BYTES as usize]) -> [u8; Ferret::DIGEST_BYTES as usize] {
         let offset = field::product(u128::from_le_bytes(challenge), *self.delta);
-        self.common.digest(self.folded ^ self.common.packed() ^ offset)
+        self.common.digest(*self.folded ^ self.common.packed() ^ offset)
     }
 
     /// The rows of the tree that was handed out last.

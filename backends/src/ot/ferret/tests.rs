@@ -1,7 +1,7 @@
 //! Rounds at lowered parameters, honest and not.
 
+use chacha20::ChaCha20Rng;
 use fusion_ir::Party;
-use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 
 use super::*;
