@@ -10,19 +10,24 @@
 //!
 //! The plan's digest is that of its public section, so the server's and the client's file of one compilation share it;
 //! the parties compare it before anything else. Nothing public is derived from weights but the number formats.
+//!
+//! A file is read in one pass, whole ([`Plan::from_bytes`]) or without its weights ([`Plan::scan`]), which then are
+//! [read one at a time](StoredWeights).
+
+mod read;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+pub use read::StoredWeights;
+
 use crate::function::{Function, Weight, Weights};
 use crate::op::Op;
-use crate::verify::{Violation, explain, verify_executable};
 
 /// The version that this code writes and reads.
 pub const VERSION: u32 = 2;
 
 const MAGIC: &[u8; 8] = b"FUSION\r\n";
-const CHECKSUM_BYTES: usize = 32;
 
 /// A compiled program.
 #[derive(Clone, Debug, PartialEq)]
@@ -101,6 +106,12 @@ pub enum PlanError {
     /// The function in it must not be executed.
     #[error("the plan's function is not acceptable:\n{0}")]
     Unacceptable(String),
+    /// The file is no longer what it was when it was read first.
+    #[error("the plan's weights have changed since it was opened")]
+    Changed,
+    /// It cannot be read.
+    #[error("cannot be read: {0}")]
+    Unreadable(String),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -129,31 +140,6 @@ impl Plan {
         bytes
     }
 
-    /// Reads a plan's file and verifies its function, which may come from an adversary.
-    ///
-    /// # Errors
-    /// Everything that keeps the plan from being executed; see [`PlanError`].
-    pub fn from_bytes(bytes: &[u8]) -> Result<Plan, PlanError> {
-        let mut rest = bytes.strip_prefix(MAGIC).ok_or(PlanError::NotAPlan)?;
-        let found = u32::from_le_bytes(*take(&mut rest).ok_or(PlanError::Truncated { section: "header" })?);
-        if found != VERSION {
-            return Err(PlanError::Version { found });
-        }
-        let public = read_section(&mut rest, PUBLIC)?.ok_or(PlanError::Truncated { section: PUBLIC.1 })?;
-        let Public { function, suggestion, provenance } = decode(public, PUBLIC)?;
-        verify_executable(&function).map_err(|violations| unacceptable(&function, &violations))?;
-        let weights = read_section(&mut rest, WEIGHTS)?;
-        let weights = weights.map(|payload| decode_weights(&function.weights, payload)).transpose()?;
-        let demo: Option<Demo> = read_section(&mut rest, DEMO)?.map(|payload| decode(payload, DEMO)).transpose()?;
-        if demo.as_ref().is_some_and(|demo| !demo.fits(&function)) {
-            return Err(PlanError::Corrupt { section: DEMO.1 });
-        }
-        if !rest.is_empty() {
-            return Err(PlanError::Corrupt { section: "end" });
-        }
-        Ok(Plan { function, suggestion, provenance, weights, demo })
-    }
-
     /// What the parties compare: SHA-256 of the public section.
     pub fn digest(&self) -> [u8; 32] {
         Sha256::digest(self.public_bytes()).into()
@@ -175,31 +161,8 @@ impl Plan {
     }
 }
 
-impl Demo {
-    fn fits(&self, function: &Function) -> bool {
-        let ty = &function.values[0].ty;
-        let limit = 1i64 << (ty.bits - 1);
-        let in_range =
-            |sample: &Vec<i64>| sample.len() == ty.len() && sample.iter().all(|x| (-limit..limit).contains(x));
-        self.inputs.len() == self.labels.len() && self.inputs.iter().all(in_range)
-    }
-}
-
-fn unacceptable(function: &Function, violations: &[Violation]) -> PlanError {
-    // A hostile function may be huge; its explanation is for people.
-    let text = if function.values.len() <= 4096 { explain(function, violations) } else { violations[0].to_string() };
-    PlanError::Unacceptable(text)
-}
-
 fn encode<T: Serialize>(value: &T) -> Vec<u8> {
     postcard::to_stdvec(value).expect("plans hold no type that postcard cannot write")
-}
-
-fn decode<'b, T: Deserialize<'b>>(payload: &'b [u8], section: (u8, &'static str)) -> Result<T, PlanError> {
-    match postcard::take_from_bytes(payload) {
-        Ok((value, [])) => Ok(value),
-        _ => Err(PlanError::Corrupt { section: section.1 }),
-    }
 }
 
 fn write_section(bytes: &mut Vec<u8>, section: (u8, &str), payload: &[u8]) {
@@ -207,30 +170,6 @@ fn write_section(bytes: &mut Vec<u8>, section: (u8, &str), payload: &[u8]) {
     bytes.extend((payload.len() as u64).to_le_bytes());
     bytes.extend(Sha256::digest(payload));
     bytes.extend(payload);
-}
-
-/// The next section's payload if it is the one asked for.
-fn read_section<'b>(rest: &mut &'b [u8], section: (u8, &'static str)) -> Result<Option<&'b [u8]>, PlanError> {
-    let truncated = PlanError::Truncated { section: section.1 };
-    if rest.first() != Some(&section.0) {
-        return Ok(None);
-    }
-    *rest = &rest[1..];
-    let length = u64::from_le_bytes(*take(rest).ok_or(truncated.clone())?);
-    let checksum: &[u8; CHECKSUM_BYTES] = take(rest).ok_or(truncated.clone())?;
-    let length = usize::try_from(length).ok().filter(|length| *length <= rest.len()).ok_or(truncated)?;
-    let (payload, after) = rest.split_at(length);
-    *rest = after;
-    if Sha256::digest(payload)[..] != checksum[..] {
-        return Err(PlanError::Corrupt { section: section.1 });
-    }
-    Ok(Some(payload))
-}
-
-fn take<'b, const N: usize>(rest: &mut &'b [u8]) -> Option<&'b [u8; N]> {
-    let (head, tail) = rest.split_first_chunk()?;
-    *rest = tail;
-    Some(head)
 }
 
 fn element_bytes(weight: &Weight) -> usize {
@@ -247,30 +186,10 @@ fn encode_weights(declared: &[Weight], weights: &Weights) -> Vec<u8> {
     bytes
 }
 
-fn decode_weights(declared: &[Weight], payload: &[u8]) -> Result<Weights, PlanError> {
-    let corrupt = PlanError::Corrupt { section: WEIGHTS.1 };
-    let mut rest = payload;
-    let mut weights = Vec::with_capacity(declared.len());
-    for weight in declared {
-        let size = element_bytes(weight);
-        let total = weight.shape.iter().product::<usize>() * size;
-        let (bytes, after) = rest.split_at_checked(total).ok_or(corrupt.clone())?;
-        rest = after;
-        let limit = 1i64 << (weight.bits - 1);
-        let element = |bytes: &[u8]| {
-            let mut word = [0; 8];
-            word[8 - size..].copy_from_slice(bytes);
-            let element = i64::from_le_bytes(word) >> (64 - 8 * size);
-            (-limit..limit).contains(&element).then_some(element)
-        };
-        weights.push(bytes.chunks_exact(size).map(element).collect::<Option<_>>().ok_or(corrupt.clone())?);
-    }
-    if rest.is_empty() { Ok(Weights(weights)) } else { Err(corrupt) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::function::WeightId;
     use crate::text::parse;
 
     fn plan() -> Plan {
@@ -326,6 +245,54 @@ mod tests {
             assert!(Plan::from_bytes(&bytes).is_err(), "byte {at}");
         }
         assert_eq!(Plan::from_bytes(b"GIF89a"), Err(PlanError::NotAPlan));
+    }
+
+    #[test]
+    fn a_scan_finds_all_but_weights_and_samples_and_says_where_the_weights_are() {
+        let plan = plan();
+        let bytes = plan.to_bytes();
+        let (scanned, stored) = Plan::scan(&bytes[..]).unwrap();
+        assert_eq!((&scanned, scanned.digest()), (&plan.for_client(), plan.digest()));
+        let stored = stored.unwrap();
+        let place = |id| stored.bytes(id).start as usize..stored.bytes(id).end as usize;
+        let ids = [WeightId(0), WeightId(1)];
+        let weights = ids.map(|id| stored.decode(&plan.function, id, &bytes[place(id)]).unwrap());
+        assert_eq!(Some(Weights(weights.to_vec())), plan.weights);
+        assert_eq!(stored.decode(&plan.function, WeightId(2), &[]), Err(PlanError::Changed));
+        for at in place(ids[0]) {
+            let mut bytes = bytes.clone();
+            bytes[at] ^= 1;
+            assert_eq!(stored.decode(&plan.function, ids[0], &bytes[place(ids[0])]), Err(PlanError::Changed));
+        }
+        assert_eq!(stored.decode(&plan.function, ids[0], &bytes[place(ids[0])][1..]), Err(PlanError::Changed));
+        assert_eq!(Plan::scan(&plan.for_client().to_bytes()[..]).unwrap(), (plan.for_client(), None));
+    }
+
+    #[test]
+    fn a_scan_refuses_what_a_reader_refuses() {
+        let bytes = plan().to_bytes();
+        let scan = |bytes: &[u8]| Plan::scan(bytes).map(|(plan, _)| plan);
+        let read = |bytes: &[u8]| Plan::from_bytes(bytes).map(|plan| plan.for_client());
+        for end in 0..=bytes.len() {
+            assert_eq!(scan(&bytes[..end]), read(&bytes[..end]), "{end}");
+        }
+        for at in 0..bytes.len() {
+            let mut bytes = bytes.clone();
+            bytes[at] ^= 1;
+            // What is no sample is told by its checksum only.
+            assert!(scan(&bytes).is_err() && read(&bytes).is_err(), "byte {at}");
+        }
+        let broken = |_: &mut [u8]| Err::<usize, _>(std::io::Error::other("the disk is on fire"));
+        let error = Plan::scan(Reader(broken)).unwrap_err();
+        assert_eq!(error.to_string(), "cannot be read: the disk is on fire");
+    }
+
+    struct Reader<F>(F);
+
+    impl<F: FnMut(&mut [u8]) -> std::io::Result<usize>> std::io::Read for Reader<F> {
+        fn read(&mut self, bytes: &mut [u8]) -> std::io::Result<usize> {
+            (self.0)(bytes)
+        }
     }
 
     #[test]

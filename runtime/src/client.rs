@@ -53,14 +53,8 @@ pub fn run_client(
     let mut link = link;
     let (mut control, control_meter) = Metered::new(link.open(Lane::CONTROL, CONTROL_AHEAD_BYTES)?);
     let session_id = handshake::client(&mut control, plan, size, nonce()?)?;
-    let executor = Executor {
-        party: Party::Client,
-        function: &plan.function,
-        weights: None,
-        session_id,
-        size,
-        forecast: &forecast,
-    };
+    let executor =
+        Executor { party: Party::Client, function: &plan.function, model: None, session_id, size, forecast: &forecast };
     let input = |position: usize| Some(job.input(mix.samples()[position]));
     let (answers, totals) = executor.run(&mut *link, &control_meter, &input, progress)?;
     // Hangs up. From here on the client is silent, whatever it finds.

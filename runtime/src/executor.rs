@@ -9,12 +9,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use fusion_backends::Error;
 use fusion_backends::session::{MicroBatch, Session};
 use fusion_ir::types::wrap;
-use fusion_ir::{Function, Op, Party, Weights};
+use fusion_ir::{Function, Op, Party};
 
+use crate::Error;
 use crate::forecast::Forecast;
+use crate::model::Model;
 use crate::session::BatchSize;
 use crate::session::handshake::stream_id;
 use crate::transport::{BreakOff, Lane, Link, Meter, Metered, Traffic};
@@ -72,8 +73,8 @@ pub(crate) type Inputs<'a> = dyn Fn(usize) -> Option<&'a [i64]> + Sync + 'a;
 pub(crate) struct Executor<'a> {
     pub party: Party,
     pub function: &'a Function,
-    /// The server's; `None` at the client.
-    pub weights: Option<&'a Weights>,
+    /// The server's weights; `None` at the client.
+    pub model: Option<&'a dyn Model>,
     pub session_id: [u8; 32],
     pub size: BatchSize,
     pub forecast: &'a Forecast,
@@ -86,7 +87,7 @@ struct Common<'a, 'i, 'p> {
     meters: Vec<Meter>,
     /// Layers that are done.
     done: AtomicUsize,
-    /// The first error of any stream: those that follow come of it.
+    /// What ended the run: of all streams' errors the first that says most.
     error: Mutex<Option<Error>>,
 }
 
@@ -132,6 +133,7 @@ impl Executor<'_> {
             threads.into_iter().map(|thread| thread.join().unwrap_or_else(resume)).collect()
         });
         if let Some(error) = common.error.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            link.break_off();
             return Err(error);
         }
         let mut totals = Totals { layers: vec![Spent::default(); self.function.values.len()], ..Totals::default() };
@@ -145,7 +147,8 @@ impl Executor<'_> {
         Ok((micro_batches.flatten().collect(), totals))
     }
 
-    /// [`Executor::stream`], which ends the others if it fails.
+    /// [`Executor::stream`], which ends the others if it fails. A peer that has hung up ends them by itself: then they still look at what
+    /// has arrived, which may say why.
     fn guarded(
         &self,
         link: &dyn Link,
@@ -161,7 +164,13 @@ impl Executor<'_> {
                 Some(stream)
             }
             Err(error) => {
-                common.error.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                if extent(&error) == 0 {
+                    guard.disarm();
+                }
+                let mut kept = common.error.lock().unwrap_or_else(PoisonError::into_inner);
+                if kept.as_ref().is_none_or(|kept| extent(kept) < extent(&error)) {
+                    *kept = Some(error);
+                }
                 None
             }
         }
@@ -260,7 +269,8 @@ impl Executor<'_> {
                 }
                 _ => {
                     let operands: Vec<&[u64]> = value.operands.iter().map(|v| shares[v.index()].as_slice()).collect();
-                    session.run(batch, self.function, id, self.weights, &operands)?
+                    let weights = self.model.map(|model| model.layer(self.function, value)).transpose()?;
+                    session.run(batch, self.function, id, weights.as_deref(), &operands)?
                 }
             };
             shares.push(share);
@@ -291,6 +301,19 @@ impl Executor<'_> {
             traffic,
         };
         (common.progress.lock().unwrap_or_else(PoisonError::into_inner))(step);
+    }
+}
+
+/// How much an error says: that the peer hung up, or that this party did, may have been caused by what another stream found.
+fn extent(error: &Error) -> u8 {
+    use std::io::ErrorKind::{NotConnected, UnexpectedEof};
+    match error {
+        Error::Peer(fusion_backends::Error::Io(error)) => match error.kind() {
+            UnexpectedEof => 0,
+            NotConnected => 1,
+            _ => 2,
+        },
+        _ => 3,
     }
 }
 

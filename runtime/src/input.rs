@@ -85,7 +85,8 @@ fn csv_labels(path: &Path) -> Result<Vec<i64>, Error> {
     labels.collect()
 }
 
-fn refuse(path: &Path, why: impl std::fmt::Display) -> Error {
+/// An [`Error::Usage`] about `path`.
+pub(crate) fn refuse(path: &Path, why: impl std::fmt::Display) -> Error {
     Error::Usage(format!("{}: {why}", path.display()))
 }
 

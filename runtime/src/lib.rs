@@ -13,6 +13,7 @@ pub mod fusion;
 pub mod input;
 pub mod ledger;
 pub mod memory;
+pub mod model;
 pub mod output;
 pub mod report;
 pub mod server;
@@ -29,6 +30,7 @@ pub use error::Error;
 pub use executor::{Progress, Step};
 pub use fusion::Job;
 pub use ledger::Ledger;
+pub use model::{Model, PlanFile};
 pub use report::{ClientReport, ServerReport, Verdict};
 pub use server::{run_server, run_server_if};
 

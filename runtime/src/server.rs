@@ -8,6 +8,7 @@ use crate::Error;
 use crate::executor::{Executor, Progress, Spent};
 use crate::forecast::Forecast;
 use crate::memory::Memory;
+use crate::model::Model;
 use crate::report::{self, Run, ServerBatch, ServerReport};
 use crate::session::handshake::{self, Admission, CONTROL_AHEAD_BYTES, Limits, nonce};
 use crate::transport::{Lane, Link, Metered};
@@ -22,24 +23,24 @@ pub fn run_server(
     limits: Limits,
     progress: &mut Progress<'_>,
 ) -> Result<ServerReport, Error> {
-    run_server_if(&mut |_| Ok(()), link, plan, limits, progress)
+    let weights = plan.weights.as_ref();
+    let weights = weights.ok_or_else(|| Error::Usage("the plan has no weights: give the server plan.bin".into()))?;
+    run_server_if(&mut |_| Ok(()), link, plan, weights, limits, progress)
 }
 
-/// [`run_server`] if `admission` allows a session of the size that the client asks for. It is asked before anything that
-/// depends on the model is computed; what it objects is told to the client.
+/// [`run_server`] with the weights of `model`, if `admission` allows a session of the size that the client asks for. It is asked before
+/// anything that depends on the model is computed; what it objects is told to the client.
 ///
 /// # Errors
-/// As [`run_server`], and what `admission` objects.
+/// As [`run_server`], and what `admission` objects or `model` lacks.
 pub fn run_server_if(
     admission: &mut Admission<'_>,
     link: Box<dyn Link>,
     plan: &Plan,
+    model: &dyn Model,
     limits: Limits,
     progress: &mut Progress<'_>,
 ) -> Result<ServerReport, Error> {
-    let weights = plan.weights.as_ref();
-    let weights = weights.ok_or_else(|| Error::Usage("the plan has no weights: give the server plan.bin".into()))?;
-
     let started = Instant::now();
     let mut link = link;
     let (mut control, control_meter) = Metered::new(link.open(Lane::CONTROL, CONTROL_AHEAD_BYTES)?);
@@ -49,7 +50,7 @@ pub fn run_server_if(
     let executor = Executor {
         party: Party::Server,
         function: &plan.function,
-        weights: Some(weights),
+        model: Some(model),
         session_id,
         size,
         forecast: &forecast,

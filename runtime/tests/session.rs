@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use common::{labelled_points, point, tiny_label, tiny_plan, wrong_plan};
@@ -13,7 +13,9 @@ use fusion_runtime::fusion::{Job, PublicSample};
 use fusion_runtime::ledger::Entry;
 use fusion_runtime::session::Limits;
 use fusion_runtime::transport::{Connection, Lane, Wrapped};
-use fusion_runtime::{ClientReport, Error, Flow, ServerReport, report, run_client, run_server};
+use fusion_runtime::{
+    ClientReport, Error, Flow, PlanFile, ServerReport, report, run_client, run_server, run_server_if,
+};
 
 const LIMITS: Limits = Limits { positions: 1000, micro_batch: 64, streams: 2 };
 const QUERIES: [(i64, i64); 3] = [(3, 1), (-2, 5), (-4, -4)];
@@ -144,6 +146,113 @@ fn streams_end_together_when_one_of_them_fails() {
             assert_eq!(error.to_string(), "the connection failed: the peer hung up");
         }
     }
+}
+
+/// A client's lane on which nothing is received until the connection has ended on the other stream's.
+struct Late {
+    inner: Box<dyn Channel>,
+    lane: Lane,
+    ended: Arc<(Mutex<bool>, Condvar)>,
+}
+
+impl Channel for Late {
+    fn send(&mut self, kind: Kind, payload: Vec<u8>) -> Result<(), fusion_backends::Error> {
+        self.inner.send(kind, payload)
+    }
+
+    fn receive(&mut self, kind: Kind, payload_bytes: usize) -> Result<Vec<u8>, fusion_backends::Error> {
+        let (ended, changed) = &*self.ended;
+        if (self.lane, kind) == (Lane::layers(1), Kind::Reveal) {
+            let _ended = changed.wait_while(ended.lock().unwrap(), |ended| !*ended).unwrap();
+        }
+        let result = self.inner.receive(kind, payload_bytes);
+        if self.lane == Lane::layers(0) && result.is_err() {
+            *ended.lock().unwrap() = true;
+            changed.notify_all();
+        }
+        result
+    }
+}
+
+#[test]
+fn a_hang_up_on_one_stream_does_not_hide_what_the_peer_did_on_the_other() {
+    let (left, right) = connections();
+    let ended = Arc::<(Mutex<bool>, Condvar)>::default();
+    let left =
+        Wrapped::new(left, move |lane, inner| Box::new(Late { inner, lane, ended: ended.clone() }) as Box<dyn Channel>);
+    // The server sends a short message on its second stream and hangs up before the last of its first.
+    let gate = Arc::<(Mutex<bool>, Condvar)>::default();
+    let right = Wrapped::new(right, move |lane, inner| {
+        Box::new(HangingUp { inner, lane, cheated: gate.clone() }) as Box<dyn Channel>
+    });
+    let flow = Flow { micro_batch: Some(job().batch().positions().div_ceil(2) as u32), ..Flow::default() };
+    let (client, server) = std::thread::scope(|scope| {
+        let server = scope.spawn(|| run_server(Box::new(right), &tiny_plan(), LIMITS, &mut |_| ()));
+        (run_client(Box::new(left), &tiny_plan().for_client(), &job(), flow, &mut |_| ()), server.join().unwrap())
+    });
+    assert!(server.is_err());
+    let error = client.unwrap_err().to_string();
+    assert!(error.starts_with("the peer broke the protocol: expected Reveal"), "{error}");
+}
+
+/// A server's lane: the second stream's reveal is short, and the first stream's never comes.
+struct HangingUp {
+    inner: Box<dyn Channel>,
+    lane: Lane,
+    cheated: Arc<(Mutex<bool>, Condvar)>,
+}
+
+impl Channel for HangingUp {
+    fn send(&mut self, kind: Kind, mut payload: Vec<u8>) -> Result<(), fusion_backends::Error> {
+        let (cheated, changed) = &*self.cheated;
+        if (self.lane, kind) == (Lane::layers(0), Kind::Reveal) {
+            let _cheated = changed.wait_while(cheated.lock().unwrap(), |cheated| !*cheated).unwrap();
+            return Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into());
+        }
+        if kind == Kind::Reveal {
+            payload.pop();
+        }
+        self.inner.send(kind, payload)?;
+        if kind == Kind::Reveal {
+            *cheated.lock().unwrap() = true;
+            changed.notify_all();
+        }
+        Ok(())
+    }
+
+    fn receive(&mut self, kind: Kind, payload_bytes: usize) -> Result<Vec<u8>, fusion_backends::Error> {
+        self.inner.receive(kind, payload_bytes)
+    }
+}
+
+#[test]
+fn weights_read_from_the_file_give_the_same_answers_and_losing_them_ends_the_session() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let serve = |spoil: bool| {
+        std::fs::write(file.path(), tiny_plan().to_bytes()).unwrap();
+        let opened = PlanFile::open(file.path()).unwrap();
+        if spoil {
+            std::fs::write(file.path(), []).unwrap();
+        }
+        let (left, right) = connections();
+        std::thread::scope(|scope| {
+            let (plan, admission) = (opened.plan().clone(), &mut |_| Ok(()));
+            let client = scope.spawn(move || {
+                let flow = Flow { micro_batch: Some(8), ..Flow::default() };
+                run_client(Box::new(left), &tiny_plan().for_client(), &job(), flow, &mut |_| ())
+            });
+            let server = run_server_if(admission, Box::new(right), &plan, &opened, LIMITS, &mut |_| ());
+            (client.join().unwrap(), server)
+        })
+    };
+    let (client, server) = serve(false);
+    assert_eq!(client.unwrap().labels, Some(QUERIES.map(|(x, y)| tiny_label(x, y)).to_vec()));
+    server.unwrap();
+    let (client, server) = serve(true);
+    let error = server.unwrap_err();
+    assert_eq!(error.exit_code(), 2);
+    assert!(error.to_string().contains("weights have changed since it was opened"), "{error}");
+    assert_eq!(client.unwrap_err().to_string(), "the connection failed: the peer hung up");
 }
 
 #[test]

@@ -71,6 +71,25 @@ fn parties_who_know_each_other_exchange_messages_on_all_lanes() {
 }
 
 #[test]
+fn a_handshake_that_comes_in_drops_ends_with_the_timeout() {
+    let (ann, ann_is) = someone();
+    let timeout = Duration::from_millis(300);
+    let server = TcpOptions { timeout, ..options(Some(Tls::new(&ann, &[ann_is]).unwrap())) };
+    let listener = tcp::listen("127.0.0.1:0", &server).unwrap();
+    let mut raw = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let dribbling = std::thread::spawn(move || {
+        // A record of a handshake message of 16,000 bytes, which takes minutes at this pace.
+        let mut bytes = [&[22, 3, 1, 0x3e, 0x84, 1, 0, 0x3e, 0x80][..], &[0; 16_000]].concat().into_iter();
+        while bytes.next().is_some_and(|byte| raw.write_all(&[byte]).is_ok()) {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        bytes.len()
+    });
+    assert_eq!(text(tcp::accept(&listener, &server)), "the connection failed: no data from the peer for 0.3 s");
+    assert!(dribbling.join().unwrap() > 1000, "it was cut off");
+}
+
+#[test]
 fn strangers_are_refused_by_name() {
     let ((ann, ann_is), (bob, bob_is), (eve, eve_is)) = (someone(), someone(), someone());
     let server = options(Some(Tls::new(&bob, &[ann_is]).unwrap()));

@@ -210,6 +210,74 @@ fn a_peer_that_takes_no_data_is_reported_by_a_later_call() {
     assert!(error.to_string().ends_with("the peer took no data for 2 s"), "{error}");
 }
 
+/// Sends `bytes` one after the other for ever, with signs of life between them, until the connection is gone.
+fn dribble(mut raw: TcpStream, bytes: Vec<u8>) -> std::thread::JoinHandle<()> {
+    let pause = Duration::from_millis(2);
+    std::thread::spawn(move || {
+        for piece in bytes.chunks(1) {
+            if raw.write_all(piece).is_err() {
+                return;
+            }
+            std::thread::sleep(pause);
+        }
+        for alive in (0..=u16::MAX).cycle() {
+            if raw.write_all(&[[0; 6].as_slice(), &alive.to_le_bytes()].concat()).is_err() {
+                return;
+            }
+            std::thread::sleep(pause);
+        }
+    })
+}
+
+#[test]
+fn signs_of_life_alone_do_not_hold_a_party() {
+    let stall = Duration::from_millis(300);
+    for (lane, patience) in [(Lane::CONTROL, 2), (Lane::layers(0), Connection::PATIENCE)] {
+        let (mut connection, raw) = against_raw(stall);
+        let mut waiting = channel(&mut connection, lane);
+        let peer = dribble(raw, Vec::new());
+        let text = failure(waiting.receive(Kind::Hello, 4));
+        let seconds = (patience * stall).as_secs_f64();
+        assert_eq!(text, format!("the peer shows signs of life, but sent no message for {seconds} s"));
+        drop((connection, waiting));
+        peer.join().unwrap();
+    }
+}
+
+#[test]
+fn a_message_that_comes_in_drops_does_not_hold_a_party() {
+    let (mut connection, raw) = against_raw(Duration::from_millis(300));
+    let mut waiting = channel(&mut connection, Lane::layers(0));
+    let peer = dribble(raw, frame_on(Lane::layers(0), &vec![0; 1 << 20], Kind::LinearUpload, 0));
+    let text = failure(waiting.receive(Kind::LinearUpload, 1 << 20));
+    assert_eq!(text, "the peer shows signs of life, but sent no message for 6 s");
+    drop((connection, waiting));
+    peer.join().unwrap();
+}
+
+#[test]
+fn messages_of_one_lane_are_patience_for_all() {
+    let stall = Duration::from_millis(300);
+    let (left, right) = sockets();
+    let [mut left, mut right] = [(left, stall), (right, PATIENT)].map(|(end, stall)| tcp::open(end, stall).unwrap());
+    let [mut one, mut other] = [0, 1].map(|stream| channel(&mut right, Lane::layers(stream)));
+    let mut waiting = channel(&mut left, Lane::layers(1));
+    let mut fed = channel(&mut left, Lane::layers(0));
+    let messages = 15 * Connection::PATIENCE;
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            for _ in 0..messages {
+                std::thread::sleep(stall / 12);
+                one.send(Kind::Comparison, vec![1]).unwrap();
+            }
+            other.send(Kind::Hello, b"late".to_vec()).unwrap();
+            (one, other)
+        });
+        scope.spawn(move || (0..messages).for_each(|_| drop(fed.receive(Kind::Comparison, 1).unwrap())));
+        assert_eq!(waiting.receive(Kind::Hello, 4).unwrap(), b"late");
+    });
+}
+
 #[test]
 fn the_wire_is_header_then_payload() {
     let (mut connection, mut raw) = against_raw(PATIENT);

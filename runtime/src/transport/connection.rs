@@ -9,14 +9,14 @@ use fusion_backends::{Channel, Error, Kind};
 
 use super::failure::Failure;
 use super::frame::{Header, check_outgoing};
-use super::incoming::Incoming;
+use super::incoming::{Incoming, PATIENCE};
 use super::outgoing::Outgoing;
 use super::{Lane, Link};
 
 /// One party's end of a connection: lanes of frames over a reading and a writing half.
 ///
 /// The halves are any byte streams (a TCP socket's, a TLS session's, a pipe's) whose reads and writes give up by
-/// themselves when the peer stalls. A thread writes, so [`Channel::send`] never waits for the peer; another one reads, so
+/// themselves when the peer stalls. A peer that moves bytes and gets nowhere is given up after some [more time](Connection::PATIENCE). A thread writes, so [`Channel::send`] never waits for the peer; another one reads, so
 /// no lane waits for another one's reader. Dropping the connection and all its channels sends what is still queued, then
 /// drops the writing half. After the first error every call on every lane fails with it.
 pub struct Connection(Arc<Halves>);
@@ -26,6 +26,7 @@ struct Halves {
     incoming: Arc<Incoming>,
     outgoing: Arc<Outgoing>,
     writer: Option<JoinHandle<()>>,
+    patience: Duration,
     shut: Box<dyn Fn() + Send + Sync>,
 }
 
@@ -36,6 +37,9 @@ struct LaneChannel {
 }
 
 impl Connection {
+    /// So many times the stall may pass without a message from a peer that shows signs of life, or without one that it takes.
+    pub const PATIENCE: u32 = PATIENCE;
+
     /// A connection over two halves; `stall` is the time after which they give up. Dropping the writing half must end the
     /// peer's reading.
     ///
@@ -74,7 +78,8 @@ impl Connection {
             }
         };
         let writer = Builder::new().name("fusion-writer".into()).spawn(write)?;
-        Ok(Connection(Arc::new(Halves { incoming, outgoing, writer: Some(writer), shut: Box::new(shut) })))
+        let patience = stall.saturating_mul(PATIENCE);
+        Ok(Connection(Arc::new(Halves { incoming, outgoing, writer: Some(writer), patience, shut: Box::new(shut) })))
     }
 }
 
@@ -107,7 +112,9 @@ impl Channel for LaneChannel {
 
 impl Drop for Halves {
     fn drop(&mut self) {
-        self.outgoing.close();
+        if !self.outgoing.finish(self.patience) {
+            (self.shut)();
+        }
         if let Some(writer) = self.writer.take() {
             let _ = writer.join();
         }

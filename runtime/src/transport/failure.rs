@@ -37,6 +37,12 @@ impl Failure {
         Failure::Io(ErrorKind::TimedOut, format!("no data from the peer for {} s", stall.as_secs_f64()))
     }
 
+    /// The peer is there, and sent no message for `patience`.
+    pub fn idleness(patience: Duration) -> Failure {
+        let text = format!("the peer shows signs of life, but sent no message for {} s", patience.as_secs_f64());
+        Failure::Io(ErrorKind::TimedOut, text)
+    }
+
     /// A read that failed, by a reader that gives up after `stall`.
     pub fn reading(error: &io::Error, stall: Duration) -> Failure {
         match error.kind() {

@@ -16,6 +16,10 @@ const MESSAGES_AHEAD: usize = 1 << 12;
 /// A payload is read in pieces of this size: what a peer only announces takes no memory, and a slow one shows life.
 const PIECE_BYTES: usize = 1 << 22;
 const BUFFER_BYTES: usize = 1 << 16;
+/// Signs of life are no progress: so many times the stall may pass without a message where layers are computed..
+pub const PATIENCE: u32 = 20;
+/// ..and on the control lane, where nothing takes long.
+const CONTROL_PATIENCE: u32 = 2;
 
 /// The messages of all lanes between the thread that reads them and those that wait for them.
 ///
@@ -32,6 +36,8 @@ struct State {
     failure: Option<Failure>,
     /// The lane that has no room for the next message, and since when.
     full: Option<(Lane, Instant)>,
+    /// When the last message arrived, or [`PIECE_BYTES`] of one.
+    progress: Instant,
 }
 
 #[derive(Default)]
@@ -45,9 +51,10 @@ struct Inbox {
 }
 
 impl Incoming {
-    /// Empty. A lane whose messages cannot arrive because another lane is full gives up after `stall`.
+    /// Empty. A lane whose messages cannot arrive because another lane is full gives up after `stall`, and one that waits while no message arrives at
+    /// all after [`PATIENCE`] times as long.
     pub fn new(stall: Duration) -> Incoming {
-        let state = State { inboxes: Default::default(), failure: None, full: None };
+        let state = State { inboxes: Default::default(), failure: None, full: None, progress: Instant::now() };
         Incoming { state: Mutex::new(state), changed: Condvar::new(), stall }
     }
 
@@ -61,6 +68,7 @@ impl Incoming {
 
     /// Waits for the next message of `lane`, which must be of `kind` and `payload_bytes` long.
     pub fn receive(&self, lane: Lane, kind: Kind, payload_bytes: usize) -> Result<Vec<u8>, Error> {
+        let called = Instant::now();
         let mut state = self.lock();
         state.inboxes[lane.index()].expected = Some((kind, payload_bytes));
         self.changed.notify_all();
@@ -82,7 +90,18 @@ impl Incoming {
                 self.changed.notify_all();
                 continue;
             }
-            state = self.changed.wait_timeout(state, self.stall).unwrap_or_else(PoisonError::into_inner).0;
+            let (since, patience) = match lane {
+                Lane::CONTROL => (called, self.stall.saturating_mul(CONTROL_PATIENCE)),
+                _ => (called.max(state.progress), self.stall.saturating_mul(PATIENCE)),
+            };
+            let left = patience.saturating_sub(since.elapsed());
+            if left.is_zero() {
+                state.failure = Some(Failure::idleness(patience));
+                self.changed.notify_all();
+                continue;
+            }
+            let wait = self.changed.wait_timeout(state, left.min(self.stall));
+            state = wait.unwrap_or_else(PoisonError::into_inner).0;
         };
         self.changed.notify_all();
         drop(state);
@@ -136,8 +155,10 @@ impl Incoming {
             let start = payload.len();
             payload.resize(header.payload_bytes.min(start + PIECE_BYTES), 0);
             reader.read_exact(&mut payload[start..]).map_err(reading)?;
+            self.lock().progress = Instant::now();
         }
         let mut state = self.lock();
+        state.progress = Instant::now();
         let inbox = &mut state.inboxes[header.lane.index()];
         inbox.held_bytes += payload.len() as u64;
         inbox.messages.push_back((header, payload));

@@ -12,19 +12,31 @@ use super::frame::{Frame, Header, Sequence};
 pub const ALIVE_EVERY: Duration = Duration::from_millis(250);
 
 const BUFFER_BYTES: usize = 1 << 16;
+/// A payload is written in pieces of this size, each of which is progress.
+const PIECE_BYTES: usize = 1 << 22;
 
 /// Messages in the order in which they go out. Its length is the sender's own affair: who waits for an answer stops adding.
-#[derive(Default)]
 pub struct Outgoing {
     queue: Mutex<Queue>,
     changed: Condvar,
 }
 
-#[derive(Default)]
 struct Queue {
     messages: VecDeque<(Header, Vec<u8>)>,
     closed: bool,
+    /// Whether nothing is written any more.
+    ended: bool,
+    /// When the last piece of a message was written.
+    progress: Instant,
     failure: Option<Failure>,
+}
+
+impl Default for Outgoing {
+    fn default() -> Outgoing {
+        let queue =
+            Queue { messages: VecDeque::new(), closed: false, ended: false, progress: Instant::now(), failure: None };
+        Outgoing { queue: Mutex::new(queue), changed: Condvar::new() }
+    }
 }
 
 impl Outgoing {
@@ -38,16 +50,26 @@ impl Outgoing {
             Some(failure) => Err(failure.clone()),
             None => {
                 queue.messages.push_back((header, payload));
-                self.changed.notify_one();
+                self.changed.notify_all();
                 Ok(())
             }
         }
     }
 
-    /// Nothing more will be added: what is queued goes out.
-    pub fn close(&self) {
-        self.lock().closed = true;
-        self.changed.notify_one();
+    /// Nothing more will be added: what is queued goes out. Waits for that, and no longer than `patience` without progress; whether it is
+    /// done.
+    pub fn finish(&self, patience: Duration) -> bool {
+        let mut queue = self.lock();
+        queue.closed = true;
+        queue.progress = Instant::now();
+        self.changed.notify_all();
+        loop {
+            let left = patience.saturating_sub(queue.progress.elapsed());
+            if queue.ended || left.is_zero() {
+                return queue.ended;
+            }
+            queue = self.changed.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
     }
 
     /// Nothing more goes out.
@@ -56,7 +78,7 @@ impl Outgoing {
         queue.messages.clear();
         queue.closed = true;
         queue.failure.get_or_insert(failure);
-        self.changed.notify_one();
+        self.changed.notify_all();
     }
 
     /// Writes messages until the queue is closed, and flushes whenever it runs empty; between them signs of life, at times
@@ -66,6 +88,8 @@ impl Outgoing {
         let result = self.write_to(&mut writer);
         // What it holds after a failure is lost: it must not try again.
         let _ = writer.into_parts();
+        self.lock().ended = true;
+        self.changed.notify_all();
         result
     }
 
@@ -82,7 +106,10 @@ impl Outgoing {
             if let Some((header, payload)) = queue.messages.pop_front() {
                 drop(queue);
                 writer.write_all(&Frame::Message(header).encode(&mut sequence))?;
-                writer.write_all(&payload)?;
+                for piece in payload.chunks(PIECE_BYTES) {
+                    writer.write_all(piece)?;
+                    self.lock().progress = Instant::now();
+                }
             } else if !writer.buffer().is_empty() {
                 drop(queue);
                 writer.flush()?;
@@ -98,5 +125,50 @@ impl Outgoing {
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transport::Lane;
+    use fusion_backends::Kind;
+
+    /// Takes `pieces` pieces, then none for ever.
+    struct Stuck {
+        pieces: usize,
+        released: std::sync::mpsc::Receiver<()>,
+    }
+
+    impl Write for Stuck {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            if self.pieces == 0 {
+                let _ = self.released.recv();
+                return Err(io::ErrorKind::BrokenPipe.into());
+            }
+            self.pieces -= 1;
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_is_queued_goes_out_unless_nobody_takes_it() {
+        let header = |payload_bytes| Header { lane: Lane::layers(0), kind: Kind::Comparison, payload_bytes };
+        for (pieces, done) in [(usize::MAX, true), (3, false)] {
+            let (release, released) = std::sync::mpsc::channel();
+            let outgoing = Outgoing::default();
+            outgoing.push(header(5 * PIECE_BYTES), vec![0; 5 * PIECE_BYTES]).unwrap();
+            std::thread::scope(|scope| {
+                let writer = scope.spawn(|| outgoing.write_all(Stuck { pieces, released }));
+                let patience = if done { Duration::MAX } else { Duration::from_millis(100) };
+                assert_eq!(outgoing.finish(patience), done);
+                drop(release);
+                assert_eq!(writer.join().unwrap().is_ok(), done);
+            });
+        }
     }
 }

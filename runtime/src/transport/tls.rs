@@ -7,6 +7,7 @@
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -88,9 +89,7 @@ impl Tls {
 }
 
 fn shake(mut session: Connection, mut socket: TcpStream) -> io::Result<(TlsReader, TlsWriter, Fingerprint)> {
-    while session.is_handshaking() {
-        session.complete_io(&mut socket).map_err(explain)?;
-    }
+    complete(&mut session, &mut socket).map_err(explain)?;
     let certificate = session.peer_certificates().and_then(<[_]>::first);
     let certificate = certificate.ok_or_else(|| io::Error::other("the peer showed no certificate"))?;
     let fingerprint = Fingerprint::of(certificate);
@@ -103,6 +102,35 @@ fn shake(mut session: Connection, mut socket: TcpStream) -> io::Result<(TlsReade
         read: 0,
     };
     Ok((reader, TlsWriter { socket, session, raw: Vec::new() }, fingerprint))
+}
+
+/// Completes the handshake within the time that the socket gives one read: a peer that sends a byte now and then does not hold this party
+/// for longer than a silent one.
+fn complete(session: &mut Connection, socket: &mut TcpStream) -> io::Result<()> {
+    let limit = socket.read_timeout()?;
+    let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
+    while session.is_handshaking() {
+        while session.wants_write() {
+            session.write_tls(socket)?;
+        }
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        if left.is_some_and(|left| left.is_zero()) {
+            return Err(ErrorKind::TimedOut.into());
+        }
+        socket.set_read_timeout(left)?;
+        if session.read_tls(socket)? == 0 {
+            return Err(ErrorKind::UnexpectedEof.into());
+        }
+        if let Err(error) = session.process_new_packets() {
+            // Tells the peer what is wrong, if it still listens.
+            let _ = session.write_tls(socket);
+            return Err(io::Error::new(ErrorKind::InvalidData, error));
+        }
+    }
+    while session.wants_write() {
+        session.write_tls(socket)?;
+    }
+    socket.set_read_timeout(limit)
 }
 
 const RAW_BYTES: usize = 1 << 16;

@@ -144,7 +144,7 @@ pub struct Args {
     /// How oblivious transfers are made
     #[arg(long, value_enum, default_value_t = Correlations::Auto, help_heading = "Client")]
     pub correlations: Correlations,
-    /// Give up when the peer sends nothing for so long
+    /// Give up when the peer sends nothing for so long, or shows signs of life but sends no message for 20 times as long
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=1 << 32))]
     pub timeout: u64,
     /// This party's certificate and private key, in one PEM file: the connection is then encrypted and mutually authenticated

@@ -6,7 +6,7 @@ use fusion_ir::Plan;
 use fusion_runtime::session::{BatchSize, Limits};
 use fusion_runtime::transport::Tls;
 use fusion_runtime::transport::tcp::{self, TcpOptions};
-use fusion_runtime::{Budget, Error, Identity, ServerReport, input, output, report, run_server_if, store};
+use fusion_runtime::{Budget, Error, Identity, PlanFile, ServerReport, output, report, run_server_if, store};
 
 use crate::Ending;
 use crate::args::Args;
@@ -22,12 +22,8 @@ pub fn run(args: &Args) -> Result<Ending, Error> {
     if let Some(path) = &args.report {
         output::prepare(path)?;
     }
-    let plan = input::plan(args.plan())?;
-    if plan.weights.is_none() {
-        let path = args.plan().display();
-        return Err(Error::Usage(format!("{path} has no weights: give the server plan.bin")));
-    }
-    let limits = limits(args, &plan)?;
+    let file = PlanFile::open(args.plan())?;
+    let limits = limits(args, file.plan())?;
     let budget = budget(args)?;
     let tcp = args.tcp()?;
     let listener = tcp::listen(listen, &tcp)?;
@@ -39,7 +35,7 @@ pub fn run(args: &Args) -> Result<Ending, Error> {
     let mut outcome = Ok(Ending::Finished);
     let sessions = args.sessions.unwrap_or(1);
     for left in (0..sessions).rev() {
-        let served = session(args, &tcp, &plan, limits, budget.as_ref(), &listener);
+        let served = session(args, &tcp, &file, limits, budget.as_ref(), &listener);
         if let Err(error) = served {
             if left > 0 {
                 eprintln!("fusion-run: {error}");
@@ -70,7 +66,7 @@ fn budget(args: &Args) -> Result<Option<Budget>, Error> {
 fn session(
     args: &Args,
     tcp: &TcpOptions,
-    plan: &Plan,
+    file: &PlanFile,
     limits: Limits,
     budget: Option<&Budget>,
     listener: &TcpListener,
@@ -79,7 +75,7 @@ fn session(
     let client = Identity::of(&peer);
     let admission = &mut |size: BatchSize| budget.map_or(Ok(()), |budget| budget.spend(&client, size.positions));
     let bar = Bar::new(args.quiet);
-    let served = run_server_if(admission, Box::new(connection), plan, limits, &mut |step| bar.show(step));
+    let served = run_server_if(admission, Box::new(connection), file.plan(), file, limits, &mut |step| bar.show(step));
     drop(bar);
     let served = served?;
     if let Some(path) = &args.report {
