@@ -5,14 +5,15 @@ use std::path::PathBuf;
 use fusion_ir::op::{Mix, Reveal};
 use fusion_ir::plan::{Demo, Provenance, Suggestion};
 use fusion_ir::verify::MAX_TOP;
-use fusion_ir::{Function, Op, Plan, Weights, interp};
-use rayon::prelude::*;
+use fusion_ir::{Function, Op, Plan};
 
+use crate::evaluate::{Fullest, evaluate, quantise};
 use crate::lower::{LayerFormat, lower};
+use crate::nn::eval::Observed;
 use crate::nn::{Graph, commute, eval, fold};
 use crate::passes::{self, Program, Settings, Target};
-use crate::quantise::Precision;
-use crate::quantise::calibrate::{Calibration, Observed};
+use crate::quantise::calibrate::Calibration;
+use crate::quantise::{Precision, margin};
 use crate::{Error, Unsupported, diagnose, import, npy};
 
 /// Samples on which each layer's precision is measured.
@@ -63,6 +64,8 @@ pub struct Summary {
     pub samples: usize,
     /// How precise each layer is on the first calibration samples.
     pub precision: Vec<diagnose::Precision>,
+    /// Where the calibration samples come nearest to the end of a ring.
+    pub fullest: Option<Fullest>,
     /// Calibration samples whose fixed-point label is the given one, if labels were given.
     pub correct: Option<usize>,
     /// What deserves attention.
@@ -113,7 +116,8 @@ pub fn compile(options: &Options) -> Result<Compiled, Error> {
     let Built { program, layers, observed } = build(&graph, &calibration, &options.precision, &settings(options))?;
 
     let quantised = quantise(&program.function, &calibration.samples);
-    let fixed = fixed_labels(&program.function, &program.weights, &quantised);
+    let evaluated = evaluate(&program.function, &program.weights, &quantised);
+    let fixed = evaluated.labels();
     let float: Vec<usize> = observed.outputs.iter().map(|y| eval::argmax(y)).collect();
     let agreeing = fixed.iter().zip(&float).filter(|(a, b)| **a == **b as i64).count();
     let right = |labels: &Vec<i64>| labels.iter().zip(&fixed).filter(|(a, b)| a == b).count();
@@ -121,6 +125,7 @@ pub fn compile(options: &Options) -> Result<Compiled, Error> {
     let pairs: Vec<(&[f32], &[i64])> = pairs.take(DIAGNOSED_SAMPLES).collect();
     let summary = Summary {
         precision: diagnose::layers(&graph, &program.function, &program.weights, &pairs),
+        fullest: evaluated.fullest_of_all(&program.function),
         warnings: warnings(&calibration, &layers),
         layers,
         agreeing,
@@ -163,7 +168,7 @@ pub fn build(
     settings: &Settings,
 ) -> Result<Built, Error> {
     let observed = calibration.observe(graph)?;
-    let (mut program, mut layers) = lower(graph, &observed.ranges, precision)?;
+    let (mut program, mut layers) = lower(graph, &observed, precision)?;
     passes::run(&mut program, settings, None)?;
     carried(&program.function)?;
     // Sums that joined an accumulator may have widened it.
@@ -183,31 +188,14 @@ pub fn snapshot(options: &Options, stage: Stage) -> Result<Snapshot, Error> {
     if stage == Stage::Import {
         return Ok(Snapshot::Graph(graph));
     }
-    let ranges = calibration(options, &graph)?.observe(&graph)?.ranges;
-    let (mut program, _) = lower(&graph, &ranges, &options.precision)?;
+    let observed = calibration(options, &graph)?.observe(&graph)?;
+    let (mut program, _) = lower(&graph, &observed, &options.precision)?;
     match stage {
         Stage::Import | Stage::Fixed => {}
         Stage::Gadgets => passes::run(&mut program, &settings(options), Some("gadgets"))?,
         Stage::Plan => passes::run(&mut program, &settings(options), None)?,
     }
     Ok(Snapshot::Function(program.function))
-}
-
-/// The fixed-point reference's labels of each quantised sample, best first: as many as the function reveals.
-pub fn fixed_rankings(function: &Function, weights: &Weights, samples: &[Vec<i64>]) -> Vec<Vec<i64>> {
-    let labels = |sample: &Vec<i64>| interp::labels(function, &interp::output(function, weights, sample));
-    samples.par_iter().map(labels).collect()
-}
-
-/// The fixed-point reference's label of each quantised sample: the index of the largest logit, the lowest winning ties.
-pub fn fixed_labels(function: &Function, weights: &Weights, samples: &[Vec<i64>]) -> Vec<i64> {
-    fixed_rankings(function, weights, samples).iter().map(|labels| labels[0]).collect()
-}
-
-/// The samples in the input's fixed-point format.
-pub fn quantise(function: &Function, samples: &[Vec<f32>]) -> Vec<Vec<i64>> {
-    let ty = &function.values[0].ty;
-    samples.iter().map(|sample| sample.iter().map(|x| ty.quantize(*x)).collect()).collect()
 }
 
 fn read(options: &Options) -> Result<Graph, Error> {
@@ -261,8 +249,10 @@ fn warnings(calibration: &Calibration, layers: &[LayerFormat]) -> Vec<String> {
                 .into(),
         );
     } else if calibration.samples.len() < 32 {
-        let n = calibration.samples.len();
-        warnings.push(format!("only {n} calibration samples: an unusual input may exceed the ranges seen"));
+        let (n, margin) = (calibration.samples.len(), margin(calibration.samples.len()));
+        warnings.push(format!(
+            "only {n} calibration samples: number formats hold {margin:.1} times their values, and an unusual input may need more; fusionc eval finds such inputs"
+        ));
     }
     for layer in layers.iter().filter(|layer| layer.weight_bits < 8) {
         let LayerFormat { node, weight_bits, .. } = layer;

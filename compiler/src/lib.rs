@@ -7,6 +7,7 @@ pub mod cli;
 pub mod compile;
 pub mod diagnose;
 mod error;
+pub mod evaluate;
 pub mod import;
 pub mod lower;
 pub mod nn;

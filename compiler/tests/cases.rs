@@ -3,7 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
-use fusion_compiler::compile::{Options, compile, fixed_labels, quantise};
+use fusion_compiler::compile::{Options, compile};
+use fusion_compiler::evaluate::{evaluate, quantise};
 use fusion_compiler::nn::eval;
 use fusion_compiler::passes::Target;
 use fusion_compiler::quantise::Precision;
@@ -98,7 +99,10 @@ fn fixed_point_agrees(name: &str, limit: usize, per_cent: usize) {
     let function = &compiled.plan.function;
     let (inputs, expected) = samples(&folder, &function.values[0].ty.shape, limit);
     let weights = compiled.plan.weights.as_ref().unwrap();
-    let labels = fixed_labels(function, weights, &quantise(function, &inputs));
+    let evaluated = evaluate(function, weights, &quantise(function, &inputs));
+    let room = evaluated.fullest_of_all(function).expect("samples were evaluated");
+    assert!(room.fill < 1.0, "{name} overflows: {room:?}");
+    let labels = evaluated.labels();
     let agreeing = labels.iter().zip(&expected).filter(|(a, b)| **a == eval::argmax(b) as i64).count();
     assert!(agreeing * 100 >= labels.len() * per_cent, "{name}: {agreeing} of {}", labels.len());
     let bytes = compiled.plan.to_bytes();

@@ -4,7 +4,8 @@ mod support;
 
 use std::path::PathBuf;
 
-use fusion_compiler::compile::{Options, compile, quantise};
+use fusion_compiler::compile::{Options, compile};
+use fusion_compiler::evaluate::quantise;
 use fusion_compiler::nn::{eval, fold};
 use fusion_compiler::passes::Target;
 use fusion_compiler::quantise::Precision;

@@ -3,10 +3,14 @@
 //! Elements are signed integers in `Z_2^bits`. Only the values matter here, not speed; samples are independent, so
 //! callers run them in parallel.
 
+mod fill;
+
 use crate::function::{Function, Value, ValueId, Weights};
 use crate::network::Network;
 use crate::op::{Conv, Op, Piecewise, Reveal, Window};
 use crate::types::{TensorType, signed, wrap};
+
+pub use fill::{Watched, watch};
 
 /// Runs `function` on one quantised input and returns every value's elements, in [`ValueId`] order.
 ///

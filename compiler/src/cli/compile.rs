@@ -13,6 +13,7 @@ use super::target::TargetArgs;
 use super::{cost, output};
 use crate::Error;
 use crate::compile::{Compiled, Options, compile};
+use crate::evaluate::Fullest;
 use crate::passes::select::Choice;
 use crate::quantise::Precision;
 
@@ -217,6 +218,10 @@ fn summary(compiled: &Compiled, diagnose: bool) -> String {
     let worst = summary.precision.iter().min_by(|a, b| a.decibels.total_cmp(&b.decibels));
     if let Some(worst) = worst {
         let _ = writeln!(text, "worst     {:<28} {:>6.1} dB above its rounding noise", worst.node, worst.decibels);
+    }
+    if let Some(Fullest { node, fill }) = &summary.fullest {
+        let _ =
+            writeln!(text, "room      {node:<28} {:>6.1} times the calibrated values fit, elsewhere more", 1.0 / fill);
     }
     let (agreeing, samples) = (summary.agreeing, summary.samples);
     let _ = writeln!(text, "agreement {agreeing} of {samples} calibration samples have the float model's label");

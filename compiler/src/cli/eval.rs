@@ -3,12 +3,15 @@
 use std::fmt::Write;
 use std::path::PathBuf;
 
-use fusion_ir::interp;
+use fusion_ir::{Function, interp};
 use rayon::prelude::*;
 
 use super::{output, read_plan};
-use crate::compile::{fixed_rankings, quantise};
+use crate::evaluate::{Evaluated, Fullest, evaluate, quantise};
 use crate::{Error, npy};
+
+/// Most overflowing samples that are listed one by one.
+const MAX_LISTED: usize = 10;
 
 /// Run the plaintext fixed-point reference: what a secure run answers, bit for bit
 #[derive(clap::Args)]
@@ -44,7 +47,8 @@ pub(super) fn run(args: &Args) -> Result<(), Error> {
     };
     let classes = function.value(logits).ty.len();
     let truth = args.labels.as_ref().map(|path| npy::labels(path, samples.len(), classes)).transpose()?;
-    let labels = fixed_rankings(function, weights, &samples);
+    let evaluated = evaluate(function, weights, &samples);
+    let labels = &evaluated.rankings;
     let mut csv = match labels.first().map_or(1, Vec::len) {
         0 | 1 => String::from("index,label"),
         k => (1..=k).fold(String::from("index"), |header, place| header + &format!(",label_{place}")),
@@ -68,11 +72,28 @@ pub(super) fn run(args: &Args) -> Result<(), Error> {
         Some(path) => output::write_files(&[(path, csv.into_bytes())])?,
         None => output::print(&csv)?,
     }
+    overflows(function, &evaluated);
     if let Some(truth) = truth {
         let right =
-            truth.iter().zip(&labels).filter(|(known, found)| found.first() == Some(&i64::from(**known))).count();
+            truth.iter().zip(labels).filter(|(known, found)| found.first() == Some(&i64::from(**known))).count();
         let share = 100.0 * right as f64 / labels.len() as f64;
         eprintln!("accuracy {share:.2} % ({right} of {})", labels.len());
     }
     Ok(())
+}
+
+/// Says which samples a number format does not hold.
+fn overflows(function: &Function, evaluated: &Evaluated) {
+    let samples = 0..evaluated.rankings.len();
+    let fullest = samples.filter_map(|sample| Some((sample, evaluated.fullest(function, sample)?)));
+    let over: Vec<(usize, Fullest)> = fullest.filter(|(_, fullest)| fullest.fill >= 1.0).collect();
+    for (sample, Fullest { node, fill }) in over.iter().take(MAX_LISTED) {
+        eprintln!("overflow  sample {sample}: node {node:?} reaches {fill:.1} times what its format holds");
+    }
+    if !over.is_empty() {
+        let (over, all) = (over.len(), evaluated.rankings.len());
+        eprintln!(
+            "overflow  {over} of {all} samples: their labels are the secure run's, but mean little; calibrate on more such samples"
+        );
+    }
 }

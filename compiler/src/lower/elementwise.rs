@@ -8,7 +8,7 @@ use super::{Lowered, Lowering, log2_ceil};
 use crate::nn::expr::Expr;
 use crate::nn::{self, NodeId};
 use crate::quantise::table::Table;
-use crate::quantise::{frac_for, magnitude, quantise};
+use crate::quantise::{frac_for, largest, magnitude, quantise};
 
 impl Lowering<'_> {
     /// `x * factor` by a public factor: only a change of format if it is a power of two, else kept to a dozen significant bits.
@@ -26,8 +26,9 @@ impl Lowering<'_> {
         let growth = log2_ceil(integer.unsigned_abs() as usize);
         let bits = (self.ty(x).bits + growth).max(self.precision.activation_bits + 1);
         let wide = self.extend(x, bits, node);
-        let calibrated = magnitude(self.ranges[id.0], frac) + self.precision.margin_bits;
-        let ty = TensorType { frac, magnitude: calibrated.min(bits - 1), sign: Sign::Any, ..self.ty(wide).clone() };
+        let most = self.ty(x).magnitude + growth;
+        let magnitude = self.reached(id, frac, most).min(bits - 1);
+        let ty = TensorType { frac, magnitude, sign: Sign::Any, ..self.ty(wide).clone() };
         let product = self.same(Op::Scale { factor: integer }, vec![wide], ty, node);
         self.requant(product, node)
     }
@@ -36,14 +37,13 @@ impl Lowering<'_> {
     pub(super) fn pointwise(&mut self, id: NodeId, node: &nn::Node, x: ValueId, f: &Expr) -> Lowered {
         let x = self.narrow(x, node);
         let ty = self.ty(x).clone();
-        let table = Table::new(f, self.seen[node.inputs[0].0], ty.frac, self.ranges[id.0])?;
+        let table = Table::new(f, self.observed.ranges[node.inputs[0].0], ty.frac, self.ranges[id.0])?;
         let frac = ty.frac + table.slope_frac as i8;
         let limit = (1i64 << ty.magnitude) - 1;
         let least = if ty.sign == Sign::NonNegative { 0 } else { -limit };
-        // What the table can give on its operand's range, unless calibration says that it does not.
-        let possible = 64 - table.largest(least, limit).leading_zeros() as u8;
-        let calibrated = magnitude(self.ranges[id.0], frac) + self.precision.margin_bits;
-        let result = calibrated.min(possible.max(1));
+        // What the table can give on its operand's range.
+        let most = 64 - table.largest(least, limit).leading_zeros() as u8;
+        let result = self.reached(id, frac, most.max(1));
         let differences = if ty.sign == Sign::NonNegative { ty.magnitude + 1 } else { ty.magnitude + 2 };
         let bits = (result + self.headroom[id.0]).max(differences).max(ty.bits);
         if bits > super::MAX_RING_BITS {
@@ -71,8 +71,7 @@ impl Lowering<'_> {
         let frac = i16::from(types[0].frac) + i16::from(types[1].frac);
         let frac =
             i8::try_from(frac).ok().filter(|frac| frac.abs() < 60).ok_or("its factors are too small or too large")?;
-        let calibrated = magnitude(self.ranges[id.0], frac) + self.precision.margin_bits;
-        let result = calibrated.min(types[0].magnitude + types[1].magnitude);
+        let result = self.reached(id, frac, types[0].magnitude + types[1].magnitude);
         let bits = (result + self.headroom[id.0]).max(types[0].bits).max(types[1].bits);
         if bits > super::MAX_RING_BITS {
             return Err(format!("its product needs {bits} bits"));
@@ -87,7 +86,8 @@ impl Lowering<'_> {
     pub(super) fn shift(&mut self, id: NodeId, node: &nn::Node, x: ValueId, shift: &[f32]) -> ValueId {
         let x = self.narrow(x, node);
         let ty = self.ty(x).clone();
-        let result = (magnitude(self.ranges[id.0], ty.frac) + self.precision.margin_bits).max(1);
+        let most = ty.magnitude.max(magnitude(largest(shift), ty.frac)) + 1;
+        let result = self.reached(id, ty.frac, most);
         let bits = (result + self.headroom[id.0]).max(ty.bits);
         let wide = self.extend(x, bits, node);
         let elements = shift.iter().map(|b| quantise(f64::from(*b), ty.frac, bits)).collect();

@@ -5,13 +5,15 @@ use fusion_ir::{Sign, TensorType, ValueId, WeightId};
 
 use super::{LayerFormat, Lowered, Lowering};
 use crate::nn::{self, NodeId};
-use crate::quantise::{MIN_WEIGHT_BITS, frac_for, largest, magnitude, quantise};
+use crate::quantise::{LEAST_MARGIN, MIN_WEIGHT_BITS, frac_for, largest, magnitude, quantise};
 
 /// A linear map's parameters in one layout: `rows` output channels, each with `weight.len() / rows` weights.
 pub(super) struct Linear<'w> {
     pub weight: Vec<&'w f32>,
     pub shape: Vec<usize>,
     pub bias: &'w [f32],
+    /// Channel groups.
+    pub groups: usize,
 }
 
 /// A linear map's weights as integers, and what that makes of its results.
@@ -27,6 +29,8 @@ struct Fit {
 
 /// Weights are not made narrower than this to make room for sums.
 const GOOD_WEIGHT_BITS: u8 = 9;
+/// Weights that rounding moves by less than this are good enough; see [`Fit::error`].
+const GOOD_ERROR: f64 = 1.0 / 256.0;
 
 impl Lowering<'_> {
     /// The linear map on `x`, requantised; `op` makes the operation of the declared kernel and bias.
@@ -60,26 +64,36 @@ impl Lowering<'_> {
         let wide = self.extend(x, bits, node);
         let ty = TensorType { shape: node.shape.clone(), bits, frac: x_ty.frac + frac, magnitude, sign: Sign::Any };
         let channels = linear.shape[0];
+        let shift = linear.shift(&weight, frac, &self.observed.means[node.inputs[0].0]);
         let weight = self.weight(format!("{}.weight", node.name), linear.shape, weight_bits, frac, weight);
         // Always there, even if zero: whether it is zero is the model owner's business.
-        let elements = linear.bias.iter().map(|b| quantise(f64::from(*b), ty.frac, bits)).collect();
+        let bias = linear.bias.iter().zip(shift).map(|(b, shift)| f64::from(*b) + shift);
+        let elements = bias.map(|b| quantise(b, ty.frac, bits)).collect();
         let bias = Some(self.weight(format!("{}.bias", node.name), vec![channels], bits, ty.frac, elements));
         let acc = self.same(op(weight, bias), vec![wide], ty, node);
         Ok(self.requant(acc, node))
     }
 
-    /// The widest weights, at least `least` bits, with which results up to `reach` fit the widest accumulator.
+    /// The widest weights, at least `least` bits, with which results up to `reach` fit the widest accumulator. Where a margin of more than a
+    /// factor of two would take a wider accumulator, weights that are good enough without their last bit give it instead.
     fn fit(&self, linear: &Linear, x: &TensorType, reach: f32, headroom: u8, least: u8) -> Option<Fit> {
         let top = largest(linear.weight.iter().copied());
-        (least..=self.precision.weight_bits).rev().find_map(|weight_bits| {
+        let rounded = |weight_bits: u8| {
             let frac = frac_for(top, weight_bits - 1);
             let weight: Vec<i64> = linear.weight.iter().map(|w| quantise(f64::from(**w), frac, weight_bits)).collect();
             let worst = worst_case(&weight, linear.bias, x, frac);
-            let calibrated = magnitude(reach, x.frac + frac) + self.precision.margin_bits;
-            let magnitude = if self.precision.worst_case { worst } else { calibrated };
-            let fits = magnitude + headroom <= self.precision.max_accumulator_bits;
-            fits.then_some(Fit { weight_bits, frac, weight, worst, magnitude })
-        })
+            let calibrated = magnitude(self.margin * reach, x.frac + frac);
+            let magnitude = if self.precision.worst_case { worst } else { calibrated.min(worst) };
+            Fit { weight_bits, frac, weight, worst, magnitude }
+        };
+        let fits = |fit: &Fit| fit.magnitude + headroom <= self.precision.max_accumulator_bits;
+        let fit = (least..=self.precision.weight_bits).rev().map(rounded).find(fits)?;
+        let enough = magnitude(LEAST_MARGIN * reach, x.frac + fit.frac);
+        if fit.magnitude <= enough || fit.weight_bits <= least.max(GOOD_WEIGHT_BITS) {
+            return Some(fit);
+        }
+        let narrower = rounded(fit.weight_bits - 1);
+        Some(if narrower.error(linear) < GOOD_ERROR { narrower } else { fit })
     }
 
     /// The largest absolute value that `id`'s format must hold: its own, that of a sum it feeds directly, which may join its accumulator
@@ -87,6 +101,42 @@ impl Lowering<'_> {
     fn joint_range(&self, id: NodeId) -> f32 {
         let sums = self.users[id.0].iter().filter(|user| self.graph.node(**user).op == nn::Op::Add);
         sums.fold(self.reach[id.0], |reach, sum| reach.max(self.ranges[sum.0]))
+    }
+}
+
+impl Linear<'_> {
+    /// The weights that each output has.
+    fn row_len(&self) -> usize {
+        (self.weight.len() / self.shape[0].max(1)).max(1)
+    }
+
+    /// What rounding the weights to `rounded` takes from each output on average, if the operand's channels have the means `means`: it goes
+    /// to the bias (Nagel et al., ICCV 2019, section 4.2). Data behind a ReLU are not centred, so without it weights that nearly cancel
+    /// leave an error that is larger than their result.
+    fn shift(&self, rounded: &[i64], frac: i8, means: &[f32]) -> Vec<f64> {
+        let unit = (-f64::from(frac)).exp2();
+        let (row_len, taps) = (self.row_len(), self.shape[2..].iter().product::<usize>());
+        let rows = self.weight.chunks_exact(row_len).zip(rounded.chunks_exact(row_len)).enumerate();
+        let shift = |(row, (real, integer)): (usize, (&[&f32], &[i64]))| {
+            let first = row / (self.shape[0] / self.groups) * self.shape[1];
+            let lost = real.iter().zip(integer).map(|(w, i)| f64::from(**w) - *i as f64 * unit);
+            lost.enumerate().map(|(at, lost)| lost * f64::from(means[first + at / taps])).sum()
+        };
+        rows.map(shift).collect()
+    }
+}
+
+impl Fit {
+    /// How far rounding moves the weights of one output, relative to them: root mean square over all outputs.
+    fn error(&self, linear: &Linear) -> f64 {
+        let unit = (-f64::from(self.frac)).exp2();
+        let row_len = linear.row_len();
+        let rows = linear.weight.chunks_exact(row_len).zip(self.weight.chunks_exact(row_len));
+        let relative = |(real, integer): (&[&f32], &[i64])| {
+            let off: f64 = real.iter().zip(integer).map(|(w, i)| (f64::from(**w) - *i as f64 * unit).powi(2)).sum();
+            off / real.iter().map(|w| f64::from(**w).powi(2)).sum::<f64>().max(f64::MIN_POSITIVE)
+        };
+        (rows.map(relative).sum::<f64>() / linear.bias.len().max(1) as f64).sqrt()
     }
 }
 

@@ -13,10 +13,10 @@ use fusion_ir::{Function, Sign, TensorType, ValueId, Weight, WeightId, Weights};
 
 use linear::Linear;
 
-use crate::nn::eval::Range;
+use crate::nn::eval::Observed;
 use crate::nn::{self, Graph, NodeId};
 use crate::passes::Program;
-use crate::quantise::{Precision, frac_for, magnitude};
+use crate::quantise::{LEAST_MARGIN, Precision, frac_for, magnitude, margin};
 use crate::{Error, Unsupported};
 
 /// The formats of one linear layer, for people.
@@ -32,16 +32,17 @@ pub struct LayerFormat {
     pub worst_case_bits: u8,
 }
 
-/// Lowers `graph`, whose nodes stay in `seen` on calibration data.
+/// Lowers `graph`, which did what was `observed` on calibration data.
 ///
 /// # Errors
 /// [`Error::Unsupported`] for a layer that no allowed accumulator holds, or a softmax or argmax left inside.
-pub fn lower(graph: &Graph, seen: &[Range], precision: &Precision) -> Result<(Program, Vec<LayerFormat>), Error> {
+pub fn lower(graph: &Graph, observed: &Observed, precision: &Precision) -> Result<(Program, Vec<LayerFormat>), Error> {
     let users = graph.users();
-    let ranges: Vec<f32> = seen.iter().map(|range| range.magnitude()).collect();
+    let ranges: Vec<f32> = observed.ranges.iter().map(|range| range.magnitude()).collect();
     let mut lowering = Lowering {
         graph,
-        seen,
+        observed,
+        margin: margin(observed.outputs.len()),
         precision,
         headroom: headroom(graph, &users),
         reach: reach(graph, &users, &ranges),
@@ -76,8 +77,9 @@ const MAX_RING_BITS: u8 = 60;
 
 struct Lowering<'g> {
     graph: &'g Graph,
-    /// Each node's smallest and largest element.
-    seen: &'g [Range],
+    observed: &'g Observed,
+    /// How many times the observed values formats hold.
+    margin: f32,
     /// Each node's largest absolute value.
     ranges: Vec<f32>,
     /// What each node's format must hold, itself included.
@@ -102,7 +104,8 @@ impl Lowering<'_> {
             nn::Op::Input => Ok(self.input(id, node)),
             nn::Op::Conv(conv) => {
                 let weight = conv.weight.iter().collect();
-                let linear = Linear { weight, shape: conv.weight.shape().to_vec(), bias: &conv.bias };
+                let (shape, groups) = (conv.weight.shape().to_vec(), conv.groups);
+                let linear = Linear { weight, shape, bias: &conv.bias, groups };
                 let nn::Conv { strides, mut pads, dilations, groups, .. } = *conv;
                 let reach = [0, 1].map(|i| dilations[i] * (conv.weight.shape()[2 + i] - 1) + 1);
                 let x = operand(0);
@@ -117,7 +120,7 @@ impl Lowering<'_> {
             }
             nn::Op::Dense(dense) => {
                 let weight = dense.weight.iter().collect();
-                let linear = Linear { weight, shape: dense.weight.shape().to_vec(), bias: &dense.bias };
+                let linear = Linear { weight, shape: dense.weight.shape().to_vec(), bias: &dense.bias, groups: 1 };
                 self.linear(id, node, operand(0), linear, |weight, bias| Op::Dense { weight, bias })
             }
             nn::Op::Relu => {
@@ -165,8 +168,9 @@ impl Lowering<'_> {
     }
 
     fn input(&mut self, id: NodeId, node: &nn::Node) -> ValueId {
-        let Precision { input_bits, margin_bits, activation_bits, .. } = *self.precision;
-        let frac = frac_for(self.ranges[id.0], input_bits - margin_bits);
+        let Precision { input_bits, activation_bits, .. } = *self.precision;
+        // Inputs beyond it are limited to it, so there is no need to be careful.
+        let frac = frac_for(LEAST_MARGIN * self.ranges[id.0], input_bits);
         let ty = TensorType {
             shape: node.shape.clone(),
             bits: activation_bits,
@@ -184,12 +188,13 @@ impl Lowering<'_> {
         let coarser = operands.map(|operand| self.ty(operand).frac).into_iter().fold(i8::MAX, i8::min);
         let operands = operands.map(|operand| self.coarsen(operand, coarser + MAX_ALIGNMENT, node));
         let frac = operands.map(|operand| self.ty(operand).frac).into_iter().fold(i8::MIN, i8::max);
-        let sum = magnitude(self.ranges[id.0], frac) + self.precision.margin_bits;
         let shifted = operands.map(|operand| {
             let ty = self.ty(operand);
             ty.magnitude + (frac - ty.frac) as u8
         });
-        let wanted = (sum + self.headroom[id.0]).max(shifted[0] + 1).max(shifted[1] + 1);
+        let most = shifted[0].max(shifted[1]) + 1;
+        let sum = self.reached(id, frac, most);
+        let wanted = (sum + self.headroom[id.0]).max(most);
         let bits = wanted.max(self.precision.activation_bits + 1);
         let aligned = operands.map(|operand| {
             let wide = self.extend(operand, bits, node);
@@ -208,8 +213,7 @@ impl Lowering<'_> {
         let growth = log2_ceil(window.kernel[0] * window.kernel[1]);
         let wide = self.extend(x, self.ty(x).bits + growth, node);
         let ty = self.ty(wide).clone();
-        let calibrated = magnitude(self.ranges[id.0], ty.frac) + self.precision.margin_bits;
-        let magnitude = calibrated.min(ty.magnitude + growth).min(ty.bits - 1);
+        let magnitude = self.reached(id, ty.frac, ty.magnitude + growth).min(ty.bits - 1);
         let ty = TensorType { shape: node.shape.clone(), magnitude, sign: Sign::Any, ..ty };
         self.same(Op::SumPool(window.clone()), vec![wide], ty, node)
     }
@@ -281,6 +285,13 @@ impl Lowering<'_> {
 
     fn same(&mut self, op: Op, operands: Vec<ValueId>, ty: TensorType, node: &nn::Node) -> ValueId {
         self.function.push(op, operands, ty, node.name.clone())
+    }
+
+    /// The magnitude that a node's result with `frac` fractional bits is given, which is never more than `most`: what its operands'
+    /// magnitudes allow.
+    fn reached(&self, id: NodeId, frac: i8, most: u8) -> u8 {
+        let calibrated = magnitude(self.margin * self.ranges[id.0], frac);
+        if self.precision.worst_case { most } else { calibrated.min(most) }
     }
 
     fn ty(&self, id: ValueId) -> &TensorType {

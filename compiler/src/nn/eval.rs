@@ -18,8 +18,12 @@ impl Range {
     /// Nothing seen yet.
     pub const NONE: Range = Range { low: f32::INFINITY, high: f32::NEG_INFINITY };
 
-    /// Both ranges.
+    /// Both ranges; what is not a number stays so.
     pub fn join(self, other: Range) -> Range {
+        let nan = [self, other].iter().any(|range| range.low.is_nan() || range.high.is_nan());
+        if nan {
+            return Range { low: f32::NAN, high: f32::NAN };
+        }
         Range { low: self.low.min(other.low), high: self.high.max(other.high) }
     }
 
@@ -27,6 +31,17 @@ impl Range {
     pub fn magnitude(self) -> f32 {
         self.low.abs().max(self.high.abs())
     }
+}
+
+/// What a network does on samples.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    /// Every node's range.
+    pub ranges: Vec<Range>,
+    /// For every node that a linear map reads, the mean of each slice along its leading axis; nothing for others.
+    pub means: Vec<Vec<f32>>,
+    /// For every sample, the last node's elements.
+    pub outputs: Vec<Vec<f32>>,
 }
 
 /// Every node's elements for one sample.
@@ -48,28 +63,41 @@ pub fn outputs(graph: &Graph, samples: &[Vec<f32>]) -> Vec<Vec<f32>> {
     samples.par_iter().map(|sample| visit(graph, sample, |_, _| ())).collect()
 }
 
-/// For every node its range over all samples, and for every sample the last node's elements.
-pub fn ranges(graph: &Graph, samples: &[Vec<f32>]) -> (Vec<Range>, Vec<Vec<f32>>) {
+/// Runs all samples, in parallel, and says what was seen.
+pub fn observe(graph: &Graph, samples: &[Vec<f32>]) -> Observed {
+    let mut averaged = vec![false; graph.nodes.len()];
+    for (_, node) in graph.iter().filter(|(_, node)| matches!(node.op, Op::Conv(_) | Op::Dense(_))) {
+        averaged[node.inputs[0].0] = true;
+    }
+    let nothing = || Observed {
+        ranges: vec![Range::NONE; graph.nodes.len()],
+        means: vec![Vec::new(); graph.nodes.len()],
+        outputs: Vec::new(),
+    };
     let run = |sample: &Vec<f32>| {
-        let mut seen = vec![Range::NONE; graph.nodes.len()];
+        let mut seen = nothing();
         let output = visit(graph, sample, |id, value| {
-            // A NaN makes both ends NaN, which comparisons alone would not.
-            let all = |x: &f32| Range { low: *x, high: *x };
-            seen[id.0] = value.iter().map(all).fold(Range::NONE, Range::join);
-            if value.iter().any(|x| x.is_nan()) {
-                seen[id.0] = Range { low: f32::NAN, high: f32::NAN };
+            seen.ranges[id.0] = value.iter().map(|x| Range { low: *x, high: *x }).fold(Range::NONE, Range::join);
+            if averaged[id.0] {
+                let slice = value.len() / graph.node(id).shape[0].max(1);
+                let mean = |slice: &[f32]| slice.iter().sum::<f32>() / (slice.len() * samples.len()) as f32;
+                seen.means[id.0] = value.chunks_exact(slice.max(1)).map(mean).collect();
             }
         });
-        (seen, output)
+        seen.outputs.push(output);
+        seen
     };
-    let (all, outputs): (Vec<Vec<Range>>, Vec<Vec<f32>>) = samples.par_iter().map(run).unzip();
-    let join = |a: Vec<Range>, b: Vec<Range>| {
-        let both = |(a, b): (Range, Range)| {
-            if a.low.is_nan() || b.low.is_nan() { Range { low: f32::NAN, high: f32::NAN } } else { a.join(b) }
-        };
-        a.into_iter().zip(b).map(both).collect()
+    let join = |mut all: Observed, one: Observed| {
+        all.ranges.iter_mut().zip(one.ranges).for_each(|(all, one)| *all = all.join(one));
+        for (all, one) in all.means.iter_mut().zip(one.means) {
+            all.resize(one.len(), 0.0);
+            all.iter_mut().zip(one).for_each(|(all, one)| *all += one);
+        }
+        all.outputs.extend(one.outputs);
+        all
     };
-    (all.into_iter().reduce(join).unwrap_or_else(|| vec![Range::NONE; graph.nodes.len()]), outputs)
+    let each: Vec<Observed> = samples.par_iter().map(run).collect();
+    each.into_iter().fold(nothing(), join)
 }
 
 /// Runs one sample, shows every node's elements to `look` and returns the last node's; what nobody reads any more is dropped.
@@ -192,7 +220,7 @@ fn softmax(x: &[f32], shape: &[usize], axis: usize, log: bool) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nn::Affine;
+    use crate::nn::{Affine, Conv};
 
     fn graph(op: Op, shape: &[usize]) -> Graph {
         let mut graph = Graph::default();
@@ -225,8 +253,22 @@ mod tests {
     #[test]
     fn ranges_are_over_all_samples() {
         let samples = [vec![1.0, -7.0, 0.0, 0.0, 0.0, 0.0], vec![0.0, 0.0, 0.0, 0.0, 3.0, 0.0]];
-        let (found, outputs) = ranges(&graph(Op::Relu, &[2, 1, 3]), &samples);
-        assert_eq!(found, [Range { low: -7.0, high: 3.0 }, Range { low: 0.0, high: 3.0 }]);
-        assert_eq!(outputs[1], samples[1]);
+        let mut graph = graph(Op::Relu, &[2, 1, 3]);
+        let found = observe(&graph, &samples);
+        assert_eq!(found.ranges, [Range { low: -7.0, high: 3.0 }, Range { low: 0.0, high: 3.0 }]);
+        assert_eq!(found.outputs[1], samples[1]);
+        assert_eq!(found.means, [[], []] as [[f32; 0]; 2]);
+        assert!(Range::NONE.join(Range { low: f32::NAN, high: 0.0 }).high.is_nan());
+
+        let conv = Conv {
+            weight: ndarray::Array4::ones([1, 2, 1, 1]),
+            bias: vec![0.0],
+            strides: [1, 1],
+            pads: [0; 4],
+            dilations: [1, 1],
+            groups: 1,
+        };
+        graph.push(Op::Conv(conv), vec![NodeId(0)], vec![1, 1, 3], "c");
+        assert_eq!(observe(&graph, &samples).means[0], [-1.0, 0.5]);
     }
 }

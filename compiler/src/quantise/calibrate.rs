@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::nn::Graph;
-use crate::nn::eval::{self, Range};
+use crate::nn::eval::{self, Observed};
 use crate::{Error, npy};
 
 /// Most samples used; more change ranges little and cost time.
@@ -59,24 +59,15 @@ impl Calibration {
     /// # Errors
     /// [`Error::Usage`] if the network overflows float32 on a sample.
     pub fn observe(&self, graph: &Graph) -> Result<Observed, Error> {
-        let (ranges, outputs) = eval::ranges(graph, &self.samples);
+        let Observed { ranges, means, outputs } = eval::observe(graph, &self.samples);
         match ranges.iter().position(|range| !range.magnitude().is_finite()) {
             Some(at) => {
                 let name = &graph.nodes[at].name;
                 Err(Error::Usage(format!("the calibration samples make node {name:?} overflow float32")))
             }
-            None => Ok(Observed { ranges, outputs }),
+            None => Ok(Observed { ranges, means, outputs }),
         }
     }
-}
-
-/// What a float network does on samples.
-#[derive(Clone, Debug)]
-pub struct Observed {
-    /// Every node's range.
-    pub ranges: Vec<Range>,
-    /// Every sample's output.
-    pub outputs: Vec<Vec<f32>>,
 }
 
 /// Averages each element with its neighbours in the row and the row above.

@@ -1,8 +1,8 @@
 //! From real ranges to number formats.
 //!
 //! All scales are powers of two, so a format is a number of fractional bits. A tensor's *magnitude* is the number of bits that its
-//! largest calibrated absolute value needs, with [`Precision::margin_bits`] to spare. Accumulators that are nevertheless exceeded
-//! wrap, in the reference exactly as in the protocol.
+//! largest calibrated absolute value needs, with a [`margin`] to spare. Accumulators that are nevertheless exceeded wrap, in the reference
+//! exactly as in the protocol.
 
 pub mod calibrate;
 pub mod table;
@@ -18,8 +18,6 @@ pub struct Precision {
     pub weight_bits: u8,
     /// Magnitude of the model's input, margin included.
     pub input_bits: u8,
-    /// Bits between the calibrated range and the one that fits.
-    pub margin_bits: u8,
     /// Widest accumulator.
     pub max_accumulator_bits: u8,
     /// Whether accumulators hold the static worst case of their weights instead of the calibrated range.
@@ -32,11 +30,22 @@ impl Default for Precision {
             activation_bits: 14,
             weight_bits: 12,
             input_bits: 12,
-            margin_bits: 1,
             max_accumulator_bits: MAX_ACCUMULATOR_BITS,
             worst_case: false,
         }
     }
+}
+
+/// The margin that many samples leave: what is said about factors below holds for inputs like them.
+pub const LEAST_MARGIN: f32 = 2.0;
+
+/// How many times the largest absolute value seen on `samples` calibration samples a format must hold.
+///
+/// On networks for images, one in a thousand inputs exceeds some tensor's range on 32 others by a factor of 2, and about as many exceed
+/// the range on four others by 3 or on two by 3.5; a single sample may miss a range by 5. Formats are powers of two, so they
+/// hold up to twice as much.
+pub fn margin(samples: usize) -> f32 {
+    LEAST_MARGIN * (1.0 + 1.0 / (samples.max(1) as f32).sqrt())
 }
 
 /// Fewest weight bits that still mean something.
@@ -84,6 +93,12 @@ mod tests {
             let frac = frac_for(largest, 15);
             assert!(magnitude(largest, frac) <= 15 && magnitude(largest, frac + 1) > 15);
         }
+    }
+
+    #[test]
+    fn margins_shrink_with_more_samples() {
+        assert_eq!([1, 4, 16].map(margin), [4.0, 3.0, 2.5]);
+        assert!(margin(0) == margin(1) && margin(512) < 2.1);
     }
 
     #[test]

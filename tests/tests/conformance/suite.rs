@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-use fusion_compiler::compile::{self, quantise};
+use fusion_compiler::compile;
+use fusion_compiler::evaluate::quantise;
 use fusion_compiler::import::onnx;
 use fusion_compiler::import::onnx::pb::{ModelProto, type_proto};
 use fusion_compiler::import::onnx::prelude::{DatumType, Framework, Tensor};

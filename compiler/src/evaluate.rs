@@ -1,0 +1,61 @@
+//! The fixed-point reference on many samples: what it answers, and how much room its number formats leave.
+
+use fusion_ir::{Function, Value, Weights, interp};
+use rayon::prelude::*;
+
+/// What the reference does on quantised samples.
+#[derive(Clone, Debug)]
+pub struct Evaluated {
+    /// Each sample's labels, best first: as many as the function reveals.
+    pub rankings: Vec<Vec<i64>>,
+    /// For each sample, how full it makes every value's ring: [`interp::Watched::fill`].
+    fill: Vec<Vec<f64>>,
+}
+
+/// The fullest ring.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fullest {
+    /// The ONNX node.
+    pub node: String,
+    /// The largest absolute value as a fraction of what the ring holds; from 1 on it wraps.
+    pub fill: f64,
+}
+
+/// Runs the reference on all samples, in parallel.
+///
+/// # Panics
+/// As [`interp::run`].
+pub fn evaluate(function: &Function, weights: &Weights, samples: &[Vec<i64>]) -> Evaluated {
+    let run = |sample: &Vec<i64>| {
+        let watched = interp::watch(function, weights, sample);
+        (interp::labels(function, &watched.output), watched.fill)
+    };
+    let (rankings, fill) = samples.par_iter().map(run).unzip();
+    Evaluated { rankings, fill }
+}
+
+/// The samples in the input's fixed-point format.
+pub fn quantise(function: &Function, samples: &[Vec<f32>]) -> Vec<Vec<i64>> {
+    let ty = &function.values[0].ty;
+    samples.iter().map(|sample| sample.iter().map(|x| ty.quantize(*x)).collect()).collect()
+}
+
+impl Evaluated {
+    /// Each sample's label: the index of the largest logit, the lowest winning ties.
+    pub fn labels(&self) -> Vec<i64> {
+        self.rankings.iter().map(|labels| labels.first().copied().unwrap_or(-1)).collect()
+    }
+
+    /// Where one sample comes nearest to the end of a ring. The samples are those that `function` was evaluated on.
+    pub fn fullest(&self, function: &Function, sample: usize) -> Option<Fullest> {
+        let (value, fill): (&Value, &f64) =
+            function.values.iter().zip(&self.fill[sample]).max_by(|a, b| a.1.total_cmp(b.1))?;
+        Some(Fullest { node: value.node.clone(), fill: *fill })
+    }
+
+    /// The fullest ring on all samples.
+    pub fn fullest_of_all(&self, function: &Function) -> Option<Fullest> {
+        let each = (0..self.fill.len()).filter_map(|sample| self.fullest(function, sample));
+        each.max_by(|a, b| a.fill.total_cmp(&b.fill))
+    }
+}
