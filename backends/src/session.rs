@@ -9,7 +9,7 @@
 use fusion_catalogue::Demand;
 use fusion_catalogue::crypt_flow2::he::{Slots, key_bytes};
 use fusion_catalogue::crypt_flow2::matmul::Products;
-use fusion_catalogue::linear::{PUBLIC_KEY_BYTES, Packing};
+use fusion_catalogue::linear::{PUBLIC_KEY_BYTES, Packing, interleaved};
 use fusion_catalogue::ot::{Need, Supply};
 use fusion_ir::op::CryptFlow2;
 use fusion_ir::types::signed;
@@ -103,11 +103,13 @@ impl Session {
         self.correlations.preprocess(draws)
     }
 
-    /// Begins a micro-batch of `positions` positions: the client makes a key pair for each and sends the public keys.
+    /// Begins a micro-batch of `positions` positions: the client makes a key pair for each and sends the public keys, and those for
+    /// output packing as far as the function has layers with it.
     ///
     /// # Errors
     /// Whatever the channel gives, and [`Error::PeerMisbehaved`] if a public key is none.
     pub fn begin(&mut self, positions: usize) -> Result<MicroBatch, Error> {
+        let levels = self.demand.levels;
         let keys = match self.party {
             // A function without encrypted layers needs no keys.
             Party::Client if !self.demand.public_keys => Keys::None,
@@ -116,12 +118,20 @@ impl Session {
                 let keys = client_keys(positions)?;
                 let public = keys.iter().flat_map(|key| key.public().iter().copied()).collect();
                 self.channel.send(Kind::PublicKeys, public)?;
+                if levels > 0 {
+                    keys.iter().try_for_each(|key| self.channel.send(Kind::PublicKeys, key.packing_keys(levels)))?;
+                }
                 Keys::Client(keys)
             }
             Party::Server => {
                 let public = self.channel.receive(Kind::PublicKeys, positions * PUBLIC_KEY_BYTES)?;
                 let keys = public.chunks_exact(PUBLIC_KEY_BYTES).map(PublicKey::decode);
-                Keys::Server(keys.collect::<Result<Vec<_>, Error>>()?, linear::Workspace::default())
+                let mut keys = keys.collect::<Result<Vec<_>, Error>>()?;
+                for key in keys.iter_mut().filter(|_| levels > 0) {
+                    let message = self.channel.receive(Kind::PublicKeys, interleaved::key_bytes(levels))?;
+                    key.set_packing_keys(&message, levels)?;
+                }
+                Keys::Server(keys, linear::Workspace::default())
             }
         };
         let packed = match (&self.demand.steps, self.party) {

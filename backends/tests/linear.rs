@@ -8,7 +8,8 @@ use fusion_backends::linear::{Workspace, client, server};
 use fusion_backends::rlwe::{ClientKey, PublicKey};
 use fusion_backends::{Channel, Error, Kind};
 use fusion_catalogue::Message;
-use fusion_catalogue::linear::{Geometry, Packing, cost};
+use fusion_catalogue::linear::noise::Noise;
+use fusion_catalogue::linear::{Geometry, Packing, cost, interleaved};
 use fusion_ir::Party;
 use fusion_ir::types::{mask, wrap};
 use rand_core::{Rng, SeedableRng};
@@ -55,10 +56,17 @@ impl Case {
         Case { packing, positions, client_share, server_share, weight, bias: Some(bias) }
     }
 
+    /// The same with output packing, if that pays and can be hidden.
+    fn packed(mut self, weight_bits: u8) -> Option<Case> {
+        self.packing = Packing::packed(self.packing.geometry(), self.packing.acc_bits()).unwrap();
+        let hidden = Noise::of(&self.packing, weight_bits).is_ok();
+        (self.packing.levels() > 0 && hidden).then_some(self)
+    }
+
     /// Runs both parties; returns the client's share, the server's share, and the client's view.
     fn run(&self, keys: &mut [ClientKey]) -> (Vec<u64>, Vec<u64>, Recorder) {
         let (left, mut right) = pair();
-        let public: Vec<_> = keys.iter().map(|key| PublicKey::decode(key.public()).unwrap()).collect();
+        let public: Vec<_> = keys.iter().map(|key| public_key(key, self.packing.levels())).collect();
         let mut recorder = Recorder { inner: left, messages: Vec::new(), received: Vec::new() };
         thread::scope(|scope| {
             // The channel's end moves along, so that the client ends if the server panics.
@@ -90,6 +98,15 @@ impl Case {
         assert_eq!(sum, self.expected(), "{:?}", self.packing);
         assert_eq!(recorder.messages, cost(&self.packing, self.positions).messages);
     }
+}
+
+/// What the server has of a key.
+fn public_key(key: &ClientKey, levels: u32) -> PublicKey {
+    let mut public = PublicKey::decode(key.public()).unwrap();
+    if levels > 0 {
+        public.set_packing_keys(&key.packing_keys(levels), levels).unwrap();
+    }
+    public
 }
 
 fn keys(positions: usize) -> Vec<ClientKey> {
@@ -141,14 +158,14 @@ fn square(channels: usize, size: usize, outputs: usize, kernel: usize, stride: u
     }
 }
 
-/// Checks `count` random shapes, with random widths and batches.
-fn check_random_shapes(count: usize, seed: u64) {
+/// Checks `count` random shapes, with random widths and batches. Returns how many of them had their outputs packed, too.
+fn check_random_shapes(count: usize, seed: u64) -> usize {
     let mut rng = ChaCha20Rng::seed_from_u64(seed);
     let mut within = |range: std::ops::RangeInclusive<usize>| {
         range.start() + (rng.next_u64() % (range.end() - range.start() + 1) as u64) as usize
     };
     let mut data = ChaCha20Rng::seed_from_u64(seed + 1);
-    let mut checked = 0;
+    let (mut checked, mut packed) = (0, 0);
     while checked < count {
         let groups = [1, 1, 2, 3, 7][within(0..=4)];
         let geometry = Geometry {
@@ -162,21 +179,29 @@ fn check_random_shapes(count: usize, seed: u64) {
         };
         if geometry.check().is_ok() {
             let (acc_bits, weight_bits) = (within(8..=34) as u8, within(2..=12) as u8);
-            Case::random(&geometry, acc_bits, weight_bits, within(1..=3), &mut data).check();
+            let case = Case::random(&geometry, acc_bits, weight_bits, within(1..=3), &mut data);
+            case.check();
             checked += 1;
+            if let Some(case) = case.packed(weight_bits) {
+                case.check();
+                packed += 1;
+            }
         }
     }
+    packed
 }
 
 #[test]
 fn shares_add_up_over_random_shapes() {
-    check_random_shapes(30, 1);
+    let packed = check_random_shapes(30, 1);
+    assert!(packed >= 5, "{packed}");
 }
 
 #[test]
 #[ignore = "takes minutes; a sample of it always runs"]
 fn shares_add_up_over_a_thousand_random_shapes() {
-    check_random_shapes(1000, 100);
+    let packed = check_random_shapes(1000, 100);
+    assert!(packed >= 200, "{packed}");
 }
 
 /// Every shape of a linear layer in ResNet-18 and -50, SqueezeNet 1.0 and 1.1 and MobileNetV2 at 224x224.
@@ -251,7 +276,9 @@ fn network_shapes() -> Vec<Geometry> {
 fn shares_add_up_for_every_layer_of_networks() {
     let mut rng = ChaCha20Rng::seed_from_u64(8);
     for geometry in network_shapes() {
-        Case::random(&geometry, 32, 12, 1, &mut rng).check();
+        let case = Case::random(&geometry, 32, 12, 1, &mut rng);
+        case.check();
+        case.packed(12).iter().for_each(Case::check);
     }
 }
 
@@ -259,7 +286,9 @@ fn shares_add_up_for_every_layer_of_networks() {
 fn shares_add_up_for_some_layers_of_networks() {
     let mut rng = ChaCha20Rng::seed_from_u64(9);
     for geometry in network_shapes().into_iter().filter(|geometry| geometry.weight_len() < 1 << 11) {
-        Case::random(&geometry, 32, 12, 1, &mut rng).check();
+        let case = Case::random(&geometry, 32, 12, 1, &mut rng);
+        case.check();
+        case.packed(12).iter().for_each(Case::check);
     }
 }
 
@@ -282,6 +311,27 @@ fn kinds_of_layers() {
 }
 
 #[test]
+fn kinds_of_layers_with_packed_results() {
+    let mut rng = ChaCha20Rng::seed_from_u64(10);
+    for geometry in [
+        square(16, 16, 16, 3, 1, 1),
+        square(40, 14, 20, 3, 1, 1),
+        // Strided, by phases and subsampled.
+        square(16, 32, 8, 3, 2, 1),
+        square(16, 16, 32, 1, 2, 0),
+        // More than one tile.
+        square(64, 56, 16, 1, 1, 0),
+        Geometry { groups: 24, ..square(24, 14, 24, 3, 1, 1) },
+        // Groups of several channels side by side, and the last ones by themselves.
+        Geometry { groups: 10, ..square(30, 7, 20, 3, 1, 1) },
+        Geometry { dilations: [2, 3], ..square(32, 12, 32, 3, 1, 2) },
+        Geometry::dense(2000, 500),
+    ] {
+        Case::random(&geometry, 28, 12, 2, &mut rng).packed(12).unwrap_or_else(|| panic!("{geometry:?}")).check();
+    }
+}
+
+#[test]
 fn the_widest_accumulator_decrypts_with_extreme_weights_and_shares() {
     let geometry = square(256, 7, 16, 3, 1, 1);
     let mut rng = ChaCha20Rng::seed_from_u64(4);
@@ -291,6 +341,21 @@ fn the_widest_accumulator_decrypts_with_extreme_weights_and_shares() {
         case.client_share.fill(share);
         case.server_share.fill(1 << 33);
         case.check();
+    }
+}
+
+#[test]
+fn the_widest_packed_accumulator_decrypts_with_extreme_weights_and_shares() {
+    let geometry = square(256, 7, 16, 3, 1, 1);
+    let mut rng = ChaCha20Rng::seed_from_u64(11);
+    let mut case = Case::random(&geometry, 33, 12, 1, &mut rng).packed(12).unwrap();
+    for weight in [-(1 << 11), 0] {
+        case.weight.fill(weight);
+        for share in [0, 1 << 32, mask(33)] {
+            case.client_share.fill(share);
+            case.server_share.fill(1 << 32);
+            case.check();
+        }
     }
 }
 
@@ -315,6 +380,39 @@ fn results_are_fresh_every_time() {
     assert_eq!(first.received.len(), second.received.len());
     let equal = first.received.iter().zip(&second.received).filter(|(a, b)| a == b).count();
     assert!(equal < first.received.len() / 100, "{equal} of {}", first.received.len());
+}
+
+#[test]
+fn malformed_packing_keys_are_refused() {
+    let key = ClientKey::generate().unwrap();
+    let mut public = PublicKey::decode(key.public()).unwrap();
+    let bytes = key.packing_keys(2);
+    assert_eq!(bytes.len(), interleaved::key_bytes(2));
+    assert!(public.set_packing_keys(&bytes, 2).is_ok());
+    let mut refused = |bytes: &[u8], levels| {
+        assert!(matches!(public.set_packing_keys(bytes, levels), Err(Error::PeerMisbehaved(_))));
+    };
+    refused(&bytes, 1);
+    refused(&bytes, 3);
+    refused(&bytes[1..], 2);
+    refused(&[], 2);
+    refused(&vec![0; interleaved::key_bytes(interleaved::MAX_LEVELS + 1)], interleaved::MAX_LEVELS + 1);
+    let mut large = bytes.clone();
+    large[bytes.len() - 7..].fill(0xff);
+    refused(&large, 2);
+}
+
+#[test]
+fn any_packing_keys_of_the_right_form_are_worked_with() {
+    let mut rng = ChaCha20Rng::seed_from_u64(12);
+    let case = Case::random(&square(16, 16, 16, 3, 1, 1), 28, 12, 1, &mut rng).packed(12).unwrap();
+    let (levels, key) = (case.packing.levels(), ClientKey::generate().unwrap());
+    let mut public = [PublicKey::decode(key.public()).unwrap()];
+    public[0].set_packing_keys(&vec![0; interleaved::key_bytes(levels)], levels).unwrap();
+    let (mut left, mut right) = pair();
+    left.send(Kind::LinearUpload, vec![0; case.packing.upload_bytes()]).unwrap();
+    let (share, weight) = (&case.server_share, &case.weight);
+    assert!(server(&mut right, &case.packing, &public, &mut Workspace::default(), share, weight, None).is_ok());
 }
 
 #[test]

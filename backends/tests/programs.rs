@@ -102,7 +102,7 @@ impl Writer {
         if allowed && types.len() == operands.len() && sign_is_proven(&op, &types, &ty) {
             ty.sign = Sign::NonNegative;
         }
-        let choices = Cheetah { leaf_bits: 1 + self.below(4) as u8, output_packing: false };
+        let choices = Cheetah { leaf_bits: 1 + self.below(4) as u8, output_packing: self.below(2) == 1 };
         let backend = if op.is_local() { Backend::Local } else { Backend::Cheetah(choices) };
         let id = self.function.push(op, operands, ty, "");
         self.function.values[id.index()].backend = backend;

@@ -34,8 +34,10 @@ fn a_classifier_equals_the_interpreter_and_its_forecast() {
 }
 
 #[test]
-fn so_it_does_by_every_other_family() {
-    ["crypt_flow2-ot", "crypt_flow2-he", "garbled"].into_iter().for_each(check);
+fn so_it_does_by_every_other_family_and_variant() {
+    ["cheetah(pack)", "cheetah(leaf=1,pack)", "crypt_flow2-ot", "crypt_flow2-he", "garbled"]
+        .into_iter()
+        .for_each(check);
 }
 
 fn check(family: &str) {

@@ -8,7 +8,7 @@ use fusion_backends::linear::workspace_bytes;
 use fusion_catalogue::Demand;
 use fusion_catalogue::compare::WAVE;
 use fusion_catalogue::crypt_flow2::he;
-use fusion_catalogue::linear::Packing;
+use fusion_catalogue::linear::{Packing, interleaved};
 use fusion_ir::op::CryptFlow2;
 use fusion_ir::{Backend, Function, Op, Party};
 
@@ -33,7 +33,8 @@ pub struct Memory {
     layers: Vec<Layer>,
     weights: u64,
     input: u64,
-    /// Of packed ciphertexts at the server: one position's keys, and its rotated operands in the largest layer.
+    /// Of packed ciphertexts at the server: one position's keys, and its rotated operands in the largest layer; of output packing, keys
+    /// and what waits.
     packed: [u64; 2],
 }
 
@@ -83,7 +84,9 @@ impl Memory {
         }
         let weights = function.weights.iter().map(|weight| weight.shape.iter().product::<usize>() as u64).sum();
         let input = function.values.first().map_or(0, |value| value.ty.len() as u64);
-        let keys = Demand::of(function).steps.map_or(0, |steps| he::key_memory_bytes(steps.len()));
+        let demand = Demand::of(function);
+        let rotations = demand.steps.map_or(0, |steps| he::key_memory_bytes(steps.len()));
+        let keys = rotations + if demand.levels > 0 { interleaved::memory_bytes(demand.levels) } else { 0 };
         let packed = function.iter().filter(|(_, value)| value.backend == Backend::CryptFlow2(CryptFlow2::He));
         let operands = packed.filter_map(|(id, _)| Some(he::Slots::new(function, id).ok()?.operand_memory_bytes()));
         let packed = [keys, operands.max().unwrap_or(0)];

@@ -55,6 +55,8 @@ pub enum Primitive {
     Product,
     /// A result, masked, re-randomised, flooded and switched to its modulus by the server, decrypted by the client.
     Result,
+    /// A change of key when results are packed, by the server.
+    KeySwitch,
     /// A correlated OT, at both parties.
     CorrelatedOt,
     /// A block hashed for the pads of OTs, by either party.
@@ -73,7 +75,7 @@ pub enum Primitive {
 
 impl Primitive {
     /// Every primitive.
-    pub const ALL: [Primitive; 14] = [
+    pub const ALL: [Primitive; 15] = [
         Primitive::BaseOt,
         Primitive::KeyPair,
         Primitive::Ciphertext,
@@ -81,6 +83,7 @@ impl Primitive {
         Primitive::KernelTerm,
         Primitive::Product,
         Primitive::Result,
+        Primitive::KeySwitch,
         Primitive::CorrelatedOt,
         Primitive::Hash,
         Primitive::GateBit,

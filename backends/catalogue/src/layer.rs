@@ -5,7 +5,7 @@ use fusion_ir::{Backend, Function, Op, Party, TensorType, Value, ValueId};
 
 use crate::compare::{Comparison, arg_max, max_pool, piecewise, top_k};
 use crate::crypt_flow2::he::Slots;
-use crate::linear::{self, PUBLIC_KEY_BYTES, Packing};
+use crate::linear::{self, PUBLIC_KEY_BYTES, Packing, interleaved};
 use crate::{Cost, Primitive, crypt_flow2, garbled, packed_bytes};
 
 /// The messages of setting up a session's layers for `function`, before any position. Its generator sets up as its
@@ -26,6 +26,11 @@ pub fn begin(function: &Function, positions: usize) -> Cost {
         cost.send(Party::Client, (positions * PUBLIC_KEY_BYTES) as u64);
         cost.compute(Primitive::KeyPair, positions as u64);
     }
+    if demand.levels > 0 {
+        (0..positions).for_each(|_| cost.send(Party::Client, interleaved::key_bytes(demand.levels) as u64));
+        let keys = positions * demand.levels as usize * interleaved::KEYS_PER_LEVEL;
+        cost.compute(Primitive::Ciphertext, keys as u64);
+    }
     if let Some(steps) = demand.steps {
         let bytes = crypt_flow2::he::key_bytes(steps.len());
         (0..positions).for_each(|_| cost.send(Party::Client, bytes as u64));
@@ -39,6 +44,8 @@ pub fn begin(function: &Function, positions: usize) -> Cost {
 pub struct Demand {
     /// A public key for each position: it has linear layers of the `cheetah` family.
     pub public_keys: bool,
+    /// The most levels of [output packing](linear::interleaved) that one of those layers has: keys of so many for each position.
+    pub levels: u32,
     /// The extensions of the `crypt_flow2` family.
     pub crypt_flow2: bool,
     /// Keys of packed ciphertexts for each position, with rotations by these steps, if it has such layers.
@@ -60,7 +67,15 @@ impl Demand {
                     }
                 }
                 Backend::Garbled => {}
-                _ => demand.public_keys |= matches!(value.op, Op::Conv(_) | Op::Dense { .. }),
+                _ if matches!(value.op, Op::Conv(_) | Op::Dense { .. }) => {
+                    demand.public_keys = true;
+                    if cheetah(value).output_packing {
+                        // The same as above of a layer that cannot be carried.
+                        demand.levels =
+                            Packing::new(function, id).map_or(0, |packing| packing.levels()).max(demand.levels);
+                    }
+                }
+                _ => {}
             }
         }
         demand.steps = (!packed.is_empty()).then(|| crypt_flow2::he::steps(&packed));

@@ -96,6 +96,7 @@ impl Default for Machine {
             (Primitive::KernelTerm, 1_000.0),
             (Primitive::Product, 1_200.0),
             (Primitive::Result, 160_000.0),
+            (Primitive::KeySwitch, 60_000.0),
             (Primitive::CorrelatedOt, 8.0),
             (Primitive::Hash, 0.7),
             (Primitive::GateBit, 0.2),

@@ -1,7 +1,10 @@
 //! Packings against a naive integer convolution: the polynomial products of a packing, computed coefficient by
 //! coefficient, must hold exactly the layer's results.
 
-use fusion_catalogue::linear::{DEGREE, Geometry, Packing, Run, Unsupported};
+use std::collections::HashSet;
+
+use fusion_catalogue::linear::noise::Noise;
+use fusion_catalogue::linear::{DEGREE, Geometry, Packing, Run, Unsupported, interleaved};
 
 /// Deterministic test data (SplitMix64).
 struct Random(u64);
@@ -52,30 +55,41 @@ fn convolve(geometry: &Geometry, x: &[i64], weight: &[i64], element: usize) -> i
     sum
 }
 
-/// Checks `samples` result polynomials of the packing of `geometry` (all of them if there are no more), and that every
-/// result has exactly one place.
-fn check(geometry: &Geometry, acc_bits: u8, samples: usize, random: &mut Random) -> Packing {
-    let packing = Packing::of(geometry, acc_bits).unwrap_or_else(|error| panic!("{geometry:?}: {error}"));
+/// Checks `samples` sums of the packings of `geometry` without and with output packing (all of them if there are no more), and that
+/// every result has exactly one place. Returns both.
+fn check(geometry: &Geometry, acc_bits: u8, samples: usize, random: &mut Random) -> [Packing; 2] {
+    [Packing::of, Packing::packed].map(|packing| {
+        let packing = packing(geometry, acc_bits).unwrap_or_else(|error| panic!("{geometry:?}: {error}"));
+        check_packing(&packing, samples, random);
+        packing
+    })
+}
+
+fn check_packing(packing: &Packing, samples: usize, random: &mut Random) {
+    let geometry = packing.geometry();
     let x = random.tensor(geometry.input_len());
     let weight = random.tensor(geometry.weight_len());
     let mut seen = vec![false; geometry.output_len()];
-    for unit in 0..packing.units() {
-        for tile in 0..packing.tiles() {
-            for (element, coefficient) in packing.result(unit, tile).flat_map(Run::pairs) {
-                assert!(!std::mem::replace(&mut seen[element], true) && coefficient < DEGREE);
-            }
+    for result in 0..packing.results() {
+        let mut used = vec![false; DEGREE];
+        for (element, coefficient) in packing.result(result).flat_map(Run::pairs) {
+            assert!(!std::mem::replace(&mut seen[element], true), "{packing:?}");
+            assert!(!std::mem::replace(&mut used[coefficient], true), "{packing:?}");
         }
+        assert_eq!(used.iter().filter(|used| **used).count(), packing.result_len(result));
     }
-    assert!(seen.iter().all(|&seen| seen), "{geometry:?}");
-    let all = packing.results();
+    assert!(seen.iter().all(|&seen| seen), "{packing:?}");
+    let all = packing.sums();
     for sample in 0..samples.min(all) {
         let index = if all <= samples { sample } else { random.within(0..=all - 1) };
-        check_result(&packing, index / packing.tiles(), index % packing.tiles(), &x, &weight, random);
+        check_sum(packing, index / packing.tiles(), index % packing.tiles(), &x, &weight, random);
     }
-    packing
 }
 
-fn check_result(packing: &Packing, unit: usize, tile: usize, x: &[i64], weight: &[i64], random: &mut Random) {
+fn check_sum(packing: &Packing, unit: usize, tile: usize, x: &[i64], weight: &[i64], random: &mut Random) {
+    let (number, classes) = (unit * packing.tiles() + tile, 1 << packing.levels());
+    let class = interleaved::class(number % classes, packing.levels());
+    let packed: HashSet<_> = packing.result(number / classes).flat_map(Run::pairs).collect();
     let first = packing.first_operand(unit, tile);
     let products: Vec<_> = (0..packing.products())
         .map(|product| {
@@ -90,7 +104,14 @@ fn check_result(packing: &Packing, unit: usize, tile: usize, x: &[i64], weight: 
         .collect();
     let terms: usize = products.iter().map(|(_, kernel)| kernel.len()).sum();
     assert!(terms <= packing.terms());
-    let results: Vec<_> = packing.result(unit, tile).flat_map(Run::pairs).collect();
+    let results: Vec<_> = packing.sum(unit, tile).flat_map(Run::pairs).collect();
+    for &(element, coefficient) in &results {
+        assert!(coefficient % classes == 0 && packed.contains(&(element, coefficient + class)));
+    }
+    // The last groups of all may have nothing to share polynomials with.
+    if results.is_empty() {
+        return;
+    }
     // A few of the coefficients where all would take long.
     let stride = (results.len() * terms / 2_000_000).max(1);
     for &(element, coefficient) in results.iter().skip(random.within(0..=stride - 1) % results.len()).step_by(stride) {
@@ -193,7 +214,7 @@ fn layers_of_large_networks() {
 #[test]
 fn random_shapes() {
     let mut random = Random(3);
-    let mut checked = 0;
+    let (mut checked, mut packed) = (0, 0);
     while checked < 400 {
         let groups = [1, 1, 1, 2, 3, 8][random.within(0..=5)];
         let geometry = Geometry {
@@ -209,8 +230,10 @@ fn random_shapes() {
             continue;
         }
         checked += 1;
-        check(&geometry, 20, 2, &mut random);
+        let [_, packing] = check(&geometry, 20, 2, &mut random);
+        packed += usize::from(packing.levels() > 0);
     }
+    assert!(packed > 50, "{packed}");
     // Images larger than a polynomial, rectangular, with uneven padding.
     for _ in 0..12 {
         let geometry = Geometry {
@@ -275,14 +298,65 @@ fn depthwise_layers() -> Vec<(usize, Geometry)> {
     layers.map(geometry).to_vec()
 }
 
+/// ResNet-50's linear layers at 224x224: how many of each.
+fn resnet50_layers() -> Vec<(usize, Geometry)> {
+    let layer =
+        |channels, size, outputs, kernel, stride| square(channels, size, outputs, kernel, stride, kernel / 2, 1);
+    let mut layers = vec![(1, layer(3, 224, 64, 7, 2)), (1, Geometry::dense(2048, 1000))];
+    for (stage, blocks) in [3, 4, 6, 3].into_iter().enumerate() {
+        let (width, size) = (64 << stage, 56 >> stage);
+        let (before, stride, first) = if stage == 0 { (64, 1, 1) } else { (2 * width, 2, 2) };
+        // The first block, which may reduce the image in the middle, and the others.
+        layers.push((1, layer(before, size * first, width, 1, 1)));
+        layers.push((1, layer(width, size * first, width, 3, stride)));
+        layers.push((1, layer(before, size * first, 4 * width, 1, stride)));
+        layers.push((blocks, layer(width, size, 4 * width, 1, 1)));
+        layers.push((blocks - 1, layer(4 * width, size, width, 1, 1)));
+        layers.push((blocks - 1, layer(width, size, width, 3, 1)));
+    }
+    assert_eq!(layers.iter().map(|(count, _)| count).sum::<usize>(), 54);
+    layers
+}
+
+fn bytes(layers: &[(usize, Geometry)], packing: impl Fn(&Geometry) -> Packing) -> usize {
+    let bytes = layers.iter().map(|(count, geometry)| {
+        let packing = packing(geometry);
+        count * (packing.upload_bytes() + packing.download_bytes())
+    });
+    bytes.sum()
+}
+
+#[test]
+fn a_residual_network_takes_few_bytes_and_fewer_with_output_packing() {
+    let layers = resnet50_layers();
+    let plain = bytes(&layers, |geometry| Packing::of(geometry, 32).unwrap());
+    assert!(plain <= 463_000_000, "{plain}");
+    let levels = layers.iter().map(|(_, geometry)| Packing::packed(geometry, 32).unwrap().levels()).max().unwrap();
+    let keys = interleaved::key_bytes(levels);
+    let packed = keys + bytes(&layers, |geometry| Packing::packed(geometry, 32).unwrap());
+    assert!(packed <= 292_000_000, "{packed}, {keys} of it keys");
+    let switches: usize =
+        layers.iter().map(|(count, geometry)| count * Packing::packed(geometry, 32).unwrap().switches()).sum();
+    assert!(switches <= 16_000, "{switches}");
+}
+
+#[test]
+fn packed_results_of_every_width_can_be_hidden_but_the_widest() {
+    let geometry = square(512, 7, 512, 3, 1, 1, 1);
+    for acc_bits in [20, 28, 32, 33] {
+        let packing = Packing::packed(&geometry, acc_bits).unwrap();
+        assert!(packing.levels() >= 4 && Noise::of(&packing, 12).is_ok(), "{acc_bits}");
+    }
+    let widest = Packing::packed(&geometry, 34).unwrap();
+    assert!(matches!(Noise::of(&widest, 12), Err(Unsupported::Flood { .. })));
+}
+
 #[test]
 fn depthwise_layers_of_a_network_take_few_bytes() {
     for acc_bits in [24, 28, 30] {
-        let bytes = depthwise_layers().into_iter().map(|(count, geometry)| {
-            let packing = Packing::of(&geometry, acc_bits).unwrap();
-            count * (packing.upload_bytes() + packing.download_bytes())
-        });
-        let bytes: usize = bytes.sum();
-        assert!(bytes <= 130_000_000, "{bytes} at {acc_bits}");
+        let plain = bytes(&depthwise_layers(), |geometry| Packing::of(geometry, acc_bits).unwrap());
+        assert!(plain <= 130_000_000, "{plain} at {acc_bits}");
+        let packed = bytes(&depthwise_layers(), |geometry| Packing::packed(geometry, acc_bits).unwrap());
+        assert!(packed <= 90_000_000, "{packed} at {acc_bits}");
     }
 }

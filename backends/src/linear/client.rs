@@ -55,18 +55,17 @@ fn download(packing: &Packing, scale: &Scale, key: &ClientKey, bytes: &[u8]) -> 
     let mut rest = b;
     let mut results = Vec::with_capacity(packing.results());
     for (index, a) in a.enumerate() {
-        let (unit, tile) = (index / packing.tiles(), index % packing.tiles());
-        let (b, behind) = rest.split_at(packing.b_bytes(unit, tile));
+        let (b, behind) = rest.split_at(packing.b_bytes(index));
         rest = behind;
-        results.push((unit, tile, a, b));
+        results.push((index, a, b));
     }
-    let runs = |unit, tile| packing.result(unit, tile).flat_map(Run::pairs);
+    let pairs = |index| packing.result(index).flat_map(Run::pairs);
     let decrypted: Result<Vec<Vec<u64>>, Error> = results
         .par_iter()
-        .map(|&(unit, tile, a, b)| {
+        .map(|&(index, a, b)| {
             let a_times_secret = key.times_secret(&unpack(a, DEGREE, packing.a_bits())?, scale);
-            let mut values = unpack(b, packing.result_len(unit, tile), packing.b_bits())?;
-            let coefficients = runs(unit, tile).map(|(_, coefficient)| coefficient);
+            let mut values = unpack(b, packing.result_len(index), packing.b_bits())?;
+            let coefficients = pairs(index).map(|(_, coefficient)| coefficient);
             for (value, coefficient) in values.iter_mut().zip(coefficients) {
                 *value = scale.decode(*value, a_times_secret[coefficient]);
             }
@@ -74,8 +73,8 @@ fn download(packing: &Packing, scale: &Scale, key: &ClientKey, bytes: &[u8]) -> 
         })
         .collect();
     let mut share = vec![0; packing.geometry().output_len()];
-    for (values, &(unit, tile, ..)) in decrypted?.into_iter().zip(&results) {
-        let elements = runs(unit, tile).map(|(element, _)| element);
+    for (values, &(index, ..)) in decrypted?.into_iter().zip(&results) {
+        let elements = pairs(index).map(|(element, _)| element);
         elements.zip(values).for_each(|(element, value)| share[element] = value);
     }
     Ok(share)

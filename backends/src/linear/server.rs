@@ -10,6 +10,7 @@ use fusion_catalogue::linear::{POLYNOMIAL_BYTES, Packing, Run, SEED_BYTES};
 use fusion_ir::types::{mask, wrap};
 use rayon::prelude::*;
 
+use super::interleave::{Block, Trees};
 use super::plaintext;
 use crate::ring::sample::{Seed, fresh_seed, stream};
 use crate::ring::{DEGREE, Kernels, MAX_DEPTH, MAX_TERMS, Operands, PRIMES, Poly, Spectrum, Sums, TILE};
@@ -65,8 +66,9 @@ pub fn server(
     let mut share = layer.share();
     let mut bytes = vec![0; keys.len() * packing.download_bytes()];
     let mut downloads = Downloads::new(packing, &mut bytes);
+    let mut trees = Trees::new(keys.len());
     for group_block in 0..packing.group_blocks() {
-        layer.results(group_block, workspace, &share, &mut downloads);
+        layer.results(group_block, workspace, &share, &mut trees, &mut downloads);
     }
     channel.send(Kind::LinearDownload, bytes)?;
     if let Some(bias) = bias {
@@ -76,10 +78,10 @@ pub fn server(
 }
 
 /// What one layer is computed from.
-struct Layer<'a> {
-    packing: &'a Packing,
+pub(super) struct Layer<'a> {
+    pub(super) packing: &'a Packing,
     scale: Scale,
-    keys: &'a [PublicKey],
+    pub(super) keys: &'a [PublicKey],
     weight: &'a [i64],
     few_terms: Option<FewTerms>,
     /// Of all masks, re-randomisations and floods: one stream per result polynomial and position.
@@ -87,7 +89,7 @@ struct Layer<'a> {
 }
 
 /// Where the result polynomials of every position belong that are not yet written: those of one position come in order.
-struct Downloads<'a> {
+pub(super) struct Downloads<'a> {
     packing: &'a Packing,
     /// Of every position the rest of all `a` and of all `b`.
     rests: Vec<[&'a mut [u8]; 2]>,
@@ -99,12 +101,12 @@ impl<'a> Downloads<'a> {
         Downloads { packing, rests: positions.map(|bytes| bytes.split_at_mut(packing.a_bytes()).into()).collect() }
     }
 
-    /// The place of a position's next result, which is `(unit, tile)`.
-    fn next(&mut self, position: usize, unit: usize, tile: usize) -> [&'a mut [u8]; 2] {
+    /// The place of a position's next result, number `result` of all.
+    pub(super) fn next(&mut self, position: usize, result: usize) -> [&'a mut [u8]; 2] {
         let a_bytes = self.packing.a_bytes() / self.packing.results();
         let [a, b] = self.rests[position].each_mut().map(std::mem::take);
         let (a, a_rest) = a.split_at_mut(a_bytes);
-        let (b, b_rest) = b.split_at_mut(self.packing.b_bytes(unit, tile));
+        let (b, b_rest) = b.split_at_mut(self.packing.b_bytes(result));
         self.rests[position] = [a_rest, b_rest];
         [a, b]
     }
@@ -150,7 +152,14 @@ impl Layer<'_> {
     }
 
     /// Writes the result polynomials of a set of groups that share operands, for every position.
-    fn results(&self, group_block: usize, workspace: &mut Workspace, share: &[u64], downloads: &mut Downloads) {
+    fn results<'b>(
+        &self,
+        group_block: usize,
+        workspace: &mut Workspace,
+        share: &[u64],
+        trees: &mut Trees<'b>,
+        downloads: &mut Downloads<'b>,
+    ) {
         let packing = self.packing;
         let (tiles, images) = (packing.tiles(), packing.group_blocks() * packing.tiles());
         let row = |i: usize| i / tiles * images + group_block * tiles + i % tiles;
@@ -172,10 +181,15 @@ impl Layer<'_> {
                 }
                 sums.add_products(operands, &rows, first, kernels);
             }
+            if packing.levels() > 0 {
+                let sums = Block { sums, first: first_unit * tiles, count: units * tiles, tiles };
+                self.interleave(&sums, share, trees, downloads);
+                continue;
+            }
             let places = |number: usize| (first_unit + number / rows.len(), number % rows.len());
             let next = |number| {
                 let (unit, row) = places(number);
-                downloads.next(row / tiles, unit, row % tiles)
+                downloads.next(row / tiles, unit * tiles + row % tiles)
             };
             let mut results: Vec<[&mut [u8]; 2]> = (0..units * rows.len()).map(next).collect();
             let chunks = results.par_chunks_mut(RESULTS_AT_ONCE).enumerate();
@@ -184,7 +198,9 @@ impl Layer<'_> {
                 let gathered = scratch.gather(sums, first, results.len());
                 for (i, (result, sum)) in results.iter_mut().zip(gathered).enumerate() {
                     let (unit, row) = places(first + i);
-                    self.mask([row / tiles, unit, row % tiles], sum, share, result);
+                    let mut ciphertext = Ciphertext::from_components(sum.each_mut().map(Spectrum::take));
+                    self.mask(row / tiles, unit * tiles + row % tiles, &mut ciphertext, share, result);
+                    *sum = ciphertext.into_components();
                 }
             });
         }
@@ -211,29 +227,30 @@ impl Layer<'_> {
         }
     }
 
-    /// Turns the sum of result `(unit, tile)` of a position into what the client gets.
-    fn mask(
+    /// Turns result number `index` of a position into what the client gets; leaves its memory.
+    pub(super) fn mask(
         &self,
-        [position, unit, tile]: [usize; 3],
-        sum: &mut [Spectrum; 2],
+        position: usize,
+        index: usize,
+        ciphertext: &mut Ciphertext,
         share: &[u64],
         result: &mut [&mut [u8]; 2],
     ) {
         let (packing, elements) = (self.packing, self.packing.geometry().output_len());
         let share = &share[position * elements..][..elements];
-        let number = position * packing.results() + unit * packing.tiles() + tile;
-        let mut rng = stream(&self.seed, number as u64);
-        let len = packing.result_len(unit, tile);
+        let mut rng = stream(&self.seed, (position * packing.results() + index) as u64);
+        let len = packing.result_len(index);
         let (mut wanted, mut masks) = (Vec::new(), Vec::with_capacity(len));
-        for Run { element, step, coefficient, len } in packing.result(unit, tile) {
+        for Run { element, step, coefficient, stride, len } in packing.result(index) {
             debug_assert_eq!(step, 1);
-            wanted.push(coefficient..coefficient + len);
+            match stride {
+                1 => wanted.push(coefficient..coefficient + len),
+                _ => wanted.extend((0..len).map(|i| coefficient + i * stride).map(|place| place..place + 1)),
+            }
             masks.extend(share[element..element + len].iter().map(|share| share.wrapping_neg()));
         }
-        let mut ciphertext = Ciphertext::from_components(sum.each_mut().map(Spectrum::take));
         let [a, b] = result;
         ciphertext.write_result(&self.keys[position], &self.scale, &mut rng, &wanted, &mut masks, [a, b]);
-        *sum = ciphertext.into_components();
     }
 }
 

@@ -5,6 +5,7 @@
 //! coefficients only: the order of a spectrum is the transform's own business.
 
 mod accumulate;
+pub mod automorphism;
 mod kernels;
 mod modulus;
 mod residues;

@@ -38,6 +38,12 @@ impl Modulus {
         self.reduce_once(a + self.prime - b)
     }
 
+    /// Half a residue.
+    #[inline(always)]
+    pub const fn half(self, a: u64) -> u64 {
+        (a + (self.prime & (a & 1).wrapping_neg())) >> 1
+    }
+
     /// The residue of a signed integer of magnitude below the prime, without a branch on it.
     #[inline(always)]
     pub const fn reduce_signed(self, value: i64) -> u64 {
@@ -126,6 +132,7 @@ mod tests {
             let values: Vec<u64> = edges.into_iter().chain(random).collect();
             for &a in &values {
                 assert_eq!(modulus.reduce_signed(-(a as i64)), (prime - a) % prime);
+                assert_eq!(modulus.add(modulus.half(a), modulus.half(a)), a);
                 for &b in &values {
                     assert_eq!(modulus.add(a, b), (a + b) % prime);
                     assert_eq!(modulus.sub(a, b), (a + prime - b) % prime);

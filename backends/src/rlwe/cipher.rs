@@ -51,6 +51,11 @@ impl Ciphertext {
         Ciphertext { a, b }
     }
 
+    /// An encryption of zero without noise: the empty sum.
+    pub fn zero() -> Ciphertext {
+        Ciphertext { a: Spectrum::zero(), b: Spectrum::zero() }
+    }
+
     /// The components `[a, b]`. Any sum of products of ciphertexts and plaintext polynomials is one of their components.
     pub fn into_components(self) -> [Spectrum; 2] {
         [self.a, self.b]
@@ -168,11 +173,6 @@ mod tests {
     use crate::ring::MODULI;
 
     impl Ciphertext {
-        /// An encryption of zero without noise: the empty sum.
-        fn zero() -> Ciphertext {
-            Ciphertext { a: Spectrum::zero(), b: Spectrum::zero() }
-        }
-
         /// Adds `ciphertext` times a plaintext polynomial.
         fn add_product(&mut self, ciphertext: &Ciphertext, plaintext: &Spectrum) {
             self.a.add_product(&ciphertext.a, plaintext);
@@ -244,7 +244,7 @@ mod tests {
     }
 
     fn predicted() -> Noise {
-        Noise::new(ACC_BITS, WEIGHT_BITS, CIPHERTEXTS as usize * DEGREE).unwrap()
+        Noise::new(ACC_BITS, WEIGHT_BITS, CIPHERTEXTS as usize * DEGREE, 0).unwrap()
     }
 
     #[test]

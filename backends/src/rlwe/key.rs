@@ -3,6 +3,7 @@
 use fusion_catalogue::linear::{PUBLIC_KEY_BYTES, RESIDUE_BITS, SEED_BYTES};
 use zeroize::Zeroizing;
 
+use super::switching::PackingKeys;
 use crate::Error;
 use crate::bits::{pack, unpack_into};
 use crate::ring::sample::{Seed, Stream, add_error, fresh_seed, stream, ternary, uniform};
@@ -10,7 +11,8 @@ use crate::ring::{Poly, Spectrum};
 
 /// The secret key of one sample for one session. Zeroized when dropped.
 ///
-/// Everything random about a sample comes from one seed: stream 0 gives the key, every later stream one upload.
+/// Everything random about a sample comes from one seed: stream 0 gives the key, every later stream one upload, the last one the keys for
+/// output packing.
 pub struct ClientKey {
     root: Seed,
     pub(super) secret: Zeroizing<Spectrum>,
@@ -26,10 +28,13 @@ pub struct UploadSeeds {
     pub(super) errors: Seed,
 }
 
-/// What the server re-randomises one sample's results with: an encryption `(a, b)` of zero.
+/// What the server re-randomises one sample's results with: an encryption `(a, b)` of zero. Where it packs results, also what it does
+/// that with.
 pub struct PublicKey {
     pub(super) a: Spectrum,
     pub(super) b: Spectrum,
+    /// None unless [set](PublicKey::set_packing_keys).
+    pub(super) packing: PackingKeys,
 }
 
 impl ClientKey {
@@ -54,6 +59,11 @@ impl ClientKey {
         &self.public
     }
 
+    /// What everything random follows from.
+    pub(super) fn root(&self) -> &Seed {
+        &self.root
+    }
+
     /// The randomness of the next upload.
     pub fn next_upload(&mut self) -> UploadSeeds {
         self.uploads += 1;
@@ -70,7 +80,8 @@ impl PublicKey {
             return Err(wrong());
         }
         let (seed, b) = bytes.split_first_chunk::<SEED_BYTES>().ok_or_else(wrong)?;
-        Ok(PublicKey { a: Spectrum::of(uniform(&mut stream(seed, 0))), b: Spectrum::of(decode_polynomial(b)?) })
+        let (a, b) = (Spectrum::of(uniform(&mut stream(seed, 0))), Spectrum::of(decode_polynomial(b)?));
+        Ok(PublicKey { a, b, packing: PackingKeys::default() })
     }
 }
 
@@ -88,7 +99,7 @@ pub(super) fn encrypt_zero(secret: &Spectrum, a: Spectrum, rng: &mut Stream) -> 
     b
 }
 
-fn bytes(rng: &mut Stream) -> [u8; SEED_BYTES] {
+pub(super) fn bytes(rng: &mut Stream) -> [u8; SEED_BYTES] {
     let mut bytes = [0; SEED_BYTES];
     for word in bytes.as_chunks_mut().0 {
         *word = rng.next_u64().to_le_bytes();

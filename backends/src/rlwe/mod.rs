@@ -13,7 +13,9 @@ mod attack;
 mod cipher;
 mod key;
 mod scale;
+mod switching;
 
 pub use cipher::Ciphertext;
 pub use key::{ClientKey, PublicKey, UploadSeeds};
 pub use scale::Scale;
+pub use switching::{PackingKeys, Tree};

@@ -3,10 +3,11 @@
 //!
 //! The client encrypts its share of the operand, coefficient-packed; the server adds its own share, multiplies by
 //! kernel polynomials and returns masked results (Cheetah, Huang et al., USENIX Security 2022, section 3, with
-//! several output channels per product). Everything here is public geometry: it depends on shapes and widths,
+//! several output channels per product), packed into few ciphertexts where that is chosen ([`interleaved`]). Everything here is public geometry: it depends on shapes and widths,
 //! never on a weight's value.
 
 mod geometry;
+pub mod interleaved;
 pub mod noise;
 mod packing;
 mod placement;
@@ -87,12 +88,14 @@ pub fn cost(packing: &Packing, positions: usize) -> Cost {
     cost.send(Party::Client, (positions * packing.upload_bytes()) as u64);
     cost.send(Party::Server, (positions * packing.download_bytes()) as u64);
     let (operands, results) = (positions * packing.operands(), positions * packing.results());
+    let sums = positions * packing.sums();
     cost.compute(Primitive::Ciphertext, operands as u64);
     match packing.terms() / packing.products() {
         terms @ ..=FEW_TERMS => cost.compute(Primitive::KernelTerm, (packing.kernels() * terms) as u64),
         _ => cost.compute(Primitive::Kernel, packing.kernels() as u64),
     }
-    cost.compute(Primitive::Product, (results * packing.products()) as u64);
+    cost.compute(Primitive::Product, (sums * packing.products()) as u64);
+    cost.compute(Primitive::KeySwitch, (positions * packing.switches()) as u64);
     cost.compute(Primitive::Result, results as u64);
     cost
 }

@@ -4,7 +4,8 @@
 //! `(q / t) * result + weighted + flood + rounding` with `t = 2^acc`:
 //!
 //! - *weighted*: the fresh errors and the encoding errors of the operand times the weights, plus the noise of
-//!   re-randomisation (`u * e_pk - e1 * s`). It depends on the weights, so the flood must hide it.
+//!   re-randomisation (`u * e_pk - e1 * s`), plus that of changes of key where results are [packed](super::interleaved), whose digits
+//!   depend on the weights. So the flood must hide all of it.
 //! - *flood*: the sum of three independent uniform integers of [`flood_bits`] bits, centred. Its standard
 //!   deviation is half of one summand's range.
 //! - *rounding*: switching to the modulus `2^(acc + A_EXTRA_BITS)` rounds every coefficient of `a` (times the ternary
@@ -22,7 +23,8 @@
 //! applies with the exact moment generating function of the flood. [`Noise::failure_log2`] is at most
 //! [`FAILURE_LOG2`] per coefficient: below 2^-40 for 2^14 positions of 2^26 coefficients each.
 
-use super::{DEGREE, MAX_ACC_BITS, PRIMES, Unsupported};
+use super::interleaved::switching_variance;
+use super::{DEGREE, MAX_ACC_BITS, PRIMES, Packing, Unsupported};
 
 /// Bits of the switched modulus beyond the accumulator's: components `a` are sent modulo `2^(acc + A_EXTRA_BITS)`.
 pub const A_EXTRA_BITS: u8 = 9;
@@ -60,9 +62,14 @@ pub struct Noise {
 }
 
 impl Noise {
+    /// The noise of a layer with weights of `weight_bits`; refused if the flood could not hide it.
+    pub fn of(packing: &Packing, weight_bits: u8) -> Result<Noise, Unsupported> {
+        Noise::new(packing.acc_bits(), weight_bits, packing.terms(), packing.levels())
+    }
+
     /// The noise when one output coefficient sums `products` products with weights in `-2^(weight_bits-1) ..
-    /// 2^(weight_bits-1)`; refused if the flood could not hide it.
-    pub fn new(acc_bits: u8, weight_bits: u8, products: usize) -> Result<Noise, Unsupported> {
+    /// 2^(weight_bits-1)` and results are packed in so many levels; refused if the flood could not hide it.
+    pub fn new(acc_bits: u8, weight_bits: u8, products: usize, levels: u32) -> Result<Noise, Unsupported> {
         if acc_bits > MAX_ACC_BITS {
             return Err(Unsupported::Accumulator(acc_bits));
         }
@@ -73,7 +80,8 @@ impl Noise {
         let ternary = 2.0 / 3.0;
         let rerandomisation = 2.0 * DEGREE as f64 * ternary * error;
         let weights = products as f64 * (2.0 * (f64::from(weight_bits) - 1.0)).exp2();
-        let noise = Noise { acc_bits, weighted_variance: weights * (error + encoding) + rerandomisation };
+        let weighted_variance = weights * (error + encoding) + rerandomisation + switching_variance(levels);
+        let noise = Noise { acc_bits, weighted_variance };
         let refused = Unsupported::Flood { acc_bits, weight_bits, products };
         if noise.hiding_bits() >= HIDING_BITS && noise.failure_log2() <= FAILURE_LOG2 {
             Ok(noise)
@@ -82,7 +90,7 @@ impl Noise {
         }
     }
 
-    /// Standard deviation of the weight-dependent and re-randomisation noise.
+    /// Standard deviation of the noise that depends on weights or on re-randomisation.
     pub fn weighted_deviation(&self) -> f64 {
         self.weighted_variance.sqrt()
     }
@@ -128,7 +136,7 @@ mod tests {
         for acc_bits in 2..=MAX_ACC_BITS {
             let mut widest = 0;
             for weight_bits in 2..=32 {
-                if let Ok(noise) = Noise::new(acc_bits, weight_bits, 36_864) {
+                if let Ok(noise) = Noise::new(acc_bits, weight_bits, 36_864, 0) {
                     assert!(noise.hiding_bits() >= HIDING_BITS && noise.failure_log2() <= FAILURE_LOG2);
                     widest = weight_bits;
                 }
@@ -139,12 +147,12 @@ mod tests {
 
     #[test]
     fn the_known_case_has_the_known_margins() {
-        let noise = Noise::new(34, 12, 4608 * 8).unwrap();
+        let noise = Noise::new(34, 12, 4608 * 8, 0).unwrap();
         assert!((noise.weighted_deviation().log2() - 20.30).abs() < 0.05);
         assert_eq!(noise.flood_deviation().log2(), 62.0);
         assert!(noise.failure_log2() < -80.0 && noise.failure_log2() > -90.0, "{}", noise.failure_log2());
-        assert_eq!(Noise::new(35, 2, 1), Err(Unsupported::Accumulator(35)));
-        assert!(matches!(Noise::new(34, 20, 36_864), Err(Unsupported::Flood { .. })));
+        assert_eq!(Noise::new(35, 2, 1, 0), Err(Unsupported::Accumulator(35)));
+        assert!(matches!(Noise::new(34, 20, 36_864, 0), Err(Unsupported::Flood { .. })));
     }
 
     #[test]
@@ -152,7 +160,7 @@ mod tests {
         // One product with weight 1, less the fresh error and re-randomisation of the same product with nothing shared.
         let t = 64i64;
         let fresh = f64::from(ERROR_FLIPS) / 2.0 + 2.0 * DEGREE as f64 * 2.0 / 3.0 * f64::from(ERROR_FLIPS) / 2.0;
-        let allowed = Noise::new(28, 1, 1).unwrap().weighted_variance - fresh;
+        let allowed = Noise::new(28, 1, 1, 0).unwrap().weighted_variance - fresh;
         let centred = |x: i64| (x + t / 2).rem_euclid(t) - t / 2;
         for x in 0..t {
             let off = (0..t).map(|share| (centred(share) + centred(x - share)) as f64 / t as f64);
@@ -164,7 +172,7 @@ mod tests {
 
     #[test]
     fn one_more_flood_bit_or_one_less_message_bit_would_fail() {
-        let noise = Noise::new(34, 12, 36_864).unwrap();
+        let noise = Noise::new(34, 12, 36_864, 0).unwrap();
         let wider = Noise { acc_bits: 34, weighted_variance: noise.weighted_variance + 4f64.powi(62) };
         assert!(wider.failure_log2() > FAILURE_LOG2);
     }

@@ -15,6 +15,9 @@
 //! Groups add a term: group `g` of the several that share polynomials is shifted by `a(g)` in the operand and by `k(g)` in the
 //! kernel, hence by `a(g) + k(g)` in the result; these are multiples of `C M S` that [`Placement`] keeps apart. A fully connected layer is a convolution on one pixel (`S = 1`). Images larger than a polynomial
 //! are cut into tiles of outputs, each with the inputs that it reads; the kernel polynomials are the same for all tiles.
+//!
+//! With output packing all of this is the layout of polynomials of degree `N / D` in `X^D`, of which a polynomial holds `D`: see
+//! [`interleaved`]. Groups that share polynomials then have classes of their own instead of blocks.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -22,6 +25,7 @@ use std::sync::{Mutex, PoisonError};
 use fusion_ir::{Function, Op, ValueId};
 
 use super::geometry::{Axis, Geometry};
+use super::interleaved::{self, MAX_LEVELS, SWITCH_BYTES};
 use super::noise::{A_EXTRA_BITS, B_EXTRA_BITS, Noise};
 use super::placement::Placement;
 use super::{DEGREE, MAX_ACC_BITS, POLYNOMIAL_BYTES, SEED_BYTES, Unsupported};
@@ -34,8 +38,9 @@ const REMEMBERED: usize = 1024;
 
 /// Where the elements of one linear layer sit in polynomials of degree [`DEGREE`], for one position.
 ///
-/// Result polynomials are numbered `unit * tiles() + tile`; a *unit* is what shares kernel polynomials. Each is the sum of
-/// [`products`](Packing::products) products: result `(unit, tile)` sums `operand(unit, tile, k) * kernel(unit, k)` over `k`.
+/// A *unit* is what shares kernel polynomials. Sum `(unit, tile)`, number `unit * tiles() + tile`, is one of
+/// [`products`](Packing::products) products: `operand(first_operand(unit, tile) + k) * kernel(unit, k)` over `k`. Every `2^levels()` sums, in order of
+/// their numbers, are packed into one result polynomial; without output packing a result is a sum.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Packing {
     geometry: Geometry,
@@ -53,9 +58,11 @@ pub struct Packing {
     outputs: usize,
     /// The groups that share operand polynomials, in blocks of `C M S`.
     placement: Placement,
+    /// Binary logarithm of `D`: the residue classes of exponents that channels are dealt out to.
+    levels: u32,
 }
 
-/// Elements at equal distances, and the consecutive coefficients that hold them.
+/// Elements at equal distances, and the coefficients that hold them, at equal distances too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Run {
     /// Index of the first in the row-major tensor.
@@ -64,6 +71,8 @@ pub struct Run {
     pub step: usize,
     /// Index of the first in the polynomial.
     pub coefficient: usize,
+    /// From one coefficient to the next.
+    pub stride: usize,
     /// How many.
     pub len: usize,
 }
@@ -71,7 +80,7 @@ pub struct Run {
 impl Run {
     /// Every element's index and its coefficient's.
     pub fn pairs(self) -> impl Iterator<Item = (usize, usize)> {
-        (0..self.len).map(move |i| (self.element + i * self.step, self.coefficient + i))
+        (0..self.len).map(move |i| (self.element + i * self.step, self.coefficient + i * self.stride))
     }
 }
 
@@ -96,28 +105,46 @@ struct Phase {
 }
 
 impl Packing {
-    /// The packing with the fewest bytes for the linear layer `id`; refused where the noise could not be hidden.
+    /// The packing of the linear layer `id`: [with output packing](Packing::packed) if its backend says so and the noise of it could be
+    /// hidden, [without](Packing::of) otherwise. Refused where that could not be hidden either.
     pub fn new(function: &Function, id: ValueId) -> Result<Packing, Unsupported> {
         let value = function.value(id);
         let (Op::Conv(fusion_ir::op::Conv { weight, .. }) | Op::Dense { weight, .. }) = &value.op else {
             return Err(Unsupported::Malformed);
         };
-        let packing = Packing::of(&Geometry::of(function, id)?, value.ty.bits)?;
-        Noise::new(value.ty.bits, function.weight(*weight).bits, packing.terms())?;
-        Ok(packing)
+        let (geometry, acc_bits) = (Geometry::of(function, id)?, value.ty.bits);
+        let weight_bits = function.weight(*weight).bits;
+        let hideable = |packing: Packing| Noise::of(&packing, weight_bits).map(|_| packing);
+        if crate::cheetah(value).output_packing
+            && let Ok(packing) = Packing::packed(&geometry, acc_bits).and_then(hideable)
+        {
+            return Ok(packing);
+        }
+        Packing::of(&geometry, acc_bits).and_then(hideable)
     }
 
-    /// The packing with the fewest bytes, of equal ones the one with the fewest products; the same at both parties.
+    /// The packing with the fewest bytes in which results are sums, of equal ones the one with the fewest products; the same at both
+    /// parties.
     ///
     /// What was found is remembered: every micro-batch asks again.
     pub fn of(geometry: &Geometry, acc_bits: u8) -> Result<Packing, Unsupported> {
-        static FOUND: Mutex<BTreeMap<(Geometry, u8), Packing>> = Mutex::new(BTreeMap::new());
+        Packing::found(geometry, acc_bits, 0)
+    }
+
+    /// The packing with the fewest bytes if the server packs results, where every change of key counts as [`SWITCH_BYTES`]. Where
+    /// none pays, that is the one [without](Packing::of). Keys are not counted: many layers share them.
+    pub fn packed(geometry: &Geometry, acc_bits: u8) -> Result<Packing, Unsupported> {
+        Packing::found(geometry, acc_bits, MAX_LEVELS)
+    }
+
+    fn found(geometry: &Geometry, acc_bits: u8, most_levels: u32) -> Result<Packing, Unsupported> {
+        static FOUND: Mutex<BTreeMap<(Geometry, u8, u32), Packing>> = Mutex::new(BTreeMap::new());
         let found = || FOUND.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (geometry.clone(), acc_bits);
+        let key = (geometry.clone(), acc_bits, most_levels);
         if let Some(packing) = found().get(&key) {
             return Ok(packing.clone());
         }
-        let packing = Packing::search(geometry, acc_bits)?;
+        let packing = Packing::search(geometry, acc_bits, most_levels)?;
         let mut found = found();
         if found.len() == REMEMBERED {
             found.clear();
@@ -126,29 +153,34 @@ impl Packing {
         Ok(packing)
     }
 
-    fn search(geometry: &Geometry, acc_bits: u8) -> Result<Packing, Unsupported> {
+    fn search(geometry: &Geometry, acc_bits: u8, most_levels: u32) -> Result<Packing, Unsupported> {
         if acc_bits > MAX_ACC_BITS {
             return Err(Unsupported::Accumulator(acc_bits));
         }
         geometry.check()?;
         let [height, width] = geometry.output();
-        let [group_channels, group_outputs] = geometry.group();
+        let group_outputs = geometry.group()[1];
         let mut best: Option<((usize, usize), Packing)> = None;
         for tile_columns in splits(width) {
             for tile_rows in splits(height) {
                 let mut candidate = Packing::tiled(geometry, acc_bits, tile_rows, tile_columns);
-                let room = DEGREE / candidate.block;
-                for channels in splits(group_channels * candidate.phases.len()).filter(|&channels| channels <= room) {
-                    let outputs = splits(group_outputs).filter(|outputs| channels * outputs <= room);
-                    // Without groups, fewer result channels per polynomial only cost more.
-                    let tried = if geometry.groups == 1 { 1 } else { usize::MAX };
-                    for outputs in outputs.take(tried) {
-                        candidate.set_blocks(channels, outputs, |candidate| {
-                            let cost = (candidate.polynomial_bytes(), candidate.kernels() * candidate.tiles());
-                            if best.as_ref().is_none_or(|(least, _)| cost < *least) {
-                                best = Some((cost, candidate.clone()));
-                            }
-                        });
+                for levels in 0..=most_levels {
+                    candidate.levels = levels;
+                    let room = candidate.length() / candidate.block;
+                    let blocks = candidate.group_channels().div_ceil(candidate.classes());
+                    for channels in splits(blocks).filter(|&channels| channels <= room) {
+                        let outputs = splits(group_outputs).filter(|outputs| channels * outputs <= room);
+                        // Without groups, fewer result channels per polynomial only cost more.
+                        let tried = if geometry.groups == 1 { 1 } else { usize::MAX };
+                        for outputs in outputs.take(tried) {
+                            candidate.set_blocks(channels, outputs, |candidate| {
+                                let bytes = candidate.polynomial_bytes() + SWITCH_BYTES * candidate.switches();
+                                let cost = (bytes, candidate.kernels() * candidate.tiles());
+                                if best.as_ref().is_none_or(|(least, _)| cost < *least) {
+                                    best = Some((cost, candidate.clone()));
+                                }
+                            });
+                        }
                     }
                 }
             }
@@ -166,7 +198,17 @@ impl Packing {
         self.acc_bits
     }
 
-    /// Units: sets of result polynomials with the same kernel polynomials.
+    /// Levels of output packing: `2^levels` sums become one result. 0 if results are sums.
+    pub fn levels(&self) -> u32 {
+        self.levels
+    }
+
+    /// Changes of key that pack the results.
+    pub fn switches(&self) -> usize {
+        interleaved::switches(self.sums(), self.levels)
+    }
+
+    /// Units: sets of sums with the same kernel polynomials.
     pub fn units(&self) -> usize {
         self.group_blocks() * self.group_units()
     }
@@ -186,10 +228,9 @@ impl Packing {
         self.rows.tiles() * self.columns.tiles()
     }
 
-    /// Products that one result polynomial sums.
+    /// Products that one sum has.
     pub fn products(&self) -> usize {
-        let virtual_channels = self.geometry.group()[0] * self.phases.len();
-        virtual_channels.div_ceil(self.channels)
+        self.group_channels().div_ceil(self.channels * self.classes())
     }
 
     /// Operand polynomials.
@@ -197,9 +238,14 @@ impl Packing {
         self.group_blocks() * self.tiles() * self.products()
     }
 
+    /// Sums of products.
+    pub fn sums(&self) -> usize {
+        self.units() * self.tiles()
+    }
+
     /// Result polynomials.
     pub fn results(&self) -> usize {
-        self.units() * self.tiles()
+        self.sums().div_ceil(self.classes())
     }
 
     /// Kernel polynomials.
@@ -235,25 +281,21 @@ impl Packing {
     }
 
     /// Bytes of the wanted coefficients of `b` of one result polynomial.
-    pub fn b_bytes(&self, unit: usize, tile: usize) -> usize {
-        packed_bytes(self.result_len(unit, tile), self.b_bits()) as usize
+    pub fn b_bytes(&self, result: usize) -> usize {
+        packed_bytes(self.result_len(result), self.b_bits()) as usize
     }
 
     /// Bytes of one position's result: `a` of every result polynomial, then the wanted coefficients of `b` of each.
     pub fn download_bytes(&self) -> usize {
-        let b_bytes = |unit| (0..self.tiles()).map(|tile| self.b_bytes(unit, tile)).sum::<usize>();
-        self.a_bytes() + (0..self.units()).map(b_bytes).sum::<usize>()
+        self.a_bytes() + (0..self.results()).map(|result| self.b_bytes(result)).sum::<usize>()
     }
 
-    /// How many elements result polynomial `(unit, tile)` holds.
-    pub fn result_len(&self, unit: usize, tile: usize) -> usize {
-        let [group_block, turn, output_block] = self.unit(unit);
-        let [row, column] = self.tile(tile);
-        let channels = self.turn(group_block, turn).count() * self.block_outputs(output_block).count();
-        channels * self.rows.outputs(row).len() * self.columns.outputs(column).len()
+    /// How many elements a result polynomial holds.
+    pub fn result_len(&self, result: usize) -> usize {
+        self.members(result).map(|(_, unit, tile)| self.sum_len(unit, tile)).sum()
     }
 
-    /// Index of the first of the [`products`](Packing::products) consecutive operand polynomials of a result.
+    /// Index of the first of the [`products`](Packing::products) consecutive operand polynomials of a sum.
     pub fn first_operand(&self, unit: usize, tile: usize) -> usize {
         (unit / self.group_units() * self.tiles() + tile) * self.products()
     }
@@ -267,17 +309,18 @@ impl Packing {
         let [_, height, width] = self.geometry.input;
         self.slots(group_block).flat_map(move |(group, place)| {
             let (rows, columns) = (rows.clone(), columns.clone());
-            self.virtual_channels(channel_block).flat_map(move |(slot, channel, phase)| {
+            self.virtual_channels(group, channel_block).flat_map(move |([slot, class], channel, phase)| {
                 let channel = group * self.geometry.group()[0] + channel;
                 let base = place + slot * self.block;
+                let stride = self.classes();
                 let len = columns.clone().take_while(|&j| self.columns.image(phase.column, j).is_some()).count();
                 let first = self.columns.image(phase.column, columns.start).unwrap_or(0);
                 let filled = rows.clone().enumerate().filter(move |_| len > 0);
                 filled.filter_map(move |(i, row)| {
                     let row = self.rows.image(phase.row, row)?;
                     let element = (channel * height + row) * width + first;
-                    let coefficient = base + i * self.pitch;
-                    Some(Run { element, step: self.columns.stride(), coefficient, len })
+                    let coefficient = (base + i * self.pitch) * stride + class;
+                    Some(Run { element, step: self.columns.stride(), coefficient, stride, len })
                 })
             })
         })
@@ -291,12 +334,13 @@ impl Packing {
         self.turn(group_block, turn).flat_map(move |(group, _, shift)| {
             self.block_outputs(output_block).flat_map(move |(slot, output)| {
                 let output = group * group_outputs + output;
-                self.virtual_channels(product).flat_map(move |(channel_slot, channel, phase)| {
+                self.virtual_channels(group, product).flat_map(move |([channel_slot, class], channel, phase)| {
                     let first = (output * group_channels + channel) * window;
                     let block = slot * self.channels + self.channels - 1 - channel_slot;
                     let base = shift + (block * self.block) as isize;
                     phase.taps.iter().map(move |&(tap, distance)| {
-                        let (exponent, degree) = (base - distance, DEGREE as isize);
+                        let exponent = (base - distance) * self.classes() as isize - class as isize;
+                        let degree = DEGREE as isize;
                         Term {
                             element: first + tap,
                             coefficient: exponent.rem_euclid(degree) as usize,
@@ -308,8 +352,16 @@ impl Packing {
         })
     }
 
-    /// What result polynomial `(unit, tile)` holds of the result `[C_out, H', W']`.
-    pub fn result(&self, unit: usize, tile: usize) -> impl Iterator<Item = Run> + '_ {
+    /// What a result polynomial holds of the result `[C_out, H', W']`.
+    pub fn result(&self, result: usize) -> impl Iterator<Item = Run> + '_ {
+        let of = move |(class, unit, tile)| {
+            self.sum(unit, tile).map(move |run| Run { coefficient: run.coefficient + class, ..run })
+        };
+        self.members(result).flat_map(of)
+    }
+
+    /// What sum `(unit, tile)` holds of the result `[C_out, H', W']`, all of it in class 0. It is wanted alone.
+    pub fn sum(&self, unit: usize, tile: usize) -> impl Iterator<Item = Run> + '_ {
         let [group_block, turn, output_block] = self.unit(unit);
         let [tile_row, tile_column] = self.tile(tile);
         let (first_row, first_column) = (self.rows.inputs(tile_row).start, self.columns.inputs(tile_column).start);
@@ -320,11 +372,12 @@ impl Packing {
             self.block_outputs(output_block).flat_map(move |(slot, output)| {
                 let output = group * self.geometry.group()[1] + output;
                 let base = place.saturating_add_signed(shift) + (slot * self.channels + self.channels - 1) * self.block;
-                let columns = columns.clone();
+                let (columns, stride) = (columns.clone(), self.classes());
                 rows.clone().map(move |i| Run {
                     element: (output * height + i) * width + columns.start,
                     step: 1,
-                    coefficient: base + (i - first_row) * self.pitch + (columns.start - first_column),
+                    coefficient: (base + (i - first_row) * self.pitch + (columns.start - first_column)) * stride,
+                    stride,
                     len: columns.len(),
                 })
             })
@@ -362,6 +415,7 @@ impl Packing {
             channels: 1,
             outputs: 1,
             placement: Placement::single(),
+            levels: 0,
         }
     }
 
@@ -370,6 +424,12 @@ impl Packing {
     fn set_blocks(&mut self, channels: usize, outputs: usize, mut each: impl FnMut(&Packing)) {
         (self.channels, self.outputs, self.placement) = (channels, outputs, Placement::single());
         let (groups, blocks) = (self.geometry.groups, DEGREE / self.group_len());
+        if self.levels > 0 {
+            // As many whole groups as there are classes for, and no polynomial with far fewer.
+            let most = (self.classes() / self.group_channels()).clamp(1, groups);
+            self.placement = Placement::side_by_side(groups.div_ceil(groups.div_ceil(most)));
+            return each(self);
+        }
         if groups > 1 {
             self.placement = Placement::one_turn(blocks, groups);
         }
@@ -384,7 +444,38 @@ impl Packing {
         }
     }
 
-    /// Coefficients of a group.
+    /// Residue classes of exponents, `D`.
+    fn classes(&self) -> usize {
+        1 << self.levels
+    }
+
+    /// Coefficients of a class, `N / D`.
+    fn length(&self) -> usize {
+        DEGREE >> self.levels
+    }
+
+    /// Virtual channels of a group.
+    fn group_channels(&self) -> usize {
+        self.geometry.group()[0] * self.phases.len()
+    }
+
+    /// The sums of a result polynomial: class, unit, tile.
+    fn members(&self, result: usize) -> impl Iterator<Item = (usize, usize, usize)> + use<> {
+        let (tiles, levels) = (self.tiles(), self.levels);
+        let numbers = result << levels..((result + 1) << levels).min(self.sums());
+        let place = move |(index, number)| (interleaved::class(index, levels), number / tiles, number % tiles);
+        numbers.enumerate().map(place)
+    }
+
+    /// How many elements sum `(unit, tile)` holds.
+    fn sum_len(&self, unit: usize, tile: usize) -> usize {
+        let [group_block, turn, output_block] = self.unit(unit);
+        let [row, column] = self.tile(tile);
+        let channels = self.turn(group_block, turn).count() * self.block_outputs(output_block).count();
+        channels * self.rows.outputs(row).len() * self.columns.outputs(column).len()
+    }
+
+    /// Coefficients of a group in its classes.
     fn group_len(&self) -> usize {
         self.channels * self.outputs * self.block
     }
@@ -429,13 +520,16 @@ impl Packing {
         groups.map(move |&(slot, shift)| (first + slot, self.placement.operands[slot] * len, shift * len as isize))
     }
 
-    /// The virtual channels of a block: slot, channel within the group, phase.
-    fn virtual_channels(&self, block: usize) -> impl Iterator<Item = (usize, usize, &Phase)> + '_ {
-        let first = block * self.channels;
-        let end = (first + self.channels).min(self.geometry.group()[0] * self.phases.len());
-        (first..end).enumerate().map(|(slot, virtual_channel)| {
+    /// The virtual channels of a group in a block: slot and class, channel within the group, phase.
+    fn virtual_channels(&self, group: usize, block: usize) -> impl Iterator<Item = ([usize; 2], usize, &Phase)> + '_ {
+        let per_block = self.channels * self.classes();
+        let first = block * per_block;
+        let end = (first + per_block).min(self.group_channels());
+        // Groups that share polynomials side by side have one block each.
+        let side = if self.levels > 0 { group % self.placement.operands.len() * self.group_channels() } else { 0 };
+        (first..end).zip(side..).map(|(virtual_channel, at)| {
             let (channel, phase) = (virtual_channel / self.phases.len(), virtual_channel % self.phases.len());
-            (slot, channel, &self.phases[phase])
+            ([at / self.classes(), at % self.classes()], channel, &self.phases[phase])
         })
     }
 

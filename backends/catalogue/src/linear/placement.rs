@@ -40,6 +40,11 @@ impl Placement {
         Placement { operands, turns: vec![turn] }
     }
 
+    /// `groups` groups in the same block, which something else keeps apart; each takes a turn of its own.
+    pub(super) fn side_by_side(groups: usize) -> Placement {
+        Placement { operands: vec![0; groups], turns: (0..groups).map(|group| vec![(group, 0)]).collect() }
+    }
+
     /// Placements of exactly `groups` groups in `blocks` blocks; `closed` says that the blocks fill the polynomial, so that what
     /// leaves at one end comes in again at the other as a whole block.
     pub(super) fn search(blocks: usize, closed: bool, groups: usize) -> impl Iterator<Item = Placement> {

@@ -1,0 +1,159 @@
+//! Changes of key, and the tree of them that packs the wanted coefficients of many ciphertexts into one.
+//!
+//! The construction and its noise are [`fusion_catalogue::linear::interleaved`]'s. The key of a level is, for each digit, an encryption of minus its
+//! weight times the secret's image, under the same sample's secret: RLWE is assumed to be circular secure for the images of its own secret,
+//! as every scheme with automorphisms assumes. Nothing here depends on what is packed but the values.
+
+use std::sync::OnceLock;
+
+use fusion_catalogue::linear::interleaved::{KEYS_PER_LEVEL, MAX_LEVELS, key_bytes};
+use fusion_catalogue::linear::{POLYNOMIAL_BYTES, RESIDUE_BITS, SEED_BYTES};
+use rayon::prelude::*;
+use zeroize::Zeroizing;
+
+use super::Ciphertext;
+use super::key::{ClientKey, PublicKey, bytes, decode_polynomial, encrypt_zero};
+use crate::Error;
+use crate::bits::pack_into;
+use crate::ring::automorphism::{Automorphism, digit_weight, digits, monomial};
+use crate::ring::sample::{Seed, stream, uniform};
+use crate::ring::{DEGREE, MODULI, Spectrum};
+
+/// The keys of one sample's levels, for the server.
+#[derive(Default)]
+pub struct PackingKeys {
+    /// For each level, digit by digit.
+    levels: Vec<Vec<[Spectrum; 2]>>,
+}
+
+impl ClientKey {
+    /// The keys with which the server packs results in so many levels, as sent. The same every time: send them once.
+    pub fn packing_keys(&self, levels: u32) -> Vec<u8> {
+        // Uploads, counted from 1, never get there.
+        let mut rng = stream(self.root(), u64::MAX);
+        let (public, errors) = (bytes(&mut rng), Seed::new(bytes(&mut rng)));
+        let mut message = vec![0; key_bytes(levels)];
+        let (seed, polynomials) = message.split_at_mut(SEED_BYTES);
+        seed.copy_from_slice(&public);
+        for (level, polynomials) in (0..).zip(polynomials.chunks_mut(KEYS_PER_LEVEL * POLYNOMIAL_BYTES)) {
+            let image = Zeroizing::new(self.secret.clone());
+            let image = Zeroizing::new(Level::of(level).automorphism.apply(&image).into_poly());
+            polynomials.par_chunks_mut(POLYNOMIAL_BYTES).enumerate().for_each(|(digit, polynomial)| {
+                let number = u64::from(level) * KEYS_PER_LEVEL as u64 + digit as u64;
+                let a = Spectrum::of(uniform(&mut stream(&public, number)));
+                let mut b = encrypt_zero(&self.secret, a, &mut stream(&errors, number));
+                let halves = b.halves_mut().into_iter().zip(image.halves());
+                for (((b, image), weight), modulus) in halves.zip(digit_weight(digit)).zip(MODULI) {
+                    let weight = modulus.factor(weight);
+                    b.iter_mut().zip(image).for_each(|(b, image)| *b = modulus.sub(*b, weight.times(*image)));
+                }
+                pack_into(b.residues(), RESIDUE_BITS as u8, polynomial);
+            });
+        }
+        message
+    }
+}
+
+impl PublicKey {
+    /// Takes what [`ClientKey::packing_keys`] wrote for so many levels.
+    ///
+    /// # Errors
+    /// [`Error::PeerMisbehaved`] if the length is wrong or a coefficient out of range.
+    pub fn set_packing_keys(&mut self, bytes: &[u8], levels: u32) -> Result<(), Error> {
+        let wrong = || Error::PeerMisbehaved(format!("packing keys of {} bytes", bytes.len()));
+        if levels > MAX_LEVELS || bytes.len() != key_bytes(levels) {
+            return Err(wrong());
+        }
+        let (seed, polynomials) = bytes.split_first_chunk::<SEED_BYTES>().ok_or_else(wrong)?;
+        let key = |(number, b): (usize, &[u8])| {
+            let a = Spectrum::of(uniform(&mut stream(seed, number as u64)));
+            Ok([a, Spectrum::of(decode_polynomial(b)?)])
+        };
+        let keys: Result<Vec<[Spectrum; 2]>, Error> =
+            polynomials.par_chunks(POLYNOMIAL_BYTES).enumerate().map(key).collect();
+        let mut keys = keys?.into_iter();
+        let levels = (0..levels).map(|_| keys.by_ref().take(KEYS_PER_LEVEL).collect());
+        self.packing = PackingKeys { levels: levels.collect() };
+        Ok(())
+    }
+}
+
+/// Ciphertexts on their way into one, in the order of [`fusion_catalogue::linear::interleaved::class`]: those that wait for one to meet.
+#[derive(Default)]
+pub struct Tree {
+    /// With the levels that each has behind it, which decrease.
+    waiting: Vec<(u32, Ciphertext)>,
+}
+
+impl Tree {
+    /// Adds the next ciphertext of `2^levels`; what is wanted of it lies at multiples of `2^levels`.
+    ///
+    /// # Panics
+    /// If the sample has keys of fewer levels.
+    pub fn push(&mut self, ciphertext: Ciphertext, levels: u32, key: &PublicKey) {
+        let (mut done, mut merged) = (0, ciphertext);
+        while let Some((_, even)) = self.waiting.pop_if(|(behind, _)| *behind == done) {
+            done += 1;
+            merged = merge(even, Some(merged), levels - done, key);
+        }
+        self.waiting.push((done, merged));
+    }
+
+    /// The one ciphertext, whatever number of them there was, leaving an empty tree; the empty sum if there was none.
+    ///
+    /// # Panics
+    /// As [`Tree::push`].
+    pub fn finish(&mut self, levels: u32, key: &PublicKey) -> Ciphertext {
+        let last = self.waiting.pop();
+        let (mut done, mut merged) = last.unwrap_or_else(|| (levels, Ciphertext::zero()));
+        while done < levels {
+            let even = self.waiting.pop_if(|(behind, _)| *behind == done);
+            done += 1;
+            merged = match even {
+                Some((_, even)) => merge(even, Some(merged), levels - done, key),
+                None => merge(merged, None, levels - done, key),
+            };
+        }
+        merged
+    }
+}
+
+/// One step: `u + s(v)` with `u`, `v` half the sum and half the difference of `even` and `X^(2^level) odd`, `s` the automorphism of the
+/// level.
+fn merge(even: Ciphertext, odd: Option<Ciphertext>, level: u32, key: &PublicKey) -> Ciphertext {
+    let Level { automorphism, shift } = Level::of(level);
+    let [mut a, mut b] = even.into_components();
+    let odd = odd.map(Ciphertext::into_components);
+    let [mut a_difference, mut b_difference] = [0, 1].map(|component| {
+        let mut shifted = Spectrum::zero();
+        odd.iter().for_each(|odd| shifted.add_product(&odd[component], shift));
+        shifted
+    });
+    a.halve(&mut a_difference);
+    b.halve(&mut b_difference);
+    b.add(&automorphism.apply(&b_difference));
+    let a_image = automorphism.apply(&a_difference).into_poly();
+    for (digit, [key_a, key_b]) in digits(&a_image).zip(&key.packing.levels[level as usize]) {
+        let digit = Spectrum::of(digit);
+        a.add_product(&digit, key_a);
+        b.add_product(&digit, key_b);
+    }
+    Ciphertext::from_components([a, b])
+}
+
+/// What all keys of a level have in common.
+struct Level {
+    automorphism: Automorphism,
+    /// `X^(2^level)`.
+    shift: Spectrum,
+}
+
+impl Level {
+    fn of(level: u32) -> &'static Level {
+        static LEVELS: [OnceLock<Level>; MAX_LEVELS as usize] = [const { OnceLock::new() }; MAX_LEVELS as usize];
+        LEVELS[level as usize].get_or_init(|| Level {
+            automorphism: Automorphism::new(1 + (DEGREE >> level)),
+            shift: Spectrum::of(monomial(1 << level)),
+        })
+    }
+}
