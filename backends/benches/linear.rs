@@ -1,6 +1,8 @@
 //! Every linear layer shape of ResNet-50: processor time and bytes of each party per image, one thread each.
 //!
-//! `cargo bench -p fusion-backends --bench linear -- [--batch N]... [--layer PART-OF-NAME]...`
+//! `cargo bench -p fusion-backends --bench linear -- [--batch N]... [--layer PART-OF-NAME]... [--pack]`
+//!
+//! With `--pack` the server packs results; keys for that come on top, once for each image.
 
 use std::fs;
 use std::thread;
@@ -18,13 +20,17 @@ const ACC_BITS: u8 = 32;
 const WEIGHT_BITS: u32 = 12;
 
 fn main() {
-    let (mut batches, mut parts) = (Vec::new(), Vec::new());
+    let (mut batches, mut parts, mut pack) = (Vec::new(), Vec::new(), false);
     let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
     while let Some(argument) = arguments.next() {
+        if argument == "--pack" {
+            pack = true;
+            continue;
+        }
         match (argument.as_str(), arguments.next()) {
             ("--batch", Some(batch)) => batches.push(batch.parse().expect("a batch size")),
             ("--layer", Some(part)) => parts.push(part),
-            _ => panic!("usage: [--batch N]... [--layer PART-OF-NAME]..."),
+            _ => panic!("usage: [--batch N]... [--layer PART-OF-NAME]... [--pack]"),
         }
     }
     if batches.is_empty() {
@@ -37,7 +43,7 @@ fn main() {
         let (mut total, mut workspace) = (Measured::default(), Workspace::default());
         for (name, count, geometry) in resnet50() {
             if parts.is_empty() || parts.iter().any(|part| name.contains(part.as_str())) {
-                let measured = measure(&geometry, batch, &mut workspace);
+                let measured = measure(&geometry, batch, pack, &mut workspace);
                 measured.print(&name, count);
                 total.add(&measured, count as f64);
             }
@@ -104,15 +110,21 @@ fn resnet50() -> Vec<(String, usize, Geometry)> {
     layers
 }
 
-fn measure(geometry: &Geometry, batch: usize, workspace: &mut Workspace) -> Measured {
-    let packing = Packing::of(geometry, ACC_BITS).expect("a shape within the limits");
+fn measure(geometry: &Geometry, batch: usize, pack: bool, workspace: &mut Workspace) -> Measured {
+    let find = if pack { Packing::packed } else { Packing::of };
+    let packing = find(geometry, ACC_BITS).expect("a shape within the limits");
     let mut rng = ChaCha20Rng::seed_from_u64(1);
     let elements = batch * geometry.input_len();
     let mut share = || (0..elements).map(|_| rng.next_u64() & mask(ACC_BITS)).collect::<Vec<_>>();
     let (client_share, server_share) = (share(), share());
     let weight: Vec<i64> = (0..geometry.weight_len()).map(|_| rng.next_u64() as i64 >> (64 - WEIGHT_BITS)).collect();
     let mut keys: Vec<ClientKey> = (0..batch).map(|_| ClientKey::generate().expect("randomness")).collect();
-    let public: Vec<PublicKey> = keys.iter().map(|key| PublicKey::decode(key.public()).expect("a key")).collect();
+    let public = |key: &ClientKey| {
+        let mut public = PublicKey::decode(key.public()).expect("a key");
+        public.set_packing_keys(&key.packing_keys(packing.levels()), packing.levels()).expect("keys");
+        public
+    };
+    let public: Vec<PublicKey> = keys.iter().map(public).collect();
     let (mut left, mut right) = pair();
     let (server_ms, client_ms) = thread::scope(|scope| {
         let server = scope.spawn(|| {

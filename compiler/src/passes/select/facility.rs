@@ -12,6 +12,8 @@ use super::Target;
 pub(super) enum Facility {
     /// Every position's public key, for linear layers of the `cheetah` family.
     PublicKeys,
+    /// Every position's keys for output packing, beside its public key.
+    PackingKeys,
     /// OT extensions of the `crypt_flow2` family.
     Extensions,
     /// Every position's rotation keys, for its packed ciphertexts.
@@ -20,13 +22,15 @@ pub(super) enum Facility {
 
 impl Facility {
     /// Every one.
-    pub const ALL: [Facility; 3] = [Facility::PublicKeys, Facility::Extensions, Facility::RotationKeys];
+    pub const ALL: [Facility; 4] =
+        [Facility::PublicKeys, Facility::PackingKeys, Facility::Extensions, Facility::RotationKeys];
 
     /// Whether `value` needs it under `backend`.
     pub fn serves(self, value: &Value, backend: Backend) -> bool {
         let linear = matches!(value.op, Op::Conv(_) | Op::Dense { .. });
         match self {
             Facility::PublicKeys => linear && matches!(backend, Backend::Cheetah(_)),
+            Facility::PackingKeys => linear && packs(backend),
             Facility::Extensions => matches!(backend, Backend::CryptFlow2(_)) && !matches!(value.op, Op::Reveal(_)),
             Facility::RotationKeys => linear && backend == Backend::CryptFlow2(CryptFlow2::He),
         }
@@ -35,16 +39,23 @@ impl Facility {
     /// Seconds that it takes, shared out to every micro-batch; for `function`, whose layers may all need it.
     pub fn seconds(self, function: &Function, target: &Target) -> f64 {
         let cheetah = Backend::Cheetah(Cheetah::default());
+        let packed = Backend::Cheetah(Cheetah { output_packing: true, ..Cheetah::default() });
         let [ot, he] = [CryptFlow2::Ot, CryptFlow2::He].map(Backend::CryptFlow2);
         let keys = |backend| time(&begin(&all_by(function, backend), target.micro_batch), target);
         let setup = |backend| time(&super::setup(&all_by(function, backend), target), target);
         let seconds = match self {
             Facility::PublicKeys => keys(cheetah),
+            Facility::PackingKeys => keys(packed) - keys(cheetah),
             Facility::Extensions => (setup(ot) - setup(cheetah)) / target.positions.div_ceil(target.micro_batch) as f64,
             Facility::RotationKeys => keys(he),
         };
         seconds.max(0.0)
     }
+}
+
+/// Whether it is the `cheetah` family with output packing.
+fn packs(backend: Backend) -> bool {
+    matches!(backend, Backend::Cheetah(cheetah) if cheetah.output_packing)
 }
 
 /// The function with everything that is not local by `backend`.

@@ -237,6 +237,31 @@ mod tests {
     }
 
     #[test]
+    fn results_are_packed_where_layers_that_share_the_keys_are_enough() {
+        let convolutions = |layers: usize| {
+            let mut text = String::from(
+                "function \"f\"\nweight @w0 \"w\" : i8.0[64,64,1,1]\nv0 = input : i28.0~9[64,14,14] \"\"\n",
+            );
+            for layer in 1..=layers {
+                let operation = "strides=[1,1] pads=[0,0,0,0] dilations=[1,1] groups=1 : i28.0~18[64,14,14] \"\"";
+                text.push_str(&format!("v{layer} = conv v{}, @w0 {operation}\n", layer - 1));
+            }
+            fusion_ir::text::parse(&text).unwrap()
+        };
+        let packed = |layers, switch_ns| {
+            let network = Network { mbit_per_s: 10.0, rtt_ms: 1e-6 };
+            let machine = machine(&[(Primitive::KeySwitch, switch_ns)]);
+            let target = Target { network, machine, ..Target::default() };
+            let mut program = Program { function: convolutions(layers), ..Program::default() };
+            apply(&mut program, &Settings { target, ..Settings::default() });
+            let packs =
+                |value: &&Value| matches!(value.backend, Backend::Cheetah(Cheetah { output_packing: true, .. }));
+            program.function.values.iter().filter(packs).count()
+        };
+        assert_eq!([packed(1, 0.0), packed(40, 0.0), packed(40, 1e9)], [0, 40, 0]);
+    }
+
+    #[test]
     fn the_fastest_comes_first_with_what_it_costs() {
         let candidates = candidates(&function(), ValueId(2), &Target::default());
         assert_eq!(candidates.len(), 6);
