@@ -128,11 +128,11 @@ fn measure(geometry: &Geometry, batch: usize, pack: bool, workspace: &mut Worksp
     let (mut left, mut right) = pair();
     let (server_ms, client_ms) = thread::scope(|scope| {
         let server = scope.spawn(|| {
-            processor_ms(|| {
+            processor_ms("server", || {
                 server(&mut right, &packing, &public, workspace, &server_share, &weight, None).expect("a layer")
             })
         });
-        let client = processor_ms(|| client(&mut left, &packing, &mut keys, &client_share).expect("a layer"));
+        let client = processor_ms("client", || client(&mut left, &packing, &mut keys, &client_share).expect("a layer"));
         (server.join().expect("the server's thread"), client)
     });
     let messages = cost(&packing, batch).messages;
@@ -158,14 +158,16 @@ fn multiplication_rate(batch: usize) -> f64 {
     (0..batch * DEPTH).for_each(|pair| operands.set(pair, &[[ones(), ones()]]));
     kernels.set(UNITS, DEPTH, |_, _, _| ones());
     sums.resize(UNITS, batch);
-    let best =
-        (0..5).map(|_| processor_ms(|| sums.add_products(&operands, &rows, 0, &kernels))).fold(f64::MAX, f64::min);
+    let best = (0..5)
+        .map(|_| processor_ms("products", || sums.add_products(&operands, &rows, 0, &kernels)))
+        .fold(f64::MAX, f64::min);
     (batch * DEPTH * UNITS * 2 * PRIMES.len() * DEGREE) as f64 / best / 1e6
 }
 
-/// Processor time of `work` on a thread of its own.
-fn processor_ms<T: Send>(work: impl FnOnce() -> T + Send) -> f64 {
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a thread");
+/// Processor time of `work` on a thread of its own, by which name a profiler finds it.
+fn processor_ms<T: Send>(name: &'static str, work: impl FnOnce() -> T + Send) -> f64 {
+    let name = move |_| name.to_string();
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).thread_name(name).build().expect("a thread");
     pool.install(|| {
         let start = thread_ms();
         work();

@@ -34,8 +34,9 @@ pub struct Workspace {
 /// keeps what it once needed.
 pub fn workspace_bytes(packing: &Packing, positions: usize) -> [u64; 3] {
     let rows = positions * packing.tiles();
-    let blocks = Blocks::new(packing.units() / packing.group_blocks(), packing.products(), rows);
-    let kernels = FewTerms::new(packing).map_or(blocks.units * blocks.depth, |few| few.exponents.len());
+    let few_terms = FewTerms::new(packing);
+    let blocks = Blocks::new(packing, rows, few_terms.as_ref());
+    let kernels = few_terms.map_or(blocks.units * blocks.depth, |few| few.exponents.len());
     let spectra = [2 * positions * packing.operands(), kernels, 2 * blocks.units * rows];
     spectra.map(|count| (count * size_of::<[[u64; DEGREE]; PRIMES.len()]>()) as u64)
 }
@@ -165,7 +166,7 @@ impl Layer<'_> {
         let row = |i: usize| i / tiles * images + group_block * tiles + i % tiles;
         let rows: Vec<usize> = (0..self.keys.len() * tiles).map(row).collect();
         let units = packing.units() / packing.group_blocks();
-        let blocks = Blocks::new(units, packing.products(), rows.len());
+        let blocks = Blocks::new(packing, rows.len(), self.few_terms.as_ref());
         let Workspace { operands, kernels, sums } = workspace;
         for first_unit in (0..units).step_by(blocks.units) {
             let units = blocks.units.min(units - first_unit);
@@ -307,7 +308,8 @@ impl FewTerms {
 /// How much of a layer is worked on at once.
 ///
 /// A block's transformed kernels pass through memory once for all rows, its operands once per block and its sums twice; so
-/// with few rows blocks stay within the caches, and with many they are large in both directions.
+/// with few rows blocks stay within the caches, and with many they are large in both directions. Kernels of few terms take no
+/// memory: their weights stay in a cache, and sums are as long as their kernels fit the nearest one, a tile at a time.
 struct Blocks {
     units: usize,
     depth: usize,
@@ -318,12 +320,28 @@ impl Blocks {
     const KERNELS: [usize; 2] = [96, 6144];
     /// Sums of a block at most.
     const SUMS: usize = 6144;
+    /// Products of a sum of a block, unless a layer has fewer: at least, and, of few terms, at most.
+    const DEPTH: [usize; 2] = [16, 128];
+    /// Weights of a block of kernels of few terms.
+    const WEIGHTS: usize = 1 << 16;
 
-    /// Blocks of a layer of `units` units, `products` products each, on `rows` rows of operands.
-    fn new(units: usize, products: usize, rows: usize) -> Blocks {
-        let kernels = (Blocks::KERNELS[0] * rows).min(Blocks::KERNELS[1]);
-        // Square, but for the shape of the layer.
-        let depth = kernels.isqrt().max(kernels / units).min(products).min(MAX_DEPTH);
+    /// Blocks of a layer on `rows` rows of operands.
+    fn new(packing: &Packing, rows: usize, few_terms: Option<&FewTerms>) -> Blocks {
+        let (units, products) = (packing.units() / packing.group_blocks(), packing.products());
+        let [shallow, deep] = Blocks::DEPTH;
+        let (kernels, depth) = match few_terms {
+            Some(few) => {
+                let terms = few.terms.iter().map(Vec::len).max().unwrap_or(0).max(1);
+                let depth = products.div_ceil(products.div_ceil(deep));
+                ((Blocks::WEIGHTS / terms).min(Blocks::KERNELS[1]), depth)
+            }
+            None => {
+                let kernels = (Blocks::KERNELS[0] * rows).min(Blocks::KERNELS[1]);
+                // Square, but for the shape of the layer.
+                let depth = kernels.isqrt().max(kernels / units).max(shallow);
+                (kernels, depth.min(products).min(MAX_DEPTH))
+            }
+        };
         let whole_tiles = (kernels / depth).min(Blocks::SUMS / rows).max(TILE) / TILE * TILE;
         Blocks { units: whole_tiles.min(units), depth }
     }

@@ -3,6 +3,8 @@
 //! Spectra are kept in *slices* of [`LANES`] frequencies: slice by slice, all that one block of the matrix product
 //! needs lies together, in the order in which it is needed.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use super::kernels::{Combinations, LANES, Lanes, MAX_DEPTH, Pair, Slice, TILE};
@@ -14,6 +16,8 @@ pub(super) const SLICES: usize = PRIMES.len() * DEGREE / LANES;
 const PASSING: usize = 8;
 /// Slices that a thread takes at least when it moves spectra.
 const SLICES_AT_ONCE: usize = 64;
+/// Pairs of operands that a run of slices has at most if they stay near while it is worked off tile by tile.
+const PAIRS_AT_ONCE: usize = 2048;
 
 /// The operands: pairs of spectra in rows of `depth` pairs.
 #[derive(Default)]
@@ -111,14 +115,22 @@ impl Kernels {
         self.few = Some(FewTerms { terms: terms.to_vec(), weights });
     }
 
-    /// The kernels at one slice, made in `scratch` if they are of few terms.
-    fn slice<'a>(&'a self, slice: usize, scratch: &'a mut Vec<Lanes>) -> &'a [Lanes] {
-        let len = self.units * self.depth;
-        let Some(few) = &self.few else { return &self.values[slice * len..][..len] };
+    /// How many slices, from a multiple of that number on, have the same kernels.
+    fn run(&self) -> usize {
+        self.few.as_ref().map_or(1, |_| self.powers.run)
+    }
+
+    /// The kernels of some whole tiles of units at one slice, made in `scratch` if they are of few terms.
+    fn tiles<'a>(&'a self, units: Range<usize>, slice: usize, scratch: &'a mut Vec<Lanes>) -> &'a [Lanes] {
+        let len = units.len() * self.depth;
+        let Some(few) = &self.few else {
+            return &self.values[slice * self.units * self.depth + units.start * self.depth..][..len];
+        };
         scratch.resize(len, Lanes::default());
         let (prime, powers) = (slice / (SLICES / PRIMES.len()), self.powers.slice(slice));
-        Combinations { prime, units: self.units, powers, terms: &few.terms, weights: &few.weights[prime] }
-            .write_to(scratch);
+        let weights = &few.weights[prime];
+        let weights = &weights[weights.len() / self.units * units.start..][..weights.len() / self.units * units.len()];
+        Combinations { prime, units: units.len(), powers, terms: &few.terms, weights }.write_to(scratch);
         scratch
     }
 }
@@ -127,6 +139,8 @@ impl Kernels {
 #[derive(Default)]
 struct Powers {
     count: usize,
+    /// Slices at which all powers are the same, where that begins with a multiple of it.
+    run: usize,
     /// Per slice: power by power.
     values: Vec<Lanes>,
 }
@@ -134,6 +148,8 @@ struct Powers {
 impl Powers {
     fn set(&mut self, exponents: &[u16]) {
         self.count = exponents.len();
+        let common = exponents.iter().fold(LANES as u16, |all, exponent| all | exponent);
+        self.run = 1 << common.trailing_zeros();
         self.values.resize(SLICES * self.count, Lanes::default());
         for (number, &exponent) in exponents.iter().enumerate() {
             let mut power = Poly::zero();
@@ -176,15 +192,24 @@ impl Sums {
         assert!(first + kernels.depth <= operands.depth && kernels.depth <= MAX_DEPTH);
         let empty = std::mem::replace(&mut self.empty, false);
         let starts: Vec<usize> = rows.iter().map(|row| row * operands.depth + first).collect();
-        let operands = operands.values.par_chunks(operands.pairs);
-        let slices = self.values.par_chunks_mut(self.pairs).zip(operands).enumerate();
-        slices.for_each_init(Vec::new, |scratch, (slice, (sums, operands))| {
-            let values = kernels.slice(slice, scratch);
-            let prime = slice / (SLICES / PRIMES.len());
-            let tiles = sums.chunks_mut(TILE * rows.len()).zip(values.chunks(TILE * kernels.depth));
-            for (sums, kernels_of_tile) in tiles {
-                let depth = kernels.depth;
-                Slice { prime, depth, operands, starts: &starts, kernels: kernels_of_tile, empty }.add_to(sums);
+        let (units, depth, run) = (kernels.units, kernels.depth, kernels.run());
+        // What is made for a tile serves a run of slices, if these do not drive each other's operands out of a cache.
+        let at_once = if run * rows.len() * depth <= PAIRS_AT_ONCE { TILE } else { units };
+        let (pairs, pairs_of_operands) = (self.pairs, operands.pairs);
+        let operands = operands.values.par_chunks(pairs_of_operands * run);
+        let slices = self.values.par_chunks_mut(pairs * run).zip(operands).enumerate();
+        slices.for_each_init(Vec::new, |scratch, (number, (sums, operands))| {
+            let prime = number * run / (SLICES / PRIMES.len());
+            for first in (0..units).step_by(at_once) {
+                let some = first..units.min(first + at_once);
+                let kernels = kernels.tiles(some.clone(), number * run, scratch);
+                for (sums, operands) in sums.chunks_mut(pairs).zip(operands.chunks(pairs_of_operands)) {
+                    let sums = &mut sums[some.start * rows.len()..some.end * rows.len()];
+                    let tiles = sums.chunks_mut(TILE * rows.len()).zip(kernels.chunks(TILE * depth));
+                    for (sums, kernels) in tiles {
+                        Slice { prime, depth, operands, starts: &starts, kernels, empty }.add_to(sums);
+                    }
+                }
             }
         });
     }
@@ -264,7 +289,46 @@ mod tests {
         });
         let [mut left, mut right] = [Vec::new(), Vec::new()];
         for slice in 0..SLICES {
-            assert!(combined.slice(slice, &mut left) == transformed.slice(slice, &mut right));
+            assert!(combined.tiles(0..7, slice, &mut left) == transformed.tiles(0..7, slice, &mut right));
+            assert!(combined.tiles(6..7, slice, &mut left) == transformed.tiles(6..7, slice, &mut right));
+        }
+        assert_eq!(combined.run(), 1);
+    }
+
+    #[test]
+    fn kernels_that_repeat_serve_their_runs() {
+        let mut rng = ChaCha20Rng::seed_from_u64(2);
+        let mut random = || rng.next_u64() as i64 >> 20;
+        for (exponents, rows, run) in [([0u16, 12, 4], 1, 4), ([0, 16, 48], 2, LANES), ([0, 784, 1570], 700, 2)] {
+            let (units, depth) = (8, 3);
+            let mut spectrum = || Spectrum::of(Poly::from_signed(&[(); 9].map(|()| random())));
+            let pairs: Vec<[Spectrum; 2]> = (0..depth).map(|_| [spectrum(), spectrum()]).collect();
+            let mut operands = Operands::default();
+            operands.resize(1, depth);
+            operands.set(0, &pairs);
+            let weights: Vec<i64> = (0..units * depth * 3).map(|_| random()).collect();
+            let (mut block, mut sums) = (Kernels::default(), Sums::default());
+            block.set_powers(&exponents);
+            block.combine(units, &vec![vec![0, 1, 2]; depth], |unit, k, all| {
+                all.copy_from_slice(&weights[(unit * depth + k) * 3..][..3]);
+            });
+            assert_eq!(block.run(), run);
+            sums.resize(units, rows);
+            sums.add_products(&operands, &vec![0; rows], 0, &block);
+            let mut all: Vec<[Spectrum; 2]> = (0..units * rows).map(|_| [Spectrum::zero(), Spectrum::zero()]).collect();
+            sums.get(0, &mut all);
+            for (number, found) in all.iter().enumerate().step_by(rows - rows / 2) {
+                let mut expected = [Spectrum::zero(), Spectrum::zero()];
+                for (k, pair) in pairs.iter().enumerate() {
+                    let mut kernel = Poly::zero();
+                    for (t, exponent) in exponents.into_iter().enumerate() {
+                        kernel.add_signed_to(exponent.into(), weights[(number / rows * depth + k) * 3 + t]);
+                    }
+                    let kernel = Spectrum::of(kernel);
+                    expected.iter_mut().zip(pair).for_each(|(sum, component)| sum.add_product(component, &kernel));
+                }
+                assert!(*found == expected, "{number}");
+            }
         }
     }
 }

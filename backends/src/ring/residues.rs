@@ -10,6 +10,8 @@ use super::{DEGREE, PRIMES};
 
 /// Residues of a polynomial: modulo both primes.
 const LEN: usize = PRIMES.len() * DEGREE;
+/// Words of a cache line.
+const LINE: usize = 8;
 /// Unused polynomials that a thread keeps at most.
 const MOST: usize = 128;
 
@@ -17,15 +19,22 @@ thread_local! {
     static UNUSED: RefCell<Vec<Vec<u64>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// [`LEN`] words, or none. Whatever is secret must be zeroized before it is dropped, as with any memory.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Residues(Vec<u64>);
+/// [`LEN`] words at the beginning of a cache line, or none. Whatever is secret must be zeroized before it is dropped, as with any
+/// memory.
+#[derive(Debug, Default)]
+pub(super) struct Residues {
+    /// Enough for the words wherever it begins.
+    memory: Vec<u64>,
+    start: usize,
+}
 
 impl Residues {
     /// Words of which each must be written before it is read.
     pub(super) fn any() -> Residues {
         let unused = UNUSED.try_with(|unused| unused.borrow_mut().pop()).ok().flatten();
-        Residues(unused.unwrap_or_else(|| vec![0; LEN]))
+        let memory = unused.unwrap_or_else(|| vec![0; LEN + LINE]);
+        let start = memory.as_ptr().align_offset(LINE * size_of::<u64>());
+        Residues { memory, start: start.min(LINE) }
     }
 
     /// Zeros.
@@ -38,8 +47,8 @@ impl Residues {
 
 impl Drop for Residues {
     fn drop(&mut self) {
-        if self.0.len() == LEN {
-            let words = std::mem::take(&mut self.0);
+        if !self.memory.is_empty() {
+            let words = std::mem::take(&mut self.memory);
             // At the end of its thread there is nowhere to keep it.
             let _ = UNUSED.try_with(|unused| {
                 let mut unused = unused.borrow_mut();
@@ -63,13 +72,22 @@ impl Deref for Residues {
     type Target = [u64];
 
     fn deref(&self) -> &[u64] {
-        &self.0
+        &self.memory[self.start..self.memory.len().min(self.start + LEN)]
     }
 }
 
+impl PartialEq for Residues {
+    fn eq(&self, other: &Residues) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for Residues {}
+
 impl DerefMut for Residues {
     fn deref_mut(&mut self) -> &mut [u64] {
-        &mut self.0
+        let end = self.memory.len().min(self.start + LEN);
+        &mut self.memory[self.start..end]
     }
 }
 

@@ -2,12 +2,11 @@
 
 use std::sync::OnceLock;
 
-use tfhe_ntt::prime64::Plan;
 use zeroize::Zeroize;
 
-use super::kernels::LANES;
+use super::kernels::{LANES, Transform};
 use super::residues::Residues;
-use super::{DEGREE, MODULI, PRIMES, Poly, vectorised};
+use super::{DEGREE, MODULI, Poly, vectorised};
 
 /// A polynomial by its transform modulo each prime. Where products add up before they are transformed back.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,8 +21,8 @@ impl Spectrum {
     /// The transform of `poly`.
     pub fn of(poly: Poly) -> Spectrum {
         let Poly(mut values) = poly;
-        for (half, plan) in values.chunks_mut(DEGREE).zip(plans()) {
-            plan.fwd(half);
+        for (half, transform) in values.chunks_mut(DEGREE).zip(transforms()) {
+            transform.forward(half);
         }
         Spectrum(values)
     }
@@ -31,9 +30,8 @@ impl Spectrum {
     /// The polynomial of which this is the transform.
     pub fn into_poly(self) -> Poly {
         let Spectrum(mut values) = self;
-        for (half, plan) in values.chunks_mut(DEGREE).zip(plans()) {
-            plan.inv(half);
-            plan.normalize(half);
+        for (half, transform) in values.chunks_mut(DEGREE).zip(transforms()) {
+            transform.inverse(half);
         }
         Poly(values)
     }
@@ -41,8 +39,8 @@ impl Spectrum {
     /// Adds `left * right`. Sums of many products are the business of [`Sums`](super::Sums).
     pub fn add_product(&mut self, left: &Spectrum, right: &Spectrum) {
         let halves = self.0.chunks_mut(DEGREE).zip(left.0.chunks(DEGREE).zip(right.0.chunks(DEGREE)));
-        for ((sum, (left, right)), plan) in halves.zip(plans()) {
-            plan.mul_accumulate(sum, left, right);
+        for ((sum, (left, right)), transform) in halves.zip(transforms()) {
+            transform.multiply_add(sum, left, right);
         }
     }
 }
@@ -94,12 +92,13 @@ impl Half {
     /// The coefficients of the product with the polynomial of `spectrum`, each the integer nearest to zero, modulo 2^64.
     pub fn times(self, spectrum: &Spectrum) -> Vec<u64> {
         let Half(mut values) = self;
-        let plan = &plans()[0];
-        plan.fwd(&mut values);
-        plan.mul_assign_normalize(&mut values, &spectrum.0[..DEGREE]);
-        plan.inv(&mut values);
-        vectorised(|| values.iter_mut().for_each(|value| *value = MODULI[0].centred(*value) as u64));
-        values
+        let transform = &transforms()[0];
+        transform.forward(&mut values);
+        let mut product = vec![0; DEGREE];
+        transform.multiply_add(&mut product, &values, &spectrum.0[..DEGREE]);
+        transform.inverse(&mut product);
+        vectorised(|| product.iter_mut().for_each(|value| *value = MODULI[0].centred(*value) as u64));
+        product
     }
 }
 
@@ -109,49 +108,10 @@ impl Zeroize for Spectrum {
     }
 }
 
-/// The transforms, checked at first use: a transform that is wrong for a prime on some processor would be silent.
-fn plans() -> &'static [Plan; 2] {
-    static PLANS: OnceLock<[Plan; 2]> = OnceLock::new();
-    PLANS.get_or_init(|| {
-        PRIMES.map(|prime| {
-            let plan = Plan::try_new(DEGREE, prime).expect("the primes are 1 modulo twice the degree");
-            self_check(&plan);
-            plan
-        })
-    })
-}
-
-/// Panics unless `plan` takes a polynomial there and back, and a product with a sparse polynomial is what its definition says.
-fn self_check(plan: &Plan) {
-    let modulus = MODULI.into_iter().find(|modulus| modulus.prime() == plan.modulus()).expect("one of the two primes");
-    let mut state = 1u64;
-    let mut next = || {
-        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-        (state >> 14) % modulus.prime()
-    };
-    let dense: Vec<u64> = (0..DEGREE).map(|_| next()).collect();
-    let mut sparse = vec![0; DEGREE];
-    let mut expected = vec![0; DEGREE];
-    for index in [0, 1, 2047, DEGREE - 1] {
-        let coefficient = next();
-        sparse[index] = coefficient;
-        let factor = modulus.factor(coefficient);
-        for (i, &value) in dense.iter().enumerate() {
-            let (product, at) = (factor.times(value), (i + index) % DEGREE);
-            let wraps = i + index >= DEGREE;
-            expected[at] = if wraps { modulus.sub(expected[at], product) } else { modulus.add(expected[at], product) };
-        }
-    }
-    let mut transformed = dense.clone();
-    plan.fwd(&mut transformed);
-    plan.fwd(&mut sparse);
-    let mut product = vec![0; DEGREE];
-    plan.mul_accumulate(&mut product, &transformed, &sparse);
-    for (values, expected) in [(&mut transformed, dense), (&mut product, expected)] {
-        plan.inv(values);
-        plan.normalize(values);
-        assert_eq!(*values, expected, "the number-theoretic transform is wrong on this processor");
-    }
+/// The transforms modulo both primes, checked at first use.
+fn transforms() -> &'static [Transform; 2] {
+    static TRANSFORMS: OnceLock<[Transform; 2]> = OnceLock::new();
+    TRANSFORMS.get_or_init(|| MODULI.map(Transform::new))
 }
 
 #[cfg(test)]

@@ -3,14 +3,14 @@
 
 use std::arch::x86_64::*;
 
-use super::{Combinations, HALF_BITS, Lanes, MAX_DEPTH, Pair, REDUCTIONS, Slice, TILE};
+use super::{Combinations, HALF_BITS, Lanes, MAX_DEPTH, Pair, REDUCTIONS, Slice, TILE, detected_ifma};
 
 /// Products that are summed before the next row: with a whole tile of kernels, what half of the nearest cache holds.
 const CHUNK: usize = 64;
 
 /// [`super::Slice::add_to`] for `tile` kernels, if this processor can; says whether it could.
 pub fn add_to(slice: &Slice, tile: usize, sums: &mut [Pair]) -> bool {
-    if !detected() {
+    if !detected_ifma() {
         return false;
     }
     let run = match tile {
@@ -39,22 +39,22 @@ fn tiled<const U: usize>(slice: &Slice, sums: &mut [Pair]) {
     const { assert!((MAX_DEPTH as u128 + 1) << HALF_BITS <= 1 << 64) };
     let rows = slice.starts.len();
     let reducer = Reducer::new(slice.prime);
+    let zero = _mm512_setzero_si512();
     let mut waiting: Vec<Wide<U>> = Vec::new();
-    for first in (0..slice.depth).step_by(CHUNK) {
-        let chunk = CHUNK.min(slice.depth - first);
+    let chunk = if rows == 1 { slice.depth } else { CHUNK };
+    for first in (0..slice.depth).step_by(chunk) {
+        let chunk = chunk.min(slice.depth - first);
         let kernels = slice.kernels[first * U..][..chunk * U].as_chunks::<U>().0;
         for (row, &start) in slice.starts.iter().enumerate() {
-            let mut wide = match waiting.get(row) {
-                Some(wide) => *wide,
-                None => {
-                    let zero = _mm512_setzero_si512();
-                    let low = std::array::from_fn(|u| match slice.empty {
-                        true => [zero; 2],
-                        false => sums[u * rows + row].each_ref().map(|sum| load(sum)),
-                    });
-                    Wide { low, high: [[zero; 2]; U] }
+            let mut wide = Wide { low: [[zero; 2]; U], high: [[zero; 2]; U] };
+            if first > 0 {
+                wide = waiting[row];
+            } else if !slice.empty {
+                for (u, low) in wide.low.iter_mut().enumerate() {
+                    let [a, b] = &sums[u * rows + row];
+                    *low = [load(a), load(b)];
                 }
-            };
+            }
             for (pair, kernels) in slice.operands[start + first..][..chunk].iter().zip(kernels) {
                 let (a, b) = (load(&pair[0]), load(&pair[1]));
                 for ((low, high), kernel) in wide.low.iter_mut().zip(&mut wide.high).zip(kernels) {
@@ -66,7 +66,7 @@ fn tiled<const U: usize>(slice: &Slice, sums: &mut [Pair]) {
                 }
             }
             if first + chunk == slice.depth {
-                for (u, (low, high)) in wide.low.into_iter().zip(wide.high).enumerate() {
+                for (u, (low, high)) in wide.low.iter().zip(&wide.high).enumerate() {
                     let [a, b] = &mut sums[u * rows + row];
                     store(a, reducer.reduce(low[0], high[0]));
                     store(b, reducer.reduce(low[1], high[1]));
@@ -82,7 +82,7 @@ fn tiled<const U: usize>(slice: &Slice, sums: &mut [Pair]) {
 
 /// [`Combinations::write_to`], if this processor can; says whether it could.
 pub fn combine(combinations: &Combinations, kernels: &mut [Lanes]) -> bool {
-    if !detected() {
+    if !detected_ifma() {
         return false;
     }
     let (units, terms) = (combinations.units, combinations.terms);
@@ -129,10 +129,6 @@ fn combined<const U: usize>(combinations: &Combinations, weights: &[u64], kernel
     }
 }
 
-fn detected() -> bool {
-    is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512ifma")
-}
-
 /// What reduces `high 2^52 + low`: [`super::Reduction`] in registers.
 struct Reducer {
     prime: __m512i,
@@ -140,6 +136,7 @@ struct Reducer {
 }
 
 impl Reducer {
+    #[inline]
     #[target_feature(enable = "avx512f,avx512ifma")]
     fn new(prime: usize) -> Reducer {
         let splat = |value: u64| _mm512_set1_epi64(value as i64);
@@ -148,6 +145,7 @@ impl Reducer {
     }
 
     /// The residue of `high 2^52 + low`, any words.
+    #[inline]
     #[target_feature(enable = "avx512f,avx512ifma")]
     fn reduce(&self, low: __m512i, high: __m512i) -> __m512i {
         let mask = _mm512_set1_epi64((1 << HALF_BITS) - 1);
@@ -164,6 +162,7 @@ impl Reducer {
     }
 
     /// The residue of `high 2^52 + low`, the sums of the halves of fewer than sixteen products of residues.
+    #[inline]
     #[target_feature(enable = "avx512f,avx512ifma")]
     fn reduce_few(&self, low: __m512i, high: __m512i) -> __m512i {
         let mask = _mm512_set1_epi64((1 << HALF_BITS) - 1);
@@ -176,6 +175,7 @@ impl Reducer {
     }
 
     /// `value` below 2^52 times a factor, below twice the prime.
+    #[inline]
     #[target_feature(enable = "avx512f,avx512ifma")]
     fn times(&self, factor: usize, value: __m512i) -> __m512i {
         let (zero, [factor, quotient]) = (_mm512_setzero_si512(), self.factors[factor]);
@@ -189,17 +189,20 @@ impl Reducer {
 }
 
 /// `value - by` where that is not negative.
+#[inline]
 #[target_feature(enable = "avx512f")]
 fn subtract_once(value: __m512i, by: __m512i) -> __m512i {
     _mm512_min_epu64(value, _mm512_sub_epi64(value, by))
 }
 
+#[inline]
 #[target_feature(enable = "avx512f")]
 fn load(lanes: &Lanes) -> __m512i {
     // SAFETY: `Lanes` is 64 bytes, aligned to 64.
     unsafe { _mm512_load_si512(std::ptr::from_ref(lanes).cast()) }
 }
 
+#[inline]
 #[target_feature(enable = "avx512f")]
 fn store(lanes: &mut Lanes, value: __m512i) {
     // SAFETY: `Lanes` is 64 bytes, aligned to 64.

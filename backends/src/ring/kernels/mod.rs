@@ -1,4 +1,4 @@
-//! The inner loops of sums of products: in one form for every processor, one for those with AVX2 and one for those with AVX-512 IFMA.
+//! The inner loops of sums of products and of transforms: in one form for every processor, one for those with AVX2 and one for those with AVX-512 IFMA.
 //!
 //! All give canonical residues, so they agree bit for bit. Which one runs is decided once, by what the processor says of itself.
 
@@ -6,7 +6,12 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod ifma;
+#[cfg(target_arch = "x86_64")]
+mod ifma_transform;
 mod portable;
+mod transform;
+
+pub use transform::Transform;
 
 use super::PRIMES;
 
@@ -83,6 +88,12 @@ impl Combinations<'_> {
         }
         portable::combine(self, kernels);
     }
+}
+
+/// Whether this processor has the instructions of [`ifma`] and [`ifma_transform`].
+#[cfg(target_arch = "x86_64")]
+fn detected_ifma() -> bool {
+    is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512ifma")
 }
 
 /// Bits of a factor, and of each half of a product, in the instructions for long sums.
