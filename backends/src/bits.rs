@@ -68,7 +68,10 @@ pub fn unpack_into(bytes: &[u8], bits: u8, values: &mut [u64]) -> Result<(), Err
     if bytes.len() as u64 != packed_bytes(n, bits) {
         return Err(Error::PeerMisbehaved(format!("{} bytes for {n} elements of {bits} bits", bytes.len())));
     }
-    let (mask, bits) = (mask(bits), u32::from(bits));
+    let mask = mask(bits);
+    let whole = unpack_groups(bytes, bits, mask, values);
+    let (values, bytes) = (&mut values[whole * GROUP..], &bytes[whole * usize::from(bits)..]);
+    let bits = u32::from(bits);
     let mut words = words_of(bytes);
     let (mut pending, mut held) = (0u64, 0u32);
     for value in values {
@@ -88,6 +91,31 @@ pub fn unpack_into(bytes: &[u8], bits: u8, values: &mut [u64]) -> Result<(), Err
         return Err(Error::PeerMisbehaved("packed elements end in bits that are not zero".into()));
     }
     Ok(())
+}
+
+/// Elements that begin and end with bytes, whatever their width.
+const GROUP: usize = 8;
+
+/// Unpacks groups of [`GROUP`] elements from the beginning, by a word each wherever that begins, if no word would end behind `bytes`;
+/// returns how many groups.
+fn unpack_groups(bytes: &[u8], bits: u8, mask: u64, values: &mut [u64]) -> usize {
+    const WORD_BYTES: usize = 8;
+    let bits = usize::from(bits);
+    // An element begins at any of a byte's bits, and its word has to hold all of it.
+    if bits + GROUP - 1 > 64 {
+        return 0;
+    }
+    let places = [0, 1, 2, 3, 4, 5, 6, 7].map(|i| (i * bits / 8, i * bits % 8));
+    let groups = bytes.windows(bits + WORD_BYTES).step_by(bits).zip(values.as_chunks_mut::<GROUP>().0);
+    let mut count = 0;
+    for (bytes, values) in groups {
+        for (value, (byte, bit)) in values.iter_mut().zip(places) {
+            let word = bytes[byte..].first_chunk().map_or(0, |word| u64::from_le_bytes(*word));
+            *value = word >> bit & mask;
+        }
+        count += 1;
+    }
+    count
 }
 
 /// A sequence of bits, 64 to a word, least significant first. The unused bits of the last word are zero.

@@ -58,14 +58,15 @@ pub fn server(
     weight: &[i64],
     bias: Option<&[i64]>,
 ) -> Result<Vec<u64>, Error> {
-    let bytes = channel.receive(Kind::LinearUpload, keys.len() * packing.upload_bytes())?;
+    let mut bytes = channel.receive(Kind::LinearUpload, keys.len() * packing.upload_bytes())?;
     let few_terms = FewTerms::new(packing);
     workspace.kernels.set_powers(few_terms.as_ref().map_or(&[], |few| &few.exponents));
     let layer = Layer { packing, scale: Scale::new(packing.acc_bits()), keys, weight, few_terms, seed: fresh_seed()? };
     layer.operands(&bytes, share, &mut workspace.operands)?;
-    drop(bytes);
     let mut share = layer.share();
-    let mut bytes = vec![0; keys.len() * packing.download_bytes()];
+    // The memory of the one message serves the other.
+    bytes.clear();
+    bytes.resize(keys.len() * packing.download_bytes(), 0);
     let mut downloads = Downloads::new(packing, &mut bytes);
     let mut trees = Trees::new(keys.len());
     for group_block in 0..packing.group_blocks() {

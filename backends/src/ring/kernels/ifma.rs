@@ -3,7 +3,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{Combinations, HALF_BITS, Lanes, MAX_DEPTH, Pair, REDUCTIONS, Slice, TILE, detected_ifma};
+use super::{Combinations, HALF_BITS, LANES, Lanes, MAX_DEPTH, Pair, REDUCTIONS, Slice, TILE, detected_ifma};
 
 /// Products that are summed before the next row: with a whole tile of kernels, what half of the nearest cache holds.
 const CHUNK: usize = 64;
@@ -34,6 +34,26 @@ struct Wide<const U: usize> {
     high: [[__m512i; 2]; U],
 }
 
+impl<const U: usize> Wide<U> {
+    /// These and the products of some operands with their kernels. All sums stay in registers.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    fn plus(&self, operands: &[Pair], kernels: &[[Lanes; U]]) -> Wide<U> {
+        let (mut lows, mut highs) = (self.low, self.high);
+        for (pair, kernels) in operands.iter().zip(kernels) {
+            let (a, b) = (load(&pair[0]), load(&pair[1]));
+            for ((low, high), kernel) in lows.iter_mut().zip(&mut highs).zip(kernels) {
+                let kernel = load(kernel);
+                low[0] = _mm512_madd52lo_epu64(low[0], kernel, a);
+                high[0] = _mm512_madd52hi_epu64(high[0], kernel, a);
+                low[1] = _mm512_madd52lo_epu64(low[1], kernel, b);
+                high[1] = _mm512_madd52hi_epu64(high[1], kernel, b);
+            }
+        }
+        Wide { low: lows, high: highs }
+    }
+}
+
 #[target_feature(enable = "avx512f,avx512ifma")]
 fn tiled<const U: usize>(slice: &Slice, sums: &mut [Pair]) {
     const { assert!((MAX_DEPTH as u128 + 1) << HALF_BITS <= 1 << 64) };
@@ -55,16 +75,7 @@ fn tiled<const U: usize>(slice: &Slice, sums: &mut [Pair]) {
                     *low = [load(a), load(b)];
                 }
             }
-            for (pair, kernels) in slice.operands[start + first..][..chunk].iter().zip(kernels) {
-                let (a, b) = (load(&pair[0]), load(&pair[1]));
-                for ((low, high), kernel) in wide.low.iter_mut().zip(&mut wide.high).zip(kernels) {
-                    let kernel = load(kernel);
-                    low[0] = _mm512_madd52lo_epu64(low[0], kernel, a);
-                    high[0] = _mm512_madd52hi_epu64(high[0], kernel, a);
-                    low[1] = _mm512_madd52lo_epu64(low[1], kernel, b);
-                    high[1] = _mm512_madd52hi_epu64(high[1], kernel, b);
-                }
-            }
+            wide = wide.plus(&slice.operands[start + first..][..chunk], kernels);
             if first + chunk == slice.depth {
                 for (u, (low, high)) in wide.low.iter().zip(&wide.high).enumerate() {
                     let [a, b] = &mut sums[u * rows + row];
@@ -126,6 +137,32 @@ fn combined<const U: usize>(combinations: &Combinations, weights: &[u64], kernel
         for (kernel, (low, high)) in kernels.iter_mut().zip(low.into_iter().zip(high)) {
             store(kernel, if few { reducer.reduce_few(low, high) } else { reducer.reduce(low, high) });
         }
+    }
+}
+
+/// Adds products of residues of prime number `prime`, one by one, if this processor can; says whether it could.
+pub fn multiply_add(prime: usize, sums: &mut [u64], left: &[u64], right: &[u64]) -> bool {
+    if !detected_ifma() {
+        return false;
+    }
+    let (sums, left, right) = (sums.as_chunks_mut(), left.as_chunks(), right.as_chunks());
+    assert!(sums.1.is_empty() && left.1.is_empty() && right.1.is_empty());
+    // SAFETY: the processor has both features.
+    unsafe { products(prime, sums.0, left.0, right.0) };
+    true
+}
+
+#[target_feature(enable = "avx512f,avx512ifma")]
+fn products(prime: usize, sums: &mut [[u64; LANES]], left: &[[u64; LANES]], right: &[[u64; LANES]]) {
+    let (reducer, zero) = (Reducer::new(prime), _mm512_setzero_si512());
+    for (sum, (left, right)) in sums.iter_mut().zip(left.iter().zip(right)) {
+        // SAFETY: each is 64 bytes.
+        let [before, left, right] =
+            unsafe { [&*sum, left, right].map(|lanes| _mm512_loadu_si512(lanes.as_ptr().cast())) };
+        let (low, high) = (_mm512_madd52lo_epu64(before, left, right), _mm512_madd52hi_epu64(zero, left, right));
+        let residue = reducer.reduce_few(low, high);
+        // SAFETY: it is 64 bytes.
+        unsafe { _mm512_storeu_si512(sum.as_mut_ptr().cast(), residue) };
     }
 }
 

@@ -6,13 +6,15 @@
 
 use tfhe_ntt::prime64::Plan;
 
-use super::super::{DEGREE, Modulus};
+use super::super::{DEGREE, MODULI, Modulus};
 use super::LANES;
 #[cfg(target_arch = "x86_64")]
-use super::ifma_transform::Tables;
+use super::{ifma, ifma_transform::Tables};
 
 /// The transform modulo a prime, forth and back.
 pub struct Transform {
+    /// Number of the prime.
+    prime: usize,
     /// For processors that have no form of their own.
     plan: Plan,
     #[cfg(target_arch = "x86_64")]
@@ -20,11 +22,12 @@ pub struct Transform {
 }
 
 impl Transform {
-    /// The transform modulo a prime that is 1 modulo twice the degree, checked: one that is wrong for a prime on some processor would be
-    /// silent.
-    pub fn new(modulus: Modulus) -> Transform {
+    /// The transform modulo prime number `prime`, checked: one that is wrong for a prime on some processor would be silent.
+    pub fn new(prime: usize) -> Transform {
+        let modulus = MODULI[prime];
         let plan = Plan::try_new(DEGREE, modulus.prime()).expect("the primes are 1 modulo twice the degree");
         let transform = Transform {
+            prime,
             #[cfg(target_arch = "x86_64")]
             tables: Tables::new(modulus, root(&plan)),
             plan,
@@ -56,8 +59,13 @@ impl Transform {
         self.plan.normalize(polynomial);
     }
 
-    /// Adds the products `left * right`, value by value.
+    /// Adds the products `left * right`, value by value, [`DEGREE`] residues each.
     pub fn multiply_add(&self, sums: &mut [u64], left: &[u64], right: &[u64]) {
+        assert!([sums.len(), left.len(), right.len()] == [DEGREE; 3]);
+        #[cfg(target_arch = "x86_64")]
+        if self.tables.is_some() && ifma::multiply_add(self.prime, sums, left, right) {
+            return;
+        }
         self.plan.mul_accumulate(sums, left, right);
     }
 
@@ -120,9 +128,10 @@ mod tests {
     use super::*;
 
     /// The form for every processor.
-    fn portable(modulus: Modulus) -> Transform {
-        let plan = Plan::try_new(DEGREE, modulus.prime()).unwrap();
+    fn portable(prime: usize) -> Transform {
+        let plan = Plan::try_new(DEGREE, MODULI[prime].prime()).unwrap();
         Transform {
+            prime,
             plan,
             #[cfg(target_arch = "x86_64")]
             tables: None,
@@ -132,8 +141,8 @@ mod tests {
     #[test]
     fn every_form_gives_the_same_values_and_coefficients() {
         let mut state = 1u64;
-        for modulus in MODULI {
-            let (transform, twin) = (Transform::new(modulus), portable(modulus));
+        for (number, modulus) in MODULI.into_iter().enumerate() {
+            let (transform, twin) = (Transform::new(number), portable(number));
             twin.check(modulus);
             let mut random = || {
                 state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
@@ -143,13 +152,18 @@ mod tests {
             polynomials.push(vec![0; DEGREE]);
             polynomials.push(vec![modulus.prime() - 1; DEGREE]);
             polynomials.push((0..DEGREE as u64).map(|i| (i & 1) * (modulus.prime() - 1)).collect());
-            for polynomial in polynomials {
+            for (i, polynomial) in polynomials.iter().enumerate() {
                 for turn in [Transform::forward, Transform::inverse] {
                     let [mut found, mut expected] = [polynomial.clone(), polynomial.clone()];
                     turn(&transform, &mut found);
                     turn(&twin, &mut expected);
                     assert!(found == expected);
                 }
+                let [mut found, mut expected] = [polynomial.clone(), polynomial.clone()];
+                let other = &polynomials[i / 2];
+                transform.multiply_add(&mut found, polynomial, other);
+                twin.multiply_add(&mut expected, polynomial, other);
+                assert!(found == expected);
             }
         }
     }
@@ -159,7 +173,7 @@ mod tests {
         for log in 0..5 {
             let mut polynomial = vec![0; DEGREE];
             (0..DEGREE).step_by(1 << log).for_each(|i| polynomial[i] = i as u64 + 3);
-            Transform::new(MODULI[0]).forward(&mut polynomial);
+            Transform::new(0).forward(&mut polynomial);
             let vectors = polynomial.as_chunks::<LANES>().0;
             let runs = |len: usize| vectors.chunks(len).all(|run| run.iter().all(|vector| *vector == run[0]));
             let longest = 1 << log.min(3);
