@@ -15,8 +15,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use clap::{Parser, Subcommand};
-use fusion_catalogue::{Machine, Network};
+use fusion_catalogue::{Machine, Network, ot};
 use fusion_runtime::Flow;
+use fusion_runtime::session::Offline;
 
 use record::{Mode, Record};
 use workload::{Folders, WORKLOADS, Workload};
@@ -44,7 +45,7 @@ struct PrepareArgs {
     /// Where plans go
     #[arg(short, long, value_name = "FOLDER")]
     output: PathBuf,
-    /// Workloads, of digits, mnist, mnist-strided, resnet20, squeezenet and resnet50; all whose files are there if not given
+    /// Workloads, of digits, mnist, mnist-strided, resnet20, squeezenet, mobilenetv2 and resnet50; all whose files are there if not given
     #[arg(long, value_delimiter = ',')]
     workload: Vec<String>,
     /// What fusionc knows as --backend
@@ -68,6 +69,9 @@ struct PrepareArgs {
     /// Folder of real models with data
     #[arg(long, env = "FUSION_CASES", default_value = "../shared/cases")]
     cases: PathBuf,
+    /// The machine profile that fusionc chooses backends by; what it finds by itself if not given
+    #[arg(long, value_name = "FILE")]
+    machine: Option<PathBuf>,
     /// The compiler; the one beside this program if not given
     #[arg(long)]
     fusionc: Option<PathBuf>,
@@ -102,6 +106,9 @@ struct RunArgs {
     /// Micro-batches in flight
     #[arg(long)]
     streams: Option<u8>,
+    /// What makes correlated OTs
+    #[arg(long, value_enum, default_value = "auto")]
+    correlations: Correlations,
     /// A machine profile of fusionc calibrate; if not given, the machine is measured first
     #[arg(long, value_name = "FILE")]
     machine: Option<PathBuf>,
@@ -111,6 +118,24 @@ struct RunArgs {
     /// Where to write the record
     #[arg(short, long, value_name = "RECORD.json")]
     output: Option<PathBuf>,
+}
+
+/// What makes correlated OTs.
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Correlations {
+    Auto,
+    Softspoken,
+    Silent,
+}
+
+impl From<Correlations> for ot::Choice {
+    fn from(choice: Correlations) -> ot::Choice {
+        match choice {
+            Correlations::Auto => ot::Choice::Auto,
+            Correlations::Softspoken => ot::Choice::SoftSpoken,
+            Correlations::Silent => ot::Choice::Silent,
+        }
+    }
 }
 
 /// Print a record's table again
@@ -148,6 +173,9 @@ struct CalibrateArgs {
     /// Where to write the machine profile
     #[arg(short, long, value_name = "MACHINE.json")]
     output: PathBuf,
+    /// Print what every layer took, and how far the profile is off
+    #[arg(long)]
+    layers: bool,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -164,7 +192,7 @@ fn main() -> anyhow::Result<()> {
             plot::plot(&record, &args.workload, &args.network, &args.backend, &args.output)
         }
         Command::Calibrate(args) => {
-            let machine = calibrated()?;
+            let machine = calibrated(args.layers)?;
             let text = serde_json::to_string_pretty(&machine)? + "\n";
             std::fs::write(&args.output, text).with_context(|| format!("{} cannot be written", args.output.display()))
         }
@@ -182,6 +210,7 @@ fn prepare_plans(args: PrepareArgs) -> anyhow::Result<()> {
         folder: args.output,
         folders: Folders { models: args.models, cases: args.cases },
         fusionc: args.fusionc.map_or_else(beside, Ok)?,
+        machine: args.machine,
         workloads,
         backends: args.backend,
         networks: args.network,
@@ -199,30 +228,34 @@ fn run_plans(args: &RunArgs) -> anyhow::Result<()> {
     if plans.is_empty() {
         bail!("{} has no such plan", args.plans.display());
     }
-    let mut host = host::host();
+    let host = host::host();
     let machine = match &args.machine {
         Some(path) => read_machine(path)?,
-        None => calibrated()?,
+        None => calibrated(false)?,
     };
-    let rows = run::run(
-        &plans,
-        &run::Settings {
-            folder: args.plans.clone(),
-            networks: args
-                .network
-                .iter()
-                .map(|name| Ok((name.clone(), network(name)?)))
-                .collect::<anyhow::Result<_>>()?,
-            repeat: args.repeat.max(1),
-            sample: args.sample,
-            flow: Flow { micro_batch: args.micro_batch, streams: args.streams, ..Flow::default() },
-            machine: machine.clone(),
+    let settings = run::Settings {
+        folder: args.plans.clone(),
+        networks: args.network.iter().map(|name| Ok((name.clone(), network(name)?))).collect::<anyhow::Result<_>>()?,
+        repeat: args.repeat.max(1),
+        sample: args.sample,
+        flow: Flow {
+            micro_batch: args.micro_batch,
+            streams: args.streams,
+            offline: Offline { choice: args.correlations.into(), ..Offline::default() },
+            ..Flow::default()
         },
-    )?;
-    host.load[1] = host::load();
-    let record = Record { record_version: record::VERSION, host, versions: host::versions(), machine, rows };
+        machine: machine.clone(),
+    };
+    let mut record =
+        Record { record_version: record::VERSION, host, versions: host::versions(), machine, rows: Vec::new() };
+    // Written after every repetition, so that a long measurement that is cut short is not lost.
+    run::run(&plans, &settings, &mut |rows| {
+        record.host.load[1] = host::load();
+        record.rows = rows.to_vec();
+        args.output.as_ref().map_or(Ok(()), |path| record.write(path))
+    })?;
     print(&record, args.layers);
-    args.output.as_ref().map_or(Ok(()), |path| record.write(path))
+    Ok(())
 }
 
 fn print(record: &Record, layers: bool) {
@@ -232,21 +265,30 @@ fn print(record: &Record, layers: bool) {
     }
 }
 
-fn calibrated() -> anyhow::Result<Machine> {
+fn calibrated(layers: bool) -> anyhow::Result<Machine> {
     let started = std::time::Instant::now();
-    let calibrate::Calibration { machine, median_error, samples } = calibrate::calibrate()?;
+    let calibration = calibrate::calibrate()?;
+    if layers {
+        for calibrate::Explained { what, seconds, error } in &calibration.layers {
+            println!("{what:<100} {:>10.3} ms {:>+6.0} %", 1e3 * seconds, 100.0 * error);
+        }
+    }
     eprintln!(
-        "calibrated in {:.0} s: {samples} layers, explained to {:.0} % (median)",
+        "calibrated in {:.0} s: {} layers, explained to {:.0} % (median)",
         started.elapsed().as_secs_f64(),
-        100.0 * median_error
+        calibration.layers.len(),
+        100.0 * calibration.median_error()
     );
-    Ok(machine)
+    Ok(calibration.machine)
 }
 
 fn read_machine(path: &Path) -> anyhow::Result<Machine> {
     let text = std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
     let machine: Machine =
         serde_json::from_str(&text).with_context(|| format!("{} is no machine profile", path.display()))?;
+    if !machine.is_complete() {
+        bail!("{} is of another version of this program: fusionc calibrate makes a new one", path.display());
+    }
     if !host::is_of_this_machine(&machine) {
         eprintln!("{} is of another machine: {}, {} threads", path.display(), machine.name, machine.threads);
     }

@@ -23,9 +23,11 @@ pub fn plot(record: &Record, workload: &str, network: &str, backend: &str, path:
     let of = |row: &&Row, backend: &str| {
         (row.workload.as_str(), row.network_name.as_str(), row.backend.as_str()) == (workload, network, backend)
     };
-    let row = record.rows.iter().find(|row| of(row, backend));
+    // Of the largest batch: what its positions share is shared out.
+    let row = record.rows.iter().filter(|row| of(row, backend)).max_by_key(|row| row.batch.positions);
     let row = row.with_context(|| format!("the record has no {workload} by {backend} on {network}"))?;
-    let baseline = record.rows.iter().find(|row| of(row, crate::table::BASELINE) && row.mode == Mode::SemiHonest);
+    let unverified = record.rows.iter().filter(|row| of(row, crate::table::BASELINE) && row.mode == Mode::SemiHonest);
+    let baseline = unverified.max_by_key(|row| row.batch.positions);
     let root = SVGBackend::new(path, SIZE).into_drawing_area();
     let draw = || -> Result<(), Box<dyn std::error::Error>> {
         root.fill(&WHITE)?;

@@ -41,6 +41,8 @@ pub struct Request {
     pub folders: Folders,
     /// The compiler.
     pub fusionc: PathBuf,
+    /// Its `--machine`.
+    pub machine: Option<PathBuf>,
     /// Which workloads.
     pub workloads: Vec<Workload>,
     /// Which backends.
@@ -114,6 +116,9 @@ fn compile(
     command.arg("-o").arg(request.folder.join(&file));
     if let Some(network) = network {
         command.args(["--network", network]);
+    }
+    if let Some(machine) = &request.machine {
+        command.arg("--machine").arg(machine);
     }
     match request.mode {
         Mode::SemiHonest => command.arg("--no-verify"),

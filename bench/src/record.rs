@@ -7,7 +7,7 @@ use fusion_catalogue::{Machine, Network};
 use serde::{Deserialize, Serialize};
 
 /// Version of the format.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// One run of the program.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -98,6 +98,8 @@ pub struct Row {
     pub bytes: Directions,
     /// Rounds of the whole batch, exact likewise.
     pub rounds: u64,
+    /// What made correlations.
+    pub supply: String,
     /// Correlated OTs of the positions that were run, by receiver.
     pub correlations: [u64; 2],
     /// Peak memory of the process with both parties, by then.
@@ -230,6 +232,7 @@ pub mod tests {
             cpu_s: Some(1.5),
             bytes: Directions { client_to_server: bytes / 2, server_to_client: bytes - bytes / 2 },
             rounds: 30,
+            supply: "softspoken(k=4)".into(),
             correlations: [5, 6],
             memory_peak_bytes: None,
             plan_digest: "00".into(),

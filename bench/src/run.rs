@@ -3,13 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use fusion_catalogue::{Machine, Network, time};
+use fusion_catalogue::ot::{Choice, Supply};
+use fusion_catalogue::time::{self, Course};
+use fusion_catalogue::{Machine, Network};
 use fusion_ir::soundness::Policy;
 use fusion_ir::{Plan, ValueId};
 use fusion_runtime::Flow;
 use fusion_runtime::forecast::Forecast;
 use fusion_runtime::fusion::Job;
-use fusion_runtime::session::{BatchSize, Offline};
+use fusion_runtime::session::BatchSize;
 
 use crate::measure::{self, Measured};
 use crate::prepare::Prepared;
@@ -38,28 +40,36 @@ struct Entry<'a> {
     network: Network,
     batch: BatchShape,
     run: Vec<Measured>,
+    /// How it is run.
+    flow: Flow,
 }
 
-/// Measures `plans`, on every network that they are for.
+/// Measures `plans`, on every network that they are for. After every repetition `save` gets what there is by then.
 ///
 /// # Errors
-/// If a plan cannot be read or a session fails.
-pub fn run(plans: &[Prepared], settings: &Settings) -> anyhow::Result<Vec<Row>> {
+/// If a plan cannot be read, a session fails, or `save` does.
+pub fn run(
+    plans: &[Prepared],
+    settings: &Settings,
+    save: &mut dyn FnMut(&[Row]) -> anyhow::Result<()>,
+) -> anyhow::Result<Vec<Row>> {
     let mut entries = Vec::new();
     for prepared in plans {
         let made_for = |name: &String| prepared.network.as_ref().is_none_or(|network| network == name);
         for (network_name, network) in settings.networks.iter().filter(|(name, _)| made_for(name)) {
             let batch = batch(prepared)?;
             let (network_name, network) = (network_name.clone(), *network);
-            entries.push(Entry { prepared, network_name, network, batch, run: Vec::new() });
+            entries.push(Entry { prepared, network_name, network, batch, run: Vec::new(), flow: settings.flow });
         }
     }
+    let mut rows = Vec::new();
     for repetition in 1..=settings.repeat {
         for entry in &mut entries {
             let Prepared { workload, backend, mode, .. } = entry.prepared;
             let plan = read(&settings.folder.join(&entry.prepared.file))?;
-            let job = job(entry, &plan, settings.sample)?;
-            let measured = measure::session(&plan, &job, settings.flow, entry.network)
+            let (job, flow) = job(entry, &plan, settings)?;
+            entry.flow = flow;
+            let measured = measure::session(&plan, &job, flow, entry.network)
                 .with_context(|| format!("{workload} by {backend}"))?;
             let seconds = measured.report.run.time_s.total;
             eprintln!(
@@ -68,8 +78,10 @@ pub fn run(plans: &[Prepared], settings: &Settings) -> anyhow::Result<Vec<Row>> 
             );
             entry.run.push(measured);
         }
+        rows = entries.iter().map(|entry| row(entry, settings)).collect::<anyhow::Result<_>>()?;
+        save(&rows)?;
     }
-    entries.iter().map(|entry| row(entry, settings)).collect()
+    Ok(rows)
 }
 
 /// The batch that a plan is for.
@@ -89,16 +101,26 @@ fn policy(lambda: f64) -> Policy {
     Policy { lambda, ..Policy::default() }
 }
 
-/// The batch, or as many positions as are run of it. The server cannot tell a copy or a public sample from a query, so
-/// a part of a verified batch is a semi-honest batch of as many positions.
-fn job(entry: &Entry, plan: &Plan, sample: Option<u64>) -> anyhow::Result<Job> {
-    match sample.filter(|sample| *sample < entry.batch.positions) {
-        Some(sample) => Ok(Job::unverified(measure::inputs(plan, sample as usize))?),
-        None if entry.prepared.mode == Mode::Verified => {
-            measure::verified(plan, entry.batch.queries, policy(entry.prepared.lambda))
+/// The batch, or as many positions as are run of it, and how. The server cannot tell a copy or a public sample from a query, so
+/// a part of a verified batch is a semi-honest batch of as many positions; its correlations are made as the whole batch's would be.
+fn job(entry: &Entry, plan: &Plan, settings: &Settings) -> anyhow::Result<(Job, Flow)> {
+    let mut flow = settings.flow;
+    if let Some(sample) = settings.sample.filter(|sample| *sample < entry.batch.positions) {
+        if flow.offline.choice == Choice::Auto {
+            let whole = flow.size(&plan.function, entry.batch.positions as usize)?;
+            flow.offline.choice = match Forecast::new(&plan.function, whole)?.supply(0) {
+                Supply::SoftSpoken(_) => Choice::SoftSpoken,
+                Supply::Silent(_) => Choice::Silent,
+            };
         }
-        None => Ok(Job::unverified(measure::inputs(plan, entry.batch.queries as usize))?),
+        return Ok((Job::unverified(measure::inputs(plan, sample as usize))?, flow));
     }
+    let queries = entry.batch.queries;
+    let job = match entry.prepared.mode {
+        Mode::Verified => measure::verified(plan, queries, policy(entry.prepared.lambda))?,
+        Mode::SemiHonest => Job::unverified(measure::inputs(plan, queries as usize))?,
+    };
+    Ok((job, flow))
 }
 
 fn row(entry: &Entry, settings: &Settings) -> anyhow::Result<Row> {
@@ -106,11 +128,13 @@ fn row(entry: &Entry, settings: &Settings) -> anyhow::Result<Row> {
     let last = &entry.run.last().context("nothing was run")?.report;
     let run = &last.run;
     let (positions, micro_batch, streams) = (last.batch.positions, last.batch.micro_batch, last.batch.streams);
-    let size = BatchSize::new(entry.batch.positions, micro_batch, streams, Offline::default());
-    let whole = Forecast::new(&plan.function, size)?.predicted;
+    let size = BatchSize::new(entry.batch.positions, micro_batch, streams, entry.flow.offline);
+    let whole = Forecast::new(&plan.function, size)?;
     let flow =
         time::Flow { positions: positions as usize, micro_batch: micro_batch as usize, streams: usize::from(streams) };
-    let forecast = time::session(&plan.function, flow, &settings.machine, entry.network)?;
+    let mut course = Course::new(&plan.function, flow)?;
+    course.correlations = entry.flow.offline.choice;
+    let forecast = course.play(&settings.machine, entry.network);
     let share = entry.batch.positions as f64 / positions as f64;
     let seconds: Vec<f64> = entry.run.iter().map(|measured| measured.report.run.time_s.total).collect();
     let cpu: Option<Vec<f64>> = entry.run.iter().map(|measured| measured.cpu_s).collect();
@@ -129,8 +153,12 @@ fn row(entry: &Entry, settings: &Settings) -> anyhow::Result<Row> {
         micro_batch,
         streams,
         cpu_s: cpu.map(|cpu| median(cpu) * share),
-        bytes: Directions { client_to_server: whole.client_to_server, server_to_client: whole.server_to_client },
-        rounds: whole.rounds,
+        bytes: Directions {
+            client_to_server: whole.predicted.client_to_server,
+            server_to_client: whole.predicted.server_to_client,
+        },
+        rounds: whole.predicted.rounds,
+        supply: course.supply(0).to_string(),
         correlations: [run.correlations.client_receives_ots, run.correlations.server_receives_ots],
         memory_peak_bytes: run.memory_peak_bytes,
         plan_digest: run.plan_digest.clone(),

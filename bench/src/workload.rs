@@ -32,7 +32,7 @@ enum Folder {
 }
 
 /// Every workload, smallest first.
-pub const WORKLOADS: [Workload; 6] = [
+pub const WORKLOADS: [Workload; 7] = [
     Workload {
         name: "digits",
         about: "8x8 digits, a small CNN",
@@ -45,6 +45,7 @@ pub const WORKLOADS: [Workload; 6] = [
     case("mnist-strided", "MNIST, strided convolutions", "mnist_convsmall", 32),
     case("resnet20", "CIFAR-10, ResNet-20", "cifar10_resnet20", 32),
     case("squeezenet", "ImageNet, SqueezeNet 1.0", "imagenet_squeezenet1.0", 4),
+    case("mobilenetv2", "ImageNet, MobileNetV2", "imagenet_mobilenetv2", 4),
     Workload {
         name: "resnet50",
         about: "ImageNet, ResNet-50 with random weights",

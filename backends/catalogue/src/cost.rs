@@ -57,25 +57,53 @@ pub enum Primitive {
     Result,
     /// A change of key when results are packed, by the server.
     KeySwitch,
-    /// A correlated OT, at both parties.
+    /// A polynomial of the keys for packed ciphertexts: made by the client, read and transformed by the server.
+    PackedKey,
+    /// A packed ciphertext, encrypted by the client, read and transformed by the server.
+    PackedCiphertext,
+    /// A packed plaintext of weights, encoded and transformed by the server, once for a micro-batch.
+    PackedKernel,
+    /// A product of a packed ciphertext and a plaintext.
+    PackedProduct,
+    /// A rotation of a packed ciphertext: its digits, their transforms and products with a key.
+    Rotation,
+    /// A packed result, masked, re-randomised, flooded and switched to its modulus by the server, decrypted by the client.
+    PackedResult,
+    /// A correlated OT of SoftSpokenOT, at both parties.
     CorrelatedOt,
+    /// A correlated OT of those that silent OT begins with, by SoftSpokenOT of least traffic, at both parties.
+    SeedOt,
+    /// An OT of an extension that sends 128 columns of bits (IKNP), at both parties; one of twice the columns (KKOT) counts twice.
+    ColumnOt,
+    /// A correlated OT of silent OT, at both parties.
+    SilentOt,
     /// A block hashed for the pads of OTs, by either party.
     Hash,
+    /// An AND gate, garbled by the server and evaluated by the client.
+    AndGate,
+    /// A gate of a circuit, once for all elements that go through it together.
+    Circuit,
     /// A single bit of a gate, sent by either party and received by the other.
     GateBit,
     /// A word of a product of a bit and a word.
     GateWord,
+    /// A bit of a weight that a vector is multiplied by: the key streams of its OT.
+    WeightBit,
+    /// A word of such a vector.
+    VectorWord,
     /// An element that a comparison takes apart into bits and puts together again.
     Element,
     /// A message: threads that wake up, memory that is asked for.
     Message,
-    /// An element that a local operation reads or writes, at either party.
+    /// An element that a local operation reads or writes in order, at either party.
     LocalElement,
+    /// An element that a local operation moves elsewhere or sums up with others, at either party.
+    MovedElement,
 }
 
 impl Primitive {
     /// Every primitive.
-    pub const ALL: [Primitive; 15] = [
+    pub const ALL: [Primitive; 29] = [
         Primitive::BaseOt,
         Primitive::KeyPair,
         Primitive::Ciphertext,
@@ -84,13 +112,27 @@ impl Primitive {
         Primitive::Product,
         Primitive::Result,
         Primitive::KeySwitch,
+        Primitive::PackedKey,
+        Primitive::PackedCiphertext,
+        Primitive::PackedKernel,
+        Primitive::PackedProduct,
+        Primitive::Rotation,
+        Primitive::PackedResult,
         Primitive::CorrelatedOt,
+        Primitive::SeedOt,
+        Primitive::ColumnOt,
+        Primitive::SilentOt,
         Primitive::Hash,
+        Primitive::AndGate,
+        Primitive::Circuit,
         Primitive::GateBit,
         Primitive::GateWord,
+        Primitive::WeightBit,
+        Primitive::VectorWord,
         Primitive::Element,
         Primitive::Message,
         Primitive::LocalElement,
+        Primitive::MovedElement,
     ];
 }
 
@@ -121,8 +163,6 @@ impl Cost {
             return;
         }
         let (client, server) = (&need.client_receives, &need.server_receives);
-        self.compute(Primitive::CorrelatedOt, client.total() + server.total());
-        self.compute(Primitive::Hash, client.hashes() + server.hashes());
         self.client_receives_ots += client.total();
         self.server_receives_ots += server.total();
         self.draws.push(need);

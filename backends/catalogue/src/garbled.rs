@@ -102,7 +102,8 @@ impl Circuit {
             cost.draw(self.need(n));
             cost.send(Party::Client, self.choice_bytes(n));
             cost.send(Party::Server, self.garbled_bytes(n));
-            cost.compute(Primitive::Hash, (6 * n * self.ands) as u64);
+            cost.compute(Primitive::AndGate, (n * self.ands) as u64);
+            cost.compute(Primitive::Circuit, self.ands as u64);
             cost.compute(Primitive::GateWord, (2 * n * self.share_bits) as u64);
         }
         cost

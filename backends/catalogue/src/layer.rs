@@ -34,7 +34,7 @@ pub fn begin(function: &Function, positions: usize) -> Cost {
     if let Some(steps) = demand.steps {
         let bytes = crypt_flow2::he::key_bytes(steps.len());
         (0..positions).for_each(|_| cost.send(Party::Client, bytes as u64));
-        cost.compute(Primitive::KeyPair, (positions * bytes / crypt_flow2::he::POLYNOMIAL_BYTES * 4) as u64);
+        cost.compute(Primitive::PackedKey, (positions * bytes / crypt_flow2::he::POLYNOMIAL_BYTES) as u64);
     }
     cost
 }
@@ -106,7 +106,11 @@ pub fn layer(function: &Function, id: ValueId, positions: usize) -> Result<Cost,
     if value.op.is_local() {
         let operands = value.operands.iter().map(|operand| function.value(*operand).ty.len());
         let mut cost = Cost::default();
-        cost.compute(Primitive::LocalElement, 2 * (positions * (value.ty.len() + operands.sum::<usize>())) as u64);
+        let primitive = match value.op {
+            Op::Transpose { .. } | Op::SumPool(_) | Op::Slice { .. } | Op::Pad { .. } => Primitive::MovedElement,
+            _ => Primitive::LocalElement,
+        };
+        cost.compute(primitive, 2 * (positions * (value.ty.len() + operands.sum::<usize>())) as u64);
         return Ok(cost);
     }
     let operand = value.operands.first().map(|operand| &function.value(*operand).ty);

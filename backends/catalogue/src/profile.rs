@@ -73,11 +73,16 @@ pub struct Machine {
     pub name: String,
     /// Threads of each party.
     pub threads: usize,
-    /// Nanoseconds of each primitive; one that is missing costs nothing.
+    /// Nanoseconds of each primitive; one that is missing costs nothing, see [`Machine::is_complete`].
     pub nanoseconds: BTreeMap<Primitive, f64>,
 }
 
 impl Machine {
+    /// Whether it knows every primitive: one that another version of the program measured may not.
+    pub fn is_complete(&self) -> bool {
+        Primitive::ALL.iter().all(|primitive| self.nanoseconds.contains_key(primitive))
+    }
+
     /// Seconds that the computations of `cost` take, messages not counted.
     pub fn seconds(&self, cost: &Cost) -> f64 {
         let nanoseconds = |primitive| self.nanoseconds.get(primitive).copied().unwrap_or(0.0);
@@ -89,21 +94,35 @@ impl Default for Machine {
     /// The machine of benches/README.md, where no other is known.
     fn default() -> Machine {
         let nanoseconds = [
-            (Primitive::BaseOt, 200_000.0),
-            (Primitive::KeyPair, 60_000.0),
+            (Primitive::BaseOt, 100_000.0),
+            (Primitive::KeyPair, 300_000.0),
             (Primitive::Ciphertext, 60_000.0),
-            (Primitive::Kernel, 15_000.0),
-            (Primitive::KernelTerm, 1_000.0),
+            (Primitive::Kernel, 10_000.0),
+            (Primitive::KernelTerm, 500.0),
             (Primitive::Product, 1_200.0),
-            (Primitive::Result, 160_000.0),
+            (Primitive::Result, 100_000.0),
             (Primitive::KeySwitch, 60_000.0),
-            (Primitive::CorrelatedOt, 8.0),
+            (Primitive::PackedKey, 100_000.0),
+            (Primitive::PackedCiphertext, 300_000.0),
+            (Primitive::PackedKernel, 60_000.0),
+            (Primitive::PackedProduct, 5_000.0),
+            (Primitive::Rotation, 500_000.0),
+            (Primitive::PackedResult, 600_000.0),
+            (Primitive::CorrelatedOt, 6.0),
+            (Primitive::SeedOt, 20.0),
+            (Primitive::ColumnOt, 15.0),
+            (Primitive::SilentOt, 12.0),
             (Primitive::Hash, 0.7),
+            (Primitive::AndGate, 50.0),
+            (Primitive::Circuit, 1_000.0),
             (Primitive::GateBit, 0.2),
-            (Primitive::GateWord, 3.0),
+            (Primitive::GateWord, 10.0),
+            (Primitive::WeightBit, 1_000.0),
+            (Primitive::VectorWord, 3.0),
             (Primitive::Element, 5.0),
             (Primitive::Message, 40_000.0),
-            (Primitive::LocalElement, 2.0),
+            (Primitive::LocalElement, 0.5),
+            (Primitive::MovedElement, 10.0),
         ];
         Machine { name: "AMD Zen 5 with AVX-512".into(), threads: 2, nanoseconds: nanoseconds.into() }
     }
@@ -127,6 +146,7 @@ mod tests {
     #[test]
     fn machines_survive_their_file() {
         let machine = Machine::default();
+        assert!(machine.is_complete());
         assert_eq!(machine.nanoseconds.len(), Primitive::ALL.len());
         let text = serde_json::to_string(&machine).unwrap();
         assert_eq!(serde_json::from_str::<Machine>(&text).unwrap(), machine);

@@ -4,14 +4,14 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use fusion_catalogue::ot::{Ferret, Stock, Supply};
-use fusion_catalogue::time::{self, Flow, SessionTime};
+use fusion_catalogue::time::{Course, Flow, SessionTime};
 use fusion_catalogue::{Cost, begin, setup};
 use fusion_ir::op::Mix;
 use fusion_ir::{Op, Party, Plan, ValueId};
 
 use super::target::TargetArgs;
 use super::{compile::PolicyArgs, output, read_plan};
-use crate::passes::select::{Candidate, Choice, Target, candidates};
+use crate::passes::select::{Candidate, Choice, Scale, Target};
 use crate::{Error, Unsupported};
 
 /// Say what a plan costs, layer by layer: bytes each way and rounds, exactly; time on the network and the machine, as a model
@@ -37,15 +37,17 @@ pub(super) fn run(args: &Args) -> Result<(), Error> {
         "{:<6} {:<14} {:<28} {:<18} {:>13} {:>13} {:>6} {:>10}  {}\n",
         "value", "operation", "node", "backend", "to server", "to client", "rounds", "ms", "runner-up"
     );
+    let scale = Scale::new(&plan.function, &target);
     for (id, value) in plan.function.iter().filter(|(_, value)| !value.op.is_local()) {
         let cost = layer(&plan, id)?;
         let row = [&id.to_string(), value.op.name(), &value.node, &value.backend.to_string()];
         let seconds = session.layers[id.index()].seconds / target.micro_batch as f64;
-        let _ = writeln!(text, "{}  {}", line(row, &cost, seconds), runner_up(&plan, id, &target));
+        let _ = writeln!(text, "{}  {}", line(row, &cost, seconds), runner_up(&plan, id, &scale, &target));
     }
     let total = position(&plan)?;
     let correlations = Correlations::new(&total, positions);
     let each = (session.seconds - session.setup_s) / target.micro_batch as f64;
+    let whole_s = course(&plan, positions as usize, &target)?.seconds(&target.machine, target.network);
     let _ = writeln!(text, "{}", line(["", "one position", "", ""], &total, each));
     let mut setup = setup(&plan.function);
     setup.then(&correlations.supply.setup());
@@ -63,9 +65,10 @@ pub(super) fn run(args: &Args) -> Result<(), Error> {
     );
     let _ = writeln!(
         text,
-        "{queries} queries, {copies} copies of each, {public} public samples: {positions} positions, about {} and {:.3} s per query",
+        "{queries} queries, {copies} copies of each, {public} public samples: {positions} positions, {} in flight, about {} and {:.3} s per query",
+        target.streams,
         output::bytes(bytes as u64),
-        each * factor
+        whole_s / queries as f64
     );
     output::print(&text)
 }
@@ -114,9 +117,12 @@ pub(super) fn forecast(plan: &Plan, target: &Target) -> Result<String, Error> {
 
 /// The time of one micro-batch.
 fn session(plan: &Plan, target: &Target) -> Result<SessionTime, Error> {
-    let flow = Flow { positions: target.micro_batch, micro_batch: target.micro_batch, streams: 1 };
-    time::session(&plan.function, flow, &target.machine, target.network)
-        .map_err(|why| Error::Usage(format!("a layer of the plan: {why}")))
+    Ok(course(plan, target.micro_batch, target)?.play(&target.machine, target.network))
+}
+
+fn course(plan: &Plan, positions: usize, target: &Target) -> Result<Course, Error> {
+    let flow = Flow { positions, micro_batch: target.micro_batch, streams: target.streams };
+    Course::new(&plan.function, flow).map_err(|why| Error::Usage(format!("a layer of the plan: {why}")))
 }
 
 /// The messages of one operation on one position.
@@ -147,8 +153,8 @@ fn line([id, op, node, backend]: [&str; 4], cost: &Cost, seconds: f64) -> String
 }
 
 /// The best of what was not chosen, and why not: what it would take more or less.
-fn runner_up(plan: &Plan, id: ValueId, target: &Target) -> String {
-    let all = candidates(&plan.function, id, target);
+fn runner_up(plan: &Plan, id: ValueId, scale: &Scale<'_>, target: &Target) -> String {
+    let all = scale.candidates(&plan.function, id);
     let chosen = all.iter().find(|candidate| candidate.backend == plan.function.value(id).backend);
     let other = all.iter().find(|candidate| Some(candidate.backend) != chosen.map(|chosen| chosen.backend));
     let (Some(chosen), Some(other)) = (chosen, other) else { return String::new() };

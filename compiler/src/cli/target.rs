@@ -11,6 +11,8 @@ use crate::passes::select::{Choice, Target};
 /// Positions that are taken to go through the layers together in a batch that has as many: about what fits memory for a
 /// large network. What they share is nearly shared out by then, so the choice hardly depends on it.
 const MICRO_BATCH: u64 = 16;
+/// Micro-batches in flight in a batch of more than one, as clients have them unless told otherwise.
+const STREAMS: usize = 2;
 
 /// The network and the machine.
 #[derive(clap::Args)]
@@ -31,7 +33,8 @@ impl TargetArgs {
     pub fn target(&self, positions: u64, choice: Choice) -> Result<Target, Error> {
         let micro_batch = positions.clamp(1, MICRO_BATCH) as usize;
         let positions = positions.max(1) as usize;
-        Ok(Target { network: self.network()?, machine: self.machine()?, positions, micro_batch, choice })
+        let streams = positions.div_ceil(micro_batch).min(STREAMS);
+        Ok(Target { network: self.network()?, machine: self.machine()?, positions, micro_batch, streams, choice })
     }
 
     fn network(&self) -> Result<Network, Error> {
@@ -41,7 +44,10 @@ impl TargetArgs {
     fn machine(&self) -> Result<Machine, Error> {
         match (&self.machine, measured_here()) {
             (Some(path), _) => read_machine(path),
-            (None, Some(path)) if path.exists() => read_machine(&path),
+            (None, Some(path)) if path.exists() => Ok(read_machine(&path).unwrap_or_else(|why| {
+                eprintln!("{why}; until then the built-in profile is used");
+                Machine::default()
+            })),
             _ => Ok(Machine::default()),
         }
     }
@@ -59,8 +65,11 @@ fn read_machine(path: &Path) -> Result<Machine, Error> {
     let machine: Machine = serde_json::from_slice(&read(path)?)
         .map_err(|why| refuse(format!("no machine profile ({why}): fusionc calibrate makes one")))?;
     match machine.nanoseconds.values().all(|ns| ns.is_finite() && *ns >= 0.0) {
-        true => Ok(machine),
         false => Err(refuse("a machine profile with negative times: fusionc calibrate makes a new one".into())),
+        true if !machine.is_complete() => {
+            Err(refuse("a machine profile of another version: fusionc calibrate makes a new one".into()))
+        }
+        true => Ok(machine),
     }
 }
 
@@ -80,6 +89,9 @@ mod tests {
         assert!(about(&good[1..]).unwrap_err().contains("fusionc calibrate"));
         assert!(about(&good.replace("\"product\":", "\"product\":-")).unwrap_err().contains("negative"));
         assert!(about(&good.replace("\"product\"", "\"teleport\"")).unwrap_err().contains("fusionc calibrate"));
+        let mut old = Machine::default();
+        old.nanoseconds.pop_first();
+        assert!(about(&serde_json::to_string(&old).unwrap()).unwrap_err().contains("another version"));
         std::fs::remove_file(path).unwrap();
     }
 }

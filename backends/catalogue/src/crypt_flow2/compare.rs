@@ -3,8 +3,9 @@
 use fusion_ir::Party;
 use fusion_ir::types::Sign;
 
-use super::ot::{iknp_bytes, kkot_bytes};
+use super::ot::{CODE_BITS, iknp_bytes, kkot_bytes};
 use crate::compare::Comparison;
+use crate::ot::SECURITY_BITS;
 use crate::{Cost, Primitive, packed_bytes};
 
 /// Bits of a digit (the paper's `m`, its optimum too).
@@ -179,8 +180,9 @@ impl Schedule {
             let count = words.client_chooses.len() + words.server_chooses.len();
             cost.compute(Primitive::GateWord, (n * count) as u64);
         }
-        cost.compute(Primitive::CorrelatedOt, cost.client_receives_ots + cost.server_receives_ots);
         let words = self.received_by(Party::Client, n) + self.received_by(Party::Server, n);
+        let codewords: usize = self.many(n).into_iter().map(|(_, n)| n).sum();
+        cost.compute(Primitive::ColumnOt, (words + CODE_BITS / SECURITY_BITS as usize * codewords) as u64);
         let pads: usize = self.many(n).into_iter().map(|(width, n)| ((1 << width) + 1) * n).sum();
         cost.compute(Primitive::Hash, (pads + 3 * words) as u64);
         cost.compute(Primitive::GateBit, self.answered_bits(n) as u64);

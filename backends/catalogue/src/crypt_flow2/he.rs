@@ -349,19 +349,14 @@ impl Slots {
         let mut cost = Cost::default();
         cost.send(Party::Client, (positions * self.upload_bytes()) as u64);
         cost.send(Party::Server, (positions * self.download_bytes()) as u64);
-        // A polynomial here has four times the residues of one of the other family; a change of key takes as many transforms
-        // as `CHANGE_TRANSFORMS` of its kernels, and a product for every digit.
-        const RESIDUES: usize = 4;
-        const CHANGE_TRANSFORMS: usize = 40;
         let tiles = self.tiles.len();
         let products = tiles * self.results() * self.summands() * self.taps.len() * self.diagonals();
         let reach = self.operands() * (self.taps.len() - 1) + self.results() * (self.diagonals() - 1);
-        let changes = positions * tiles * reach;
-        let count = |count: usize| (RESIDUES * count) as u64;
-        cost.compute(Primitive::Ciphertext, count(positions * tiles * self.operands()));
-        cost.compute(Primitive::Kernel, count(products) + (changes * CHANGE_TRANSFORMS) as u64);
-        cost.compute(Primitive::Product, count(positions * products + changes * DIGITS));
-        cost.compute(Primitive::Result, count(positions * tiles * self.results()));
+        cost.compute(Primitive::PackedCiphertext, (positions * tiles * self.operands()) as u64);
+        cost.compute(Primitive::PackedKernel, products as u64);
+        cost.compute(Primitive::PackedProduct, (positions * products) as u64);
+        cost.compute(Primitive::Rotation, (positions * tiles * reach) as u64);
+        cost.compute(Primitive::PackedResult, (positions * tiles * self.results()) as u64);
         for chunk in conversion_chunks(positions * self.geometry.output_len()) {
             cost.then(&self.conversion().chunk(chunk.len()));
         }

@@ -121,9 +121,12 @@ impl Products {
             cost.send(Party::Server, self.choice_bytes(&weights));
             cost.send(Party::Client, self.vector_bytes(&weights, positions));
             cost.server_receives_ots += ots;
-            cost.compute(Primitive::CorrelatedOt, ots);
-            cost.compute(Primitive::Hash, 6 * ots);
-            cost.compute(Primitive::GateWord, u64::from(self.weight_bits) * self.elements(&weights, positions) as u64);
+            cost.compute(Primitive::ColumnOt, ots);
+            cost.compute(Primitive::WeightBit, ots);
+            cost.compute(
+                Primitive::VectorWord,
+                u64::from(self.weight_bits) * self.elements(&weights, positions) as u64,
+            );
         }
         cost
     }

@@ -2,8 +2,8 @@
 
 use fusion_ir::Party;
 
-use super::{Ferret, Need, SoftSpoken};
-use crate::Cost;
+use super::{BATCH_ROWS, Ferret, Need, SoftSpoken, TILE_ROWS};
+use crate::{Cost, Primitive};
 
 /// Where a session's correlated OTs come from. Both parties choose the same from what both know: the plan and the batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +82,19 @@ impl Supply {
         self.extension().setup()
     }
 
+    /// What a correlated OT takes on average in a long session: what is computed, and bytes in the direction that has most.
+    pub fn each(&self) -> (Primitive, f64) {
+        match self {
+            Supply::SoftSpoken(soft_spoken) => {
+                let batch = soft_spoken.batch_bytes(BATCH_ROWS / TILE_ROWS) as f64;
+                (Primitive::CorrelatedOt, batch / BATCH_ROWS as f64)
+            }
+            Supply::Silent(set) => {
+                (Primitive::SilentOt, set.trees_bytes() as f64 / (set.round_tiles() * TILE_ROWS) as f64)
+            }
+        }
+    }
+
     /// Payload of everything, both ways.
     fn bytes(&self, tiles: [u64; 2]) -> u64 {
         let mut stock = Stock::new(*self);
@@ -125,8 +138,9 @@ impl Stock {
     /// up; both directions' rounds go together if both are due.
     pub fn draw(&mut self, need: &Need) -> Cost {
         let mut cost = Cost::default();
-        let tiles = [Party::Client, Party::Server].map(|receiver| need.received_by(receiver).tiles());
-        self.take(tiles, &mut cost);
+        let receivers = [Party::Client, Party::Server].map(|receiver| need.received_by(receiver));
+        self.take(receivers.map(|ots| ots.tiles()), &mut cost);
+        cost.compute(Primitive::Hash, receivers.iter().map(|ots| ots.hashes()).sum());
         cost
     }
 
@@ -134,6 +148,7 @@ impl Stock {
         match self.supply {
             Supply::SoftSpoken(soft_spoken) => {
                 send_each(cost, tiles.map(|tiles| soft_spoken.extension_bytes(tiles)));
+                cost.compute(Primitive::CorrelatedOt, tiles.iter().sum::<u64>() * TILE_ROWS);
             }
             Supply::Silent(set) => loop {
                 for (left, tiles) in self.left.iter_mut().zip(&mut tiles) {
@@ -160,8 +175,10 @@ impl Stock {
         send_each(cost, swapped(bytes(due, set.trees_bytes())));
         send_each(cost, bytes(due, Ferret::CHECK_BYTES));
         send_each(cost, swapped(bytes(due, Ferret::DIGEST_BYTES)));
-        for (left, due) in self.left.iter_mut().zip(due) {
+        for ((left, due), fresh) in self.left.iter_mut().zip(due).zip(fresh) {
+            cost.compute(Primitive::SeedOt, if fresh { set.base_tiles() * TILE_ROWS } else { 0 });
             if due {
+                cost.compute(Primitive::SilentOt, set.trees << set.depth);
                 *left = Some(set.round_tiles());
             }
         }
@@ -180,7 +197,7 @@ fn send_each(cost: &mut Cost, bytes: [u64; 2]) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Ots, TILE_ROWS};
+    use super::super::Ots;
     use super::*;
 
     fn bits(client: u64, server: u64) -> Need {

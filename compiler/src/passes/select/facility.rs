@@ -1,7 +1,7 @@
 //! What some backends need once, however many values use them: keys of each position, extensions of a session.
 
 use fusion_catalogue::time::Clock;
-use fusion_catalogue::{Cost, begin};
+use fusion_catalogue::{Cost, begin, setup};
 use fusion_ir::op::{Backend, Cheetah, CryptFlow2};
 use fusion_ir::{Function, Op, Value};
 
@@ -42,11 +42,13 @@ impl Facility {
         let packed = Backend::Cheetah(Cheetah { output_packing: true, ..Cheetah::default() });
         let [ot, he] = [CryptFlow2::Ot, CryptFlow2::He].map(Backend::CryptFlow2);
         let keys = |backend| time(&begin(&all_by(function, backend), target.micro_batch), target);
-        let setup = |backend| time(&super::setup(&all_by(function, backend), target), target);
+        let extensions = |backend| time(&setup(&all_by(function, backend)), target);
         let seconds = match self {
             Facility::PublicKeys => keys(cheetah),
             Facility::PackingKeys => keys(packed) - keys(cheetah),
-            Facility::Extensions => (setup(ot) - setup(cheetah)) / target.positions.div_ceil(target.micro_batch) as f64,
+            Facility::Extensions => {
+                (extensions(ot) - extensions(cheetah)) / target.positions.div_ceil(target.micro_batch) as f64
+            }
             Facility::RotationKeys => keys(he),
         };
         seconds.max(0.0)

@@ -2,19 +2,22 @@
 //! [`Target`] by the catalogue's forecast.
 //!
 //! Choices are made together, not one by one: the sum of all layers' times and of what layers cost or save each other is
-//! minimised exactly (`eliminate`): keys and set-up that a family needs once are a cost of all its values together. Shares are additive mod 2^bits under every backend, so passing a value from one to
-//! another is free.
+//! minimised exactly (`eliminate`): keys and set-up that a family needs once are a cost of all its values together. Shares are
+//! additive mod 2^bits under every backend, so passing a value from one to another is free.
+//!
+//! A sum does not know that micro-batches in flight fill each other's waiting, nor who runs ahead of whom. So it is minimised for several
+//! shares of the waiting, and of what comes out, and of every single backend, that is taken whose whole session is forecast to be the shortest.
 
 mod eliminate;
 mod facility;
 
 use std::cmp::Ordering;
 
-use fusion_catalogue::ot::{Ferret, Stock, Supply};
-use fusion_catalogue::time::Clock;
-use fusion_catalogue::{Cost, Machine, Network};
+use fusion_catalogue::ot::{self, Supply, TILE_ROWS};
+use fusion_catalogue::time::{Clock, Course, Flow};
+use fusion_catalogue::{Cost, Machine, Network, Primitive, begin};
 use fusion_ir::op::{Backend, Cheetah, CryptFlow2};
-use fusion_ir::{Function, Op, Value, ValueId};
+use fusion_ir::{Function, Op, Party, Value, ValueId};
 
 use super::{Program, Settings};
 use eliminate::{Term, least};
@@ -31,9 +34,14 @@ pub struct Target {
     pub positions: usize,
     /// Positions that go through the layers together, at least 1: what they share, such as rounds, counts once.
     pub micro_batch: usize,
+    /// Micro-batches in flight, at least 1.
+    pub streams: usize,
     /// What may be chosen.
     pub choice: Choice,
 }
+
+/// Shares of the waiting that are tried: all of it for a micro-batch by itself, less the more of it others fill.
+const WAITING: [f64; 4] = [1.0, 0.5, 0.2, 0.0];
 
 /// What may be chosen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,7 +57,7 @@ impl Default for Target {
     /// A LAN between two machines of the kind that the default profile is of.
     fn default() -> Target {
         let (network, machine) = (Network::LAN, Machine::default());
-        Target { network, machine, positions: 1, micro_batch: 1, choice: Choice::Auto }
+        Target { network, machine, positions: 1, micro_batch: 1, streams: 1, choice: Choice::Auto }
     }
 }
 
@@ -62,50 +70,141 @@ pub struct Candidate {
     pub cost: Cost,
     /// Seconds of it that are computation.
     pub computing_s: f64,
+    /// Seconds of it in which neither party computes and no link carries anything: other micro-batches may fill them.
+    pub waiting_s: f64,
     /// Seconds in all, by itself.
     pub seconds: f64,
 }
 
-/// Every way to compute value `id` that the protocols have, the fastest first; of those that do the same, one. Nothing for a
-/// local operation.
-pub fn candidates(function: &Function, id: ValueId, target: &Target) -> Vec<Candidate> {
-    let value = function.value(id);
-    if value.op.is_local() {
-        return Vec::new();
+/// Weighs the ways to compute a function's values for a target.
+pub struct Scale<'t> {
+    target: &'t Target,
+    /// Where correlations come from.
+    supply: Supply,
+}
+
+impl Scale<'_> {
+    /// For a function, by what it draws now: silent correlations are cheaper than others, but only large batches have them.
+    pub fn new<'t>(function: &Function, target: &'t Target) -> Scale<'t> {
+        let Target { positions, micro_batch, streams, .. } = *target;
+        let course = Course::new(function, Flow { positions, micro_batch, streams });
+        Scale { target, supply: course.map_or_else(|_| Supply::default(), |course| course.supply(0)) }
     }
-    let mut trial = function.clone();
-    let of = |backend| {
-        trial.values[id.index()].backend = backend;
-        let cost = fusion_catalogue::layer(&trial, id, target.micro_batch).ok()?;
-        // Correlations as in the middle of a large session.
-        let cost = cost.with_generator(&mut Stock::begun(Supply::Silent(Ferret::B12)).0);
-        let computing_s = target.machine.seconds(&cost);
-        let seconds = Clock::new(target.network).run(&cost, computing_s);
-        Some(Candidate { backend, cost, computing_s, seconds })
-    };
-    let mut candidates: Vec<Candidate> = Vec::new();
-    for candidate in backends(value, target.choice).into_iter().filter_map(of) {
-        if candidates.iter().all(|other| other.cost != candidate.cost) {
-            candidates.push(candidate);
+
+    /// Every way to compute value `id` that the protocols have, the fastest first; of those that do the same, one. Nothing
+    /// for a local operation.
+    pub fn candidates(&self, function: &Function, id: ValueId) -> Vec<Candidate> {
+        let value = function.value(id);
+        if value.op.is_local() {
+            return Vec::new();
         }
+        let mut trial = function.clone();
+        let mut candidates: Vec<Candidate> = Vec::new();
+        for backend in backends(value, self.target.choice) {
+            trial.values[id.index()].backend = backend;
+            let Ok(cost) = fusion_catalogue::layer(&trial, id, self.target.micro_batch) else { continue };
+            if candidates.iter().all(|other| other.cost != cost) {
+                candidates.push(self.candidate(backend, cost));
+            }
+        }
+        candidates.sort_by(|a, b| a.seconds.partial_cmp(&b.seconds).unwrap_or(Ordering::Equal));
+        candidates
     }
-    candidates.sort_by(|a, b| a.seconds.partial_cmp(&b.seconds).unwrap_or(Ordering::Equal));
-    candidates
+
+    fn candidate(&self, backend: Backend, cost: Cost) -> Candidate {
+        let Target { network, machine, .. } = self.target;
+        // Correlations are made ahead, so nobody waits for their messages; their bytes and computations are there all the same.
+        let (primitive, bytes) = self.supply.each();
+        let mut making = Cost::default();
+        let rows = cost.tiles().map(|tiles| tiles * TILE_ROWS);
+        making.compute(primitive, rows[0] + rows[1]);
+        for need in &cost.draws {
+            making.compute(Primitive::Hash, need.client_receives.hashes() + need.server_receives.hashes());
+        }
+        let sending_s = rows[0].max(rows[1]) as f64 * bytes * network.seconds_per_byte();
+        let computing_s = machine.seconds(&cost) + machine.seconds(&making);
+        let seconds = Clock::new(*network).run(&cost, computing_s) + sending_s;
+        let link_s = [Party::Client, Party::Server].map(|party| cost.bytes(party) as f64 * network.seconds_per_byte());
+        let waiting_s = (seconds - computing_s - sending_s - link_s[0].max(link_s[1])).max(0.0);
+        Candidate { backend, cost, computing_s, waiting_s, seconds }
+    }
+
+    /// The options with the least sum of times, of which so much of the waiting counts that nothing else fills.
+    fn together(&self, function: &Function, all: &[Vec<Candidate>], waiting: f64) -> Vec<usize> {
+        // Values with nothing to choose have one option, which costs nothing.
+        let options: Vec<usize> = all.iter().map(|candidates| candidates.len().max(1)).collect();
+        let counted = |candidate: &Candidate| candidate.seconds - (1.0 - waiting) * candidate.waiting_s;
+        let alone = |(index, candidates): (usize, &Vec<Candidate>)| Term {
+            choices: vec![index],
+            values: candidates.iter().map(counted).collect(),
+        };
+        let terms = all.iter().enumerate().filter(|(_, candidates)| !candidates.is_empty()).map(alone).collect();
+        let mut picked = least_with_facilities(function, self.target, all, options, terms);
+        picked.truncate(all.len());
+        picked
+    }
+
+    /// The options that have one backend for everything, as far as it can: the default one takes its place where it cannot.
+    fn single(&self, all: &[Vec<Candidate>]) -> Vec<Vec<usize>> {
+        let mut backends: Vec<Backend> = all.iter().flatten().map(|candidate| candidate.backend).collect();
+        backends.sort_unstable_by_key(|backend| format!("{backend}"));
+        backends.dedup();
+        let way = |backend: Backend| {
+            let pick = |candidates: &Vec<Candidate>| {
+                let of = |wanted| candidates.iter().position(|candidate| candidate.backend == wanted);
+                of(backend).or_else(|| of(Backend::Cheetah(Cheetah::default()))).unwrap_or(0)
+            };
+            all.iter().map(pick).collect()
+        };
+        backends.into_iter().map(way).collect()
+    }
+
+    /// What the whole batch takes with these options.
+    fn session_s(&self, function: &Function, all: &[Vec<Candidate>], picked: &[usize]) -> f64 {
+        let Target { network, machine, positions, micro_batch, streams, .. } = self.target;
+        let mut trial = function.clone();
+        choose(&mut trial, all, picked);
+        let layer = |(id, (candidates, option)): (ValueId, (&Vec<Candidate>, &usize))| match candidates.get(*option) {
+            Some(candidate) => candidate.cost.clone(),
+            None => fusion_catalogue::layer(&trial, id, *micro_batch).unwrap_or_default(),
+        };
+        let ids = trial.iter().map(|(id, _)| id);
+        let layers = ids.zip(all.iter().zip(picked)).map(layer);
+        let course = Course {
+            setup: fusion_catalogue::setup(&trial),
+            whole: std::iter::once(begin(&trial, *micro_batch)).chain(layers).collect(),
+            rest: Vec::new(),
+            micro_batches: (positions.div_ceil(*micro_batch), false),
+            streams: *streams,
+            correlations: match self.supply {
+                Supply::SoftSpoken(_) => ot::Choice::SoftSpoken,
+                Supply::Silent(_) => ot::Choice::Silent,
+            },
+        };
+        course.seconds(machine, *network)
+    }
 }
 
 pub(super) fn apply(program: &mut Program, settings: &Settings) {
     let function = &mut program.function;
-    let all: Vec<Vec<Candidate>> = function.iter().map(|(id, _)| candidates(function, id, &settings.target)).collect();
-    // Values with nothing to choose have one option, which costs nothing.
-    let options: Vec<usize> = all.iter().map(|candidates| candidates.len().max(1)).collect();
-    let alone = |(index, candidates): (usize, &Vec<Candidate>)| Term {
-        choices: vec![index],
-        values: candidates.iter().map(|candidate| candidate.seconds).collect(),
+    let scale = Scale::new(function, &settings.target);
+    let all: Vec<Vec<Candidate>> = function.iter().map(|(id, _)| scale.candidates(function, id)).collect();
+    let mut ways: Vec<Vec<usize>> = WAITING.iter().map(|waiting| scale.together(function, &all, *waiting)).collect();
+    ways.extend(scale.single(&all));
+    ways.dedup();
+    let seconds = |way: &Vec<usize>| match ways.len() {
+        1 => 0.0,
+        _ => scale.session_s(function, &all, way),
     };
-    let terms = all.iter().enumerate().filter(|(_, candidates)| !candidates.is_empty()).map(alone).collect();
-    let picked = least_with_facilities(function, &settings.target, &all, options, terms);
-    for ((value, candidates), option) in function.values.iter_mut().zip(&all).zip(picked) {
-        value.backend = match candidates.get(option) {
+    let seconds: Vec<f64> = ways.iter().map(seconds).collect();
+    let best = (1..ways.len()).fold(0, |best, way| if seconds[way] < seconds[best] { way } else { best });
+    choose(function, &all, &ways[best]);
+}
+
+/// Sets the backend of every value to the candidate that `picked` says.
+fn choose(function: &mut Function, all: &[Vec<Candidate>], picked: &[usize]) {
+    for ((value, candidates), option) in function.values.iter_mut().zip(all).zip(picked) {
+        value.backend = match candidates.get(*option) {
             Some(candidate) => candidate.backend,
             None if value.op.is_local() => Backend::Local,
             // What no protocol carries is refused by name after the passes.
@@ -145,11 +244,6 @@ fn least_with_facilities(
     least(&options, terms)
 }
 
-/// What setting up a session takes.
-fn setup(function: &Function, _target: &Target) -> Cost {
-    fusion_catalogue::setup(function)
-}
-
 /// What a value that is not local may be computed by; of equally fast ones the first is taken.
 fn backends(value: &Value, choice: Choice) -> Vec<Backend> {
     if let Choice::Always(backend) = choice {
@@ -171,8 +265,6 @@ fn backends(value: &Value, choice: Choice) -> Vec<Backend> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use fusion_catalogue::Primitive;
-    use fusion_ir::Party;
 
     fn function() -> Function {
         fusion_ir::text::parse(
@@ -205,7 +297,7 @@ mod tests {
 
     #[test]
     fn the_network_and_the_machine_decide() {
-        let all = candidates(&function(), ValueId(2), &Target::default());
+        let all = Scale::new(&function(), &Target::default()).candidates(&function(), ValueId(2));
         let chosen = |target: Target| {
             let backend = selected(target)[2];
             &all.iter().find(|candidate| candidate.backend == backend).unwrap().cost
@@ -216,13 +308,17 @@ mod tests {
         let messages = |cost: &Cost| cost.messages.len() as u64;
         assert_eq!(messages(chosen(Target { network: far, ..Target::default() })), least(&messages));
         let near = Network { mbit_per_s: 1e9, rtt_ms: 1e-6 };
-        let ots = |cost: &Cost| cost.client_receives_ots + cost.server_receives_ots;
-        let slow_ots = machine(&[(Primitive::CorrelatedOt, 1e9)]);
-        assert_eq!(ots(chosen(Target { machine: slow_ots, network: near, ..Target::default() })), least(&ots));
-        let bytes = |cost: &Cost| cost.bytes(Party::Client).max(cost.bytes(Party::Server));
+        let slow_ots = [Primitive::CorrelatedOt, Primitive::SilentOt, Primitive::ColumnOt].map(|ot| (ot, 1e9));
+        let slow_ots = Target { machine: machine(&slow_ots), network: near, ..Target::default() };
+        // Bytes count with those of the correlations, and no family's set-up pays for so little.
         let slow = Network { mbit_per_s: 1e-6, rtt_ms: 1e-6 };
-        let no_time = machine(&[]);
-        assert_eq!(bytes(chosen(Target { machine: no_time, network: slow, ..Target::default() })), least(&bytes));
+        let slow = Target { machine: machine(&[]), network: slow, ..Target::default() };
+        for (target, joins) in [(slow_ots, true), (slow, false)] {
+            let found = selected(target.clone())[2];
+            let weighed = Scale::new(&function(), &target).candidates(&function(), ValueId(2));
+            let joined = |candidate: &&Candidate| joins || !matches!(candidate.backend, Backend::CryptFlow2(_));
+            assert_eq!(weighed.iter().find(joined).map(|candidate| candidate.backend), Some(found));
+        }
     }
 
     #[test]
@@ -263,11 +359,12 @@ mod tests {
 
     #[test]
     fn the_fastest_comes_first_with_what_it_costs() {
-        let candidates = candidates(&function(), ValueId(2), &Target::default());
-        assert_eq!(candidates.len(), 6);
-        assert!(candidates.windows(2).all(|pair| pair[0].seconds <= pair[1].seconds));
-        assert!(candidates.iter().all(|candidate| candidate.computing_s < candidate.seconds));
+        let candidates = |id| Scale::new(&function(), &Target::default()).candidates(&function(), ValueId(id));
+        let all = candidates(2);
+        assert_eq!(all.len(), 6);
+        assert!(all.windows(2).all(|pair| pair[0].seconds <= pair[1].seconds));
+        assert!(all.iter().all(|candidate| candidate.computing_s < candidate.seconds));
         // Leaves do not matter to an extension whose sign is known.
-        assert_eq!(super::candidates(&function(), ValueId(4), &Target::default()).len(), 3);
+        assert_eq!(candidates(4).len(), 3);
     }
 }

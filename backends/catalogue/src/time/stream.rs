@@ -1,0 +1,143 @@
+//! A stream of micro-batches on its way through the layers, and who makes its correlations.
+
+use std::collections::VecDeque;
+
+use super::LayerTime;
+use super::link::{Ready, Shared, Step, steps};
+use crate::ot::{Stock, Supply};
+use crate::{Cost, Machine};
+
+/// Consecutive steps of a micro-batch.
+pub(super) struct Part<'c> {
+    /// The layer they are of; `None` for the keys.
+    layer: Option<usize>,
+    computing_s: f64,
+    steps: Vec<Step>,
+    /// What it costs, with the correlations that it draws first.
+    cost: &'c Cost,
+}
+
+/// A stream on its way: which micro-batch, part and step come next.
+pub(super) struct Running {
+    ready: Ready,
+    batch: usize,
+    part: usize,
+    step: usize,
+    began: f64,
+    pub maker: Maker,
+}
+
+/// Who makes a stream's correlations, ahead of its layers: for which micro-batch and part, and step by step.
+pub(super) struct Maker {
+    ready: Ready,
+    stock: Stock,
+    batch: usize,
+    part: usize,
+    steps: VecDeque<Step>,
+    /// When those were ready that are not drawn yet.
+    made: VecDeque<f64>,
+}
+
+impl<'c> Part<'c> {
+    /// Those of a micro-batch: what begins it, then every value.
+    pub fn all(costs: &'c [Cost], machine: &Machine) -> Vec<Part<'c>> {
+        let part = |(index, cost): (usize, &'c Cost)| {
+            let computing_s = machine.seconds(cost);
+            Part { layer: index.checked_sub(1), computing_s, steps: steps(cost, computing_s), cost }
+        };
+        costs.iter().enumerate().map(part).collect()
+    }
+}
+
+impl Running {
+    /// One that begins with micro-batch number `first` when it is set up.
+    pub fn new(first: usize, ready: Ready, supply: Supply) -> Running {
+        let stock = Stock::new(supply);
+        let maker = Maker { ready, stock, batch: first, part: 0, steps: VecDeque::new(), made: VecDeque::new() };
+        Running { ready, batch: first, part: 0, step: 0, began: 0.0, maker }
+    }
+
+    /// When both parties are done with everything so far.
+    pub fn ready_s(&self) -> f64 {
+        self.ready.both()
+    }
+
+    /// When it could take its next step; `None` if it has none, or waits for correlations.
+    pub fn next<'p>(&self, parts: impl Fn(usize) -> &'p [Part<'p>]) -> Option<f64> {
+        let part = parts(self.batch).get(self.part)?;
+        let earliest = self.ready.0[0].min(self.ready.0[1]);
+        match self.step == 0 && !part.cost.draws.is_empty() {
+            true => self.maker.made.front().map(|made| earliest.max(*made)),
+            false => Some(earliest),
+        }
+    }
+
+    /// Takes it.
+    pub fn go_on<'p>(
+        &mut self,
+        parts: impl Fn(usize) -> &'p [Part<'p>],
+        streams: usize,
+        shared: &mut Shared,
+        times: &mut [LayerTime],
+    ) {
+        let parts = parts(self.batch);
+        let part = &parts[self.part];
+        if self.step == 0 {
+            self.began = self.ready.both();
+            if !part.cost.draws.is_empty() {
+                let made = self.maker.made.pop_front().unwrap_or(0.0);
+                self.ready.0.iter_mut().for_each(|ready| *ready = ready.max(made));
+            }
+        }
+        if let Some(step) = part.steps.get(self.step) {
+            shared.take(step, &mut self.ready);
+            self.step += 1;
+        }
+        if self.step == part.steps.len() {
+            if let Some(layer) = part.layer {
+                times[layer].seconds += self.ready.both() - self.began;
+                times[layer].computing_s += part.computing_s;
+            }
+            (self.part, self.step) = (self.part + 1, 0);
+        }
+        if self.part == parts.len() {
+            (self.batch, self.part) = (self.batch + streams, 0);
+        }
+    }
+}
+
+impl Maker {
+    /// When it could take its next step; `None` when everything is made.
+    pub fn next<'p>(&self, parts: impl Fn(usize) -> &'p [Part<'p>]) -> Option<f64> {
+        parts(self.batch).get(self.part).map(|_| self.ready.0[0].min(self.ready.0[1]))
+    }
+
+    /// Takes it.
+    pub fn go_on<'p>(
+        &mut self,
+        parts: impl Fn(usize) -> &'p [Part<'p>],
+        streams: usize,
+        machine: &Machine,
+        shared: &mut Shared,
+    ) {
+        let parts = parts(self.batch);
+        let draws = &parts[self.part].cost;
+        if !draws.draws.is_empty() {
+            if self.steps.is_empty() {
+                let cost = draws.generator(&mut self.stock);
+                self.steps = steps(&cost, machine.seconds(&cost)).into();
+            }
+            if let Some(step) = self.steps.pop_front() {
+                shared.take(&step, &mut self.ready);
+            }
+            if !self.steps.is_empty() {
+                return;
+            }
+            self.made.push_back(self.ready.both());
+        }
+        self.part += 1;
+        if self.part == parts.len() {
+            (self.batch, self.part) = (self.batch + streams, 0);
+        }
+    }
+}
