@@ -63,10 +63,12 @@ pub fn server(
     workspace.kernels.set_powers(few_terms.as_ref().map_or(&[], |few| &few.exponents));
     let layer = Layer { packing, scale: Scale::new(packing.acc_bits()), keys, weight, few_terms, seed: fresh_seed()? };
     layer.operands(&bytes, share, &mut workspace.operands)?;
-    let mut share = layer.share();
     // The memory of the one message serves the other.
+    let download_bytes = keys.len() * packing.download_bytes();
     bytes.clear();
-    bytes.resize(keys.len() * packing.download_bytes(), 0);
+    bytes.shrink_to(download_bytes);
+    bytes.resize(download_bytes, 0);
+    let mut share = layer.share();
     let mut downloads = Downloads::new(packing, &mut bytes);
     let mut trees = Trees::new(keys.len());
     for group_block in 0..packing.group_blocks() {

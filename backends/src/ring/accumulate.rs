@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::kernels::{Combinations, LANES, Lanes, MAX_DEPTH, Pair, Slice, TILE};
+use super::kernels::{Combinations, LANES, Lanes, MAX_DEPTH, Pair, Slice, TILE, prefetch};
 use super::{DEGREE, MODULI, PRIMES, Poly, Spectrum};
 
 /// Slices of a spectrum.
@@ -16,6 +16,8 @@ pub(super) const SLICES: usize = PRIMES.len() * DEGREE / LANES;
 const PASSING: usize = 8;
 /// Slices that a thread takes at least when it moves spectra.
 const SLICES_AT_ONCE: usize = 64;
+/// Slices ahead of which sums are asked for when they are gathered.
+const SLICES_AHEAD: usize = 16;
 /// Pairs of operands that a run of slices has at most if they stay near while it is worked off tile by tile.
 const PAIRS_AT_ONCE: usize = 2048;
 
@@ -217,6 +219,9 @@ impl Sums {
     /// Copies the sums from number `first` on, counted over all units, row by row in each.
     pub fn get(&self, first: usize, pairs: &mut [[Spectrum; 2]]) {
         for (slice, values) in self.values.chunks(self.pairs).enumerate() {
+            // Slices lie pages apart.
+            let ahead = self.values.get((slice + SLICES_AHEAD) * self.pairs + first..).unwrap_or_default();
+            ahead.iter().take(pairs.len()).for_each(prefetch);
             for (pair, value) in pairs.iter_mut().zip(&values[first..]) {
                 for (spectrum, value) in pair.iter_mut().zip(value) {
                     spectrum.groups_mut()[slice] = value.0;

@@ -1,5 +1,8 @@
 //! The form for AVX2: factors in halves of 25 bits, whose products are summed in three words and put together at the end.
-#![allow(unsafe_code)] // Vector intrinsics: loads and stores of whole half `Lanes`, and calls guarded by the processor's features.
+#![expect(
+    unsafe_code,
+    reason = "vector intrinsics: loads and stores of whole half `Lanes`, and calls guarded by the processor's features"
+)]
 
 use std::arch::x86_64::*;
 

@@ -1,9 +1,12 @@
 //! The form for AVX-512 IFMA: products of 52 bits by 52, their low and high halves summed apart and reduced at the end.
-#![allow(unsafe_code)] // Vector intrinsics: loads and stores of whole `Lanes`, and calls guarded by the processor's features.
+#![expect(
+    unsafe_code,
+    reason = "vector intrinsics: loads and stores of whole `Lanes`, and calls guarded by the processor's features"
+)]
 
 use std::arch::x86_64::*;
 
-use super::{Combinations, HALF_BITS, LANES, Lanes, MAX_DEPTH, Pair, REDUCTIONS, Slice, TILE, detected_ifma};
+use super::{Combinations, HALF_BITS, LANES, Lanes, MAX_DEPTH, Pair, REDUCTIONS, Slice, TILE, detected_ifma, prefetch};
 
 /// Products that are summed before the next row: with a whole tile of kernels, what half of the nearest cache holds.
 const CHUNK: usize = 64;
@@ -35,12 +38,15 @@ struct Wide<const U: usize> {
 }
 
 impl<const U: usize> Wide<U> {
-    /// These and the products of some operands with their kernels. All sums stay in registers.
+    /// These and the products of some operands with their kernels. All sums stay in registers, and the operands of the `next` call,
+    /// as many or none, come near.
     #[inline]
     #[target_feature(enable = "avx512f,avx512ifma")]
-    fn plus(&self, operands: &[Pair], kernels: &[[Lanes; U]]) -> Wide<U> {
+    fn plus(&self, operands: &[Pair], kernels: &[[Lanes; U]], next: &[Pair]) -> Wide<U> {
         let (mut lows, mut highs) = (self.low, self.high);
-        for (pair, kernels) in operands.iter().zip(kernels) {
+        let nexts = if next.is_empty() { operands } else { next };
+        for ((pair, kernels), next) in operands.iter().zip(kernels).zip(nexts) {
+            prefetch(next);
             let (a, b) = (load(&pair[0]), load(&pair[1]));
             for ((low, high), kernel) in lows.iter_mut().zip(&mut highs).zip(kernels) {
                 let kernel = load(kernel);
@@ -75,7 +81,9 @@ fn tiled<const U: usize>(slice: &Slice, sums: &mut [Pair]) {
                     *low = [load(a), load(b)];
                 }
             }
-            wide = wide.plus(&slice.operands[start + first..][..chunk], kernels);
+            let operands = |start: usize| &slice.operands[start + first..][..chunk];
+            let next = slice.starts.get(row + 1).map_or(&[][..], |start| operands(*start));
+            wide = wide.plus(operands(start), kernels, next);
             if first + chunk == slice.depth {
                 for (u, (low, high)) in wide.low.iter().zip(&wide.high).enumerate() {
                     let [a, b] = &mut sums[u * rows + row];

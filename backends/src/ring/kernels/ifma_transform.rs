@@ -3,7 +3,10 @@
 //!
 //! The transform's stages in their usual order (decimation in time going forth, values bit-reversed): nine whose butterflies pair
 //! vectors with vectors, then, in each block of [`LANES`] vectors transposed, three that would pair neighbours.
-#![allow(unsafe_code)] // Vector intrinsics: loads and stores of whole vectors, and calls guarded by the processor's features.
+#![expect(
+    unsafe_code,
+    reason = "vector intrinsics: loads and stores of whole vectors, and calls guarded by the processor's features"
+)]
 
 use std::arch::x86_64::*;
 

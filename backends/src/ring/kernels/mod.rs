@@ -9,8 +9,10 @@ mod ifma;
 #[cfg(target_arch = "x86_64")]
 mod ifma_transform;
 mod portable;
+mod prefetch;
 mod transform;
 
+pub use prefetch::prefetch;
 pub use transform::Transform;
 
 use super::PRIMES;
