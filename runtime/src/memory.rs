@@ -1,16 +1,19 @@
 //! How much memory a run takes, foretold from the plan: what each layer keeps while it runs, and the shares that wait for later
 //! layers.
 //!
-//! A run's peak is that of its largest layer, and what is there all the time: the model, the inputs, the server's workspace. Of
-//! streams side by side each has its own. What the system's allocator keeps to itself is not foretold.
+//! A run's peak is that of its largest layer, and what is there all the time: the inputs, the server's workspace and the largest layer's weights, the
+//! generator of correlations and the pads that it has in store. Of streams side by side each has its own. What the system's allocator keeps to itself
+//! is not foretold.
 
 use fusion_backends::linear::workspace_bytes;
+use fusion_backends::ot::Generator;
 use fusion_catalogue::Demand;
 use fusion_catalogue::compare::WAVE;
 use fusion_catalogue::crypt_flow2::he;
 use fusion_catalogue::linear::{Packing, interleaved};
+use fusion_catalogue::ot::{Need, Ots};
 use fusion_ir::op::CryptFlow2;
-use fusion_ir::{Backend, Function, Op, Party};
+use fusion_ir::{Backend, Function, Op, Party, WeightId};
 
 use crate::Error;
 use crate::session::{BatchSize, Offline};
@@ -24,14 +27,21 @@ pub const LARGEST_MICRO_BATCH: u32 = 64;
 const WORD_BYTES: u64 = 8;
 /// What a process takes before it does anything: its code, its threads.
 const PROCESS_BYTES: u64 = 12 << 20;
-/// What a comparison keeps of an element of its wave: the bits of both shares, pads, and what is on the wire.
-const COMPARED_BYTES: u64 = 150;
+/// What a comparison keeps of an element of its wave beside pads: the bits of shares, generate and propagate, and what is on the wire.
+const COMPARED_BYTES: u64 = 40;
+/// What a generator of correlations works with: rows of the LPN secret and of a tree in both directions, messages, and the draw being made.
+const GENERATOR_BYTES: u64 = 20 << 20;
+/// A layer's weight: its element, and what is read of the file.
+const WEIGHT_BYTES: u64 = 8 + 2;
 
 /// What the layers of a function take.
 #[derive(Clone, Debug)]
 pub struct Memory {
     layers: Vec<Layer>,
+    /// Elements of the weights of the layer with most.
     weights: u64,
+    /// Pads of all layers for one position, by party.
+    pads: [u64; 2],
     input: u64,
     /// Of packed ciphertexts at the server: one position's keys, and its rotated operands in the largest layer; of output packing, keys
     /// and what waits.
@@ -50,9 +60,19 @@ struct Layer {
 enum Kind {
     /// A linear layer.
     Linear(Box<Packing>),
-    /// A comparison of so many elements.
-    Compared(u64),
+    /// A comparison.
+    Compared(Compared),
     Local,
+}
+
+/// What a comparison of one position takes.
+#[derive(Clone, Copy, Debug)]
+struct Compared {
+    /// Elements that are compared together, and how often as many, one after the other.
+    elements: u64,
+    turns: u64,
+    /// Pads of all that it draws, by party.
+    pads: [u64; 2],
 }
 
 impl Memory {
@@ -73,7 +93,18 @@ impl Memory {
                     Kind::Linear(Box::new(Packing::new(function, id).map_err(refuse)?))
                 }
                 op if op.is_local() => Kind::Local,
-                _ => Kind::Compared(operand.max(len(id))),
+                _ => {
+                    let refuse = |why| Error::Usage(format!("the plan's {} {}: {why}", value.op.name(), value.node));
+                    let draws = fusion_catalogue::layer(function, id, 1).map_err(refuse)?.draws;
+                    let pads = [Party::Client, Party::Server]
+                        .map(|party| draws.iter().map(|need| pad_bytes(need, party)).sum::<u64>());
+                    // A max-pool compares along rows, then along columns.
+                    let (elements, turns) = match &value.op {
+                        Op::MaxPool(_) => (operand / 2, 3),
+                        _ => (operand.max(len(id)), 1),
+                    };
+                    Kind::Compared(Compared { elements: elements.max(1), turns, pads })
+                }
             };
             layers.push(Layer { alive, result: len(id), kind });
             let mut dropped: Vec<_> =
@@ -82,7 +113,11 @@ impl Memory {
             dropped.dedup();
             alive -= dropped.into_iter().map(|operand| len(*operand)).sum::<u64>();
         }
-        let weights = function.weights.iter().map(|weight| weight.shape.iter().product::<usize>() as u64).sum();
+        let elements = |id: WeightId| function.weight(id).shape.iter().product::<usize>() as u64;
+        let of_layer = function.values.iter().map(|value| value.op.weights().map(elements).sum::<u64>());
+        let weights = of_layer.max().unwrap_or(0);
+        let pads = [Party::Client, Party::Server]
+            .map(|party| layers.iter().map(|layer: &Layer| layer.pads(party)).sum::<u64>());
         let input = function.values.first().map_or(0, |value| value.ty.len() as u64);
         let demand = Demand::of(function);
         let rotations = demand.steps.map_or(0, |steps| he::key_memory_bytes(steps.len()));
@@ -90,31 +125,40 @@ impl Memory {
         let packed = function.iter().filter(|(_, value)| value.backend == Backend::CryptFlow2(CryptFlow2::He));
         let operands = packed.filter_map(|(id, _)| Some(he::Slots::new(function, id).ok()?.operand_memory_bytes()));
         let packed = [keys, operands.max().unwrap_or(0)];
-        Ok(Memory { layers, weights, input, packed })
+        Ok(Memory { layers, weights, pads, input, packed })
     }
 
     /// The most bytes that `party`'s process takes at once for a batch of `size`.
     pub fn peak_bytes(&self, party: Party, size: BatchSize) -> u64 {
         let micro_batch = u64::from(size.micro_batch);
         let mut workspace = [0; 3];
-        let mut most = 0;
+        let (mut most, mut wave) = (0, 0);
         for layer in &self.layers {
             if let (Kind::Linear(packing), Party::Server) = (&layer.kind, party) {
                 let own = workspace_bytes(packing, size.micro_batch as usize);
                 workspace.iter_mut().zip(own).for_each(|(most, own)| *most = own.max(*most));
             }
             most = most.max(layer.bytes(party, micro_batch));
+            wave = wave.max(layer.wave_bytes(party, micro_batch));
         }
-        let mut stream = most + workspace.iter().sum::<u64>();
+        // What a wave has used is in small pieces, which the allocator keeps for the next one.
+        let mut stream = most + wave + workspace.iter().sum::<u64>();
         if party == Party::Server {
             let [keys, operands] = self.packed;
             stream += micro_batch * keys + micro_batch.min(he::POSITIONS_AT_ONCE as u64) * operands;
         }
-        let whole = match party {
+        // The generator is as far ahead as it may be, or done.
+        let per_stream = size.positions.div_ceil(u64::from(size.streams.max(1)));
+        let pads = per_stream * self.pads[party as usize];
+        stream += pads.min(Generator::AHEAD_BYTES as u64) + pads.min(GENERATOR_BYTES);
+        let inputs = match party {
             Party::Client => size.positions * self.input * WORD_BYTES,
-            Party::Server => self.weights * WORD_BYTES,
+            Party::Server => {
+                stream += self.weights * WEIGHT_BYTES;
+                0
+            }
         };
-        PROCESS_BYTES + whole + u64::from(size.streams) * stream
+        PROCESS_BYTES + inputs + u64::from(size.streams) * stream
     }
 
     /// The largest micro-batch of at most `most` positions with which `streams` streams of either party stay within `limit_bytes`.
@@ -144,21 +188,32 @@ impl Memory {
 }
 
 impl Layer {
-    /// What one stream keeps while this layer runs, without the server's workspace.
+    /// Pads that it draws for one position.
+    fn pads(&self, party: Party) -> u64 {
+        match &self.kind {
+            Kind::Compared(compared) => compared.pads[party as usize],
+            _ => 0,
+        }
+    }
+
+    /// What it takes beside shares to compare as many elements as are compared at once.
+    fn wave_bytes(&self, party: Party, positions: u64) -> u64 {
+        let Kind::Compared(Compared { elements, turns, pads }) = self.kind else { return 0 };
+        let at_once = (positions * elements).min(WAVE as u64);
+        at_once * COMPARED_BYTES + at_once * pads[party as usize] / (turns * elements)
+    }
+
+    /// What one stream keeps while this layer runs, without the server's workspace and without what comparing takes.
     fn bytes(&self, party: Party, positions: u64) -> u64 {
         let alive = self.alive * WORD_BYTES;
         let messages = |packing: &Packing| (packing.upload_bytes() as u64, packing.download_bytes() as u64);
         match (&self.kind, party) {
-            (Kind::Local, _) => positions * alive,
-            (Kind::Compared(elements), _) => {
-                let at_once = (positions * elements).min(WAVE as u64);
-                positions * (alive + self.result * WORD_BYTES) + at_once * COMPARED_BYTES
-            }
-            // Polynomials by themselves and as one message; or a message and what is read out of it, by position and in all.
+            (Kind::Local | Kind::Compared(_), _) => positions * alive,
+            // The message that is sent; or one that came and what is read out of it, by position and in all.
             (Kind::Linear(packing), Party::Client) => {
                 let (upload, download) = messages(packing);
-                let before = alive - self.result * WORD_BYTES + 2 * upload;
-                positions * before.max(alive + download + 2 * self.result * WORD_BYTES)
+                let before = alive - self.result * WORD_BYTES + upload;
+                positions * before.max(alive + download + self.result * WORD_BYTES)
             }
             (Kind::Linear(packing), Party::Server) => {
                 let (upload, download) = messages(packing);
@@ -166,6 +221,20 @@ impl Layer {
             }
         }
     }
+}
+
+/// What `party` keeps of the pads of one draw.
+fn pad_bytes(need: &Need, party: Party) -> u64 {
+    // A sender keeps both pads of an OT, a receiver one and its choice; tables have more of both.
+    let sent = |ots: &Ots| {
+        let tables: u64 = ots.tables().map(|(width, n)| (2u64 << width) * n).sum();
+        2 * ots.bits + 4 * ots.pairs + 128 * ots.words + tables
+    };
+    let received = |ots: &Ots| {
+        let tables: u64 = ots.tables().map(|(width, n)| (2 + width as u64) * n).sum();
+        2 * ots.bits + 3 * ots.pairs + 65 * ots.words + tables
+    };
+    (sent(&need.received_by(party.peer())) + received(&need.received_by(party))) / 8
 }
 
 #[cfg(test)]

@@ -22,7 +22,12 @@ pub fn text(bytes: &[u8]) {
 /// Any public section of a plan is refused or read, and what was read is written and read again.
 pub fn plan(payload: &[u8]) {
     let file = sealed(payload);
-    if let Ok(plan) = Plan::from_bytes(&file) {
+    let read = Plan::from_bytes(&file);
+    assert_eq!(
+        Plan::scan(&file[..]).map(|(plan, weights)| (plan, weights.is_none())),
+        read.clone().map(|plan| (plan, true))
+    );
+    if let Ok(plan) = read {
         assert_eq!(Plan::from_bytes(&plan.to_bytes()).as_ref(), Ok(&plan));
         examine(&plan.function);
     }

@@ -63,11 +63,11 @@ impl Drop for Watched {
 }
 
 /// What a session looks like from outside, and how it ended.
-fn watch(queries: &[usize], public: &[usize], rogue: Rogue) -> (Log, Outcome) {
+fn watch(streams: u8, queries: &[usize], public: &[usize], rogue: Rogue) -> (Log, Outcome) {
     let log = Arc::new(Mutex::new(Log::new()));
     let shared = Arc::clone(&log);
     let around = move |lane, inner| Box::new(Watched { inner, lane, log: Arc::clone(&shared) }) as Box<dyn Channel>;
-    let outcome = play_over(&Case::get().job_of(queries, public), 16, rogue, around);
+    let outcome = play_over(&Case::get().job_of(queries, public), 16, streams, rogue, around);
     let events = log.lock().unwrap().clone();
     (events, outcome)
 }
@@ -84,7 +84,7 @@ fn messages_are_the_same_whatever_the_inputs_the_permutation_and_the_verdict() {
         })
     };
     let public: Vec<usize> = (100..160).collect();
-    let (reference, outcome) = watch(&[0, 1, 2], &public, honest());
+    let (reference, outcome) = watch(1, &[0, 1, 2], &public, honest());
     assert_eq!(outcome, Outcome::Accepted(case.labels[..QUERIES].to_vec()));
     assert_eq!(reference.keys().copied().collect::<Vec<_>>(), [Lane::CONTROL, Lane::layers(0), Lane::correlations(0)]);
     for events in reference.values() {
@@ -99,16 +99,28 @@ fn messages_are_the_same_whatever_the_inputs_the_permutation_and_the_verdict() {
     // The same inputs under other permutations and keys, others, and all the same: all queries and public samples equal.
     let equal = [7; 60];
     for (queries, public) in [([0, 1, 2], &public[..]), ([31, 32, 33], &public[..]), ([7, 7, 7], &equal[..])] {
-        let (events, outcome) = watch(&queries, public, honest());
+        let (events, outcome) = watch(1, &queries, public, honest());
         assert!(matches!(outcome, Outcome::Accepted(_)));
         assert_eq!(events, reference);
     }
     for (first, count) in [(0, 1), (5, 9), (0, 16)] {
-        let (events, outcome) = watch(&[0, 1, 2], &public, tampering(first, count));
+        let (events, outcome) = watch(1, &[0, 1, 2], &public, tampering(first, count));
         assert_eq!(outcome, Outcome::Rejected);
         assert_eq!(events, reference, "a rejecting client does the same");
     }
-    let (events, outcome) = watch(&[0, 1, 2], &public, Rogue::with_model(case.rotated()));
+    let (events, outcome) = watch(1, &[0, 1, 2], &public, Rogue::with_model(case.rotated()));
+    assert_eq!((events, outcome), (reference, Outcome::Rejected));
+}
+
+#[test]
+fn side_by_side_each_stream_does_the_same_whatever_the_inputs_and_the_verdict() {
+    let case = Case::get();
+    let public: Vec<usize> = (100..160).collect();
+    let (reference, outcome) = watch(2, &[0, 1, 2], &public, Rogue::with_model(case.weights().clone()));
+    assert_eq!(outcome, Outcome::Accepted(case.labels[..QUERIES].to_vec()));
+    let lanes = [0, 1].map(|stream| [Lane::layers(stream), Lane::correlations(stream)]).concat();
+    assert_eq!(reference.keys().skip(1).copied().collect::<Vec<_>>(), lanes);
+    let (events, outcome) = watch(2, &[7, 7, 7], &public, Rogue::with_model(case.rotated()));
     assert_eq!((events, outcome), (reference, Outcome::Rejected));
 }
 

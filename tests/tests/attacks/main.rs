@@ -16,3 +16,4 @@ mod rates;
 mod samples;
 mod servers;
 mod statistics;
+mod streams;

@@ -98,47 +98,60 @@ impl Rogue {
         })
     }
 
-    /// Serves one session with whoever connects, as the protocols demand but for the choices above.
+    /// Serves one session with whoever connects, as the protocols demand but for the choices above. The first stream that fails ends the
+    /// others.
     pub fn serve(self, plan: &Plan, mut link: impl Link) -> Result<(), fusion_runtime::Error> {
-        let Rogue { models, mut choice, meddle } = self;
-        let inner = link.open(Lane::CONTROL, AHEAD_BYTES)?;
-        let hands = Hands { meddle, sent: Vec::new(), received: Vec::new() };
-        let mut channel = Meddling { inner, hands: Arc::new(Mutex::new(hands)) };
-        let limits = Limits { positions: 1000, micro_batch: 1000, streams: 1 };
-        let (id, size) = handshake::server(
-            &mut channel,
-            plan,
-            limits,
-            &mut |_| Ok(()),
-            nonce().expect("the system has randomness"),
-        )?;
-        let layers = link.open(Lane::layers(0), AHEAD_BYTES)?;
-        let generator = link.open(Lane::correlations(0), AHEAD_BYTES)?;
-        let control = std::mem::replace(&mut channel.inner, layers);
-        let generator = Box::new(Meddling { inner: generator, hands: channel.hands.clone() });
-        let supply = Forecast::new(&plan.function, size)?.supply(0);
-        let mut session = Session::establish(Party::Server, Box::new(channel), generator, stream_id(&id, 0), supply)?;
+        let Rogue { models, choice, meddle } = self;
+        let hands = Arc::new(Mutex::new(Hands { meddle, sent: Vec::new(), received: Vec::new() }));
+        let mut open = |lane| -> Result<Box<dyn Channel>, Error> {
+            let inner = link.open(lane, AHEAD_BYTES)?;
+            Ok(Box::new(Meddling { inner, hands: hands.clone() }))
+        };
+        let mut control = open(Lane::CONTROL)?;
+        let limits = Limits { positions: 1000, micro_batch: 1000, streams: Lane::STREAMS as u8 };
+        let nonce = nonce().expect("the system has randomness");
+        let (id, size) = handshake::server(&mut *control, plan, limits, &mut |_| Ok(()), nonce)?;
+        let streams = usize::from(size.streams);
+        let lanes: Result<Vec<_>, Error> =
+            (0..streams).map(|stream| Ok([open(Lane::layers(stream))?, open(Lane::correlations(stream))?])).collect();
+        let (forecast, choice) = (Forecast::new(&plan.function, size)?, Mutex::new(choice));
         let (positions, most) = (size.positions as usize, size.micro_batch as usize);
-        for micro_batch in 0..positions.div_ceil(most) {
-            let count = most.min(positions - micro_batch * most);
-            let mut batch = session.begin(count)?;
-            let model = &models[choice(micro_batch)];
-            let mut shares: Vec<Vec<u64>> = Vec::new();
-            for (id, value) in plan.function.iter() {
-                let operands: Vec<&[u64]> = value.operands.iter().map(|v| shares[v.index()].as_slice()).collect();
-                let share = match &value.op {
-                    Op::Input => vec![0; count * value.ty.len()],
-                    Op::Reveal(_) => session.reveal(&value.ty, operands[0]).map(|_| Vec::new())?,
-                    // The client's alone.
-                    Op::Check => Vec::new(),
-                    _ => session.run(&mut batch, &plan.function, id, Some(model), &operands)?,
-                };
-                shares.push(share);
+        let serve = |stream: usize, [layers, generator]: [Box<dyn Channel>; 2]| -> Result<(), Error> {
+            let (id, supply) = (stream_id(&id, stream), forecast.supply(stream));
+            let mut session = Session::establish(Party::Server, layers, generator, id, supply)?;
+            for micro_batch in (stream..positions.div_ceil(most)).step_by(streams) {
+                let model = &models[(choice.lock().unwrap())(micro_batch)];
+                answer(plan, model, &mut session, most.min(positions - micro_batch * most))?;
             }
-        }
-        drop((session, control));
+            Ok(())
+        };
+        let (link, serve) = (&link, &serve);
+        std::thread::scope(|scope| {
+            let run = |(stream, lanes)| scope.spawn(move || serve(stream, lanes).inspect_err(|_| link.break_off()));
+            let threads: Vec<_> = lanes?.into_iter().enumerate().map(run).collect();
+            threads.into_iter().try_for_each(|thread| thread.join().expect("a rogue does not panic"))
+        })?;
+        drop(control);
         Ok(())
     }
+}
+
+/// One micro-batch of `positions` positions through all layers of `model`.
+fn answer(plan: &Plan, model: &Weights, session: &mut Session, positions: usize) -> Result<(), Error> {
+    let mut batch = session.begin(positions)?;
+    let mut shares: Vec<Vec<u64>> = Vec::new();
+    for (id, value) in plan.function.iter() {
+        let operands: Vec<&[u64]> = value.operands.iter().map(|v| shares[v.index()].as_slice()).collect();
+        let share = match &value.op {
+            Op::Input => vec![0; positions * value.ty.len()],
+            Op::Reveal(_) => session.reveal(&value.ty, operands[0]).map(|_| Vec::new())?,
+            // The client's alone.
+            Op::Check => Vec::new(),
+            _ => session.run(&mut batch, &plan.function, id, Some(model), &operands)?,
+        };
+        shares.push(share);
+    }
+    Ok(())
 }
 
 /// A channel with a server's hands on every message.
@@ -263,13 +276,19 @@ fn answers(plan: &Plan, model: &Weights, inputs: &[Vec<i64>]) -> Vec<i64> {
 
 /// A client with `job` against `rogue` over TCP, in micro-batches of `micro_batch` positions; 0 is the whole batch.
 pub fn play(job: &Job, micro_batch: usize, rogue: Rogue) -> Outcome {
-    play_over(job, micro_batch, rogue, |_, channel| channel)
+    play_over(job, micro_batch, 1, rogue, |_, channel| channel)
 }
 
-/// As [`play`], with something put around the client's ends.
+/// As [`play`], with two micro-batches in flight.
+pub fn play_side_by_side(job: &Job, micro_batch: usize, rogue: Rogue) -> Outcome {
+    play_over(job, micro_batch, 2, rogue, |_, channel| channel)
+}
+
+/// A client with at most `streams` micro-batches in flight, and with something put around its ends.
 pub fn play_over(
     job: &Job,
     micro_batch: usize,
+    streams: u8,
     rogue: Rogue,
     around: impl FnMut(Lane, Box<dyn Channel>) -> Box<dyn Channel> + Send + Sync + 'static,
 ) -> Outcome {
@@ -288,8 +307,7 @@ pub fn play_over(
                 .unwrap();
         let plan = case.plan.for_client();
         let link = Box::new(Wrapped::new(connection, around));
-        // A rogue serves one stream: what it can do to a position it can do there.
-        let flow = Flow { micro_batch: Some(micro_batch as u32), streams: Some(1), ..Flow::default() };
+        let flow = Flow { micro_batch: Some(micro_batch as u32), streams: Some(streams), ..Flow::default() };
         match run_client(link, &plan, job, flow, &mut |_| {}) {
             Ok(report) if report.verdict.accepted => Outcome::Accepted(report.labels.unwrap()),
             Ok(report) => {

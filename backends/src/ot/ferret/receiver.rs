@@ -32,6 +32,7 @@ impl Receiver {
         if message.len() as u64 != self.common.set.trees_bytes() {
             return Err(Error::PeerMisbehaved("trees of the wrong size".into()));
         }
+        debug_assert!(self.common.round.is_none() || self.checked, "the round before was not checked");
         let keys = std::mem::take(&mut self.keys);
         self.checked = false;
         self.common.advance(|common, tree| expand(common, &keys, tree));
