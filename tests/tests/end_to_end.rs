@@ -29,9 +29,10 @@ fn case_model(name: &'static str, folder: &Path) -> Option<Model> {
     Some(Model { name, onnx, calibrate, inputs, labels })
 }
 
-fn compile(model: &Model, folder: &Path) -> PathBuf {
+fn compile(model: &Model, folder: &Path, options: &[&str]) -> PathBuf {
     let plan = folder.join("plan.bin");
-    succeed("fusionc", &["compile", arg(&model.onnx), "--calibrate", arg(&model.calibrate), "-o", arg(&plan)]);
+    let args = ["compile", arg(&model.onnx), "--calibrate", arg(&model.calibrate), "-o", arg(&plan)];
+    succeed("fusionc", &[&args, options].concat());
     plan
 }
 
@@ -87,24 +88,37 @@ fn agreement(model: &Model, plan: &Path, folder: &Path) -> f64 {
     found.iter().zip(&expected).filter(|(a, b)| a == b).count() as f64 / found.len() as f64
 }
 
-#[test]
-fn digits() {
-    let folder = tempfile::tempdir().unwrap();
+fn digits_model() -> Model {
     let digits = root().join("models/digits");
     let [onnx, calibrate] = ["digits.onnx", "calibrate.npy"].map(|file| digits.join(file));
     // Queries and public samples come from one file here: both are held out.
     let [inputs, labels] = ["queries.npy", "query_labels.npy"].map(|file| digits.join(file));
-    let model = Model { name: "digits", onnx, calibrate, inputs, labels };
-    let plan = compile(&model, folder.path());
+    Model { name: "digits", onnx, calibrate, inputs, labels }
+}
+
+#[test]
+fn digits() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = digits_model();
+    let plan = compile(&model, folder.path(), &[]);
     let policy = &["--lambda", "20", "--accuracy", "0.95", "--catch", "0.3"];
     verify(&model, &plan, folder.path(), &Batch { queries: 40, public: 300, policy, least_positions: 200 });
+}
+
+#[test]
+fn digits_with_packed_results() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = digits_model();
+    let plan = compile(&model, folder.path(), &["--backend", "cheetah(pack)"]);
+    let policy = &["--lambda", "5", "--accuracy", "0.95", "--catch", "0.8"];
+    verify(&model, &plan, folder.path(), &Batch { queries: 3, public: 40, policy, least_positions: 12 });
 }
 
 /// A case: nearly all images answered as the float model does, and a verified batch equal to the reference.
 fn real_model(name: &'static str, least_agreement: f64, batch: &Batch) {
     let folder = tempfile::tempdir().unwrap();
     let Some(model) = case_model(name, folder.path()) else { return };
-    let plan = compile(&model, folder.path());
+    let plan = compile(&model, folder.path(), &[]);
     let agreement = agreement(&model, &plan, folder.path());
     assert!(agreement >= least_agreement, "{name}: {agreement}");
     verify(&model, &plan, folder.path(), batch);

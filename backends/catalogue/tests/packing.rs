@@ -347,6 +347,11 @@ fn packed_results_of_every_width_can_be_hidden_but_the_widest() {
         let packing = Packing::packed(&geometry, acc_bits).unwrap();
         assert!(packing.levels() >= 4 && Noise::of(&packing, 12).is_ok(), "{acc_bits}");
     }
+    // The figures of SECURITY.md.
+    for (acc_bits, hiding) in [(28, 45.7), (32, 41.7)] {
+        let bits = Noise::new(acc_bits, 12, 4608, interleaved::MAX_LEVELS).unwrap().hiding_bits();
+        assert!((bits - hiding).abs() < 0.06, "{bits}");
+    }
     let widest = Packing::packed(&geometry, 34).unwrap();
     assert!(matches!(Noise::of(&widest, 12), Err(Unsupported::Flood { .. })));
 }

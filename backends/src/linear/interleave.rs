@@ -29,13 +29,16 @@ struct Begun<'a> {
     bytes: [&'a mut [u8]; 2],
 }
 
-/// Consecutive sums of one position that belong to one result.
+/// Consecutive sums that belong to one result of each of some positions.
 struct Part<'a> {
-    position: usize,
+    positions: Range<usize>,
     result: usize,
     numbers: Range<usize>,
-    begun: Option<Begun<'a>>,
+    begun: Vec<Option<Begun<'a>>>,
 }
+
+/// Sums that are gathered at once: neighbours lie side by side.
+const AT_ONCE: usize = 4;
 
 impl Trees<'_> {
     /// Nothing begun, for so many positions.
@@ -55,36 +58,53 @@ impl Layer<'_> {
     ) {
         let levels = self.packing.levels();
         let end = block.first + block.count;
+        let positions_at_once = (AT_ONCE / block.tiles).max(1);
         let mut parts = Vec::new();
-        for (position, begun) in trees.begun.iter_mut().enumerate() {
+        for first in (0..self.keys.len()).step_by(positions_at_once) {
+            let positions = first..self.keys.len().min(first + positions_at_once);
             for result in block.first >> levels..end.div_ceil(1 << levels) {
                 let numbers = (result << levels).max(block.first)..((result + 1) << levels).min(end);
-                let begin = || Begun { tree: Tree::default(), bytes: downloads.next(position, result) };
-                let begun = Some(begun.take().unwrap_or_else(begin));
-                parts.push(Part { position, result, numbers, begun });
+                let begun = positions.clone().map(|position| {
+                    let begin = || Begun { tree: Tree::default(), bytes: downloads.next(position, result) };
+                    Some(trees.begun[position].take().unwrap_or_else(begin))
+                });
+                let begun = begun.collect();
+                parts.push(Part { positions: positions.clone(), result, numbers, begun });
             }
         }
         parts.par_iter_mut().for_each(|part| self.interleave_part(block, share, part));
         for part in parts {
-            trees.begun[part.position] = part.begun;
+            part.positions.zip(part.begun).for_each(|(position, begun)| trees.begun[position] = begun);
         }
     }
 
     fn interleave_part(&self, block: &Block, share: &[u64], part: &mut Part) {
-        let (key, levels) = (&self.keys[part.position], self.packing.levels());
-        let Some(begun) = &mut part.begun else { return };
-        let rows = self.keys.len() * block.tiles;
-        for number in part.numbers.clone() {
-            let (unit, tile) = ((number - block.first) / block.tiles, (number - block.first) % block.tiles);
-            let mut sum = [[Spectrum::zero(), Spectrum::zero()]];
-            block.sums.get(unit * rows + part.position * block.tiles + tile, &mut sum);
-            let [sum] = sum;
-            begun.tree.push(Ciphertext::from_components(sum), levels, key);
+        let (levels, tiles, rows) = (self.packing.levels(), block.tiles, self.keys.len() * block.tiles);
+        let mut sums: Vec<[Spectrum; 2]> = Vec::new();
+        let mut number = part.numbers.start;
+        while number < part.numbers.end {
+            let (unit, tile) = ((number - block.first) / tiles, (number - block.first) % tiles);
+            // A position that is alone has all its sums side by side, others those of a unit.
+            let neighbours = if rows == tiles { AT_ONCE } else { AT_ONCE.min(tiles - tile) };
+            let neighbours = neighbours.min(part.numbers.end - number);
+            let count = (part.positions.len() - 1) * tiles + neighbours;
+            sums.resize_with(count.max(sums.len()), || [Spectrum::zero(), Spectrum::zero()]);
+            block.sums.get(unit * rows + part.positions.start * tiles + tile, &mut sums[..count]);
+            for (i, position) in part.positions.clone().enumerate() {
+                let Some(begun) = &mut part.begun[i] else { continue };
+                for sum in &mut sums[i * tiles..][..neighbours] {
+                    let sum = std::mem::replace(sum, [Spectrum::zero(), Spectrum::zero()]);
+                    begun.tree.push(Ciphertext::from_components(sum), levels, &self.keys[position]);
+                }
+            }
+            number += neighbours;
         }
         if part.numbers.end == self.packing.sums().min((part.result + 1) << levels) {
-            let mut packed = begun.tree.finish(levels, key);
-            self.mask(part.position, part.result, &mut packed, share, &mut begun.bytes);
-            part.begun = None;
+            for (position, begun) in part.positions.clone().zip(&mut part.begun) {
+                let Some(Begun { mut tree, mut bytes }) = begun.take() else { continue };
+                let mut packed = tree.finish(levels, &self.keys[position]);
+                self.mask(position, part.result, &mut packed, share, &mut bytes);
+            }
         }
     }
 }

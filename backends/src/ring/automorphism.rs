@@ -36,10 +36,11 @@ impl Automorphism {
     /// The image of `spectrum`.
     pub fn apply(&self, spectrum: &Spectrum) -> Spectrum {
         let mut image = Spectrum::from_memory(Poly(Residues::any()));
-        let halves = image.groups_mut().as_flattened_mut().chunks_mut(DEGREE);
-        for ((image, values), places) in halves.zip(spectrum.groups().as_flattened().chunks(DEGREE)).zip(&self.places) {
+        let halves = image.groups_mut().as_flattened_mut().as_chunks_mut::<DEGREE>().0;
+        let values = spectrum.groups().as_flattened().as_chunks::<DEGREE>().0;
+        for ((image, values), places) in halves.iter_mut().zip(values).zip(&self.places) {
             for (image, place) in image.iter_mut().zip(places.iter()) {
-                *image = values[usize::from(*place)];
+                *image = values[usize::from(*place) % DEGREE];
             }
         }
         image

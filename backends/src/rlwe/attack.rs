@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use super::cipher::{Hidden, Hiding};
 use super::key::decode_polynomial;
-use super::{Ciphertext, ClientKey, PublicKey, Scale, UploadSeeds};
+use super::{Ciphertext, ClientKey, PublicKey, Scale, Tree, UploadSeeds};
 use crate::bits::unpack;
 use crate::ring::sample::{Stream, add_error, stream, uniform};
 use crate::ring::{DEGREE, MODULI, Poly, Spectrum};
@@ -21,6 +21,9 @@ const ACC_BITS: u8 = 30;
 const LARGEST: i64 = 1 << 11;
 /// Taps of a kernel: three by three, in rows of 58.
 const TAPS: [usize; 9] = [0, 1, 2, 58, 59, 60, 116, 117, 118];
+
+/// Levels of a packed result.
+const LEVELS: u32 = 2;
 
 /// Coefficients that an attack compares.
 const COMPARED: usize = 32;
@@ -49,6 +52,12 @@ fn times(left: Poly, right: Poly) -> Poly {
     product.into_poly()
 }
 
+fn times_secret(a: Poly, key: &ClientKey) -> Poly {
+    let mut product = Spectrum::zero();
+    product.add_product(&Spectrum::of(a), &key.secret);
+    product.into_poly()
+}
+
 /// A random weight.
 fn weight(rng: &mut Stream) -> i64 {
     (rng.next_u64() % (2 * LARGEST as u64)) as i64 - LARGEST
@@ -73,10 +82,39 @@ impl Layer {
         Layer { key, public, seeds, scale, b, sum: Ciphertext::from_components(sum) }
     }
 
+    /// The same with the sum packed: with other sums, which are empty.
+    fn packed(kernel: Poly) -> Layer {
+        let mut layer = Layer::new(kernel);
+        layer.public.set_packing_keys(&layer.key.packing_keys(LEVELS), LEVELS).unwrap();
+        let (mut tree, mut sum) = (Tree::default(), Ciphertext::zero());
+        std::mem::swap(&mut layer.sum, &mut sum);
+        tree.push(sum, LEVELS, &layer.public);
+        layer.sum = tree.finish(LEVELS, &layer.public);
+        layer
+    }
+
     /// The result, all of it wanted, before its modulus is switched.
     fn hidden(&mut self, hiding: Hiding) -> Hidden {
         let all = Range { start: 0, end: DEGREE };
         self.sum.hide(&self.public, &self.scale, &mut stream(&[3; 32], 0), &[all], hiding)
+    }
+
+    /// What is left of `b - a s` of a result beyond the plaintext, a multiple of `q / t` but for a few units.
+    fn noise(&mut self, hiding: Hiding) -> Vec<f64> {
+        let hidden = self.hidden(hiding);
+        let product = times_secret(hidden.a, &self.key);
+        let noise = |i: usize| {
+            let product = product.coefficient(i);
+            let phase = [0, 1].map(|j| MODULI[j].sub(hidden.b[j][i], product[j]));
+            let mut switched = [0];
+            self.scale.switch_b([&[phase[0]], &[phase[1]]], &mut switched);
+            let plaintext = self.scale.decode(switched[0], 0);
+            let encoded = self.scale.encode(plaintext);
+            let mut noise = Poly::zero();
+            noise.add_to(0, [0, 1].map(|j| MODULI[j].sub(phase[j], encoded[j])));
+            noise.small_coefficient(0) as f64
+        };
+        (0..DEGREE).map(noise).collect()
     }
 
     /// Both components of the result as the client gets them, with masks of zero.
@@ -117,26 +155,7 @@ fn weights_that_fit(weight: i64, hiding: Hiding) -> [Vec<i64>; 2] {
 /// Estimates the weights from the noise of a result, by least squares on the client's own errors.
 fn estimates(weights: &[i64], hiding: Hiding) -> Vec<f64> {
     let mut layer = Layer::new(kernel(&TAPS, weights));
-    let hidden = layer.hidden(hiding);
-    // What is left of `b - a s` beyond the plaintext, a multiple of `q / t` but for a few units.
-    let product = {
-        let mut product = Spectrum::zero();
-        product.add_product(&Spectrum::of(hidden.a), &layer.key.secret);
-        product.into_poly()
-    };
-    let noise: Vec<f64> = (0..DEGREE)
-        .map(|i| {
-            let product = product.coefficient(i);
-            let phase = [0, 1].map(|j| MODULI[j].sub(hidden.b[j][i], product[j]));
-            let mut switched = [0];
-            layer.scale.switch_b([&[phase[0]], &[phase[1]]], &mut switched);
-            let plaintext = layer.scale.decode(switched[0], 0);
-            let encoded = layer.scale.encode(plaintext);
-            let mut noise = Poly::zero();
-            noise.add_to(0, [0, 1].map(|j| MODULI[j].sub(phase[j], encoded[j])));
-            noise.small_coefficient(0) as f64
-        })
-        .collect();
+    let noise = layer.noise(hiding);
     let mut errors = Poly::zero();
     add_error(&mut errors, &mut stream(&layer.seeds.errors, 0));
     let shifted: Vec<Vec<f64>> = TAPS
@@ -193,4 +212,46 @@ fn only_the_flood_keeps_the_weights_out_of_the_noise() {
     assert!(off(Hiding { rerandomise: true, flood: false }) < 8.0);
     assert!(off(Hiding { rerandomise: false, flood: true }) > f64::exp2(40.0));
     assert!(off(Hiding::FULL) > f64::exp2(40.0));
+}
+
+/// What a client can compute of a packed result for each weight it thinks of: all but what the server adds to hide it.
+struct Guess {
+    weight: i64,
+    result: (Vec<u64>, Vec<u64>),
+    noise: Vec<f64>,
+}
+
+fn packed(weight: i64) -> Layer {
+    Layer::packed(kernel(&[4 << LEVELS], &[weight]))
+}
+
+fn guesses() -> Vec<Guess> {
+    let nothing = Hiding { rerandomise: false, flood: false };
+    let guess = |weight| Guess { weight, result: packed(weight).result(nothing), noise: packed(weight).noise(nothing) };
+    (-12..12).map(guess).collect()
+}
+
+/// The guesses that explain a returned `a`, a returned `b`, and the noise before the modulus is switched but for that of re-randomisation.
+fn packed_weights_that_fit(guesses: &[Guess], weight: i64, hiding: Hiding) -> [Vec<i64>; 3] {
+    let (a, b) = packed(weight).result(hiding);
+    let noise = packed(weight).noise(hiding);
+    let near = |guess: &Guess| noise.iter().zip(&guess.noise).all(|(noise, guess)| (noise - guess).abs() < 4096.0);
+    let fits: [&dyn Fn(&Guess) -> bool; 3] = [&|guess| guess.result.0 == a, &|guess| guess.result.1 == b, &near];
+    fits.map(|fits| guesses.iter().filter(|guess| fits(guess)).map(|guess| guess.weight).collect())
+}
+
+#[test]
+fn weights_come_out_of_packed_results_too_unless_all_is_hidden() {
+    let guesses = guesses();
+    let none: &[i64] = &[];
+    for weight in [-11, 1, 8] {
+        let fitting = |rerandomise, flood| packed_weights_that_fit(&guesses, weight, Hiding { rerandomise, flood });
+        assert_eq!(fitting(false, false), [[weight], [weight], [weight]]);
+        // What a change of key adds depends on weights through all digits: without the flood it says which they are.
+        let [a, b, noise] = fitting(true, false);
+        assert_eq!((a.as_slice(), b.as_slice(), noise.as_slice()), (none, none, [weight].as_slice()));
+        let [a, b, noise] = fitting(false, true);
+        assert_eq!((a.as_slice(), b.as_slice(), noise.as_slice()), ([weight].as_slice(), none, none));
+        assert_eq!(fitting(true, true), [none, none, none]);
+    }
 }

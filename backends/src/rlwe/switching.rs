@@ -157,3 +157,103 @@ impl Level {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use fusion_catalogue::linear::interleaved::{class, switching_variance};
+
+    use super::*;
+    use crate::ring::{PRIMES, Poly};
+    use crate::rlwe::Scale;
+
+    /// A key, what the server has of it, and encryptions of polynomials with random bits at all coefficients, scaled up beyond all noise.
+    fn encrypted(count: usize, levels: u32) -> (ClientKey, PublicKey, Vec<(Vec<i64>, Ciphertext)>) {
+        let mut key = ClientKey::from_seed(Zeroizing::new([1; 32]));
+        let mut public = PublicKey::decode(key.public()).unwrap();
+        public.set_packing_keys(&key.packing_keys(levels), levels).unwrap();
+        let (scale, seeds, mut rng) = (Scale::new(2), key.next_upload(), stream(&[2; 32], 0));
+        let encrypt = |index: usize| {
+            let bits: Vec<i64> = (0..DEGREE).map(|_| (rng.next_u64() & 1) as i64).collect();
+            let plaintext: [u64; DEGREE] = std::array::from_fn(|i| bits[i] as u64);
+            let mut b = [0; POLYNOMIAL_BYTES];
+            key.encrypt(&seeds, index as u64, &scale, &[0; DEGREE], &mut b);
+            (bits, Ciphertext::decode(&seeds.public, index as u64, &b, &scale, &plaintext).unwrap())
+        };
+        let ciphertexts = (0..count).map(encrypt).collect();
+        (key, public, ciphertexts)
+    }
+
+    /// `b - a s`, and what is left of it without the encoded bits.
+    fn noise(key: &ClientKey, ciphertext: Ciphertext, bits: &[i64]) -> Vec<f64> {
+        let [a, b] = ciphertext.into_components();
+        let mut product = Spectrum::zero();
+        product.add_product(&a, &key.secret);
+        let (product, b, scale) = (product.into_poly(), b.into_poly(), Scale::new(2));
+        let noise = |i: usize| {
+            let (b, product, encoded) = (b.coefficient(i), product.coefficient(i), scale.encode(bits[i] as u64));
+            let mut noise = Poly::zero();
+            noise.add_to(0, [0, 1].map(|j| MODULI[j].sub(MODULI[j].sub(b[j], product[j]), encoded[j])));
+            noise.small_coefficient(0) as f64
+        };
+        (0..DEGREE).map(noise).collect()
+    }
+
+    #[test]
+    fn every_class_holds_the_first_class_of_its_ciphertext_and_predicted_noise() {
+        for (levels, count) in [(1, 2), (3, 8), (3, 5), (2, 1), (MAX_LEVELS, 64)] {
+            let (key, public, ciphertexts) = encrypted(count, levels);
+            let mut expected = vec![0; DEGREE];
+            let mut tree = Tree::default();
+            for (index, (bits, ciphertext)) in ciphertexts.into_iter().enumerate() {
+                for i in (0..DEGREE).step_by(1 << levels) {
+                    expected[i + class(index, levels)] = bits[i];
+                }
+                tree.push(ciphertext, levels, &public);
+            }
+            let noise = noise(&key, tree.finish(levels, &public), &expected);
+            let square = noise.iter().map(|noise| noise * noise).sum::<f64>() / DEGREE as f64;
+            // Digits are uniform here instead of as large as can be: a third of the bound.
+            let ratio = square / (switching_variance(levels) / 3.0);
+            assert!((0.85..1.15).contains(&ratio), "{levels} {count}: {ratio}");
+        }
+    }
+
+    #[test]
+    fn nothing_packs_to_nothing() {
+        let (key, public, _) = encrypted(0, 2);
+        assert!(noise(&key, Tree::default().finish(2, &public), &[0; DEGREE]).iter().all(|noise| *noise == 0.0));
+    }
+
+    #[test]
+    fn keys_are_independent_of_uploads_and_each_encrypts_a_digit_of_an_image() {
+        let mut key = ClientKey::from_seed(Zeroizing::new([3; 32]));
+        let message = key.packing_keys(2);
+        assert!(
+            message[..SEED_BYTES] != key.next_upload().public && message[..SEED_BYTES] != key.public()[..SEED_BYTES]
+        );
+        assert_eq!(message, key.packing_keys(2));
+        assert!(message != ClientKey::from_seed(Zeroizing::new([4; 32])).packing_keys(2));
+        let mut public = PublicKey::decode(key.public()).unwrap();
+        public.set_packing_keys(&message, 2).unwrap();
+        for (level, keys) in (0..).zip(&public.packing.levels) {
+            let image = Level::of(level).automorphism.apply(&key.secret).into_poly();
+            for (digit, [a, b]) in keys.iter().enumerate() {
+                let mut product = Spectrum::zero();
+                product.add_product(a, &key.secret);
+                let (product, b, weight) = (product.into_poly(), b.clone().into_poly(), digit_weight(digit));
+                for i in 0..DEGREE {
+                    let mut error = Poly::zero();
+                    error.add_to(
+                        0,
+                        [0, 1].map(|j| {
+                            let weighted = MODULI[j].factor(weight[j]).times(image.coefficient(i)[j]);
+                            MODULI[j].add(MODULI[j].sub(b.coefficient(i)[j], product.coefficient(i)[j]), weighted)
+                        }),
+                    );
+                    assert!(error.small_coefficient(0).abs() <= 21, "{level} {digit}");
+                }
+            }
+        }
+        assert_eq!(public.packing.levels[0].len(), 2 * PRIMES.len() * 2);
+    }
+}
