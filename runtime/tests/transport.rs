@@ -210,6 +210,42 @@ fn a_peer_that_takes_no_data_is_reported_by_a_later_call() {
     assert!(error.to_string().ends_with("the peer took no data for 2 s"), "{error}");
 }
 
+/// A link that takes 64 kB at a time, and its time.
+struct Slow(TcpStream);
+
+impl Write for Slow {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        std::thread::sleep(Duration::from_millis(30));
+        self.0.write(&bytes[..bytes.len().min(1 << 16)])
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.0.flush()
+    }
+}
+
+#[test]
+fn a_peer_may_take_its_time_to_answer_what_is_still_on_its_way() {
+    const BYTES: usize = 4 << 20;
+    // The upload takes longer than the patience.
+    let stall = Duration::from_millis(50);
+    let (left, right) = sockets();
+    let connect = |socket: TcpStream| Connection::new(socket.try_clone().unwrap(), Slow(socket), stall).unwrap();
+    let [mut left, mut right] = [left, right].map(connect);
+    let mut client = channel(&mut left, Lane::layers(0));
+    let mut server = channel(&mut right, Lane::layers(0));
+    let uploading = Instant::now();
+    client.send(Kind::LinearUpload, vec![7; BYTES]).unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            server.receive(Kind::LinearUpload, BYTES).unwrap();
+            server.send(Kind::LinearDownload, vec![1; 8]).unwrap();
+        });
+        assert_eq!(client.receive(Kind::LinearDownload, 8).unwrap(), [1; 8]);
+    });
+    assert!(uploading.elapsed() > stall * Connection::PATIENCE);
+}
+
 /// Sends `bytes` one after the other for ever, with signs of life between them, until the connection is gone.
 fn dribble(mut raw: TcpStream, bytes: Vec<u8>) -> std::thread::JoinHandle<()> {
     let pause = Duration::from_millis(2);

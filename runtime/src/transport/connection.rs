@@ -16,8 +16,8 @@ use super::{Lane, Link};
 /// One party's end of a connection: lanes of frames over a reading and a writing half.
 ///
 /// The halves are any byte streams (a TCP socket's, a TLS session's, a pipe's) whose reads and writes give up by
-/// themselves when the peer stalls. A peer that moves bytes and gets nowhere is given up after some [more time](Connection::PATIENCE). A thread writes, so [`Channel::send`] never waits for the peer; another one reads, so
-/// no lane waits for another one's reader. Dropping the connection and all its channels sends what is still queued, then
+/// themselves when the peer stalls. A peer that shows signs of life and gets nowhere is given up after some [more time](Connection::PATIENCE).
+/// A thread writes, so [`Channel::send`] never waits for the peer; another one reads, so no lane waits for another one's reader. Dropping the connection and all its channels sends what is still queued, then
 /// drops the writing half. After the first error every call on every lane fails with it.
 pub struct Connection(Arc<Halves>);
 
@@ -106,7 +106,7 @@ impl Channel for LaneChannel {
     }
 
     fn receive(&mut self, kind: Kind, payload_bytes: usize) -> Result<Vec<u8>, Error> {
-        self.halves.incoming.receive(self.lane, kind, payload_bytes)
+        self.halves.incoming.receive(self.lane, kind, payload_bytes, || self.halves.outgoing.progress())
     }
 }
 

@@ -14,7 +14,7 @@ use super::{Lane, frame};
 /// Messages that may wait in one lane, beside the bound on their bytes.
 const MESSAGES_AHEAD: usize = 1 << 12;
 /// A payload is read in pieces of this size: what a peer only announces takes no memory, and a slow one shows life.
-const PIECE_BYTES: usize = 1 << 22;
+const PIECE_BYTES: usize = 1 << 18;
 const BUFFER_BYTES: usize = 1 << 16;
 /// Signs of life are no progress: so many times the stall may pass without a message where layers are computed..
 pub const PATIENCE: u32 = 20;
@@ -51,8 +51,8 @@ struct Inbox {
 }
 
 impl Incoming {
-    /// Empty. A lane whose messages cannot arrive because another lane is full gives up after `stall`, and one that waits while no message arrives at
-    /// all after [`PATIENCE`] times as long.
+    /// Empty. A lane whose messages cannot arrive because another lane is full gives up after `stall`, and one that waits while no message moves either
+    /// way after [`PATIENCE`] times as long.
     pub fn new(stall: Duration) -> Incoming {
         let state = State { inboxes: Default::default(), failure: None, full: None, progress: Instant::now() };
         Incoming { state: Mutex::new(state), changed: Condvar::new(), stall }
@@ -66,8 +66,15 @@ impl Incoming {
         first
     }
 
-    /// Waits for the next message of `lane`, which must be of `kind` and `payload_bytes` long.
-    pub fn receive(&self, lane: Lane, kind: Kind, payload_bytes: usize) -> Result<Vec<u8>, Error> {
+    /// Waits for the next message of `lane`, which must be of `kind` and `payload_bytes` long. `sent` says when the peer last took
+    /// something: it cannot answer what is still on its way.
+    pub fn receive(
+        &self,
+        lane: Lane,
+        kind: Kind,
+        payload_bytes: usize,
+        sent: impl Fn() -> Instant,
+    ) -> Result<Vec<u8>, Error> {
         let called = Instant::now();
         let mut state = self.lock();
         state.inboxes[lane.index()].expected = Some((kind, payload_bytes));
@@ -92,7 +99,7 @@ impl Incoming {
             }
             let (since, patience) = match lane {
                 Lane::CONTROL => (called, self.stall.saturating_mul(CONTROL_PATIENCE)),
-                _ => (called.max(state.progress), self.stall.saturating_mul(PATIENCE)),
+                _ => (called.max(state.progress).max(sent()), self.stall.saturating_mul(PATIENCE)),
             };
             let left = patience.saturating_sub(since.elapsed());
             if left.is_zero() {

@@ -13,7 +13,7 @@ pub const ALIVE_EVERY: Duration = Duration::from_millis(250);
 
 const BUFFER_BYTES: usize = 1 << 16;
 /// A payload is written in pieces of this size, each of which is progress.
-const PIECE_BYTES: usize = 1 << 22;
+const PIECE_BYTES: usize = 1 << 18;
 
 /// Messages in the order in which they go out. Its length is the sender's own affair: who waits for an answer stops adding.
 pub struct Outgoing {
@@ -70,6 +70,11 @@ impl Outgoing {
             }
             queue = self.changed.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0;
         }
+    }
+
+    /// When the last piece of a message was written.
+    pub fn progress(&self) -> Instant {
+        self.lock().progress
     }
 
     /// Nothing more goes out.
