@@ -125,10 +125,15 @@ impl Writer {
         let with = |bits: u8, frac: i8| TensorType { bits, frac, ..x.clone() };
         let one = vec![operand];
         let axes = x.shape.len();
-        match self.below(27) {
+        match self.below(28) {
             0 => (Op::Requant { shift }, one, with(k, frac - shift as i8)),
             1 => (Op::RequantRelu { shift }, one, with(k.min(bits - shift.min(bits)), frac - shift as i8)),
             2 => (Op::Relu, one, x.clone()),
+            26 => {
+                let k = k.min(bits - shift.min(bits));
+                let limit = 1 + self.below(1 << k.saturating_sub(1)) as i64;
+                (Op::RequantClip { shift, limit }, one, with(k, frac - shift as i8))
+            }
             3 => (Op::Extend, one, with(wider, frac)),
             4 => (Op::Truncate, one, with(2 + self.below(u64::from(bits)) as u8, frac)),
             5 => (Op::ShiftLeft { by: shift / 4 }, one, with(bits, frac + (shift / 4) as i8)),

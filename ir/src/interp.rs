@@ -136,6 +136,9 @@ pub fn apply_public(op: &Op, operands: &[&[i64]], types: &[&TensorType], ty: &Te
         Op::RequantRelu { shift } => {
             each(&|x| signed((rounded(x, *shift, types[0].bits).max(0) >> shift) as u64, bits))
         }
+        Op::RequantClip { shift, limit } => {
+            each(&|x| signed((rounded(x, *shift, types[0].bits) >> shift).clamp(0, (*limit).max(0)) as u64, bits))
+        }
         Op::Relu => each(&|x| x.max(0)),
         Op::Truncate => each(&|x| signed(x as u64, bits)),
         Op::ShiftLeft { by } => each(&|x| signed((x as u64) << by, bits)),

@@ -140,6 +140,14 @@ pub enum Op {
         /// Bits dropped.
         shift: u8,
     },
+    /// `min(limit, max(0, floor(z / 2^shift)))` of `z = (x + 2^(shift-1)) mod 2^bits`, signed: a requantised ReLU, clipped before anything is
+    /// dropped at its upper end. Needs `k <= bits - shift` and `0 < limit < 2^(k-1)`. The limit is public.
+    RequantClip {
+        /// Bits dropped.
+        shift: u8,
+        /// The largest result, at the result's format.
+        limit: i64,
+    },
     /// `x` if `x >= 0`, else 0.
     Relu,
     /// The same integer in a wider ring, `k > bits`.
@@ -230,6 +238,7 @@ impl Op {
             Op::Dense { .. } => "dense",
             Op::Requant { .. } => "requant",
             Op::RequantRelu { .. } => "requant_relu",
+            Op::RequantClip { .. } => "requant_clip",
             Op::Relu => "relu",
             Op::Extend => "extend",
             Op::Truncate => "truncate",
@@ -257,7 +266,8 @@ impl Op {
     /// Whether each party computes it on its own shares, without a message.
     pub fn is_local(&self) -> bool {
         match self {
-            Op::Conv(_) | Op::Dense { .. } | Op::Requant { .. } | Op::RequantRelu { .. } | Op::Relu => false,
+            Op::Conv(_) | Op::Dense { .. } => false,
+            Op::Requant { .. } | Op::RequantRelu { .. } | Op::RequantClip { .. } | Op::Relu => false,
             Op::Extend | Op::Mul | Op::Piecewise(_) | Op::MaxPool(_) => false,
             Op::ArgMax | Op::TopK { .. } | Op::Reveal(_) => false,
             Op::Input | Op::Mix(_) | Op::Truncate | Op::ShiftLeft { .. } | Op::Scale { .. } => true,

@@ -427,7 +427,9 @@ fn check_format(function: &Function, op: &Op, operands: &[&TensorType], ty: &Ten
     let frac = match op {
         Op::Conv(conv) => i16::from(first.frac) + i16::from(function.weight(conv.weight).frac),
         Op::Dense { weight, .. } => i16::from(first.frac) + i16::from(function.weight(*weight).frac),
-        Op::Requant { shift } | Op::RequantRelu { shift } => i16::from(first.frac) - i16::from(*shift),
+        Op::Requant { shift } | Op::RequantRelu { shift } | Op::RequantClip { shift, .. } => {
+            i16::from(first.frac) - i16::from(*shift)
+        }
         Op::ShiftLeft { by } => i16::from(first.frac) + i16::from(*by),
         Op::Scale { .. } => i16::from(ty.frac),
         Op::Mul => i16::from(first.frac) + i16::from(operands[1].frac),
@@ -439,7 +441,7 @@ fn check_format(function: &Function, op: &Op, operands: &[&TensorType], ty: &Ten
         return Err(format!("{} fractional bits, not {frac}", ty.frac));
     }
     let width_fits = match op {
-        Op::Requant { .. } | Op::RequantRelu { .. } => true,
+        Op::Requant { .. } | Op::RequantRelu { .. } | Op::RequantClip { .. } => true,
         Op::Extend => ty.bits > first.bits,
         Op::Truncate => ty.bits < first.bits,
         Op::ArgMax => first.len() <= 1 << (ty.bits - 1),
@@ -468,6 +470,9 @@ fn check_constants(op: &Op, ty: &TensorType) -> Rule<()> {
     let in_range = |constant: i64| (-limit..limit).contains(&constant);
     match op {
         Op::Offset { by } if !in_range(*by) => Err(format!("adds {by} to {} bits", ty.bits)),
+        Op::RequantClip { limit: clip, .. } if !(1..limit).contains(clip) => {
+            Err(format!("clips {} bits at {clip}", ty.bits))
+        }
         Op::Piecewise(Piecewise { first_slope, offset, knots, .. }) => {
             let fits = |(threshold, change): &(i64, i64)| in_range(*threshold) && in_range(*change);
             if !in_range(*first_slope) || !in_range(*offset) || !knots.iter().all(fits) {
@@ -521,12 +526,14 @@ fn check_bias(function: &Function, op: &Op, ty: &TensorType) -> Rule<()> {
 }
 
 fn check_shift(op: &Op, operands: &[&TensorType], ty: &TensorType) -> Rule<()> {
-    let (Op::Requant { shift } | Op::RequantRelu { shift }) = op else { return Ok(()) };
+    let (Op::Requant { shift } | Op::RequantRelu { shift } | Op::RequantClip { shift, .. }) = op else {
+        return Ok(());
+    };
     let bits = operands[0].bits;
     if *shift == 0 || *shift >= bits {
         return Err(format!("drops {shift} of {bits} bits"));
     }
-    if matches!(op, Op::RequantRelu { .. }) && ty.bits > bits - shift {
+    if !matches!(op, Op::Requant { .. }) && ty.bits > bits - shift {
         return Err(format!("keeps {} of {bits} bits after dropping {shift}", ty.bits));
     }
     Ok(())

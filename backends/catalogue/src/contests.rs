@@ -1,10 +1,13 @@
 //! What operations made of many comparisons cost, given what a family of protocols asks for one of them.
 
+use std::ops::Range;
+
+use fusion_ir::interp::span;
 use fusion_ir::network::Network;
 use fusion_ir::op::Window;
 use fusion_ir::{Op, TensorType, Value};
 
-use crate::compare::{Comparison, Pool, tournament};
+use crate::compare::{Comparison, WAVE};
 use crate::{Cost, elementwise};
 
 /// What a family asks for a comparison of so many elements.
@@ -66,4 +69,96 @@ pub fn top_k(price: Price, bits: u8, index_bits: u8, classes: usize, k: usize, p
 /// A piecewise linear function of `knots` knots on `n` elements: as many ReLUs, all of them side by side.
 pub fn piecewise(price: Price, bits: u8, knots: usize, n: usize) -> Cost {
     price(&Comparison::Relu { bits }, knots * n)
+}
+
+/// The contests of every level of a knock-out among groups of these sizes: in each group neighbours play, an odd one out goes
+/// through, until one is left in every group.
+pub fn tournament(sizes: &[usize]) -> Vec<usize> {
+    let mut sizes = sizes.to_vec();
+    let mut levels = Vec::new();
+    while sizes.iter().any(|size| *size > 1) {
+        levels.push(sizes.iter().map(|size| size / 2).sum());
+        sizes.iter_mut().for_each(|size| *size = size.div_ceil(2));
+    }
+    levels
+}
+
+/// How a max-pool goes over images of one size: first along rows, over every row that some window sees, then along columns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pool {
+    /// The rows that are read, in order.
+    pub rows: Vec<usize>,
+    /// For every output column the columns of its window, padding excluded.
+    pub across: Vec<Range<usize>>,
+    /// For every output row its window as places in [`Pool::rows`], padding excluded.
+    pub down: Vec<Range<usize>>,
+}
+
+impl Pool {
+    /// Over images of `height x width`; nothing if no window fits.
+    pub fn new(window: &Window, height: usize, width: usize) -> Pool {
+        let [output_rows, output_columns] = window.output(height, width).unwrap_or_default();
+        let down: Vec<_> = (0..output_rows).map(|i| span(window, 0, i, height)).collect();
+        let rows = covered(&down, height);
+        let place = |row: usize| rows.partition_point(|read| *read < row);
+        Pool {
+            down: down.iter().map(|window| place(window.start)..place(window.end)).collect(),
+            across: (0..output_columns).map(|j| span(window, 1, j, width)).collect(),
+            rows,
+        }
+    }
+
+    /// Images that are pooled at once, so that memory stays bounded: those with a wave of players in their rows' windows.
+    pub fn images_at_once(&self) -> usize {
+        let players = self.rows.len() * self.sizes_across().iter().sum::<usize>();
+        (WAVE / players.max(1)).max(1)
+    }
+
+    /// Group sizes of the step along rows, for one row.
+    pub fn sizes_across(&self) -> Vec<usize> {
+        self.across.iter().map(|window| window.len()).collect()
+    }
+
+    /// Group sizes of the step along columns, for one output column.
+    pub fn sizes_down(&self) -> Vec<usize> {
+        self.down.iter().map(|window| window.len()).collect()
+    }
+}
+
+/// The numbers below `end` that lie in one of `ranges`, in order, in time linear in `end` and their number.
+fn covered(ranges: &[Range<usize>], end: usize) -> Vec<usize> {
+    let (mut opened, mut closed) = (vec![0usize; end + 1], vec![0usize; end + 1]);
+    for range in ranges.iter().filter(|range| !range.is_empty()) {
+        opened[range.start] += 1;
+        closed[range.end] += 1;
+    }
+    let mut open = 0;
+    let mut inside = |place: &usize| {
+        open += opened[*place];
+        open -= closed[*place];
+        open > 0
+    };
+    (0..end).filter(&mut inside).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tournaments_play_all_but_one() {
+        assert_eq!(tournament(&[10]), [5, 2, 1, 1]);
+        assert_eq!(tournament(&[3, 2, 1]), [2, 1]);
+        assert_eq!(tournament(&[1, 1]), [0; 0]);
+        assert_eq!(tournament(&[]), [0; 0]);
+    }
+
+    #[test]
+    fn pools_read_only_what_windows_see() {
+        let window = Window { kernel: [2, 3], strides: [3, 2], pads: [0, 1, 0, 1] };
+        let pool = Pool::new(&window, 7, 5);
+        assert_eq!(pool.rows, [0, 1, 3, 4]);
+        assert_eq!(pool.down, [0..2, 2..4]);
+        assert_eq!(pool.across, [0..2, 1..4, 3..5]);
+    }
 }

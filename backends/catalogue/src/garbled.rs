@@ -45,6 +45,12 @@ impl Circuit {
                 circuit(width(bits), width(k), 0)
             }
             Comparison::RequantRelu { bits, k, .. } => circuit(width(bits), width(k), width(k)),
+            Comparison::RequantClip { bits, shift, k, limit } => {
+                // Below the limit's lowest one nothing is compared, and its own place needs no gate; then whether the number is between both
+                // thresholds, and all bits but the highest.
+                let compared = width(bits - shift) - 1 - limit.trailing_zeros() as usize;
+                circuit(width(bits), width(k), compared - 1 + 1 + width(k) - 1)
+            }
             Comparison::MaxIndex { bits, index_bits } => {
                 let (value, index) = (width(bits), width(index_bits));
                 // Two sums of each kind.

@@ -3,10 +3,10 @@
 use fusion_ir::op::{Cheetah, CryptFlow2};
 use fusion_ir::{Backend, Function, Op, Party, TensorType, Value, ValueId};
 
-use crate::compare::{Comparison, arg_max, max_pool, piecewise, top_k};
+use crate::compare::Comparison;
 use crate::crypt_flow2::he::Slots;
 use crate::linear::{self, PUBLIC_KEY_BYTES, Packing, interleaved};
-use crate::{Cost, Primitive, crypt_flow2, garbled, packed_bytes};
+use crate::{Cost, Primitive, contests, crypt_flow2, garbled, packed_bytes};
 
 /// The messages of setting up a session's layers for `function`, before any position. Its generator sets up as its
 /// [supply](crate::ot::Supply::setup) does.
@@ -138,6 +138,9 @@ pub fn elementwise(op: &Op, operand: &TensorType, ty: &TensorType) -> Option<Com
     match *op {
         Op::Requant { shift } => Some(Comparison::Requant { bits, shift, k }),
         Op::RequantRelu { shift } => Some(Comparison::RequantRelu { bits, shift, k }),
+        Op::RequantClip { shift, limit } => {
+            Some(Comparison::RequantClip { bits, shift, k, limit: limit.unsigned_abs() })
+        }
         Op::Relu => Some(Comparison::Relu { bits }),
         Op::Extend => Some(Comparison::Extend { bits, k, sign: operand.sign }),
         Op::Mul => Some(Comparison::Mul { bits }),
@@ -146,21 +149,11 @@ pub fn elementwise(op: &Op, operand: &TensorType, ty: &TensorType) -> Option<Com
 }
 
 fn nonlinear(value: &Value, operand: &TensorType, positions: usize) -> Cost {
-    let (ty, bits, leaf_bits) = (&value.ty, operand.bits, cheetah(value).leaf_bits);
-    if let Some(comparison) = elementwise(&value.op, operand, ty) {
-        return comparison.cost(leaf_bits, positions * ty.len());
+    if matches!(value.op, Op::Reveal(_)) {
+        return reveal(&value.ty, positions);
     }
-    match &value.op {
-        Op::MaxPool(window) => {
-            let [channels, height, width] = [operand.shape[0], operand.shape[1], operand.shape[2]];
-            max_pool(bits, leaf_bits, window, height, width, channels * positions)
-        }
-        Op::Piecewise(function) => piecewise(bits, leaf_bits, function.knots.len(), positions * ty.len()),
-        Op::ArgMax => arg_max(bits, ty.bits, leaf_bits, operand.len(), positions),
-        Op::TopK { k } => top_k(bits, ty.bits, leaf_bits, operand.len(), usize::from(*k), positions),
-        Op::Reveal(_) => reveal(ty, positions),
-        _ => Cost::default(),
-    }
+    let leaf_bits = cheetah(value).leaf_bits;
+    contests::cost(&|comparison, n| comparison.cost(leaf_bits, n), value, operand, positions)
 }
 
 #[cfg(test)]

@@ -9,14 +9,13 @@
 //!   or two bits) its share of a random `b` (and `b'`): the cross terms `c r` of either direction are shared between `r_0` and `r_c`
 //!   already, so the parties hold a triple `a, b, a b` without having said a word. They open `d = x + a` and `e = y + b`;
 //!   then `x y = a b + a e + d b + d e`.
-//! - **Chosen word**, receiver's bit `b` times sender's word `v` mod `2^bits`: the sender sends `e = v + r_0 - r_1`, the receiver
-//!   `d = b + c`. The shares of `c v` are `r_c + c e` and `-r_0`, and `b v = d v + (1 - 2 d) c v`.
+//! - **Chosen word**: see [`super::words`].
 
 use fusion_catalogue::compare::Flight;
 use fusion_ir::Party;
-use fusion_ir::types::mask;
 
-use crate::bits::{Bits, pack, unpack};
+use super::words::{Pending, Word, Words};
+use crate::bits::Bits;
 use crate::ot::Pads;
 use crate::{Channel, Error, Kind};
 
@@ -50,14 +49,6 @@ pub(super) struct Inputs {
     pub words: Vec<Word>,
 }
 
-/// This party's part of a chosen word.
-pub(super) enum Word {
-    /// The bits of the party that chooses.
-    Choice(Bits, u8),
-    /// The words mod `2^bits` of the other one.
-    Value(Vec<u64>, u8),
-}
-
 /// Shares of the products, in the order of the inputs.
 #[derive(Default)]
 pub(super) struct Outputs {
@@ -82,12 +73,6 @@ struct Triple {
     ab: Bits,
     d: Bits,
     e: Bits,
-}
-
-/// A chosen word after sending.
-enum Pending {
-    Choice { d: Bits, c: Bits, pad: Vec<u64>, bits: u8 },
-    Value { value: Vec<u64>, zero: Vec<u64>, bits: u8 },
 }
 
 impl<'a> Gates<'a> {
@@ -140,7 +125,7 @@ impl<'a> Gates<'a> {
         let wide = wide.iter().map(both).collect();
         let mut products = Vec::with_capacity(pending.len());
         for word in pending {
-            products.push(word.finish(&mut theirs, &mut words)?);
+            products.push(word.finish(|| theirs.next(), &mut words)?);
         }
         Ok(Outputs { private, masked, narrow, wide, words: products })
     }
@@ -216,48 +201,19 @@ impl<'a> Gates<'a> {
 
     fn open_word(&mut self, word: Word, sent: &mut Bits, words: &mut Vec<u8>) -> Pending {
         match word {
-            Word::Choice(choice, bits) => {
-                let (c, pad) = self.pads.receiving.words(self.n);
-                let d = choice.xor(&c);
-                sent.extend(&d);
-                Pending::Choice { d, c, pad, bits }
-            }
-            Word::Value(value, bits) => {
-                let [zero, one] = self.pads.sending.words(self.n);
-                let pads = zero.iter().zip(&one).map(|(zero, one)| zero.wrapping_sub(*one));
-                let masked: Vec<u64> = value.iter().zip(pads).map(|(v, pad)| v.wrapping_add(pad)).collect();
-                words.extend(pack(&masked, bits));
-                Pending::Value { value, zero, bits }
-            }
+            Word::Choice(choice, bits) => Pending::choose(choice, bits, self.pads.receiving.words(self.n), sent),
+            Word::Value(value, bits) => Pending::give(value, bits, self.pads.sending.words(self.n), words),
         }
     }
 }
 
-impl Pending {
-    /// The share of the product, from the peer's flips or words.
-    fn finish(self, theirs: &mut Received, words: &mut &[u8]) -> Result<Vec<u64>, Error> {
-        // (1 - 2 d) y without a branch on d.
-        let signed = |d: u64, y: u64| (y ^ d.wrapping_neg()).wrapping_add(d);
-        Ok(match self {
-            Pending::Choice { d, c, pad, bits } => {
-                let bytes = fusion_catalogue::packed_bytes(pad.len(), bits) as usize;
-                let (part, rest) = words.split_at(bytes);
-                *words = rest;
-                let masked = unpack(part, pad.len(), bits)?;
-                let opened = d.iter().zip(c.iter()).zip(pad.iter().zip(masked));
-                let share = |((d, c), (pad, e)): ((u64, u64), (&u64, u64))| {
-                    signed(d, pad.wrapping_add(e & c.wrapping_neg())) & mask(bits)
-                };
-                opened.map(share).collect()
-            }
-            Pending::Value { value, zero, bits } => {
-                let d = theirs.next();
-                let share = |(d, (v, zero)): (u64, (&u64, &u64))| {
-                    (v & d.wrapping_neg()).wrapping_sub(signed(d, *zero)) & mask(bits)
-                };
-                d.iter().zip(value.iter().zip(&zero)).map(share).collect()
-            }
-        })
+impl Words for Gates<'_> {
+    fn party(&self) -> Party {
+        self.party
+    }
+
+    fn words(&mut self, inputs: Vec<Word>) -> Result<Vec<Vec<u64>>, Error> {
+        Ok(self.exchange(Inputs { words: inputs, ..Inputs::default() })?.words)
     }
 }
 

@@ -1,7 +1,8 @@
 //! Contests of many: max-pool and argmax as knock-outs in the order that [`fusion_ir::interp::tournament`] defines, top-k as the network
 //! of [`Network::top_k`].
 
-use fusion_catalogue::compare::{Comparison, Pool};
+use fusion_catalogue::compare::Comparison;
+use fusion_catalogue::contests::Pool;
 use fusion_ir::Party;
 use fusion_ir::network::Network;
 use fusion_ir::op::Window;
@@ -11,7 +12,7 @@ use super::Compare;
 use crate::Error;
 
 /// Shares of [`Op::MaxPool`](fusion_ir::Op::MaxPool) over `x`, images of `height x width` one after the other (channels within
-/// positions). Exchanges the messages of [`fusion_catalogue::compare::max_pool`].
+/// positions). Exchanges the messages of [`fusion_catalogue::contests::max_pool`].
 ///
 /// # Panics
 /// If `x` is not a whole number of images.
@@ -55,7 +56,7 @@ pub fn max_pool(
 }
 
 /// Shares mod `2^index_bits` of [`Op::ArgMax`](fusion_ir::Op::ArgMax) of every `classes` elements of `x`. Exchanges the messages
-/// of [`fusion_catalogue::compare::arg_max`].
+/// of [`fusion_catalogue::contests::arg_max`].
 ///
 /// # Panics
 /// If `x` is not a whole number of vectors.
@@ -79,7 +80,7 @@ pub fn arg_max(ctx: &mut dyn Compare, bits: u8, index_bits: u8, classes: usize, 
 }
 
 /// Shares mod `2^index_bits` of [`Op::TopK`](fusion_ir::Op::TopK) of every `classes` elements of `x`. Exchanges the messages of
-/// [`fusion_catalogue::compare::top_k`].
+/// [`fusion_catalogue::contests::top_k`].
 ///
 /// # Panics
 /// If `x` is not a whole number of vectors.

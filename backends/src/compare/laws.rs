@@ -271,7 +271,18 @@ pub(crate) fn requantisations<F: Family>() {
         cases.push(case(Comparison::Requant { bits, shift, k }, Op::Requant { shift }, x.clone(), bits, k));
         if k <= bits - shift {
             let operation = Comparison::RequantRelu { bits, shift, k };
-            cases.push(case(operation, Op::RequantRelu { shift }, x, bits, k));
+            cases.push(case(operation, Op::RequantRelu { shift }, x.clone(), bits, k));
+            let limit = 1 + rng.next_u64() % mask(k - 1);
+            for limit in [limit, 1 << limit.ilog2()] {
+                let operation = Comparison::RequantClip { bits, shift, k, limit };
+                let op = Op::RequantClip { shift, limit: limit as i64 };
+                // Some of them on both sides of the limit.
+                let mut x = x.clone();
+                for (x, near) in x.iter_mut().skip(9).zip(0..6) {
+                    *x = signed((limit << shift).wrapping_add(near).wrapping_sub((1 << (shift - 1)) + 3), bits);
+                }
+                cases.push(case(operation, op, x, bits, k));
+            }
         }
     };
     for bits in [2, 28, 63] {
@@ -375,6 +386,10 @@ pub(crate) fn all_shares_of_small_widths<F: Family>() {
             if k <= bits - shift {
                 let op = Op::RequantRelu { shift };
                 add(case(Comparison::RequantRelu { bits, shift, k }, op, x.clone(), bits, k));
+                for limit in 1..=mask(k - 1) {
+                    let op = Op::RequantClip { shift, limit: limit as i64 };
+                    add(case(Comparison::RequantClip { bits, shift, k, limit }, op, x.clone(), bits, k));
+                }
             }
         }
     }

@@ -9,9 +9,10 @@
 //!
 //! **One bit**: it generates iff both shares have it, a private product, and propagates iff one has it.
 
-use fusion_catalogue::compare::{Carries, Leaf};
+use fusion_catalogue::compare::{Carries, Leaf, SEGMENTS};
 
 use super::gates::{Gates, Inputs, Received};
+use super::shares::equals;
 use crate::Error;
 use crate::bits::Bits;
 
@@ -31,13 +32,17 @@ struct Opened {
     share: Vec<Bits>,
 }
 
-/// The leaves of both segments on shares `x`, lowest first: one exchange, and a second one if there are leaves of several bits.
-pub(super) fn leaves(gates: &mut Gates, x: &[u64], tree: Carries) -> Result<[Vec<Node>; 2], Error> {
-    let mut planes = (0..tree.low + tree.high).map(|i| Bits::plane(x, i as u8));
-    let [low, high] = tree.leaves();
+/// The leaves of every segment, lowest first, over this party's `planes` of all of them: one exchange, and a second one if there are leaves of several
+/// bits.
+pub(super) fn leaves(
+    gates: &mut Gates,
+    mut planes: impl Iterator<Item = Bits>,
+    tree: Carries,
+) -> Result<[Vec<Node>; SEGMENTS], Error> {
+    let segments = tree.leaves();
     let mut first = Inputs::default();
-    let mut all = Vec::with_capacity(low.len() + high.len());
-    for leaf in low.iter().chain(&high) {
+    let mut all = Vec::new();
+    for leaf in segments.iter().flatten() {
         let own: Vec<Bits> = planes.by_ref().take(leaf.width).collect();
         let mut share = Vec::new();
         if leaf.width == 1 {
@@ -64,7 +69,7 @@ pub(super) fn leaves(gates: &mut Gates, x: &[u64], tree: Carries) -> Result<[Vec
         let mut share = opened.share.into_iter().take(opened.leaf.results());
         Node { generate: share.next().unwrap_or_default(), propagate: share.next() }
     });
-    Ok([low, high].map(|segment| nodes.by_ref().take(segment.len()).collect()))
+    Ok(segments.map(|segment| nodes.by_ref().take(segment.len()).collect()))
 }
 
 /// The second flight: senders answer what receivers opened, which completes the shares of leaves of several bits.
@@ -94,12 +99,6 @@ fn answer(gates: &mut Gates, all: &mut [Opened], mut theirs: Received) -> Result
         }
     }
     Ok(())
-}
-
-/// Whether the number of these bits, lowest first, is `b`.
-fn equals(bits: &[Bits], b: usize) -> Bits {
-    let matches = bits.iter().enumerate().map(|(i, bit)| if b >> i & 1 == 1 { bit.clone() } else { bit.not() });
-    matches.reduce(|all, bit| all.and(&bit)).unwrap_or_default()
 }
 
 /// For each result, generate and propagate, its entries by the receiver's number.

@@ -22,8 +22,13 @@ mod knockout;
 pub(crate) mod laws;
 mod leaves;
 mod piecewise;
+pub(crate) mod shares;
 #[cfg(test)]
 mod tests;
+mod tree;
+pub(crate) mod words;
+
+use std::ops::Range;
 
 use fusion_catalogue::compare::Comparison;
 use fusion_ir::Party;
@@ -78,14 +83,28 @@ impl Compare for Ctx<'_> {
 /// # Panics
 /// If there are not as many operands as the operation has, or they differ in length.
 pub fn run(ctx: &mut Ctx, operation: &Comparison, operands: &[&[u64]]) -> Result<Vec<Vec<u64>>, Error> {
+    in_pieces(operation, operands, operation.waves(operands[0].len()), |part| {
+        let pads = draw(ctx, operation, part[0].len())?;
+        online(ctx, pads, operation, part)
+    })
+}
+
+/// Results of `operation` from those of `run` on `pieces` of the operands, one after the other.
+///
+/// # Panics
+/// If operands differ in length.
+pub(crate) fn in_pieces(
+    operation: &Comparison,
+    operands: &[&[u64]],
+    pieces: impl Iterator<Item = Range<usize>>,
+    mut run: impl FnMut(&[&[u64]]) -> Result<Vec<Vec<u64>>, Error>,
+) -> Result<Vec<Vec<u64>>, Error> {
     let n = operands[0].len();
     assert!(operands.iter().all(|operand| operand.len() == n), "operands of different lengths");
-    let mut results = vec![Vec::with_capacity(n); elementwise::results(operation)];
-    for wave in operation.waves(n) {
-        let part: Vec<&[u64]> = operands.iter().map(|operand| &operand[wave.clone()]).collect();
-        let pads = draw(ctx, operation, wave.len())?;
-        let part = online(ctx, pads, operation, &part)?;
-        results.iter_mut().zip(part).for_each(|(result, part)| result.extend(part));
+    let mut results = vec![Vec::with_capacity(n); operation.results()];
+    for piece in pieces {
+        let part: Vec<&[u64]> = operands.iter().map(|operand| &operand[piece.clone()]).collect();
+        results.iter_mut().zip(run(&part)?).for_each(|(result, part)| result.extend(part));
     }
     Ok(results)
 }

@@ -2,7 +2,8 @@
 
 use chacha20::ChaCha20Rng;
 use fusion_catalogue::Cost;
-use fusion_catalogue::compare::{Comparison, arg_max, max_pool, piecewise, top_k};
+use fusion_catalogue::compare::Comparison;
+use fusion_catalogue::contests::{arg_max, max_pool, piecewise, top_k};
 use fusion_catalogue::ot::Supply;
 use fusion_ir::interp::apply_public;
 use fusion_ir::op::{Piecewise, Window};
@@ -55,6 +56,7 @@ fn max_pools_and_argmaxes_are_the_interpreters() {
     });
     let mut found = results[0].iter().zip(&results[1]);
     let mut cost = Cost::default();
+    let price = |comparison: &Comparison, n| comparison.cost(3, n);
     for ((window, height, width, images), x) in windows.iter().zip(&images) {
         let shape = |rows, columns| TensorType { shape: vec![*images, rows, columns], ..ty(bits, 0) };
         let [rows, columns] = window.output(*height, *width).unwrap_or_default();
@@ -62,13 +64,13 @@ fn max_pools_and_argmaxes_are_the_interpreters() {
         let expected = apply_public(&Op::MaxPool(window.clone()), &[x], &[&from], &shape(rows, columns));
         let (client, server) = found.next().expect("one result each");
         assert_eq!(reconstruct(client, server, bits), expected, "{window:?}");
-        cost.then(&max_pool(bits, 3, window, *height, *width, *images));
+        cost.then(&max_pool(&price, bits, window, [*height, *width], *images));
     }
     for (n, x) in classes.iter().zip(&vectors) {
         let label = |x: &[i64]| apply_public(&Op::ArgMax, &[x], &[&ty(bits, *n)], &ty(index_bits, 1))[0];
         let (client, server) = found.next().expect("one result each");
         assert_eq!(reconstruct(client, server, index_bits), x.chunks_exact(*n).map(label).collect::<Vec<i64>>());
-        cost.then(&arg_max(bits, index_bits, 3, *n, POSITIONS));
+        cost.then(&arg_max(&price, bits, index_bits, *n, POSITIONS));
     }
     assert_eq!(messages, cost.messages);
 }
@@ -112,19 +114,20 @@ fn top_ks_and_piecewise_functions_are_the_interpreters() {
         });
         let mut found = results[0].iter().zip(&results[1]);
         let mut cost = Cost::default();
+        let price = |comparison: &Comparison, n| comparison.cost(leaf_bits, n);
         for (n, k, x) in &ranked {
             let op = Op::TopK { k: *k as u16 };
             let best = |x: &[i64]| apply_public(&op, &[x], &[&ty(12, *n)], &ty(8, *k));
             let (client, server) = found.next().expect("one result each");
             assert_eq!(reconstruct(client, server, 8), x.chunks_exact(*n).flat_map(best).collect::<Vec<i64>>());
-            cost.then(&top_k(12, 8, leaf_bits, *n, *k, POSITIONS));
+            cost.then(&top_k(&price, 12, 8, *n, *k, POSITIONS));
         }
         for (bits, function, x) in &functions {
             let ty = ty(*bits, x.len());
             let expected = apply_public(&Op::Piecewise(function.clone()), &[x], &[&ty], &ty);
             let (client, server) = found.next().expect("one result each");
             assert_eq!(reconstruct(client, server, *bits), expected, "{function:?}");
-            cost.then(&piecewise(*bits, leaf_bits, function.knots.len(), x.len()));
+            cost.then(&piecewise(&price, *bits, function.knots.len(), x.len()));
         }
         assert_eq!(messages, cost.messages);
     }
@@ -170,6 +173,10 @@ fn the_wire_is_as_it_was() {
         let operation = Comparison::RequantRelu { bits: 28, shift: 12, k: 16 };
         super::run(ctx, &operation, &[own]).expect("honest peer");
     };
+    let requant_clip = |ctx: &mut Ctx, own: &[u64]| {
+        let operation = Comparison::RequantClip { bits: 28, shift: 12, k: 15, limit: 1536 };
+        super::run(ctx, &operation, &[own]).expect("honest peer");
+    };
     let product = |ctx: &mut Ctx, own: &[u64]| {
         super::run(ctx, &Comparison::Mul { bits: 28 }, &[own, own]).expect("honest peer");
     };
@@ -184,6 +191,7 @@ fn the_wire_is_as_it_was() {
         digests(2, requant_relu),
         digests(3, requant_relu),
         digests(4, requant_relu),
+        digests(3, requant_clip),
         digests(3, product),
         digests(3, clip),
         digests(3, top_k),
@@ -193,6 +201,7 @@ fn the_wire_is_as_it_was() {
         ["7ae0f301d7b76162", "75b110a2e44d4786"],
         ["596dd14dca9280d5", "a2298cf9ccbffdb2"],
         ["62894fdf685dcc27", "594c7b12cf2df2ab"],
+        ["fcee5cb807e6e235", "8e5a2534adf3c395"],
         ["df3f9c558bd67e48", "9b4a02b39cadf3d6"],
         ["de0314f13fcb333d", "0be6f4853d291b63"],
         ["45118be970a040a0", "54a47cc4e226a961"],

@@ -14,8 +14,8 @@ use rayon::prelude::*;
 
 use super::Ctx;
 use super::bfv::{Ciphertext, ClientKey, Encoder, ServerKey, Spectrum, decrypt};
-use super::elementwise::to_words;
 use super::gates::Gates;
+use crate::compare::words::to_words;
 use crate::ring::sample::{fresh_seed, stream};
 use crate::{Error, Kind};
 

@@ -14,6 +14,7 @@ mod elementwise;
 mod gates;
 pub mod he;
 pub mod matmul;
+mod opening;
 #[cfg(test)]
 mod tests;
 
@@ -23,7 +24,7 @@ use fusion_ir::types::{mask, signed};
 use fusion_ir::{Function, Party, Value, Weights, interp};
 use rayon::prelude::*;
 
-use crate::compare::Compare;
+use crate::compare::{Compare, in_pieces};
 use crate::ot::Extensions;
 use crate::{Channel, Error};
 
@@ -53,16 +54,9 @@ impl Compare for Ctx<'_> {
 /// # Panics
 /// If there are not as many operands as the operation has, or they differ in length.
 pub fn run(ctx: &mut Ctx, operation: &Comparison, operands: &[&[u64]]) -> Result<Vec<Vec<u64>>, Error> {
-    let n = operands[0].len();
-    assert!(operands.iter().all(|operand| operand.len() == n), "operands of different lengths");
     let schedule = Schedule::of(operation);
-    let mut results = vec![Vec::with_capacity(n); elementwise::results(operation)];
-    for chunk in operation.chunks(n) {
-        let part: Vec<&[u64]> = operands.iter().map(|operand| &operand[chunk.clone()]).collect();
-        let part = elementwise::evaluate(ctx, &schedule, operation, &part)?;
-        results.iter_mut().zip(part).for_each(|(result, part)| result.extend(part));
-    }
-    Ok(results)
+    let chunks = operation.chunks(operands[0].len());
+    in_pieces(operation, operands, chunks, |part| elementwise::evaluate(ctx, &schedule, operation, part))
 }
 
 /// Adds to `result` what a linear layer gives on the server's own share, bias included; all position-major.

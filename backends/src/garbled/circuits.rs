@@ -8,6 +8,7 @@ use fusion_ir::types::mask;
 use super::engine::{Engine, Wire};
 use super::{Ctx, Number, run};
 use crate::Error;
+use crate::compare::shares::subtract;
 
 /// [`Compare::compare`](crate::compare::Compare::compare) by one circuit.
 pub(super) fn compare(ctx: &mut Ctx, operation: &Comparison, operands: &[&[u64]]) -> Result<Vec<Vec<u64>>, Error> {
@@ -33,6 +34,10 @@ pub(super) fn compare(ctx: &mut Ctx, operation: &Comparison, operands: &[&[u64]]
         (Comparison::RequantRelu { bits, shift, k }, [x]) => {
             let x = number(plus(x, rounding(shift), bits), bits);
             run(ctx, &circuit, &[x], &[k], &|engine, x| vec![positive(engine, &x[0], shift, k)])
+        }
+        (Comparison::RequantClip { bits, shift, k, limit }, [x]) => {
+            let x = number(plus(x, rounding(shift), bits), bits);
+            run(ctx, &circuit, &[x], &[k], &|engine, x| vec![clipped(engine, &x[0][usize::from(shift)..], limit, k)])
         }
         (Comparison::Extend { bits, k, .. }, [x]) => {
             run(ctx, &circuit, &[number(x.to_vec(), bits)], &[k], &|_, x| vec![shifted(&x[0], 0, k)])
@@ -107,6 +112,32 @@ fn positive(engine: &mut Engine, x: &[Wire], shift: u8, k: u8) -> Vec<Wire> {
     engine.gate(&positive, &x[usize::from(shift)..usize::from(shift + k)])
 }
 
+/// The number, at least 0 and at most `limit`, in `k` bits.
+fn clipped(engine: &mut Engine, x: &[Wire], limit: u64, k: u8) -> Vec<Wire> {
+    let positive = engine.not(&top(x));
+    // Whether it is below the limit, as far as its lowest bits go: not in those below the limit's lowest one.
+    let first = limit.trailing_zeros() as usize;
+    let mut below = engine.not(&x[first]);
+    for (place, bit) in x.iter().enumerate().take(x.len() - 1).skip(first + 1) {
+        below = if limit >> place & 1 == 1 {
+            let not_below = engine.not(&below);
+            let above = engine.and(bit, &not_below);
+            engine.not(&above)
+        } else {
+            let clear = engine.not(bit);
+            engine.and(&clear, &below)
+        };
+    }
+    let between = engine.and(&positive, &below);
+    let above = engine.xor(&positive, &between);
+    let mut result = engine.gate(&between, &x[..usize::from(k) - 1]);
+    for (_, bit) in result.iter_mut().enumerate().filter(|(place, _)| limit >> place & 1 == 1) {
+        *bit = engine.xor(bit, &above);
+    }
+    result.push(engine.constant(false));
+    result
+}
+
 /// `k` bits from `shift` on, past the end as many times the sign as are needed.
 fn shifted(x: &[Wire], shift: u8, k: u8) -> Vec<Wire> {
     let place = |i: u8| usize::from(shift + i).min(x.len() - 1);
@@ -127,8 +158,4 @@ fn multiply(engine: &mut Engine, a: &[Wire], b: &[Wire]) -> Vec<Wire> {
 
 fn top(x: &[Wire]) -> Wire {
     x.last().cloned().unwrap_or(Wire(Vec::new()))
-}
-
-fn subtract(a: &[u64], b: &[u64], bits: u8) -> Vec<u64> {
-    a.iter().zip(b).map(|(a, b)| a.wrapping_sub(*b) & mask(bits)).collect()
 }

@@ -7,6 +7,7 @@ mod assign_widths;
 mod commute_relu_max_pool;
 mod dead_code;
 mod fold_constants;
+mod fuse_requant_clip;
 mod fuse_requant_relu;
 mod gadgets;
 mod keep_logits_wide;
@@ -81,6 +82,11 @@ pub const PASSES: &[Pass] = &[
         name: "fuse_requant_relu",
         purpose: "one comparison tree for the ReLU and the rounding",
         apply: fuse_requant_relu::apply,
+    },
+    Pass {
+        name: "fuse_requant_clip",
+        purpose: "one comparison tree for both thresholds of a clip",
+        apply: fuse_requant_clip::apply,
     },
     Pass {
         name: "keep_logits_wide",

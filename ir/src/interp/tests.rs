@@ -21,6 +21,9 @@ fn requant_is_floor_of_the_rounded_and_wrapped() {
     assert_eq!(unary(Op::Requant { shift: 2 }, &[-16, 13, 14], 5, 9), [-4, 3, -4]);
     assert_eq!(unary(Op::Requant { shift: 2 }, &[-16, 13, 6], 5, 2), [0, -1, -2]);
     assert_eq!(unary(Op::RequantRelu { shift: 2 }, &[-16, 13, 14, 6, -3, -2], 5, 3), [0, 3, 0, 2, 0, 0]);
+    // A clip looks at the accumulator itself, so that a result of fewer bits does not wrap.
+    let clip = Op::RequantClip { shift: 1, limit: 3 };
+    assert_eq!(unary(clip, &[-16, -2, 0, 1, 4, 5, 6, 13, 14, 15], 5, 3), [0, 0, 0, 1, 2, 3, 3, 3, 3, 0]);
 }
 
 #[test]

@@ -204,6 +204,7 @@ fn build(name: &str, given: &mut Attributes, weights: &[WeightId]) -> Parsed<Op>
         "dense" => Op::Dense { weight, bias },
         "requant" => Op::Requant { shift: given.number("shift")? },
         "requant_relu" => Op::RequantRelu { shift: given.number("shift")? },
+        "requant_clip" => Op::RequantClip { shift: given.number("shift")?, limit: given.number("limit")? },
         "relu" => Op::Relu,
         "extend" => Op::Extend,
         "truncate" => Op::Truncate,

@@ -136,6 +136,7 @@ fn attributes(op: &Op) -> Vec<(&'static str, String)> {
             ("groups", conv.groups.to_string()),
         ],
         Op::Requant { shift } | Op::RequantRelu { shift } => vec![("shift", shift.to_string())],
+        Op::RequantClip { shift, limit } => vec![("shift", shift.to_string()), ("limit", limit.to_string())],
         Op::ShiftLeft { by } => vec![("by", by.to_string())],
         Op::Scale { factor } => vec![("factor", factor.to_string())],
         Op::Offset { by } => vec![("by", by.to_string())],

@@ -7,6 +7,7 @@ use crate::types::{Sign, TensorType};
 pub fn sign_is_proven(op: &Op, operands: &[&TensorType], ty: &TensorType) -> bool {
     match op {
         Op::Relu | Op::ArgMax | Op::TopK { .. } => true,
+        Op::RequantClip { limit, .. } => (0..1 << (ty.bits - 1)).contains(limit),
         // The rounded accumulator is below 2^(bits-1), so what is left of it is below 2^(bits-1-shift).
         Op::RequantRelu { shift } => ty.bits.checked_add(*shift) == Some(operands[0].bits),
         Op::Piecewise(function) => piecewise_is_non_negative(function, operands[0], ty.bits),
@@ -87,6 +88,14 @@ mod tests {
             }
         }
         assert!(proven > 300, "{proven}");
+    }
+
+    #[test]
+    fn clipped_requantisations_are_non_negative() {
+        let ty = |bits| TensorType { shape: vec![1], bits, frac: 0, magnitude: 3, sign: Sign::Any };
+        for (limit, k, proven) in [(7, 4, true), (8, 4, false), (1, 2, true), (0, 4, true), (-1, 4, false)] {
+            assert_eq!(sign_is_proven(&Op::RequantClip { shift: 2, limit }, &[&ty(12)], &ty(k)), proven);
+        }
     }
 
     #[test]

@@ -76,9 +76,10 @@ v4 = piecewise v3 slope=1 slope_frac=1 offset=0 knots=[1536:-1] : i24.9~12+[2,3]
 v5 = slice v4 start=[0,0] : i24.9~12+[2,1] by local "s"
 v6 = reshape v5 : i24.9~12+[2] by local "s"
 v7 = mul v4, v6 : i24.18~20[2,3] by cheetah "m"
-v8 = reshape v7 : i24.18~20[6] by local "f"
-v9 = topk v8 k=3 : i4.0~3+[3] by cheetah "t"
-v10 = fusion.reveal v9 what=topk:3 : i4.0~3+[3] by cheetah "t"
+v8 = reshape v7 : i24.18~23[6] by local "f"
+v9 = requant_clip v8 shift=12 limit=1536 : i12.6~10+[6] by cheetah(leaf=2) "r"
+v10 = topk v9 k=3 : i4.0~3+[3] by cheetah "t"
+v11 = fusion.reveal v10 what=topk:3 : i4.0~3+[3] by cheetah "t"
 "#;
 
 #[test]
@@ -88,21 +89,25 @@ fn each_invariant_is_checked_on_the_newer_operations() {
     for (invariant, from, to) in [
         (1, "mul v4, v6", "mul v4"),
         (3, "mul v4, v6", "mul v6, v4"),
-        (3, "topk v8 k=3", "topk v8 k=2"),
-        (3, "topk v8 k=3", "topk v8 k=7"),
-        (3, "topk v8 k=3", "topk v7 k=3"),
+        (3, "topk v9 k=3", "topk v9 k=2"),
+        (3, "topk v9 k=3", "topk v9 k=7"),
+        (3, "topk v9 k=3", "topk v7 k=3"),
         (4, "by=-77", "by=8388608"),
         (4, "slope_frac=1", "slope_frac=0"),
         (4, "slope=1", "slope=8388608"),
         (4, "knots=[1536:-1]", "knots=[1536:1,1536:-1]"),
         (4, "knots=[1536:-1]", "knots=[]"),
         (4, "i24.18~20[2,3]", "i24.17~20[2,3]"),
-        (4, "i4.0~3+[3] by cheetah \"t\"\nv10", "i3.0~2+[3] by cheetah \"t\"\nv10"),
+        (4, "i4.0~3+[3] by cheetah \"t\"\nv11", "i3.0~2+[3] by cheetah \"t\"\nv11"),
         (5, "\"b\" : i24.8[2]", "\"b\" : i24.8[3]"),
         (5, "\"b\" : i24.8[2]", "\"b\" : i24.9[2]"),
         (5, "\"b\" : i24.8[2]", "\"b\" : i24.8[]"),
         (7, "v3 = relu v2 : i24.8~9+", "v3 = relu v2 : i24.8~23"),
-        (7, "i24.18~20[6]", "i24.18~23[6]"),
+        (4, "limit=1536", "limit=2048"),
+        (4, "limit=1536", "limit=0"),
+        (4, "shift=12 limit=1536 : i12.6", "shift=12 limit=1536 : i12.7"),
+        (6, "shift=12 limit=1536 : i12.6", "shift=13 limit=1536 : i12.5"),
+        (7, "topk v9 k=3", "topk v8 k=3"),
         (8, "knots=[1536:-1]", "knots=[1536:-2]"),
         (10, "what=topk:3", "what=topk:2"),
         (10, "what=topk:3", "what=label"),
@@ -123,7 +128,7 @@ fn numbers_out_of_all_ranges_are_refused() {
     {
         assert!(!broken(from, to).is_empty(), "{to}");
     }
-    for (from, to) in [("i24.18~20[6]", "i250.18~249[6]"), ("i24.8~9+[2,3]", "i0.8~0+[2,3]"), ("k=3", "k=65535")] {
+    for (from, to) in [("i24.18~23[6]", "i250.18~249[6]"), ("i24.8~9+[2,3]", "i0.8~0+[2,3]"), ("k=3", "k=65535")] {
         assert!(MORE.contains(from));
         assert!(verify_executable(&parse(&MORE.replace(from, to)).unwrap()).is_err(), "{to}");
     }

@@ -99,6 +99,11 @@ impl Schedule {
             Comparison::RequantRelu { bits, shift, k } => {
                 (vec![mill(shift), mill(bits - 1)], vec![client(to_word(k)), both(&[k])])
             }
+            // One threshold after the other: each selects by itself.
+            Comparison::RequantClip { bits, shift, k, .. } => {
+                let mills = vec![mill(shift), mill(bits - 1), mill(bits - 1)];
+                (mills, vec![client(to_word(k)), both(&[k]), both(&[k])])
+            }
             Comparison::Extend { bits, k, sign: Sign::NonNegative } => (vec![], vec![client(vec![k - bits])]),
             Comparison::Extend { bits, k, sign: Sign::Any } => (vec![mill(bits)], vec![client(to_word(k - bits))]),
             // Of every bit the multiples that still matter.
