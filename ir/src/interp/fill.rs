@@ -62,6 +62,11 @@ fn step(function: &Function, value: &Value, weights: &Weights, operands: &[&[i64
             // The result has its own ring, which may be narrower than what the shift leaves.
             (reduced(), share(&rounded, from).max(share(&rounded, bits + shift)))
         }
+        // What is above the limit needs no room in the result.
+        Op::RequantClip { shift, .. } => {
+            let rounded: Vec<i64> = operands[0].iter().map(|x| x + (1 << (shift - 1))).collect();
+            (reduced(), share(&rounded, function.value(value.operands[0]).ty.bits))
+        }
         Op::Piecewise(piecewise) => {
             let exact = apply_public(&value.op, operands, &[&wide_operand()], &wide());
             let (low, high) = ends(operands[0]);
@@ -120,6 +125,8 @@ mod tests {
         let body = "v0 = input : i8.0~6[2] \"x\"\nv1 = requant v0 shift=2 : i6.-2~4[2] \"r\"\nv2 = truncate v1 : i3.-2~2[2] \"t\"\n";
         assert_eq!(watched(body, &[30, -50]).fill, [0.0, 48.0 / 128.0, 12.0 / 4.0]);
         assert_eq!(watched(body, &[126, 0]).fill[1], 1.0);
+        let body = "v0 = input : i8.0~6[2] \"x\"\nv1 = requant_clip v0 shift=2 limit=3 : i3.-2~2+[2] \"c\"\n";
+        assert_eq!(watched(body, &[94, -3]).fill, [0.0, 96.0 / 128.0]);
     }
 
     #[test]
