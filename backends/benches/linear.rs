@@ -6,6 +6,7 @@
 
 use std::fs;
 use std::thread;
+use std::time::Instant;
 
 use chacha20::ChaCha20Rng;
 use fusion_backends::channel::pair;
@@ -50,6 +51,8 @@ fn main() {
         }
         total.print("all", 1);
         println!("\nproducts alone, operands and kernels at hand: {:.1} G/s", multiplication_rate(batch));
+        let [forth, back] = transform_us();
+        println!("one transform modulo one prime: {forth:.1} us forth, {back:.1} us back");
         println!("peak memory of this process so far: {:.0} MiB", peak_memory_mib());
     }
 }
@@ -162,6 +165,24 @@ fn multiplication_rate(batch: usize) -> f64 {
         .map(|_| processor_ms("products", || sums.add_products(&operands, &rows, 0, &kernels)))
         .fold(f64::MAX, f64::min);
     (batch * DEPTH * UNITS * 2 * PRIMES.len() * DEGREE) as f64 / best / 1e6
+}
+
+/// Microseconds that a transform takes forth and back, the best of many.
+fn transform_us() -> [f64; 2] {
+    const REPEATS: usize = 100;
+    const AT_ONCE: usize = 4;
+    let mut polynomials = vec![Poly::from_signed(&[1; DEGREE]); AT_ONCE];
+    let mut best = [f64::MAX; 2];
+    let per_transform = |start: Instant| start.elapsed().as_secs_f64() * 1e6 / (AT_ONCE * PRIMES.len()) as f64;
+    for _ in 0..REPEATS {
+        let start = Instant::now();
+        let spectra: Vec<Spectrum> = polynomials.drain(..).map(Spectrum::of).collect();
+        best[0] = best[0].min(per_transform(start));
+        let start = Instant::now();
+        polynomials.extend(spectra.into_iter().map(Spectrum::into_poly));
+        best[1] = best[1].min(per_transform(start));
+    }
+    best
 }
 
 /// Processor time of `work` on a thread of its own, by which name a profiler finds it.
