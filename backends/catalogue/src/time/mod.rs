@@ -263,4 +263,19 @@ mod tests {
         assert!(of(2).seconds > bytes as f64 * slow.seconds_per_byte());
         assert_eq!(of(3).layers.len(), 3);
     }
+
+    #[test]
+    fn long_batches_take_what_their_first_micro_batches_promise() {
+        let function = fusion_ir::text::parse(
+            "function \"f\"\nweight @w0 \"w\" : i8.0[4,64]\nv0 = input : i16.0~9[64] \"\"\n\
+             v1 = relu v0 : i16.0~9+[64] \"\"\nv2 = dense v1, @w0 : i16.0~14[4] \"\"\n",
+        )
+        .unwrap();
+        let machine = Machine::default();
+        for (positions, streams) in [(7, 1), (8, 2), (402, 1), (402, 2), (400, 3)] {
+            let course = Course::new(&function, Flow { positions, micro_batch: 4, streams }).unwrap();
+            let (played, said) = (course.play(&machine, NETWORK).seconds, course.seconds(&machine, NETWORK));
+            assert!((said / played - 1.0).abs() < 0.03, "{positions} in {streams} streams: {said} for {played}");
+        }
+    }
 }

@@ -367,4 +367,25 @@ mod tests {
         // Leaves do not matter to an extension whose sign is known.
         assert_eq!(candidates(4).len(), 3);
     }
+
+    #[test]
+    fn no_single_backend_is_forecast_to_be_faster() {
+        for (network, positions, streams) in [(Network::LAN, 1, 1), (Network::WAN, 1, 1), (Network::WAN, 64, 2)] {
+            let micro_batch = positions.min(16);
+            let target = |choice| Target { network, positions, micro_batch, streams, choice, ..Target::default() };
+            let seconds = |choice| {
+                let mut function = function();
+                let backends = selected(target(choice));
+                function.values.iter_mut().zip(backends).for_each(|(value, backend)| value.backend = backend);
+                let course = Course::new(&function, Flow { positions, micro_batch, streams }).unwrap();
+                course.seconds(&Machine::default(), network)
+            };
+            let auto = seconds(Choice::Auto);
+            let leaves = [1, 2, 3, 4].map(|leaf_bits| Cheetah { leaf_bits, ..Cheetah::default() });
+            let [ot, he] = [CryptFlow2::Ot, CryptFlow2::He].map(Backend::CryptFlow2);
+            for single in leaves.map(Backend::Cheetah).into_iter().chain([ot, he]) {
+                assert!(auto <= seconds(Choice::Always(single)), "{single} on {network:?}");
+            }
+        }
+    }
 }
