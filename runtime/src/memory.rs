@@ -46,6 +46,8 @@ pub struct Memory {
     /// Of packed ciphertexts at the server: one position's keys, and its rotated operands in the largest layer; of output packing, keys
     /// and what waits.
     packed: [u64; 2],
+    /// What the client sends of one position's keys for output packing, before any layer.
+    key_messages: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -125,7 +127,8 @@ impl Memory {
         let packed = function.iter().filter(|(_, value)| value.backend == Backend::CryptFlow2(CryptFlow2::He));
         let operands = packed.filter_map(|(id, _)| Some(he::Slots::new(function, id).ok()?.operand_memory_bytes()));
         let packed = [keys, operands.max().unwrap_or(0)];
-        Ok(Memory { layers, weights, pads, input, packed })
+        let key_messages = if demand.levels > 0 { interleaved::key_bytes(demand.levels) as u64 } else { 0 };
+        Ok(Memory { layers, weights, pads, input, packed, key_messages })
     }
 
     /// The most bytes that `party`'s process takes at once for a batch of `size`.
@@ -143,6 +146,9 @@ impl Memory {
         }
         // What a wave has used is in small pieces, which the allocator keeps for the next one.
         let mut stream = most + wave + workspace.iter().sum::<u64>();
+        if party == Party::Client {
+            stream += micro_batch * self.key_messages;
+        }
         if party == Party::Server {
             let [keys, operands] = self.packed;
             stream += micro_batch * keys + micro_batch.min(he::POSITIONS_AT_ONCE as u64) * operands;

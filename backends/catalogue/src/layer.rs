@@ -179,6 +179,23 @@ mod tests {
     }
 
     #[test]
+    fn keys_for_output_packing_are_sent_where_a_layer_is_packed() {
+        let begun = |bits: u8, backend: &str| {
+            let text = format!(
+                "function \"f\"\nweight @w0 \"w\" : i8.0[64,64,1,1]\nv0 = input : i{bits}.0~9[64,14,14] \"\"\n\
+                 v1 = conv v0, @w0 strides=[1,1] pads=[0,0,0,0] dilations=[1,1] groups=1 : \
+                 i{bits}.0~18[64,14,14] by {backend} \"\"\n"
+            );
+            let function = parse(&text).unwrap();
+            (begin(&function, 2).messages.len(), layer(&function, ValueId(1), 2).unwrap().bytes(Party::Server))
+        };
+        let [plain, packed] = ["cheetah", "cheetah(pack)"].map(|backend| begun(28, backend));
+        assert!((plain.0, packed.0) == (1, 3) && packed.1 < plain.1);
+        // Too wide: what changes of key add could not be hidden.
+        assert_eq!(begun(34, "cheetah"), begun(34, "cheetah(pack)"));
+    }
+
+    #[test]
     fn what_ciphertexts_cannot_carry_is_refused() {
         let function = parse(
             "function \"f\"\nweight @w0 \"w\" : i8.0[4,8]\nv0 = input : i40.0~9[8] \"\"\n\
