@@ -99,6 +99,10 @@ pub enum Snapshot {
 /// # Errors
 /// Everything in [`Error`]; nothing is written.
 pub fn compile(options: &Options) -> Result<Compiled, Error> {
+    compiled(options).map_err(|error| import::name_operators(error, &options.model))
+}
+
+fn compiled(options: &Options) -> Result<Compiled, Error> {
     let graph = read(options)?;
     let calibration = calibration(options, &graph)?;
     let classes = graph.nodes.last().map_or(0, crate::nn::Node::len);
@@ -184,6 +188,10 @@ pub fn build(
 /// # Errors
 /// As [`compile`].
 pub fn snapshot(options: &Options, stage: Stage) -> Result<Snapshot, Error> {
+    stopped(options, stage).map_err(|error| import::name_operators(error, &options.model))
+}
+
+fn stopped(options: &Options, stage: Stage) -> Result<Snapshot, Error> {
     let graph = read(options)?;
     if stage == Stage::Import {
         return Ok(Snapshot::Graph(graph));

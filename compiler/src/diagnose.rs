@@ -28,7 +28,8 @@ pub fn layers(graph: &Graph, function: &Function, weights: &Weights, samples: &[
             continue;
         }
         let [signal, noise] = [0, 1].map(|i| found.iter().map(|powers| powers[i]).sum::<f64>());
-        layers.push(Precision { node: value.node.clone(), decibels: 10.0 * (signal / noise).log10() });
+        let decibels = if noise == 0.0 { f64::INFINITY } else { 10.0 * (signal / noise).log10() };
+        layers.push(Precision { node: value.node.clone(), decibels });
     }
     layers
 }

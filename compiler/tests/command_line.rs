@@ -108,6 +108,11 @@ fn compile_eval_dump_cost() {
     assert!(good(&["dump", text(&folder.model()), "--stage", "fixed"]).contains("requant"));
     assert!(good(&["cost", text(&client), "--queries", "3"]).contains("one position"));
     assert!(good(&["check", text(&folder.model())]).contains("all supported"));
+    // An input within the format of what calibration saw, and one that is limited to it.
+    let large = folder.file("large.npy");
+    ndarray_npy::write_npy(&large, &(Array2::<f32>::ones((2, 4)) * 1e6)).unwrap();
+    let output = fusionc(&["eval", text(&plan), "--input", text(&large)]);
+    assert!(output.status.success() && !String::from_utf8_lossy(&output.stderr).contains("overflow"));
     bad(&["dump", text(&plan), "--stage", "fixed"], &["ONNX model"]);
     bad(&["eval", text(&client), "--input", text(&x)], &["plan.client.bin", "server's"]);
 }
@@ -161,6 +166,9 @@ fn unsupported_operators_are_listed() {
     bad(&["compile", text(&dynamic)], &["axis 1 is dynamic", "--input-shape"]);
     bad(&["compile", text(&dynamic), "--input-shape", "1,5"], &["do not fit"]);
     good(&["check", text(&dynamic), "--input-shape", "1,4"]);
+    // What a later stage refuses is named as the model has it, too.
+    let pole = folder.write("pole.onnx", &model(&[4], &[node("Reciprocal", "inverse", &["x"], "y", &[])], &[]));
+    bad(&["compile", text(&pole)], &["\"inverse\" (Reciprocal)", "pole"]);
 }
 
 #[test]

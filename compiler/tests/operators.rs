@@ -211,6 +211,17 @@ fn every_unsupported_node_is_named_and_not_what_follows_it() {
 }
 
 #[test]
+fn constants_may_come_in_any_place() {
+    let constants = [tensor("c", &[], &[0.25]), tensor("d", &[4], &[0.5, -0.5, 0.0, 0.125])];
+    for op in ["Max", "Min", "Sum", "Mean"] {
+        for inputs in [["c", "d", "x"], ["c", "x", "d"], ["x", "c", "d"]] {
+            let nodes = [node(op, "all", &inputs, "y", &[])];
+            compiles(op, &model(&[4], &nodes, &constants), 0.02);
+        }
+    }
+}
+
+#[test]
 fn clips_are_minima_of_relus() {
     let clip = |x: &str, y: &str| node("Clip", y, &[x, "zero", "six"], y, &[]);
     let limits = [tensor("zero", &[], &[0.0]), tensor("six", &[], &[0.6])];

@@ -33,6 +33,7 @@ pub(super) fn run(args: &Args) -> Result<(), Error> {
         return Err(Error::Unsupported(refused));
     }
     // The table knows operators; shapes, constants and what they combine to show here.
-    let graph = compile::simplify(import::read(&args.model, args.input_shape.as_deref())?);
+    let graph = import::read(&args.model, args.input_shape.as_deref());
+    let graph = compile::simplify(graph.map_err(|error| import::name_operators(error, &args.model))?);
     output::print(&format!("all supported: {} layers after folding\n", graph.nodes.len()))
 }

@@ -70,10 +70,10 @@ pub(super) struct Pipeline {
 /// Number formats: fewer bits cost fewer bytes and more precision.
 #[derive(clap::Args)]
 struct Formats {
-    /// Width of activations between layers
+    /// Width of activations between layers, 8 to 20
     #[arg(long, value_name = "BITS", default_value_t = Precision::default().activation_bits, value_parser = clap::value_parser!(u8).range(8..=20))]
     activation_bits: u8,
-    /// Widest weights, sign included
+    /// Widest weights, sign included, 4 to 16
     #[arg(long, value_name = "BITS", default_value_t = Precision::default().weight_bits, value_parser = clap::value_parser!(u8).range(4..=16))]
     weight_bits: u8,
 }
@@ -215,11 +215,12 @@ fn summary(compiled: &Compiled, diagnose: bool) -> String {
     for layer in summary.precision.iter().filter(|_| diagnose) {
         let _ = writeln!(text, "precision {:<28} {:>6.1} dB", layer.node, layer.decibels);
     }
-    let worst = summary.precision.iter().min_by(|a, b| a.decibels.total_cmp(&b.decibels));
+    let inexact = summary.precision.iter().filter(|layer| layer.decibels.is_finite());
+    let worst = inexact.min_by(|a, b| a.decibels.total_cmp(&b.decibels));
     if let Some(worst) = worst {
         let _ = writeln!(text, "worst     {:<28} {:>6.1} dB above its rounding noise", worst.node, worst.decibels);
     }
-    if let Some(Fullest { node, fill }) = &summary.fullest {
+    if let Some(Fullest { node, fill }) = summary.fullest.as_ref().filter(|fullest| fullest.fill > 0.0) {
         let _ =
             writeln!(text, "room      {node:<28} {:>6.1} times the calibrated values fit, elsewhere more", 1.0 / fill);
     }

@@ -65,10 +65,10 @@ pub(super) fn run(args: &Args) -> Result<(), Error> {
     );
     let _ = writeln!(
         text,
-        "{queries} queries, {copies} copies of each, {public} public samples: {positions} positions, {} in flight, about {} and {:.3} s per query",
+        "{queries} queries, {copies} copies of each, {public} public samples: {positions} positions, {} in flight, about {} and {} per query",
         target.streams,
         output::bytes(bytes as u64),
-        whole_s / queries as f64
+        output::seconds(whole_s / queries as f64)
     );
     output::print(&text)
 }
@@ -99,8 +99,9 @@ pub(super) fn forecast(plan: &Plan, target: &Target) -> Result<String, Error> {
     let session = session(plan, target)?;
     let seconds = (session.seconds - session.setup_s) / target.micro_batch as f64;
     let mut text = format!(
-        "cost      {bytes} and {} rounds per position; about {seconds:.2} s each on this network, {} together, by {}\n",
+        "cost      {bytes} and {} rounds per position; about {} each on this network, {} together, by {}\n",
         total.rounds(),
+        output::seconds(seconds),
         target.micro_batch,
         target.machine.name
     );

@@ -13,6 +13,7 @@ use crate::nn::Graph;
 
 /// Print a plan's program, or the pipeline's result at some stage for an ONNX model
 #[derive(clap::Args)]
+#[command(mut_arg("model", |model| model.help("A plan, or an ONNX file").value_name("PLAN|MODEL")))]
 pub(super) struct Args {
     /// How far to run the pipeline; a plan holds its last stage only
     #[arg(long, value_enum, default_value_t = StageName::Plan)]

@@ -66,6 +66,11 @@ pub(super) fn bytes(count: u64) -> String {
     }
 }
 
+/// `0.0123` as `12.3 ms`.
+pub(super) fn seconds(seconds: f64) -> String {
+    if seconds < 1.0 { format!("{:.2} ms", 1e3 * seconds) } else { format!("{seconds:.2} s") }
+}
+
 fn beside(path: &Path) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     path.with_file_name(format!(".{name}.{}.part", std::process::id()))

@@ -28,9 +28,18 @@ pub(super) fn evaluate(
         let outputs = typed.into_runnable()?.run(tvec![])?;
         Ok(outputs.into_iter().map(|value| value.into_arc_tensor()).collect())
     };
-    let outcome = catch_unwind(AssertUnwindSafe(attempt));
+    let plain = || -> TractResult<Vec<Arc<Tensor>>> { attempt()?.into_iter().map(numbers).collect() };
+    let outcome = catch_unwind(AssertUnwindSafe(plain));
     let refused = || "cannot be evaluated at compile time".to_string();
     outcome.map_err(|_| refused())?.map_err(|e| format!("{}: {}", refused(), e.root_cause()))
+}
+
+/// tract computes extents as symbolic expressions; here all symbols are known.
+fn numbers(tensor: Arc<Tensor>) -> TractResult<Arc<Tensor>> {
+    if tensor.datum_type() == DatumType::TDim {
+        return Ok(tensor.cast_to::<i64>()?.into_owned().into_arc_tensor());
+    }
+    Ok(tensor)
 }
 
 /// A model of one node, its inputs as initializers.

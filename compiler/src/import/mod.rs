@@ -99,6 +99,20 @@ pub fn survey(path: &Path) -> Result<Vec<NodeSupport>, Error> {
     Ok(OnnxFile::open(path)?.survey())
 }
 
+/// The same error about the model at `path`, nodes with their ONNX operators. What refuses a node behind the import knows only what was
+/// made of it.
+pub fn name_operators(error: Error, path: &Path) -> Error {
+    let Error::Unsupported(mut nodes) = error else { return error };
+    // The survey has gone through before.
+    let survey = survey(path).unwrap_or_default();
+    for node in &mut nodes {
+        if let Some(row) = survey.iter().find(|row| row.node == node.node) {
+            node.op.clone_from(&row.op);
+        }
+    }
+    Error::Unsupported(nodes)
+}
+
 /// Ends the graph at its logits, a vector: a final softmax or argmax is left out, since the label is taken inside the protocol anyway.
 fn classifier(graph: Graph, output: NodeId) -> Result<Graph, Unsupported> {
     let mut logits = output;

@@ -68,6 +68,7 @@ const SUPPORTED: &[(&str, Rule)] = &[
     ("Expand", One(shape::expand)),
     ("Flatten", One(shape::flatten)),
     ("Gather", One(shape::gather)),
+    ("GatherElements", One(shape::gather_elements)),
     ("Gelu", One(activation::pointwise)),
     ("Gemm", One(linear::gemm)),
     ("GlobalAveragePool", One(pool::global_average)),

@@ -5,7 +5,7 @@ use fusion_ir::{Sign, TensorType, ValueId, WeightId};
 
 use super::{LayerFormat, Lowered, Lowering};
 use crate::nn::{self, NodeId};
-use crate::quantise::{LEAST_MARGIN, MIN_WEIGHT_BITS, frac_for, largest, magnitude, quantise};
+use crate::quantise::{self, LEAST_MARGIN, MIN_WEIGHT_BITS, frac_for, largest, magnitude, quantise};
 
 /// A linear map's parameters in one layout: `rows` output channels, each with `weight.len() / rows` weights.
 pub(super) struct Linear<'w> {
@@ -29,6 +29,8 @@ struct Fit {
 
 /// Weights are not made narrower than this to make room for sums.
 const GOOD_WEIGHT_BITS: u8 = 9;
+/// Fewest bits that the largest calibrated value of a layer must keep.
+const MIN_SIGNIFICANT_BITS: u8 = 3;
 /// Weights that rounding moves by less than this are good enough; see [`Fit::error`].
 const GOOD_ERROR: f64 = 1.0 / 256.0;
 
@@ -61,6 +63,11 @@ impl Lowering<'_> {
             accumulator_bits: bits,
             worst_case_bits,
         });
+        let left =
+            quantise::magnitude(self.ranges[id.0], x_ty.frac + frac - (bits - self.precision.activation_bits) as i8);
+        if self.precision.worst_case && left < MIN_SIGNIFICANT_BITS {
+            return Err("formats for the worst case leave nothing of the values that occur: use calibrated ones".into());
+        }
         let wide = self.extend(x, bits, node);
         let ty = TensorType { shape: node.shape.clone(), bits, frac: x_ty.frac + frac, magnitude, sign: Sign::Any };
         let channels = linear.shape[0];

@@ -42,11 +42,11 @@ fn chained(mut graph: Graph) -> Graph {
             continue;
         }
         let steps = chain(&graph, id);
-        // The furthest table below this one; linear maps in between disappear.
-        let inner = (1..steps.len()).take_while(|i| sole(steps[*i].0) || *i + 1 == steps.len());
-        let tables = inner.filter(|i| *i >= 2 && matches!(graph.node(steps[i - 1].0).op, Op::Pointwise(_)));
-        let Some(at) = tables.filter(|i| steps[1..*i].iter().all(|(id, _)| sole(*id))).last() else { continue };
-        let (source, f) = steps[at].clone();
+        // Of what it reads, what nothing else reads may disappear; that is worth it up to the furthest table.
+        let below = steps[1..].iter().take_while(|(id, _)| sole(*id)).count();
+        let table = |at: &usize| matches!(graph.node(steps[*at].0).op, Op::Pointwise(_));
+        let Some(furthest) = (1..=below).rev().find(table) else { continue };
+        let (source, f) = steps[furthest + 1].clone();
         graph.nodes[id.0].op = Op::Pointwise(f);
         graph.nodes[id.0].inputs = vec![source];
     }
@@ -162,6 +162,27 @@ mod tests {
         let samples = [-1.5, 0.0, 0.7, 3.0];
         let (one, other) = (eval::run(&before, &samples), eval::run(&after, &samples));
         one.last().unwrap().iter().zip(other.last().unwrap()).for_each(|(a, b)| assert!((a - b).abs() < 1e-6));
+    }
+
+    #[test]
+    fn a_table_of_a_table_is_one_even_if_others_read_what_both_are_of() {
+        let mut b = Builder::default();
+        let x = b.push(Op::Input, vec![], [3]);
+        let shared = b.scale(2.0, x);
+        let inner = b.pointwise(Expr::unary(Unary::Exp, Expr::X), shared);
+        let scaled = b.scale(-1.0, inner);
+        let outer = b.pointwise(Expr::unary(Unary::Sigmoid, Expr::X), scaled);
+        let y = b.concat(&[outer, shared], 0);
+        let before = b.graph.clone().reachable(y);
+        let after = compose(&before).unwrap();
+        let ops: Vec<_> = after.nodes.iter().map(|node| node.op.name()).collect();
+        assert_eq!(ops, ["input", "scale", "pointwise", "concat"]);
+        let (one, other) = (eval::run(&before, &[-1.0, 0.0, 1.5]), eval::run(&after, &[-1.0, 0.0, 1.5]));
+        one.last().unwrap().iter().zip(other.last().unwrap()).for_each(|(a, b)| assert!((a - b).abs() < 1e-6));
+        // What something else reads stays.
+        let y = b.concat(&[outer, inner], 0);
+        let after = compose(&b.graph.clone().reachable(y)).unwrap();
+        assert_eq!(after.nodes.iter().filter(|node| matches!(node.op, Op::Pointwise(_))).count(), 2);
     }
 
     #[test]

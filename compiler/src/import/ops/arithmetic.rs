@@ -127,7 +127,12 @@ pub(in super::super) fn dequantise(call: &mut Call) -> Made {
 }
 
 fn variadic(call: &mut Call, op: Binary) -> Made {
-    let mut operands = call.inputs.iter().filter(|wire| !matches!(wire, Wire::Missing)).cloned();
+    let mut operands: Vec<Wire> = call.inputs.iter().filter(|wire| !matches!(wire, Wire::Missing)).cloned().collect();
+    if operands.len() > 2 {
+        // Operators of so many operands do not mind their order, and constants meet data first.
+        operands.sort_by_key(|wire| matches!(wire, Wire::Const(_)));
+    }
+    let mut operands = operands.into_iter();
     let mut result = operands.next().ok_or("reads nothing")?;
     for next in operands {
         result = Wire::Data(two(call, op, &result, &next)?);

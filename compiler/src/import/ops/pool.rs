@@ -31,7 +31,7 @@ pub(in super::super) fn average(call: &mut Call) -> Made {
     divide(call, sum, &axes, counted)
 }
 
-/// The sum of absolute values, or the root of the sum of squares.
+/// The sum of absolute values, or the root of the sum of squares. Higher roots are too steep at zero for a table.
 pub(in super::super) fn lp(call: &mut Call) -> Made {
     let (x, axes) = start(call)?;
     match call.int("p", 2) {

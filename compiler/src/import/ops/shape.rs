@@ -238,6 +238,32 @@ pub(in super::super) fn gather(call: &mut Call) -> Made {
     Ok(call.b.reshape(y, &result))
 }
 
+/// Result element `(i, j, ..)` is the one there, but at the place along one axis that constant indices of the result's shape say.
+pub(in super::super) fn gather_elements(call: &mut Call) -> Made {
+    let x = call.data(0)?;
+    let shape = call.shape(x);
+    let along = axis(call.int("axis", 0), shape.len())?;
+    let result = call.constant(1).ok_or("its indices must be constant")?.shape().to_vec();
+    let indices = call.integers(1, "its indices")?.unwrap_or_default();
+    if result.len() != shape.len() || (0..shape.len()).any(|i| i != along && result[i] > shape[i]) {
+        return Err(format!("indices of shape {result:?} for data of shape {shape:?}"));
+    }
+    let flat = |(at, index): (usize, &i64)| -> Result<usize, String> {
+        let index = axis(*index, shape[along])?;
+        let (mut rest, mut stride, mut flat) = (at, 1, 0);
+        for i in (0..shape.len()).rev() {
+            flat += stride * if i == along { index } else { rest % result[i] };
+            rest /= result[i];
+            stride *= shape[i];
+        }
+        Ok(flat)
+    };
+    let places: Vec<usize> = indices.iter().enumerate().map(flat).collect::<Result<_, _>>()?;
+    let elements = call.b.reshape(x, &[shape.iter().product()]);
+    let y = pick(call, elements, 0, &places)?;
+    Ok(call.b.reshape(y, &result))
+}
+
 fn pick(call: &mut Call, x: NodeId, axis: usize, indices: &[usize]) -> Made {
     let runs = 1 + indices.windows(2).filter(|pair| pair[1] != pair[0] + 1).count();
     if runs > MAX_RUNS {
