@@ -165,7 +165,7 @@ impl Session {
     ///
     /// # Panics
     /// If the function is not [verified](fusion_ir::verify::verify_executable) and
-    /// [supported](fusion_catalogue::layer), or the shares do not have its shapes.
+    /// [supported](fusion_catalogue::layer), not the one that was [prepared](Session::prepare), or the shares do not have its shapes.
     pub fn run(
         &mut self,
         batch: &mut MicroBatch,

@@ -59,13 +59,13 @@ fn double(block: u128) -> u128 {
 
 /// The tiles of a table that were pushed.
 struct Joined {
-    choices: Vec<[u64; 2]>,
+    choices: Zeroizing<Vec<[u64; 2]>>,
     rows: Zeroizing<[u128; COLUMNS]>,
 }
 
 impl Joined {
     fn new() -> Joined {
-        Joined { choices: Vec::new(), rows: Zeroizing::new([0; COLUMNS]) }
+        Joined { choices: Zeroizing::new(Vec::with_capacity(*TABLE_WIDTHS.end())), rows: Zeroizing::new([0; COLUMNS]) }
     }
 
     /// Adds a tile, the one of the highest power of `x` first.

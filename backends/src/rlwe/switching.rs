@@ -36,8 +36,7 @@ impl ClientKey {
         let (seed, polynomials) = message.split_at_mut(SEED_BYTES);
         seed.copy_from_slice(&public);
         for (level, polynomials) in (0..).zip(polynomials.chunks_mut(KEYS_PER_LEVEL * POLYNOMIAL_BYTES)) {
-            let image = Zeroizing::new(self.secret.clone());
-            let image = Zeroizing::new(Level::of(level).automorphism.apply(&image).into_poly());
+            let image = Zeroizing::new(Level::of(level).automorphism.apply(&self.secret).into_poly());
             polynomials.par_chunks_mut(POLYNOMIAL_BYTES).enumerate().for_each(|(digit, polynomial)| {
                 let number = u64::from(level) * KEYS_PER_LEVEL as u64 + digit as u64;
                 let a = Spectrum::of(uniform(&mut stream(&public, number)));
