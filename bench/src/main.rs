@@ -48,9 +48,9 @@ struct PrepareArgs {
     /// Workloads, of digits, mnist, mnist-strided, resnet20, squeezenet, mobilenetv2 and resnet50; all whose files are there if not given
     #[arg(long, value_delimiter = ',')]
     workload: Vec<String>,
-    /// What fusionc knows as --backend
-    #[arg(long, value_delimiter = ',', default_value = "auto,cheetah")]
-    backend: Vec<String>,
+    /// What fusionc knows as --backend, with commas between
+    #[arg(long, value_parser = backends, default_value = "auto,cheetah")]
+    backend: Backends,
     /// Networks to choose backends for
     #[arg(long, value_delimiter = ',', default_value = "lan,wan")]
     network: Vec<String>,
@@ -86,8 +86,8 @@ struct RunArgs {
     #[arg(long, value_delimiter = ',')]
     workload: Vec<String>,
     /// Only these backends
-    #[arg(long, value_delimiter = ',')]
-    backend: Vec<String>,
+    #[arg(long, value_parser = backends, default_value = "", hide_default_value = true)]
+    backend: Backends,
     /// lan, wan, or files with the lines `mbit_per_s = N` and `rtt_ms = N`
     #[arg(long, value_delimiter = ',', default_value = "lan,wan")]
     network: Vec<String>,
@@ -118,6 +118,20 @@ struct RunArgs {
     /// Where to write the record
     #[arg(short, long, value_name = "RECORD.json")]
     output: Option<PathBuf>,
+}
+
+/// Names of backends.
+#[derive(Clone)]
+struct Backends(Vec<String>);
+
+/// Reads names with commas between them; those within brackets belong to a name, as in `cheetah(leaf=4,pack)`.
+fn backends(text: &str) -> Result<Backends, std::convert::Infallible> {
+    let mut depth = 0_i32;
+    let names = text.split(|letter| {
+        depth += i32::from(letter == '(') - i32::from(letter == ')');
+        letter == ',' && depth <= 0
+    });
+    Ok(Backends(names.map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect()))
 }
 
 /// What makes correlated OTs.
@@ -212,7 +226,7 @@ fn prepare_plans(args: PrepareArgs) -> anyhow::Result<()> {
         fusionc: args.fusionc.map_or_else(beside, Ok)?,
         machine: args.machine,
         workloads,
-        backends: args.backend,
+        backends: args.backend.0,
         networks: args.network,
         mode: args.mode,
         queries: args.queries,
@@ -223,7 +237,7 @@ fn prepare_plans(args: PrepareArgs) -> anyhow::Result<()> {
 fn run_plans(args: &RunArgs) -> anyhow::Result<()> {
     let wanted = |names: &[String], name: &String| names.is_empty() || names.contains(name);
     let mut plans = prepare::list(&args.plans)?;
-    plans.retain(|plan| wanted(&args.workload, &plan.workload) && wanted(&args.backend, &plan.backend));
+    plans.retain(|plan| wanted(&args.workload, &plan.workload) && wanted(&args.backend.0, &plan.backend));
     plans.retain(|plan| args.mode.is_none_or(|mode| plan.mode == mode));
     if plans.is_empty() {
         bail!("{} has no such plan", args.plans.display());
@@ -301,4 +315,17 @@ fn network(name: &str) -> anyhow::Result<Network> {
     }
     let text = std::fs::read_to_string(name).with_context(|| format!("{name} is neither lan, wan nor a file"))?;
     text.parse().with_context(|| name.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commas_within_brackets_belong_to_a_backend() {
+        let Ok(Backends(names)) = backends("auto, cheetah(leaf=4,pack),garbled");
+        assert_eq!(names, ["auto", "cheetah(leaf=4,pack)", "garbled"]);
+        let Ok(Backends(none)) = backends("");
+        assert!(none.is_empty());
+    }
 }

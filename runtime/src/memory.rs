@@ -27,8 +27,8 @@ pub const LARGEST_MICRO_BATCH: u32 = 64;
 const WORD_BYTES: u64 = 8;
 /// What a process takes before it does anything: its code, its threads.
 const PROCESS_BYTES: u64 = 12 << 20;
-/// What a comparison keeps of an element of its wave beside pads: the bits of shares, generate and propagate, and what is on the wire.
-const COMPARED_BYTES: u64 = 40;
+/// What a comparison keeps of an element of its wave beside pads: the bits of shares, generate and propagate, or the leaves' message.
+const COMPARED_BYTES: u64 = 24;
 /// What a generator of correlations works with: rows of the LPN secret and of a tree in both directions, messages, and the draw being made.
 const GENERATOR_BYTES: u64 = 20 << 20;
 /// A layer's weight: its element, and what is read of the file.
