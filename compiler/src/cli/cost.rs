@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::path::PathBuf;
 
-use fusion_catalogue::ot::{Ferret, Stock, Supply};
+use fusion_catalogue::ot::{Stock, Supply};
 use fusion_catalogue::time::{Course, Flow, SessionTime};
 use fusion_catalogue::{Cost, begin, setup};
 use fusion_ir::op::Mix;
@@ -13,6 +13,9 @@ use super::target::TargetArgs;
 use super::{compile::PolicyArgs, output, read_plan};
 use crate::passes::select::{Candidate, Choice, Scale, Target};
 use crate::{Error, Unsupported};
+
+/// Positions of a session that is large: what happens once hardly counts.
+const LARGE_SESSION: u64 = 1024;
 
 /// Say what a plan costs, layer by layer: bytes each way and rounds, exactly; time on the network and the machine, as a model
 #[derive(clap::Args)]
@@ -55,8 +58,8 @@ pub(super) fn run(args: &Args) -> Result<(), Error> {
     let supply = correlations.supply.to_string();
     let _ = writeln!(text, "{}", line(["", "OTs", "of all positions", &supply], &correlations.draws, 0.0));
     let factor = positions as f64 / mix.queries as f64;
-    let both = |cost: &Cost| (cost.bytes(Party::Client) + cost.bytes(Party::Server)) as f64;
-    let bytes = both(&total) * factor + (both(&correlations.draws) + both(&setup)) / mix.queries as f64;
+    let once = both_ways(&correlations.draws) + both_ways(&setup);
+    let bytes = both_ways(&total) as f64 * factor + once as f64 / mix.queries as f64;
     let Mix { queries, copies, public } = mix;
     let _ = writeln!(
         text,
@@ -93,9 +96,9 @@ impl Correlations {
 /// Two lines for the end of a compilation.
 pub(super) fn forecast(plan: &Plan, target: &Target) -> Result<String, Error> {
     let total = position(plan)?;
-    // With its OTs, as in the middle of a large session.
-    let total = total.with_generator(&mut Stock::begun(Supply::Silent(Ferret::B12)).0);
-    let bytes = output::bytes(total.bytes(Party::Client) + total.bytes(Party::Server));
+    // With its part of the OTs of a large session.
+    let draws = Correlations::new(&total, LARGE_SESSION).draws;
+    let bytes = output::bytes(both_ways(&total) + both_ways(&draws) / LARGE_SESSION);
     let session = session(plan, target)?;
     let seconds = (session.seconds - session.setup_s) / target.micro_batch as f64;
     let mut text = format!(
@@ -114,6 +117,10 @@ pub(super) fn forecast(plan: &Plan, target: &Target) -> Result<String, Error> {
         text += "verified  NO: the client will trust the server\n";
     }
     Ok(text)
+}
+
+fn both_ways(cost: &Cost) -> u64 {
+    cost.bytes(Party::Client) + cost.bytes(Party::Server)
 }
 
 /// The time of one micro-batch.
