@@ -234,13 +234,18 @@ mod tests {
         close(clock.run(&stream, 0.0), 5.0);
     }
 
-    #[test]
-    fn a_session_is_its_set_up_and_its_micro_batches() {
-        let function = fusion_ir::text::parse(
+    /// A comparison and a linear layer.
+    fn small() -> Function {
+        fusion_ir::text::parse(
             "function \"f\"\nweight @w0 \"w\" : i8.0[4,64]\nv0 = input : i16.0~9[64] \"\"\n\
              v1 = relu v0 : i16.0~9+[64] \"\"\nv2 = dense v1, @w0 : i16.0~14[4] \"\"\n",
         )
-        .unwrap();
+        .unwrap()
+    }
+
+    #[test]
+    fn a_session_is_its_set_up_and_its_micro_batches() {
+        let function = small();
         let machine = Machine::default();
         let of = |positions, micro_batch, streams| {
             session(&function, Flow { positions, micro_batch, streams }, &machine, NETWORK).unwrap()
@@ -266,11 +271,7 @@ mod tests {
 
     #[test]
     fn long_batches_take_what_their_first_micro_batches_promise() {
-        let function = fusion_ir::text::parse(
-            "function \"f\"\nweight @w0 \"w\" : i8.0[4,64]\nv0 = input : i16.0~9[64] \"\"\n\
-             v1 = relu v0 : i16.0~9+[64] \"\"\nv2 = dense v1, @w0 : i16.0~14[4] \"\"\n",
-        )
-        .unwrap();
+        let function = small();
         let machine = Machine::default();
         for (positions, streams) in [(7, 1), (8, 2), (402, 1), (402, 2), (400, 3)] {
             let course = Course::new(&function, Flow { positions, micro_batch: 4, streams }).unwrap();
