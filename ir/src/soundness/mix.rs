@@ -22,7 +22,7 @@ const NEGLIGIBLE: f64 = 1e-40;
 
 impl Batch {
     /// `p_mix(d, eps)`: the probability that tampering at `hits` fixed positions, wrong on a fraction `eps` of the
-    /// samples, gets at least one wrong label accepted. With `eps = 1` it is [`Batch::hit_probability`]; with every
+    /// samples, gets at least one wrong label accepted. With `eps = 1` it is [`Batch::hit_probability`] of a model that is never wrong; with every
     /// position tampered with it is `(1 - (1-eps)^R) P[Bin(T,eps) <= u]`.
     ///
     /// Rounded up, by at most a relative `2^-18` and an absolute `1e-20` for `N` up to `4 * 10^6`. The time grows as `N`.
@@ -195,7 +195,7 @@ mod tests {
         {
             let b = Batch { queries, copies, public, tolerated, probes: 0 };
             for hits in [1, copies, copies + tolerated, 3 * copies + 1, b.positions() / 2, b.positions() - 2] {
-                let (mix, hit) = (b.mix_probability(hits, 1.0), b.hit_probability(hits));
+                let (mix, hit) = (b.mix_probability(hits, 1.0), b.hit_probability(hits, 1.0));
                 assert!((mix - hit).abs() <= 1e-8 * hit + 1e-19, "{b:?} {hits}: {mix} {hit}");
             }
             for eps in [1e-4, 0.01, 0.3, 0.8] {

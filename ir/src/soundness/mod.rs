@@ -24,11 +24,14 @@
 //! Every probability is rounded up and every number of bits down, by a margin that covers the floating-point error.
 
 mod batch;
+mod consistency;
 mod forecast;
 mod mix;
 mod policy;
+mod share;
 mod tails;
 
 pub use batch::{Batch, MAX_POSITIONS};
 pub use forecast::Forecast;
 pub use policy::{CONFIDENCE, Demand, Infeasible, MAX_COPIES, MAX_PUBLIC, Policy};
+pub use share::largest_share;

@@ -19,11 +19,15 @@ pub struct Policy {
     /// Position consistency: a wrong label at fixed positions is accepted with probability at most `2^-lambda`; `>= 0`.
     pub lambda: f64,
     /// Accuracy: a server that is wrong on this fraction of the distribution is caught with probability
-    /// [`CONFIDENCE`]; in `0..=1`, more than `1 - accuracy`. `None` leaves it at what the public samples for `lambda` give.
+    /// [`CONFIDENCE`]; in `0..=1`, more than `1 - accuracy`. `None` demands instead that a blind server, whose
+    /// answers do not depend on the input, passes with probability at most `2^-lambda`.
     pub catch: Option<f64>,
+    /// The largest share of a label in the distribution, in `0..=1`: what a blind server is right on at most.
+    /// [`largest_share`](super::largest_share) bounds it from labels.
+    pub largest_share: f64,
     /// An honest server is rejected with probability at most this, in `0..=1`.
     pub false_reject: f64,
-    /// The honest model's claimed accuracy, `0.01..=1`.
+    /// The least accuracy of the honest model, as claimed, `0.01..=1`.
     pub accuracy: f64,
     /// A fixed `u` instead of the least that meets `false_reject`, which is then no demand.
     pub tolerate: Option<u64>,
@@ -32,9 +36,18 @@ pub struct Policy {
 }
 
 impl Default for Policy {
-    /// `lambda` 40, false rejects 1 %, and a model that is never wrong: no public error is tolerated.
+    /// `lambda` 40, false rejects 1 %, no label on more than half of the inputs, and a model that is never wrong:
+    /// no public error is tolerated.
     fn default() -> Policy {
-        Policy { lambda: 40.0, catch: None, false_reject: 0.01, accuracy: 1.0, tolerate: None, copies: None }
+        Policy {
+            lambda: 40.0,
+            catch: None,
+            largest_share: 0.5,
+            false_reject: 0.01,
+            accuracy: 1.0,
+            tolerate: None,
+            copies: None,
+        }
     }
 }
 
@@ -45,6 +58,8 @@ pub enum Demand {
     Lambda,
     /// [`Policy::catch`], an error rate.
     Catch,
+    /// Blind servers, in bits, where there is no [`Policy::catch`].
+    Blind,
     /// [`Policy::false_reject`], a probability.
     FalseReject,
     /// [`Policy::tolerate`], a number of public samples.
@@ -81,15 +96,22 @@ pub enum Infeasible {
         honest: f64,
     },
     /// Too few public samples.
-    #[error("the policy needs {needed} public samples for this many queries, but there are only {available}")]
+    #[error(
+        "the policy needs {needed} public samples for this many queries, but there are only {available}: with fewer, \
+         {}{}", why(*demand), alternative(*catch)
+    )]
     PublicSamples {
         /// What there is.
         available: u64,
         /// What would do: the cheapest batch's number.
         needed: u64,
+        /// What those there are do not meet.
+        demand: Demand,
+        /// A [`Policy::catch`] that they do meet, if there is one.
+        catch: Option<f64>,
     },
     /// No batch of at most [`MAX_COPIES`] copies and [`MAX_PUBLIC`] public samples meets the demand.
-    #[error("no batch of reasonable size meets the demand on {0}")]
+    #[error("no batch of reasonable size meets the demand on {0}{hint}", hint = hint(*.0))]
     OutOfReach(Demand),
     /// The batch does not meet the demand.
     #[error("the batch does not meet the demand on {demand}: {asked} was asked for, {reached} is reached")]
@@ -131,17 +153,20 @@ impl Policy {
             return Err(Infeasible::Queries { queries });
         }
         let available = public_available.unwrap_or(MAX_PUBLIC).min(MAX_PUBLIC);
-        // What accuracy alone asks for, and that not every error is tolerated, which would prove nothing.
-        let useful = |(public, tolerated)| self.lambda == 0.0 || tolerated < public;
+        // What public samples alone must do: not every error is tolerated, which would prove nothing, and relabelling
+        // everything is noticed, unless probes are there to notice it.
+        let useful = |(public, tolerated)| {
+            let all = Batch { queries: 1, copies: 1, public, tolerated, probes: 0 };
+            self.lambda == 0.0 || (tolerated < public && (probes > 0 || self.rare(all.pass_probability(self.accuracy))))
+        };
         let Some((least, _)) = self.least_public(0, MAX_PUBLIC, useful) else {
-            let demand = if self.catch.is_some() { Demand::Catch } else { Demand::FalseReject };
-            return Err(Infeasible::OutOfReach(demand));
+            return Err(Infeasible::OutOfReach(self.on_accuracy()));
         };
         if let Some(batch) = self.cheapest(queries, least, available, probes) {
             return Ok(batch);
         }
         match self.cheapest(queries, least, MAX_PUBLIC, probes) {
-            Some(batch) => Err(Infeasible::PublicSamples { available, needed: batch.public }),
+            Some(batch) => Err(self.too_few(queries, available, batch.public, probes)),
             None => Err(Infeasible::OutOfReach(Demand::Lambda)),
         }
     }
@@ -157,13 +182,14 @@ impl Policy {
             return Err(Infeasible::Queries { queries: 0 });
         }
         let unmet = |demand, asked, reached| Err(Infeasible::Unmet { demand, asked, reached });
-        if !batch.reaches(self.lambda) {
-            return unmet(Demand::Lambda, self.lambda, batch.lambda_bits());
+        if !batch.reaches(self.lambda, self.accuracy) {
+            return unmet(Demand::Lambda, self.lambda, batch.lambda_bits(self.accuracy));
         }
-        if let Some(catch) = self.catch
-            && !catches(batch, catch)
-        {
-            return unmet(Demand::Catch, catch, batch.smallest_eps(CONFIDENCE).unwrap_or(1.0));
+        if !self.accurate(batch) {
+            return match self.catch {
+                Some(catch) => unmet(Demand::Catch, catch, batch.smallest_eps(CONFIDENCE).unwrap_or(1.0)),
+                None => unmet(Demand::Blind, self.lambda, -batch.blind_probability(self.largest_share).log2()),
+            };
         }
         match self.tolerate {
             Some(tolerate) if batch.tolerated > tolerate => {
@@ -182,12 +208,49 @@ impl Policy {
         self.tolerate.unwrap_or_else(|| first(0, public, rare).unwrap_or(public))
     }
 
+    /// Whether a batch's public samples meet the demand on accuracy: `catch`, or blind servers.
+    fn accurate(&self, batch: &Batch) -> bool {
+        match self.catch {
+            Some(catch) => batch.pass_probability(catch) <= 1.0 - CONFIDENCE,
+            None => self.rare(batch.blind_probability(self.largest_share)),
+        }
+    }
+
+    /// Which demand on accuracy there is.
+    fn on_accuracy(&self) -> Demand {
+        match self.catch {
+            Some(_) => Demand::Catch,
+            None if self.lambda > 0.0 => Demand::Blind,
+            None => Demand::FalseReject,
+        }
+    }
+
+    fn rare(&self, probability: f64) -> bool {
+        probability <= (-self.lambda).exp2()
+    }
+
+    /// The error for `available` public samples where `needed` would do.
+    fn too_few(&self, queries: u64, available: u64, needed: u64, probes: u64) -> Infeasible {
+        let tolerated = self.tolerated(available);
+        let batch = Batch { queries, copies: 1, public: available, tolerated, probes };
+        let demand = if self.accurate(&batch) { Demand::Lambda } else { self.on_accuracy() };
+        // To three digits, upwards.
+        let caught = batch.smallest_eps(CONFIDENCE).map(|eps| (eps * 1000.0).ceil() / 1000.0);
+        let enough = |catch: &f64| {
+            let lax = Policy { catch: Some(*catch), ..*self };
+            lax.plan_with_probes(queries, Some(available), probes).is_ok()
+        };
+        let catch = caught.filter(|_| demand != Demand::Lambda).filter(enough);
+        Infeasible::PublicSamples { available, needed, demand, catch }
+    }
+
     fn validate(&self) -> Result<(), Infeasible> {
         let inside = |name, least, range, value: f64| {
             if (least..=1.0).contains(&value) { Ok(()) } else { Err(Infeasible::Range { name, range, value }) }
         };
         inside("accuracy", 0.01, "between 0.01 and 1", self.accuracy)?;
         inside("false-reject", 0.0, "between 0 and 1", self.false_reject)?;
+        inside("largest-share", 0.0, "between 0 and 1", self.largest_share)?;
         if !(self.lambda >= 0.0 && self.lambda.is_finite()) {
             return Err(Infeasible::Range { name: "lambda", range: "finite and not negative", value: self.lambda });
         }
@@ -236,9 +299,10 @@ impl Policy {
         let affordable = self.copies.unwrap_or(MAX_COPIES).min(budget / queries);
         // No use in more copies than make do with the least of all public samples.
         let tolerated = self.tolerated(least);
-        let plenty = first(fewest, affordable, |copies| shape(copies, least, tolerated).reaches(self.lambda));
+        let plenty =
+            first(fewest, affordable, |copies| shape(copies, least, tolerated).reaches(self.lambda, self.accuracy));
         for copies in (fewest..=plenty.unwrap_or(affordable)).rev() {
-            let reaches = |(public, tolerated)| shape(copies, public, tolerated).reaches(self.lambda);
+            let reaches = |(public, tolerated)| shape(copies, public, tolerated).reaches(self.lambda, self.accuracy);
             let most = available.min(budget.saturating_sub(queries * copies));
             if let Some((public, tolerated)) = self.least_public(least, most, reaches) {
                 let batch = shape(copies, public, tolerated);
@@ -250,10 +314,10 @@ impl Policy {
         cheapest
     }
 
-    /// The least `T` in `least ..= most`, with its `u`, that meets `catch`, `false_reject` and `reaches`.
+    /// The least `T` in `least ..= most`, with its `u`, that meets the demand on accuracy, `false_reject` and `reaches`.
     ///
     /// For a fixed `u`, a batch that reaches lambda still does with one public sample more: if the server hits that one,
-    /// it does with the rest no better than with one hit and one tolerated error fewer, else no better than before. So
+    /// it does with the rest no better than with one hit fewer and no more tolerated, else no better than before. So
     /// for a fixed `u` there is a least `T`, it grows with `u`, and the least `u` grows with `T`: going to and fro
     /// between the two from below ends at the least pair that satisfies both, if there is one.
     fn least_public(&self, least: u64, most: u64, reaches: impl Fn((u64, u64)) -> bool) -> Option<(u64, u64)> {
@@ -261,8 +325,8 @@ impl Policy {
         loop {
             let tolerated = self.tolerated(public);
             let enough = |public: u64| {
-                let accuracy = Batch { queries: 1, copies: 1, public, tolerated, probes: 0 };
-                self.catch.is_none_or(|catch| catches(&accuracy, catch)) && reaches((public, tolerated))
+                let batch = Batch { queries: 1, copies: 1, public, tolerated, probes: 0 };
+                self.accurate(&batch) && reaches((public, tolerated))
             };
             let next = first(public, most, enough)?;
             if next == public {
@@ -278,15 +342,41 @@ impl std::fmt::Display for Demand {
         f.write_str(match self {
             Demand::Lambda => "lambda",
             Demand::Catch => "catch",
+            Demand::Blind => "servers that ignore the inputs",
             Demand::FalseReject => "false-reject",
             Demand::Tolerate => "tolerate",
         })
     }
 }
 
-/// Whether a server that is wrong on a fraction `eps` is caught with probability [`CONFIDENCE`].
-fn catches(batch: &Batch, eps: f64) -> bool {
-    batch.pass_probability(eps) <= 1.0 - CONFIDENCE
+/// What could pass with too few public samples.
+fn why(demand: Demand) -> &'static str {
+    match demand {
+        Demand::Blind => "a server that ignores the inputs (one label for all, or labels at random) may pass",
+        Demand::Catch => "a server with the error rate to catch may pass",
+        _ => "a server that changes labels may pass",
+    }
+}
+
+fn alternative(catch: Option<f64>) -> String {
+    match catch {
+        Some(catch) => format!(
+            ". They do to catch a server that is wrong on {:.1} % of inputs with 99 %, and nothing less: catch {catch} \
+             accepts that",
+            100.0 * catch
+        ),
+        None => String::new(),
+    }
+}
+
+fn hint(demand: Demand) -> &'static str {
+    match demand {
+        Demand::Blind => {
+            ": one label is so frequent that giving it always is right about as often as the honest model. Choose an \
+             error rate to catch instead"
+        }
+        _ => "",
+    }
 }
 
 #[cfg(test)]
@@ -297,26 +387,69 @@ mod tests {
         Policy { accuracy, catch, ..Policy::default() }
     }
 
+    /// A policy that relies on position consistency alone.
+    fn sighted() -> Policy {
+        Policy { largest_share: 0.0, ..Policy::default() }
+    }
+
     #[test]
     fn copies_for_many_queries() {
         for (queries, copies) in [(1024, 5), (16384, 4), (1_000_000, 3)] {
             let batch = Policy::default().plan(queries, None).unwrap();
             assert_eq!((batch.copies, batch.tolerated), (copies, 0), "{queries}");
             assert_eq!(Policy::default().check(&batch), Ok(()));
+            let batch = policy(0.9, None).plan(queries, None).unwrap();
+            assert_eq!((batch.copies, batch.public), (copies, 107), "{queries}");
         }
     }
 
     #[test]
+    fn public_samples_against_servers_that_relabel_everything() {
+        for (accuracy, public) in [(1.0, 1), (0.97, 12), (0.9, 23), (0.8, 51), (0.76, 72)] {
+            let claims = Policy { accuracy, largest_share: 0.0, copies: Some(60), ..Policy::default() };
+            let batch = claims.plan(1, None).unwrap();
+            assert!(batch.public >= public, "{accuracy}: {batch:?}");
+            let all = |public: u64| {
+                let batch = Batch { public, tolerated: claims.tolerated(public), ..batch };
+                batch.tolerated < public && batch.hit_probability(batch.positions(), accuracy) <= 2f64.powi(-40)
+            };
+            assert!(all(public) && !(1..public).any(all), "{accuracy}");
+        }
+    }
+
+    #[test]
+    fn public_samples_against_blind_servers() {
+        for (largest_share, accuracy, public) in [(0.5, 0.9, 107), (0.5, 0.97, 67), (0.1, 0.9, 23), (0.1, 0.97, 18)] {
+            let claims = Policy { accuracy, largest_share, ..Policy::default() };
+            let batch = claims.plan(1024, None).unwrap();
+            assert_eq!(batch.public, public, "{largest_share} {accuracy}");
+            assert!(batch.blind_probability(largest_share) <= 2f64.powi(-40));
+            // What they cost, beside what position consistency alone asked for under a model that is never wrong.
+            let most = if largest_share == 0.5 { 1.1 } else { 1.03 };
+            assert!(batch.positions() as f64 <= 5124.0 * most, "{batch:?}");
+        }
+    }
+
+    #[test]
+    fn a_label_as_frequent_as_the_model_is_right_is_out_of_reach() {
+        let fraud = Policy { accuracy: 0.99, largest_share: 0.99, ..Policy::default() };
+        let error = fraud.plan(100, None).unwrap_err();
+        assert_eq!(error, Infeasible::OutOfReach(Demand::Blind));
+        assert!(error.to_string().contains("Choose an error rate to catch"), "{error}");
+        assert!(Policy { catch: Some(0.05), ..fraud }.plan(100, None).is_ok());
+    }
+
+    #[test]
     fn one_query() {
-        for (accuracy, positions) in [(1.0, 44), (0.97, 56), (0.9, 70), (0.76, 98)] {
-            let batch = policy(accuracy, None).plan(1, None).unwrap();
+        for (accuracy, positions) in [(1.0, 44), (0.97, 56), (0.9, 75), (0.76, 149)] {
+            let batch = Policy { accuracy, ..sighted() }.plan(1, None).unwrap();
             assert_eq!(batch.positions(), positions, "{accuracy}: {batch:?}");
         }
     }
 
     #[test]
     fn lambda_alone_proves_little_about_accuracy() {
-        let batch = Policy::default().plan(1024, None).unwrap();
+        let batch = sighted().plan(1024, None).unwrap();
         assert_eq!(batch.public, 4);
         assert_eq!(format!("{:.2}", batch.smallest_eps(CONFIDENCE).unwrap()), "0.68");
     }
@@ -337,7 +470,7 @@ mod tests {
 
     #[test]
     fn nothing_cheaper_is_missed() {
-        let budget = 50;
+        let budget = 36;
         for queries in [1, 2, 3, 7, 20] {
             for (lambda, accuracy, catch) in [
                 (5.0, 1.0, None),
@@ -349,7 +482,8 @@ mod tests {
                 for (available, tolerate, copies) in
                     [(60, None, None), (9, None, None), (3, Some(0), None), (60, Some(2), None), (60, None, Some(2))]
                 {
-                    let policy = Policy { lambda, accuracy, catch, tolerate, copies, ..Policy::default() };
+                    let largest_share = [0.0, 0.2, 0.5][(queries % 3) as usize];
+                    let policy = Policy { lambda, accuracy, catch, tolerate, copies, largest_share, ..sighted() };
                     let probes = queries % 3 * (available / 3);
                     let truth = cheapest_by_trial(&policy, queries, available, probes, budget);
                     let planned = policy.plan_with_probes(queries, Some(available), probes);
@@ -372,13 +506,14 @@ mod tests {
         assert_eq!(demands.check(&batch), Ok(()));
         assert!(batch.smallest_eps(CONFIDENCE).unwrap() <= 0.4);
         assert!(batch.false_reject(0.76) <= 0.01);
-        assert!(batch.lambda_bits() >= 40.0);
+        assert!(batch.lambda_bits(0.76) >= 40.0);
         // One public sample fewer, and no tolerance does.
         let fewer = batch.public - 1;
         assert!((0..=fewer).all(|u| demands.check(&Batch { public: fewer, tolerated: u, ..batch }).is_err()));
+        let demand = Demand::Catch;
         assert_eq!(
             demands.plan(1024, Some(fewer)),
-            Err(Infeasible::PublicSamples { available: fewer, needed: batch.public })
+            Err(Infeasible::PublicSamples { available: fewer, needed: batch.public, demand, catch: Some(0.402) })
         );
         // A million queries with a demanding accuracy check.
         let batch = policy(0.97, Some(0.05)).plan(1_000_000, None).unwrap();
@@ -387,38 +522,56 @@ mod tests {
 
     #[test]
     fn few_public_samples_cost_copies() {
-        let plenty = Policy::default().plan(1, None).unwrap();
-        let few = Policy::default().plan(1, Some(5)).unwrap();
-        assert!(few.public <= 5 && few.copies > plenty.copies && few.lambda_bits() >= 40.0);
-        let error = Policy::default().plan(1, Some(1)).unwrap_err();
-        assert_eq!(error, Infeasible::PublicSamples { available: 1, needed: plenty.public });
+        let plenty = sighted().plan(1, None).unwrap();
+        let few = sighted().plan(1, Some(5)).unwrap();
+        assert!(few.public <= 5 && few.copies > plenty.copies && few.lambda_bits(1.0) >= 40.0);
+        let (needed, demand) = (plenty.public, Demand::Lambda);
+        let error = sighted().plan(1, Some(1)).unwrap_err();
+        assert_eq!(error, Infeasible::PublicSamples { available: 1, needed, demand, catch: None });
         assert!(error.to_string().contains(&plenty.public.to_string()));
     }
 
     #[test]
+    fn too_few_for_blind_servers_names_what_they_can_do() {
+        let error = policy(0.9, None).plan(1024, Some(60)).unwrap_err();
+        let Infeasible::PublicSamples { available: 60, needed: 107, demand: Demand::Blind, catch: Some(catch) } = error
+        else {
+            panic!("{error:?}")
+        };
+        assert!(policy(0.9, Some(catch)).plan(1024, Some(60)).is_ok());
+        assert!(policy(0.9, Some(catch - 0.05)).plan(1024, Some(60)).is_err());
+        let text = error.to_string();
+        assert!(text.contains("ignores the inputs") && text.contains(&format!("catch {catch} accepts that")), "{text}");
+    }
+
+    #[test]
     fn probes_save_copies_and_public_samples() {
-        let policy = Policy::default();
+        let policy = sighted();
         let (plain, probed) = (policy.plan(1, None).unwrap(), policy.plan_with_probes(1, None, 1000).unwrap());
         assert_eq!((probed.probes, policy.check(&probed)), (1000, Ok(())));
         assert!(probed.copies + probed.public < (plain.copies + plain.public) / 2, "{probed:?}");
-        // Accuracy is no business of theirs.
+        // Accuracy is no business of theirs, nor are blind servers.
+        assert!(Policy::default().plan_with_probes(4, None, 1000).unwrap().public >= 40);
         let demands = Policy { catch: Some(0.1), ..policy };
         assert!(demands.plan_with_probes(4, None, 1000).unwrap().smallest_eps(CONFIDENCE).unwrap() <= 0.1);
         let error = policy.plan_with_probes(1, Some(0), 1000).unwrap_err();
-        assert_eq!(error, Infeasible::PublicSamples { available: 0, needed: probed.public });
+        let (needed, demand) = (probed.public, Demand::Blind);
+        assert_eq!(error, Infeasible::PublicSamples { available: 0, needed, demand, catch: None });
     }
 
     #[test]
     fn unmet_demands_are_named() {
         let batch = Batch { queries: 10, copies: 3, public: 40, tolerated: 4, probes: 0 };
+        let default = sighted();
         let unmet = |policy: Policy| match policy.check(&batch) {
             Err(Infeasible::Unmet { demand, .. }) => Some(demand),
             other => panic!("{other:?}"),
         };
-        let lax = Policy { lambda: 2.0, accuracy: 0.99, ..Policy::default() };
+        let lax = Policy { lambda: 2.0, accuracy: 0.99, ..default };
         assert_eq!(lax.check(&batch), Ok(()));
         assert_eq!(unmet(Policy { lambda: 40.0, ..lax }), Some(Demand::Lambda));
         assert_eq!(unmet(Policy { catch: Some(0.1), ..lax }), Some(Demand::Catch));
+        assert_eq!(unmet(Policy { largest_share: 0.9, ..lax }), Some(Demand::Blind));
         assert_eq!(unmet(Policy { accuracy: 0.8, ..lax }), Some(Demand::FalseReject));
         assert_eq!(unmet(Policy { tolerate: Some(3), ..lax }), Some(Demand::Tolerate));
         assert_eq!(Policy { tolerate: Some(5), accuracy: 0.2, ..lax }.check(&batch), Ok(()));
@@ -440,7 +593,7 @@ mod tests {
             assert!(matches!(policy(1.0, Some(bad)).plan(3, None), Err(Infeasible::Range { name: "catch", .. })));
         }
         let result = Policy { lambda: 1e9, ..default }.plan(3, None);
-        assert_eq!(result, Err(Infeasible::OutOfReach(Demand::Lambda)));
+        assert_eq!(result, Err(Infeasible::OutOfReach(Demand::Blind)));
         assert_eq!(
             policy(1.0, Some(0.0)).plan(3, None),
             Err(Infeasible::Indistinguishable { catch: 0.0, honest: 0.0 })
@@ -457,6 +610,6 @@ mod tests {
         );
         assert_eq!(Policy { lambda: 0.0, ..default }.plan(3, None).unwrap().positions(), 3);
         let big = Policy { lambda: 1000.0, ..default }.plan(1, None).unwrap();
-        assert!(big.lambda_bits() >= 1000.0);
+        assert!(big.lambda_bits(1.0) >= 1000.0);
     }
 }

@@ -89,21 +89,30 @@ pub(super) fn ln_binomial(n: u64, p: f64, k: u64) -> f64 {
     ln_choose(n, k) + power(k, p.ln()) + power(n - k, (-p).ln_1p())
 }
 
-/// `P[lo <= Bin(n, p) <= hi]`, rounded up; 1 if `p` is no number.
+/// `P[lo <= Bin(n, p) <= hi]`, rounded up; 1 if `p` is no number. Zero only where it is impossible.
 pub(super) fn binomial(n: u64, p: f64, lo: u64, hi: u64) -> f64 {
+    match ln_binomial_sum(n, p, lo, hi) {
+        f64::NEG_INFINITY => 0.0,
+        ln => ln.exp().clamp(f64::MIN_POSITIVE, 1.0),
+    }
+}
+
+/// The logarithm of [`binomial`], which holds probabilities below the smallest float too.
+pub(super) fn ln_binomial_sum(n: u64, p: f64, lo: u64, hi: u64) -> f64 {
     let hi = hi.min(n);
+    let possible = |possible| if possible { 0.0 } else { f64::NEG_INFINITY };
     if p.is_nan() || (lo == 0 && hi == n) {
-        return 1.0;
+        return 0.0;
     }
     // At the ends of the range of p all terms but one vanish, and the sum wants positive ones.
     if p <= 0.0 {
-        return if lo == 0 { 1.0 } else { 0.0 };
+        return possible(lo == 0);
     }
     if p >= 1.0 {
-        return if lo <= n && hi == n { 1.0 } else { 0.0 };
+        return possible(lo <= n && hi == n);
     }
     if lo > hi {
-        return 0.0;
+        return f64::NEG_INFINITY;
     }
     // From the largest term outwards, each from its neighbour; the rest is bounded as in `ln_sum`.
     let mode = ((n as f64 * p) as u64).clamp(lo, hi);
@@ -126,7 +135,7 @@ pub(super) fn binomial(n: u64, p: f64, lo: u64, hi: u64) -> f64 {
             break;
         }
     }
-    (ln_binomial(n, p, mode) + sum.ln() + margin(n)).exp().clamp(f64::MIN_POSITIVE, 1.0)
+    (ln_binomial(n, p, mode) + sum.ln() + margin(n)).min(0.0)
 }
 
 #[cfg(test)]
