@@ -5,8 +5,8 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use fusion_catalogue::Network;
 use fusion_ir::{Plan, Weights, interp};
-use fusion_runtime::client::label_of;
-use fusion_runtime::fusion::{Job, PublicSample};
+use fusion_runtime::Answers;
+use fusion_runtime::fusion::{Job, PublicSample, Row, RowDigest};
 use fusion_runtime::session::Limits;
 use fusion_runtime::transport::Connection;
 use fusion_runtime::transport::link::{LinkReader, LinkWriter, link};
@@ -67,6 +67,11 @@ pub fn inputs(plan: &Plan, count: usize) -> Vec<Vec<i64>> {
     distinct.iter().cycle().take(count).cloned().collect()
 }
 
+/// [`inputs`] as the rows of a job.
+pub fn rows(plan: &Plan, count: usize) -> Vec<Row> {
+    inputs(plan, count).into_iter().map(Row::from).collect()
+}
+
 /// A verified batch that an honest server passes: the known labels are the reference's.
 ///
 /// # Errors
@@ -75,13 +80,17 @@ pub fn verified(plan: &Plan, queries: u64, policy: Policy) -> anyhow::Result<Job
     let weights: &Weights = plan.weights.as_ref().context("a plan without weights")?;
     let needed = policy.plan(queries, None)?.public as usize;
     let distinct = inputs(plan, plan.demo.as_ref().map_or(1, |demo| demo.inputs.len().clamp(1, needed.max(1))));
-    let label_of = label_of(&plan.function);
-    let known: Vec<PublicSample> = distinct
+    let answers = Answers::new(&plan.function);
+    let known: Vec<(Vec<i64>, Vec<i64>)> = distinct
         .into_iter()
-        .map(|input| PublicSample { label: label_of(&interp::output(&plan.function, weights, &input)), input })
+        .map(|input| (answers.labels(&interp::output(&plan.function, weights, &input)), input))
         .collect();
-    let public = known.iter().cycle().take(needed).cloned().collect();
-    Ok(Job::verified(inputs(plan, queries as usize), public, policy)?)
+    // There may be fewer inputs than samples: each sample passes for one of its own.
+    let row = |index: usize, elements: Vec<i64>| Row { elements, digest: RowDigest::of([index as f64]) };
+    let queries: Vec<Row> = (0..).zip(inputs(plan, queries as usize)).map(|(at, input)| row(at, input)).collect();
+    let public = (queries.len()..).zip(known.iter().cycle().take(needed).cloned());
+    let public = public.map(|(at, (labels, input))| PublicSample { row: row(at, input), labels }).collect();
+    Ok(Job::verified(queries, public, policy)?)
 }
 
 fn connection(reader: LinkReader, writer: LinkWriter) -> std::io::Result<Connection> {

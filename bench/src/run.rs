@@ -98,7 +98,7 @@ fn batch(prepared: &Prepared) -> anyhow::Result<BatchShape> {
 
 /// An honest server's answers are the reference's, so no error need be tolerated.
 fn policy(lambda: f64) -> Policy {
-    Policy { lambda, ..Policy::default() }
+    Policy { lambda, largest_share: Some(0.5), ..Policy::default() }
 }
 
 /// The batch, or as many positions as are run of it, and how. The server cannot tell a copy or a public sample from a query, so
@@ -113,12 +113,12 @@ fn job(entry: &Entry, plan: &Plan, settings: &Settings) -> anyhow::Result<(Job, 
                 Supply::Silent(_) => Choice::Silent,
             };
         }
-        return Ok((Job::unverified(measure::inputs(plan, sample as usize))?, flow));
+        return Ok((Job::unverified(measure::rows(plan, sample as usize))?, flow));
     }
     let queries = entry.batch.queries;
     let job = match entry.prepared.mode {
         Mode::Verified => measure::verified(plan, queries, policy(entry.prepared.lambda))?,
-        Mode::SemiHonest => Job::unverified(measure::inputs(plan, queries as usize))?,
+        Mode::SemiHonest => Job::unverified(measure::rows(plan, queries as usize))?,
     };
     Ok((job, flow))
 }

@@ -21,3 +21,6 @@ pub use function::{Function, Value, ValueId, Weight, WeightId, Weights};
 pub use op::{Backend, Op};
 pub use plan::Plan;
 pub use types::{Party, Sign, TensorType};
+
+#[cfg(all(not(debug_assertions), any(feature = "without-blind", feature = "without-relabelling")))]
+compile_error!("a feature that weakens the planner is for tests only");

@@ -3,13 +3,13 @@
 use std::time::Instant;
 
 use fusion_ir::op::Reveal;
-use fusion_ir::soundness::{Batch, CONFIDENCE};
-use fusion_ir::{Function, Op, Party, Plan, interp};
+use fusion_ir::soundness::{self, Batch, Policy};
+use fusion_ir::{Function, Party, Plan};
 
 use crate::Error;
+use crate::answers::Answers;
 use crate::executor::{Executor, Progress, Spent};
 use crate::forecast::Forecast;
-use crate::fusion::mix::Unmixed;
 use crate::fusion::{Findings, Job, check::check};
 use crate::memory::{self, Memory};
 use crate::report::{self, ClientBatch, ClientReport, Run, Verdict};
@@ -62,11 +62,10 @@ pub fn run_client(
     let total = Spent { traffic: totals.traffic(control_meter.read()), time: started.elapsed() };
 
     let answers = mix.unmix(answers)?;
-    let findings =
-        check(&answers, &job.public_labels(), &job.probe_labels(), classes(&plan.function), label_of(&plan.function));
-    let rankings = rankings(&plan.function, &answers);
+    let revealed = Answers::new(&plan.function);
+    let findings = check(&answers, &job.public_labels(), &job.probe_answers(), |answer| revealed.labels(answer));
     let run = Run::new(Party::Client, plan, total, &totals, &forecast, memory_bytes);
-    Ok(conclude(job, findings, rankings, size, run))
+    Ok(conclude(job, revealed, findings, size, run))
 }
 
 impl Flow {
@@ -100,27 +99,42 @@ impl Flow {
     }
 }
 
-fn conclude(job: &Job, findings: Findings, rankings: Option<Vec<Vec<i64>>>, size: BatchSize, run: Run) -> ClientReport {
+fn conclude(job: &Job, revealed: Answers<'_>, findings: Findings, size: BatchSize, run: Run) -> ClientReport {
     let batch = job.batch();
     // A public sample that an earlier session had says nothing new; the errors tolerated may all fall on the fresh ones.
     let fresh = job.entry().map_or(batch.public, |entry| entry.public_fresh);
     let evidence = Batch { public: fresh, ..*batch };
-    let accepted = job.policy().is_none() || findings.accepted(batch);
+    let verified = job.policy().is_some();
+    let accepted = !verified || findings.accepted(batch);
+    let policy = job.policy().copied().unwrap_or(Policy { lambda: 0.0, ..Policy::default() });
+    let proven = soundness::Forecast::new(batch, &policy, revealed.classes() as u64);
+    let several = revealed.ranks() > 1;
+    let answers = Some(findings.answers).filter(|_| accepted);
+    let first = |answer: &Vec<i64>| revealed.labels(answer).first().copied().unwrap_or(-1);
+    let labels = |answer: &Vec<i64>| revealed.labels(answer);
     ClientReport {
         report_version: report::VERSION,
         role: "client",
         verdict: Verdict {
             accepted,
-            verified: job.policy().is_some(),
+            verified,
             consistent: findings.consistent,
             public_correct: findings.public_correct,
             public_total: batch.public,
             tolerated: batch.tolerated,
             probes_correct: findings.probes_correct,
             probes_total: batch.probes,
-            lambda_requested: job.policy().map_or(0.0, |policy| policy.lambda),
-            lambda_achieved_bits: batch.lambda_bits(),
-            smallest_eps_99: evidence.smallest_eps(CONFIDENCE),
+            revealed: revealed.reveal().to_string(),
+            ranks_verified: job.known_ranks(),
+            accuracy_claimed: policy.accuracy,
+            largest_share: policy.share(),
+            lambda_requested: policy.lambda,
+            lambda_achieved_bits: proven.lambda_bits,
+            relabel_all_bits: proven.relabel_all_bits,
+            forced_label_bits: proven.forced_bits,
+            constant_label_bits: proven.constant_bits,
+            random_labels_bits: proven.random_bits,
+            smallest_eps_99: evidence.smallest_eps(soundness::CONFIDENCE),
         },
         batch: ClientBatch {
             queries: batch.queries,
@@ -132,8 +146,9 @@ fn conclude(job: &Job, findings: Findings, rankings: Option<Vec<Vec<i64>>>, size
             streams: size.streams,
         },
         ledger: job.entry(),
-        labels: accepted.then_some(findings.labels),
-        top_labels: rankings.filter(|_| accepted),
+        labels: answers.as_ref().map(|answers| answers.iter().map(first).collect()),
+        top_labels: answers.as_ref().filter(|_| several).map(|answers| answers.iter().map(labels).collect()),
+        answers,
         run,
     }
 }
@@ -164,22 +179,6 @@ pub fn check_reveal(plan: &Plan, wanted: Reveal) -> Result<(), Error> {
     }
 }
 
-/// The number of classes: the logits that the plan takes the largest of, or reveals.
-pub fn classes(function: &Function) -> usize {
-    interp::logits_of(function).map_or(0, |logits| function.value(logits).ty.len())
-}
-
-/// How the label is read off what a function reveals about one position; -1 if that is nothing it could reveal.
-pub fn label_of(function: &Function) -> impl Fn(&Vec<i64>) -> i64 + use<'_> {
-    |revealed| interp::labels(function, revealed).first().copied().unwrap_or(-1)
-}
-
-/// The labels of every query, best first, if the function reveals several.
-fn rankings(function: &Function, answers: &Unmixed<Vec<i64>>) -> Option<Vec<Vec<i64>>> {
-    let several = function.values.iter().any(|value| matches!(value.op, Op::Reveal(Reveal::TopK(_))));
-    several.then(|| answers.queries.iter().filter_map(|copies| copies.first()).cloned().collect())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -201,7 +200,7 @@ mod tests {
         let plan = crate::testing::tiny_plan();
         let revealing = |what: Reveal| {
             let mut plan = plan.clone();
-            plan.function.values[4].op = Op::Reveal(what);
+            plan.function.values[4].op = fusion_ir::Op::Reveal(what);
             plan
         };
         let order = [Reveal::Label, Reveal::TopK(2), Reveal::TopK(5), Reveal::Logits];

@@ -5,10 +5,11 @@ use std::io::BufReader;
 use std::path::Path;
 
 use fusion_ir::{Plan, TensorType};
-use ndarray::{Array1, ArrayD};
+use ndarray::ArrayD;
 use ndarray_npy::{ReadNpyError, ReadNpyExt};
 
 use crate::Error;
+use crate::fusion::{Row, RowDigest};
 
 /// Reads a plan. Its function is verified: it may come from an adversary.
 ///
@@ -20,11 +21,11 @@ pub fn plan(path: &Path) -> Result<Plan, Error> {
 }
 
 /// Reads samples and quantises them as `ty`: float32 in C order, first axis the samples, the others `ty`'s shape; at least
-/// one sample, every number finite. Each result has `ty.len()` elements.
+/// one sample, every number finite. Each result has `ty.len()` elements, and is known by the numbers in the file.
 ///
 /// # Errors
 /// [`Error::Usage`] names the file and what is wrong with it.
-pub fn samples(path: &Path, ty: &TensorType) -> Result<Vec<Vec<i64>>, Error> {
+pub fn samples(path: &Path, ty: &TensorType) -> Result<Vec<Row>, Error> {
     let array: ArrayD<f32> = array(path, "float32")?;
     let found = array.shape();
     if found.get(1..) != Some(&ty.shape[..]) {
@@ -41,48 +42,67 @@ pub fn samples(path: &Path, ty: &TensorType) -> Result<Vec<Vec<i64>>, Error> {
         let (sample, element) = (at / sample_len, at % sample_len);
         return Err(refuse(path, format!("sample {sample} holds {} at element {element}", elements[at])));
     }
-    let quantise = |sample: &[f32]| sample.iter().map(|real| ty.quantize(*real)).collect();
-    Ok(elements.chunks_exact(sample_len).map(quantise).collect())
+    let row = |sample: &[f32]| Row {
+        elements: sample.iter().map(|real| ty.quantize(*real)).collect(),
+        digest: RowDigest::of(sample.iter().map(|real| f64::from(*real))),
+    };
+    Ok(elements.chunks_exact(sample_len).map(row).collect())
 }
 
-/// Reads labels, one for each of `samples` samples (`of` says to people what those are), each in `0..classes`: int64 in a `.npy` file, or a `.csv` file as
-/// [`labels_csv`](crate::output::labels_csv) makes it.
+/// Reads the labels of `samples` samples (`of` says to people what those are), each in `0..classes`: one of each, or
+/// up to `ranks` different ones, best first. Int64 in a `.npy` file of shape `[samples]` or `[samples, k]`, or a `.csv`
+/// file with the header `index,label` or `index,label_1,..,label_k`.
 ///
 /// # Errors
 /// [`Error::Usage`] names the file and what is wrong with it.
-pub fn labels(path: &Path, samples: usize, of: &str, classes: usize) -> Result<Vec<i64>, Error> {
-    let labels = match path.extension().is_some_and(|extension| extension == "csv") {
-        true => Array1::from_vec(csv_labels(path)?).into_dyn(),
-        false => array(path, "int64")?,
+pub fn labels(path: &Path, samples: usize, of: &str, classes: usize, ranks: usize) -> Result<Vec<Vec<i64>>, Error> {
+    let csv = path.extension().is_some_and(|extension| extension == "csv");
+    let labels: ArrayD<i64> = if csv { csv_labels(path)? } else { array(path, "int64")? };
+    let shape = labels.shape().to_vec();
+    let known = match shape[..] {
+        [rows] if rows == samples => 1,
+        [rows, known] if rows == samples => known,
+        _ => return Err(refuse(path, format!("its shape is {shape:?}, but there are {samples} {of}"))),
     };
-    if labels.shape() != [samples] {
-        return Err(refuse(path, format!("its shape is {:?}, but there are {samples} {of}", labels.shape())));
+    if known == 0 || known > ranks {
+        let why = format!("it has {known} labels of each sample, but the plan reveals {ranks}");
+        return Err(refuse(path, why));
     }
-    let labels = elements(path, labels)?;
+    let labels: Vec<Vec<i64>> = elements(path, labels)?.chunks_exact(known).map(<[i64]>::to_vec).collect();
     let exists = |label: &i64| usize::try_from(*label).is_ok_and(|label| label < classes);
-    match labels.iter().position(|label| !exists(label)) {
-        Some(at) => Err(refuse(path, format!("label {} of sample {at} is not in 0..{classes}", labels[at]))),
-        None => Ok(labels),
+    for (at, labels) in labels.iter().enumerate() {
+        if let Some(label) = labels.iter().find(|label| !exists(label)) {
+            return Err(refuse(path, format!("label {label} of sample {at} is not in 0..{classes}")));
+        }
+        if (1..labels.len()).any(|rank| labels[..rank].contains(&labels[rank])) {
+            return Err(refuse(path, format!("sample {at} has a label twice among its ranks")));
+        }
     }
+    Ok(labels)
 }
 
-fn csv_labels(path: &Path) -> Result<Vec<i64>, Error> {
+fn csv_labels(path: &Path) -> Result<ArrayD<i64>, Error> {
     let text = std::fs::read_to_string(path).map_err(|error| refuse(path, format!("cannot be read: {error}")))?;
     let mut lines = text.lines();
     let header = lines.next().unwrap_or_default();
-    if header != "index,label" && !header.starts_with("index,label_1") {
+    let columns: Vec<&str> = header.split(',').skip(1).take_while(|name| name.starts_with("label")).collect();
+    if !header.starts_with("index,") || columns.is_empty() {
         return Err(refuse(path, "its first line is not index,label or index,label_1,.."));
     }
-    // Where there are several labels, the first is the best.
-    let read = |(row, line): (usize, &str)| {
+    let mut labels = Vec::new();
+    let mut rows = 0;
+    for (row, line) in lines.enumerate() {
         let cells: Vec<&str> = line.split(',').collect();
         let whole = cells.len() == header.split(',').count() && cells[0] == row.to_string();
-        if whole { cells[1].parse().ok() } else { None }
-    };
-    let labels = lines.enumerate().map(|row| {
-        read(row).ok_or_else(|| refuse(path, format!("line {} is not a label for index {}", row.0 + 2, row.0)))
-    });
-    labels.collect()
+        let read = || cells[1..=columns.len()].iter().map(|cell| cell.parse().ok()).collect::<Option<Vec<i64>>>();
+        let Some(row_labels) = whole.then(read).flatten() else {
+            return Err(refuse(path, format!("line {} is not a label for index {row}", row + 2)));
+        };
+        labels.extend(row_labels);
+        rows = row + 1;
+    }
+    let shape = if columns.len() == 1 { vec![rows] } else { vec![rows, columns.len()] };
+    ArrayD::from_shape_vec(shape, labels).map_err(|error| refuse(path, error))
 }
 
 /// An [`Error::Usage`] about `path`.
@@ -146,9 +166,11 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         let reals = Array::from_shape_vec((2, 1, 3), vec![0.0, 1.0, -0.5, 100.0, -100.0, 0.03f32]).unwrap();
         write_npy(file.path(), &reals).unwrap();
-        assert_eq!(samples(file.path(), &ty()).unwrap(), [[0, 16, -8], [1023, -1023, 0]]);
+        let rows = samples(file.path(), &ty()).unwrap();
+        assert_eq!([&rows[0].elements[..], &rows[1].elements], [[0, 16, -8], [1023, -1023, 0]]);
+        assert_eq!(rows[0].digest, RowDigest::of([0.0, 1.0, -0.5]));
         write_npy(file.path(), &Array::from_vec(vec![2i64, 0])).unwrap();
-        assert_eq!(labels(file.path(), 2, "public samples", 3).unwrap(), [2, 0]);
+        assert_eq!(labels(file.path(), 2, "public samples", 3, 1).unwrap(), [[2], [0]]);
     }
 
     #[test]
@@ -175,7 +197,7 @@ mod tests {
 
     #[test]
     fn labels_that_do_not_fit_are_refused() {
-        let about_labels = |bytes: &[u8]| about(bytes, |path| labels(path, 2, "public samples", 3));
+        let about_labels = |bytes: &[u8]| about(bytes, |path| labels(path, 2, "public samples", 3, 1));
         let count = about_labels(&npy(&Array::from_vec(vec![1i64])));
         assert_eq!(count, "its shape is [1], but there are 2 public samples");
         let high = about_labels(&npy(&Array::from_vec(vec![0i64, 3])));
@@ -192,10 +214,11 @@ mod tests {
         let path = directory.path().join("labels.csv");
         let read = |text: &str| {
             std::fs::write(&path, text).unwrap();
-            labels(&path, 2, "public samples", 3)
+            labels(&path, 2, "public samples", 3, 2)
         };
-        assert_eq!(read(&crate::output::labels_csv(&[2, 0])).unwrap(), [2, 0]);
-        assert_eq!(read(&crate::output::top_labels_csv(2, &[vec![2, 1], vec![0, 2]])).unwrap(), [2, 0]);
+        assert_eq!(read("index,label\n0,2\n1,0\n").unwrap(), [[2], [0]]);
+        assert_eq!(read("index,label_1,label_2\n0,2,1\n1,0,2\n").unwrap(), [[2, 1], [0, 2]]);
+        assert_eq!(read("index,label,logit_0,logit_1\n0,1,-0.5,2\n1,0,7,1\n").unwrap(), [[1], [0]]);
         for (text, why) in [
             ("", "first line is not index,label"),
             ("0,2\n1,0\n", "first line is not index,label"),
@@ -203,6 +226,8 @@ mod tests {
             ("index,label\n0,2\n2,0\n", "line 3 is not a label for index 1"),
             ("index,label\n0,2\n1,zero\n", "line 3 is not a label for index 1"),
             ("index,label\n0,2\n1,3\n", "label 3 of sample 1 is not in 0..3"),
+            ("index,label_1,label_2\n0,2,2\n1,0,1\n", "sample 0 has a label twice"),
+            ("index,label_1,label_2,label_3\n0,2,1,0\n1,0,1,2\n", "3 labels of each sample, but the plan reveals 2"),
         ] {
             let error = read(text).unwrap_err().to_string();
             assert!(error.contains(why), "{text:?}: {error}");

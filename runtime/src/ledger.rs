@@ -6,10 +6,10 @@
 //! started. Nothing here starts a session again.
 //!
 //! The ledger also knows by digest which samples were part of a session. A public sample says something about a model's
-//! accuracy once; a second time it says the same, and repeated sessions with it are tries. The digest is SHA-256 over a
-//! salt of the ledger's own and the quantised sample, so that a sample cannot be looked up in a ledger by its published
-//! hash; who has the file can still test a guess. Under a plan with other number formats the same sample counts as new:
-//! there it is another model that it is evidence about.
+//! accuracy once; a second time it says the same, and repeated sessions with it are tries. A sample is known by the
+//! numbers that the user gave ([`RowDigest`]), whatever the plan: another plan's number formats, which the server
+//! chooses, make nothing fresh. What is stored is SHA-256 over a salt of the ledger's own and that digest, so that a
+//! sample cannot be looked up in a ledger by its published hash; who has the file can still test a guess.
 
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::Error;
-use crate::fusion::Job;
+use crate::fusion::{Job, Row, RowDigest};
 use crate::session::handshake::hex;
 use crate::store::Store;
 
@@ -64,8 +64,10 @@ pub struct Record {
     pub tolerated: u64,
     /// `K`, known-answer probes.
     pub probes: u64,
-    /// `-log2` of the probability that a wrong label at fixed positions was accepted, rounded down; `None` if nothing was
-    /// verified.
+    /// `-log2` of the probability that a wrong label at fixed positions was accepted ([`Batch::lambda_bits`] at the
+    /// accuracy claimed), rounded down; `None` if nothing was verified.
+    ///
+    /// [`Batch::lambda_bits`]: fusion_ir::soundness::Batch::lambda_bits
     pub lambda_bits: Option<f64>,
     /// What became of it.
     pub outcome: Outcome,
@@ -91,6 +93,9 @@ pub struct Ledger {
 }
 
 const SALT: TableDefinition<(), [u8; 32]> = TableDefinition::new("salt");
+/// [`FORMAT`]. Ledgers from before there was one knew samples by their quantised values, under each plan anew.
+const VERSION: TableDefinition<(), u32> = TableDefinition::new("version");
+const FORMAT: u32 = 2;
 /// A [`Record`] each, as JSON.
 const SESSIONS: TableDefinition<u64, &str> = TableDefinition::new("sessions");
 /// Digests of samples, and the sessions that had them.
@@ -101,29 +106,40 @@ impl Ledger {
     /// Opens the ledger at `path`, or begins one there.
     ///
     /// # Errors
-    /// [`Error::State`] if the file cannot be used.
+    /// [`Error::State`] if the file cannot be used; [`Error::Usage`] if another version of this program wrote it.
     pub fn open(path: &Path) -> Result<Ledger, Error> {
         let store = Store::new(path)?;
         let mut fresh = [0; 32];
         getrandom::fill(&mut fresh)?;
-        let salt = store.transaction(|transaction| {
+        let (salt, format) = store.transaction(|transaction| {
             let mut table = transaction.open_table(SALT)?;
             let found = table.get(())?.map(|salt| salt.value());
+            let mut version = transaction.open_table(VERSION)?;
             if found.is_none() {
                 table.insert((), fresh)?;
+                version.insert((), FORMAT)?;
             }
             transaction.open_table(SESSIONS)?;
             transaction.open_multimap_table(SAMPLES)?;
-            Ok(found.unwrap_or(fresh))
+            Ok((found.unwrap_or(fresh), version.get(())?.map_or(1, |version| version.value())))
         })?;
-        Ok(Ledger { store, salt })
+        match format {
+            FORMAT => Ok(Ledger { store, salt }),
+            1 => Err(Error::Usage(format!(
+                "{} is a ledger of an earlier version, which knew public samples by their values under one plan and \
+                 stated smaller risks: move it away to begin a new one, and use public samples that no earlier session \
+                 had",
+                path.display()
+            ))),
+            _ => Err(Error::Usage(format!("{} was written by a newer version of this program", path.display()))),
+        }
     }
 
-    /// For each sample, given quantised, whether no session had it.
+    /// For each sample whether no session had it.
     ///
     /// # Errors
     /// [`Error::State`] if the file cannot be used.
-    pub fn fresh<'a>(&self, samples: impl Iterator<Item = &'a [i64]>) -> Result<Vec<bool>, Error> {
+    pub fn fresh<'a>(&self, samples: impl Iterator<Item = &'a Row>) -> Result<Vec<bool>, Error> {
         self.store.transaction(|transaction| {
             let table = transaction.open_multimap_table(SAMPLES)?;
             samples.map(|sample| Ok(table.get(self.digest(sample))?.is_empty())).collect()
@@ -136,7 +152,7 @@ impl Ledger {
     /// [`Error::State`] if the file cannot be used; then the session may not start.
     pub fn start(&self, job: &Job, plan: &Plan, address: &str) -> Result<Entry, Error> {
         let batch = job.batch();
-        let lambda_bits = job.policy().map(|_| batch.lambda_bits());
+        let lambda_bits = job.policy().map(|policy| batch.lambda_bits(policy.accuracy));
         self.store.transaction(|transaction| {
             let mut record = Record {
                 started_unix_s: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs()),
@@ -155,13 +171,13 @@ impl Ledger {
             let session = before.last().map_or(0, |(session, _)| *session) + 1;
             let mut samples = transaction.open_multimap_table(SAMPLES)?;
             for sample in job.public() {
-                let digest = self.digest(&sample.input);
+                let digest = self.digest(&sample.row);
                 let known = !samples.get(digest)?.is_empty();
                 record.public_fresh += u64::from(!known);
                 samples.insert(digest, session)?;
             }
             for probe in job.probes() {
-                samples.insert(self.digest(&probe.input), session)?;
+                samples.insert(self.digest(&probe.row), session)?;
             }
             write(transaction, session, &record)?;
             let risk = before.iter().filter_map(|(_, record)| record.lambda_bits).chain(lambda_bits);
@@ -193,9 +209,13 @@ impl Ledger {
         self.store.transaction(sessions)
     }
 
-    fn digest(&self, sample: &[i64]) -> [u8; 32] {
+    fn digest(&self, sample: &Row) -> [u8; 32] {
+        let known = match cfg!(feature = "quantised-digest") {
+            true => RowDigest::of(sample.elements.iter().map(|element| *element as f64)),
+            false => sample.digest,
+        };
         let hash = Sha256::new().chain_update(b"fusion ledger sample\0").chain_update(self.salt);
-        sample.iter().fold(hash, |hash, element| hash.chain_update(element.to_le_bytes())).finalize().into()
+        hash.chain_update(known.as_bytes()).finalize().into()
     }
 }
 
@@ -232,9 +252,9 @@ mod tests {
     use fusion_ir::soundness::Policy;
 
     fn job(public: std::ops::Range<i64>) -> Job {
-        let public: Vec<_> = public.map(|x| PublicSample { input: vec![x, -x], label: 0 }).collect();
+        let public: Vec<_> = public.map(|x| PublicSample { row: vec![x, -x].into(), labels: vec![0] }).collect();
         let policy = Policy { lambda: 1.0, catch: Some(0.5), ..Policy::default() };
-        Job::verified(vec![vec![0, 0]], public, policy).unwrap()
+        Job::verified(vec![vec![99, 99].into()], public, policy).unwrap()
     }
 
     fn ledger(directory: &tempfile::TempDir) -> Ledger {
@@ -252,7 +272,7 @@ mod tests {
         let Record { queries, copies, public, public_fresh, tolerated, .. } = record;
         let batch = *job.batch();
         assert_eq!((queries, copies, public), (batch.queries, batch.copies, batch.public));
-        assert_eq!((public_fresh, tolerated, record.lambda_bits), (7, 0, Some(batch.lambda_bits())));
+        assert_eq!((public_fresh, tolerated, record.lambda_bits), (7, 0, Some(batch.lambda_bits(1.0))));
         assert_eq!((record.server.as_str(), record.plan_digest), ("192.0.2.1:7", hex(&plan.digest())));
         assert!(record.started_unix_s > 1_600_000_000);
         ledger(&directory).finish(1, Outcome::Failed("x".repeat(10_000))).unwrap();
@@ -267,28 +287,66 @@ mod tests {
     fn a_sample_is_fresh_once() {
         let directory = tempfile::tempdir().unwrap();
         let ledger = ledger(&directory);
-        let fresh = |samples: &[Vec<i64>]| ledger.fresh(samples.iter().map(Vec::as_slice)).unwrap();
-        assert_eq!(fresh(&[vec![3, -3], vec![9, -9]]), [true, true]);
+        let fresh = |samples: &[[i64; 2]]| {
+            let rows: Vec<Row> = samples.iter().map(|sample| sample.to_vec().into()).collect();
+            ledger.fresh(rows.iter()).unwrap()
+        };
+        assert_eq!(fresh(&[[3, -3], [9, -9]]), [true, true]);
         assert_eq!(ledger.start(&job(0..7), &tiny_plan(), "").unwrap().public_fresh, 7);
-        assert_eq!(fresh(&[vec![3, -3], vec![9, -9]]), [false, true]);
+        assert_eq!(fresh(&[[3, -3], [9, -9]]), [false, true]);
         assert_eq!(ledger.start(&job(4..11), &tiny_plan(), "").unwrap().public_fresh, 4);
         assert_eq!(ledger.start(&job(4..11), &tiny_plan(), "").unwrap().public_fresh, 0);
-        // The same sample many times in one batch.
-        let twins = vec![PublicSample { input: vec![50, 50], label: 0 }; 7];
-        let policy = Policy { lambda: 1.0, catch: Some(0.5), ..Policy::default() };
-        let twins = Job::verified(vec![vec![0, 0]], twins, policy).unwrap();
-        assert_eq!(ledger.start(&twins, &tiny_plan(), "").unwrap().public_fresh, 1);
+    }
+
+    #[test]
+    fn other_number_formats_make_no_sample_fresh() {
+        let directory = tempfile::tempdir().unwrap();
+        let ledger = ledger(&directory);
+        // The same seven rows under a plan with one fractional bit less.
+        let under = |scale: f64| {
+            let sample = |x: u32| {
+                let reals = [f64::from(x) + 0.3, -1.7 * f64::from(x)];
+                let elements = reals.iter().map(|real| (real * scale).round() as i64).collect();
+                PublicSample { row: Row { elements, digest: RowDigest::of(reals) }, labels: vec![0] }
+            };
+            let policy = Policy { lambda: 1.0, catch: Some(0.5), ..Policy::default() };
+            Job::verified(vec![vec![99, 99].into()], (0..7).map(sample).collect(), policy).unwrap()
+        };
+        assert_eq!(ledger.start(&under(16.0), &tiny_plan(), "").unwrap().public_fresh, 7);
+        assert_eq!(ledger.start(&under(8.0), &tiny_plan(), "").unwrap().public_fresh, 0);
+    }
+
+    #[test]
+    fn ledgers_of_other_versions_are_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("ledger.redb");
+        Ledger::open(&path).unwrap();
+        let store = Store::new(&path).unwrap();
+        let write = |version: Option<u32>| {
+            let set = |transaction: &WriteTransaction| {
+                let mut table = transaction.open_table(VERSION)?;
+                table.remove(())?;
+                version.map(|version| table.insert((), version).map(|_| ())).transpose()?;
+                Ok(())
+            };
+            store.transaction(set).unwrap();
+            Ledger::open(&path).map(|_| ()).map_err(|error| (error.exit_code(), error.to_string()))
+        };
+        let (code, text) = write(None).unwrap_err();
+        assert!(code == 2 && text.contains("earlier version") && text.contains("ledger.redb"), "{text}");
+        assert!(write(Some(FORMAT + 1)).unwrap_err().1.contains("newer version"));
+        assert_eq!(write(Some(FORMAT)), Ok(()));
     }
 
     #[test]
     fn a_probe_is_no_fresh_sample_later() {
         let directory = tempfile::tempdir().unwrap();
         let ledger = ledger(&directory);
-        let probes = (0..3).map(|x| Probe { input: vec![x, -x], label: 0 }).collect();
-        let public = (10..17).map(|x| PublicSample { input: vec![x, -x], label: 0 }).collect();
+        let probes = (0..3).map(|x| Probe { row: vec![x, -x].into(), answer: vec![0] }).collect();
+        let public = (10..17).map(|x| PublicSample { row: vec![x, -x].into(), labels: vec![0] }).collect();
         let policy = Policy { lambda: 1.0, catch: Some(0.5), ..Policy::default() };
         let all = |public: &[PublicSample]| Ok(vec![true; public.len()]);
-        let probed = Job::verified_with(vec![vec![0, 0]], public, all, probes, policy).unwrap();
+        let probed = Job::verified_with(vec![vec![99, 99].into()], public, all, probes, policy).unwrap();
         assert_eq!(ledger.start(&probed, &tiny_plan(), "").unwrap().public_fresh, 7);
         assert_eq!(ledger.sessions().unwrap()[0].1.probes, 3);
         assert_eq!(ledger.start(&job(0..7), &tiny_plan(), "").unwrap().public_fresh, 4);
@@ -299,13 +357,13 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let ledger = ledger(&directory);
         let job = job(0..7);
-        let one = job.batch().lambda_bits();
+        let one = job.batch().lambda_bits(1.0);
         for sessions in 1..=4 {
             let entry = ledger.start(&job, &tiny_plan(), "").unwrap();
             let expected = (one - f64::from(sessions).log2()).max(0.0);
             assert!((entry.risk_bits - expected).abs() < 1e-6, "{sessions}: {} {expected}", entry.risk_bits);
         }
-        let unverified = Job::unverified(vec![vec![1, 1]]).unwrap();
+        let unverified = Job::unverified(vec![vec![1, 1].into()]).unwrap();
         let before = ledger.start(&job, &tiny_plan(), "").unwrap().risk_bits;
         let entry = ledger.start(&unverified, &tiny_plan(), "").unwrap();
         assert_eq!((entry.session, entry.risk_bits), (6, before));
@@ -325,8 +383,9 @@ mod tests {
     fn two_ledgers_have_nothing_in_common() {
         let directories = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
         let [one, other] = [ledger(&directories[0]), ledger(&directories[1])];
-        assert_ne!(one.digest(&[1, 2]), other.digest(&[1, 2]));
-        assert_eq!(one.digest(&[1, 2]), ledger(&directories[0]).digest(&[1, 2]));
-        assert_ne!(one.digest(&[1, 2]), one.digest(&[1, 3]));
+        let [this, that] = [Row::from(vec![1, 2]), Row::from(vec![1, 3])];
+        assert_ne!(one.digest(&this), other.digest(&this));
+        assert_eq!(one.digest(&this), ledger(&directories[0]).digest(&this));
+        assert_ne!(one.digest(&this), one.digest(&that));
     }
 }

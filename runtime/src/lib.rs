@@ -4,6 +4,7 @@
 //! what the client brings to it. The batch is mixed ([`fusion::mix`]), cut into micro-batches that go through the layers
 //! in streams ([`executor`]), and checked after the last message ([`fusion::check`]).
 
+pub mod answers;
 pub mod budget;
 pub mod client;
 pub mod error;
@@ -24,6 +25,7 @@ pub mod transport;
 #[cfg(test)]
 mod testing;
 
+pub use answers::Answers;
 pub use budget::{Budget, Identity};
 pub use client::{Flow, run_client};
 pub use error::Error;
@@ -34,5 +36,13 @@ pub use model::{Model, PlanFile};
 pub use report::{ClientReport, ServerReport, Verdict};
 pub use server::{run_server, run_server_if};
 
-#[cfg(all(not(debug_assertions), any(feature = "without-accuracy", feature = "without-consistency")))]
+#[cfg(all(
+    not(debug_assertions),
+    any(
+        feature = "first-rank-only",
+        feature = "quantised-digest",
+        feature = "without-accuracy",
+        feature = "without-consistency"
+    )
+))]
 compile_error!("a feature that removes a check is for tests only");

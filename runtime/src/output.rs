@@ -58,21 +58,6 @@ pub fn print(text: &str) -> Result<(), Error> {
     }
 }
 
-/// `labels.csv`: the header `index,label`, then one row per query in input order.
-pub fn labels_csv(labels: &[i64]) -> String {
-    let rows = labels.iter().enumerate().map(|(index, label)| format!("{index},{label}\n"));
-    std::iter::once("index,label\n".to_owned()).chain(rows).collect()
-}
-
-/// `labels.csv` of a plan that reveals `k` labels, best first: the header `index,label_1,..,label_k`, then one row per query.
-pub fn top_labels_csv(k: usize, labels: &[Vec<i64>]) -> String {
-    let header = (1..=k).fold(String::from("index"), |header, place| header + &format!(",label_{place}")) + "\n";
-    let row = |(index, labels): (usize, &Vec<i64>)| {
-        labels.iter().fold(index.to_string(), |row, label| row + &format!(",{label}")) + "\n"
-    };
-    labels.iter().enumerate().map(row).fold(header, |csv, row| csv + &row)
-}
-
 fn beside(path: &Path) -> io::Result<PathBuf> {
     let name = path.file_name().ok_or_else(|| io::Error::other("this is not the name of a file"))?;
     Ok(path.with_file_name(format!(".{}.{}.tmp", name.to_string_lossy(), std::process::id())))
@@ -94,15 +79,10 @@ mod tests {
         fs::write(&path, "stale").unwrap();
         prepare(&path).unwrap();
         assert!(names(directory.path()).is_empty());
-        write(&path, labels_csv(&[7, 0]).as_bytes()).unwrap();
-        write(&path, labels_csv(&[7, 1]).as_bytes()).unwrap();
+        write(&path, b"index,label\n0,7\n1,0\n").unwrap();
+        write(&path, b"index,label\n0,7\n1,1\n").unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "index,label\n0,7\n1,1\n");
         assert_eq!(names(directory.path()), ["labels.csv"]);
-    }
-
-    #[test]
-    fn several_labels_have_a_column_each() {
-        assert_eq!(top_labels_csv(2, &[vec![7, 0], vec![1, 4]]), "index,label_1,label_2\n0,7,0\n1,1,4\n");
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::session::handshake::{PROTOCOL_VERSION, hex};
 use crate::transport::Traffic;
 
 /// Version of the report's format.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// What the client's user gets to know.
 #[derive(Clone, Debug, Serialize)]
@@ -37,6 +37,9 @@ pub struct ClientReport {
     /// All labels revealed about each query, best first; only if accepted and the plan reveals several.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub top_labels: Option<Vec<Vec<i64>>>,
+    /// Everything revealed about each query, as [`Answers`](crate::Answers) reads it; only if accepted.
+    #[serde(skip)]
+    pub answers: Option<Vec<Vec<i64>>>,
     /// What it took.
     #[serde(flatten)]
     pub run: Run,
@@ -65,20 +68,39 @@ pub struct Verdict {
     pub verified: bool,
     /// Whether all copies of each query agreed.
     pub consistent: bool,
-    /// Public samples answered correctly.
+    /// Public samples answered with all the labels that are known of them.
     pub public_correct: u64,
     /// Public samples.
     pub public_total: u64,
     /// Wrong public answers that would still have been accepted.
     pub tolerated: u64,
-    /// Known-answer probes answered as before.
+    /// Known-answer probes answered exactly as before.
     pub probes_correct: u64,
     /// Known-answer probes; none may be wrong.
     pub probes_total: u64,
-    /// Bits of position consistency asked for.
+    /// What the plan reveals of each position: `label`, `topk:K` or `logits`.
+    pub revealed: String,
+    /// Of the revealed labels, best first, how many the public labels name; the others, and logits, public samples do
+    /// not verify.
+    pub ranks_verified: usize,
+    /// The least accuracy of the honest model, as the client was told. The bits below rest on it.
+    pub accuracy_claimed: f64,
+    /// The largest share of a label among inputs: as the client was told, or a bound from the public labels that holds
+    /// with 99 %.
+    pub largest_share: f64,
+    /// Bits asked for.
     pub lambda_requested: f64,
-    /// Bits of position consistency that the batch gives, rounded down; `null` if unlimited (no queries).
+    /// Position consistency: `-log2` of the probability that a label which is changed at fixed positions is accepted
+    /// where the honest model is right, rounded down; `null` if there is none.
     pub lambda_achieved_bits: f64,
+    /// The same of a server that changes all labels.
+    pub relabel_all_bits: f64,
+    /// The same of a server that gives one label at fixed positions.
+    pub forced_label_bits: f64,
+    /// The same of a server that gives one label to every input.
+    pub constant_label_bits: f64,
+    /// The same of a server that draws labels at random.
+    pub random_labels_bits: f64,
     /// Smallest error rate that the fresh public samples catch with probability 0.99; `null` if none. Without a ledger all
     /// of them are taken for fresh.
     pub smallest_eps_99: Option<f64>,

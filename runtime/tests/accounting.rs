@@ -85,8 +85,7 @@ fn evidence_that_is_used_up_is_not_counted_again() {
     let (warning, second) = session();
     let fresh = PUBLIC as u64 - public;
     let used = format!(
-        "{} of {public} public samples were part of a session before (or twice of this one): they are no new evidence \
-         of accuracy, {fresh} are",
+        "{} of {public} public samples were part of a session before: they are no new evidence of accuracy, {fresh} are",
         public - fresh
     );
     assert!(warning.contains(&used), "{warning}");

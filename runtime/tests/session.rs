@@ -51,8 +51,9 @@ impl Channel for Tampering {
 }
 
 fn job() -> Job {
-    let queries = QUERIES.iter().map(|(x, y)| point(*x, *y)).collect();
-    let public = labelled_points(40).into_iter().map(|(input, label)| PublicSample { input, label }).collect();
+    let queries = QUERIES.iter().map(|(x, y)| point(*x, *y).into()).collect();
+    let sample = |(input, label): (Vec<i64>, i64)| PublicSample { row: input.into(), labels: vec![label] };
+    let public = labelled_points(40).into_iter().map(sample).collect();
     Job::verified(queries, public, Policy { lambda: 8.0, ..Policy::default() }).unwrap()
 }
 
@@ -301,7 +302,7 @@ fn the_client_behaves_the_same_on_accept_and_reject() {
 
 #[test]
 fn without_verification_each_query_runs_once_and_anything_is_believed() {
-    let queries = QUERIES.iter().map(|(x, y)| point(*x, *y)).collect();
+    let queries = QUERIES.iter().map(|(x, y)| point(*x, *y).into()).collect();
     let job = Job::unverified(queries).unwrap();
     let client = session(&wrong_plan(), &job, None, honest).client.unwrap();
     assert!(client.verdict.accepted && !client.verdict.verified);

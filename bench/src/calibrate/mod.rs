@@ -12,7 +12,7 @@ use fusion_runtime::fusion::Job;
 use fusion_runtime::session::Offline;
 
 use crate::fit::{Sample, errors, non_negative};
-use crate::measure::{inputs, session};
+use crate::measure::{rows, session};
 use crate::{host, record};
 use networks::{Experiment, experiments};
 
@@ -98,7 +98,7 @@ fn costs(experiment: &Experiment) -> anyhow::Result<Vec<Cost>> {
 /// Runs it; the seconds of what [`costs`] says.
 fn times(experiment: &Experiment) -> anyhow::Result<Vec<f64>> {
     let Experiment { plan, positions, correlations } = experiment;
-    let job = Job::unverified(inputs(plan, *positions))?;
+    let job = Job::unverified(rows(plan, *positions))?;
     // Nothing ahead: what a layer takes includes its correlations.
     let offline = Offline { choice: *correlations, ahead: false };
     let flow = fusion_runtime::Flow {

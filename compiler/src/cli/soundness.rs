@@ -12,18 +12,25 @@ pub(super) struct Args {
     /// Queries in the batch
     #[arg(long, value_name = "R")]
     queries: u64,
-    /// A wrong label at fixed positions is accepted with probability at most 2^-BITS
+    /// Labels changed at chosen positions are accepted with probability at most 2^-BITS where the honest model is right;
+    /// without --catch also one label for all inputs, or labels at random
     #[arg(long, value_name = "BITS", default_value_t = 40.0)]
     lambda: f64,
-    /// A server wrong on this fraction of all inputs is caught with 99 %
+    /// A server wrong on this fraction of all inputs is caught with 99 %, instead of servers that ignore the inputs
     #[arg(long, value_name = "E")]
     catch: Option<f64>,
     /// An honest server is rejected with at most this probability
     #[arg(long, value_name = "F", default_value_t = 0.01)]
     false_reject: f64,
-    /// The honest model's accuracy
+    /// The honest model's accuracy, at least
     #[arg(long, value_name = "A", default_value_t = 1.0)]
     accuracy: f64,
+    /// Classes of the model
+    #[arg(long, value_name = "K", default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..))]
+    classes: u64,
+    /// The largest share of a label among inputs [default: that of balanced classes]
+    #[arg(long, value_name = "S")]
+    largest_share: Option<f64>,
     /// Fix the number of wrong public answers that are accepted
     #[arg(long, value_name = "U")]
     tolerate: Option<u64>,
@@ -49,7 +56,8 @@ enum Format {
 
 pub(super) fn run(args: &Args) -> Result<(), Error> {
     let Args { lambda, catch, false_reject, accuracy, tolerate, copies, .. } = *args;
-    let policy = Policy { lambda, catch, false_reject, accuracy, tolerate, copies };
+    let largest_share = args.largest_share.or(Some(1.0 / args.classes as f64));
+    let policy = Policy { lambda, catch, largest_share, false_reject, accuracy, tolerate, copies };
     let batch = match (args.public, args.copies) {
         (Some(public), Some(copies)) => {
             let batch = Batch {
@@ -70,7 +78,7 @@ pub(super) fn run(args: &Args) -> Result<(), Error> {
             planned.map_err(|e| Error::Usage(e.to_string()))?
         }
     };
-    let forecast = Forecast::new(&batch, accuracy);
+    let forecast = Forecast::new(&batch, &policy, args.classes);
     match args.format {
         Format::Text => output::print(&forecast.to_string()),
         Format::Json => output::print(&(serde_json::json!(forecast).to_string() + "\n")),

@@ -54,7 +54,7 @@ pub struct Forecast {
 impl Forecast {
     /// The forecast for a batch under the claims of `policy`, for a model of `classes` classes, at least 1.
     pub fn new(batch: &Batch, policy: &Policy, classes: u64) -> Forecast {
-        let Policy { accuracy, largest_share, .. } = *policy;
+        let (accuracy, largest_share) = (policy.accuracy, policy.share());
         let (worst_hits, worst_probability) = batch.worst_hit(accuracy);
         let positions = batch.positions();
         Forecast {

@@ -23,8 +23,8 @@ pub struct Policy {
     /// answers do not depend on the input, passes with probability at most `2^-lambda`.
     pub catch: Option<f64>,
     /// The largest share of a label in the distribution, in `0..=1`: what a blind server is right on at most.
-    /// [`largest_share`](super::largest_share) bounds it from labels.
-    pub largest_share: f64,
+    /// [`largest_share`](super::largest_share) bounds it from labels; `None` is one half, two balanced classes.
+    pub largest_share: Option<f64>,
     /// An honest server is rejected with probability at most this, in `0..=1`.
     pub false_reject: f64,
     /// The least accuracy of the honest model, as claimed, `0.01..=1`.
@@ -36,13 +36,12 @@ pub struct Policy {
 }
 
 impl Default for Policy {
-    /// `lambda` 40, false rejects 1 %, no label on more than half of the inputs, and a model that is never wrong:
-    /// no public error is tolerated.
+    /// `lambda` 40, false rejects 1 %, and a model that is never wrong: no public error is tolerated.
     fn default() -> Policy {
         Policy {
             lambda: 40.0,
             catch: None,
-            largest_share: 0.5,
+            largest_share: None,
             false_reject: 0.01,
             accuracy: 1.0,
             tolerate: None,
@@ -157,7 +156,7 @@ impl Policy {
         // everything is noticed, unless probes are there to notice it.
         let useful = |(public, tolerated)| {
             let all = Batch { queries: 1, copies: 1, public, tolerated, probes: 0 };
-            self.lambda == 0.0 || (tolerated < public && (probes > 0 || self.rare(all.pass_probability(self.accuracy))))
+            self.lambda == 0.0 || (tolerated < public && (probes > 0 || self.rare(all.pass_probability(self.right()))))
         };
         let Some((least, _)) = self.least_public(0, MAX_PUBLIC, useful) else {
             return Err(Infeasible::OutOfReach(self.on_accuracy()));
@@ -182,13 +181,13 @@ impl Policy {
             return Err(Infeasible::Queries { queries: 0 });
         }
         let unmet = |demand, asked, reached| Err(Infeasible::Unmet { demand, asked, reached });
-        if !batch.reaches(self.lambda, self.accuracy) {
+        if !batch.reaches(self.lambda, self.right()) {
             return unmet(Demand::Lambda, self.lambda, batch.lambda_bits(self.accuracy));
         }
         if !self.accurate(batch) {
             return match self.catch {
                 Some(catch) => unmet(Demand::Catch, catch, batch.smallest_eps(CONFIDENCE).unwrap_or(1.0)),
-                None => unmet(Demand::Blind, self.lambda, -batch.blind_probability(self.largest_share).log2()),
+                None => unmet(Demand::Blind, self.lambda, -batch.blind_probability(self.share()).log2()),
             };
         }
         match self.tolerate {
@@ -208,11 +207,21 @@ impl Policy {
         self.tolerate.unwrap_or_else(|| first(0, public, rare).unwrap_or(public))
     }
 
+    /// How often a label that is not the model's is an error: as often as the model is right.
+    fn right(&self) -> f64 {
+        if cfg!(feature = "without-relabelling") { 1.0 } else { self.accuracy }
+    }
+
+    /// The largest share of a label that is reckoned with.
+    pub fn share(&self) -> f64 {
+        self.largest_share.unwrap_or(0.5)
+    }
+
     /// Whether a batch's public samples meet the demand on accuracy: `catch`, or blind servers.
     fn accurate(&self, batch: &Batch) -> bool {
         match self.catch {
             Some(catch) => batch.pass_probability(catch) <= 1.0 - CONFIDENCE,
-            None => self.rare(batch.blind_probability(self.largest_share)),
+            None => cfg!(feature = "without-blind") || self.rare(batch.blind_probability(self.share())),
         }
     }
 
@@ -250,7 +259,7 @@ impl Policy {
         };
         inside("accuracy", 0.01, "between 0.01 and 1", self.accuracy)?;
         inside("false-reject", 0.0, "between 0 and 1", self.false_reject)?;
-        inside("largest-share", 0.0, "between 0 and 1", self.largest_share)?;
+        inside("largest-share", 0.0, "between 0 and 1", self.share())?;
         if !(self.lambda >= 0.0 && self.lambda.is_finite()) {
             return Err(Infeasible::Range { name: "lambda", range: "finite and not negative", value: self.lambda });
         }
@@ -300,9 +309,9 @@ impl Policy {
         // No use in more copies than make do with the least of all public samples.
         let tolerated = self.tolerated(least);
         let plenty =
-            first(fewest, affordable, |copies| shape(copies, least, tolerated).reaches(self.lambda, self.accuracy));
+            first(fewest, affordable, |copies| shape(copies, least, tolerated).reaches(self.lambda, self.right()));
         for copies in (fewest..=plenty.unwrap_or(affordable)).rev() {
-            let reaches = |(public, tolerated)| shape(copies, public, tolerated).reaches(self.lambda, self.accuracy);
+            let reaches = |(public, tolerated)| shape(copies, public, tolerated).reaches(self.lambda, self.right());
             let most = available.min(budget.saturating_sub(queries * copies));
             if let Some((public, tolerated)) = self.least_public(least, most, reaches) {
                 let batch = shape(copies, public, tolerated);
@@ -389,7 +398,7 @@ mod tests {
 
     /// A policy that relies on position consistency alone.
     fn sighted() -> Policy {
-        Policy { largest_share: 0.0, ..Policy::default() }
+        Policy { largest_share: Some(0.0), ..Policy::default() }
     }
 
     #[test]
@@ -406,7 +415,7 @@ mod tests {
     #[test]
     fn public_samples_against_servers_that_relabel_everything() {
         for (accuracy, public) in [(1.0, 1), (0.97, 12), (0.9, 23), (0.8, 51), (0.76, 72)] {
-            let claims = Policy { accuracy, largest_share: 0.0, copies: Some(60), ..Policy::default() };
+            let claims = Policy { accuracy, largest_share: Some(0.0), copies: Some(60), ..Policy::default() };
             let batch = claims.plan(1, None).unwrap();
             assert!(batch.public >= public, "{accuracy}: {batch:?}");
             let all = |public: u64| {
@@ -420,7 +429,7 @@ mod tests {
     #[test]
     fn public_samples_against_blind_servers() {
         for (largest_share, accuracy, public) in [(0.5, 0.9, 107), (0.5, 0.97, 67), (0.1, 0.9, 23), (0.1, 0.97, 18)] {
-            let claims = Policy { accuracy, largest_share, ..Policy::default() };
+            let claims = Policy { accuracy, largest_share: Some(largest_share), ..Policy::default() };
             let batch = claims.plan(1024, None).unwrap();
             assert_eq!(batch.public, public, "{largest_share} {accuracy}");
             assert!(batch.blind_probability(largest_share) <= 2f64.powi(-40));
@@ -432,7 +441,7 @@ mod tests {
 
     #[test]
     fn a_label_as_frequent_as_the_model_is_right_is_out_of_reach() {
-        let fraud = Policy { accuracy: 0.99, largest_share: 0.99, ..Policy::default() };
+        let fraud = Policy { accuracy: 0.99, largest_share: Some(0.99), ..Policy::default() };
         let error = fraud.plan(100, None).unwrap_err();
         assert_eq!(error, Infeasible::OutOfReach(Demand::Blind));
         assert!(error.to_string().contains("Choose an error rate to catch"), "{error}");
@@ -482,7 +491,7 @@ mod tests {
                 for (available, tolerate, copies) in
                     [(60, None, None), (9, None, None), (3, Some(0), None), (60, Some(2), None), (60, None, Some(2))]
                 {
-                    let largest_share = [0.0, 0.2, 0.5][(queries % 3) as usize];
+                    let largest_share = [Some(0.0), Some(0.2), None][(queries % 3) as usize];
                     let policy = Policy { lambda, accuracy, catch, tolerate, copies, largest_share, ..sighted() };
                     let probes = queries % 3 * (available / 3);
                     let truth = cheapest_by_trial(&policy, queries, available, probes, budget);
@@ -571,7 +580,7 @@ mod tests {
         assert_eq!(lax.check(&batch), Ok(()));
         assert_eq!(unmet(Policy { lambda: 40.0, ..lax }), Some(Demand::Lambda));
         assert_eq!(unmet(Policy { catch: Some(0.1), ..lax }), Some(Demand::Catch));
-        assert_eq!(unmet(Policy { largest_share: 0.9, ..lax }), Some(Demand::Blind));
+        assert_eq!(unmet(Policy { largest_share: Some(0.9), ..lax }), Some(Demand::Blind));
         assert_eq!(unmet(Policy { accuracy: 0.8, ..lax }), Some(Demand::FalseReject));
         assert_eq!(unmet(Policy { tolerate: Some(3), ..lax }), Some(Demand::Tolerate));
         assert_eq!(Policy { tolerate: Some(5), accuracy: 0.2, ..lax }.check(&batch), Ok(()));

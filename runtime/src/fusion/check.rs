@@ -7,38 +7,45 @@ use super::mix::Unmixed;
 /// What the client found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Findings {
-    /// Whether all copies of each query have one answer, and it is a class that exists.
+    /// Whether all copies of each query have one answer, and its labels exist.
     pub consistent: bool,
-    /// Public samples answered with their known label.
+    /// Public samples answered with all labels that are known of them.
     pub public_correct: u64,
-    /// Probes answered with the label that was accepted earlier.
+    /// Probes answered exactly as they were earlier.
     pub probes_correct: u64,
-    /// The answer to each query; its first copy's if copies disagree. For the user's eyes only if accepted.
-    pub labels: Vec<i64>,
+    /// The answer to each query, its first copy's if copies disagree. For the user's eyes only if accepted.
+    pub answers: Vec<Vec<i64>>,
 }
 
-/// Compares the answers with each other and with the labels of public samples and probes. `T` is everything that was revealed about
-/// one position; `label` reads the label off it, and labels are in `0..classes`.
-pub fn check<T: PartialEq>(
-    answers: &Unmixed<T>,
-    public_labels: &[i64],
-    probe_labels: &[i64],
-    classes: usize,
-    label: impl Fn(&T) -> i64,
+/// Compares the answers with each other, with the known labels of public samples, and with the probes' complete answers.
+///
+/// An answer is everything that was revealed about one position; `labels` reads off the labels it has, best first, and
+/// none if it is nothing that could be revealed. Of a public sample the first labels are known, or more.
+pub fn check(
+    answers: &Unmixed<Vec<i64>>,
+    public: &[&[i64]],
+    probes: &[&[i64]],
+    labels: impl Fn(&[i64]) -> Vec<i64>,
 ) -> Findings {
-    let exists = |label: &i64| usize::try_from(*label).is_ok_and(|label| label < classes);
-    let agreed = |copies: &Vec<T>| copies.windows(2).all(|pair| pair[0] == pair[1]);
-    let labels: Vec<i64> = answers.queries.iter().filter_map(|copies| copies.first()).map(&label).collect();
-    let correct = |answers: &[T], known: &[i64]| {
-        answers.iter().zip(known).filter(|(found, known)| label(found) == **known).count() as u64
+    let agreed = |copies: &Vec<Vec<i64>>| copies.windows(2).all(|pair| pair[0] == pair[1]);
+    let exists = |copies: &Vec<Vec<i64>>| copies.first().is_some_and(|answer| !labels(answer).is_empty());
+    let compared = |known: &[i64]| if cfg!(feature = "first-rank-only") { 1 } else { known.len() };
+    let known = |answer: &Vec<i64>, known: &[i64]| {
+        let (found, ranks) = (labels(answer), compared(known));
+        !known.is_empty() && found.get(..ranks) == known.get(..ranks)
+    };
+    let as_before = |answer: &Vec<i64>, before: &[i64]| match cfg!(feature = "first-rank-only") {
+        true => labels(answer).first() == labels(before).first(),
+        false => answer == before,
+    };
+    let count = |answers: &[Vec<i64>], known: &[&[i64]], equal: &dyn Fn(&Vec<i64>, &[i64]) -> bool| {
+        answers.iter().zip(known).filter(|(found, known)| equal(found, known)).count() as u64
     };
     Findings {
-        consistent: answers.queries.iter().all(agreed)
-            && labels.len() == answers.queries.len()
-            && labels.iter().all(exists),
-        public_correct: correct(&answers.public, public_labels),
-        probes_correct: correct(&answers.probes, probe_labels),
-        labels,
+        consistent: answers.queries.iter().all(agreed) && answers.queries.iter().all(exists),
+        public_correct: count(&answers.public, public, &known),
+        probes_correct: count(&answers.probes, probes, &as_before),
+        answers: answers.queries.iter().filter_map(|copies| copies.first()).cloned().collect(),
     }
 }
 
@@ -58,9 +65,24 @@ mod tests {
     use rand_chacha::ChaCha20Rng;
     use rand_core::{Rng, SeedableRng};
 
+    /// Labels below ten, as many as there are.
+    fn labels(answer: &[i64]) -> Vec<i64> {
+        if answer.iter().all(|label| (0..10).contains(label)) { answer.to_vec() } else { Vec::new() }
+    }
+
+    fn each(labels: &[i64]) -> Vec<Vec<i64>> {
+        labels.iter().map(|label| vec![*label]).collect()
+    }
+
+    fn checked(answers: &Unmixed<Vec<i64>>, public: &[Vec<i64>], probes: &[Vec<i64>]) -> Findings {
+        let public: Vec<&[i64]> = public.iter().map(Vec::as_slice).collect();
+        let probes: Vec<&[i64]> = probes.iter().map(Vec::as_slice).collect();
+        check(answers, &public, &probes, labels)
+    }
+
     fn findings(queries: &[&[i64]], public: &[i64], known: &[i64]) -> Findings {
-        let queries = queries.iter().map(|copies| copies.to_vec()).collect();
-        check(&Unmixed { queries, public: public.to_vec(), probes: vec![] }, known, &[], 10, |label| *label)
+        let queries = queries.iter().map(|copies| each(copies)).collect();
+        checked(&Unmixed { queries, public: each(public), probes: vec![] }, &each(known), &[])
     }
 
     fn batch(public: u64, tolerated: u64) -> Batch {
@@ -70,7 +92,8 @@ mod tests {
     #[test]
     fn honest_answers_are_accepted() {
         let found = findings(&[&[3, 3], &[9, 9]], &[1, 2], &[1, 2]);
-        assert_eq!(found, Findings { consistent: true, public_correct: 2, probes_correct: 0, labels: vec![3, 9] });
+        let answers = vec![vec![3], vec![9]];
+        assert_eq!(found, Findings { consistent: true, public_correct: 2, probes_correct: 0, answers });
         assert!(found.accepted(&batch(2, 0)));
     }
 
@@ -83,9 +106,25 @@ mod tests {
 
     #[test]
     fn everything_revealed_must_agree_not_only_the_label() {
-        let queries = vec![vec![(1, 50), (1, 51)]];
-        let answers = Unmixed { queries, public: vec![], probes: vec![] };
-        assert!(!check(&answers, &[], &[], 10, |(label, _)| *label).consistent);
+        let queries = vec![vec![vec![1, 5], vec![1, 6]]];
+        assert!(!checked(&Unmixed { queries, public: vec![], probes: vec![] }, &[], &[]).consistent);
+    }
+
+    #[test]
+    fn all_known_ranks_are_compared() {
+        let answers = Unmixed {
+            queries: vec![vec![vec![1, 5]]],
+            public: vec![vec![1, 2], vec![3, 4], vec![5, 6]],
+            probes: vec![vec![7, 8], vec![7, 8]],
+        };
+        let count = |public: [&[i64]; 3], probes: [&[i64]; 2]| {
+            let found = check(&answers, &public, &probes, labels);
+            (found.public_correct, found.probes_correct)
+        };
+        assert_eq!(count([&[1, 2], &[3, 4], &[5, 6]], [&[7, 8], &[7, 8]]), (3, 2));
+        // Of the second sample only one rank is known; the third has another second rank.
+        assert_eq!(count([&[1, 2], &[3], &[5, 7]], [&[7, 8], &[7, 9]]), (2, 1));
+        assert_eq!(count([&[2, 1], &[], &[5, 6, 7]], [&[7], &[7, 8, 9]]), (0, 0));
     }
 
     #[test]
@@ -105,11 +144,12 @@ mod tests {
 
     #[test]
     fn no_probe_may_be_wrong_whatever_is_tolerated() {
-        let answers =
-            |probes: &[i64]| Unmixed { queries: vec![vec![3, 3]], public: vec![1, 2], probes: probes.to_vec() };
         let batch = Batch { probes: 3, ..batch(2, 2) };
-        let accepted =
-            |probes: &[i64]| check(&answers(probes), &[1, 2], &[7, 8, 9], 10, |label| *label).accepted(&batch);
+        let accepted = |probes: &[i64]| {
+            let queries = vec![vec![vec![3], vec![3]]];
+            let answers = Unmixed { queries, public: each(&[1, 2]), probes: each(probes) };
+            checked(&answers, &each(&[1, 2]), &each(&[7, 8, 9])).accepted(&batch)
+        };
         assert!(accepted(&[7, 8, 9]));
         for wrong in [&[7, 8, 0][..], &[0, 8, 9], &[8, 7, 9], &[7, 8], &[]] {
             assert!(!accepted(wrong), "{wrong:?}");
@@ -155,7 +195,7 @@ mod tests {
             }
             let tolerated = u64::from(rng.next_u32() % 3);
             let expected = naive(&mix, &answers, &known, &probes, tolerated);
-            let found = check(&mix.unmix(answers).unwrap(), &known, &probes, 10, |label| *label);
+            let found = checked(&mix.unmix(each(&answers)).unwrap(), &each(&known), &each(&probes));
             assert_eq!(found.accepted(&Batch { probes: 1, ..batch(3, tolerated) }), expected);
             accepted += u32::from(expected);
         }

@@ -3,7 +3,9 @@
 pub mod check;
 pub mod job;
 pub mod mix;
+pub mod row;
 
 pub use check::Findings;
 pub use job::{Job, Probe, PublicSample};
 pub use mix::{Mix, Sample};
+pub use row::{Row, RowDigest};

@@ -48,6 +48,8 @@ pub fn wrong_plan() -> Plan {
 pub fn labelled_points(count: usize) -> Vec<(Vec<i64>, i64)> {
     let all = (-9..=9i64).flat_map(|x| (-9..=9).map(move |y| (x, y)));
     let clear = all.filter(|(x, y)| x != y && 2 * x != -y && 2 * y != -x);
+    // What the tests ask about is not public.
+    let clear = clear.filter(|point| ![(3, 1), (-2, 5)].contains(point));
     let mut clear: Vec<_> = clear.collect();
     // Any order that is not sorted by class.
     clear.sort_by_key(|(x, y)| (7 * x + 3 * y).rem_euclid(17));

@@ -83,10 +83,12 @@ pub struct Args {
     /// Known-answer probes: queries of earlier accepted batches under this plan, as --input was
     #[arg(long, value_name = "X.npy", requires = "probe_labels", help_heading = "Client")]
     pub probe_inputs: Option<PathBuf>,
-    /// The labels accepted for the probes, all of which must come again: labels.csv, or int64 .npy
+    /// Everything accepted for the probes, all of which must come again: labels.csv as it was written (or, where a plan
+    /// reveals one label, int64 .npy)
     #[arg(long, value_name = "labels.csv", requires = "probe_inputs", help_heading = "Client")]
     pub probe_labels: Option<PathBuf>,
-    /// Where accepted labels go: the header `index,label` (or `index,label_1,..`), then one row per query
+    /// Where accepted labels go: the header `index,label` (or `index,label_1,..`, or `index,label,logit_0,..`), then one row
+    /// per query
     #[arg(short, long, value_name = "labels.csv", help_heading = "Client")]
     pub output: Option<PathBuf>,
     /// What the plan may reveal of each position, most: label, topk:K or logits. Everything revealed tells about the model, and is the
@@ -94,18 +96,24 @@ pub struct Args {
     #[arg(long, value_name = "WHAT", help_heading = "Client")]
     reveal: Option<Reveal>,
 
-    /// A wrong label at fixed positions is accepted with probability at most 2^-LAMBDA [default: 40]
+    /// Labels changed at positions of the server's choice are accepted with probability at most 2^-BITS where the honest
+    /// model is right; without --catch also one label for all inputs, or labels at random [default: 40]
     #[arg(long, value_name = "BITS", help_heading = "Verification (client)")]
     pub lambda: Option<f64>,
-    /// Error rate of a bad server that must be caught with probability 0.99
+    /// Error rate of a bad server that must be caught with probability 0.99, instead of the demand on servers that ignore
+    /// the inputs
     #[arg(long, value_name = "RATE", help_heading = "Verification (client)")]
     pub catch: Option<f64>,
     /// Probability at most of rejecting an honest server [default: 0.01]
     #[arg(long, value_name = "P", help_heading = "Verification (client)")]
     pub false_reject: Option<f64>,
-    /// Accuracy that an honest server's model has; below 1, some public errors are tolerated [default: 1]
+    /// Accuracy that an honest server's model has, at least; below 1, some public errors are tolerated. The verdict rests
+    /// on it: a claim that is too high proves less than it says [default: 1]
     #[arg(long, value_name = "RATE", help_heading = "Verification (client)")]
     pub accuracy: Option<f64>,
+    /// The largest share of a label among inputs, if it is known [default: an upper bound from the public labels]
+    #[arg(long, value_name = "SHARE", help_heading = "Verification (client)")]
+    pub largest_share: Option<f64>,
     /// Wrong public answers to tolerate, instead of what --accuracy and --false-reject give
     #[arg(long, value_name = "N", help_heading = "Verification (client)")]
     pub tolerate: Option<u64>,
@@ -203,6 +211,7 @@ impl Args {
             ("--catch", self.catch.is_some()),
             ("--false-reject", self.false_reject.is_some()),
             ("--accuracy", self.accuracy.is_some()),
+            ("--largest-share", self.largest_share.is_some()),
             ("--tolerate", self.tolerate.is_some()),
             ("--copies", self.copies.is_some()),
         ];
@@ -254,6 +263,7 @@ impl Args {
         Policy {
             lambda: self.lambda.unwrap_or(default.lambda),
             catch: self.catch,
+            largest_share: self.largest_share,
             false_reject: self.false_reject.unwrap_or(default.false_reject),
             accuracy: self.accuracy.unwrap_or(default.accuracy),
             tolerate: self.tolerate,
@@ -312,12 +322,13 @@ mod tests {
         let client = checked(
             "fusion-run plan.client.bin --role client --connect localhost:7 --input X.npy --public-inputs PX.npy \
              --public-labels PY.npy -o labels.csv --report r.json --lambda 20 --catch 0.1 --false-reject 0.05 \
-             --accuracy 0.9 --tolerate 3 --copies 2",
+             --accuracy 0.9 --largest-share 0.4 --tolerate 3 --copies 2",
         )
         .unwrap();
         let expected = Policy {
             lambda: 20.0,
             catch: Some(0.1),
+            largest_share: Some(0.4),
             false_reject: 0.05,
             accuracy: 0.9,
             tolerate: Some(3),

@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use fusion_ir::{Plan, TensorType};
-use fusion_runtime::client::{check_reveal, classes};
+use fusion_runtime::client::check_reveal;
 use fusion_runtime::fusion::{Job, Probe, PublicSample};
 use fusion_runtime::ledger::{Entry, Outcome};
 use fusion_runtime::transport::tcp;
-use fusion_runtime::{ClientReport, Error, Ledger, input, output, report, run_client, store};
+use fusion_runtime::{Answers, ClientReport, Error, Ledger, input, output, report, run_client, store};
 
 use crate::Ending;
 use crate::args::Args;
@@ -45,7 +45,7 @@ pub fn run(args: &Args) -> Result<Ending, Error> {
         }
     }
     let concluded = concluded?;
-    let labels = labels_csv(&concluded);
+    let labels = concluded.answers.as_ref().map(|answers| Answers::new(&plan.function).csv(answers));
     if let (Some(path), Some(labels)) = (&args.output, &labels) {
         output::write(path, labels.as_bytes())?;
     }
@@ -57,17 +57,9 @@ pub fn run(args: &Args) -> Result<Ending, Error> {
     }
     if !args.quiet {
         let unrecorded = if args.no_ledger { " (not recorded: --no-ledger)" } else { "" };
-        say(format_args!("{}{unrecorded}", verdict::line(&concluded, &plan)));
+        say(format_args!("{}{unrecorded}", verdict::words(&concluded, &plan)));
     }
     Ok(if concluded.verdict.accepted { Ending::Finished } else { Ending::Rejected })
-}
-
-/// What was accepted, if it was.
-fn labels_csv(report: &ClientReport) -> Option<String> {
-    match &report.top_labels {
-        Some(labels) => Some(output::top_labels_csv(labels.first().map_or(0, Vec::len), labels)),
-        None => report.labels.as_deref().map(output::labels_csv),
-    }
 }
 
 /// The client's ledger, unless none is kept.
@@ -92,8 +84,8 @@ fn warn_used(job: &Job, entry: &Entry) {
     let (public, fresh) = (job.batch().public, entry.public_fresh);
     if fresh < public {
         eprintln!(
-            "fusion-run: warning: {} of {public} public samples were part of a session before (or twice of this one): they \
-             are no new evidence of accuracy, {fresh} are",
+            "fusion-run: warning: {} of {public} public samples were part of a session before: they are no new evidence of \
+             accuracy, {fresh} are",
             public - fresh
         );
     }
@@ -122,22 +114,30 @@ fn job(args: &Args, plan: &Plan, ledger: Option<&Ledger>) -> Result<Job, Error> 
         let flag = if args.public_inputs.is_none() { "--public-inputs" } else { "--public-labels" };
         return Err(Error::Usage(format!("{flag} {needed}")));
     };
+    let revealed = Answers::new(&plan.function);
     let inputs = input::samples(inputs, ty)?;
-    let labels = input::labels(labels, inputs.len(), "public samples", classes(&plan.function))?;
-    let public = inputs.into_iter().zip(labels).map(|(input, label)| PublicSample { input, label }).collect();
+    let labels = input::labels(labels, inputs.len(), "public samples", revealed.classes(), revealed.ranks())?;
+    let public = inputs.into_iter().zip(labels).map(|(row, labels)| PublicSample { row, labels }).collect();
     let fresh = |public: &[PublicSample]| match ledger {
-        Some(ledger) => ledger.fresh(public.iter().map(|sample| sample.input.as_slice())),
+        Some(ledger) => ledger.fresh(public.iter().map(|sample| &sample.row)),
         None => Ok(vec![true; public.len()]),
     };
     let probes = match (&args.probe_inputs, &args.probe_labels) {
         (Some(inputs), Some(labels)) => {
             let inputs = input::samples(inputs, ty)?;
-            let labels = input::labels(labels, inputs.len(), "probes", classes(&plan.function))?;
-            inputs.into_iter().zip(labels).map(|(input, label)| Probe { input, label }).collect()
+            let answers = revealed.read(labels, inputs.len(), "probes")?;
+            inputs.into_iter().zip(answers).map(|(row, answer)| Probe { row, answer }).collect()
         }
         _ => Vec::new(),
     };
-    Job::verified_with(queries, public, fresh, probes, args.policy())
+    let job = Job::verified_with(queries, public, fresh, probes, args.policy())?;
+    if job.repeats() > 0 {
+        eprintln!(
+            "fusion-run: warning: {} public samples are left out: each repeats another public sample, a query or a probe",
+            job.repeats()
+        );
+    }
+    Ok(job)
 }
 
 fn input_type(plan: &Plan) -> Result<&TensorType, Error> {

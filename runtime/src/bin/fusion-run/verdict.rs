@@ -4,10 +4,11 @@ use std::io::Write;
 
 use fusion_ir::Plan;
 use fusion_runtime::ClientReport;
+use fusion_runtime::report::Verdict;
 use fusion_runtime::transport::tcp::Peer;
 
-/// The verdict in one paragraph.
-pub fn line(report: &ClientReport, plan: &Plan) -> String {
+/// The verdict, and if the answers are accepted what it excludes and what not: one line each.
+pub fn words(report: &ClientReport, plan: &Plan) -> String {
     let (verdict, batch) = (&report.verdict, &report.batch);
     let unverified_plan = if plan.is_verified() { "" } else { " (the plan was compiled with --no-verify)" };
     if !verdict.verified {
@@ -16,35 +17,75 @@ pub fn line(report: &ClientReport, plan: &Plan) -> String {
             batch.queries
         );
     }
-    let public = format!(
-        "{} of {} public samples correct, {} errors tolerated",
-        verdict.public_correct, verdict.public_total, verdict.tolerated
+    let known = format!(
+        "{} of {} public samples correct, {} errors tolerated{}",
+        verdict.public_correct,
+        verdict.public_total,
+        verdict.tolerated,
+        match verdict.probes_total {
+            0 => String::new(),
+            total => format!(", {} of {total} probes as before", verdict.probes_correct),
+        }
     );
-    let probes = match verdict.probes_total {
-        0 => String::new(),
-        total => format!(", {} of {total} probes as before", verdict.probes_correct),
-    };
-    let public = public + &probes;
     if !verdict.accepted {
         let why = if verdict.consistent { "" } else { "copies of a query got different answers; " };
         let hint = match verdict.consistent && verdict.public_correct > 0 {
             true => "; if an honest model makes such errors, --accuracy says so",
             false => "",
         };
-        return format!("REJECTED: {why}{public}{hint}. No label is shown{unverified_plan}");
+        return format!("REJECTED: {why}{known}{hint}. No label is shown{unverified_plan}");
     }
-    let bits = (verdict.lambda_achieved_bits * 10.0).floor() / 10.0;
-    let caught = match verdict.smallest_eps_99 {
-        Some(eps) => {
-            format!(", a server wrong on {:.1} % of samples is caught with 99 %", (eps * 1000.0).ceil() / 10.0)
-        }
-        None => String::new(),
+    let first =
+        format!("ACCEPTED: {} labels, {} copies of each agree, {known}{unverified_plan}", batch.queries, batch.copies);
+    [vec![first], excluded(verdict)].concat().join("\n")
+}
+
+/// What an accepted batch excludes, and what it does not.
+fn excluded(verdict: &Verdict) -> Vec<String> {
+    let accuracy = (verdict.accuracy_claimed * 1000.0).floor() / 10.0;
+    let mut lines = vec![format!(
+        "If the honest model is right on at least {accuracy} % of inputs (--accuracy), and queries and public samples are \
+         independent draws of one kind that the server never saw, then"
+    )];
+    let mut row = |what: String, server: &str| lines.push(format!("  {what:<26}{server}"));
+    let but_for = |bits: f64| match bits {
+        f64::INFINITY => "excluded:".to_owned(),
+        bits if bits < 1.0 => "not excluded:".to_owned(),
+        bits => format!("excluded but for 2^-{:.1}:", (bits * 10.0).floor() / 10.0),
     };
-    format!(
-        "ACCEPTED: {} labels, {} copies of each agree, {public}; a wrong label at fixed positions passes with \
-         2^-{bits:.1}{caught}{unverified_plan}",
-        batch.queries, batch.copies
-    )
+    row(but_for(verdict.lambda_achieved_bits), "labels changed at chosen positions where the honest model is right");
+    row(but_for(verdict.forced_label_bits), "one label forced at chosen positions");
+    row(
+        but_for(verdict.constant_label_bits.min(verdict.random_labels_bits)),
+        "one label for all inputs, or labels at random",
+    );
+    match verdict.smallest_eps_99 {
+        Some(eps) => {
+            let percent = (eps * 1000.0).ceil() / 10.0;
+            row("excluded with 99 %:".into(), &format!("errors on {percent:.1} % or more of all such inputs"));
+            row(
+                "not excluded:".into(),
+                &format!("errors on less than {percent:.1} %, even on inputs of the server's choice"),
+            );
+        }
+        None => row("not excluded:".into(), "errors on any share of inputs: no public sample is new evidence"),
+    }
+    row("not excluded:".into(), "errors that the honest model makes; another model that is right as often");
+    match (verdict.revealed.strip_prefix("topk:"), verdict.ranks_verified) {
+        (Some(k), known) if k.parse().is_ok_and(|k: usize| k > known) => {
+            let probes = if verdict.probes_total > 0 { ", only compared with probes" } else { "" };
+            row(
+                "not verified:".into(),
+                &format!("ranks beyond the first {known} of {k}: public labels do not name them{probes}"),
+            );
+        }
+        (None, _) if verdict.revealed == "logits" => {
+            let probes = if verdict.probes_total > 0 { ", and compared with probes" } else { "" };
+            row("not verified:".into(), &format!("logits beyond their largest: equal in all copies{probes}, no more"));
+        }
+        _ => {}
+    }
+    lines
 }
 
 /// Bytes for people.
