@@ -4,7 +4,8 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
 
-use fusion_ir::{Plan, TensorType};
+use fusion_ir::Plan;
+use fusion_ir::input::Quantiser;
 use ndarray::{Array1, ArrayD};
 use ndarray_npy::{ReadNpyError, ReadNpyExt};
 
@@ -19,12 +20,13 @@ pub fn plan(path: &Path) -> Result<Plan, Error> {
     Plan::from_bytes(&bytes).map_err(|error| refuse(path, error))
 }
 
-/// Reads samples and quantises them as `ty`: float32 in C order, first axis the samples, the others `ty`'s shape; at least
-/// one sample, every number finite. Each result has `ty.len()` elements.
+/// Reads samples and quantises them: float32 in C order, first axis the samples, the others the shape of the plan's input; at least
+/// one sample, every number finite. Each result has as many elements as the input.
 ///
 /// # Errors
 /// [`Error::Usage`] names the file and what is wrong with it.
-pub fn samples(path: &Path, ty: &TensorType) -> Result<Vec<Vec<i64>>, Error> {
+pub fn samples(path: &Path, quantiser: Quantiser<'_>) -> Result<Vec<Vec<i64>>, Error> {
+    let ty = quantiser.ty;
     let array: ArrayD<f32> = array(path, "float32")?;
     let found = array.shape();
     if found.get(1..) != Some(&ty.shape[..]) {
@@ -41,8 +43,7 @@ pub fn samples(path: &Path, ty: &TensorType) -> Result<Vec<Vec<i64>>, Error> {
         let (sample, element) = (at / sample_len, at % sample_len);
         return Err(refuse(path, format!("sample {sample} holds {} at element {element}", elements[at])));
     }
-    let quantise = |sample: &[f32]| sample.iter().map(|real| ty.quantize(*real)).collect();
-    Ok(elements.chunks_exact(sample_len).map(quantise).collect())
+    Ok(elements.chunks_exact(sample_len).map(|sample| quantiser.quantise(sample)).collect())
 }
 
 /// Reads labels, one for each of `samples` samples (`of` says to people what those are), each in `0..classes`: int64 in a `.npy` file, or a `.csv` file as
@@ -112,12 +113,12 @@ fn elements<T>(path: &Path, array: ArrayD<T>) -> Result<Vec<T>, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use fusion_ir::Sign;
+    use fusion_ir::Function;
     use ndarray::{Array, ArrayBase, Dimension, OwnedRepr, ShapeBuilder};
     use ndarray_npy::{WritableElement, write_npy};
 
-    fn ty() -> TensorType {
-        TensorType { shape: vec![1, 3], bits: 16, frac: 4, magnitude: 10, sign: Sign::Any }
+    fn function() -> Function {
+        fusion_ir::text::parse("function \"f\"\nv0 = input : i16.4~10[1,3] \"x\"\n").unwrap()
     }
 
     /// What `read` says about a file with `bytes`.
@@ -138,7 +139,7 @@ mod tests {
     }
 
     fn about_samples(bytes: &[u8]) -> String {
-        about(bytes, |path| samples(path, &ty()))
+        about(bytes, |path| samples(path, function().quantiser()))
     }
 
     #[test]
@@ -146,7 +147,7 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         let reals = Array::from_shape_vec((2, 1, 3), vec![0.0, 1.0, -0.5, 100.0, -100.0, 0.03f32]).unwrap();
         write_npy(file.path(), &reals).unwrap();
-        assert_eq!(samples(file.path(), &ty()).unwrap(), [[0, 16, -8], [1023, -1023, 0]]);
+        assert_eq!(samples(file.path(), function().quantiser()).unwrap(), [[0, 16, -8], [1023, -1023, 0]]);
         write_npy(file.path(), &Array::from_vec(vec![2i64, 0])).unwrap();
         assert_eq!(labels(file.path(), 2, "public samples", 3).unwrap(), [2, 0]);
     }

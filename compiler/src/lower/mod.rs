@@ -9,7 +9,7 @@ mod elementwise;
 mod linear;
 
 use fusion_ir::op::{Conv, Op, Window};
-use fusion_ir::{Function, Sign, TensorType, ValueId, Weight, WeightId, Weights};
+use fusion_ir::{Function, InputFormat, Sign, TensorType, ValueId, Weight, WeightId, Weights};
 
 use linear::Linear;
 
@@ -178,7 +178,7 @@ impl Lowering<'_> {
             magnitude: input_bits,
             sign: Sign::Any,
         };
-        self.same(Op::Input, vec![], ty, node)
+        self.same(Op::Input(InputFormat::default()), vec![], ty, node)
     }
 
     /// `a + b` at the finer of the two formats, then requantised.

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use fusion_ir::{Plan, TensorType};
+use fusion_ir::Plan;
 use fusion_runtime::client::{check_reveal, classes};
 use fusion_runtime::fusion::{Job, Probe, PublicSample};
 use fusion_runtime::ledger::{Entry, Outcome};
@@ -112,8 +112,8 @@ fn warn_risk(entry: &Entry, budget_bits: f64) {
 
 /// Reads the samples and plans the batch; public samples that the ledger does not know are preferred.
 fn job(args: &Args, plan: &Plan, ledger: Option<&Ledger>) -> Result<Job, Error> {
-    let ty = input_type(plan)?;
-    let queries = input::samples(args.need("--input", &args.input)?, ty)?;
+    let quantiser = plan.function.quantiser();
+    let queries = input::samples(args.need("--input", &args.input)?, quantiser)?;
     if args.no_verify {
         return Job::unverified(queries);
     }
@@ -122,7 +122,7 @@ fn job(args: &Args, plan: &Plan, ledger: Option<&Ledger>) -> Result<Job, Error> 
         let flag = if args.public_inputs.is_none() { "--public-inputs" } else { "--public-labels" };
         return Err(Error::Usage(format!("{flag} {needed}")));
     };
-    let inputs = input::samples(inputs, ty)?;
+    let inputs = input::samples(inputs, quantiser)?;
     let labels = input::labels(labels, inputs.len(), "public samples", classes(&plan.function))?;
     let public = inputs.into_iter().zip(labels).map(|(input, label)| PublicSample { input, label }).collect();
     let fresh = |public: &[PublicSample]| match ledger {
@@ -131,17 +131,13 @@ fn job(args: &Args, plan: &Plan, ledger: Option<&Ledger>) -> Result<Job, Error> 
     };
     let probes = match (&args.probe_inputs, &args.probe_labels) {
         (Some(inputs), Some(labels)) => {
-            let inputs = input::samples(inputs, ty)?;
+            let inputs = input::samples(inputs, quantiser)?;
             let labels = input::labels(labels, inputs.len(), "probes", classes(&plan.function))?;
             inputs.into_iter().zip(labels).map(|(input, label)| Probe { input, label }).collect()
         }
         _ => Vec::new(),
     };
     Job::verified_with(queries, public, fresh, probes, args.policy())
-}
-
-fn input_type(plan: &Plan) -> Result<&TensorType, Error> {
-    plan.function.values.first().map(|value| &value.ty).ok_or_else(|| Error::Bug("the plan has no input".into()))
 }
 
 /// Refuses an output path that is also an input's: stale outputs are removed at the start.
