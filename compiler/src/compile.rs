@@ -120,7 +120,8 @@ fn compiled(options: &Options) -> Result<Compiled, Error> {
         let most = classes.min(MAX_TOP);
         return Err(Error::Usage(format!("--reveal topk:{k}: this model has {classes} classes; at most {most}")));
     }
-    let Built { program, layers, observed, graph, warnings: found } = build(&graph, &calibration, &options.precision, &settings(options))?;
+    let Built { program, layers, observed, graph, warnings: found } =
+        build(&graph, &calibration, &options.precision, &settings(options))?;
 
     let quantised = quantise(&program.function, &calibration.samples);
     let evaluated = evaluate(&program.function, &program.weights, &quantised);
@@ -236,7 +237,8 @@ fn stopped(options: &Options, stage: Stage) -> Result<Snapshot, Error> {
 }
 
 fn read(options: &Options) -> Result<Graph, Error> {
-    Ok(simplify(import::read(&options.model, options.input_shape.as_deref())?))
+    let graph = simplify(import::read(&options.model, options.input_shape.as_deref())?);
+    Ok(if options.reveal == Reveal::Logits { graph } else { commute::without_stretching(graph) })
 }
 
 fn calibration(options: &Options, graph: &Graph) -> Result<Calibration, Error> {

@@ -477,7 +477,8 @@ fn check_input(format: &InputFormat, ty: &TensorType) -> Rule<()> {
     if ty.shape.get(*axis) != Some(&features.len()) {
         return Err(format!("{} features along axis {axis} of {:?}", features.len(), ty.shape));
     }
-    let fits = |f: &Feature| f.frac.unsigned_abs() <= MAX_FRAC.unsigned_abs() && f.offset.unsigned_abs() <= MAX_OFFSET as u64;
+    let fits =
+        |f: &Feature| f.frac.unsigned_abs() <= MAX_FRAC.unsigned_abs() && f.offset.unsigned_abs() <= MAX_OFFSET as u64;
     match features.iter().position(|feature| !fits(feature)) {
         Some(at) => Err(format!("feature {at} is out of range")),
         None => Ok(()),

@@ -140,6 +140,28 @@ impl Expr {
         }
     }
 
+    /// Whether a larger argument always gives a larger value, as it is written.
+    pub fn is_rising(&self) -> bool {
+        let number = |e: &Expr| e.affine().filter(|(factor, _)| *factor == 0.0).map(|(_, number)| number);
+        match self {
+            Expr::X => true,
+            Expr::Unary(op, a) => {
+                use Unary::{Asinh, Atan, Erf, Exp, Sigmoid, Sinh, Softplus, Tanh};
+                matches!(op, Asinh | Atan | Erf | Exp | Sigmoid | Sinh | Softplus | Tanh) && a.is_rising()
+            }
+            Expr::Binary(Binary::Add, a, b) => {
+                number(a).is_some() && b.is_rising() || a.is_rising() && (number(b).is_some() || b.is_rising())
+            }
+            Expr::Binary(Binary::Sub, a, b) => a.is_rising() && number(b).is_some(),
+            Expr::Binary(Binary::Mul, a, b) => {
+                number(a).is_some_and(|c| c > 0.0) && b.is_rising()
+                    || number(b).is_some_and(|c| c > 0.0) && a.is_rising()
+            }
+            Expr::Binary(Binary::Div, a, b) => number(b).is_some_and(|c| c > 0.0) && a.is_rising(),
+            _ => false,
+        }
+    }
+
     /// Whether `f(s x) = s f(x)` for every `s > 0`, as it is written.
     pub fn is_homogeneous(&self) -> bool {
         matches!(self.degree(), Some(Degree::Any | Degree::Of(1)))

@@ -135,7 +135,9 @@ impl Scales {
                 Op::Affine(affine) => {
                     let at = affine.indices(&node.shape);
                     let mut shift = affine.shift.clone();
-                    at.iter().enumerate().for_each(|(i, at)| shift[*at] = scaled(affine.shift[*at], factor(out.var(i))));
+                    at.iter()
+                        .enumerate()
+                        .for_each(|(i, at)| shift[*at] = scaled(affine.shift[*at], factor(out.var(i))));
                     affine.shift = shift;
                 }
                 _ => {}
@@ -243,7 +245,12 @@ impl Analysis {
                 product.clone()
             }
             Op::Concat { axis } => self.concat(graph, node, *axis, layouts),
-            Op::Reshape | Op::Transpose { .. } | Op::Slice { .. } | Op::Pad { .. } | Op::MaxPool(_) | Op::SumPool(_) => {
+            Op::Reshape
+            | Op::Transpose { .. }
+            | Op::Slice { .. }
+            | Op::Pad { .. }
+            | Op::MaxPool(_)
+            | Op::SumPool(_) => {
                 let (x, shape) = operand(0);
                 x.moved(node, shape).unwrap_or_else(|| {
                     self.fix(x);
@@ -274,5 +281,111 @@ impl Analysis {
         }
         parts.iter().for_each(|(part, _)| self.fix(part));
         Layout::uniform(FIXED)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fusion_ir::op::Window;
+    use ndarray::{Array2, Array4};
+
+    use super::*;
+    use crate::nn::build::Builder;
+    use crate::nn::expr::{Binary, Expr, Unary};
+    use crate::nn::{Affine, Conv, Dense, eval};
+
+    fn numbers(n: usize, seed: usize) -> Vec<f32> {
+        (0..n).map(|i| ((i * 7 + seed * 5 + 3) % 23) as f32 / 8.0 - 1.375).collect()
+    }
+
+    fn conv(b: &mut Builder, x: NodeId, out: usize, groups: usize) -> NodeId {
+        let (per_group, seed) = (b.shape(x)[0] / groups, b.graph.nodes.len());
+        let weight = Array4::from_shape_vec([out, per_group, 3, 3], numbers(out * per_group * 9, seed)).unwrap();
+        let (strides, pads, dilations) = ([1, 1], [1; 4], [1, 1]);
+        let op = Conv { weight, bias: numbers(out, seed + 1), strides, pads, dilations, groups };
+        let shape = [out, b.shape(x)[1], b.shape(x)[2]];
+        b.push(Op::Conv(op), vec![x], shape)
+    }
+
+    fn dense(b: &mut Builder, x: NodeId, out: usize) -> NodeId {
+        let (n, seed) = (b.shape(x)[0], b.graph.nodes.len());
+        let weight = Array2::from_shape_vec([out, n], numbers(out * n, seed)).unwrap();
+        b.push(Op::Dense(Dense { weight, bias: numbers(out, seed + 1) }), vec![x], [out])
+    }
+
+    fn leaky() -> Expr {
+        let scaled = Expr::binary(Binary::Mul, Expr::X, Expr::Const(0.25));
+        Expr::select(Expr::binary(Binary::Less, Expr::X, Expr::Const(0.0)), scaled, Expr::X)
+    }
+
+    /// Every operation that scales pass, in one network; also where they must not.
+    fn network() -> Graph {
+        let mut b = Builder::default();
+        let x = b.push(Op::Input, vec![], [2, 6, 6]);
+        let first = conv(&mut b, x, 4, 1);
+        let first = b.relu(first);
+        let depthwise = conv(&mut b, first, 4, 4);
+        let depthwise = b.pointwise(leaky(), depthwise);
+        let second = conv(&mut b, depthwise, 4, 2);
+        let sum = b.add(first, second);
+        let shift = Affine { shape: vec![4, 1, 1], scale: vec![1.0; 4], shift: numbers(4, 9) };
+        let sum = b.push(Op::Affine(shift), vec![sum], [4, 6, 6]);
+        let gate = conv(&mut b, x, 4, 1);
+        let gate = b.pointwise(Expr::unary(Unary::Sigmoid, Expr::X), gate);
+        let gated = b.mul(gate, sum).unwrap();
+        let window = Window { kernel: [2, 2], strides: [2, 2], pads: [0; 4] };
+        let pooled = b.push(Op::MaxPool(window.clone()), vec![gated], [4, 3, 3]);
+        let other = conv(&mut b, depthwise, 3, 1);
+        let other = b.push(Op::SumPool(window), vec![other], [3, 3, 3]);
+        let other = b.scale(0.25, other);
+        let joined = b.concat(&[pooled, other], 0);
+        let moved = b.transpose(joined, &[1, 2, 0]);
+        let part = b.slice(moved, &[0, 0, 2], &[3, 3, 4]);
+        let framed = b.pad(part, &[0, 0, 1], &[1, 0, 0]);
+        let back = b.transpose(framed, &[2, 0, 1]);
+        let third = conv(&mut b, back, 2, 1);
+        let flat = b.reshape(third, &[24]);
+        let hidden = dense(&mut b, flat, 5);
+        let hidden = b.relu(hidden);
+        let y = dense(&mut b, hidden, 3);
+        let clipped = b.pointwise(Expr::binary(Binary::Min, Expr::X, Expr::Const(6.0)), y);
+        let last = dense(&mut b, clipped, 3);
+        b.graph.reachable(last)
+    }
+
+    #[test]
+    fn scaled_networks_compute_the_same_bits() {
+        let graph = network();
+        let scales = Scales::of(&graph);
+        let free: Vec<usize> = (1..scales.count)
+            .filter(|var| scales.layouts.iter().any(|layout| layout.vars.contains(&(*var as u32))))
+            .collect();
+        // The depthwise map's 4, the first's 4 (equated with the second's by the sum), 3 of the other branch, 2, and 5 before the last.
+        assert_eq!(free.len(), 4 + 4 + 3 + 2 + 5);
+        let x = numbers(72, 4);
+        let before = eval::run(&graph, &x).pop().unwrap();
+        for seed in 0..8 {
+            let mut exponents = vec![0; scales.count];
+            for var in &free {
+                exponents[*var] = ((var * 5 + seed * 3) % 17) as i32 - 8;
+            }
+            let mut scaled = graph.clone();
+            scales.apply(&mut scaled, &exponents);
+            assert_ne!(scaled, graph);
+            assert_eq!(eval::run(&scaled, &x).pop().unwrap(), before);
+        }
+    }
+
+    #[test]
+    fn what_is_not_homogeneous_keeps_its_scale() {
+        let mut b = Builder::default();
+        let x = b.push(Op::Input, vec![], [3]);
+        let h = dense(&mut b, x, 4);
+        let s = b.pointwise(Expr::unary(Unary::Tanh, Expr::X), h);
+        let squared = dense(&mut b, s, 4);
+        let squared = b.mul(squared, squared).unwrap();
+        let y = dense(&mut b, squared, 2);
+        let scales = Scales::of(&b.graph.reachable(y));
+        assert!(scales.layouts.iter().all(|layout| layout.vars.iter().all(|var| *var == FIXED)));
     }
 }

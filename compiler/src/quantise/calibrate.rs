@@ -172,7 +172,7 @@ impl Noise {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nn::Op;
+    use crate::nn::build::Builder;
 
     #[test]
     fn synthetic_samples_are_reproducible_and_varied() {
@@ -182,5 +182,35 @@ mod tests {
         assert_eq!(one.samples, Calibration::synthetic(&graph).samples);
         assert!(!one.real && one.samples.iter().flatten().all(|x| x.abs() <= 2.5));
         assert!(one.samples.iter().flatten().any(|x| *x < -1.0));
+    }
+
+    #[test]
+    fn values_that_stand_alone_are_told_from_wide_ones() {
+        let mut values = vec![1.0; 40];
+        values[7] = 7.9;
+        assert_eq!(regular(&values), 8.0);
+        values[8] = 1e6;
+        assert_eq!(regular(&values), 8.0 * 7.9);
+        // Too few to tell, or mostly zero: a rare feature is no outlier.
+        assert_eq!(
+            [regular(&[1.0, 1e9, 1.0]), regular(&[0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 5.0])],
+            [f32::INFINITY; 2]
+        );
+    }
+
+    #[test]
+    fn a_sample_that_alone_sets_a_range_is_left_out_and_named() {
+        let mut b = Builder { node: "x".into(), ..Builder::default() };
+        let x = b.push(Op::Input, vec![], [2]);
+        b.node = "inverse".into();
+        let y = b.reciprocal(x);
+        let graph = b.graph.reachable(y);
+        let mut samples = vec![vec![1.0, 0.5]; 20];
+        samples[13][1] = 1e-6;
+        let calibration = Calibration { samples, total: 20, real: true };
+        let (observed, outliers) = calibration.observe(&graph, &Scales::of(&graph)).unwrap();
+        assert_eq!((observed.ranges[1].magnitude(), observed.outputs.len()), (2.0, 20));
+        let [Outlier { sample: 13, node, value, usual }] = &outliers[..] else { panic!("{outliers:?}") };
+        assert_eq!((node.as_str(), *value, *usual), ("inverse", 1e6, 2.0));
     }
 }

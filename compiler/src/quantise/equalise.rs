@@ -139,3 +139,56 @@ fn summand_limits(graph: &Graph, scales: &Scales, channels: &[Channels]) -> Vec<
     }
     limits
 }
+
+#[cfg(test)]
+mod tests {
+    use ndarray::Array2;
+
+    use super::*;
+    use crate::nn::build::Builder;
+    use crate::nn::{Dense, eval};
+
+    /// Two dense layers with a ReLU between; `sizes` are the four hidden channels', which the second layer takes back, times `weights`.
+    fn network(sizes: [f32; 4], weights: [f32; 4]) -> Graph {
+        let mut b = Builder::default();
+        let x = b.push(Op::Input, vec![], [3]);
+        let weight = |m, n, size: &dyn Fn(usize, usize) -> f32| {
+            Array2::from_shape_fn([m, n], |(i, j)| (0.6 + 0.1 * ((i * 5 + j * 3) % 5) as f32) * size(i, j))
+        };
+        let first = Dense { weight: weight(4, 3, &|i, _| sizes[i]), bias: vec![0.0; 4] };
+        let h = b.push(Op::Dense(first), vec![x], [4]);
+        let h = b.relu(h);
+        let second = Dense { weight: weight(2, 4, &|_, j| weights[j] / sizes[j]), bias: vec![0.0; 2] };
+        let y = b.push(Op::Dense(second), vec![h], [2]);
+        b.graph.reachable(y)
+    }
+
+    fn hidden(graph: &Graph) -> (Vec<f32>, Option<Vec<i32>>) {
+        let scales = Scales::of(graph);
+        let samples = [vec![1.0, 0.5, 0.25], vec![0.5, 1.0, 1.0]];
+        let observed = eval::observe(graph, &scales.layouts, &samples);
+        let found = exponents(graph, &scales, &observed.channels);
+        let mut scaled = graph.clone();
+        found.iter().for_each(|exponents| scales.apply(&mut scaled, exponents));
+        let after = eval::observe(&scaled, &scales.layouts, &samples);
+        assert_eq!(after.outputs, observed.outputs);
+        (after.channels[1].0.clone(), found)
+    }
+
+    #[test]
+    fn channels_of_different_scales_end_within_a_small_factor() {
+        let (channels, _) = hidden(&network([1.0, 1000.0, 1e-3, 1.0], [1.0; 4]));
+        let (least, most) = channels.iter().fold((f32::MAX, 0f32), |(low, high), x| (low.min(*x), high.max(*x)));
+        assert!(most / least < 10.0 && most < 3000.0, "{channels:?}");
+    }
+
+    #[test]
+    fn channels_of_about_one_scale_stay() {
+        assert_eq!(hidden(&network([1.0, 3.0, 0.5, 2.0], [1.0; 4])).1, None);
+    }
+
+    #[test]
+    fn small_channels_that_matter_little_stay() {
+        assert_eq!(hidden(&network([1.0, 1.0, 1e-3, 1.0], [1.0, 1.0, 1e-6, 1.0])).1, None);
+    }
+}

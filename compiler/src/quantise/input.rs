@@ -3,7 +3,7 @@
 //! Formats are public, and calibration samples alone decide them, never weights, but for the choice whether features have their own. A
 //! feature far from zero, compared with what it varies by, also gets an offset, rounded to an eighth of what its format holds.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use fusion_ir::input::{MAX_FRAC, MAX_OFFSET};
 use fusion_ir::{Feature, InputFormat};
@@ -29,21 +29,18 @@ pub fn fit(graph: &Graph, samples: &[Vec<f32>], input_bits: u8) -> (Graph, Vec<S
         return (graph.clone(), vec![warning]);
     }
     let shared = frac_for(LEAST_MARGIN * largest, input_bits);
-    let candidates = (0..shape.len()).filter(|axis| (2..=MAX_FEATURES).contains(&shape[*axis]) || shape.len() == 1);
-    let candidates = candidates.filter(|axis| shape[*axis] <= MAX_FEATURES);
-    let mut best: Option<(f64, Fit)> = None;
-    for axis in candidates {
-        let fit = Fit::new(graph, axis, samples, input_bits);
-        let together = vec![(-f64::from(shared)).exp2(); shape[axis]];
-        if fit.noise(&together) <= GOOD_NOISE {
-            return (graph.clone(), Vec::new());
-        }
-        let apart: Vec<f64> = fit.features.iter().map(|feature| (-f64::from(feature.frac)).exp2()).collect();
-        let noise = fit.noise(&apart);
-        if best.as_ref().is_none_or(|(least, _)| noise < *least) {
-            best = Some((noise, fit));
-        }
+    let candidates = (0..shape.len()).filter(|axis| shape[*axis] <= MAX_FEATURES);
+    let mut fits: Vec<Fit> = candidates.map(|axis| Fit::new(graph, axis, samples, input_bits)).collect();
+    // Formats along an axis help only where linear maps can take its scales back; where none does, the first axis speaks for all.
+    let helps = fits.iter().any(Fit::is_free);
+    fits.retain(|fit| fit.is_free() || !helps);
+    fits.truncate(if helps { fits.len() } else { 1 });
+    let together = |fit: &Fit| fit.noise(|_| (-f64::from(shared)).exp2());
+    if fits.iter().all(|fit| together(fit) <= GOOD_NOISE) {
+        return (graph.clone(), Vec::new());
     }
+    let apart = |fit: Fit| (fit.noise(|feature| (-f64::from(fit.features[feature].frac)).exp2()), fit);
+    let best = fits.into_iter().map(apart).min_by(|a, b| a.0.total_cmp(&b.0));
     let Some((noise, fit)) = best else { return (graph.clone(), Vec::new()) };
     let mut warnings = Vec::new();
     if noise > GOOD_NOISE {
@@ -104,13 +101,20 @@ impl Fit {
         Fit { graph, scales, axis, features, variances, silent, bound }
     }
 
+    /// Whether some feature may have a scale of its own.
+    fn is_free(&self) -> bool {
+        self.scales.layouts[NORMALISED.0].vars.iter().any(|var| *var != FIXED)
+    }
+
     /// How much rounding features in these steps changes the results of the linear maps that read them, relative to what they vary by if
     /// features vary independently: root mean square over all results. Without such maps, the same over the features themselves.
-    fn noise(&self, steps: &[f64]) -> f64 {
+    fn noise(&self, step: impl Fn(usize) -> f64) -> f64 {
         let vars = &self.scales.layouts[NORMALISED.0].vars;
         let mut index: HashMap<u32, usize> = HashMap::new();
         index.extend(vars.iter().enumerate().map(|(feature, var)| (*var, feature)));
-        let error = |feature: usize| steps[feature] * steps[feature] / 12.0;
+        let silent: HashSet<usize> = self.silent.iter().copied().collect();
+        // Zero is exact in every format.
+        let error = |feature: usize| if silent.contains(&feature) { 0.0 } else { step(feature).powi(2) / 12.0 };
         let mut ratios: Vec<f64> = Vec::new();
         for node in &self.graph.nodes {
             let Some(read) = node.inputs.first().and_then(|x| self.scales.read(&self.graph, *x)) else { continue };
@@ -144,7 +148,7 @@ impl Fit {
             }
         }
         if ratios.is_empty() {
-            let varying = (0..steps.len()).filter(|feature| self.variances[*feature] > 0.0);
+            let varying = (0..self.features.len()).filter(|feature| self.variances[*feature] > 0.0);
             ratios = varying.map(|feature| error(feature) / self.variances[feature]).collect();
         }
         (ratios.iter().sum::<f64>() / ratios.len().max(1) as f64).sqrt()
@@ -336,5 +340,145 @@ fn absorb_offsets(graph: &mut Graph, features: &[Feature]) {
             }
             _ => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fusion_ir::op::Window;
+    use ndarray::{Array2, Array4};
+
+    use super::*;
+    use crate::nn::build::Builder;
+    use crate::nn::expr::{Expr, Unary};
+    use crate::nn::{Conv, Dense, eval};
+
+    /// Reproducible numbers in `-1..1`.
+    fn noise(n: usize, seed: u64) -> Vec<f32> {
+        let mut state = seed;
+        let mut next = || {
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            (state >> 40) as f32 / (1u32 << 23) as f32 - 1.0
+        };
+        (0..n).map(|_| next()).collect()
+    }
+
+    /// Rows of features `centre + spread * noise`.
+    fn rows(features: &[(f32, f32)]) -> Vec<Vec<f32>> {
+        let row = |seed| noise(features.len(), seed).iter().zip(features).map(|(n, (c, s))| c + s * n).collect();
+        (0..40).map(row).collect()
+    }
+
+    fn dense(b: &mut Builder, x: NodeId, weight: Vec<f32>) -> NodeId {
+        let (n, m) = (b.shape(x)[0], weight.len() / b.shape(x)[0]);
+        let weight = Array2::from_shape_vec([m, n], weight).unwrap();
+        b.push(Op::Dense(Dense { weight, bias: vec![0.5; m] }), vec![x], [m])
+    }
+
+    fn format_of(graph: &Graph) -> Option<&InputFormat> {
+        graph.nodes.iter().find_map(|node| match &node.op {
+            Op::Normalise(normalise) => Some(&normalise.format),
+            _ => None,
+        })
+    }
+
+    fn same(before: &Graph, after: &Graph, samples: &[Vec<f32>]) {
+        for sample in samples {
+            let (a, b) = (eval::run(before, sample).pop().unwrap(), eval::run(after, sample).pop().unwrap());
+            let scale = a.iter().fold(1f32, |most, x| most.max(x.abs()));
+            a.iter().zip(&b).for_each(|(a, b)| assert!((a - b).abs() < 1e-3 * scale, "{a} {b}"));
+        }
+    }
+
+    #[test]
+    fn features_of_one_scale_share_a_format() {
+        let mut b = Builder::default();
+        let x = b.push(Op::Input, vec![], [6]);
+        let y = dense(&mut b, x, noise(18, 1));
+        let graph = b.graph.reachable(y);
+        let (fitted, warnings) = fit(&graph, &rows(&[(0.5, 0.5); 6]), 12);
+        assert_eq!((fitted, warnings.len()), (graph.clone(), 0));
+        // Small features that matter little do not need their own either: pixels at the border of an image.
+        let quiet = [(0.5, 0.5), (0.5, 0.5), (0.5, 0.5), (0.0, 0.01), (0.0, 0.0), (0.5, 0.5)];
+        assert_eq!(fit(&graph, &rows(&quiet), 12).0, graph);
+    }
+
+    #[test]
+    fn features_in_their_own_units_have_their_own_formats() {
+        let mut b = Builder::default();
+        let x = b.push(Op::Input, vec![], [5]);
+        let features = [(0.0, 1e5), (2005.0, 15.0), (0.0, 2e-3), (0.5, 0.5), (0.0, 0.0)];
+        // What a scaler inside the model makes of the weights.
+        let weight =
+            noise(20, 2).iter().zip([1e-5, 0.07, 500.0, 2.0, 1.0].iter().cycle()).map(|(w, s)| w * s).collect();
+        let h = dense(&mut b, x, weight);
+        let y = b.relu(h);
+        let graph = b.graph.reachable(y);
+        let samples = rows(&features);
+        let (fitted, warnings) = fit(&graph, &samples, 12);
+        let features = &format_of(&fitted).unwrap().features;
+        let plain = |frac| Feature { frac, offset: 0 };
+        assert_eq!((features[0], features[2]), (plain(-6), plain(19)));
+        let year = features[1];
+        assert_eq!((year.frac, year.offset), (7, 2004 << 7));
+        assert!(warnings.len() == 1 && warnings[0].contains("features 4 are zero"), "{warnings:?}");
+        same(&graph, &fitted, &samples);
+    }
+
+    #[test]
+    fn tiny_and_huge_inputs_have_a_format() {
+        for scale in [1e-10, 1e-30, 1e30] {
+            let mut b = Builder::default();
+            let x = b.push(Op::Input, vec![], [3]);
+            let y = dense(&mut b, x, noise(6, 3).iter().map(|w| w / scale).collect());
+            let graph = b.graph.reachable(y);
+            let samples = rows(&[(0.0, scale); 3]);
+            let (fitted, warnings) = fit(&graph, &samples, 12);
+            assert!(warnings.is_empty(), "{warnings:?}");
+            same(&graph, &fitted, &samples);
+            let reached = eval::run(&fitted, &samples[0])[1].iter().fold(0f32, |most, x| most.max(x.abs()));
+            assert!((0.1..4.0).contains(&reached), "{reached}");
+        }
+    }
+
+    #[test]
+    fn channels_of_an_image_are_features_and_padding_keeps_offsets_away() {
+        let image = |pads: [usize; 4]| {
+            let mut b = Builder::default();
+            let x = b.push(Op::Input, vec![], [2, 4, 4]);
+            let mut weight = Array4::from_shape_vec([3, 2, 3, 3], noise(54, 4)).unwrap();
+            weight.slice_mut(ndarray::s![.., 1, .., ..]).mapv_inplace(|w| w * 1e4);
+            let (strides, dilations) = ([1, 1], [1, 1]);
+            let conv = Conv { weight, bias: noise(3, 5), strides, pads, dilations, groups: 1 };
+            let side = 2 + pads[0] + pads[2];
+            let y = b.push(Op::Conv(conv), vec![x], [3, side, side]);
+            let window = Window { kernel: [side, side], strides: [1, 1], pads: [0; 4] };
+            let y = b.push(Op::SumPool(window), vec![y], [3, 1, 1]);
+            b.graph.reachable(y)
+        };
+        let channel = |c: usize, n: f32| if c == 0 { 300.0 + n } else { n * 1e-4 };
+        let sample = |seed| noise(32, seed).iter().enumerate().map(|(i, n)| channel(i / 16, *n)).collect();
+        let samples: Vec<Vec<f32>> = (0..20).map(sample).collect();
+        for (pads, offset) in [([0; 4], true), ([1; 4], false)] {
+            let graph = image(pads);
+            let (fitted, _) = fit(&graph, &samples, 12);
+            let format = format_of(&fitted).unwrap();
+            assert_eq!((format.axis, format.features[0].offset != 0), (0, offset));
+            assert_eq!(format.features[1], Feature { frac: 24, offset: 0 });
+            same(&graph, &fitted, &samples);
+        }
+    }
+
+    #[test]
+    fn what_a_curve_reads_keeps_one_format_and_says_so() {
+        let mut b = Builder::default();
+        let x = b.push(Op::Input, vec![], [2]);
+        let curve = b.pointwise(Expr::unary(Unary::Tanh, Expr::X), x);
+        let y = dense(&mut b, curve, noise(4, 6));
+        let graph = b.graph.reachable(y);
+        let samples = rows(&[(0.0, 1e4), (0.0, 1e-2)]);
+        let (fitted, warnings) = fit(&graph, &samples, 12);
+        assert!(warnings.len() == 1 && warnings[0].contains("one scale"), "{warnings:?}");
+        same(&graph, &fitted, &samples);
     }
 }

@@ -323,7 +323,15 @@ mod tests {
     #[test]
     fn poles_are_refused() {
         for f in [Unary::Reciprocal, Unary::Tan] {
-            assert!(Table::new(&Expr::unary(f, Expr::X), Range { low: -3.1, high: 3.0 }, 9, Results { largest: 2.0, usual: 1.0 }).is_err());
+            assert!(
+                Table::new(
+                    &Expr::unary(f, Expr::X),
+                    Range { low: -3.1, high: 3.0 },
+                    9,
+                    Results { largest: 2.0, usual: 1.0 }
+                )
+                .is_err()
+            );
         }
     }
 
