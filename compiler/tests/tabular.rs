@@ -34,8 +34,7 @@ fn agrees(name: &str, missed: usize) {
     let Compiled { plan, .. } = compiled(name);
     let samples = npy::samples(&file(&format!("{name}.npy")), &plan.function.values[0].ty.shape).unwrap();
     let expected: ndarray::Array1<i64> = ndarray_npy::read_npy(file(&format!("{name}_labels.npy"))).unwrap();
-    let labels =
-        evaluate(&plan.function, plan.weights.as_ref().unwrap(), &quantise(&plan.function, &samples)).labels();
+    let labels = evaluate(&plan.function, plan.weights.as_ref().unwrap(), &quantise(&plan.function, &samples)).labels();
     assert_eq!(labels.len(), expected.len());
     let wrong = labels.iter().zip(&expected).filter(|(a, b)| a != b).count();
     assert!(wrong <= missed, "{name}: {wrong} of {} labels differ", labels.len());
