@@ -67,7 +67,7 @@ impl Writer {
         let shape = vec![writer.size(3), writer.size(6), writer.size(6)];
         let bits = 2 + writer.below(33) as u8;
         let ty = TensorType { shape, bits, frac: 8, magnitude: bits - 2, sign: Sign::Any };
-        writer.function.push(Op::Input, vec![], ty, "");
+        writer.function.push(Op::Input(Default::default()), vec![], ty, "");
         writer
     }
 

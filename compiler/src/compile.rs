@@ -10,14 +10,17 @@ use fusion_ir::{Function, Op, Plan};
 use crate::evaluate::{Fullest, evaluate, quantise};
 use crate::lower::{LayerFormat, lower};
 use crate::nn::eval::Observed;
-use crate::nn::{Graph, commute, eval, fold};
+use crate::nn::scales::Scales;
+use crate::nn::{Graph, commute, eval, fold, gates};
 use crate::passes::{self, Program, Settings, Target};
 use crate::quantise::calibrate::Calibration;
-use crate::quantise::{Precision, margin};
+use crate::quantise::{Precision, equalise, input, margin};
 use crate::{Error, Unsupported, diagnose, import, npy};
 
 /// Samples on which each layer's precision is measured.
 const DIAGNOSED_SAMPLES: usize = 2;
+/// Most calibration samples that are named because they stand out.
+const MAX_NAMED: usize = 8;
 /// Most demo samples in the server's plan.
 const DEMO_SAMPLES: usize = 256;
 /// Most elements of all demo samples together; each takes at most 2 bytes or so in the file.
@@ -117,7 +120,8 @@ fn compiled(options: &Options) -> Result<Compiled, Error> {
         let most = classes.min(MAX_TOP);
         return Err(Error::Usage(format!("--reveal topk:{k}: this model has {classes} classes; at most {most}")));
     }
-    let Built { program, layers, observed } = build(&graph, &calibration, &options.precision, &settings(options))?;
+    let Built { program, layers, observed, graph, warnings: found } =
+        build(&graph, &calibration, &options.precision, &settings(options))?;
 
     let quantised = quantise(&program.function, &calibration.samples);
     let evaluated = evaluate(&program.function, &program.weights, &quantised);
@@ -130,7 +134,7 @@ fn compiled(options: &Options) -> Result<Compiled, Error> {
     let summary = Summary {
         precision: diagnose::layers(&graph, &program.function, &program.weights, &pairs),
         fullest: evaluated.fullest_of_all(&program.function),
-        warnings: warnings(&calibration, &layers),
+        warnings: [warnings(&calibration, &layers), found].concat(),
         layers,
         agreeing,
         samples: fixed.len(),
@@ -154,11 +158,15 @@ pub struct Built {
     pub layers: Vec<LayerFormat>,
     /// What the float network does on the calibration samples.
     pub observed: Observed,
+    /// The float network as it was lowered, in units that fit its number formats.
+    pub graph: Graph,
+    /// What deserves attention.
+    pub warnings: Vec<String>,
 }
 
-/// What is done on floats: affine maps folded, rising functions behind pools.
+/// What is done on floats: affine maps folded, rising functions behind pools, products with their gates apart.
 pub fn simplify(graph: Graph) -> Graph {
-    commute::commute(fold::fold(graph))
+    gates::split(commute::commute(fold::fold(graph)))
 }
 
 /// The part of [`compile`] behind the import: from a folded network to what the parties execute.
@@ -171,8 +179,8 @@ pub fn build(
     precision: &Precision,
     settings: &Settings,
 ) -> Result<Built, Error> {
-    let observed = calibration.observe(graph)?;
-    let (mut program, mut layers) = lower(graph, &observed, precision)?;
+    let Prepared { graph, observed, warnings } = prepare(graph, calibration, precision)?;
+    let (mut program, mut layers) = lower(&graph, &observed, precision)?;
     passes::run(&mut program, settings, None)?;
     carried(&program.function)?;
     // Sums that joined an accumulator may have widened it.
@@ -180,7 +188,29 @@ pub fn build(
         let layer = layers.iter_mut().find(|layer| layer.node == value.node);
         layer.into_iter().for_each(|layer| layer.accumulator_bits = value.ty.bits);
     }
-    Ok(Built { program, layers, observed })
+    Ok(Built { program, layers, observed, graph, warnings })
+}
+
+struct Prepared {
+    graph: Graph,
+    observed: Observed,
+    warnings: Vec<String>,
+}
+
+/// The network in units that fit its number formats: features of the input and channels inside are scaled by powers of two.
+fn prepare(graph: &Graph, calibration: &Calibration, precision: &Precision) -> Result<Prepared, Error> {
+    let (mut graph, mut warnings) = input::fit(graph, &calibration.samples, precision.input_bits);
+    let scales = Scales::of(&graph);
+    let (mut observed, outliers) = calibration.observe(&graph, &scales)?;
+    warnings.extend(outliers.iter().take(MAX_NAMED).map(ToString::to_string));
+    if outliers.len() > MAX_NAMED {
+        warnings.push(format!("{} more calibration samples stand out like that", outliers.len() - MAX_NAMED));
+    }
+    if let Some(exponents) = equalise::exponents(&graph, &scales, &observed.channels) {
+        scales.apply(&mut graph, &exponents);
+        observed = calibration.observe(&graph, &scales)?.0;
+    }
+    Ok(Prepared { graph, observed, warnings })
 }
 
 /// Runs the pipeline up to `stage` and returns what it has then.
@@ -196,7 +226,7 @@ fn stopped(options: &Options, stage: Stage) -> Result<Snapshot, Error> {
     if stage == Stage::Import {
         return Ok(Snapshot::Graph(graph));
     }
-    let observed = calibration(options, &graph)?.observe(&graph)?;
+    let Prepared { graph, observed, .. } = prepare(&graph, &calibration(options, &graph)?, &options.precision)?;
     let (mut program, _) = lower(&graph, &observed, &options.precision)?;
     match stage {
         Stage::Import | Stage::Fixed => {}
@@ -207,7 +237,8 @@ fn stopped(options: &Options, stage: Stage) -> Result<Snapshot, Error> {
 }
 
 fn read(options: &Options) -> Result<Graph, Error> {
-    Ok(simplify(import::read(&options.model, options.input_shape.as_deref())?))
+    let graph = simplify(import::read(&options.model, options.input_shape.as_deref())?);
+    Ok(if options.reveal == Reveal::Logits { graph } else { commute::without_stretching(graph) })
 }
 
 fn calibration(options: &Options, graph: &Graph) -> Result<Calibration, Error> {

@@ -36,8 +36,8 @@ pub fn evaluate(function: &Function, weights: &Weights, samples: &[Vec<i64>]) ->
 
 /// The samples in the input's fixed-point format.
 pub fn quantise(function: &Function, samples: &[Vec<f32>]) -> Vec<Vec<i64>> {
-    let ty = &function.values[0].ty;
-    samples.iter().map(|sample| sample.iter().map(|x| ty.quantize(*x)).collect()).collect()
+    let quantiser = function.quantiser();
+    samples.iter().map(|sample| quantiser.quantise(sample)).collect()
 }
 
 impl Evaluated {

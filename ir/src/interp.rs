@@ -84,7 +84,7 @@ pub fn apply(function: &Function, value: &Value, weights: &Weights, operands: &[
     let types: Vec<&TensorType> = value.operands.iter().map(|v| &function.value(*v).ty).collect();
     let bits = value.ty.bits;
     match &value.op {
-        Op::Input => input.iter().map(|x| signed(*x as u64, bits)).collect(),
+        Op::Input(_) => input.iter().map(|x| signed(*x as u64, bits)).collect(),
         Op::Conv(conv) => {
             let kernel = &function.weight(conv.weight).shape;
             let bias = conv.bias.map(|b| weights.get(b));
@@ -161,7 +161,7 @@ pub fn apply_public(op: &Op, operands: &[&[i64]], types: &[&TensorType], ty: &Te
         Op::Concat { .. } | Op::Pad { .. } | Op::Slice { .. } | Op::Transpose { .. } => {
             gather(op, types, ty).into_iter().map(|from| from.map_or(0, |(k, i)| operands[k][i])).collect()
         }
-        Op::Input | Op::Conv(_) | Op::Dense { .. } | Op::Bias { .. } => {
+        Op::Input(_) | Op::Conv(_) | Op::Dense { .. } | Op::Bias { .. } => {
             unreachable!("{} reads more than operands", op.name())
         }
     }

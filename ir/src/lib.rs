@@ -3,11 +3,12 @@
 //! A [`Function`] is the program for **one position** of a batch: a list of [`Value`]s in topological
 //! order, each an [`Op`] on earlier values with a [`TensorType`]. Every value is a tensor of signed
 //! integers in `Z_2^bits`; a protocol holds it as two additive shares. The crate has no I/O and no
-//! cryptography: it defines the types ([`types`]), the operations ([`op`]), what well-formed means ([`mod@verify`]),
+//! cryptography: it defines the types ([`types`]), how samples are quantised ([`input`]), the operations ([`op`]), what well-formed means ([`mod@verify`]),
 //! a text form that prints and parses ([`text`]), the versioned plan file ([`plan`]), what every backend must
 //! agree with bit for bit ([`interp`]), the order of top-k contests ([`network`]), and the arithmetic of Fusion's guarantees.
 
 pub mod function;
+pub mod input;
 pub mod interp;
 pub mod network;
 pub mod op;
@@ -18,6 +19,7 @@ pub mod types;
 pub mod verify;
 
 pub use function::{Function, Value, ValueId, Weight, WeightId, Weights};
+pub use input::{Feature, InputFormat};
 pub use op::{Backend, Op};
 pub use plan::Plan;
 pub use types::{Party, Sign, TensorType};

@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::WeightId;
+use crate::input::InputFormat;
 
 /// A two-dimensional convolution's geometry. Operand `[C_in, H, W]`, weight `[C_out, C_in / groups, kh, kw]`,
 /// result `[C_out, H', W']`.
@@ -116,8 +117,8 @@ pub struct Mix {
 /// One operation. Shapes are without the batch axis.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Op {
-    /// The client's input, in fixed point.
-    Input,
+    /// The client's input, in fixed point, by its public format.
+    Input(InputFormat),
     /// `fusion.mix`: the batch is `copies` copies of each query and the public samples under a secret permutation.
     /// Per position it is the identity: every position carries the same program.
     Mix(Mix),
@@ -232,7 +233,7 @@ impl Op {
     /// The operation's name in the text form.
     pub fn name(&self) -> &'static str {
         match self {
-            Op::Input => "input",
+            Op::Input(_) => "input",
             Op::Mix(_) => "fusion.mix",
             Op::Conv(_) => "conv",
             Op::Dense { .. } => "dense",
@@ -270,7 +271,7 @@ impl Op {
             Op::Requant { .. } | Op::RequantRelu { .. } | Op::RequantClip { .. } | Op::Relu => false,
             Op::Extend | Op::Mul | Op::Piecewise(_) | Op::MaxPool(_) => false,
             Op::ArgMax | Op::TopK { .. } | Op::Reveal(_) => false,
-            Op::Input | Op::Mix(_) | Op::Truncate | Op::ShiftLeft { .. } | Op::Scale { .. } => true,
+            Op::Input(_) | Op::Mix(_) | Op::Truncate | Op::ShiftLeft { .. } | Op::Scale { .. } => true,
             Op::Offset { .. } | Op::Bias { .. } | Op::Add => true,
             Op::SumPool(_) | Op::Concat { .. } | Op::Pad { .. } | Op::Slice { .. } | Op::Transpose { .. } => true,
             Op::Reshape | Op::Check => true,

@@ -67,14 +67,6 @@ impl TensorType {
         TensorType { shape: shape.into(), ..self.clone() }
     }
 
-    /// The fixed-point element nearest to `real` (ties away from zero), saturated at the calibrated magnitude, so
-    /// that an outlier input clips as an image would instead of wrapping. `real` must be finite.
-    pub fn quantize(&self, real: f32) -> i64 {
-        let limit = (1i64 << self.magnitude) - 1;
-        let scaled = (f64::from(real) * f64::from(self.frac).exp2()).round();
-        (scaled as i64).clamp(-limit, limit)
-    }
-
     /// The real number that `element` stands for.
     pub fn dequantize(&self, element: i64) -> f64 {
         element as f64 * (-f64::from(self.frac)).exp2()
@@ -115,13 +107,8 @@ mod tests {
     }
 
     #[test]
-    fn quantisation_rounds_and_saturates() {
+    fn elements_stand_for_reals() {
         let ty = TensorType { shape: vec![1], bits: 16, frac: 4, magnitude: 14, sign: Sign::Any };
-        assert_eq!(ty.quantize(1.0), 16);
-        assert_eq!(ty.quantize(-0.04), -1);
-        assert_eq!(ty.quantize(0.03), 0);
-        assert_eq!(ty.quantize(1e9), (1 << 14) - 1);
-        assert_eq!(ty.quantize(-1e9), -(1 << 14) + 1);
         assert_eq!(ty.dequantize(-8), -0.5);
     }
 }

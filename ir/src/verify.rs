@@ -7,7 +7,7 @@
 //! 2. Widths are in `2..=63`, `magnitude < bits`, no extent is zero, and sizes stay below [`MAX_ELEMENTS`] and [`MAX_VALUES`].
 //! 3. The result's shape is the one that the operation gives.
 //! 4. The result's width and `frac` follow from the operands' as [`Op`] says; public constants are in the ring's signed range, and
-//!    thresholds rise.
+//!    thresholds rise. An input has a format for each index along its features' axis, or for none.
 //! 5. Weights exist, have the shape their operation needs, at most [`MAX_WEIGHT_BITS`] bits (a bias: the accumulator's
 //!    width and `frac`), and belong to one operation.
 //! 6. Shifts are in `1..bits`; a fused `requant_relu` has `k <= bits - shift`, so that one carry tree gives both sign and
@@ -29,6 +29,7 @@ mod tests;
 use std::fmt;
 
 use crate::function::{Function, Value, ValueId, Weight, WeightId};
+use crate::input::{Feature, InputFormat, MAX_FRAC, MAX_OFFSET};
 use crate::op::{Backend, Op, Piecewise, Reveal};
 use crate::types::{MAX_BITS, MIN_BITS, Sign, TensorType};
 
@@ -190,7 +191,7 @@ impl<'f> Verifier<'f> {
     fn uses(&mut self) {
         let mut readers = vec![0usize; self.function.weights.len()];
         for (id, value) in self.function.iter() {
-            if (value.op == Op::Input) != (id == ValueId(0)) {
+            if matches!(value.op, Op::Input(_)) != (id == ValueId(0)) {
                 self.report(9, Some(id), "the input is value 0 and nothing else");
             }
             for weight in value.op.weights() {
@@ -237,7 +238,7 @@ impl<'f> Verifier<'f> {
                     self.report(11, Some(id), "mixes what is not the input")
                 }
                 Op::Mix(_) if !checked => self.report(11, Some(id), "mixes what nothing checks"),
-                Op::Input | Op::Mix(_) => {}
+                Op::Input(_) | Op::Mix(_) => {}
                 _ if checked && value.operands.contains(&ValueId(0)) => {
                     self.report(11, Some(id), "bypasses fusion.mix")
                 }
@@ -291,7 +292,7 @@ impl<'f> Verifier<'f> {
 /// Number of operands; `None` for one or more.
 fn arity(op: &Op) -> Option<usize> {
     match op {
-        Op::Input => Some(0),
+        Op::Input(_) => Some(0),
         Op::Add | Op::Mul => Some(2),
         Op::Concat { .. } => None,
         _ => Some(1),
@@ -331,7 +332,7 @@ fn image(ty: &TensorType) -> Rule<[usize; 3]> {
 fn shape(function: &Function, op: &Op, operands: &[&TensorType], ty: &TensorType) -> Rule<Vec<usize>> {
     let first = || operands[0].shape.clone();
     match op {
-        Op::Input => Ok(ty.shape.clone()),
+        Op::Input(_) => Ok(ty.shape.clone()),
         Op::Conv(conv) => {
             let [c_in, height, width] = image(operands[0])?;
             let weight = &function.weight(conv.weight).shape;
@@ -423,6 +424,9 @@ fn shape(function: &Function, op: &Op, operands: &[&TensorType], ty: &TensorType
 }
 
 fn check_format(function: &Function, op: &Op, operands: &[&TensorType], ty: &TensorType) -> Rule<()> {
+    if let Op::Input(format) = op {
+        return check_input(format, ty);
+    }
     let Some(first) = operands.first() else { return Ok(()) };
     let frac = match op {
         Op::Conv(conv) => i16::from(first.frac) + i16::from(function.weight(conv.weight).frac),
@@ -463,6 +467,22 @@ fn check_format(function: &Function, op: &Op, operands: &[&TensorType], ty: &Ten
         return Err(format!("shifts {} bits by {by}", ty.bits));
     }
     check_constants(op, ty)
+}
+
+fn check_input(format: &InputFormat, ty: &TensorType) -> Rule<()> {
+    let InputFormat { axis, features } = format;
+    if features.is_empty() {
+        return Ok(());
+    }
+    if ty.shape.get(*axis) != Some(&features.len()) {
+        return Err(format!("{} features along axis {axis} of {:?}", features.len(), ty.shape));
+    }
+    let fits =
+        |f: &Feature| f.frac.unsigned_abs() <= MAX_FRAC.unsigned_abs() && f.offset.unsigned_abs() <= MAX_OFFSET as u64;
+    match features.iter().position(|feature| !fits(feature)) {
+        Some(at) => Err(format!("feature {at} is out of range")),
+        None => Ok(()),
+    }
 }
 
 fn check_constants(op: &Op, ty: &TensorType) -> Rule<()> {

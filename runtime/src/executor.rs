@@ -256,7 +256,7 @@ impl Executor<'_> {
             let stopwatch = Stopwatch::start(meter);
             let last = |operand: usize| last_uses[operand] == id;
             let share = match &value.op {
-                Op::Input => input.take().unwrap_or_default(),
+                Op::Input(_) => input.take().unwrap_or_default(),
                 // Positions are mixed when inputs are made, and checked after the last micro-batch.
                 Op::Mix(_) | Op::Check | Op::Reshape => {
                     let operand = value.operands[0].index();

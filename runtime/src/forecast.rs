@@ -169,7 +169,7 @@ fn micro_batch_cost(function: &Function, positions: u64) -> Result<Cost, Error> 
 fn layer_cost(function: &Function, id: ValueId, positions: usize) -> Result<Cost, Error> {
     let value = function.value(id);
     match &value.op {
-        Op::Input | Op::Mix(_) | Op::Check => Ok(Cost::default()),
+        Op::Input(_) | Op::Mix(_) | Op::Check => Ok(Cost::default()),
         Op::Reveal(_) => Ok(fusion_catalogue::reveal(&value.ty, positions)),
         _ => fusion_catalogue::layer(function, id, positions)
             .map_err(|why| Error::Usage(format!("the plan's {} {}: {why}", value.op.name(), value.node))),

@@ -4,7 +4,8 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
 
-use fusion_ir::{Plan, TensorType};
+use fusion_ir::Plan;
+use fusion_ir::input::Quantiser;
 use ndarray::ArrayD;
 use ndarray_npy::{ReadNpyError, ReadNpyExt};
 
@@ -20,12 +21,14 @@ pub fn plan(path: &Path) -> Result<Plan, Error> {
     Plan::from_bytes(&bytes).map_err(|error| refuse(path, error))
 }
 
-/// Reads samples and quantises them as `ty`: float32 in C order, first axis the samples, the others `ty`'s shape; at least
-/// one sample, every number finite. Each result has `ty.len()` elements, and is known by the numbers in the file.
+/// Reads samples and quantises them: float32 in C order, first axis the samples, the others the shape of the plan's
+/// input; at least one sample, every number finite. Each result has as many elements as the input, and is known by
+/// the numbers in the file.
 ///
 /// # Errors
 /// [`Error::Usage`] names the file and what is wrong with it.
-pub fn samples(path: &Path, ty: &TensorType) -> Result<Vec<Row>, Error> {
+pub fn samples(path: &Path, quantiser: Quantiser<'_>) -> Result<Vec<Row>, Error> {
+    let ty = quantiser.ty;
     let array: ArrayD<f32> = array(path, "float32")?;
     let found = array.shape();
     if found.get(1..) != Some(&ty.shape[..]) {
@@ -43,7 +46,7 @@ pub fn samples(path: &Path, ty: &TensorType) -> Result<Vec<Row>, Error> {
         return Err(refuse(path, format!("sample {sample} holds {} at element {element}", elements[at])));
     }
     let row = |sample: &[f32]| Row {
-        elements: sample.iter().map(|real| ty.quantize(*real)).collect(),
+        elements: quantiser.quantise(sample),
         digest: RowDigest::of(sample.iter().map(|real| f64::from(*real))),
     };
     Ok(elements.chunks_exact(sample_len).map(row).collect())
@@ -132,12 +135,12 @@ fn elements<T>(path: &Path, array: ArrayD<T>) -> Result<Vec<T>, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use fusion_ir::Sign;
+    use fusion_ir::Function;
     use ndarray::{Array, ArrayBase, Dimension, OwnedRepr, ShapeBuilder};
     use ndarray_npy::{WritableElement, write_npy};
 
-    fn ty() -> TensorType {
-        TensorType { shape: vec![1, 3], bits: 16, frac: 4, magnitude: 10, sign: Sign::Any }
+    fn function() -> Function {
+        fusion_ir::text::parse("function \"f\"\nv0 = input : i16.4~10[1,3] \"x\"\n").unwrap()
     }
 
     /// What `read` says about a file with `bytes`.
@@ -158,7 +161,7 @@ mod tests {
     }
 
     fn about_samples(bytes: &[u8]) -> String {
-        about(bytes, |path| samples(path, &ty()))
+        about(bytes, |path| samples(path, function().quantiser()))
     }
 
     #[test]
@@ -166,7 +169,7 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         let reals = Array::from_shape_vec((2, 1, 3), vec![0.0, 1.0, -0.5, 100.0, -100.0, 0.03f32]).unwrap();
         write_npy(file.path(), &reals).unwrap();
-        let rows = samples(file.path(), &ty()).unwrap();
+        let rows = samples(file.path(), function().quantiser()).unwrap();
         assert_eq!([&rows[0].elements[..], &rows[1].elements], [[0, 16, -8], [1023, -1023, 0]]);
         assert_eq!(rows[0].digest, RowDigest::of([0.0, 1.0, -0.5]));
         write_npy(file.path(), &Array::from_vec(vec![2i64, 0])).unwrap();

@@ -134,7 +134,7 @@ impl Net {
     fn new(backend: Backend, input: &[usize]) -> Net {
         let function = Function { name: "calibration".into(), ..Function::default() };
         let mut net = Net { function, weights: Vec::new(), backend, last: ValueId(0) };
-        net.value(Op::Input, vec![], input, ACC);
+        net.value(Op::Input(Default::default()), vec![], input, ACC);
         net
     }
 

@@ -7,7 +7,7 @@ use fusion_ir::{Sign, TensorType, ValueId};
 use super::{Lowered, Lowering, log2_ceil};
 use crate::nn::expr::Expr;
 use crate::nn::{self, NodeId};
-use crate::quantise::table::Table;
+use crate::quantise::table::{Results, Table};
 use crate::quantise::{frac_for, largest, magnitude, quantise};
 
 impl Lowering<'_> {
@@ -37,7 +37,9 @@ impl Lowering<'_> {
     pub(super) fn pointwise(&mut self, id: NodeId, node: &nn::Node, x: ValueId, f: &Expr) -> Lowered {
         let x = self.narrow(x, node);
         let ty = self.ty(x).clone();
-        let table = Table::new(f, self.observed.ranges[node.inputs[0].0], ty.frac, self.ranges[id.0])?;
+        let usual = self.observed.powers[id.0].sqrt() as f32;
+        let results = Results { largest: self.ranges[id.0], usual };
+        let table = Table::new(f, self.observed.ranges[node.inputs[0].0], ty.frac, results)?;
         let frac = ty.frac + table.slope_frac as i8;
         let limit = (1i64 << ty.magnitude) - 1;
         let least = if ty.sign == Sign::NonNegative { 0 } else { -limit };

@@ -29,6 +29,8 @@ struct Fit {
 
 /// Weights are not made narrower than this to make room for sums.
 const GOOD_WEIGHT_BITS: u8 = 9;
+/// Products that stay below this fraction of a layer's results may lose digits.
+const NEGLIGIBLE: f64 = 1.0 / 64.0;
 /// Fewest bits that the largest calibrated value of a layer must keep.
 const MIN_SIGNIFICANT_BITS: u8 = 3;
 /// Weights that rounding moves by less than this are good enough; see [`Fit::error`].
@@ -85,16 +87,23 @@ impl Lowering<'_> {
     /// factor of two would take a wider accumulator, weights that are good enough without their last bit give it instead.
     fn fit(&self, linear: &Linear, x: &TensorType, reach: f32, headroom: u8, least: u8) -> Option<Fit> {
         let top = largest(linear.weight.iter().copied());
-        let rounded = |weight_bits: u8| {
-            let frac = frac_for(top, weight_bits - 1);
+        let at = |weight_bits: u8, frac: i8| {
             let weight: Vec<i64> = linear.weight.iter().map(|w| quantise(f64::from(**w), frac, weight_bits)).collect();
             let worst = worst_case(&weight, linear.bias, x, frac);
             let calibrated = magnitude(self.margin * reach, x.frac + frac);
             let magnitude = if self.precision.worst_case { worst } else { calibrated.min(worst) };
             Fit { weight_bits, frac, weight, worst, magnitude }
         };
+        let rounded = |weight_bits: u8| at(weight_bits, frac_for(top, weight_bits - 1));
         let fits = |fit: &Fit| fit.magnitude + headroom <= self.precision.max_accumulator_bits;
-        let fit = (least..=self.precision.weight_bits).rev().map(rounded).find(fits)?;
+        let found = (least..=self.precision.weight_bits).rev().map(rounded).find(fits);
+        if found.is_none() && linear.is_negligible(x, reach) {
+            // Few digits are left of weights that hardly matter beside what is added to them.
+            let weight_bits = self.precision.weight_bits;
+            let finest = frac_for(top, weight_bits - 1);
+            return (-finest.abs()..=finest).rev().map(|frac| at(weight_bits, frac)).find(fits);
+        }
+        let fit = found?;
         let enough = magnitude(LEAST_MARGIN * reach, x.frac + fit.frac);
         if fit.magnitude <= enough || fit.weight_bits <= least.max(GOOD_WEIGHT_BITS) {
             return Some(fit);
@@ -115,6 +124,13 @@ impl Linear<'_> {
     /// The weights that each output has.
     fn row_len(&self) -> usize {
         (self.weight.len() / self.shape[0].max(1)).max(1)
+    }
+
+    /// Whether the products with an operand of type `x` stay far below `reach`.
+    fn is_negligible(&self, x: &TensorType, reach: f32) -> bool {
+        let row = |row: &[&f32]| row.iter().map(|w| f64::from(w.abs())).sum::<f64>();
+        let most = self.weight.chunks_exact(self.row_len()).map(row).fold(0.0, f64::max);
+        most * x.dequantize(1i64 << x.magnitude) <= NEGLIGIBLE * f64::from(reach)
     }
 
     /// What rounding the weights to `rounded` takes from each output on average, if the operand's channels have the means `means`: it goes

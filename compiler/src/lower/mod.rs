@@ -9,7 +9,7 @@ mod elementwise;
 mod linear;
 
 use fusion_ir::op::{Conv, Op, Window};
-use fusion_ir::{Function, Sign, TensorType, ValueId, Weight, WeightId, Weights};
+use fusion_ir::{Function, InputFormat, Sign, TensorType, ValueId, Weight, WeightId, Weights};
 
 use linear::Linear;
 
@@ -102,6 +102,7 @@ impl Lowering<'_> {
         let operand = |at: usize| self.values[node.inputs[at].0];
         match &node.op {
             nn::Op::Input => Ok(self.input(id, node)),
+            nn::Op::Normalise(_) => Ok(operand(0)),
             nn::Op::Conv(conv) => {
                 let weight = conv.weight.iter().collect();
                 let (shape, groups) = (conv.weight.shape().to_vec(), conv.groups);
@@ -169,8 +170,13 @@ impl Lowering<'_> {
 
     fn input(&mut self, id: NodeId, node: &nn::Node) -> ValueId {
         let Precision { input_bits, activation_bits, .. } = *self.precision;
+        let normalised = self.users[id.0].iter().find_map(|user| match &self.graph.node(*user).op {
+            nn::Op::Normalise(nn::Normalise { format, frac }) => Some((format.clone(), *frac)),
+            _ => None,
+        });
         // Inputs beyond it are limited to it, so there is no need to be careful.
-        let frac = frac_for(LEAST_MARGIN * self.ranges[id.0], input_bits);
+        let shared = || (InputFormat::default(), frac_for(LEAST_MARGIN * self.ranges[id.0], input_bits));
+        let (format, frac) = normalised.unwrap_or_else(shared);
         let ty = TensorType {
             shape: node.shape.clone(),
             bits: activation_bits,
@@ -178,7 +184,7 @@ impl Lowering<'_> {
             magnitude: input_bits,
             sign: Sign::Any,
         };
-        self.same(Op::Input, vec![], ty, node)
+        self.same(Op::Input(format), vec![], ty, node)
     }
 
     /// `a + b` at the finer of the two formats, then requantised.

@@ -1,5 +1,5 @@
 //! Rising functions behind max-pools: the maximum of `f(x)` is `f` of the maximum, and there are fewer elements after the pool. It also
-//! holds where several branches are joined in between.
+//! holds where several branches are joined in between. And at the end, where only the order of the scores matters.
 
 use super::build::Builder;
 use super::expr::{Binary, Expr};
@@ -22,6 +22,25 @@ pub fn commute(graph: Graph) -> Graph {
         Some(output) => builder.graph.reachable(*output),
         None => graph,
     }
+}
+
+/// The same network without what only stretches its scores at the end, each as the others: their order stays.
+pub fn without_stretching(mut graph: Graph) -> Graph {
+    let Some(last) = graph.nodes.len().checked_sub(1).map(NodeId) else { return graph };
+    let (mut at, mut scores) = (last, last);
+    loop {
+        let node = graph.node(at);
+        match &node.op {
+            Op::Reshape => at = node.inputs[0],
+            Op::Pointwise(f) if f.is_rising() => (at, scores) = (node.inputs[0], node.inputs[0]),
+            Op::Scale(factor) if *factor > 0.0 => (at, scores) = (node.inputs[0], node.inputs[0]),
+            _ => break,
+        }
+    }
+    let (shape, name) = (graph.node(last).shape.clone(), graph.node(scores).name.clone());
+    let output =
+        if graph.node(scores).shape == shape { scores } else { graph.push(Op::Reshape, vec![scores], shape, name) };
+    graph.reachable(output)
 }
 
 /// The pool `pool` of `x`, a node of `graph`.
@@ -73,6 +92,7 @@ mod tests {
 
     use super::*;
     use crate::nn::eval;
+    use crate::nn::expr::Unary;
 
     #[test]
     fn clips_go_behind_pools_through_joins() {
@@ -93,6 +113,25 @@ mod tests {
         assert_eq!(ops, [&["input", "scale"], &branch[..], &branch, &["concat"]].concat());
         let x: Vec<f32> = (0..32).map(|i| (i * 7 % 13) as f32 - 6.0).collect();
         assert_eq!(eval::run(&before, &x).last(), eval::run(&after, &x).last());
+    }
+
+    #[test]
+    fn scores_end_before_what_keeps_their_order() {
+        let mut b = Builder::default();
+        let x = b.push(Op::Input, vec![], [1, 3]);
+        let r = b.relu(x);
+        let half = b.scale(0.5, r);
+        let s = b.pointwise(Expr::unary(Unary::Sigmoid, Expr::X), half);
+        let flat = b.reshape(s, &[3]);
+        let graph = without_stretching(b.graph.clone().reachable(flat));
+        let ops: Vec<_> = graph.nodes.iter().map(|node| node.op.name()).collect();
+        assert_eq!((ops, &graph.nodes[2].shape), (vec!["input", "relu", "reshape"], &vec![3]));
+        // A clip makes scores equal, and a falling function turns their order round.
+        for f in [Expr::binary(Binary::Min, Expr::X, Expr::Const(3.0)), Expr::unary(Unary::Reciprocal, Expr::X)] {
+            let y = b.pointwise(f, x);
+            let graph = b.graph.clone().reachable(y);
+            assert_eq!(without_stretching(graph.clone()), graph);
+        }
     }
 
     #[test]

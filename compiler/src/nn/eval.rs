@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 use super::build::transpose;
+use super::scales::Layout;
 use super::{Graph, Node, NodeId, Op, kernels};
 
 /// The smallest and the largest element of a node over all samples.
@@ -33,6 +34,30 @@ impl Range {
     }
 }
 
+/// The largest absolute element of each of a node's variables, in the order of its [`Layout`].
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Channels(pub Vec<f32>);
+
+impl Channels {
+    /// The largest absolute element.
+    pub fn largest(&self) -> f32 {
+        self.0.iter().copied().fold(0.0, f32::max)
+    }
+
+    fn look(&mut self, layout: &Layout, value: &[f32]) {
+        self.0.resize(layout.vars.len(), 0.0);
+        for (block, elements) in value.chunks(layout.inner).enumerate() {
+            let channel = &mut self.0[block % layout.vars.len()];
+            *channel = elements.iter().fold(*channel, |most, x| most.max(x.abs()));
+        }
+    }
+
+    fn join(&mut self, other: &Channels) {
+        self.0.resize(other.0.len(), 0.0);
+        self.0.iter_mut().zip(&other.0).for_each(|(a, b)| *a = a.max(*b));
+    }
+}
+
 /// What a network does on samples.
 #[derive(Clone, Debug)]
 pub struct Observed {
@@ -40,6 +65,12 @@ pub struct Observed {
     pub ranges: Vec<Range>,
     /// For every node that a linear map reads, the mean of each slice along its leading axis; nothing for others.
     pub means: Vec<Vec<f32>>,
+    /// For every node that is a function of each element, the mean square of its elements; zero for others.
+    pub powers: Vec<f64>,
+    /// Every node's channels.
+    pub channels: Vec<Channels>,
+    /// For every sample, every node's range.
+    pub each: Vec<Vec<Range>>,
     /// For every sample, the last node's elements.
     pub outputs: Vec<Vec<f32>>,
 }
@@ -63,8 +94,11 @@ pub fn outputs(graph: &Graph, samples: &[Vec<f32>]) -> Vec<Vec<f32>> {
     samples.par_iter().map(|sample| visit(graph, sample, |_, _| ())).collect()
 }
 
-/// Runs all samples, in parallel, and says what was seen.
-pub fn observe(graph: &Graph, samples: &[Vec<f32>]) -> Observed {
+/// Samples that are run before what they did is joined.
+const CHUNK: usize = 16;
+
+/// Runs all samples, in parallel, and says what was seen, by channels as `layouts` has them.
+pub fn observe(graph: &Graph, layouts: &[Layout], samples: &[Vec<f32>]) -> Observed {
     let mut averaged = vec![false; graph.nodes.len()];
     for (_, node) in graph.iter().filter(|(_, node)| matches!(node.op, Op::Conv(_) | Op::Dense(_))) {
         averaged[node.inputs[0].0] = true;
@@ -72,12 +106,20 @@ pub fn observe(graph: &Graph, samples: &[Vec<f32>]) -> Observed {
     let nothing = || Observed {
         ranges: vec![Range::NONE; graph.nodes.len()],
         means: vec![Vec::new(); graph.nodes.len()],
+        powers: vec![0.0; graph.nodes.len()],
+        channels: vec![Channels::default(); graph.nodes.len()],
+        each: Vec::new(),
         outputs: Vec::new(),
     };
     let run = |sample: &Vec<f32>| {
         let mut seen = nothing();
         let output = visit(graph, sample, |id, value| {
             seen.ranges[id.0] = value.iter().map(|x| Range { low: *x, high: *x }).fold(Range::NONE, Range::join);
+            seen.channels[id.0].look(&layouts[id.0], value);
+            if matches!(graph.node(id).op, Op::Pointwise(_)) {
+                let power: f64 = value.iter().map(|x| f64::from(*x).powi(2)).sum();
+                seen.powers[id.0] = power / (value.len() * samples.len()) as f64;
+            }
             if averaged[id.0] {
                 let slice = value.len() / graph.node(id).shape[0].max(1);
                 let mean = |slice: &[f32]| slice.iter().sum::<f32>() / (slice.len() * samples.len()) as f32;
@@ -85,6 +127,7 @@ pub fn observe(graph: &Graph, samples: &[Vec<f32>]) -> Observed {
             }
         });
         seen.outputs.push(output);
+        seen.each.push(seen.ranges.clone());
         seen
     };
     let join = |mut all: Observed, one: Observed| {
@@ -93,11 +136,14 @@ pub fn observe(graph: &Graph, samples: &[Vec<f32>]) -> Observed {
             all.resize(one.len(), 0.0);
             all.iter_mut().zip(one).for_each(|(all, one)| *all += one);
         }
+        all.powers.iter_mut().zip(one.powers).for_each(|(all, one)| *all += one);
+        all.channels.iter_mut().zip(&one.channels).for_each(|(all, one)| all.join(one));
+        all.each.extend(one.each);
         all.outputs.extend(one.outputs);
         all
     };
-    let each: Vec<Observed> = samples.par_iter().map(run).collect();
-    each.into_iter().fold(nothing(), join)
+    let chunk = |chunk: &[Vec<f32>]| chunk.par_iter().map(run).collect::<Vec<_>>();
+    samples.chunks(CHUNK).flat_map(chunk).fold(nothing(), join)
 }
 
 /// Runs one sample, shows every node's elements to `look` and returns the last node's; what nobody reads any more is dropped.
@@ -127,6 +173,7 @@ fn apply(graph: &Graph, node: &Node, values: &[Vec<f32>], input: &[f32]) -> Vec<
     let (x, shape) = (values[first.0].as_slice(), graph.node(first).shape.as_slice());
     match &node.op {
         Op::Input => input.to_vec(),
+        Op::Normalise(normalise) => normalise.apply(x, shape),
         Op::Conv(conv) => kernels::conv(conv, x, shape, &node.shape),
         Op::Dense(dense) => kernels::dense(dense, x),
         Op::Affine(affine) => {
@@ -220,6 +267,7 @@ fn softmax(x: &[f32], shape: &[usize], axis: usize, log: bool) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::nn::scales::Scales;
     use crate::nn::{Affine, Conv};
 
     fn graph(op: Op, shape: &[usize]) -> Graph {
@@ -254,7 +302,7 @@ mod tests {
     fn ranges_are_over_all_samples() {
         let samples = [vec![1.0, -7.0, 0.0, 0.0, 0.0, 0.0], vec![0.0, 0.0, 0.0, 0.0, 3.0, 0.0]];
         let mut graph = graph(Op::Relu, &[2, 1, 3]);
-        let found = observe(&graph, &samples);
+        let found = observe(&graph, &Scales::of(&graph).layouts, &samples);
         assert_eq!(found.ranges, [Range { low: -7.0, high: 3.0 }, Range { low: 0.0, high: 3.0 }]);
         assert_eq!(found.outputs[1], samples[1]);
         assert_eq!(found.means, [[], []] as [[f32; 0]; 2]);
@@ -269,6 +317,6 @@ mod tests {
             groups: 1,
         };
         graph.push(Op::Conv(conv), vec![NodeId(0)], vec![1, 1, 3], "c");
-        assert_eq!(observe(&graph, &samples).means[0], [-1.0, 0.5]);
+        assert_eq!(observe(&graph, &Scales::of(&graph).layouts, &samples).means[0], [-1.0, 0.5]);
     }
 }

@@ -18,6 +18,15 @@ pub enum Expr {
     Select(Box<Expr>, Box<Expr>, Box<Expr>),
 }
 
+/// How a function answers a positive factor of its argument.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Degree {
+    /// It is zero.
+    Any,
+    /// By that power of the factor.
+    Of(i8),
+}
+
 /// Functions of one argument.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "these are the functions of their names")]
@@ -128,6 +137,58 @@ impl Expr {
                 }
             }
             _ => None,
+        }
+    }
+
+    /// Whether a larger argument always gives a larger value, as it is written.
+    pub fn is_rising(&self) -> bool {
+        let number = |e: &Expr| e.affine().filter(|(factor, _)| *factor == 0.0).map(|(_, number)| number);
+        match self {
+            Expr::X => true,
+            Expr::Unary(op, a) => {
+                use Unary::{Asinh, Atan, Erf, Exp, Sigmoid, Sinh, Softplus, Tanh};
+                matches!(op, Asinh | Atan | Erf | Exp | Sigmoid | Sinh | Softplus | Tanh) && a.is_rising()
+            }
+            Expr::Binary(Binary::Add, a, b) => {
+                number(a).is_some() && b.is_rising() || a.is_rising() && (number(b).is_some() || b.is_rising())
+            }
+            Expr::Binary(Binary::Sub, a, b) => a.is_rising() && number(b).is_some(),
+            Expr::Binary(Binary::Mul, a, b) => {
+                number(a).is_some_and(|c| c > 0.0) && b.is_rising()
+                    || number(b).is_some_and(|c| c > 0.0) && a.is_rising()
+            }
+            Expr::Binary(Binary::Div, a, b) => number(b).is_some_and(|c| c > 0.0) && a.is_rising(),
+            _ => false,
+        }
+    }
+
+    /// Whether `f(s x) = s f(x)` for every `s > 0`, as it is written.
+    pub fn is_homogeneous(&self) -> bool {
+        matches!(self.degree(), Some(Degree::Any | Degree::Of(1)))
+    }
+
+    /// The `d` of `f(s x) = s^d f(x)`, if the way it is written shows that there is one.
+    fn degree(&self) -> Option<Degree> {
+        let common = |a: &Expr, b: &Expr| match (a.degree()?, b.degree()?) {
+            (Degree::Any, d) | (d, Degree::Any) => Some(d),
+            (a, b) => (a == b).then_some(a),
+        };
+        match self {
+            Expr::X => Some(Degree::Of(1)),
+            Expr::Const(0.0) => Some(Degree::Any),
+            Expr::Const(_) => Some(Degree::Of(0)),
+            Expr::Unary(Unary::Abs | Unary::Neg, a) => a.degree(),
+            Expr::Unary(Unary::Sign | Unary::Not, a) => a.degree().map(|_| Degree::Of(0)),
+            Expr::Unary(_, a) => a.degree().filter(|d| *d == Degree::Of(0)),
+            Expr::Binary(Binary::Add | Binary::Sub | Binary::Max | Binary::Min, a, b) => common(a, b),
+            Expr::Binary(Binary::Mul, a, b) => match (a.degree()?, b.degree()?) {
+                (Degree::Of(a), Degree::Of(b)) => Some(Degree::Of(a + b)),
+                _ => Some(Degree::Any),
+            },
+            Expr::Binary(Binary::Div, a, b) => a.degree().filter(|_| b.degree() == Some(Degree::Of(0))),
+            Expr::Binary(Binary::Pow | Binary::And | Binary::Or, a, b) => common(a, b).filter(|d| *d == Degree::Of(0)),
+            Expr::Binary(_, a, b) => common(a, b).map(|_| Degree::Of(0)),
+            Expr::Select(condition, a, b) => condition.degree().filter(|d| *d == Degree::Of(0)).and(common(a, b)),
         }
     }
 

@@ -10,12 +10,15 @@ pub mod compose;
 pub mod eval;
 pub mod expr;
 pub mod fold;
+pub mod gates;
 mod kernels;
 mod print;
+pub mod scales;
 mod softmax;
 
 use std::collections::{HashMap, HashSet};
 
+use fusion_ir::InputFormat;
 use fusion_ir::op::Window;
 use ndarray::{Array2, Array4};
 
@@ -63,11 +66,22 @@ pub struct Affine {
     pub shift: Vec<f32>,
 }
 
+/// The sample in units of its public format: `x * 2^frac - offset` of each feature's, times two to the power of `-frac` of the whole.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Normalise {
+    /// What the client applies.
+    pub format: InputFormat,
+    /// Fractional bits of the result.
+    pub frac: i8,
+}
+
 /// One operation.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Op {
     /// The sample.
     Input,
+    /// The sample, of which it is the only reader, with every feature in its own format.
+    Normalise(Normalise),
     /// Convolution with zero padding.
     Conv(Conv),
     /// Fully connected.
@@ -185,11 +199,25 @@ impl Affine {
     }
 }
 
+impl Normalise {
+    /// The result for the sample `x` of extents `shape`.
+    pub fn apply(&self, x: &[f32], shape: &[usize]) -> Vec<f32> {
+        let inner: usize = shape[self.format.axis + 1..].iter().product();
+        let one = |(at, x): (usize, &f32)| {
+            let feature = self.format.features[at / inner % self.format.features.len()];
+            let units = f64::from(*x) * f64::from(feature.frac).exp2() - feature.offset as f64;
+            (units * (-f64::from(self.frac)).exp2()) as f32
+        };
+        x.iter().enumerate().map(one).collect()
+    }
+}
+
 impl Op {
     /// The operation's name in messages and dumps.
     pub fn name(&self) -> &'static str {
         match self {
             Op::Input => "input",
+            Op::Normalise(_) => "normalise",
             Op::Conv(_) => "conv",
             Op::Dense(_) => "dense",
             Op::Affine(_) => "affine",

@@ -19,6 +19,9 @@ impl fmt::Display for Graph {
                     write!(f, " dilations {dilations:?} groups {groups}")?;
                 }
                 Op::Dense(dense) => write!(f, " weight {:?}", dense.weight.shape())?,
+                Op::Normalise(normalise) => {
+                    write!(f, " {} features along axis {}", normalise.format.features.len(), normalise.format.axis)?;
+                }
                 Op::Affine(affine) => write!(f, " coefficients {:?}", affine.shape)?,
                 Op::MaxPool(w) | Op::SumPool(w) => {
                     write!(f, " kernel {:?} strides {:?} pads {:?}", w.kernel, w.strides, w.pads)?;

@@ -12,7 +12,7 @@ pub(super) fn apply(program: &mut Program, settings: &Settings) {
     let mut renamed: Vec<ValueId> = Vec::with_capacity(old.len());
     for mut value in old {
         value.operands.iter_mut().for_each(|operand| *operand = renamed[operand.index()]);
-        let (is_input, ty) = (value.op == Op::Input, value.ty.clone());
+        let (is_input, ty) = (matches!(value.op, Op::Input(_)), value.ty.clone());
         function.values.push(value);
         let mut id = ValueId(function.values.len() as u32 - 1);
         if let (true, Some(mix)) = (is_input, settings.mix) {

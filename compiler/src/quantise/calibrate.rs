@@ -1,9 +1,12 @@
 //! Calibration: the samples that formats are chosen on, and the ranges they give.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::path::Path;
 
-use crate::nn::Graph;
-use crate::nn::eval::{self, Observed};
+use crate::nn::eval::{self, Observed, Range};
+use crate::nn::scales::Scales;
+use crate::nn::{Graph, Op};
 use crate::{Error, npy};
 
 /// Most samples used; more change ranges little and cost time.
@@ -54,19 +57,94 @@ impl Calibration {
         Calibration { samples: (0..total).map(sample).collect(), total, real: false }
     }
 
-    /// What the network does on the samples.
+    /// What the network does on the samples. Samples that alone would set a range are left out of ranges and means, and named.
     ///
     /// # Errors
     /// [`Error::Usage`] if the network overflows float32 on a sample.
-    pub fn observe(&self, graph: &Graph) -> Result<Observed, Error> {
-        let Observed { ranges, means, outputs } = eval::observe(graph, &self.samples);
-        match ranges.iter().position(|range| !range.magnitude().is_finite()) {
-            Some(at) => {
-                let name = &graph.nodes[at].name;
-                Err(Error::Usage(format!("the calibration samples make node {name:?} overflow float32")))
-            }
-            None => Ok(Observed { ranges, means, outputs }),
+    pub fn observe(&self, graph: &Graph, scales: &Scales) -> Result<(Observed, Vec<Outlier>), Error> {
+        let observed = eval::observe(graph, &scales.layouts, &self.samples);
+        let outliers = outliers(graph, &observed.each);
+        if outliers.is_empty() {
+            finite(graph, &observed)?;
+            return Ok((observed, outliers));
         }
+        let regular = |index: &usize| outliers.iter().all(|outlier| outlier.sample != *index);
+        let kept: Vec<Vec<f32>> =
+            (0..self.samples.len()).filter(regular).map(|index| self.samples[index].clone()).collect();
+        let Observed { outputs, each, .. } = observed;
+        let observed = Observed { outputs, each, ..eval::observe(graph, &scales.layouts, &kept) };
+        finite(graph, &observed)?;
+        Ok((observed, outliers))
+    }
+}
+
+/// A sample on which a node's values are far beyond those on all others.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outlier {
+    /// The sample's index.
+    pub sample: usize,
+    /// The ONNX node.
+    pub node: String,
+    /// Its largest absolute value on that sample.
+    pub value: f32,
+    /// Its largest absolute value on samples that do not stand out.
+    pub usual: f32,
+}
+
+impl fmt::Display for Outlier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Outlier { sample, node, value, usual } = self;
+        write!(
+            f,
+            "calibration sample {sample} alone would set number formats: it takes node {node:?} to {value:.3e}, where others stay below {usual:.3e}. It is left out, and inputs like it are answered wrongly"
+        )
+    }
+}
+
+/// How many times what others reach makes a value stand out.
+const OUTLYING: f32 = 8.0;
+/// Fewest values among which one can stand out.
+const FEWEST: usize = 8;
+/// One in so many values may stand out beside the first.
+const RARE: usize = 64;
+
+/// What values that do not stand out alone stay below: [`OUTLYING`] times the largest but a few of them. Infinite if that says nothing.
+pub fn regular(values: &[f32]) -> f32 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(|a, b| b.total_cmp(a));
+    match sorted.get(1 + values.len() / RARE) {
+        Some(usual) if values.len() >= FEWEST && *usual > 0.0 => OUTLYING * usual,
+        _ => f32::INFINITY,
+    }
+}
+
+/// Every sample that stands out at some node, with the node where it does most; none if there are too many to speak of outliers.
+fn outliers(graph: &Graph, each: &[Vec<Range>]) -> Vec<Outlier> {
+    let mut worst: BTreeMap<usize, (f32, Outlier)> = BTreeMap::new();
+    for (id, node) in graph.iter().filter(|(_, node)| !matches!(node.op, Op::Input)) {
+        // What is not finite is beyond everything.
+        let magnitude = |ranges: &Vec<Range>| Some(ranges[id.0].magnitude()).filter(|x| x.is_finite());
+        let magnitudes: Vec<f32> = each.iter().map(|ranges| magnitude(ranges).unwrap_or(f32::INFINITY)).collect();
+        let limit = regular(&magnitudes);
+        for (sample, value) in magnitudes.into_iter().enumerate().filter(|(_, value)| *value > limit) {
+            let excess = value / limit;
+            if worst.get(&sample).is_none_or(|(most, _)| excess > *most) {
+                let usual = limit / OUTLYING;
+                worst.insert(sample, (excess, Outlier { sample, node: node.name.clone(), value, usual }));
+            }
+        }
+    }
+    let too_many = worst.len() > (each.len() / FEWEST).max(1);
+    if too_many { Vec::new() } else { worst.into_values().map(|(_, outlier)| outlier).collect() }
+}
+
+fn finite(graph: &Graph, observed: &Observed) -> Result<(), Error> {
+    match observed.ranges.iter().position(|range| !range.magnitude().is_finite()) {
+        Some(at) => {
+            let name = &graph.nodes[at].name;
+            Err(Error::Usage(format!("the calibration samples make node {name:?} overflow float32")))
+        }
+        None => Ok(()),
     }
 }
 
@@ -94,7 +172,7 @@ impl Noise {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nn::Op;
+    use crate::nn::build::Builder;
 
     #[test]
     fn synthetic_samples_are_reproducible_and_varied() {
@@ -104,5 +182,35 @@ mod tests {
         assert_eq!(one.samples, Calibration::synthetic(&graph).samples);
         assert!(!one.real && one.samples.iter().flatten().all(|x| x.abs() <= 2.5));
         assert!(one.samples.iter().flatten().any(|x| *x < -1.0));
+    }
+
+    #[test]
+    fn values_that_stand_alone_are_told_from_wide_ones() {
+        let mut values = vec![1.0; 40];
+        values[7] = 7.9;
+        assert_eq!(regular(&values), 8.0);
+        values[8] = 1e6;
+        assert_eq!(regular(&values), 8.0 * 7.9);
+        // Too few to tell, or mostly zero: a rare feature is no outlier.
+        assert_eq!(
+            [regular(&[1.0, 1e9, 1.0]), regular(&[0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 5.0])],
+            [f32::INFINITY; 2]
+        );
+    }
+
+    #[test]
+    fn a_sample_that_alone_sets_a_range_is_left_out_and_named() {
+        let mut b = Builder { node: "x".into(), ..Builder::default() };
+        let x = b.push(Op::Input, vec![], [2]);
+        b.node = "inverse".into();
+        let y = b.reciprocal(x);
+        let graph = b.graph.reachable(y);
+        let mut samples = vec![vec![1.0, 0.5]; 20];
+        samples[13][1] = 1e-6;
+        let calibration = Calibration { samples, total: 20, real: true };
+        let (observed, outliers) = calibration.observe(&graph, &Scales::of(&graph)).unwrap();
+        assert_eq!((observed.ranges[1].magnitude(), observed.outputs.len()), (2.0, 20));
+        let [Outlier { sample: 13, node, value, usual }] = &outliers[..] else { panic!("{outliers:?}") };
+        assert_eq!((node.as_str(), *value, *usual), ("inverse", 1e6, 2.0));
     }
 }

@@ -5,6 +5,8 @@
 //! exactly as in the protocol.
 
 pub mod calibrate;
+pub mod equalise;
+pub mod input;
 pub mod table;
 
 use fusion_ir::verify::MAX_ACCUMULATOR_BITS;

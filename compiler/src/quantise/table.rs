@@ -12,12 +12,25 @@ use crate::nn::expr::Expr;
 
 /// Largest error of a table on its range, as a fraction of the function's largest absolute value there.
 pub const TOLERANCE: f64 = 1.0 / 256.0;
+/// And as a fraction of its usual value, the root mean square of what was seen.
+pub const USUAL_TOLERANCE: f64 = 1.0 / 64.0;
+/// What is usual may make a table finer by this factor.
+const FINEST: f64 = 1.0 / 16.0;
 
 /// Most bits of precision that slopes get beyond those of the operand.
 const MAX_SLOPE_FRAC: u8 = 20;
 /// Places at which a function is looked at, over its whole range and between two points.
 const SAMPLES: i64 = 4096;
 const CHECKS: i64 = 48;
+
+/// What a function gave on calibration samples.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Results {
+    /// Its largest absolute value.
+    pub largest: f32,
+    /// The root mean square of its values.
+    pub usual: f32,
+}
 
 /// A polyline over integers, with the operand's `frac` fractional bits.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,21 +45,23 @@ pub struct Table {
 }
 
 impl Table {
-    /// The table of `f` for operands in `range` (and some way beyond, where `f` allows) with `frac` fractional bits; `largest` is the
-    /// largest absolute value that was seen.
+    /// The table of `f` for operands in `range` (and some way beyond, where `f` allows) with `frac` fractional bits; `results` are
+    /// what was seen.
     ///
     /// # Errors
     /// Why there is none, as a phrase.
-    pub fn new(f: &Expr, range: Range, frac: i8, largest: f32) -> Result<Table, String> {
+    pub fn new(f: &Expr, range: Range, frac: i8, results: Results) -> Result<Table, String> {
         let unit = (-f64::from(frac)).exp2();
         let at = |i: i64| f.at(i as f64 * unit);
         let (low, high) = domain(&at, range, unit)?;
         let seen = samples(low, high).map(|i| at(i).abs()).fold(0.0, f64::max);
         // What lies between the values seen may be a pole.
-        if seen > 16.0 * f64::from(largest) + unit {
+        if results.largest > 0.0 && seen > 16.0 * f64::from(results.largest) + unit {
             return Err(format!("{f} runs away between the calibrated values"));
         }
-        let tolerance = (seen * TOLERANCE).max(f64::MIN_POSITIVE);
+        let usual = (f64::from(results.usual) * USUAL_TOLERANCE).max(seen * TOLERANCE * FINEST);
+        // A function that is zero on the whole range is as good as exact.
+        let tolerance = if seen > 0.0 { usual.min(seen * TOLERANCE) } else { unit };
         let mut points = vec![low, high];
         for switch in f.switches() {
             points.extend(breaks(f, &switch, low, high, unit, tolerance));
@@ -155,7 +170,9 @@ fn domain(at: &impl Fn(i64) -> f64, range: Range, unit: f64) -> Result<(i64, i64
         return Err("the function has a pole in the calibrated range".into());
     }
     let margin = ((high - low) / 8).max(1);
-    let tame = |from: i64, to: i64| samples(from, to).all(|i| at(i).abs() <= 1.5 * seen);
+    // What is zero everywhere may begin where its operand was never seen.
+    let largest = if seen > 0.0 { seen } else { low.abs().max(high.abs()) as f64 * unit };
+    let tame = |from: i64, to: i64| samples(from, to).all(|i| at(i).abs() <= 1.5 * largest);
     if tame(low - margin, low) {
         low -= margin;
     }
@@ -231,10 +248,12 @@ mod tests {
     use crate::nn::expr::{Binary, Unary};
     use fusion_ir::{Op, Sign, TensorType, interp};
 
+    const RESULTS: Results = Results { largest: 20.0, usual: 20.0 };
+
     /// The largest error on the range, as a fraction of the largest value, by the reference interpreter.
     fn error(f: &Expr, low: f32, high: f32, frac: i8) -> (f64, usize) {
         let range = Range { low, high };
-        let table = Table::new(f, range, frac, 20.0).unwrap();
+        let table = Table::new(f, range, frac, RESULTS).unwrap();
         let ty = |frac| TensorType { shape: vec![1], bits: 48, frac, magnitude: 40, sign: Sign::Any };
         let op = Op::Piecewise(table.piecewise(48));
         let unit = (-f64::from(frac)).exp2();
@@ -282,16 +301,44 @@ mod tests {
     }
 
     #[test]
+    fn values_that_are_usually_small_make_a_table_finer() {
+        let swish = Expr::binary(Binary::Mul, Expr::X, Expr::unary(Unary::Sigmoid, Expr::X));
+        let table = |usual| {
+            let results = Results { largest: 20.0, usual };
+            Table::new(&swish, Range { low: -20.0, high: 20.0 }, 8, results).unwrap()
+        };
+        let knots = [20.0, 1.0, 1e-9].map(|usual| table(usual).knots());
+        assert!(knots[0] < knots[1] && knots[1] < knots[2] && knots[2] < 40, "{knots:?}");
+    }
+
+    #[test]
+    fn a_function_that_is_zero_where_it_was_seen_keeps_its_kink() {
+        let below = Expr::binary(Binary::Min, Expr::X, Expr::Const(0.0));
+        let range = Range { low: 0.01, high: 3.0 };
+        let table = Table::new(&below, range, 9, Results { largest: 0.0, usual: 0.0 }).unwrap();
+        assert_eq!((table.knots(), table.largest(-512, 0)), (1, 512 << table.slope_frac));
+        assert_eq!(Table::new(&Expr::Const(0.0), range, 9, Results { largest: 0.0, usual: 0.0 }).unwrap().knots(), 0);
+    }
+
+    #[test]
     fn poles_are_refused() {
         for f in [Unary::Reciprocal, Unary::Tan] {
-            assert!(Table::new(&Expr::unary(f, Expr::X), Range { low: -3.1, high: 3.0 }, 9, 2.0).is_err());
+            assert!(
+                Table::new(
+                    &Expr::unary(f, Expr::X),
+                    Range { low: -3.1, high: 3.0 },
+                    9,
+                    Results { largest: 2.0, usual: 1.0 }
+                )
+                .is_err()
+            );
         }
     }
 
     #[test]
     fn a_straight_line_has_no_knots() {
         let f = Expr::binary(Binary::Add, Expr::binary(Binary::Mul, Expr::X, Expr::Const(-2.0)), Expr::Const(0.5));
-        let table = Table::new(&f, Range { low: -3.0, high: 3.0 }, 4, 6.5).unwrap();
+        let table = Table::new(&f, Range { low: -3.0, high: 3.0 }, 4, RESULTS).unwrap();
         assert_eq!((table.knots(), table.slope_frac, table.line(20)), (0, 0, Some((-2, 8))));
     }
 }

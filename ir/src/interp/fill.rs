@@ -84,7 +84,7 @@ fn step(function: &Function, value: &Value, weights: &Weights, operands: &[&[i64
             let (low, high) = ends(operands[0]);
             (reduced(), share(&[high - low], function.value(value.operands[0]).ty.bits))
         }
-        Op::Input | Op::Mix(_) | Op::Reveal(_) | Op::Check | Op::Relu | Op::Extend => (reduced(), 0.0),
+        Op::Input(_) | Op::Mix(_) | Op::Reveal(_) | Op::Check | Op::Relu | Op::Extend => (reduced(), 0.0),
         Op::Concat { .. } | Op::Pad { .. } | Op::Slice { .. } | Op::Transpose { .. } | Op::Reshape => (reduced(), 0.0),
     }
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::str::FromStr;
 
 use crate::function::{Function, Value, ValueId, Weight, WeightId};
+use crate::input::{Feature, InputFormat};
 use crate::op::{Backend, Cheetah, Conv, CryptFlow2, Mix, Op, Piecewise, Reveal, Window};
 use crate::types::{Sign, TensorType};
 
@@ -152,21 +153,34 @@ impl Attributes {
         Cursor { rest: &self.text(key)? }.list()
     }
 
-    /// `[threshold:change,..]`.
-    fn knots(&mut self, key: &str) -> Parsed<Vec<(i64, i64)>> {
+    /// `[a:b,..]`.
+    fn pairs(&mut self, key: &str) -> Parsed<Vec<(i64, i64)>> {
         let text = self.text(key)?;
         let mut cursor = Cursor { rest: &text };
         cursor.expect("[")?;
-        let mut knots = Vec::new();
+        let mut pairs = Vec::new();
         while !cursor.accept("]") {
-            if !knots.is_empty() {
+            if !pairs.is_empty() {
                 cursor.expect(",")?;
             }
-            let threshold = cursor.number()?;
+            let first = cursor.number()?;
             cursor.expect(":")?;
-            knots.push((threshold, cursor.number()?));
+            pairs.push((first, cursor.number()?));
         }
-        Ok(knots)
+        Ok(pairs)
+    }
+
+    /// `axis=0 features=[frac:offset,..]`, or nothing.
+    fn features(&mut self) -> Parsed<InputFormat> {
+        if !self.0.contains_key("features") {
+            return Ok(InputFormat::default());
+        }
+        let feature = |(frac, offset)| {
+            let frac = i16::try_from(frac).map_err(|_| format!("a feature of {frac} fractional bits"))?;
+            Ok(Feature { frac, offset })
+        };
+        let features = self.pairs("features")?.into_iter().map(feature).collect::<Parsed<_>>()?;
+        Ok(InputFormat { axis: self.number("axis")?, features })
     }
 
     fn array<const N: usize>(&mut self, key: &str) -> Parsed<[usize; N]> {
@@ -187,7 +201,7 @@ fn build(name: &str, given: &mut Attributes, weights: &[WeightId]) -> Parsed<Op>
     };
     let bias = weights.get(1).copied();
     Ok(match name {
-        "input" => Op::Input,
+        "input" => Op::Input(given.features()?),
         "fusion.mix" => Op::Mix(Mix {
             queries: given.number("queries")?,
             copies: given.number("copies")?,
@@ -218,7 +232,7 @@ fn build(name: &str, given: &mut Attributes, weights: &[WeightId]) -> Parsed<Op>
             first_slope: given.number("slope")?,
             slope_frac: given.number("slope_frac")?,
             offset: given.number("offset")?,
-            knots: given.knots("knots")?,
+            knots: given.pairs("knots")?,
         }),
         "max_pool" => Op::MaxPool(window(given)?),
         "sum_pool" => Op::SumPool(window(given)?),

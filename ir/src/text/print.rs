@@ -124,6 +124,10 @@ impl fmt::Display for Reveal {
 /// An operation's parameters as the text form writes them, weights left out.
 fn attributes(op: &Op) -> Vec<(&'static str, String)> {
     match op {
+        Op::Input(format) if !format.features.is_empty() => {
+            let features: Vec<(i64, i64)> = format.features.iter().map(|f| (i64::from(f.frac), f.offset)).collect();
+            vec![("axis", format.axis.to_string()), ("features", pairs(&features))]
+        }
         Op::Mix(mix) => vec![
             ("queries", mix.queries.to_string()),
             ("copies", mix.copies.to_string()),
@@ -144,7 +148,7 @@ fn attributes(op: &Op) -> Vec<(&'static str, String)> {
             ("slope", function.first_slope.to_string()),
             ("slope_frac", function.slope_frac.to_string()),
             ("offset", function.offset.to_string()),
-            ("knots", knots(&function.knots)),
+            ("knots", pairs(&function.knots)),
         ],
         Op::TopK { k } => vec![("k", k.to_string())],
         Op::MaxPool(window) | Op::SumPool(window) => {
@@ -159,9 +163,9 @@ fn attributes(op: &Op) -> Vec<(&'static str, String)> {
     }
 }
 
-fn knots(knots: &[(i64, i64)]) -> String {
-    let knots: Vec<String> = knots.iter().map(|(threshold, change)| format!("{threshold}:{change}")).collect();
-    format!("[{}]", knots.join(","))
+fn pairs(pairs: &[(i64, i64)]) -> String {
+    let pairs: Vec<String> = pairs.iter().map(|(a, b)| format!("{a}:{b}")).collect();
+    format!("[{}]", pairs.join(","))
 }
 
 fn list(items: &[usize]) -> String {

@@ -7,7 +7,7 @@ weight @w0 "c.weight" : i8.4[2,1,3,3]
 weight @w1 "c.bias" : i24.12[2]
 weight @w2 "d.weight" : i6.-2[4,16]
 weight @w3 "b.bias" : i20.1[4]
-v0 = input : i24.8~9[1,6,6] by local "x"
+v0 = input axis=1 features=[8:0,-3:7,40:-90,8:0,8:0,8:0] : i24.8~9[1,6,6] by local "x"
 v1 = fusion.mix v0 queries=4 copies=9 public=30 : i24.8~9[1,6,6] by local ""
 v2 = conv v1, @w0, @w1 strides=[1,1] pads=[1,1,1,1] dilations=[1,1] groups=1 : i24.12~20[2,6,6] by cheetah "c"
 v3 = requant v2 shift=8 : i16.4~12[2,6,6] by cheetah "c"

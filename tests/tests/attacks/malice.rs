@@ -143,7 +143,7 @@ fn answer(plan: &Plan, model: &Weights, session: &mut Session, positions: usize)
     for (id, value) in plan.function.iter() {
         let operands: Vec<&[u64]> = value.operands.iter().map(|v| shares[v.index()].as_slice()).collect();
         let share = match &value.op {
-            Op::Input => vec![0; positions * value.ty.len()],
+            Op::Input(_) => vec![0; positions * value.ty.len()],
             Op::Reveal(_) => session.reveal(&value.ty, operands[0]).map(|_| Vec::new())?,
             // The client's alone.
             Op::Check => Vec::new(),
@@ -209,8 +209,7 @@ impl Case {
         static CASE: OnceLock<Case> = OnceLock::new();
         CASE.get_or_init(|| {
             let plan = Plan::from_bytes(&Desk::new().read("plan.bin")).unwrap();
-            let inputs =
-                input::samples(&root().join("models/digits/queries.npy"), &plan.function.values[0].ty).unwrap();
+            let inputs = input::samples(&root().join("models/digits/queries.npy"), plan.function.quantiser()).unwrap();
             let labels = answers(&plan, plan.weights.as_ref().unwrap(), &inputs);
             Case { plan, inputs, labels }
         })

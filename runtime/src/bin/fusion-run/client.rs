@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use fusion_ir::{Plan, TensorType};
+use fusion_ir::Plan;
 use fusion_runtime::client::check_reveal;
 use fusion_runtime::fusion::{Job, Probe, PublicSample};
 use fusion_runtime::ledger::{Entry, Outcome};
@@ -104,8 +104,8 @@ fn warn_risk(entry: &Entry, budget_bits: f64) {
 
 /// Reads the samples and plans the batch; public samples that the ledger does not know are preferred.
 fn job(args: &Args, plan: &Plan, ledger: Option<&Ledger>) -> Result<Job, Error> {
-    let ty = input_type(plan)?;
-    let queries = input::samples(args.need("--input", &args.input)?, ty)?;
+    let quantiser = plan.function.quantiser();
+    let queries = input::samples(args.need("--input", &args.input)?, quantiser)?;
     if args.no_verify {
         return Job::unverified(queries);
     }
@@ -115,7 +115,7 @@ fn job(args: &Args, plan: &Plan, ledger: Option<&Ledger>) -> Result<Job, Error> 
         return Err(Error::Usage(format!("{flag} {needed}")));
     };
     let revealed = Answers::new(&plan.function);
-    let inputs = input::samples(inputs, ty)?;
+    let inputs = input::samples(inputs, quantiser)?;
     let labels = input::labels(labels, inputs.len(), "public samples", revealed.classes(), revealed.ranks())?;
     let public = inputs.into_iter().zip(labels).map(|(row, labels)| PublicSample { row, labels }).collect();
     let fresh = |public: &[PublicSample]| match ledger {
@@ -124,7 +124,7 @@ fn job(args: &Args, plan: &Plan, ledger: Option<&Ledger>) -> Result<Job, Error> 
     };
     let probes = match (&args.probe_inputs, &args.probe_labels) {
         (Some(inputs), Some(labels)) => {
-            let inputs = input::samples(inputs, ty)?;
+            let inputs = input::samples(inputs, quantiser)?;
             let answers = revealed.read(labels, inputs.len(), "probes")?;
             inputs.into_iter().zip(answers).map(|(row, answer)| Probe { row, answer }).collect()
         }
@@ -138,10 +138,6 @@ fn job(args: &Args, plan: &Plan, ledger: Option<&Ledger>) -> Result<Job, Error> 
         );
     }
     Ok(job)
-}
-
-fn input_type(plan: &Plan) -> Result<&TensorType, Error> {
-    plan.function.values.first().map(|value| &value.ty).ok_or_else(|| Error::Bug("the plan has no input".into()))
 }
 
 /// Refuses an output path that is also an input's: stale outputs are removed at the start.

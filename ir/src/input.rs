@@ -1,0 +1,128 @@
+//! How the client's real numbers become the input's integers. All of it is public and in both parties' plans.
+//!
+//! Features of a table have their own units, from 1e-3 to 1e5, and some lie far from zero (a year). So each index along one axis of
+//! the input may have a scale and an offset of its own; the model's first linear layers take them back.
+
+use serde::{Deserialize, Serialize};
+
+use crate::function::Function;
+use crate::op::Op;
+use crate::types::TensorType;
+
+/// One feature's format: the element for `real` is `round(real * 2^frac) - offset`, limited to the input's magnitude.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Feature {
+    /// Fractional bits, within [`MAX_FRAC`] on both sides.
+    pub frac: i16,
+    /// What stands for zero, at most [`MAX_OFFSET`] in absolute value.
+    pub offset: i64,
+}
+
+/// The formats of the features along one axis of the input; without features, all elements have the value's own format.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct InputFormat {
+    /// The axis along which features lie.
+    pub axis: usize,
+    /// One for each index along the axis, or none.
+    pub features: Vec<Feature>,
+}
+
+/// Most fractional bits of a feature, on both sides of zero: what float32 reaches.
+pub const MAX_FRAC: i16 = 160;
+/// Largest offset of a feature: what float64 holds exactly.
+pub const MAX_OFFSET: i64 = 1 << 52;
+
+/// The input's format with its type: the one place where samples are quantised.
+#[derive(Clone, Copy, Debug)]
+pub struct Quantiser<'f> {
+    /// The input's type.
+    pub ty: &'f TensorType,
+    format: Option<&'f InputFormat>,
+}
+
+impl Function {
+    /// How samples become this function's input.
+    ///
+    /// # Panics
+    /// If the function is empty.
+    pub fn quantiser(&self) -> Quantiser<'_> {
+        let input = &self.values[0];
+        let format = match &input.op {
+            Op::Input(format) if !format.features.is_empty() => Some(format),
+            _ => None,
+        };
+        Quantiser { ty: &input.ty, format }
+    }
+}
+
+impl Quantiser<'_> {
+    /// The sample's elements in fixed point, row-major. Each is the nearest one (ties away from zero), limited to the magnitude, so that an outlier
+    /// clips as an image would instead of wrapping. Every number of the sample must be finite.
+    pub fn quantise(&self, sample: &[f32]) -> Vec<i64> {
+        let limit = self.limit();
+        sample.iter().enumerate().map(|(at, real)| self.unlimited(at, *real).clamp(-limit, limit)).collect()
+    }
+
+    /// The elements of the sample that its format does not hold: those that [`quantise`](Self::quantise) limits.
+    pub fn clipped(&self, sample: &[f32]) -> Vec<usize> {
+        let beyond = |(at, real): (usize, &f32)| self.unlimited(at, *real).unsigned_abs() > self.limit().unsigned_abs();
+        (0..sample.len()).zip(sample).filter(|pair| beyond(*pair)).map(|(at, _)| at).collect()
+    }
+
+    /// The index along the features' axis of the element number `at`; `at` itself if there are no features.
+    pub fn feature(&self, at: usize) -> usize {
+        self.format.map_or(at, |format| {
+            let inner: usize = self.ty.shape.iter().skip(format.axis + 1).product();
+            at / inner.max(1) % format.features.len()
+        })
+    }
+
+    fn limit(&self) -> i64 {
+        (1i64 << self.ty.magnitude) - 1
+    }
+
+    fn unlimited(&self, at: usize, real: f32) -> i64 {
+        let own = Feature { frac: i16::from(self.ty.frac), offset: 0 };
+        let Feature { frac, offset } = self.format.map_or(own, |format| format.features[self.feature(at)]);
+        let scaled = (f64::from(real) * f64::from(frac).exp2()).round();
+        (scaled as i64).saturating_sub(offset)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::text::parse;
+
+    fn function(input: &str) -> Function {
+        parse(&format!("function \"f\"\nv0 = {input} \"x\"\n")).unwrap()
+    }
+
+    #[test]
+    fn without_features_every_element_has_the_types_format() {
+        let function = function("input : i16.4~14[5]");
+        let quantiser = function.quantiser();
+        assert_eq!(quantiser.quantise(&[1.0, -0.04, 0.03, 1e9, -1e9]), [16, -1, 0, (1 << 14) - 1, -(1 << 14) + 1]);
+        assert_eq!(quantiser.clipped(&[1.0, 1023.9, 1024.1, f32::MAX, f32::MIN]), [2, 3, 4]);
+        assert_eq!(quantiser.feature(3), 3);
+    }
+
+    #[test]
+    fn every_feature_has_its_own_scale_and_offset() {
+        // A year from 2004 on in 64ths, a fraction in 2^20ths, a salary in units of 32.
+        let function = function("input axis=0 features=[6:128256,20:0,-5:1000] : i14.6~12[3]");
+        let quantiser = function.quantiser();
+        assert_eq!(quantiser.quantise(&[2004.0, 0.001, 32000.0]), [0, 1049, 0]);
+        assert_eq!(quantiser.quantise(&[2020.5, -0.0039, 33000.0]), [1056, -4089, 31]);
+        assert_eq!(quantiser.quantise(&[1900.0, 3e38, -3e38]), [-4095, 4095, -4095]);
+        assert_eq!(quantiser.clipped(&[1900.0, 0.001, 3e38]), [0, 2]);
+    }
+
+    #[test]
+    fn features_lie_along_their_axis() {
+        let function = function("input axis=1 features=[1:0,2:0,3:1] : i14.1~12[2,3,2]");
+        let quantiser = function.quantiser();
+        assert_eq!(quantiser.quantise(&[1.0; 12]), [2, 2, 4, 4, 7, 7, 2, 2, 4, 4, 7, 7]);
+        assert_eq!([0, 3, 5, 6, 11].map(|at| quantiser.feature(at)), [0, 1, 2, 0, 2]);
+    }
+}
