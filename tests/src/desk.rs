@@ -42,7 +42,7 @@ impl Desk {
     pub fn new() -> Desk {
         static MASTER: OnceLock<BTreeMap<String, Vec<u8>>> = OnceLock::new();
         let master = MASTER.get_or_init(|| {
-            let desk = Desk::empty();
+            let desk = Desk::bare();
             let digits = root().join("models/digits");
             let [model, calibrate] = ["digits.onnx", "calibrate.npy"].map(|name| digits.join(name));
             let plan = desk.path("plan.bin");
@@ -52,12 +52,13 @@ impl Desk {
             cut::<i64>(&digits.join("public_labels.npy"), 0..PUBLIC, &desk.path("py.npy"));
             desk.files()
         });
-        let desk = Desk::empty();
+        let desk = Desk::bare();
         master.iter().for_each(|(name, bytes)| desk.write(name, bytes));
         desk
     }
 
-    fn empty() -> Desk {
+    /// One without files.
+    pub fn bare() -> Desk {
         let folder = || tempfile::tempdir().expect("there is a temporary folder");
         Desk(folder(), folder())
     }
@@ -152,7 +153,12 @@ impl Desk {
 
     /// Starts a server of `plan.bin`.
     pub fn serve(&self, more: &[&str]) -> Server {
-        Server::start(&self.path("plan.bin"), more)
+        self.serve_plan("plan.bin", more)
+    }
+
+    /// Starts a server of a plan.
+    pub fn serve_plan(&self, plan: &str, more: &[&str]) -> Server {
+        Server::start(&self.path(plan), more)
     }
 
     /// Asserts that the files are as they were.

@@ -4,10 +4,14 @@ use std::collections::BTreeSet;
 use std::process::Command;
 
 /// Every feature that makes Fusion insecure, and the crate that has it.
-const INSECURE: [(&str, &str); 5] = [
+const INSECURE: [(&str, &str); 9] = [
     ("fusion-backends", "shared-key"),
     ("fusion-backends", "without-ot-check"),
     ("fusion-backends", "without-rerandomisation"),
+    ("fusion-ir", "without-blind"),
+    ("fusion-ir", "without-relabelling"),
+    ("fusion-runtime", "first-rank-only"),
+    ("fusion-runtime", "quantised-digest"),
     ("fusion-runtime", "without-accuracy"),
     ("fusion-runtime", "without-consistency"),
 ];

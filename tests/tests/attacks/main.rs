@@ -13,6 +13,8 @@ mod malice;
 mod plans;
 mod processes;
 mod rates;
+mod relabel;
+mod revealed;
 mod samples;
 mod servers;
 mod statistics;

@@ -9,7 +9,7 @@ use fusion_backends::{Channel, Error, Kind};
 use fusion_ir::soundness::Policy;
 use fusion_ir::{Op, Party, Plan, Weights, interp};
 use fusion_runtime::forecast::Forecast;
-use fusion_runtime::fusion::{Job, PublicSample};
+use fusion_runtime::fusion::{Job, PublicSample, Row, RowDigest};
 use fusion_runtime::session::handshake::{self, Limits, nonce, stream_id};
 use fusion_runtime::transport::tcp::{self, TcpOptions, open};
 use fusion_runtime::transport::{Lane, Link, Wrapped};
@@ -209,7 +209,8 @@ impl Case {
         static CASE: OnceLock<Case> = OnceLock::new();
         CASE.get_or_init(|| {
             let plan = Plan::from_bytes(&Desk::new().read("plan.bin")).unwrap();
-            let inputs = input::samples(&root().join("models/digits/queries.npy"), plan.function.quantiser()).unwrap();
+            let rows = input::samples(&root().join("models/digits/queries.npy"), plan.function.quantiser()).unwrap();
+            let inputs: Vec<Vec<i64>> = rows.into_iter().map(|row| row.elements).collect();
             let labels = answers(&plan, plan.weights.as_ref().unwrap(), &inputs);
             Case { plan, inputs, labels }
         })
@@ -235,17 +236,35 @@ impl Case {
         self.job_of(&(0..QUERIES).collect::<Vec<_>>(), &(QUERIES..self.inputs.len()).collect::<Vec<_>>())
     }
 
-    /// A client with these samples as queries and those as public ones.
+    /// A client with these samples as queries and those as public ones, each of which passes for a sample of its own.
     pub fn job_of(&self, queries: &[usize], public: &[usize]) -> Job {
-        let queries = queries.iter().map(|at| self.inputs[*at].clone()).collect();
-        let sample = |at: &usize| PublicSample { input: self.inputs[*at].clone(), label: self.labels[*at] };
-        let public = public.iter().take(60).map(sample).collect();
-        Job::verified(queries, public, Policy { lambda: LAMBDA, ..Policy::default() }).unwrap()
+        self.job_of_accuracy(queries, public, 1.0)
+    }
+
+    /// [`Case::job_of`] for a client that has been told of an accuracy.
+    pub fn job_of_accuracy(&self, queries: &[usize], public: &[usize], accuracy: f64) -> Job {
+        let row = |number: usize, at: usize| Row {
+            elements: self.inputs[at].clone(),
+            digest: RowDigest::of([number as f64]),
+        };
+        let sample = |(number, at): (usize, &usize)| PublicSample {
+            row: row(queries.len() + number, *at),
+            labels: vec![self.labels[*at]],
+        };
+        let public = public.iter().take(60).enumerate().map(sample).collect();
+        let queries = queries.iter().enumerate().map(|(number, at)| row(number, *at)).collect();
+        let policy = Policy { lambda: LAMBDA, accuracy, largest_share: Some(0.3), ..Policy::default() };
+        Job::verified(queries, public, policy).unwrap()
     }
 
     /// The right model with the rows of its last layer rotated by one class: wrong on everything.
     pub fn rotated(&self) -> Weights {
-        let mut model = self.weights().clone();
+        self.rotated_of(self.weights())
+    }
+
+    /// A model with the rows of its last layer rotated by one class: never its label.
+    pub fn rotated_of(&self, model: &Weights) -> Weights {
+        let mut model = model.clone();
         let [weight, bias] = self.last_layer();
         let classes = model.0[bias].len();
         let row = model.0[weight].len() / classes;

@@ -43,11 +43,13 @@ fn trial(case: &Case, batch: &Batch, rng: &mut ChaCha20Rng, answer: &mut Answer<
         Sample::Public(index) => public[index],
         Sample::Probe(_) => unreachable!("these batches have no probes"),
     };
-    let answers = (0..).zip(mix.samples()).map(|(position, held)| answer(position, sample(held))).collect();
-    let right = |samples: &[usize]| samples.iter().map(|at| case.labels[*at]).collect::<Vec<_>>();
-    let findings = check(&mix.unmix(answers).unwrap(), &right(&public), &[], CLASSES as usize, |label| *label);
+    let answers = (0..).zip(mix.samples()).map(|(position, held)| vec![answer(position, sample(held))]).collect();
+    let right = |samples: &[usize]| samples.iter().map(|at| vec![case.labels[*at]]).collect::<Vec<_>>();
+    let known = right(&public);
+    let known: Vec<&[i64]> = known.iter().map(Vec::as_slice).collect();
+    let findings = check(&mix.unmix(answers).unwrap(), &known, &[], |answer| answer.to_vec());
     let accepted = findings.accepted(batch);
-    [accepted, accepted && findings.labels != right(&queries)]
+    [accepted, accepted && findings.answers != right(&queries)]
 }
 
 /// Tries a strategy on every batch and prints a line for each; the measured rate of wrong labels accepted must not
@@ -162,12 +164,12 @@ fn rates_of_tampering_with_fixed_positions_are_p() {
         ("B + u positions", |batch| batch.copies + batch.tolerated),
         ("2 B positions", |batch| 2 * batch.copies),
         ("half of all positions", |batch| batch.positions() / 2),
-        ("the worst number of positions", |batch| batch.worst_hit().0),
+        ("the worst number of positions", |batch| batch.worst_hit(1.0).0),
     ];
     for (name, hits) in strategies {
         measure(name, |batch, _| {
             let hits = hits(batch);
-            (hit(hits), if hits > batch.positions() { 0.0 } else { batch.hit_probability(hits) })
+            (hit(hits), if hits > batch.positions() { 0.0 } else { batch.hit_probability(hits, 1.0) })
         });
     }
 }
@@ -181,7 +183,7 @@ fn rates_of_tampering_with_a_random_fraction_are_the_mean_of_p() {
             let mut mass = (1.0 - q).powi(positions as i32);
             let mut mean = 0.0;
             for hits in 0..=positions {
-                mean += mass * batch.hit_probability(hits);
+                mean += mass * batch.hit_probability(hits, 1.0);
                 mass *= (positions - hits) as f64 / (hits + 1) as f64 * q / (1.0 - q);
             }
             (hit(drawn as u64), mean)

@@ -1,0 +1,119 @@
+//! Servers that relabel, as processes with the models of `tests/fixtures/relabel`: two classes exchanged, another second
+//! place, another number format for the same samples.
+
+use std::path::PathBuf;
+
+use fusion_tests::desk::{Desk, Ended};
+use fusion_tests::root;
+
+/// A folder with the plans of a model and of its evil twin, and the data of both: `good.bin`, `good.client.bin`, `evil.bin`.
+fn desk(model: &str, reveal: &str) -> Desk {
+    let desk = Desk::bare();
+    for entry in std::fs::read_dir(root().join("tests/fixtures/relabel")).unwrap() {
+        let path: PathBuf = entry.unwrap().path();
+        desk.write(path.file_name().unwrap().to_str().unwrap(), &std::fs::read(&path).unwrap());
+    }
+    for (twin, plan) in [("", "good"), ("_evil", "evil")] {
+        let line =
+            format!("fusionc compile {model}{twin}.onnx --calibrate {model}_cal.npy --reveal {reveal} -o {plan}.bin");
+        desk.succeed(&line);
+    }
+    desk
+}
+
+/// One session of a client that has the good plan with a server of `plan`.
+fn session(desk: &Desk, plan: &str, model: &str, more: &str) -> Ended {
+    let server = desk.serve_plan(plan, &[]);
+    let files = format!("--input {model}_q.npy --public-inputs {model}_p.npy");
+    let address = &server.address;
+    desk.run(&format!("fusion-run good.client.bin --role client --connect {address} {files} {more} -o labels.csv"))
+}
+
+#[test]
+fn exchanged_classes_are_never_accepted_by_default() {
+    let desk = desk("coin", "label");
+    let flags = "--public-labels coin_p_y.npy --accuracy 0.7 --report r.json --no-ledger";
+    // The 400 public samples do not suffice for a model that is right on 70 % of two classes: the refusal says what would.
+    let refused = session(&desk, "good.bin", "coin", flags);
+    refused.failed("coin", 2, &["public samples", "ignores the inputs"]);
+    // With what is needed beside it, or less demanded, an honest server is accepted and its evil twin never.
+    let lax = format!("{flags} --catch 0.5");
+    let honest = session(&desk, "good.bin", "coin", &lax);
+    assert_eq!(honest.code, 0, "{honest:?}");
+    assert!(honest.out.contains("is right on at least 70 % of inputs"), "{honest:?}");
+    for _ in 0..3 {
+        let evil = session(&desk, "evil.bin", "coin", &lax);
+        assert_eq!(evil.code, 3, "{evil:?}");
+    }
+}
+
+#[test]
+fn another_second_place_is_rejected_where_ranks_are_known() {
+    let desk = desk("ring", "topk:2");
+    let flags =
+        |labels: &str| format!("--public-labels {labels} --reveal topk:2 --no-ledger --lambda 10 --report r.json");
+    // Labels of one rank say nothing about the second, and the verdict says so.
+    let first = session(&desk, "evil.bin", "ring", &flags("ring_p_y.npy"));
+    assert_eq!(first.code, 0, "{first:?}");
+    assert!(first.out.contains("not verified:             ranks beyond the first 1 of 2"), "{first:?}");
+    assert_eq!(desk.json("r.json")["verdict"]["ranks_verified"], 1);
+    // Rankings do.
+    let honest = session(&desk, "good.bin", "ring", &flags("ring_p_s.npy"));
+    assert_eq!(honest.code, 0, "{honest:?}");
+    assert!(!honest.out.contains("not verified"), "{honest:?}");
+    assert_eq!(desk.json("r.json")["verdict"]["ranks_verified"], 2);
+    std::fs::rename(desk.path("labels.csv"), desk.path("before.csv")).unwrap();
+    let evil = session(&desk, "evil.bin", "ring", &flags("ring_p_s.npy"));
+    assert_eq!(evil.code, 3, "{evil:?}");
+    // So do probes, which are compared in full.
+    let probes = "--probe-inputs ring_q.npy --probe-labels before.csv";
+    let honest = session(&desk, "good.bin", "ring", &format!("{} {probes}", flags("ring_p_y.npy")));
+    assert_eq!(honest.code, 0, "{honest:?}");
+    let evil = session(&desk, "evil.bin", "ring", &format!("{} {probes}", flags("ring_p_y.npy")));
+    assert_eq!(evil.code, 3, "{evil:?}");
+    assert!(evil.out.contains("probes as before"), "{evil:?}");
+}
+
+#[test]
+fn revealed_logits_are_written_and_compared_in_full() {
+    let desk = desk("ring", "logits");
+    let flags = "--public-labels ring_p_y.npy --reveal logits --no-ledger --lambda 10 --report r.json";
+    let honest = session(&desk, "good.bin", "ring", flags);
+    assert_eq!(honest.code, 0, "{honest:?}");
+    assert!(honest.out.contains("not verified:             logits beyond their largest"), "{honest:?}");
+    let written = String::from_utf8(desk.read("labels.csv")).unwrap();
+    assert_eq!(written, desk.succeed("fusionc eval good.bin --input ring_q.npy --logits"));
+    std::fs::rename(desk.path("labels.csv"), desk.path("before.csv")).unwrap();
+    let probes = format!("{flags} --probe-inputs ring_q.npy --probe-labels before.csv");
+    assert_eq!(session(&desk, "good.bin", "ring", &probes).code, 0);
+    let evil = session(&desk, "evil.bin", "ring", &probes);
+    assert_eq!(evil.code, 3, "{evil:?}");
+}
+
+#[test]
+fn another_number_format_makes_no_public_sample_fresh() {
+    let desk = desk("coin", "label");
+    desk.succeed("fusionc compile coin.onnx --calibrate coin_cal.npy --activation-bits 12 -o other.bin");
+    let digest = |plan: &str| desk.succeed(&format!("fusionc dump {plan} --stage plan"));
+    assert_ne!(digest("good.client.bin"), digest("other.client.bin"));
+    let line = |plan: &str, address: &str| {
+        format!(
+            "fusion-run {plan}.client.bin --role client --connect {address} --input coin_q.npy --public-inputs coin_p.npy \
+             --public-labels coin_p_y.npy --accuracy 0.7 --catch 0.5 --report r.json --ledger own.redb"
+        )
+    };
+    let fresh = |plan: &str| {
+        let server = desk.serve_plan(&format!("{plan}.bin"), &[]);
+        let ended = desk.run(&line(plan, &server.address));
+        assert_eq!(ended.code, 0, "{ended:?}");
+        let report = desk.json("r.json");
+        [&report["ledger"]["public_fresh"], &report["batch"]["public"]].map(|count| count.as_u64().unwrap())
+    };
+    let [first, public] = fresh("good");
+    assert_eq!(first, public);
+    // Half of all samples are used now: what is left of them is all that is new, whatever the plan.
+    let total = 400;
+    assert!(public * 2 > total - 50, "{public}");
+    let [second, _] = fresh("other");
+    assert_eq!(second, (total - public).min(public));
+}
