@@ -21,7 +21,7 @@ use crate::transport::Lane;
 use crate::transport::frame::encode_refusal;
 
 /// Version of the protocol between the parties.
-pub const PROTOCOL_VERSION: u16 = 3;
+pub const PROTOCOL_VERSION: u16 = 4;
 /// Size of the client's hello.
 pub const CLIENT_HELLO_BYTES: usize = SERVER_HELLO_BYTES + 8 + 4 + 1 + 1 + 1;
 /// Size of the server's hello.
