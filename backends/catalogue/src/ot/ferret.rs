@@ -23,13 +23,13 @@ impl Ferret {
     /// 4.17 M OTs a round, of half the traffic.
     pub const B12: Ferret = Ferret { log_k: 19, depth: 12, trees: 1150 };
 
-    /// The sets, the smallest first. Every known attack on them takes at least 2^128 operations on bits, and 2^100 if 40 bits on the
-    /// noise have leaked, by the count in `security/` of this crate.
+    /// The sets, the smallest first. The attacks counted in `security/` of this crate take at least 2^128 operations on bits, and 2^100 if 40
+    /// bits on the noise have leaked.
     pub const SETS: [Ferret; 2] = [Ferret::B11, Ferret::B12];
 
     /// Correlated OTs that a round uses up: those sacrificed in its check, the LPN secret, and one for each level of each tree.
-    pub fn base_rows(&self) -> u64 {
-        SECURITY_BITS + (1 << self.log_k) + self.trees * u64::from(self.depth)
+    pub const fn base_rows(&self) -> u64 {
+        SECURITY_BITS + (1 << self.log_k) + self.trees * self.depth as u64
     }
 
     /// The same as whole tiles: what SoftSpokenOT makes for the first round.
