@@ -11,7 +11,7 @@ use fusion_catalogue::Demand;
 use fusion_catalogue::compare::WAVE;
 use fusion_catalogue::crypt_flow2::he;
 use fusion_catalogue::linear::{Packing, interleaved};
-use fusion_catalogue::ot::{Need, Ots};
+use fusion_catalogue::ot::{Ferret, Need, Ots};
 use fusion_ir::op::CryptFlow2;
 use fusion_ir::{Backend, Function, Op, Party, WeightId};
 
@@ -29,8 +29,9 @@ const WORD_BYTES: u64 = 8;
 const PROCESS_BYTES: u64 = 12 << 20;
 /// What a comparison keeps of an element of its wave beside pads: the bits of shares, generate and propagate, or the leaves' message.
 const COMPARED_BYTES: u64 = 24;
-/// What a generator of correlations works with: rows of the LPN secret and of a tree in both directions, messages, and the draw being made.
-const GENERATOR_BYTES: u64 = 20 << 20;
+/// What a generator of correlations works with: the rows that silent OT's rounds use up in both directions, those of one's next round, and
+/// messages and the draw being made.
+const GENERATOR_BYTES: u64 = 3 * 16 * Ferret::B12.base_rows() + (7 << 20);
 /// A layer's weight: its element, and what is read of the file.
 const WEIGHT_BYTES: u64 = 8 + 2;
 

@@ -21,7 +21,7 @@ use crate::transport::Lane;
 use crate::transport::frame::encode_refusal;
 
 /// Version of the protocol between the parties.
-pub const PROTOCOL_VERSION: u16 = 3;
+pub const PROTOCOL_VERSION: u16 = 4;
 /// Size of the client's hello.
 pub const CLIENT_HELLO_BYTES: usize = SERVER_HELLO_BYTES + 8 + 4 + 1 + 1 + 1;
 /// Size of the server's hello.
@@ -451,7 +451,8 @@ mod tests {
         hello[8] = 7;
         left.send(Kind::Hello, hello).unwrap();
         let error = server(&mut *right, &plan, LIMITS, &mut |_| Ok(()), [2; 32]).unwrap_err().to_string();
-        assert!(error.contains("the client's is 7, the server's is 3"), "{error}");
+        let told = format!("the client's is 7, the server's is {PROTOCOL_VERSION}");
+        assert!(error.contains(&told), "{error}");
     }
 
     #[test]
