@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use fusion_catalogue::Keys;
 use fusion_ir::op::Reveal;
 use fusion_ir::soundness::{self, Batch, Policy};
 use fusion_ir::{Function, Party, Plan};
@@ -27,6 +28,8 @@ pub struct Flow {
     pub memory_bytes: Option<u64>,
     /// How correlations are made.
     pub offline: Offline,
+    /// Which layers share key pairs; by default what [`Keys::of`] the function says.
+    pub keys: Option<Keys>,
 }
 
 /// Runs `job` as the client over `link`.
@@ -81,7 +84,8 @@ impl Flow {
             Some(given) => given,
             None => even(positions as u64, self.largest(function)?, self.streams()),
         };
-        Ok(BatchSize::new(positions as u64, micro_batch, self.streams(), self.offline))
+        let keys = self.keys(function);
+        Ok(BatchSize::new(positions as u64, micro_batch, self.streams(), self.offline, keys))
     }
 
     /// The largest micro-batch within the memory.
@@ -91,6 +95,11 @@ impl Flow {
     pub fn largest(self, function: &Function) -> Result<u32, Error> {
         let limit = self.memory_bytes.unwrap_or(memory::LIMIT_BYTES);
         Memory::new(function)?.fitting(limit, memory::LARGEST_MICRO_BATCH, self.streams())
+    }
+
+    /// Which layers of `function` share key pairs.
+    pub fn keys(self, function: &Function) -> Keys {
+        self.keys.unwrap_or_else(|| Keys::of(function))
     }
 
     /// The most micro-batches at the same time.
@@ -144,6 +153,7 @@ fn conclude(job: &Job, revealed: Answers<'_>, findings: Findings, size: BatchSiz
             positions: batch.positions(),
             micro_batch: size.micro_batch,
             streams: size.streams,
+            keys: size.keys,
         },
         ledger: job.entry(),
         labels: answers.as_ref().map(|answers| answers.iter().map(first).collect()),

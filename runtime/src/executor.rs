@@ -193,7 +193,7 @@ impl Executor<'_> {
         if self.size.offline.ahead {
             session.preprocess(self.forecast.draws(stream))?;
         }
-        session.prepare(self.function)?;
+        session.prepare(self.function, self.size.keys)?;
         setting_up.stop(&mut totals.offline);
         let mut revealed = Vec::new();
         for index in (stream..self.micro_batches()).step_by(usize::from(self.size.streams)) {

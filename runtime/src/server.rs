@@ -63,7 +63,12 @@ pub fn run_server_if(
     Ok(ServerReport {
         report_version: report::VERSION,
         role: "server",
-        batch: ServerBatch { positions: size.positions, micro_batch: size.micro_batch, streams: size.streams },
+        batch: ServerBatch {
+            positions: size.positions,
+            micro_batch: size.micro_batch,
+            streams: size.streams,
+            keys: size.keys,
+        },
         run: Run::new(Party::Server, plan, total, &totals, &forecast, memory_bytes),
     })
 }
