@@ -11,6 +11,7 @@ use crate::Error;
 use crate::answers::Answers;
 use crate::executor::{Executor, Progress, Spent};
 use crate::forecast::Forecast;
+use crate::fusion::inputs::Inputs;
 use crate::fusion::{Findings, Job, check::check};
 use crate::memory::{self, Memory};
 use crate::report::{self, ClientBatch, ClientReport, Run, Verdict};
@@ -52,14 +53,16 @@ pub fn run_client(
     let forecast = Forecast::new(&plan.function, size)?;
     let memory_bytes = Memory::new(&plan.function)?.peak_bytes(Party::Client, size);
 
+    // All samples are read here, and nowhere else before the last message.
+    let inputs = Inputs::gather(&plan.function.values[0].ty, &mix, |sample| job.input(sample))?;
+
     let started = Instant::now();
     let mut link = link;
     let (mut control, control_meter) = Metered::new(link.open(Lane::CONTROL, CONTROL_AHEAD_BYTES)?);
     let session_id = handshake::client(&mut control, plan, size, nonce()?)?;
     let executor =
         Executor { party: Party::Client, function: &plan.function, model: None, session_id, size, forecast: &forecast };
-    let input = |position: usize| Some(job.input(mix.samples()[position]));
-    let (answers, totals) = executor.run(&mut *link, &control_meter, &input, progress)?;
+    let (answers, totals) = executor.run(&mut *link, &control_meter, Some(&inputs), progress)?;
     // Hangs up. From here on the client is silent, whatever it finds.
     drop((control, link));
     let total = Spent { traffic: totals.traffic(control_meter.read()), time: started.elapsed() };

@@ -16,6 +16,7 @@ use fusion_ir::op::CryptFlow2;
 use fusion_ir::{Backend, Function, Op, Party, WeightId};
 
 use crate::Error;
+use crate::fusion::inputs;
 use crate::session::{BatchSize, Offline};
 
 /// What either party's process may take unless its user says otherwise.
@@ -47,7 +48,9 @@ pub struct Memory {
     weights: u64,
     /// Pads of all layers for one position, by party.
     pads: [u64; 2],
+    /// An input by its elements, and as it waits for its turn.
     input: u64,
+    waiting_input: u64,
     /// Of packed ciphertexts at the server: one position's keys, and its rotated operands in the largest layer; of output packing, keys
     /// and what waits.
     packed: [u64; 2],
@@ -128,6 +131,7 @@ impl Memory {
         let pads = [Party::Client, Party::Server]
             .map(|party| layers.iter().map(|layer: &Layer| layer.pads(party)).sum::<u64>());
         let input = function.values.first().map_or(0, |value| value.ty.len() as u64);
+        let waiting_input = function.values.first().map_or(0, |value| inputs::memory_bytes(&value.ty, 1));
         let pairs = [Keys::Layer, Keys::Position].map(|keys| {
             let own = function.iter().any(|(id, _)| keys.own(function, id));
             u64::from(own) + u64::from(Demand::of(function, keys).public_keys)
@@ -139,7 +143,7 @@ impl Memory {
         let operands = packed.filter_map(|(id, _)| Some(he::Slots::new(function, id).ok()?.operand_memory_bytes()));
         let packed = [keys, operands.max().unwrap_or(0)];
         let key_messages = if demand.levels > 0 { interleaved::key_bytes(demand.levels) as u64 } else { 0 };
-        Ok(Memory { layers, weights, pads, input, packed, key_messages, pairs })
+        Ok(Memory { layers, weights, pads, input, waiting_input, packed, key_messages, pairs })
     }
 
     /// The most bytes that `party`'s process takes at once for a batch of `size`.
@@ -172,7 +176,8 @@ impl Memory {
         let pads = per_stream * self.pads[party as usize];
         stream += pads.min(Generator::AHEAD_BYTES as u64) + pads.min(GENERATOR_BYTES);
         let inputs = match party {
-            Party::Client => size.positions * self.input * WORD_BYTES,
+            // No more samples than positions.
+            Party::Client => size.positions * (self.input * WORD_BYTES + self.waiting_input),
             Party::Server => {
                 stream += self.weights * WEIGHT_BYTES;
                 0

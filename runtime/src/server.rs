@@ -55,7 +55,7 @@ pub fn run_server_if(
         size,
         forecast: &forecast,
     };
-    let (_, totals) = executor.run(&mut *link, &control_meter, &|_| None, progress)?;
+    let (_, totals) = executor.run(&mut *link, &control_meter, None, progress)?;
     // Sends what is still queued, then hangs up.
     drop((control, link));
     let total = Spent { traffic: totals.traffic(control_meter.read()), time: started.elapsed() };
