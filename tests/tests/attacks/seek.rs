@@ -116,7 +116,7 @@ impl Client {
             let operands: Vec<&[u64]> = value.operands.iter().map(|v| shares[v.index()].as_slice()).collect();
             let len = value.ty.len();
             let mut share = match &value.op {
-                Op::Input => {
+                Op::Input(_) => {
                     let elements = queries.iter().flat_map(|query| &query.input);
                     let mut share: Vec<u64> = elements.map(|element| wrap(*element, value.ty.bits)).collect();
                     share.resize(AT_ONCE * len, 0);
