@@ -258,7 +258,7 @@ fn labels(path: &std::path::Path, calibration: &Calibration, classes: usize) -> 
 /// Every layer fits the protocols that would carry it.
 fn carried(function: &Function) -> Result<(), Error> {
     let refuse = |(id, value): (fusion_ir::ValueId, &fusion_ir::Value)| {
-        let why = fusion_catalogue::layer(function, id, 1).err()?.to_string();
+        let why = fusion_catalogue::layer(function, id, fusion_catalogue::Keys::Position, 1).err()?.to_string();
         Some(Unsupported { node: value.node.clone(), op: value.op.name().into(), why })
     };
     let refused: Vec<Unsupported> = function.iter().filter_map(refuse).collect();

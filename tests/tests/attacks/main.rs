@@ -14,6 +14,7 @@ mod plans;
 mod processes;
 mod rates;
 mod samples;
+mod seek;
 mod servers;
 mod statistics;
 mod streams;
