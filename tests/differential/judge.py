@@ -14,7 +14,7 @@ from noise import answers, clear
 SECONDS = 10
 MEMORY = 4 << 30
 # How often noise is drawn for a sample before its label counts.
-DRAWS = 16
+DRAWS = 24
 
 # `kind` is one of KINDS; `detail` is for people, `disagreeing` counts samples, `clear` of them beyond near ties.
 Verdict = collections.namedtuple("Verdict", "kind detail disagreeing clear", defaults=("", 0, 0))

@@ -29,7 +29,7 @@ def reshape(g):
     shape = [1, *shape, size] if g.chance(0.8) else [*shape, size]
     if g.chance(0.4):
         shape[g.int(0, len(shape) - 1)] = -1
-    elif g.chance(0.3) and shape[0] == x.shape[0]:
+    elif g.chance(0.3) and shape[0] == next(iter(x.shape), None):
         shape[0] = 0
     if g.chance(0.15) and x.rank >= 2:
         # As exporters write it: the shape is computed from another.

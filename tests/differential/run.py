@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 
 import generate
-from judge import FAULTS, KINDS, Fusionc, Verdict, judge
+from judge import FAULTS, KINDS, Fusionc, judge
 from noise import answers
 from shrink import shrink
 
@@ -63,6 +63,7 @@ def arguments():
     parser.add_argument("--start", type=int, default=0, help="index of the first graph; a graph is its seed and index")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--only", metavar="OPERATOR", help="graphs with this operator")
+    parser.add_argument("--without", metavar="OPERATOR,..", default="", help="pass over graphs with any of these operators")
     parser.add_argument("--least", type=float, default=0.0, metavar="PART", help="fail if fewer graphs are compiled and right")
     parser.add_argument("--found", metavar="FOLDER", help="where shrunk failures go, a folder each")
     parser.add_argument("--reasons", type=int, default=10, help="how many reasons of refusals are listed")
@@ -80,7 +81,7 @@ def begin(options):
 def one(index):
     """Operators, verdict and a note on case number `index`."""
     case = generate.case(OPTIONS.seed, index, OPTIONS.only)
-    if case is None:
+    if case is None or set(OPTIONS.without.split(",")) & set(case.operators):
         return None
     verdict = judge(case, FUSIONC)
     operators = case.operators
@@ -115,8 +116,6 @@ def phrases(text):
             line = re.sub(r'"[^"]*"', '"_"', line)
             yield re.sub(r"-?\d+(\.\d+)?(e-?\d+)?", "#", line).strip()[:120]
 
-
-__all__ = ["Verdict"]
 
 if __name__ == "__main__":
     main()
