@@ -91,6 +91,7 @@ pub fn server(ctx: &mut Ctx, slots: &Slots, keys: &[ServerKey], weight: &[i64]) 
 }
 
 /// The slots of an operand ciphertext: signed shares, zero outside of images.
+#[allow(clippy::integer_division_remainder_used, reason = "of places, which are public")]
 fn operand_slots(slots: &Slots, encoder: &Encoder, tile: &Tile, operand: usize, x: &[u64]) -> Vec<u64> {
     let mut values = vec![0; DEGREE];
     for (block, values) in values.chunks_mut(slots.block()).enumerate() {
@@ -189,6 +190,7 @@ impl Layer<'_> {
     }
 
     /// The ciphertext rotated to every distance along one axis, in ascending order: step by step from the one before.
+    #[allow(clippy::integer_division_remainder_used, reason = "of distances, which are public")]
     fn reach(&self, at_zero: Ciphertext, step: usize, along: fn(&Tap) -> isize, key: &ServerKey) -> Vec<Ciphertext> {
         let mut distances: Vec<isize> = self.slots.taps().iter().map(along).collect();
         distances.sort_unstable();
@@ -222,6 +224,7 @@ impl Layer<'_> {
     }
 
     /// One result ciphertext for every position: over all diagonals from the last to the first, rotated by a block in between.
+    #[allow(clippy::integer_division_remainder_used, reason = "of distances, which are public")]
     fn sums(&self, tile: &Tile, result: usize, keys: &[ServerKey], operands: &[Rotated]) -> Vec<Ciphertext> {
         let slots = self.slots;
         let mut sums: Vec<Ciphertext> = keys.iter().map(|_| Ciphertext::zero()).collect();
@@ -245,6 +248,7 @@ impl Layer<'_> {
     }
 
     /// The weights that operand ciphertext `operand`, rotated to `tap`, is multiplied with for `diagonal` of a result.
+    #[allow(clippy::integer_division_remainder_used, reason = "of places, which are public")]
     fn plaintext(&self, tile: &Tile, result: usize, operand: usize, diagonal: usize, tap: Tap) -> Spectrum {
         let slots = self.slots;
         let (blocks, geometry) = (slots.blocks(), slots.geometry());

@@ -22,6 +22,7 @@ impl Encoder {
     ///
     /// # Panics
     /// If it is not 1 mod `2 DEGREE`.
+    #[allow(clippy::integer_division_remainder_used, reason = "of the modulus, which is public")]
     pub fn new(modulus: u64) -> Encoder {
         let plan = Plan::try_new(DEGREE, modulus).expect("plaintext moduli are 1 modulo twice the degree");
         check(&plan);
