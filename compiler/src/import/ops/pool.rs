@@ -11,9 +11,6 @@ use crate::nn::expr::{Expr, Unary};
 use crate::nn::{NodeId, Op};
 
 pub(in super::super) fn max(call: &mut Call) -> Made {
-    if call.node.output.iter().skip(1).any(|name| !name.is_empty()) {
-        return Err("its second output (indices) is not supported".into());
-    }
     let (x, axes) = start(call)?;
     pool(call, x, &axes, Op::MaxPool)
 }
