@@ -85,7 +85,7 @@ impl Call<'_> {
         match real.iter().enumerate().find(|(_, x)| !x.is_finite()) {
             Some((at, bad)) => {
                 let name = self.node.input.get(i).map_or("", String::as_str);
-                Err(format!("{what}, {name:?}, holds {bad} at element {at}"))
+                Err(format!("{what}: weight {name:?} holds {bad} at element {at}"))
             }
             None => Ok(real),
         }

@@ -47,7 +47,7 @@ pub(super) fn modern(
     }
     let gone = ["consumed_inputs", "broadcast"];
     let limited = LIMITED.contains(&node.op_type.as_str());
-    node.attribute.retain(|a| !gone.contains(&a.name.as_str()) && !(limited && a.name == "axis"));
+    node.attribute.retain(|a| !(gone.contains(&a.name.as_str()) || limited && a.name == "axis"));
     Ok((node, given))
 }
 

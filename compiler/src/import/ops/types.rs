@@ -153,6 +153,9 @@ pub(in super::super) fn of_numbers(call: &Call) -> Result<Kind, String> {
             }
             Kind::Quantised { .. } => {}
             Kind::Integer | Kind::Narrow if op == "DequantizeLinear" => {}
+            Kind::Integer | Kind::Narrow if (0..call.inputs.len()).any(|i| call.constant(i).is_some_and(is_real)) => {
+                return Err("its operands have different types".into());
+            }
             Kind::Integer if ON_INTEGERS.contains(&op) => result = kind,
             Kind::Narrow if IN_RANGE.contains(&op) => result = kind,
             Kind::Integer => return Err("it is not supported on integers: convert them to float first".into()),
@@ -160,6 +163,10 @@ pub(in super::super) fn of_numbers(call: &Call) -> Result<Kind, String> {
         }
     }
     Ok(result)
+}
+
+fn is_real(constant: &std::sync::Arc<Tensor>) -> bool {
+    matches!(constant.datum_type(), DatumType::F16 | DatumType::F32 | DatumType::F64)
 }
 
 /// The operands of a comparison, or of an operator on truths, are such.
