@@ -70,7 +70,8 @@ fn ordered(graph: &Graph, x: NodeId) -> NodeId {
             Op::ArgMax => true,
             // Over all scores: their order is the operand's.
             Op::Softmax { axis, .. } => node.shape[*axis] == node.len(),
-            Op::Pointwise(Expr::Unary(f, x)) => **x == Expr::X && rises(*f),
+            // Larger logits have larger probabilities.
+            Op::Pointwise(f) => *f == Expr::unary(Unary::Sigmoid, Expr::X),
             Op::Reshape => false,
             _ => return found,
         };
@@ -82,23 +83,6 @@ fn ordered(graph: &Graph, x: NodeId) -> NodeId {
             found = at;
         }
     }
-}
-
-/// Functions that rise everywhere: larger scores stay larger.
-fn rises(f: Unary) -> bool {
-    matches!(
-        f,
-        Unary::Asinh
-            | Unary::Atan
-            | Unary::Erf
-            | Unary::Exp
-            | Unary::Log
-            | Unary::Sigmoid
-            | Unary::Sinh
-            | Unary::Softplus
-            | Unary::Sqrt
-            | Unary::Tanh
-    )
 }
 
 /// Whether `x` is an ArgMax, under whatever shape.
