@@ -261,7 +261,14 @@ impl Analysis {
                     Layout::uniform(FIXED)
                 })
             }
-            Op::Pointwise(_) | Op::Binary(_) | Op::Select | Op::Softmax { .. } | Op::ArgMax => {
+            Op::Pointwise(_)
+            | Op::Binary(_)
+            | Op::Select
+            | Op::Softmax { .. }
+            | Op::Mask(_)
+            | Op::MaskBy { .. }
+            | Op::Round { .. }
+            | Op::ArgMax => {
                 node.inputs.iter().for_each(|x| self.fix(&layouts[x.0]));
                 Layout::uniform(FIXED)
             }
