@@ -17,14 +17,8 @@ const DRAW_TILES: u64 = 1 << 13;
 fn main() {
     let soft_spoken = |k| (format!("SoftSpoken k={k}"), Supply::SoftSpoken(SoftSpoken::new(k).expect("a parameter")));
     let silent = |name: &str, set| (format!("silent {name}"), Supply::Silent(set));
-    let supplies = [
-        soft_spoken(2),
-        soft_spoken(4),
-        soft_spoken(8),
-        silent("b11", Ferret::B11),
-        silent("b12", Ferret::B12),
-        silent("b13", Ferret::B13),
-    ];
+    let supplies =
+        [soft_spoken(2), soft_spoken(4), soft_spoken(8), silent("b11", Ferret::B11), silent("b12", Ferret::B12)];
     println!("correlated OTs: rows, not hashed");
     header();
     for (name, supply) in &supplies {

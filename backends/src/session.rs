@@ -1,19 +1,21 @@
 //! One party's half of a session: the state that protocols share, and each IR operation on a micro-batch.
 //!
 //! A session is [established](Session::establish) once: oblivious transfers in both directions, on a channel of their own. A [micro-batch](MicroBatch)
-//! then [begins](Session::begin) with a fresh RLWE key pair for each of its positions, which serves all its layers and is
-//! dropped with it. [`Session::run`] takes shares to shares. Messages are those of [`fusion_catalogue::setup`],
+//! then [begins](Session::begin) with a fresh RLWE key pair for each of its positions, which is dropped with it. Layers with
+//! [a pair of their own](fusion_catalogue::Keys) make one for each position when it is their turn, and drop it when they are done.
+//! [`Session::run`] takes shares to shares. Messages are those of [`fusion_catalogue::setup`],
 //! [`begin`](fusion_catalogue::begin), [`layer`](fusion_catalogue::layer) and [`reveal`](fusion_catalogue::reveal), and for correlations
 //! of [`Cost::generator`](fusion_catalogue::Cost::generator).
 
-use fusion_catalogue::Demand;
 use fusion_catalogue::crypt_flow2::he::{Slots, key_bytes};
 use fusion_catalogue::crypt_flow2::matmul::Products;
 use fusion_catalogue::linear::{PUBLIC_KEY_BYTES, Packing, interleaved};
 use fusion_catalogue::ot::{Need, Supply};
+use fusion_catalogue::{Demand, Keys};
 use fusion_ir::op::CryptFlow2;
 use fusion_ir::types::signed;
 use fusion_ir::{Backend, Function, Op, Party, TensorType, Value, ValueId, Weights, interp};
+use rayon::prelude::*;
 
 use crate::compare::{Compare, Ctx, arg_max, max_pool, piecewise, top_k};
 use crate::crypt_flow2::{bfv, he, matmul};
@@ -27,23 +29,26 @@ pub struct Session {
     channel: Box<dyn Channel>,
     correlations: Generator,
     session_id: [u8; 32],
+    keys: Keys,
     demand: Demand,
     garbled: garbled::State,
     /// Those of the `crypt_flow2` family, if the function needs any.
     extensions: Option<Extensions>,
 }
 
-/// Positions that go through the layers together, each under a key of its own.
+/// Positions that go through the layers together, each under keys of its own.
 pub struct MicroBatch {
     positions: usize,
-    keys: Keys,
+    shared: SharedKeys,
     packed: PackedKeys,
+    workspace: linear::Workspace,
 }
 
-enum Keys {
+/// A key pair for each position, for all layers that have none of their own.
+enum SharedKeys {
     None,
     Client(Vec<ClientKey>),
-    Server(Vec<PublicKey>, linear::Workspace),
+    Server(Vec<PublicKey>),
 }
 
 /// Keys of the `crypt_flow2` family's packed ciphertexts.
@@ -74,17 +79,18 @@ impl Session {
         supply: Supply,
     ) -> Result<Session, Error> {
         let correlations = Generator::establish(party, offline, &session_id, supply)?;
-        let demand = Demand { public_keys: true, ..Demand::default() };
+        let (keys, demand) = (Keys::Position, Demand { public_keys: true, ..Demand::default() });
         let garbled = garbled::State::new(&session_id)?;
-        Ok(Session { party, channel: online, correlations, session_id, demand, garbled, extensions: None })
+        Ok(Session { party, channel: online, correlations, session_id, keys, demand, garbled, extensions: None })
     }
 
-    /// Prepares for `function`, once and before the first micro-batch: what other families than the default one need.
+    /// Prepares for `function`, once and before the first micro-batch: which layers share key pairs, the same at both parties, and what other
+    /// families than the default one need.
     ///
     /// # Errors
     /// As [`Session::establish`].
-    pub fn prepare(&mut self, function: &Function) -> Result<(), Error> {
-        self.demand = Demand::of(function);
+    pub fn prepare(&mut self, function: &Function, keys: Keys) -> Result<(), Error> {
+        (self.keys, self.demand) = (keys, Demand::of(function, keys));
         if self.demand.crypt_flow2 {
             self.extensions = Some(Extensions::establish(self.party, &mut *self.channel, &self.session_id)?);
         }
@@ -104,34 +110,29 @@ impl Session {
     }
 
     /// Begins a micro-batch of `positions` positions: the client makes a key pair for each and sends the public keys, and those for
-    /// output packing as far as the function has layers with it.
+    /// output packing, as far as the function has layers that share them.
     ///
     /// # Errors
     /// Whatever the channel gives, and [`Error::PeerMisbehaved`] if a public key is none.
     pub fn begin(&mut self, positions: usize) -> Result<MicroBatch, Error> {
         let levels = self.demand.levels;
-        let keys = match self.party {
-            // A function without encrypted layers needs no keys.
-            Party::Client if !self.demand.public_keys => Keys::None,
-            Party::Server if !self.demand.public_keys => Keys::None,
+        let shared = match self.party {
+            // No layer shares keys, or none is encrypted.
+            _ if !self.demand.public_keys => SharedKeys::None,
             Party::Client => {
-                let keys = client_keys(positions)?;
-                let public = keys.iter().flat_map(|key| key.public().iter().copied()).collect();
-                self.channel.send(Kind::PublicKeys, public)?;
+                let keys = make_keys(&mut *self.channel, positions)?;
                 if levels > 0 {
                     keys.iter().try_for_each(|key| self.channel.send(Kind::PublicKeys, key.packing_keys(levels)))?;
                 }
-                Keys::Client(keys)
+                SharedKeys::Client(keys)
             }
             Party::Server => {
-                let public = self.channel.receive(Kind::PublicKeys, positions * PUBLIC_KEY_BYTES)?;
-                let keys = public.chunks_exact(PUBLIC_KEY_BYTES).map(PublicKey::decode);
-                let mut keys = keys.collect::<Result<Vec<_>, Error>>()?;
+                let mut keys = receive_keys(&mut *self.channel, positions)?;
                 for key in keys.iter_mut().filter(|_| levels > 0) {
                     let message = self.channel.receive(Kind::PublicKeys, interleaved::key_bytes(levels))?;
                     key.set_packing_keys(&message, levels)?;
                 }
-                Keys::Server(keys, linear::Workspace::default())
+                SharedKeys::Server(keys)
             }
         };
         let packed = match (&self.demand.steps, self.party) {
@@ -154,7 +155,7 @@ impl Session {
                 PackedKeys::Server(keys)
             }
         };
-        Ok(MicroBatch { positions, keys, packed })
+        Ok(MicroBatch { positions, shared, packed, workspace: linear::Workspace::default() })
     }
 
     /// The operation of value `id` on this party's shares of its operands, position-major. The server gives the
@@ -215,15 +216,35 @@ impl Session {
         share: &[u64],
     ) -> Result<Vec<u64>, Error> {
         let packing = Packing::new(function, id).expect("a supported function");
-        match &mut batch.keys {
-            Keys::None => unreachable!("the function was prepared for"),
-            Keys::Client(keys) => linear::client(&mut *self.channel, &packing, keys, share),
-            Keys::Server(keys, workspace) => {
+        let (channel, own) = (&mut *self.channel, self.keys.serve_one(&packing));
+        match self.party {
+            Party::Client => {
+                let mut made;
+                let keys = match &mut batch.shared {
+                    _ if own => {
+                        made = make_keys(channel, batch.positions)?;
+                        &mut made
+                    }
+                    SharedKeys::Client(keys) => keys,
+                    _ => unreachable!("the function was prepared for"),
+                };
+                linear::client(channel, &packing, keys, share)
+            }
+            Party::Server => {
+                let received;
+                let keys = match &batch.shared {
+                    _ if own => {
+                        received = receive_keys(channel, batch.positions)?;
+                        &received
+                    }
+                    SharedKeys::Server(keys) => keys,
+                    _ => unreachable!("the function was prepared for"),
+                };
                 let weights = weights.expect("the server has the weights");
                 let op = &function.value(id).op;
                 let kernel = weights.get(op.kernel().expect("a linear layer has a kernel"));
                 let bias = op.bias().map(|bias| weights.get(bias));
-                linear::server(&mut *self.channel, &packing, keys, workspace, share, kernel, bias)
+                linear::server(channel, &packing, keys, &mut batch.workspace, share, kernel, bias)
             }
         }
     }
@@ -308,10 +329,24 @@ impl Session {
     }
 }
 
+/// The client makes a key pair for each position and sends the public keys.
+fn make_keys(channel: &mut dyn Channel, positions: usize) -> Result<Vec<ClientKey>, Error> {
+    let keys = client_keys(positions)?;
+    let public: Vec<&[u8]> = keys.iter().map(ClientKey::public).collect();
+    channel.send(Kind::PublicKeys, public.concat())?;
+    Ok(keys)
+}
+
+/// The server reads what [`make_keys`] sends.
+fn receive_keys(channel: &mut dyn Channel, positions: usize) -> Result<Vec<PublicKey>, Error> {
+    let public = channel.receive(Kind::PublicKeys, positions * PUBLIC_KEY_BYTES)?;
+    public.par_chunks_exact(PUBLIC_KEY_BYTES).map(PublicKey::decode).collect()
+}
+
 /// A key pair for each position, each fresh.
 #[cfg(not(feature = "shared-key"))]
 fn client_keys(positions: usize) -> Result<Vec<ClientKey>, Error> {
-    (0..positions).map(|_| ClientKey::generate()).collect()
+    (0..positions).into_par_iter().map(|_| ClientKey::generate()).collect()
 }
 
 /// INSECURE: one key pair and its seeds for all positions.

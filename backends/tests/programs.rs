@@ -3,11 +3,14 @@
 mod common;
 
 use chacha20::ChaCha20Rng;
+use fusion_catalogue::Keys;
 use fusion_ir::op::{Cheetah, Conv, CryptFlow2, Piecewise, Window};
 use fusion_ir::types::{Sign, signed};
 use fusion_ir::verify::{sign_is_proven, verify};
 use fusion_ir::{Backend, Function, Op, TensorType, ValueId, Weight, WeightId};
 use rand_core::{Rng, SeedableRng};
+
+const KEYS: [Keys; 2] = [Keys::Layer, Keys::Position];
 
 #[test]
 fn random_programs_equal_the_interpreter_and_their_forecasts() {
@@ -21,7 +24,7 @@ fn random_programs_equal_the_interpreter_and_their_forecasts() {
             writer.write();
         }
         writer.function.values.iter().for_each(|value| *seen.entry(value.op.name()).or_insert(0) += 1);
-        common::check(&writer.function, 1 + seed as usize % 3, seed);
+        common::check(&writer.function, KEYS[seed as usize % 2], 1 + seed as usize % 3, seed);
     }
     let shapeless = ["fusion.mix", "fusion.reveal", "fusion.check"];
     assert!(seen.len() + shapeless.len() >= 27, "every operation has its turn: {seen:?}");
@@ -44,13 +47,13 @@ fn so_they_do_by_random_families() {
                 continue;
             }
             writer.function.values[index].backend = families.clone().nth(place).unwrap_or(before);
-            match fusion_catalogue::layer(&writer.function, ValueId(index as u32), 2) {
+            match fusion_catalogue::layer(&writer.function, ValueId(index as u32), Keys::Layer, 2) {
                 Ok(_) => used[place] += 1,
                 // Not every family carries every linear layer.
                 Err(_) => writer.function.values[index].backend = before,
             }
         }
-        common::check(&writer.function, 1 + seed as usize % 2, seed);
+        common::check(&writer.function, KEYS[seed as usize / 2 % 2], 1 + seed as usize % 2, seed);
     }
     assert!(used.iter().all(|count| *count >= 20), "{used:?}");
 }
@@ -111,7 +114,7 @@ impl Writer {
             Err(violations) => violations.iter().all(|violation| violation.invariant == 9),
             Ok(()) => true,
         };
-        if !allowed || !sound || fusion_catalogue::layer(&self.function, id, 3).is_err() {
+        if !allowed || !sound || fusion_catalogue::layer(&self.function, id, Keys::Layer, 3).is_err() {
             self.function.values.truncate(before.0);
             self.function.weights.truncate(before.1);
         }

@@ -2,6 +2,7 @@
 
 mod common;
 
+use fusion_catalogue::Keys;
 use fusion_ir::op::Cheetah;
 use fusion_ir::{Backend, text};
 
@@ -49,5 +50,5 @@ fn check(family: &str) {
         }
     }
     fusion_ir::verify::verify_executable(&function).unwrap();
-    common::check(&function, 3, 5);
+    [Keys::Layer, Keys::Position].into_iter().for_each(|keys| common::check(&function, keys, 3, 5));
 }

@@ -128,10 +128,15 @@ fn row(entry: &Entry, settings: &Settings) -> anyhow::Result<Row> {
     let last = &entry.run.last().context("nothing was run")?.report;
     let run = &last.run;
     let (positions, micro_batch, streams) = (last.batch.positions, last.batch.micro_batch, last.batch.streams);
-    let size = BatchSize::new(entry.batch.positions, micro_batch, streams, entry.flow.offline);
+    let keys = entry.flow.keys(&plan.function);
+    let size = BatchSize::new(entry.batch.positions, micro_batch, streams, entry.flow.offline, keys);
     let whole = Forecast::new(&plan.function, size)?;
-    let flow =
-        time::Flow { positions: positions as usize, micro_batch: micro_batch as usize, streams: usize::from(streams) };
+    let flow = time::Flow {
+        positions: positions as usize,
+        micro_batch: micro_batch as usize,
+        streams: usize::from(streams),
+        keys,
+    };
     let mut course = Course::new(&plan.function, flow)?;
     course.correlations = entry.flow.offline.choice;
     let forecast = course.play(&settings.machine, entry.network);

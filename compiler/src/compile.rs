@@ -11,7 +11,7 @@ use crate::evaluate::{Fullest, evaluate, quantise};
 use crate::lower::{LayerFormat, lower};
 use crate::nn::eval::Observed;
 use crate::nn::scales::Scales;
-use crate::nn::{Graph, commute, eval, fold, gates};
+use crate::nn::{Graph, commute, compose, eval, fold, gates, mask};
 use crate::passes::{self, Program, Settings, Target};
 use crate::quantise::calibrate::Calibration;
 use crate::quantise::{Precision, equalise, input, margin};
@@ -37,6 +37,8 @@ pub struct Options {
     pub labels: Option<PathBuf>,
     /// The input's extents, batch axis first.
     pub input_shape: Option<Vec<usize>>,
+    /// Which of the model's results has the scores.
+    pub part: import::Part,
     /// Number formats.
     pub precision: Precision,
     /// What the client learns.
@@ -169,7 +171,19 @@ pub fn simplify(graph: Graph) -> Graph {
     gates::split(commute::commute(fold::fold(graph)))
 }
 
-/// The part of [`compile`] behind the import: from a folded network to what the parties execute.
+/// What only the calibration samples decide: how far down masked scores lie, which roundings are felt.
+///
+/// # Errors
+/// [`Error::Unsupported`] for a node all of whose scores are masked.
+fn settle(graph: Graph, calibration: &Calibration) -> Result<Graph, Error> {
+    if !mask::unsettled(&graph) {
+        return Ok(graph);
+    }
+    let settled = mask::settle(&graph, &calibration.samples).map_err(|why| Error::Unsupported(vec![why]))?;
+    Ok(simplify(compose::chained(settled)))
+}
+
+/// The part of [`compile`] behind the import: from a folded, settled network to what the parties execute.
 ///
 /// # Errors
 /// [`Error::Unsupported`] for layers that no format or protocol holds, [`Error::Usage`] as [`Calibration::observe`].
@@ -199,7 +213,8 @@ struct Prepared {
 
 /// The network in units that fit its number formats: features of the input and channels inside are scaled by powers of two.
 fn prepare(graph: &Graph, calibration: &Calibration, precision: &Precision) -> Result<Prepared, Error> {
-    let (mut graph, mut warnings) = input::fit(graph, &calibration.samples, precision.input_bits);
+    let graph = settle(graph.clone(), calibration)?;
+    let (mut graph, mut warnings) = input::fit(&graph, &calibration.samples, precision.input_bits);
     let scales = Scales::of(&graph);
     let (mut observed, outliers) = calibration.observe(&graph, &scales)?;
     warnings.extend(outliers.iter().take(MAX_NAMED).map(ToString::to_string));
@@ -237,7 +252,7 @@ fn stopped(options: &Options, stage: Stage) -> Result<Snapshot, Error> {
 }
 
 fn read(options: &Options) -> Result<Graph, Error> {
-    let graph = simplify(import::read(&options.model, options.input_shape.as_deref())?);
+    let graph = simplify(import::read_part(&options.model, options.input_shape.as_deref(), &options.part)?);
     Ok(if options.reveal == Reveal::Logits { graph } else { commute::without_stretching(graph) })
 }
 
@@ -258,7 +273,7 @@ fn labels(path: &std::path::Path, calibration: &Calibration, classes: usize) -> 
 /// Every layer fits the protocols that would carry it.
 fn carried(function: &Function) -> Result<(), Error> {
     let refuse = |(id, value): (fusion_ir::ValueId, &fusion_ir::Value)| {
-        let why = fusion_catalogue::layer(function, id, 1).err()?.to_string();
+        let why = fusion_catalogue::layer(function, id, fusion_catalogue::Keys::Position, 1).err()?.to_string();
         Some(Unsupported { node: value.node.clone(), op: value.op.name().into(), why })
     };
     let refused: Vec<Unsupported> = function.iter().filter_map(refuse).collect();

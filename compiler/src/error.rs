@@ -69,7 +69,11 @@ impl Error {
 
 impl fmt::Display for Unsupported {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "node {:?} ({}): {}", self.node, self.op, self.why)
+        match self.op.as_str() {
+            // What is no node.
+            "input" | "model" | "weight" => write!(f, "{} {:?}: {}", self.op, self.node, self.why),
+            op => write!(f, "node {:?} ({op}): {}", self.node, self.why),
+        }
     }
 }
 
@@ -77,7 +81,13 @@ struct Listed<'a>(&'a [Unsupported]);
 
 impl fmt::Display for Listed<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let plural = if self.0.len() == 1 { "node is" } else { "nodes are" };
+        let nodes = self.0.iter().all(|one| !matches!(one.op.as_str(), "input" | "model" | "weight"));
+        let plural = match (nodes, self.0.len()) {
+            (true, 1) => "node is",
+            (true, _) => "nodes are",
+            (false, 1) => "thing is",
+            (false, _) => "things are",
+        };
         write!(f, "{} {plural} not supported:", self.0.len())?;
         self.0.iter().try_for_each(|node| write!(f, "\n  {node}"))
     }

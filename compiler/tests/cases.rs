@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use fusion_compiler::compile::{Options, compile};
 use fusion_compiler::evaluate::{evaluate, quantise};
+use fusion_compiler::import::Part;
 use fusion_compiler::nn::eval;
 use fusion_compiler::passes::Target;
 use fusion_compiler::quantise::Precision;
@@ -88,6 +89,7 @@ fn fixed_point_agrees(name: &str, limit: usize, per_cent: usize) {
         calibrate: Some(calibrate.clone()),
         labels: None,
         input_shape: Some(inputs.shape().to_vec()),
+        part: Part::default(),
         precision: Precision::default(),
         reveal: Reveal::Label,
         verify: Some((Suggestion::default(), Mix { queries: 1024, copies: 5, public: 100 })),

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use fusion_compiler::compile::{Options, compile};
 use fusion_compiler::evaluate::quantise;
+use fusion_compiler::import::Part;
 use fusion_compiler::nn::{eval, fold};
 use fusion_compiler::passes::Target;
 use fusion_compiler::quantise::Precision;
@@ -41,6 +42,7 @@ fn compiles(name: &str, bytes: &[u8], tolerance: f64) -> Vec<&'static str> {
         calibrate: None,
         labels: None,
         input_shape: None,
+        part: Part::default(),
         precision,
         reveal: Reveal::Logits,
         verify: None,

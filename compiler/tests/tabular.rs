@@ -21,6 +21,7 @@ fn compiled(name: &str) -> Compiled {
         calibrate: Some(file(&format!("{name}_calibrate.npy"))),
         labels: None,
         input_shape: None,
+        part: Default::default(),
         precision: Precision::default(),
         reveal: Reveal::Label,
         verify: None,

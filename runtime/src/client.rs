@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use fusion_catalogue::Keys;
 use fusion_ir::op::Reveal;
 use fusion_ir::soundness::{self, Batch, Policy};
 use fusion_ir::{Function, Party, Plan};
@@ -10,6 +11,7 @@ use crate::Error;
 use crate::answers::Answers;
 use crate::executor::{Executor, Progress, Spent};
 use crate::forecast::Forecast;
+use crate::fusion::inputs::Inputs;
 use crate::fusion::{Findings, Job, check::check};
 use crate::memory::{self, Memory};
 use crate::report::{self, ClientBatch, ClientReport, Run, Verdict};
@@ -27,6 +29,8 @@ pub struct Flow {
     pub memory_bytes: Option<u64>,
     /// How correlations are made.
     pub offline: Offline,
+    /// Which layers share key pairs; by default what [`Keys::of`] the function says.
+    pub keys: Option<Keys>,
 }
 
 /// Runs `job` as the client over `link`.
@@ -49,14 +53,16 @@ pub fn run_client(
     let forecast = Forecast::new(&plan.function, size)?;
     let memory_bytes = Memory::new(&plan.function)?.peak_bytes(Party::Client, size);
 
+    // All samples are read here, and nowhere else before the last message.
+    let inputs = Inputs::gather(&plan.function.values[0].ty, &mix, |sample| job.input(sample))?;
+
     let started = Instant::now();
     let mut link = link;
     let (mut control, control_meter) = Metered::new(link.open(Lane::CONTROL, CONTROL_AHEAD_BYTES)?);
     let session_id = handshake::client(&mut control, plan, size, nonce()?)?;
     let executor =
         Executor { party: Party::Client, function: &plan.function, model: None, session_id, size, forecast: &forecast };
-    let input = |position: usize| Some(job.input(mix.samples()[position]));
-    let (answers, totals) = executor.run(&mut *link, &control_meter, &input, progress)?;
+    let (answers, totals) = executor.run(&mut *link, &control_meter, Some(&inputs), progress)?;
     // Hangs up. From here on the client is silent, whatever it finds.
     drop((control, link));
     let total = Spent { traffic: totals.traffic(control_meter.read()), time: started.elapsed() };
@@ -81,7 +87,8 @@ impl Flow {
             Some(given) => given,
             None => even(positions as u64, self.largest(function)?, self.streams()),
         };
-        Ok(BatchSize::new(positions as u64, micro_batch, self.streams(), self.offline))
+        let keys = self.keys(function);
+        Ok(BatchSize::new(positions as u64, micro_batch, self.streams(), self.offline, keys))
     }
 
     /// The largest micro-batch within the memory.
@@ -91,6 +98,11 @@ impl Flow {
     pub fn largest(self, function: &Function) -> Result<u32, Error> {
         let limit = self.memory_bytes.unwrap_or(memory::LIMIT_BYTES);
         Memory::new(function)?.fitting(limit, memory::LARGEST_MICRO_BATCH, self.streams())
+    }
+
+    /// Which layers of `function` share key pairs.
+    pub fn keys(self, function: &Function) -> Keys {
+        self.keys.unwrap_or_else(|| Keys::of(function))
     }
 
     /// The most micro-batches at the same time.
@@ -144,6 +156,7 @@ fn conclude(job: &Job, revealed: Answers<'_>, findings: Findings, size: BatchSiz
             positions: batch.positions(),
             micro_batch: size.micro_batch,
             streams: size.streams,
+            keys: size.keys,
         },
         ledger: job.entry(),
         labels: answers.as_ref().map(|answers| answers.iter().map(first).collect()),

@@ -10,11 +10,11 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use fusion_backends::session::{MicroBatch, Session};
-use fusion_ir::types::wrap;
 use fusion_ir::{Function, Op, Party};
 
 use crate::Error;
 use crate::forecast::Forecast;
+use crate::fusion::inputs::Inputs;
 use crate::model::Model;
 use crate::session::BatchSize;
 use crate::session::handshake::stream_id;
@@ -65,10 +65,6 @@ pub struct Step<'a> {
 /// Who watches a run.
 pub type Progress<'a> = dyn FnMut(Step<'_>) + Send + 'a;
 
-/// Gives a position's input, of which this party's share is made: the client's is the input itself, the server, which gives
-/// `None`, holds zero.
-pub(crate) type Inputs<'a> = dyn Fn(usize) -> Option<&'a [i64]> + Sync + 'a;
-
 /// One run of a function over a batch.
 pub(crate) struct Executor<'a> {
     pub party: Party,
@@ -81,8 +77,8 @@ pub(crate) struct Executor<'a> {
 }
 
 /// What the streams have in common.
-struct Common<'a, 'i, 'p> {
-    inputs: &'a Inputs<'i>,
+struct Common<'a, 'p> {
+    inputs: Option<&'a Inputs>,
     progress: Mutex<&'a mut Progress<'p>>,
     meters: Vec<Meter>,
     /// Layers that are done.
@@ -98,7 +94,8 @@ type MeteredLane = (Metered, Meter);
 type Stream = (Vec<Vec<Vec<i64>>>, Totals);
 
 impl Executor<'_> {
-    /// Runs the whole batch over `link`; its control lane is read by `control`.
+    /// Runs the whole batch over `link`; its control lane is read by `control`. The client gives the `inputs`, which are its shares of them; the
+    /// server's are zero.
     ///
     /// The client gets what was revealed about each position, in order and after the last message; the server gets nothing.
     /// Both do the same whatever is revealed.
@@ -106,7 +103,7 @@ impl Executor<'_> {
         &self,
         link: &mut dyn Link,
         control: &Meter,
-        inputs: &Inputs<'_>,
+        inputs: Option<&Inputs>,
         progress: &mut Progress<'_>,
     ) -> Result<(Vec<Vec<i64>>, Totals), Error> {
         let mut lanes = Vec::new();
@@ -155,7 +152,7 @@ impl Executor<'_> {
         stream: usize,
         layers: MeteredLane,
         generator: MeteredLane,
-        common: &Common<'_, '_, '_>,
+        common: &Common<'_, '_>,
     ) -> Option<Stream> {
         let guard = BreakOff::new(link);
         match self.stream(stream, layers, generator, common) {
@@ -182,7 +179,7 @@ impl Executor<'_> {
         stream: usize,
         (layers, meter): MeteredLane,
         (generator, generator_meter): MeteredLane,
-        common: &Common<'_, '_, '_>,
+        common: &Common<'_, '_>,
     ) -> Result<Stream, Error> {
         let meter = &meter;
         let mut totals = Totals { layers: vec![Spent::default(); self.function.values.len()], ..Totals::default() };
@@ -193,14 +190,18 @@ impl Executor<'_> {
         if self.size.offline.ahead {
             session.preprocess(self.forecast.draws(stream))?;
         }
-        session.prepare(self.function)?;
+        session.prepare(self.function, self.size.keys)?;
         setting_up.stop(&mut totals.offline);
         let mut revealed = Vec::new();
         for index in (stream..self.micro_batches()).step_by(usize::from(self.size.streams)) {
             let beginning = Stopwatch::start(meter);
             let positions = self.positions(index);
+            // Before the micro-batch's first byte.
+            let share = match common.inputs {
+                Some(inputs) => inputs.shares(positions.clone())?,
+                None => vec![0; positions.len() * self.function.values[0].ty.len()],
+            };
             let mut batch = session.begin(positions.len())?;
-            let share = self.input_share(positions, common.inputs);
             beginning.stop(&mut totals.offline);
             let (opened, len) = self.micro_batch(index, &mut session, &mut batch, share, meter, &mut totals, common)?;
             revealed.push(opened.chunks_exact(len.max(1)).map(<[i64]>::to_vec).collect());
@@ -222,18 +223,6 @@ impl Executor<'_> {
         index * most..(self.size.positions as usize).min((index + 1) * most)
     }
 
-    fn input_share(&self, positions: Range<usize>, inputs: &Inputs<'_>) -> Vec<u64> {
-        let ty = &self.function.values[0].ty;
-        let mut share = Vec::with_capacity(positions.len() * ty.len());
-        for position in positions {
-            match inputs(position) {
-                Some(elements) => share.extend(elements.iter().map(|element| wrap(*element, ty.bits))),
-                None => share.resize(share.len() + ty.len(), 0),
-            }
-        }
-        share
-    }
-
     /// One micro-batch through all layers; what was revealed, and its number of elements per position. A share is dropped
     /// after its last reader.
     #[expect(clippy::too_many_arguments, reason = "a stream's parts are borrowed one by one")]
@@ -245,7 +234,7 @@ impl Executor<'_> {
         input: Vec<u64>,
         meter: &Meter,
         totals: &mut Totals,
-        common: &Common<'_, '_, '_>,
+        common: &Common<'_, '_>,
     ) -> Result<(Vec<i64>, usize), Error> {
         let last_uses = self.function.last_uses();
         let mut shares: Vec<Vec<u64>> = Vec::with_capacity(self.function.values.len());
@@ -286,7 +275,7 @@ impl Executor<'_> {
     }
 
     /// Tells who watches that value `layer` of micro-batch `index` is next.
-    fn show(&self, index: usize, layer: usize, common: &Common<'_, '_, '_>) {
+    fn show(&self, index: usize, layer: usize, common: &Common<'_, '_>) {
         let value = &self.function.values[layer];
         let mut traffic = Traffic::default();
         common.meters.iter().for_each(|meter| traffic += meter.read());

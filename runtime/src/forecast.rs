@@ -3,8 +3,8 @@
 use std::ops::AddAssign;
 use std::sync::Arc;
 
-use fusion_catalogue::Cost;
 use fusion_catalogue::ot::{Need, Stock, Supply};
+use fusion_catalogue::{Cost, Keys};
 use fusion_ir::{Function, Op, Party, ValueId};
 
 use crate::Error;
@@ -41,10 +41,10 @@ impl Forecast {
     /// # Errors
     /// [`Error::Usage`] if the protocols cannot carry one of its layers.
     pub fn new(function: &Function, size: BatchSize) -> Result<Forecast, Error> {
-        let BatchSize { positions, micro_batch, streams, offline } = size;
+        let BatchSize { positions, micro_batch, streams, offline, keys } = size;
         let [micro_batch, streams] = [u64::from(micro_batch.max(1)), u64::from(streams.max(1))];
         let (whole, rest) = (positions / micro_batch, positions % micro_batch);
-        let costs = (micro_batch_cost(function, micro_batch)?, micro_batch_cost(function, rest)?);
+        let costs = (micro_batch_cost(function, keys, micro_batch)?, micro_batch_cost(function, keys, rest)?);
         let mut all = Tally::default();
         all.add(&handshake::cost(), 1);
         let mut forecast = all.forecast;
@@ -75,7 +75,7 @@ impl Forecast {
         // The step from one micro-batch to the next, too.
         let mut stream = fusion_catalogue::setup(function);
         stream.then(&costs.0);
-        stream.then(&fusion_catalogue::begin(function, micro_batch as usize));
+        stream.then(&fusion_catalogue::begin(function, keys, micro_batch as usize));
         forecast.ahead_bytes = [Party::Client, Party::Server].map(|party| ahead_bytes(&stream, party));
         Ok(forecast)
     }
@@ -157,21 +157,21 @@ impl Tally {
     }
 }
 
-fn micro_batch_cost(function: &Function, positions: u64) -> Result<Cost, Error> {
+fn micro_batch_cost(function: &Function, keys: Keys, positions: u64) -> Result<Cost, Error> {
     let positions = positions as usize;
-    let mut cost = fusion_catalogue::begin(function, positions);
+    let mut cost = fusion_catalogue::begin(function, keys, positions);
     for (id, _) in function.iter() {
-        cost.then(&layer_cost(function, id, positions)?);
+        cost.then(&layer_cost(function, id, keys, positions)?);
     }
     Ok(cost)
 }
 
-fn layer_cost(function: &Function, id: ValueId, positions: usize) -> Result<Cost, Error> {
+fn layer_cost(function: &Function, id: ValueId, keys: Keys, positions: usize) -> Result<Cost, Error> {
     let value = function.value(id);
     match &value.op {
         Op::Input(_) | Op::Mix(_) | Op::Check => Ok(Cost::default()),
         Op::Reveal(_) => Ok(fusion_catalogue::reveal(&value.ty, positions)),
-        _ => fusion_catalogue::layer(function, id, positions)
+        _ => fusion_catalogue::layer(function, id, keys, positions)
             .map_err(|why| Error::Usage(format!("the plan's {} {}: {why}", value.op.name(), value.node))),
     }
 }
@@ -213,11 +213,14 @@ mod tests {
     fn the_forecast_adds_streams_whose_micro_batches_alternate() {
         let function = crate::testing::tiny_plan().function;
         let streams: [&[&[u64]]; 4] = [&[&[4, 4, 4, 2]], &[&[4, 4], &[4, 2]], &[&[4, 4], &[4, 4]], &[&[4, 4], &[4]]];
-        for (positions, streams) in [14, 14, 16, 12].into_iter().zip(streams) {
+        let cases = [14, 14, 16, 12].into_iter().zip(streams);
+        for ((positions, streams), keys) in
+            cases.flat_map(|case| [Keys::Layer, Keys::Position].map(|keys| (case, keys)))
+        {
             let ([mut up, mut down, mut rounds], mut draws) = ([0; 3], Vec::new());
             let parts = streams.iter().map(|micro_batches| {
                 let mut stream = fusion_catalogue::setup(&function);
-                micro_batches.iter().for_each(|n| stream.then(&micro_batch_cost(&function, *n).unwrap()));
+                micro_batches.iter().for_each(|n| stream.then(&micro_batch_cost(&function, keys, *n).unwrap()));
                 let supply = Supply::for_demand(stream.tiles());
                 let mut generator = supply.setup();
                 generator.then(&stream.generator(&mut Stock::new(supply)));
@@ -229,8 +232,8 @@ mod tests {
                 rounds += part.rounds();
                 draws.extend(part.draws);
             }
-            let size =
-                BatchSize { positions, micro_batch: 4, streams: streams.len() as u8, offline: Offline::default() };
+            let (streams_len, offline) = (streams.len() as u8, Offline::default());
+            let size = BatchSize { positions, micro_batch: 4, streams: streams_len, offline, keys };
             let forecast = Forecast::new(&function, size).unwrap();
             let drawn: Vec<Need> = (0..streams.len()).flat_map(|stream| forecast.draws(stream)).collect();
             assert_eq!(drawn, draws);

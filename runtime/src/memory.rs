@@ -7,15 +7,16 @@
 
 use fusion_backends::linear::workspace_bytes;
 use fusion_backends::ot::Generator;
-use fusion_catalogue::Demand;
 use fusion_catalogue::compare::WAVE;
 use fusion_catalogue::crypt_flow2::he;
-use fusion_catalogue::linear::{Packing, interleaved};
-use fusion_catalogue::ot::{Need, Ots};
+use fusion_catalogue::linear::{DEGREE, PRIMES, PUBLIC_KEY_BYTES, Packing, interleaved};
+use fusion_catalogue::ot::{Ferret, Need, Ots};
+use fusion_catalogue::{Demand, Keys};
 use fusion_ir::op::CryptFlow2;
 use fusion_ir::{Backend, Function, Op, Party, WeightId};
 
 use crate::Error;
+use crate::fusion::inputs;
 use crate::session::{BatchSize, Offline};
 
 /// What either party's process may take unless its user says otherwise.
@@ -29,8 +30,14 @@ const WORD_BYTES: u64 = 8;
 const PROCESS_BYTES: u64 = 12 << 20;
 /// What a comparison keeps of an element of its wave beside pads: the bits of shares, generate and propagate, or the leaves' message.
 const COMPARED_BYTES: u64 = 24;
-/// What a generator of correlations works with: rows of the LPN secret and of a tree in both directions, messages, and the draw being made.
-const GENERATOR_BYTES: u64 = 20 << 20;
+/// What a generator of correlations works with: the rows that silent OT's rounds use up in both directions, those of one's next round, and
+/// messages and the draw being made.
+const GENERATOR_BYTES: u64 = 3 * 16 * Ferret::B12.base_rows() + (7 << 20);
+/// An RLWE key pair, by party: the client's secret and public key and the message with the latter; the message and what the server reads.
+const PAIR_BYTES: [u64; 2] =
+    [SPECTRUM_BYTES + 2 * PUBLIC_KEY_BYTES as u64, 2 * SPECTRUM_BYTES + PUBLIC_KEY_BYTES as u64];
+/// A transformed polynomial.
+const SPECTRUM_BYTES: u64 = (PRIMES.len() * DEGREE) as u64 * WORD_BYTES;
 /// A layer's weight: its element, and what is read of the file.
 const WEIGHT_BYTES: u64 = 8 + 2;
 
@@ -42,12 +49,16 @@ pub struct Memory {
     weights: u64,
     /// Pads of all layers for one position, by party.
     pads: [u64; 2],
+    /// An input by its elements, and as it waits for its turn.
     input: u64,
+    waiting_input: u64,
     /// Of packed ciphertexts at the server: one position's keys, and its rotated operands in the largest layer; of output packing, keys
     /// and what waits.
     packed: [u64; 2],
     /// What the client sends of one position's keys for output packing, before any layer.
     key_messages: u64,
+    /// Key pairs of one position that there are at the same time, if layers have their own and if not.
+    pairs: [u64; 2],
 }
 
 #[derive(Clone, Debug)]
@@ -97,7 +108,7 @@ impl Memory {
                 op if op.is_local() => Kind::Local,
                 _ => {
                     let refuse = |why| Error::Usage(format!("the plan's {} {}: {why}", value.op.name(), value.node));
-                    let draws = fusion_catalogue::layer(function, id, 1).map_err(refuse)?.draws;
+                    let draws = fusion_catalogue::layer(function, id, Keys::Position, 1).map_err(refuse)?.draws;
                     let pads = [Party::Client, Party::Server]
                         .map(|party| draws.iter().map(|need| pad_bytes(need, party)).sum::<u64>());
                     // A max-pool compares along rows, then along columns.
@@ -121,14 +132,19 @@ impl Memory {
         let pads = [Party::Client, Party::Server]
             .map(|party| layers.iter().map(|layer: &Layer| layer.pads(party)).sum::<u64>());
         let input = function.values.first().map_or(0, |value| value.ty.len() as u64);
-        let demand = Demand::of(function);
+        let waiting_input = function.values.first().map_or(0, |value| inputs::memory_bytes(&value.ty, 1));
+        let pairs = [Keys::Layer, Keys::Position].map(|keys| {
+            let own = function.iter().any(|(id, _)| keys.own(function, id));
+            u64::from(own) + u64::from(Demand::of(function, keys).public_keys)
+        });
+        let demand = Demand::of(function, Keys::Position);
         let rotations = demand.steps.map_or(0, |steps| he::key_memory_bytes(steps.len()));
         let keys = rotations + if demand.levels > 0 { interleaved::memory_bytes(demand.levels) } else { 0 };
         let packed = function.iter().filter(|(_, value)| value.backend == Backend::CryptFlow2(CryptFlow2::He));
         let operands = packed.filter_map(|(id, _)| Some(he::Slots::new(function, id).ok()?.operand_memory_bytes()));
         let packed = [keys, operands.max().unwrap_or(0)];
         let key_messages = if demand.levels > 0 { interleaved::key_bytes(demand.levels) as u64 } else { 0 };
-        Ok(Memory { layers, weights, pads, input, packed, key_messages })
+        Ok(Memory { layers, weights, pads, input, waiting_input, packed, key_messages, pairs })
     }
 
     /// The most bytes that `party`'s process takes at once for a batch of `size`.
@@ -146,6 +162,9 @@ impl Memory {
         }
         // What a wave has used is in small pieces, which the allocator keeps for the next one.
         let mut stream = most + wave + workspace.iter().sum::<u64>();
+        let [by_layer, by_position] = self.pairs;
+        let pairs = if size.keys == Keys::Layer { by_layer } else { by_position };
+        stream += micro_batch * pairs * PAIR_BYTES[party as usize];
         if party == Party::Client {
             stream += micro_batch * self.key_messages;
         }
@@ -158,7 +177,8 @@ impl Memory {
         let pads = per_stream * self.pads[party as usize];
         stream += pads.min(Generator::AHEAD_BYTES as u64) + pads.min(GENERATOR_BYTES);
         let inputs = match party {
-            Party::Client => size.positions * self.input * WORD_BYTES,
+            // No more samples than positions.
+            Party::Client => size.positions * (self.input * WORD_BYTES + self.waiting_input),
             Party::Server => {
                 stream += self.weights * WEIGHT_BYTES;
                 0
@@ -167,14 +187,17 @@ impl Memory {
         PROCESS_BYTES + inputs + u64::from(size.streams) * stream
     }
 
-    /// The largest micro-batch of at most `most` positions with which `streams` streams of either party stay within `limit_bytes`.
+    /// The largest micro-batch of at most `most` positions with which `streams` streams of either party stay within `limit_bytes`, whichever
+    /// keys they have.
     ///
     /// # Errors
     /// [`Error::Usage`] if not even one position does; it says what would do.
     pub fn fitting(&self, limit_bytes: u64, most: u32, streams: u8) -> Result<u32, Error> {
         let peak = |micro_batch: u32| {
             let positions = u64::from(micro_batch) * u64::from(streams);
-            let size = BatchSize { positions, micro_batch, streams, offline: Offline::default() };
+            // Pairs of layers' own are never fewer at a time.
+            let (offline, keys) = (Offline::default(), Keys::Layer);
+            let size = BatchSize { positions, micro_batch, streams, offline, keys };
             [Party::Client, Party::Server].map(|party| self.peak_bytes(party, size)).into_iter().fold(0, u64::max)
         };
         if peak(1) > limit_bytes {
@@ -247,6 +270,8 @@ fn pad_bytes(need: &Need, party: Party) -> u64 {
 mod tests {
     use super::*;
 
+    const KEYS: Keys = Keys::Layer;
+
     fn large() -> Function {
         let mut function = crate::testing::tiny_plan().function;
         for value in &mut function.values[..2] {
@@ -261,7 +286,8 @@ mod tests {
         let memory = Memory::new(&large()).unwrap();
         for party in [Party::Client, Party::Server] {
             let peak = |micro_batch, streams| {
-                memory.peak_bytes(party, BatchSize { positions: 64, micro_batch, streams, offline: Offline::default() })
+                let (offline, keys) = (Offline::default(), KEYS);
+                memory.peak_bytes(party, BatchSize { positions: 64, micro_batch, streams, offline, keys })
             };
             assert!(peak(1, 1) < peak(8, 1) && peak(8, 1) < peak(8, 2) && peak(8, 2) < peak(16, 2));
             // Nothing is shared between positions but what is there for all of them.
@@ -278,6 +304,7 @@ mod tests {
                 micro_batch,
                 streams,
                 offline: Offline::default(),
+                keys: KEYS,
             };
             [Party::Client, Party::Server].map(|party| memory.peak_bytes(party, size)).into_iter().max().unwrap()
         };
@@ -291,6 +318,29 @@ mod tests {
         let error = memory.fitting(1_000_000, 64, 2).unwrap_err().to_string();
         assert!(error.contains("more than the 1 MB of --memory (--in-flight 1 needs less)"), "{error}");
         assert_eq!(memory.fitting(u64::MAX, 64, 2).unwrap(), 64);
+    }
+
+    #[test]
+    fn key_pairs_count_as_many_as_there_are_at_a_time() {
+        let layers = |second: &str| {
+            let ty = "i28.0~9[64,14,14]";
+            let conv = "@w0 strides=[1,1] pads=[0,0,0,0] dilations=[1,1] groups=1";
+            fusion_ir::text::parse(&format!(
+                "function \"f\"\nweight @w0 \"w\" : i8.0[64,64,1,1]\nv0 = input : {ty} \"\"\n\
+                 v1 = conv v0, {conv} : {ty} by cheetah \"\"\nv2 = conv v1, {conv} : {ty} by {second} \"\"\n"
+            ))
+            .unwrap()
+        };
+        for (second, more) in [("cheetah", 0), ("cheetah(pack)", 1)] {
+            let memory = Memory::new(&layers(second)).unwrap();
+            for party in [Party::Client, Party::Server] {
+                let [layer, position] = [Keys::Layer, Keys::Position].map(|keys| {
+                    let offline = Offline::default();
+                    memory.peak_bytes(party, BatchSize { positions: 8, micro_batch: 4, streams: 2, offline, keys })
+                });
+                assert_eq!(layer - position, more * 2 * 4 * PAIR_BYTES[party as usize], "{second} {party:?}");
+            }
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use fusion_catalogue::Keys;
 use fusion_ir::{Function, Party, Plan};
 use serde::Serialize;
 
@@ -123,6 +124,8 @@ pub struct ClientBatch {
     pub micro_batch: u32,
     /// Micro-batches that ran at the same time.
     pub streams: u8,
+    /// Which layers had a key pair of their own: `layer` if all that do not pack their results, `position` if none.
+    pub keys: Keys,
 }
 
 /// What the server saw of the batch.
@@ -134,6 +137,8 @@ pub struct ServerBatch {
     pub micro_batch: u32,
     /// Micro-batches that ran at the same time.
     pub streams: u8,
+    /// Which layers had a key pair of their own: `layer` if all that do not pack their results, `position` if none.
+    pub keys: Keys,
 }
 
 /// What a run took.

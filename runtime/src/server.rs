@@ -55,7 +55,7 @@ pub fn run_server_if(
         size,
         forecast: &forecast,
     };
-    let (_, totals) = executor.run(&mut *link, &control_meter, &|_| None, progress)?;
+    let (_, totals) = executor.run(&mut *link, &control_meter, None, progress)?;
     // Sends what is still queued, then hangs up.
     drop((control, link));
     let total = Spent { traffic: totals.traffic(control_meter.read()), time: started.elapsed() };
@@ -63,7 +63,12 @@ pub fn run_server_if(
     Ok(ServerReport {
         report_version: report::VERSION,
         role: "server",
-        batch: ServerBatch { positions: size.positions, micro_batch: size.micro_batch, streams: size.streams },
+        batch: ServerBatch {
+            positions: size.positions,
+            micro_batch: size.micro_batch,
+            streams: size.streams,
+            keys: size.keys,
+        },
         run: Run::new(Party::Server, plan, total, &totals, &forecast, memory_bytes),
     })
 }

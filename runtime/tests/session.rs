@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use common::{labelled_points, point, tiny_label, tiny_plan, wrong_plan};
 use fusion_backends::{Channel, Kind};
+use fusion_catalogue::Keys;
 use fusion_ir::plan::Plan;
 use fusion_ir::soundness::Policy;
 use fusion_runtime::fusion::{Job, PublicSample};
@@ -102,12 +103,16 @@ fn an_honest_server_is_accepted_and_the_labels_are_right() {
 
 #[test]
 fn measured_bytes_and_rounds_are_the_predicted_ones() {
-    for (micro_batch, in_flight, streams) in [(None, 2, 1), (Some(7), 1, 1), (Some(7), 2, 2), (Some(5), 2, 2)] {
-        let flow = Flow { micro_batch, streams: Some(in_flight), ..Flow::default() };
+    let cases = [(None, 2, 1), (Some(7), 1, 1), (Some(7), 2, 2), (Some(5), 2, 2)];
+    for (case, keys) in cases.into_iter().flat_map(|case| [Keys::Layer, Keys::Position].map(|keys| (case, keys))) {
+        let (micro_batch, in_flight, streams) = case;
+        let flow = Flow { micro_batch, streams: Some(in_flight), keys: Some(keys), ..Flow::default() };
         let session = session_in(&tiny_plan(), &job(), flow, honest);
         let client = session.client.unwrap();
-        assert_eq!(client.batch.streams, streams);
-        let (client, server) = (client.run, session.server.unwrap().run);
+        assert_eq!((client.batch.streams, client.batch.keys), (streams, keys));
+        let server = session.server.unwrap();
+        assert_eq!(server.batch.keys, keys);
+        let (client, server) = (client.run, server.run);
         assert_eq!(client.bytes.client_to_server, client.predicted.client_to_server);
         assert_eq!(client.bytes.server_to_client, client.predicted.server_to_client);
         assert_eq!(client.rounds, client.predicted.rounds);

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 
 use fusion_backends::channel::{LocalChannel, pair};
 use fusion_backends::{Channel, Error, Kind, Session};
+use fusion_catalogue::Keys;
 use fusion_catalogue::ot::Supply;
 use fusion_ir::types::wrap;
 use fusion_ir::verify::{explain, verify_executable};
@@ -58,7 +59,7 @@ fn examine(function: &Function) {
         Err(violations) => assert!(!explain(function, &violations).is_empty()),
         Ok(()) if function.values.iter().all(|value| value.ty.len() <= MOST_ELEMENTS) => {
             for (id, _) in function.iter() {
-                if let Err(refusal) = fusion_catalogue::layer(function, id, 2) {
+                if let Err(refusal) = fusion_catalogue::layer(function, id, Keys::Position, 2) {
                     assert!(!refusal.to_string().is_empty());
                 }
             }

@@ -215,11 +215,12 @@ fn without_verification_every_verdict_line_says_so() {
 }
 
 /// Every field of the contract; a `/` goes into an object.
-const BOTH: [&str; 15] = [
+const BOTH: [&str; 16] = [
     "report_version",
     "role",
     "batch/positions",
     "batch/micro_batch",
+    "batch/keys",
     "time_s/total",
     "time_s/offline",
     "time_s/online",

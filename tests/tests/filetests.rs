@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 use fusion_backends::channel;
 use fusion_backends::session::Session;
+use fusion_catalogue::Keys;
 use fusion_catalogue::ot::Supply;
 use fusion_ir::types::{signed, wrap};
 use fusion_ir::{Function, Op, Party, Weights, interp, text, verify};
@@ -139,7 +140,7 @@ fn party(
     input: Vec<u64>,
 ) -> Result<Vec<Vec<u64>>, fusion_backends::Error> {
     let mut session = Session::establish(party, Box::new(online), Box::new(offline), [7; 32], Supply::default())?;
-    session.prepare(function)?;
+    session.prepare(function, Keys::of(function))?;
     let mut batch = session.begin(input.len() / function.values[0].ty.len())?;
     let mut values: Vec<Vec<u64>> = vec![input];
     for (id, value) in function.iter().skip(1) {

@@ -6,25 +6,24 @@ use fusion_ir::{Backend, Function, Op, Party, TensorType, Value, ValueId};
 use crate::compare::Comparison;
 use crate::crypt_flow2::he::Slots;
 use crate::linear::{self, PUBLIC_KEY_BYTES, Packing, interleaved};
-use crate::{Cost, Primitive, contests, crypt_flow2, garbled, packed_bytes};
+use crate::{Cost, Keys, Primitive, contests, crypt_flow2, garbled, packed_bytes};
 
 /// The messages of setting up a session's layers for `function`, before any position. Its generator sets up as its
 /// [supply](crate::ot::Supply::setup) does.
 pub fn setup(function: &Function) -> Cost {
     let mut cost = Cost::default();
-    if Demand::of(function).crypt_flow2 {
+    if Demand::of(function, Keys::Position).crypt_flow2 {
         cost.then(&crypt_flow2::ot::setup());
     }
     cost
 }
 
-/// The messages that begin a micro-batch: the client's keys for each position, as far as `function` needs any.
-pub fn begin(function: &Function, positions: usize) -> Cost {
+/// The messages that begin a micro-batch: the client's keys for each position, as far as layers of `function` share any.
+pub fn begin(function: &Function, keys: Keys, positions: usize) -> Cost {
     let mut cost = Cost::default();
-    let demand = Demand::of(function);
+    let demand = Demand::of(function, keys);
     if demand.public_keys {
-        cost.send(Party::Client, (positions * PUBLIC_KEY_BYTES) as u64);
-        cost.compute(Primitive::KeyPair, positions as u64);
+        cost.then(&public_keys(positions));
     }
     if demand.levels > 0 {
         (0..positions).for_each(|_| cost.send(Party::Client, interleaved::key_bytes(demand.levels) as u64));
@@ -39,10 +38,18 @@ pub fn begin(function: &Function, positions: usize) -> Cost {
     cost
 }
 
+/// A public key for each position.
+fn public_keys(positions: usize) -> Cost {
+    let mut cost = Cost::default();
+    cost.send(Party::Client, (positions * PUBLIC_KEY_BYTES) as u64);
+    cost.compute(Primitive::KeyPair, positions as u64);
+    cost
+}
+
 /// What a function needs besides its layers' own messages.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Demand {
-    /// A public key for each position: it has linear layers of the `cheetah` family.
+    /// A public key for each position: it has linear layers of the `cheetah` family without one of their own.
     pub public_keys: bool,
     /// The most levels of [output packing](linear::interleaved) that one of those layers has: keys of so many for each position.
     pub levels: u32,
@@ -53,8 +60,8 @@ pub struct Demand {
 }
 
 impl Demand {
-    /// What `function` needs.
-    pub fn of(function: &Function) -> Demand {
+    /// What `function` needs with these keys.
+    pub fn of(function: &Function, keys: Keys) -> Demand {
         let mut demand = Demand::default();
         let mut packed = Vec::new();
         for (id, value) in function.iter().filter(|(_, value)| !value.op.is_local()) {
@@ -68,7 +75,7 @@ impl Demand {
                 }
                 Backend::Garbled => {}
                 _ if matches!(value.op, Op::Conv(_) | Op::Dense { .. }) => {
-                    demand.public_keys = true;
+                    demand.public_keys |= !keys.own(function, id);
                     if cheetah(value).output_packing {
                         // The same as above of a layer that cannot be carried.
                         demand.levels =
@@ -83,11 +90,11 @@ impl Demand {
     }
 }
 
-/// What one operation costs on a micro-batch; a local one has no messages.
+/// What one operation costs on a micro-batch, its own public keys included where it has some; a local one has no messages.
 ///
 /// # Errors
 /// If the operation is a linear layer that RLWE ciphertexts of these parameters cannot carry.
-pub fn layer(function: &Function, id: ValueId, positions: usize) -> Result<Cost, linear::Unsupported> {
+pub fn layer(function: &Function, id: ValueId, keys: Keys, positions: usize) -> Result<Cost, linear::Unsupported> {
     let value = function.value(id);
     if let (Backend::CryptFlow2(_), false, false) =
         (value.backend, value.op.is_local(), matches!(value.op, Op::Reveal(_)))
@@ -101,7 +108,10 @@ pub fn layer(function: &Function, id: ValueId, positions: usize) -> Result<Cost,
         if value.backend == Backend::Garbled {
             return Err(linear::Unsupported::Circuit);
         }
-        return Ok(linear::cost(&Packing::new(function, id)?, positions));
+        let packing = Packing::new(function, id)?;
+        let mut cost = if keys.serve_one(&packing) { public_keys(positions) } else { Cost::default() };
+        cost.then(&linear::cost(&packing, positions));
+        return Ok(cost);
     }
     if value.op.is_local() {
         let operands = value.operands.iter().map(|operand| function.value(*operand).ty.len());
@@ -171,28 +181,32 @@ mod tests {
         )
         .unwrap();
         let messages: Vec<usize> =
-            function.iter().map(|(id, _)| layer(&function, id, 3).unwrap().messages.len()).collect();
+            function.iter().map(|(id, _)| layer(&function, id, Keys::Position, 3).unwrap().messages.len()).collect();
         assert_eq!(messages[..3], [0, 0, 2]);
         assert!(messages[3..6].iter().all(|n| *n >= 2), "{messages:?}");
-        assert_eq!(layer(&function, ValueId(6), 3).unwrap(), reveal(&function.values[6].ty, 3));
+        assert_eq!(layer(&function, ValueId(6), Keys::Position, 3).unwrap(), reveal(&function.values[6].ty, 3));
         assert_eq!(reveal(&function.values[6].ty, 3).bytes(Party::Server), 2 + 8, "nine bits and a header");
     }
 
     #[test]
     fn keys_for_output_packing_are_sent_where_a_layer_is_packed() {
-        let begun = |bits: u8, backend: &str| {
+        let begun = |bits: u8, backend: &str, keys: Keys| {
             let text = format!(
                 "function \"f\"\nweight @w0 \"w\" : i8.0[64,64,1,1]\nv0 = input : i{bits}.0~9[64,14,14] \"\"\n\
                  v1 = conv v0, @w0 strides=[1,1] pads=[0,0,0,0] dilations=[1,1] groups=1 : \
                  i{bits}.0~18[64,14,14] by {backend} \"\"\n"
             );
             let function = parse(&text).unwrap();
-            (begin(&function, 2).messages.len(), layer(&function, ValueId(1), 2).unwrap().bytes(Party::Server))
+            let layer = layer(&function, ValueId(1), keys, 2).unwrap();
+            (begin(&function, keys, 2).messages.len(), layer.messages.len(), layer.bytes(Party::Server))
         };
-        let [plain, packed] = ["cheetah", "cheetah(pack)"].map(|backend| begun(28, backend));
-        assert!((plain.0, packed.0) == (1, 3) && packed.1 < plain.1);
+        let [plain, packed] = ["cheetah", "cheetah(pack)"].map(|backend| begun(28, backend, Keys::Position));
+        assert!((plain.0, packed.0) == (1, 3) && (plain.1, packed.1) == (2, 2) && packed.2 < plain.2);
+        // With a key pair of its own a layer sends it itself; one that packs its results has none.
+        let [own, shared] = ["cheetah", "cheetah(pack)"].map(|backend| begun(28, backend, Keys::Layer));
+        assert_eq!((own, shared), ((0, 3, plain.2), packed));
         // Too wide: what changes of key add could not be hidden.
-        assert_eq!(begun(34, "cheetah"), begun(34, "cheetah(pack)"));
+        assert_eq!(begun(34, "cheetah", Keys::Layer), begun(34, "cheetah(pack)", Keys::Layer));
     }
 
     #[test]
@@ -202,6 +216,6 @@ mod tests {
              v1 = dense v0, @w0 : i40.0~18[4] \"\"\n",
         )
         .unwrap();
-        assert_eq!(layer(&function, ValueId(1), 1), Err(linear::Unsupported::Accumulator(40)));
+        assert_eq!(layer(&function, ValueId(1), Keys::Position, 1), Err(linear::Unsupported::Accumulator(40)));
     }
 }

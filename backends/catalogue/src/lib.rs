@@ -8,6 +8,7 @@ pub mod contests;
 mod cost;
 pub mod crypt_flow2;
 pub mod garbled;
+mod keys;
 mod layer;
 pub mod linear;
 pub mod ot;
@@ -16,5 +17,6 @@ pub mod time;
 
 pub use bits::packed_bytes;
 pub use cost::{Cost, FRAME_HEADER_BYTES, Message, Primitive};
+pub use keys::Keys;
 pub use layer::{Demand, begin, cheetah, elementwise, layer, reveal, setup};
 pub use profile::{Machine, Network};

@@ -16,6 +16,7 @@ use crate::Error;
 ///
 /// # Panics
 /// If `x` is not a whole number of images.
+#[allow(clippy::integer_division_remainder_used, reason = "of sizes, which are public")]
 pub fn max_pool(
     ctx: &mut dyn Compare,
     bits: u8,
@@ -84,6 +85,7 @@ pub fn arg_max(ctx: &mut dyn Compare, bits: u8, index_bits: u8, classes: usize, 
 ///
 /// # Panics
 /// If `x` is not a whole number of vectors.
+#[allow(clippy::integer_division_remainder_used, reason = "of places, which are public")]
 pub fn top_k(
     ctx: &mut dyn Compare,
     bits: u8,

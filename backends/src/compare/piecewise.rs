@@ -10,6 +10,7 @@ use crate::Error;
 
 /// Shares of [`Op::Piecewise`](fusion_ir::Op::Piecewise) of every element of `x`. Exchanges the messages of
 /// [`fusion_catalogue::contests::piecewise`].
+#[allow(clippy::integer_division_remainder_used, reason = "of places, which are public")]
 pub fn piecewise(ctx: &mut dyn Compare, bits: u8, function: &Piecewise, x: &[u64]) -> Result<Vec<u64>, Error> {
     // Public constants enter one share only.
     let constant = |value: i64| match ctx.party() {

@@ -12,6 +12,7 @@ use crate::bits::Bits;
 /// has none.
 ///
 /// First leaves, then level by level `(g, p) of hi, lo = (g_hi + p_hi g_lo, p_hi p_lo)`.
+#[allow(clippy::integer_division_remainder_used, reason = "of sizes, which are public")]
 pub(super) fn grow(
     gates: &mut Gates,
     planes: impl Iterator<Item = Bits>,

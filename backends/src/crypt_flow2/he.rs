@@ -16,6 +16,7 @@ use super::Ctx;
 use super::bfv::{Ciphertext, ClientKey, Encoder, ServerKey, Spectrum, decrypt};
 use super::gates::Gates;
 use crate::compare::words::to_words;
+use crate::ring::Modulus;
 use crate::ring::sample::{fresh_seed, stream};
 use crate::{Error, Kind};
 
@@ -90,6 +91,7 @@ pub fn server(ctx: &mut Ctx, slots: &Slots, keys: &[ServerKey], weight: &[i64]) 
 }
 
 /// The slots of an operand ciphertext: signed shares, zero outside of images.
+#[allow(clippy::integer_division_remainder_used, reason = "of places, which are public")]
 fn operand_slots(slots: &Slots, encoder: &Encoder, tile: &Tile, operand: usize, x: &[u64]) -> Vec<u64> {
     let mut values = vec![0; DEGREE];
     for (block, values) in values.chunks_mut(slots.block()).enumerate() {
@@ -107,7 +109,7 @@ fn operand_slots(slots: &Slots, encoder: &Encoder, tile: &Tile, operand: usize, 
 /// The elements of a result, modulo `p`, from the slots of all result ciphertexts of all tiles: each is the sum of its parts.
 fn collect(slots: &Slots, results: &[Vec<u64>]) -> Vec<u64> {
     let [height, width] = slots.geometry().output();
-    let p = slots.modulus();
+    let p = Modulus::new(slots.modulus());
     let mut elements = vec![0u64; slots.geometry().output_len()];
     for (tile, results) in slots.tiles().iter().zip(results.chunks(slots.results())) {
         for (result, values) in results.iter().enumerate() {
@@ -115,8 +117,7 @@ fn collect(slots: &Slots, results: &[Vec<u64>]) -> Vec<u64> {
                 let Some(output) = slots.output(result, block) else { continue };
                 for (i, j, place) in pixels(slots, tile) {
                     let sum = &mut elements[(output * height + i) * width + j];
-                    let total = *sum + values[place];
-                    *sum = total - p * u64::from(total >= p);
+                    *sum = p.add(*sum, values[place]);
                 }
             }
         }
@@ -138,12 +139,12 @@ fn pixels<'s>(slots: &'s Slots, tile: &'s Tile) -> impl Iterator<Item = (usize, 
 /// With `h = (p - 1) / 2` added to `z`, `y + h` is in `0..p`, and `y + h = z - r + p` if `z < r`, else `z - r`.
 fn convert(ctx: &mut Ctx, slots: &Slots, own: &[u64]) -> Result<Vec<u64>, Error> {
     let (p, bits, party) = (slots.modulus(), slots.modulus_bits(), ctx.party);
-    let half = (p - 1) / 2;
+    let (half, modulus) = ((p - 1) >> 1, Modulus::new(p));
     let schedule = slots.conversion();
     let mut shares = Vec::with_capacity(own.len());
     for chunk in conversion_chunks(own.len()) {
         let own: Vec<u64> = match party {
-            Party::Client => own[chunk].iter().map(|z| (z + half) % p).collect(),
+            Party::Client => own[chunk].iter().map(|z| modulus.add(*z, half)).collect(),
             Party::Server => own[chunk].to_vec(),
         };
         // The server's complement is below the client's iff z < r.
@@ -189,6 +190,7 @@ impl Layer<'_> {
     }
 
     /// The ciphertext rotated to every distance along one axis, in ascending order: step by step from the one before.
+    #[allow(clippy::integer_division_remainder_used, reason = "of distances, which are public")]
     fn reach(&self, at_zero: Ciphertext, step: usize, along: fn(&Tap) -> isize, key: &ServerKey) -> Vec<Ciphertext> {
         let mut distances: Vec<isize> = self.slots.taps().iter().map(along).collect();
         distances.sort_unstable();
@@ -222,6 +224,7 @@ impl Layer<'_> {
     }
 
     /// One result ciphertext for every position: over all diagonals from the last to the first, rotated by a block in between.
+    #[allow(clippy::integer_division_remainder_used, reason = "of distances, which are public")]
     fn sums(&self, tile: &Tile, result: usize, keys: &[ServerKey], operands: &[Rotated]) -> Vec<Ciphertext> {
         let slots = self.slots;
         let mut sums: Vec<Ciphertext> = keys.iter().map(|_| Ciphertext::zero()).collect();
@@ -245,6 +248,7 @@ impl Layer<'_> {
     }
 
     /// The weights that operand ciphertext `operand`, rotated to `tap`, is multiplied with for `diagonal` of a result.
+    #[allow(clippy::integer_division_remainder_used, reason = "of places, which are public")]
     fn plaintext(&self, tile: &Tile, result: usize, operand: usize, diagonal: usize, tap: Tap) -> Spectrum {
         let slots = self.slots;
         let (blocks, geometry) = (slots.blocks(), slots.geometry());

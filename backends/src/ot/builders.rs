@@ -31,6 +31,7 @@ struct Dealer {
 }
 
 impl Dealer {
+    #[allow(clippy::integer_division_remainder_used, reason = "of places, which are public")]
     fn next(&mut self) -> Kind {
         let ots = &self.ots;
         let simple = [(Kind::Bits, ots.bits, 1), (Kind::Pairs, ots.pairs, 1), (Kind::Words, ots.words, 1)];

@@ -25,6 +25,7 @@ use crate::kernels::{self, COLUMNS, Trees, transpose};
 /// Tiles that are expanded at once.
 const TILES: usize = 32;
 /// Halves of a codeword, each of as many columns as a tile has.
+#[allow(clippy::integer_division_remainder_used, reason = "of sizes, which are public")]
 const HALVES: usize = CODE_BITS / COLUMNS;
 
 /// For every width `w` and every `p` below `2^w`, the symbols of the compressed row that columns `p` are added to. For each choice that is
@@ -66,6 +67,7 @@ impl Receiver {
     }
 
     /// OTs with the given choices, bit by bit, lowest first: appends the receiver's message and returns both bits of the chosen pads.
+    #[allow(clippy::integer_division_remainder_used, reason = "of places, which are public")]
     pub fn receive(&mut self, choices: &[Bits], message: &mut Vec<u8>) -> [Bits; 2] {
         let (width, n) = (choices.len(), choices[0].len());
         let mut pads = [Vec::new(), Vec::new()];
@@ -105,6 +107,7 @@ impl Sender {
     }
 
     /// `n` OTs of one among `2^width`: takes the receiver's part off the front of `message`, and returns both bits of every pad.
+    #[allow(clippy::integer_division_remainder_used, reason = "of sizes, which are public")]
     pub fn send(&mut self, width: usize, n: usize, message: &mut &[u8]) -> Result<Vec<[Bits; 2]>, Error> {
         let short = || Error::PeerMisbehaved("an OT extension of the wrong size".into());
         let bytes = fusion_catalogue::crypt_flow2::ot::kkot_bytes(width, n) as usize;
@@ -183,6 +186,7 @@ fn compress(width: usize, columns: &Columns) -> [u128; COLUMNS] {
 }
 
 /// The compressed row of `C(choice) and secret`.
+#[allow(clippy::integer_division_remainder_used, reason = "of places, which are public")]
 fn offset(width: usize, choice: usize, secret: &[u128; HALVES]) -> u128 {
     let mut compressed = 0;
     for index in 0..CODE_BITS {
@@ -193,6 +197,7 @@ fn offset(width: usize, choice: usize, secret: &[u128; HALVES]) -> u128 {
 }
 
 /// The columns of the compressed matrix that column `index` is added to.
+#[allow(clippy::integer_division_remainder_used, reason = "of places, which are public")]
 fn lines(width: usize, index: usize, mut each: impl FnMut(usize)) {
     let symbol_bits = CODE_BITS >> width;
     let mut symbols = LINES[width][index % (1 << width)];

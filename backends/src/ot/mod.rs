@@ -126,7 +126,8 @@ impl Correlations {
         let mut punctured = Vec::with_capacity(params.trees());
         let messages = their_trees.chunks_exact(params.tree_bytes() as usize);
         for (tree, (keys, message)) in keys.chunks_exact(k).zip(messages).enumerate() {
-            let point = (*delta >> (tree * k)) as usize % params.leaves();
+            // Every number of leaves is a power of two: the secret needs no division.
+            let point = (*delta >> (tree * k)) as usize & (params.leaves() - 1);
             punctured.push(pprf::puncture(sending, tree, keys, point as u8, message)?);
         }
 

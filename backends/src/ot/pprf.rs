@@ -24,6 +24,7 @@ const CHECK_BYTES: usize = 32;
 /// The sender's side of tree number `tree` from both keys of each of its `k` OTs.
 ///
 /// Returns the `2^k` leaves and the message of `32 (k - 1) + 64` bytes.
+#[allow(clippy::integer_division_remainder_used, reason = "of sizes, which are public")]
 pub(super) fn expand(domain: Domain, tree: usize, keys: &[[u128; 2]]) -> (Zeroizing<Vec<u128>>, Vec<u8>) {
     let mut message = Vec::with_capacity(keys.len() * 32 + 32);
     let mut nodes = Zeroizing::new(Vec::new());
@@ -50,6 +51,7 @@ pub(super) fn expand(domain: Domain, tree: usize, keys: &[[u128; 2]]) -> (Zeroiz
 ///
 /// Returns the leaves reordered so that place `y` holds leaf `point ^ y`; place 0, the unknown leaf, holds 0. Runs in time
 /// independent of the point. A failed check is [`Error::PeerMisbehaved`].
+#[allow(clippy::integer_division_remainder_used, reason = "of places, which are public")]
 pub(super) fn puncture(
     domain: Domain,
     tree: usize,

@@ -206,7 +206,7 @@ pub(super) mod tests {
         let leaves: Vec<Zeroizing<Vec<u128>>> =
             (0..params.trees()).map(|_| Zeroizing::new((0..params.leaves()).map(|_| block()).collect())).collect();
         let puncture = |(tree, leaves): (usize, &Zeroizing<Vec<u128>>)| {
-            let point = (delta >> (tree * params.k())) as usize % params.leaves();
+            let point = (delta >> (tree * params.k())) as usize & (params.leaves() - 1);
             Zeroizing::new((0..params.leaves()).map(|y| if y == 0 { 0 } else { leaves[point ^ y] }).collect())
         };
         let punctured: Vec<Zeroizing<Vec<u128>>> = leaves.iter().enumerate().map(puncture).collect();

@@ -256,7 +256,7 @@ fn the_wire_is_as_it_was() {
     let known = [
         ["84de8e550f3a51ca", "fdbc5002fa80e2a8"],
         ["7fab9e0918e6ea2e", "ac10ef17cfb93f7d"],
-        ["e3df165b84d77c1e", "d29ff48158494edf"],
+        ["6fda28e859abbd11", "bcceb5c0f5d2c879"],
     ];
     assert_eq!(found, known);
 }

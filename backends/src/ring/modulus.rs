@@ -1,6 +1,6 @@
-//! Arithmetic modulo a prime below 2^50.
+//! Arithmetic modulo a prime, without branches or divisions on what is reduced.
 
-/// A prime below 2^50.
+/// A prime below 2^62; those of ciphertexts are below 2^50.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Modulus {
     prime: u64,
@@ -15,9 +15,9 @@ pub struct Factor {
 }
 
 impl Modulus {
-    /// The modulus `prime`, below 2^50.
+    /// The modulus `prime`, below 2^62.
     pub const fn new(prime: u64) -> Modulus {
-        assert!(prime < 1 << 50);
+        assert!(prime < 1 << 62);
         Modulus { prime }
     }
 

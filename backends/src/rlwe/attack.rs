@@ -6,14 +6,16 @@
 
 use std::ops::Range;
 
-use fusion_catalogue::linear::POLYNOMIAL_BYTES;
+use fusion_catalogue::linear::noise::B_EXTRA_BITS;
+use fusion_catalogue::linear::{POLYNOMIAL_BYTES, PRIMES, RESIDUE_BITS, SEED_BYTES};
+use fusion_ir::types::mask;
 use zeroize::Zeroizing;
 
 use super::cipher::{Hidden, Hiding};
 use super::key::decode_polynomial;
 use super::{Ciphertext, ClientKey, PublicKey, Scale, Tree, UploadSeeds};
-use crate::bits::unpack;
-use crate::ring::sample::{Stream, add_error, stream, uniform};
+use crate::bits::{pack, unpack};
+use crate::ring::sample::{Stream, add_error, stream, ternary, uniform};
 use crate::ring::{DEGREE, MODULI, Poly, Spectrum};
 
 const ACC_BITS: u8 = 30;
@@ -254,4 +256,37 @@ fn weights_come_out_of_packed_results_too_unless_all_is_hidden() {
         assert_eq!((a.as_slice(), b.as_slice(), noise.as_slice()), ([weight].as_slice(), none, none));
         assert_eq!(fitting(true, true), [none, none, none]);
     }
+}
+
+/// A client's public key whose `b` is the constant `q / 3t`, as sent: no encryption of zero.
+fn malformed_key(honest: &[u8]) -> Vec<u8> {
+    let third = (PRIMES.iter().map(|prime| u128::from(*prime)).product::<u128>() >> ACC_BITS) / 3;
+    let mut b = Poly::zero();
+    b.add_to(0, PRIMES.map(|prime| (third % u128::from(prime)) as u64));
+    [&honest[..SEED_BYTES], &pack(b.residues(), RESIDUE_BITS as u8)].concat()
+}
+
+/// The server's `u`, as a client guesses it from the coefficients of `b` that it gets: the share of right guesses.
+fn share_of_u_guessed(layer: &mut Layer) -> f64 {
+    // What it uploaded is zero, without an error. The mask is a multiple of `q / t`, so what is below that is `u b` and the flood.
+    layer.sum = Ciphertext::from_components([Spectrum::of(uniform(&mut stream(&[9; 32], 0))), Spectrum::zero()]);
+    let (_, b) = layer.result(Hiding::FULL);
+    let thirds = |b: &u64| (3.0 * (b & mask(B_EXTRA_BITS)) as f64 / f64::from(B_EXTRA_BITS).exp2()).round() as i64;
+    // The first that comes of the server's stream is `u`.
+    let u = ternary(&mut stream(&[3; 32], 0));
+    let u = (0..DEGREE).map(|i| u.small_coefficient(i));
+    b.iter().zip(u).filter(|(b, u)| thirds(b).rem_euclid(3) == u.rem_euclid(3)).count() as f64 / DEGREE as f64
+}
+
+#[test]
+fn a_malformed_public_key_gives_the_client_what_its_results_are_rerandomised_with() {
+    let mut layer = Layer::new(kernel(&[0], &[1]));
+    // With an honest key it guesses.
+    let guessed = share_of_u_guessed(&mut layer);
+    assert!((0.3..0.37).contains(&guessed), "{guessed}");
+    // The flood reaches a sixth of `q / t` once in hundreds of coefficients.
+    layer.public = PublicKey::decode(&malformed_key(layer.key.public())).unwrap();
+    let known = share_of_u_guessed(&mut layer);
+    assert!(known > 0.995, "{known}");
+    println!("a malformed public key tells {known} of the coefficients of u that are returned");
 }

@@ -16,6 +16,7 @@ pub struct Scale {
 
 impl Scale {
     /// The scale of `acc_bits`, at most [`MAX_ACC_BITS`].
+    #[allow(clippy::integer_division_remainder_used, reason = "of the modulus, which is public")]
     pub fn new(acc_bits: u8) -> Scale {
         assert!(acc_bits <= MAX_ACC_BITS);
         let delta = (u128::from(PRIMES[0]) * u128::from(PRIMES[1]) - 1) >> acc_bits;
@@ -104,6 +105,7 @@ fn phase(coefficient: [u64; 2]) -> u64 {
 }
 
 /// `((q / q_i)^-1 mod q_i) / q_i`: the first 64 bits behind the point, and the next 64.
+#[allow(clippy::integer_division_remainder_used, reason = "of the modulus, which is public")]
 const fn fraction(i: usize) -> [u64; 2] {
     let prime = PRIMES[i];
     let numerator = MODULI[i].inverse(PRIMES[1 - i] % prime) as u128;

@@ -6,14 +6,14 @@ use chacha20::ChaCha20Rng;
 use fusion_backends::channel::pair;
 use fusion_backends::{Channel, Error, Kind, Session};
 use fusion_catalogue::ot::{Ferret, Stock, Supply};
-use fusion_catalogue::{Cost, Message};
+use fusion_catalogue::{Cost, Keys, Message};
 use fusion_ir::types::{signed, wrap};
 use fusion_ir::{Function, Op, Party, Weights, interp};
 use rand_core::{Rng, SeedableRng};
 
 /// Asserts on random inputs and weights of full width that the shares of every value add up to the interpreter's, that the client gets
 /// what is revealed and the server nothing, and that every message is the predicted one.
-pub fn check(function: &Function, positions: usize, seed: u64) {
+pub fn check(function: &Function, keys: Keys, positions: usize, seed: u64) {
     let mut rng = ChaCha20Rng::seed_from_u64(seed);
     let mut random = |bits, n: usize| -> Vec<i64> { (0..n).map(|_| signed(rng.next_u64(), bits)).collect() };
     let weights = Weights(function.weights.iter().map(|w| random(w.bits, w.shape.iter().product())).collect());
@@ -30,8 +30,8 @@ pub fn check(function: &Function, positions: usize, seed: u64) {
     let (client, server) = std::thread::scope(|scope| {
         let zero = vec![0; inputs.len()];
         let server =
-            scope.spawn(|| party(Party::Server, [server_online, server_offline], function, Some(&weights), zero));
-        (party(Party::Client, [client_online, client_offline], function, None, own), server.join().unwrap())
+            scope.spawn(|| party(Party::Server, [server_online, server_offline], function, keys, Some(&weights), zero));
+        (party(Party::Client, [client_online, client_offline], function, keys, None, own), server.join().unwrap())
     });
 
     let expected: Vec<_> = inputs.chunks_exact(ty.len()).map(|x| interp::run(function, &weights, x)).collect();
@@ -48,7 +48,7 @@ pub fn check(function: &Function, positions: usize, seed: u64) {
     }
     assert_eq!((client.1, server.1), (revealed, None));
 
-    let cost = forecast(function, positions);
+    let cost = forecast(function, keys, positions);
     assert_eq!(*logs[0].lock().unwrap(), cost.messages, "{function}");
     let mut offline = SUPPLY.setup();
     offline.then(&cost.generator(&mut Stock::new(SUPPLY)));
@@ -58,11 +58,11 @@ pub fn check(function: &Function, positions: usize, seed: u64) {
 const SUPPLY: Supply = Supply::Silent(Ferret::B11);
 
 /// What a session of one micro-batch costs.
-fn forecast(function: &Function, positions: usize) -> Cost {
+fn forecast(function: &Function, keys: Keys, positions: usize) -> Cost {
     let mut cost = fusion_catalogue::setup(function);
-    cost.then(&fusion_catalogue::begin(function, positions));
+    cost.then(&fusion_catalogue::begin(function, keys, positions));
     for (id, _) in function.iter() {
-        cost.then(&fusion_catalogue::layer(function, id, positions).unwrap());
+        cost.then(&fusion_catalogue::layer(function, id, keys, positions).unwrap());
     }
     cost
 }
@@ -100,14 +100,15 @@ fn party(
     party: Party,
     [online, offline]: [Box<dyn Channel>; 2],
     function: &Function,
+    keys: Keys,
     weights: Option<&Weights>,
     input: Vec<u64>,
 ) -> Outcome {
     let positions = input.len() / function.values[0].ty.len();
     let mut session = Session::establish(party, online, offline, [7; 32], SUPPLY).unwrap();
-    session.prepare(function).unwrap();
+    session.prepare(function, keys).unwrap();
     if party == Party::Client {
-        session.preprocess(forecast(function, positions).draws).unwrap();
+        session.preprocess(forecast(function, keys, positions).draws).unwrap();
     }
     let mut batch = session.begin(positions).unwrap();
     let mut values = vec![input];

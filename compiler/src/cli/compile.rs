@@ -14,6 +14,7 @@ use super::{cost, output};
 use crate::Error;
 use crate::compile::{Compiled, Options, compile};
 use crate::evaluate::Fullest;
+use crate::import::Part;
 use crate::passes::select::Choice;
 use crate::quantise::Precision;
 
@@ -21,7 +22,7 @@ use crate::quantise::Precision;
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// Where to write the server's plan; plan.bin gives plan.client.bin for the client
-    #[arg(short, long, value_name = "PLAN", default_value = "plan.bin")]
+    #[arg(short = 'o', long = "plan", value_name = "PLAN", default_value = "plan.bin")]
     output: PathBuf,
     #[command(flatten)]
     pipeline: Pipeline,
@@ -44,6 +45,8 @@ pub(super) struct Pipeline {
     /// The input's extents, batch first, if the model leaves them open, such as 1,3,32,32
     #[arg(long, value_name = "N,C,H,W", value_delimiter = ',')]
     input_shape: Option<Vec<usize>>,
+    #[command(flatten)]
+    pub part: PartArgs,
     /// How wide accumulators are: for the range seen in calibration, or for the worst any input could do
     #[arg(long, value_enum, default_value_t = Accumulator::Calibrated)]
     acc: Accumulator,
@@ -65,6 +68,23 @@ pub(super) struct Pipeline {
     no_verify: bool,
     #[command(flatten)]
     policy: PolicyArgs,
+}
+
+/// Which of the model's results the label is of; `check` takes them too.
+#[derive(clap::Args)]
+pub(super) struct PartArgs {
+    /// The output with the scores or the label, if the model has several; any value in the graph may be named
+    #[arg(long = "output", value_name = "NAME")]
+    name: Option<String>,
+    /// Of an output of several rows, the one with the scores (counted from 0 over all axes but the last)
+    #[arg(long, value_name = "N")]
+    row: Option<usize>,
+}
+
+impl PartArgs {
+    pub fn part(&self) -> Part {
+        Part { output: self.name.clone(), row: self.row }
+    }
 }
 
 /// Number formats: fewer bits cost fewer bytes and more precision.
@@ -150,6 +170,7 @@ impl Pipeline {
             calibrate: self.calibrate,
             labels: self.labels,
             input_shape: self.input_shape,
+            part: self.part.part(),
             precision: self.formats.precision(matches!(self.acc, Accumulator::WorstCase)),
             reveal: self.reveal,
             verify,

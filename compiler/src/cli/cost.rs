@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use fusion_catalogue::ot::{Stock, Supply};
 use fusion_catalogue::time::{Course, Flow, SessionTime};
-use fusion_catalogue::{Cost, begin, setup};
+use fusion_catalogue::{Cost, Keys, begin, setup};
 use fusion_ir::op::Mix;
 use fusion_ir::{Op, Party, Plan, ValueId};
 
@@ -22,6 +22,10 @@ const LARGE_SESSION: u64 = 1024;
 pub(super) struct Args {
     /// A plan, the server's or the client's
     plan: PathBuf,
+    /// Key pairs of each position, as the client chooses them: one for every layer or one for all (layer or position)
+    /// [default: layer where it adds at most 1 % to a position's bytes]
+    #[arg(long, value_name = "WHICH")]
+    keys: Option<Keys>,
     #[command(flatten)]
     target: TargetArgs,
     #[command(flatten)]
@@ -35,22 +39,23 @@ pub(super) fn run(args: &Args) -> Result<(), Error> {
         if verified { args.policy.suggestion()?.1 } else { Mix { queries: args.policy.queries, copies: 1, public: 0 } };
     let positions = mix.queries * mix.copies + mix.public;
     let target = args.target.target(positions, Choice::Auto)?;
-    let session = session(&plan, &target)?;
+    let keys = args.keys.unwrap_or_else(|| Keys::of(&plan.function));
+    let session = session(&plan, keys, &target)?;
     let mut text = format!(
         "{:<6} {:<14} {:<28} {:<18} {:>13} {:>13} {:>6} {:>10}  {}\n",
         "value", "operation", "node", "backend", "to server", "to client", "rounds", "ms", "runner-up"
     );
     let scale = Scale::new(&plan.function, &target);
     for (id, value) in plan.function.iter().filter(|(_, value)| !value.op.is_local()) {
-        let cost = layer(&plan, id)?;
+        let cost = layer(&plan, id, keys)?;
         let row = [&id.to_string(), value.op.name(), &value.node, &value.backend.to_string()];
         let seconds = session.layers[id.index()].seconds / target.micro_batch as f64;
         let _ = writeln!(text, "{}  {}", line(row, &cost, seconds), runner_up(&plan, id, &scale, &target));
     }
-    let total = position(&plan)?;
+    let total = position(&plan, keys)?;
     let correlations = Correlations::new(&total, positions);
     let each = (session.seconds - session.setup_s) / target.micro_batch as f64;
-    let whole_s = course(&plan, positions as usize, &target)?.seconds(&target.machine, target.network);
+    let whole_s = course(&plan, keys, positions as usize, &target)?.seconds(&target.machine, target.network);
     let _ = writeln!(text, "{}", line(["", "one position", "", ""], &total, each));
     let mut setup = setup(&plan.function);
     setup.then(&correlations.supply.setup());
@@ -66,6 +71,7 @@ pub(super) fn run(args: &Args) -> Result<(), Error> {
         "bytes and rounds are of one position by itself; ms of one among {} that share their rounds, by {}",
         target.micro_batch, target.machine.name
     );
+    let _ = writeln!(text, "RLWE key pairs of one position: {} (by {keys})", keys.pairs(&plan.function));
     let _ = writeln!(
         text,
         "{queries} queries, {copies} copies of each, {public} public samples: {positions} positions, {} in flight, about {} and {} per query",
@@ -95,11 +101,12 @@ impl Correlations {
 
 /// Two lines for the end of a compilation.
 pub(super) fn forecast(plan: &Plan, target: &Target) -> Result<String, Error> {
-    let total = position(plan)?;
+    let keys = Keys::of(&plan.function);
+    let total = position(plan, keys)?;
     // With its part of the OTs of a large session.
     let draws = Correlations::new(&total, LARGE_SESSION).draws;
     let bytes = output::bytes(both_ways(&total) + both_ways(&draws) / LARGE_SESSION);
-    let session = session(plan, target)?;
+    let session = session(plan, keys, target)?;
     let seconds = (session.seconds - session.setup_s) / target.micro_batch as f64;
     let mut text = format!(
         "cost      {bytes} and {} rounds per position; about {} each on this network, {} together, by {}\n",
@@ -124,18 +131,18 @@ fn both_ways(cost: &Cost) -> u64 {
 }
 
 /// The time of one micro-batch.
-fn session(plan: &Plan, target: &Target) -> Result<SessionTime, Error> {
-    Ok(course(plan, target.micro_batch, target)?.play(&target.machine, target.network))
+fn session(plan: &Plan, keys: Keys, target: &Target) -> Result<SessionTime, Error> {
+    Ok(course(plan, keys, target.micro_batch, target)?.play(&target.machine, target.network))
 }
 
-fn course(plan: &Plan, positions: usize, target: &Target) -> Result<Course, Error> {
-    let flow = Flow { positions, micro_batch: target.micro_batch, streams: target.streams };
+fn course(plan: &Plan, keys: Keys, positions: usize, target: &Target) -> Result<Course, Error> {
+    let flow = Flow { positions, micro_batch: target.micro_batch, streams: target.streams, keys };
     Course::new(&plan.function, flow).map_err(|why| Error::Usage(format!("a layer of the plan: {why}")))
 }
 
 /// The messages of one operation on one position.
-fn layer(plan: &Plan, id: ValueId) -> Result<Cost, Error> {
-    fusion_catalogue::layer(&plan.function, id, 1).map_err(|e| {
+fn layer(plan: &Plan, id: ValueId, keys: Keys) -> Result<Cost, Error> {
+    fusion_catalogue::layer(&plan.function, id, keys, 1).map_err(|e| {
         let value = plan.function.value(id);
         Error::Unsupported(vec![Unsupported {
             node: value.node.clone(),
@@ -146,10 +153,10 @@ fn layer(plan: &Plan, id: ValueId) -> Result<Cost, Error> {
 }
 
 /// The messages of the whole function on one position, set-up of the session left out.
-fn position(plan: &Plan) -> Result<Cost, Error> {
-    let mut total = begin(&plan.function, 1);
+fn position(plan: &Plan, keys: Keys) -> Result<Cost, Error> {
+    let mut total = begin(&plan.function, keys, 1);
     for (id, _) in plan.function.iter() {
-        total.then(&layer(plan, id)?);
+        total.then(&layer(plan, id, keys)?);
     }
     Ok(total)
 }

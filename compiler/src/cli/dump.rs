@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use clap::ValueEnum;
+use fusion_catalogue::Keys;
 use fusion_ir::{Function, Party, text};
 
 use super::compile::Pipeline;
@@ -78,9 +79,10 @@ fn render(function: &Function, text: Option<String>, format: Format, annotate: b
             if annotate { annotated(function, &text) } else { text }
         }
         Format::Dot => {
+            let keys = annotate.then(|| Keys::of(function));
             let rows = function.iter().map(|(id, value)| {
-                let label =
-                    format!("{id} {}\n{}\n{}{}", value.op.name(), value.ty, value.node, cost(function, id, annotate));
+                let cost = keys.map(|keys| cost(function, id, keys)).unwrap_or_default();
+                let label = format!("{id} {}\n{}\n{}{cost}", value.op.name(), value.ty, value.node);
                 (label, value.operands.iter().map(|operand| operand.index()).collect())
             });
             dot(rows)
@@ -120,19 +122,19 @@ fn dot(rows: impl Iterator<Item = (String, Vec<usize>)>) -> String {
 
 /// The text with a comment behind every value that costs messages.
 fn annotated(function: &Function, text: &str) -> String {
-    let first = 1 + function.weights.len();
+    let (first, keys) = (1 + function.weights.len(), Keys::of(function));
     let lines = text.lines().enumerate().map(|(at, line)| {
         let id = at.checked_sub(first).map(|index| fusion_ir::ValueId(index as u32));
-        let note = id.filter(|id| id.index() < function.values.len()).map(|id| cost(function, id, true));
+        let note = id.filter(|id| id.index() < function.values.len()).map(|id| cost(function, id, keys));
         let note = note.unwrap_or_default().replace('\n', " ; ");
         format!("{line}{note}\n")
     });
     lines.collect()
 }
 
-fn cost(function: &Function, id: fusion_ir::ValueId, annotate: bool) -> String {
-    match fusion_catalogue::layer(function, id, 1) {
-        Ok(cost) if annotate && !cost.messages.is_empty() => {
+fn cost(function: &Function, id: fusion_ir::ValueId, keys: Keys) -> String {
+    match fusion_catalogue::layer(function, id, keys, 1) {
+        Ok(cost) if !cost.messages.is_empty() => {
             let (up, down, rounds) = (cost.bytes(Party::Client), cost.bytes(Party::Server), cost.rounds());
             format!("\n{up} bytes to server, {down} to client, {rounds} rounds")
         }

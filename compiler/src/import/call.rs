@@ -17,11 +17,24 @@ pub(super) enum Wire {
     /// Known at compile time.
     Const(Arc<Tensor>),
     /// Depends on the sample.
-    Data(NodeId),
-    /// Depends on the sample and is an integer that stands for a real number: the real number, until it is dequantised.
-    Quantised(NodeId),
+    Data(NodeId, Kind),
     /// Output of a node that was refused; what reads it cannot be judged.
     Refused,
+}
+
+/// What an ONNX element type means for data. All of them are numbers in the network.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Kind {
+    /// A float of any width.
+    Real,
+    /// A bool: exactly 0 or 1.
+    Truth,
+    /// An integer so wide that sums and products of what occurs fit.
+    Integer,
+    /// An integer of 8 or 16 bits, or an unsigned one: arithmetic wraps where the network's does not.
+    Narrow,
+    /// An integer `q` that QuantizeLinear made: in the network the real number `(q - zero) * scale`.
+    Quantised { scale: f32, zero: f32 },
 }
 
 /// A node with what it reads.
@@ -44,11 +57,15 @@ impl Call<'_> {
     /// Input `i`, which depends on the sample.
     pub fn data(&self, i: usize) -> Made {
         match self.inputs.get(i) {
-            Some(Wire::Data(id)) => Ok(*id),
+            Some(Wire::Data(id, _)) => Ok(*id),
             Some(Wire::Const(_)) => Err(format!("input {i} must not be a constant")),
-            Some(Wire::Quantised(_)) => Err("arithmetic on quantised integers is not supported".into()),
             _ => Err(format!("input {i} is missing")),
         }
+    }
+
+    /// The element type of input `i`, if it is data.
+    pub fn kind(&self, i: usize) -> Option<Kind> {
+        if let Some(Wire::Data(_, kind)) = self.inputs.get(i) { Some(*kind) } else { None }
     }
 
     /// Whether input `i` is given.
@@ -64,7 +81,14 @@ impl Call<'_> {
     /// The numbers of constant input `i`, called `what`.
     pub fn floats(&self, i: usize, what: &str) -> Result<ArrayD<f32>, String> {
         let tensor = self.constant(i).ok_or_else(|| format!("{what} must be a constant"))?;
-        floats(tensor)
+        let real = floats_or_infinite(tensor)?;
+        match real.iter().enumerate().find(|(_, x)| !x.is_finite()) {
+            Some((at, bad)) => {
+                let name = self.node.input.get(i).map_or("", String::as_str);
+                Err(format!("{what}: weight {name:?} holds {bad} at element {at}"))
+            }
+            None => Ok(real),
+        }
     }
 
     /// As [`Call::floats`], `None` if the input is not given.
@@ -143,8 +167,10 @@ impl Call<'_> {
             Ok(view.iter().copied().collect())
         };
         let affine = Affine { scale: spread(scale)?, shift: spread(shift)?, shape: extents };
-        if affine.scale.iter().chain(&affine.shift).any(|c| !c.is_finite()) {
-            return Err("a constant of it is infinite or not a number".into());
+        // A summand of minus infinity may be a mask: the network says so when it is known what reads it.
+        let allowed = |c: &&f32| c.is_finite() || **c == f32::NEG_INFINITY;
+        if let Some(bad) = affine.shift.iter().find(|c| !allowed(c)).or(affine.scale.iter().find(|c| !c.is_finite())) {
+            return Err(format!("a constant of it is {bad}"));
         }
         Ok(self.b.affine(x, affine))
     }

@@ -8,6 +8,42 @@ use tract_onnx::pb::{
 };
 use tract_onnx::prelude::{DatumType, InferenceModelExt, IntoArcTensor, IntoRunnable, Tensor, TractResult, tvec};
 
+/// Operators that are evaluated at compile time beyond those that data may meet, with their attributes.
+const EVALUATED: &[(&str, &str)] = &[
+    ("Ceil", ""),
+    ("Constant", "value value_float value_floats value_int value_ints"),
+    ("ConstantOfShape", "value"),
+    ("CumSum", "exclusive reverse"),
+    ("EyeLike", "dtype k"),
+    ("Floor", ""),
+    ("GatherND", "batch_dims"),
+    ("If", "else_branch then_branch"),
+    ("IsInf", "detect_negative detect_positive"),
+    ("IsNaN", ""),
+    ("Loop", "body"),
+    ("Mod", "fmod"),
+    ("NonZero", ""),
+    ("OneHot", "axis"),
+    ("Range", ""),
+    ("Round", ""),
+    ("ScatterElements", "axis reduction"),
+    ("ScatterND", "reduction"),
+    ("Shape", "end start"),
+    ("Size", ""),
+    ("TopK", "axis largest sorted"),
+    ("Trilu", "upper"),
+];
+
+/// The attributes of an operator that is evaluated only.
+pub(super) fn attributes(op: &str) -> Option<&'static str> {
+    EVALUATED.iter().find(|(name, _)| *name == op).map(|(_, attributes)| *attributes)
+}
+
+/// Whether a node that reads constants only can be evaluated.
+pub(super) fn evaluable(node: &NodeProto) -> bool {
+    attributes(&node.op_type).is_some() || super::support::operators().any(|name| name == node.op_type)
+}
+
 /// Evaluates a node under the operator set `opset`; an input that is not given is `None`.
 ///
 /// # Errors

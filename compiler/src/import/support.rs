@@ -4,13 +4,17 @@
 //! Only nodes that depend on the input's *values* must be in the table. What merely computes constants or shapes (`Shape`, `Gather`,
 //! `Unsqueeze` ... in front of a `Reshape`) is evaluated at compile time, whatever operator it is.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use tract_onnx::pb::{GraphProto, NodeProto};
 
-use super::call::{Call, Made, Wire};
-use super::ops::{activation, arithmetic, linear, normalise, pool, reduce, shape};
+use super::call::{Call, Kind, Made, Wire};
+use super::ops::{activation, arithmetic, linear, normalise, pool, quantise, reduce, shape, types};
+use super::{attributes, constant, control, graph};
 use crate::Unsupported;
+
+/// The newest version of ONNX's operators that the rules here were held against.
+pub const NEWEST_OPSET: i64 = 28;
 
 /// What one node needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,118 +32,130 @@ pub struct NodeSupport {
 /// How an operator is translated.
 #[derive(Clone, Copy)]
 enum Rule {
-    /// To one output.
-    One(fn(&mut Call) -> Made),
-    /// To several outputs, or to one that is no plain data.
+    /// Numbers to numbers.
+    Real(fn(&mut Call) -> Made),
+    /// Elements, of whatever type, to other places.
+    Moves(fn(&mut Call) -> Made),
+    /// To a bool.
+    Truth(fn(&mut Call) -> Made),
+    /// To an integer.
+    Index(fn(&mut Call) -> Made),
+    /// To several outputs, or to a type that depends on more.
     Several(fn(&mut Call) -> Result<Vec<Wire>, String>),
 }
-use Rule::{One, Several};
+use Rule::{Index, Moves, Real, Several, Truth};
 
-/// Supported operators.
-const SUPPORTED: &[(&str, Rule)] = &[
-    ("Abs", One(activation::pointwise)),
-    ("Acos", One(activation::pointwise)),
-    ("Acosh", One(activation::pointwise)),
-    ("Add", One(arithmetic::add)),
-    ("And", One(arithmetic::compare)),
-    ("ArgMax", One(reduce::arg_max)),
-    ("Asin", One(activation::pointwise)),
-    ("Asinh", One(activation::pointwise)),
-    ("Atan", One(activation::pointwise)),
-    ("Atanh", One(activation::pointwise)),
-    ("AveragePool", One(pool::average)),
-    ("BatchNormalization", One(linear::batch_norm)),
-    ("Cast", One(shape::cast)),
-    ("CastLike", One(shape::identity)),
-    ("Celu", One(activation::pointwise)),
-    ("Clip", One(activation::clip)),
-    ("Concat", One(shape::concat)),
-    ("Conv", One(linear::conv)),
-    ("ConvTranspose", One(linear::conv_transpose)),
-    ("Cos", One(activation::pointwise)),
-    ("Cosh", One(activation::pointwise)),
-    ("DepthToSpace", One(shape::depth_to_space)),
-    ("DequantizeLinear", One(arithmetic::dequantise)),
-    ("Div", One(arithmetic::div)),
-    ("Dropout", One(shape::dropout)),
-    ("Elu", One(activation::pointwise)),
-    ("Erf", One(activation::pointwise)),
-    ("Exp", One(activation::pointwise)),
-    ("Expand", One(shape::expand)),
-    ("Flatten", One(shape::flatten)),
-    ("Gather", One(shape::gather)),
-    ("GatherElements", One(shape::gather_elements)),
-    ("Gelu", One(activation::pointwise)),
-    ("Gemm", One(linear::gemm)),
-    ("GlobalAveragePool", One(pool::global_average)),
-    ("GlobalMaxPool", One(pool::global_max)),
-    ("Greater", One(arithmetic::compare)),
-    ("GreaterOrEqual", One(arithmetic::compare)),
-    ("GroupNormalization", One(normalise::group)),
-    ("HardSigmoid", One(activation::pointwise)),
-    ("HardSwish", One(activation::pointwise)),
-    ("Identity", One(shape::identity)),
-    ("InstanceNormalization", One(normalise::instance)),
-    ("LRN", One(normalise::lrn)),
-    ("LayerNormalization", One(normalise::layer)),
-    ("LeakyRelu", One(activation::pointwise)),
-    ("Less", One(arithmetic::compare)),
-    ("LessOrEqual", One(arithmetic::compare)),
-    ("Log", One(activation::pointwise)),
-    ("LogSoftmax", One(activation::log_softmax)),
-    ("LpPool", One(pool::lp)),
-    ("MatMul", One(linear::mat_mul)),
-    ("Max", One(arithmetic::max)),
-    ("MaxPool", One(pool::max)),
-    ("Mean", One(arithmetic::mean)),
-    ("MeanVarianceNormalization", One(normalise::mean_variance)),
-    ("Min", One(arithmetic::min)),
-    ("Mish", One(activation::pointwise)),
-    ("Mul", One(arithmetic::mul)),
-    ("Neg", One(activation::negate)),
-    ("Not", One(activation::pointwise)),
-    ("Or", One(arithmetic::compare)),
-    ("PRelu", One(activation::p_relu)),
-    ("Pad", One(shape::pad)),
-    ("Pow", One(activation::pow)),
-    ("QuantizeLinear", Several(arithmetic::quantise)),
-    ("Reciprocal", One(activation::pointwise)),
-    ("ReduceL1", One(reduce::l1)),
-    ("ReduceL2", One(reduce::l2)),
-    ("ReduceLogSum", One(reduce::log_sum)),
-    ("ReduceLogSumExp", One(reduce::log_sum_exp)),
-    ("ReduceMax", One(reduce::max)),
-    ("ReduceMean", One(reduce::mean)),
-    ("ReduceMin", One(reduce::min)),
-    ("ReduceProd", One(reduce::prod)),
-    ("ReduceSum", One(reduce::sum)),
-    ("ReduceSumSquare", One(reduce::sum_square)),
-    ("Relu", One(activation::relu)),
-    ("Reshape", One(shape::reshape)),
-    ("Selu", One(activation::pointwise)),
-    ("Shrink", One(activation::pointwise)),
-    ("Sigmoid", One(activation::pointwise)),
-    ("Sign", One(activation::pointwise)),
-    ("Sin", One(activation::pointwise)),
-    ("Sinh", One(activation::pointwise)),
-    ("Slice", One(shape::slice)),
-    ("Softmax", One(activation::softmax)),
-    ("Softplus", One(activation::pointwise)),
-    ("Softsign", One(activation::pointwise)),
-    ("SpaceToDepth", One(shape::space_to_depth)),
-    ("Split", Several(shape::split)),
-    ("Sqrt", One(activation::pointwise)),
-    ("Squeeze", One(shape::squeeze)),
-    ("Sub", One(arithmetic::sub)),
-    ("Sum", One(arithmetic::add)),
-    ("Swish", One(activation::pointwise)),
-    ("Tan", One(activation::pointwise)),
-    ("Tanh", One(activation::pointwise)),
-    ("ThresholdedRelu", One(activation::pointwise)),
-    ("Tile", One(shape::tile)),
-    ("Transpose", One(shape::transpose)),
-    ("Unsqueeze", One(shape::unsqueeze)),
-    ("Where", One(arithmetic::choose)),
+/// Supported operators, with all attributes that any operator set up to [`NEWEST_OPSET`] gives them.
+const SUPPORTED: &[(&str, Rule, &str)] = &[
+    ("Abs", Real(activation::pointwise), "consumed_inputs"),
+    ("Acos", Real(activation::pointwise), ""),
+    ("Acosh", Real(activation::pointwise), ""),
+    ("Add", Real(arithmetic::add), "axis broadcast consumed_inputs"),
+    ("And", Truth(arithmetic::compare), "axis broadcast"),
+    ("ArgMax", Index(reduce::arg_max), "axis keepdims select_last_index"),
+    ("Asin", Real(activation::pointwise), ""),
+    ("Asinh", Real(activation::pointwise), ""),
+    ("Atan", Real(activation::pointwise), ""),
+    ("Atanh", Real(activation::pointwise), ""),
+    ("AveragePool", Real(pool::average), "auto_pad ceil_mode count_include_pad dilations kernel_shape pads strides"),
+    ("BatchNormalization", Real(linear::batch_norm), "consumed_inputs epsilon is_test momentum spatial training_mode"),
+    ("Cast", Several(types::cast), "round_mode saturate to"),
+    ("CastLike", Several(types::cast_like), "round_mode saturate"),
+    ("Celu", Real(activation::pointwise), "alpha"),
+    ("Clip", Real(activation::clip), "consumed_inputs max min"),
+    ("Concat", Moves(shape::concat), "axis"),
+    ("Conv", Real(linear::conv), "auto_pad dilations group kernel_shape pads strides"),
+    (
+        "ConvTranspose",
+        Real(linear::conv_transpose),
+        "auto_pad dilations group kernel_shape output_padding output_shape pads strides",
+    ),
+    ("Cos", Real(activation::pointwise), ""),
+    ("Cosh", Real(activation::pointwise), ""),
+    ("DepthToSpace", Moves(shape::depth_to_space), "blocksize mode"),
+    ("DequantizeLinear", Real(quantise::dequantise), "axis block_size output_dtype"),
+    ("Div", Real(arithmetic::div), "axis broadcast consumed_inputs"),
+    ("Dropout", Moves(shape::dropout), "consumed_inputs is_test ratio seed"),
+    ("Elu", Real(activation::pointwise), "alpha consumed_inputs"),
+    ("Equal", Truth(arithmetic::differ), "axis broadcast"),
+    ("Erf", Real(activation::pointwise), ""),
+    ("Exp", Real(activation::pointwise), "consumed_inputs"),
+    ("Expand", Moves(shape::expand), ""),
+    ("Flatten", Moves(shape::flatten), "axis"),
+    ("Gather", Moves(shape::gather), "axis"),
+    ("GatherElements", Moves(shape::gather_elements), "axis"),
+    ("Gelu", Real(activation::pointwise), "approximate"),
+    ("Gemm", Real(linear::gemm), "alpha beta broadcast transA transB"),
+    ("GlobalAveragePool", Real(pool::global_average), ""),
+    ("GlobalMaxPool", Real(pool::global_max), ""),
+    ("Greater", Truth(arithmetic::compare), "axis broadcast"),
+    ("GreaterOrEqual", Truth(arithmetic::compare), ""),
+    ("GroupNormalization", Real(normalise::group), "epsilon num_groups stash_type"),
+    ("HardSigmoid", Real(activation::pointwise), "alpha beta consumed_inputs"),
+    ("HardSwish", Real(activation::pointwise), ""),
+    ("Identity", Moves(shape::identity), ""),
+    ("InstanceNormalization", Real(normalise::instance), "consumed_inputs epsilon"),
+    ("LRN", Real(normalise::lrn), "alpha beta bias size"),
+    ("LayerNormalization", Real(normalise::layer), "axis epsilon stash_type"),
+    ("LeakyRelu", Real(activation::pointwise), "alpha consumed_inputs"),
+    ("Less", Truth(arithmetic::compare), "axis broadcast"),
+    ("LessOrEqual", Truth(arithmetic::compare), ""),
+    ("Log", Real(activation::pointwise), "consumed_inputs"),
+    ("LogSoftmax", Real(activation::log_softmax), "axis"),
+    ("LpPool", Real(pool::lp), "auto_pad ceil_mode dilations kernel_shape p pads strides"),
+    ("MatMul", Real(linear::mat_mul), ""),
+    ("Max", Real(arithmetic::max), "consumed_inputs"),
+    ("MaxPool", Real(pool::max), "auto_pad ceil_mode dilations kernel_shape pads storage_order strides"),
+    ("Mean", Real(arithmetic::mean), "consumed_inputs"),
+    ("MeanVarianceNormalization", Real(normalise::mean_variance), "axes"),
+    ("Min", Real(arithmetic::min), "consumed_inputs"),
+    ("Mish", Real(activation::pointwise), ""),
+    ("Mul", Real(arithmetic::mul), "axis broadcast consumed_inputs"),
+    ("Neg", Real(activation::negate), "consumed_inputs"),
+    ("Not", Truth(activation::pointwise), ""),
+    ("Or", Truth(arithmetic::compare), "axis broadcast"),
+    ("PRelu", Real(activation::p_relu), "consumed_inputs"),
+    ("Pad", Moves(shape::pad), "mode paddings pads value"),
+    ("Pow", Real(activation::pow), "axis broadcast"),
+    ("QuantizeLinear", Several(quantise::quantise), "axis block_size output_dtype precision saturate"),
+    ("Reciprocal", Real(activation::pointwise), "consumed_inputs"),
+    ("ReduceL1", Real(reduce::l1), "axes keepdims noop_with_empty_axes"),
+    ("ReduceL2", Real(reduce::l2), "axes keepdims noop_with_empty_axes"),
+    ("ReduceLogSum", Real(reduce::log_sum), "axes keepdims noop_with_empty_axes"),
+    ("ReduceLogSumExp", Real(reduce::log_sum_exp), "axes keepdims noop_with_empty_axes"),
+    ("ReduceMax", Real(reduce::max), "axes keepdims noop_with_empty_axes"),
+    ("ReduceMean", Real(reduce::mean), "axes keepdims noop_with_empty_axes"),
+    ("ReduceMin", Real(reduce::min), "axes keepdims noop_with_empty_axes"),
+    ("ReduceProd", Real(reduce::prod), "axes keepdims noop_with_empty_axes"),
+    ("ReduceSum", Real(reduce::sum), "axes keepdims noop_with_empty_axes"),
+    ("ReduceSumSquare", Real(reduce::sum_square), "axes keepdims noop_with_empty_axes"),
+    ("Relu", Real(activation::relu), "consumed_inputs"),
+    ("Reshape", Moves(shape::reshape), "allowzero consumed_inputs shape"),
+    ("Selu", Real(activation::pointwise), "alpha consumed_inputs gamma"),
+    ("Shrink", Real(activation::pointwise), "bias lambd"),
+    ("Sigmoid", Real(activation::pointwise), "consumed_inputs"),
+    ("Sign", Real(activation::pointwise), ""),
+    ("Sin", Real(activation::pointwise), ""),
+    ("Sinh", Real(activation::pointwise), ""),
+    ("Slice", Moves(shape::slice), "axes ends starts"),
+    ("Softmax", Real(activation::softmax), "axis"),
+    ("Softplus", Real(activation::pointwise), ""),
+    ("Softsign", Real(activation::pointwise), ""),
+    ("SpaceToDepth", Moves(shape::space_to_depth), "blocksize mode"),
+    ("Split", Several(shape::split), "axis num_outputs split"),
+    ("Sqrt", Real(activation::pointwise), "consumed_inputs"),
+    ("Squeeze", Moves(shape::squeeze), "axes"),
+    ("Sub", Real(arithmetic::sub), "axis broadcast consumed_inputs"),
+    ("Sum", Real(arithmetic::add), "consumed_inputs"),
+    ("Swish", Real(activation::pointwise), "alpha"),
+    ("Tan", Real(activation::pointwise), ""),
+    ("Tanh", Real(activation::pointwise), "consumed_inputs"),
+    ("ThresholdedRelu", Real(activation::pointwise), "alpha"),
+    ("Tile", Moves(shape::tile), ""),
+    ("Transpose", Moves(shape::transpose), "perm"),
+    ("Unsqueeze", Moves(shape::unsqueeze), "axes"),
+    ("Where", Several(arithmetic::choose), ""),
+    ("Xor", Truth(arithmetic::differ), "axis broadcast"),
 ];
 
 /// Translates a node that reads data.
@@ -147,28 +163,40 @@ const SUPPORTED: &[(&str, Rule)] = &[
 /// # Errors
 /// Why it is refused.
 pub(super) fn translate(call: &mut Call) -> Result<Vec<Wire>, String> {
+    let one = |id, kind| vec![Wire::Data(id, kind)];
     match refusal(call.node).map_or_else(|| rule(&call.node.op_type), Err)? {
-        One(translate) => translate(call).map(|id| vec![Wire::Data(id)]),
+        Real(translate) => {
+            let kind = types::of_numbers(call)?;
+            translate(call).map(|id| one(id, kind))
+        }
+        Moves(translate) => {
+            let kind = types::common(call, 0)?;
+            translate(call).map(|id| one(id, kind))
+        }
+        Truth(translate) => {
+            types::comparable(call)?;
+            translate(call).map(|id| one(id, Kind::Truth))
+        }
+        Index(translate) => translate(call).map(|id| one(id, Kind::Integer)),
         Several(translate) => translate(call),
     }
 }
 
 /// Names of all supported operators, sorted.
 pub fn operators() -> impl Iterator<Item = &'static str> {
-    SUPPORTED.iter().map(|(name, _)| *name)
+    SUPPORTED.iter().map(|(name, ..)| *name)
 }
 
-/// The verdict on every node that the first output depends on, in graph order.
-pub fn survey(graph: &GraphProto) -> Vec<NodeSupport> {
-    let initializers: HashSet<&str> = graph.initializer.iter().map(|tensor| tensor.name.as_str()).collect();
+/// The verdict on every node that the outputs depend on, in graph order. Graphs inside nodes are judged when they are taken.
+pub(super) fn survey(graph: &GraphProto) -> Vec<NodeSupport> {
+    let initializers = graph::stored(graph);
     let inputs = graph.input.iter().map(|input| input.name.as_str());
     let mut secret: HashSet<&str> = inputs.filter(|name| !initializers.contains(name)).collect();
-    let evaluable = tract_onnx::onnx().op_register.0;
-    let live = live_nodes(graph);
+    let live = graph::live(graph);
     let mut survey = Vec::new();
     for (index, node) in graph.node.iter().enumerate() {
-        let has_subgraph = node.attribute.iter().any(|attribute| attribute.g.is_some() || !attribute.graphs.is_empty());
-        let reads_secret = node.input.iter().any(|input| secret.contains(input.as_str())) || has_subgraph;
+        let control = control::is_control(node);
+        let reads_secret = graph::reads(node).iter().any(|input| secret.contains(input));
         let constant = !reads_secret || matches!(node.op_type.as_str(), "Shape" | "Size");
         if !constant {
             secret.extend(node.output.iter().map(String::as_str));
@@ -176,10 +204,10 @@ pub fn survey(graph: &GraphProto) -> Vec<NodeSupport> {
         if !live.contains(&index) {
             continue;
         }
-        let known = evaluable.contains_key(&node.op_type) || node.op_type == "CastLike";
         let why_not = match refusal(node) {
             Some(why) => Some(why),
-            None if constant => (!known).then(|| "unknown operator".into()),
+            None if control => None,
+            None if constant => (!constant::evaluable(node)).then(|| "operator not supported on constants".into()),
             None => rule(&node.op_type).err(),
         };
         survey.push(NodeSupport { node: display_name(node), op: node.op_type.clone(), constant, why_not });
@@ -202,34 +230,19 @@ pub fn display_name(node: &NodeProto) -> String {
     if node.name.is_empty() { unnamed() } else { node.name.clone() }
 }
 
-/// Indices of the nodes that the first output depends on.
-pub(super) fn live_nodes(graph: &GraphProto) -> HashSet<usize> {
-    let producers: HashMap<&str, usize> = graph
-        .node
-        .iter()
-        .enumerate()
-        .flat_map(|(index, node)| node.output.iter().map(move |output| (output.as_str(), index)))
-        .collect();
-    let mut live = HashSet::new();
-    let mut wanted: Vec<&str> = graph.output.iter().take(1).map(|output| output.name.as_str()).collect();
-    while let Some(name) = wanted.pop() {
-        if let Some(index) = producers.get(name)
-            && live.insert(*index)
-        {
-            wanted.extend(graph.node[*index].input.iter().map(String::as_str));
-        }
-    }
-    live
-}
-
 fn rule(op: &str) -> Result<Rule, String> {
-    let row = SUPPORTED.binary_search_by_key(&op, |(name, _)| name).ok();
+    let row = SUPPORTED.binary_search_by_key(&op, |(name, ..)| name).ok();
     row.map(|at| SUPPORTED[at].1).ok_or_else(|| "operator not supported".into())
 }
 
-/// What no node may be, whatever it reads.
-fn refusal(node: &NodeProto) -> Option<String> {
-    (!matches!(node.domain.as_str(), "" | "ai.onnx")).then(|| format!("operator of the domain {:?}", node.domain))
+/// What no node may be, whatever it reads: of another domain, or with an attribute that nobody here knows.
+pub(super) fn refusal(node: &NodeProto) -> Option<String> {
+    if !matches!(node.domain.as_str(), "" | "ai.onnx") {
+        return Some(format!("operator of the domain {:?}", node.domain));
+    }
+    let row = SUPPORTED.binary_search_by_key(&node.op_type.as_str(), |(name, ..)| name).ok();
+    let known = row.map(|at| SUPPORTED[at].2).or_else(|| constant::attributes(&node.op_type))?;
+    attributes::unknown(node, known)
 }
 
 #[cfg(test)]
@@ -276,5 +289,18 @@ mod tests {
     #[test]
     fn the_table_is_sorted() {
         assert!(operators().is_sorted());
+    }
+
+    #[test]
+    fn attributes_that_no_rule_knows_are_refused_by_name() {
+        let mut strange = node("SpaceToDepth", "s", &["x"], "y");
+        let attribute =
+            |name: &str| tract_onnx::pb::AttributeProto { name: name.into(), r#type: 2, ..Default::default() };
+        strange.attribute = vec![attribute("blocksize"), attribute("spin")];
+        assert!(refusal(&strange).unwrap().contains("\"spin\""));
+        strange.attribute.truncate(1);
+        assert_eq!(refusal(&strange), None);
+        strange.attribute[0].r#type = 1;
+        assert!(refusal(&strange).unwrap().contains("\"blocksize\""));
     }
 }

@@ -3,15 +3,16 @@
 //! Every name is either a constant, evaluated here whatever operator made it, or a node of the new graph, whose shape is known: the
 //! sample's is. Nodes that cannot be translated are collected; what reads them is passed over, so that one run names them all.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
 use std::sync::Arc;
 
 use fusion_ir::verify::MAX_ELEMENTS;
-use tract_onnx::pb::{GraphProto, NodeProto};
+use tract_onnx::pb::{GraphProto, NodeProto, tensor_proto::DataType};
 use tract_onnx::prelude::{Tensor, tensor1};
 
-use super::call::{Call, Wire};
-use super::{constant, support};
+use super::call::{Call, Kind, Wire};
+use super::{constant, control, graph, legacy, support, tensors};
 use crate::Unsupported;
 use crate::nn::build::Builder;
 use crate::nn::{Graph, Node, NodeId, Op};
@@ -21,107 +22,204 @@ pub(super) struct Start<'s> {
     pub graph: &'s GraphProto,
     pub opset: i64,
     pub name: &'s str,
+    /// The model's folder, where tensors may lie.
+    pub directory: Option<&'s Path>,
     /// Names that are constants.
     pub constants: HashMap<String, Arc<Tensor>>,
     /// Secret inputs with their shapes. Together they are the network's one input, one after the other.
-    pub inputs: Vec<(String, Vec<usize>)>,
+    pub inputs: Vec<(String, Vec<usize>, Kind)>,
 }
 
-/// The network that ends at the model's first output, its softmaxes as they are.
+/// The walk under way.
+pub(super) struct Walk<'w> {
+    pub builder: Builder,
+    opset: i64,
+    directory: Option<&'w Path>,
+    /// What names stand for, those of inner graphs last.
+    pub scopes: Vec<HashMap<String, Wire>>,
+    /// Constants that were bfloat16.
+    narrowed: HashSet<String>,
+    pub refused: Vec<Unsupported>,
+    /// What is put behind the names of nodes: which turn of a loop they belong to.
+    pub suffix: String,
+}
+
+/// The network that ends at the model's output, its softmaxes as they are, and whether the output is a truth value.
 ///
 /// # Errors
 /// Every node that has no counterpart.
 pub(super) fn graph(start: Start) -> Result<(Graph, NodeId), Vec<Unsupported>> {
-    let Start { graph, opset, name, constants, inputs } = start;
-    let mut builder = Builder { graph: Graph { name: name.into(), nodes: Vec::new() }, node: "input".into() };
-    let mut wires: HashMap<&str, Wire> = HashMap::new();
-    for (name, tensor) in &constants {
-        wires.insert(name, Wire::Const(tensor.clone()));
+    let Start { graph, opset, name, directory, constants, inputs } = start;
+    let builder = Builder { graph: Graph { name: name.into(), nodes: Vec::new() }, node: "input".into() };
+    let narrow = |tensor: &&tract_onnx::pb::TensorProto| tensor.data_type == DataType::Bfloat16 as i32;
+    let mut walk = Walk {
+        builder,
+        opset,
+        directory,
+        scopes: vec![constants.into_iter().map(|(name, tensor)| (name, Wire::Const(tensor))).collect()],
+        narrowed: graph.initializer.iter().filter(narrow).map(|tensor| tensor.name.clone()).collect(),
+        refused: Vec::new(),
+        suffix: String::new(),
+    };
+    for (name, id, kind) in sources(&mut walk.builder, &inputs) {
+        walk.scopes[0].insert(name.into(), Wire::Data(id, kind));
     }
-    sources(&mut builder, &inputs).into_iter().for_each(|(name, id)| drop(wires.insert(name, Wire::Data(id))));
-    let live = support::live_nodes(graph);
-    let mut refused: Vec<Unsupported> = Vec::new();
-    for (_, node) in graph.node.iter().enumerate().filter(|(index, _)| live.contains(index)) {
-        let read = |name: &String| wires.get(name.as_str()).cloned().unwrap_or(Wire::Missing);
-        let given: Vec<Wire> = node.input.iter().map(read).collect();
-        builder.node = support::display_name(node);
-        let outcome = if given.iter().any(|wire| matches!(wire, Wire::Refused)) {
-            Err(None)
-        } else {
-            translate(&mut builder, node, &given, opset).map_err(Some)
-        };
-        let outputs = outcome.unwrap_or_else(|why| {
-            refused.extend(why.map(|why| Unsupported { node: builder.node.clone(), op: node.op_type.clone(), why }));
-            Vec::new()
-        });
-        for (slot, name) in node.output.iter().enumerate().filter(|(_, name)| !name.is_empty()) {
-            wires.insert(name, outputs.get(slot).cloned().unwrap_or(Wire::Refused));
-        }
+    walk.nodes(graph);
+    let output = graph.output.first().map(|output| walk.read(&output.name));
+    if !walk.refused.is_empty() {
+        return Err(walk.refused);
     }
-    if !refused.is_empty() {
-        return Err(refused);
-    }
-    match graph.output.first().and_then(|output| wires.get(output.name.as_str())) {
-        Some(Wire::Data(output)) => Ok((builder.graph, *output)),
-        _ => Err(vec![Unsupported {
-            node: name.into(),
-            op: "model".into(),
-            why: "its output does not depend on its input, or is none that a network gives".into(),
-        }]),
+    match output {
+        Some(Wire::Data(output, kind)) if !matches!(kind, Kind::Quantised { .. }) => Ok((walk.builder.graph, output)),
+        Some(Wire::Data(..)) => Err(refusal(name, "its output is quantised integers: end it with DequantizeLinear")),
+        _ => Err(refusal(name, "its output does not depend on its input, or is none that a network gives")),
     }
 }
 
-fn sources<'i>(builder: &mut Builder, inputs: &'i [(String, Vec<usize>)]) -> Vec<(&'i str, NodeId)> {
-    if let [(name, shape)] = inputs {
+fn refusal(name: &str, why: &str) -> Vec<Unsupported> {
+    vec![Unsupported { node: name.into(), op: "model".into(), why: why.into() }]
+}
+
+impl Walk<'_> {
+    /// What a name stands for.
+    pub fn read(&self, name: &str) -> Wire {
+        let known = self.scopes.iter().rev().find_map(|scope| scope.get(name));
+        known.cloned().unwrap_or(Wire::Missing)
+    }
+
+    /// Translates the nodes that the outputs of `graph` depend on.
+    pub fn nodes(&mut self, graph: &GraphProto) {
+        let live = graph::live(graph);
+        let wanted: HashSet<&str> = graph
+            .output
+            .iter()
+            .map(|output| output.name.as_str())
+            .chain(live.iter().flat_map(|index| graph::reads(&graph.node[*index])))
+            .collect();
+        for (_, node) in graph.node.iter().enumerate().filter(|(index, _)| live.contains(index)) {
+            let name = format!("{}{}", support::display_name(node), self.suffix);
+            self.builder.node.clone_from(&name);
+            let refused = graph::reads(node).into_iter().any(|name| matches!(self.read(name), Wire::Refused));
+            let outcome = if refused { Err(None) } else { self.outputs(node) };
+            let outputs = outcome.unwrap_or_else(|why| {
+                self.refused.extend(why.map(|why| Unsupported { node: name.clone(), op: node.op_type.clone(), why }));
+                vec![Wire::Refused; node.output.len()]
+            });
+            let missing = |(slot, name): &(usize, &String)| outputs.len() <= *slot && wanted.contains(name.as_str());
+            if let Some((slot, _)) = node.output.iter().enumerate().find(missing) {
+                let why = format!("its output {slot} is not supported");
+                self.refused.push(Unsupported { node: name, op: node.op_type.clone(), why });
+            }
+            let scope = self.scopes.len() - 1;
+            for (slot, name) in node.output.iter().enumerate().filter(|(_, name)| !name.is_empty()) {
+                self.scopes[scope].insert(name.clone(), outputs.get(slot).cloned().unwrap_or(Wire::Refused));
+            }
+        }
+    }
+
+    /// Stored tensors of a graph inside a node.
+    pub fn store(&mut self, graph: &GraphProto) -> Result<HashMap<String, Wire>, String> {
+        let mut scope = HashMap::new();
+        for tensor in &graph.initializer {
+            let loaded =
+                tensors::load(tensor, self.directory).map_err(|why| format!("weight {:?} {why}", tensor.name))?;
+            scope.insert(tensor.name.clone(), Wire::Const(Arc::new(loaded)));
+        }
+        Ok(scope)
+    }
+
+    /// What a node gives; no reason if what is inside it has said why.
+    fn outputs(&mut self, node: &NodeProto) -> Result<Vec<Wire>, Option<String>> {
+        if let Some(why) = support::refusal(node) {
+            return Err(Some(why));
+        }
+        if control::is_control(node) {
+            return control::outputs(self, node);
+        }
+        self.plain(node).map_err(Some)
+    }
+
+    fn plain(&mut self, node: &NodeProto) -> Result<Vec<Wire>, String> {
+        let given: Vec<Wire> = node.input.iter().map(|name| self.read(name)).collect();
+        let narrow = node.input.iter().find(|name| self.narrowed.contains(*name));
+        if let (Some(name), false) = (narrow, matches!(node.op_type.as_str(), "Cast" | "CastLike")) {
+            return Err(format!("arithmetic in bfloat16, the type of {name:?}, is not supported: cast it to float32"));
+        }
+        if self.opset < 7 {
+            let (node, given) = legacy::modern(&mut self.builder, node, &given)?;
+            return self.translate(&node, &given);
+        }
+        self.translate(node, &given)
+    }
+
+    fn translate(&mut self, node: &NodeProto, given: &[Wire]) -> Result<Vec<Wire>, String> {
+        let constants: Option<Vec<Option<Arc<Tensor>>>> = given
+            .iter()
+            .map(|wire| match wire {
+                Wire::Const(tensor) => Some(Some(tensor.clone())),
+                Wire::Missing => Some(None),
+                _ => None,
+            })
+            .collect();
+        match (node.op_type.as_str(), given.first(), constants) {
+            ("Shape", Some(Wire::Data(x, _)), _) => Ok(vec![Wire::Const(Arc::new(extents(&self.builder, node, *x)))]),
+            ("Size", Some(Wire::Data(x, _)), _) => {
+                let n = self.builder.shape(*x).iter().product::<usize>() as i64;
+                Ok(vec![Wire::Const(Arc::new(Tensor::from(n)))])
+            }
+            ("Constant", ..) if node.attribute.iter().any(|attribute| attribute.t.is_some()) => self.stored(node),
+            (op, _, Some(constants)) if op != "CastLike" => {
+                if !constant::evaluable(node) {
+                    return Err("operator not supported on constants".into());
+                }
+                Ok(constant::evaluate(node, &constants, self.opset)?.into_iter().map(Wire::Const).collect())
+            }
+            _ => {
+                let first = self.builder.graph.nodes.len();
+                let opset = self.opset;
+                let made = support::translate(&mut Call { b: &mut self.builder, node, inputs: given, opset })?;
+                let large = |node: &Node| node.is_empty() || node.len() > MAX_ELEMENTS;
+                match self.builder.graph.nodes[first..].iter().find(|node| large(node)) {
+                    Some(node) => Err(format!("shape {:?}: empty, or more than {MAX_ELEMENTS} elements", node.shape)),
+                    None => Ok(made),
+                }
+            }
+        }
+    }
+
+    /// The tensor of a Constant.
+    fn stored(&mut self, node: &NodeProto) -> Result<Vec<Wire>, String> {
+        let tensor = node.attribute.iter().find_map(|attribute| attribute.t.as_ref()).ok_or("it holds nothing")?;
+        let loaded = tensors::load(tensor, self.directory).map_err(|why| format!("its tensor {why}"))?;
+        if let Some(at) = tensors::first_nan(&loaded) {
+            return Err(format!("its tensor holds NaN at element {at}"));
+        }
+        if tensor.data_type == DataType::Bfloat16 as i32 {
+            self.narrowed.extend(node.output.first().cloned());
+        }
+        Ok(vec![Wire::Const(Arc::new(loaded))])
+    }
+}
+
+fn sources<'i>(builder: &mut Builder, inputs: &'i [(String, Vec<usize>, Kind)]) -> Vec<(&'i str, NodeId, Kind)> {
+    if let [(name, shape, kind)] = inputs {
         // Samples have no batch axis.
         let sample = if let [1, rest @ ..] = shape.as_slice() { rest } else { shape };
         let sample = if sample.is_empty() { &[1] } else { sample };
         let x = builder.push(Op::Input, vec![], sample);
-        return vec![(name, builder.reshape(x, shape))];
+        return vec![(name, builder.reshape(x, shape), *kind)];
     }
-    let lengths = inputs.iter().map(|(_, shape)| shape.iter().product::<usize>());
+    let lengths = inputs.iter().map(|(_, shape, _)| shape.iter().product::<usize>());
     let all = builder.push(Op::Input, vec![], [lengths.sum::<usize>()]);
     let mut from = 0;
     let mut parts = Vec::new();
-    for (name, shape) in inputs {
+    for (name, shape, kind) in inputs {
         let n = shape.iter().product();
         let part = builder.slice(all, &[from], &[n]);
-        parts.push((name.as_str(), builder.reshape(part, shape)));
+        parts.push((name.as_str(), builder.reshape(part, shape), *kind));
         from += n;
     }
     parts
-}
-
-fn translate(builder: &mut Builder, node: &NodeProto, given: &[Wire], opset: i64) -> Result<Vec<Wire>, String> {
-    let constants: Option<Vec<Option<Arc<Tensor>>>> = given
-        .iter()
-        .map(|wire| match wire {
-            Wire::Const(tensor) => Some(Some(tensor.clone())),
-            Wire::Missing => Some(None),
-            _ => None,
-        })
-        .collect();
-    match (node.op_type.as_str(), given.first(), constants) {
-        ("Shape", Some(Wire::Data(x)), _) => Ok(vec![Wire::Const(Arc::new(extents(builder, node, *x)))]),
-        ("Size", Some(Wire::Data(x)), _) => {
-            let n = builder.shape(*x).iter().product::<usize>() as i64;
-            Ok(vec![Wire::Const(Arc::new(Tensor::from(n)))])
-        }
-        // The second operand only gives the type, and all numbers are of one.
-        ("CastLike", Some(wire @ Wire::Const(_)), _) => Ok(vec![wire.clone()]),
-        (_, _, Some(constants)) => {
-            Ok(constant::evaluate(node, &constants, opset)?.into_iter().map(Wire::Const).collect())
-        }
-        _ => {
-            let first = builder.graph.nodes.len();
-            let made = support::translate(&mut Call { b: builder, node, inputs: given, opset })?;
-            let large = |node: &Node| node.is_empty() || node.len() > MAX_ELEMENTS;
-            match builder.graph.nodes[first..].iter().find(|node| large(node)) {
-                Some(node) => Err(format!("shape {:?}: empty, or more than {MAX_ELEMENTS} elements", node.shape)),
-                None => Ok(made),
-            }
-        }
-    }
 }
 
 /// The operator `Shape`, which may name a range of axes.

@@ -304,6 +304,10 @@ fn leading(shape: &[usize], part: &[usize]) -> Option<usize> {
 /// An elementwise operation on `from`-shaped data, as one on the same data under the shape `to`.
 fn reshaped(op: Op, from: &[usize], to: &[usize]) -> Op {
     match op {
+        Op::Mask(affine) => {
+            let indices = affine.indices(from);
+            Op::Mask(compressed(&affine, &indices, to))
+        }
         Op::Affine(affine) if affine.uniform().is_none() => {
             let indices = affine.indices(from);
             Op::Affine(compressed(&affine, &indices, to))
@@ -315,14 +319,16 @@ fn reshaped(op: Op, from: &[usize], to: &[usize]) -> Op {
 
 /// An elementwise operation behind a transposition that gives `from`, as one before it, on `to`.
 fn transposed(op: Op, from: &[usize], perm: &[usize], to: &[usize]) -> Op {
-    let Op::Affine(affine) = op else { return op };
-    if affine.uniform().is_some() {
-        return Op::Affine(affine);
-    }
+    let (affine, wrap): (Affine, fn(Affine) -> Op) = match op {
+        Op::Affine(affine) if affine.uniform().is_some() => return Op::Affine(affine),
+        Op::Affine(affine) => (affine, Op::Affine),
+        Op::Mask(affine) => (affine, Op::Mask),
+        op => return op,
+    };
     let mut back = vec![0; perm.len()];
     perm.iter().enumerate().for_each(|(i, axis)| back[*axis] = i);
     let indices = transpose(&affine.indices(from), from, &back);
-    Op::Affine(compressed(&affine, &indices, to))
+    wrap(compressed(&affine, &indices, to))
 }
 
 /// Coefficients by element, with axes along which they do not vary dropped.

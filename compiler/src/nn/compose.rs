@@ -34,7 +34,7 @@ pub fn compose(graph: &Graph) -> Result<Graph, Vec<Unsupported>> {
 }
 
 /// Functions of functions that nothing else reads become one.
-fn chained(mut graph: Graph) -> Graph {
+pub fn chained(mut graph: Graph) -> Graph {
     let users = graph.users();
     let sole = |id: NodeId| users[id.0].len() == 1;
     for id in (0..graph.nodes.len()).map(NodeId) {
@@ -111,8 +111,10 @@ fn replaced(builder: &mut Builder, node: &super::Node, inputs: &[NodeId]) -> Res
         }
         (Op::Reshape, &[x]) => Ok(builder.reshape(x, &node.shape)),
         (Op::Transpose { perm }, &[x]) => Ok(builder.transpose(x, perm)),
-        (Op::Relu | Op::Pointwise(_) | Op::Scale(_) | Op::Affine(_), &[x]) => Ok(builder.unary(node.op.clone(), x)),
-        (Op::Add, _) => Ok(builder.zip(Op::Add, inputs)),
+        (Op::Relu | Op::Pointwise(_) | Op::Scale(_) | Op::Affine(_) | Op::Mask(_) | Op::Round { .. }, &[x]) => {
+            Ok(builder.unary(node.op.clone(), x))
+        }
+        (Op::Add | Op::MaskBy { .. }, _) => Ok(builder.zip(node.op.clone(), inputs)),
         (Op::Concat { axis }, _) => Ok(builder.concat(inputs, *axis)),
         (op, _) => Ok(builder.push(op.clone(), inputs.to_vec(), node.shape.clone())),
     }

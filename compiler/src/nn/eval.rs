@@ -205,6 +205,16 @@ fn apply(graph: &Graph, node: &Node, values: &[Vec<f32>], input: &[f32]) -> Vec<
         Op::Transpose { perm } => transpose(x, shape, perm),
         Op::Reshape => x.to_vec(),
         Op::Softmax { axis, log } => softmax(x, shape, *axis, *log),
+        Op::Mask(mask) => {
+            let at = mask.indices(&node.shape).into_iter();
+            let hides = |i: usize| mask.scale[i] == 0.0;
+            x.iter().zip(at).map(|(v, i)| if hides(i) { mask.shift[i] } else { v + mask.shift[i] }).collect()
+        }
+        Op::MaskBy { value, when } => {
+            let hides = values[node.inputs[1].0].iter().map(|c| (*c != 0.0) == *when);
+            x.iter().zip(hides).map(|(v, hides)| if hides { *value } else { *v }).collect()
+        }
+        Op::Round { step } => x.iter().map(|v| (v / step).round_ties_even() * step).collect(),
         Op::ArgMax => vec![argmax(x) as f32],
     }
 }

@@ -12,6 +12,7 @@ pub mod expr;
 pub mod fold;
 pub mod gates;
 mod kernels;
+pub mod mask;
 mod print;
 pub mod scales;
 mod softmax;
@@ -137,6 +138,20 @@ pub enum Op {
         /// Whether the logarithm is meant.
         log: bool,
     },
+    /// As [`Op::Affine`], with summands that hide scores from what reads them: [`mask::settle`] replaces it.
+    Mask(Affine),
+    /// The first operand, and where the second is 1 (or, if `when` is false, 0) a number that hides it. [`mask::settle`] replaces it.
+    MaskBy {
+        /// The number.
+        value: f32,
+        /// What the second operand is where the number is.
+        when: bool,
+    },
+    /// To the nearest multiple of `step`, ties to even ones. [`mask::settle`] replaces it.
+    Round {
+        /// The distance of results.
+        step: f32,
+    },
     /// Index of the largest element.
     ArgMax,
 }
@@ -236,6 +251,9 @@ impl Op {
             Op::Transpose { .. } => "transpose",
             Op::Reshape => "reshape",
             Op::Softmax { .. } => "softmax",
+            Op::Mask(_) => "mask",
+            Op::MaskBy { .. } => "mask_by",
+            Op::Round { .. } => "round",
             Op::ArgMax => "argmax",
         }
     }

@@ -26,6 +26,9 @@ impl fmt::Display for Graph {
                 Op::MaxPool(w) | Op::SumPool(w) => {
                     write!(f, " kernel {:?} strides {:?} pads {:?}", w.kernel, w.strides, w.pads)?;
                 }
+                Op::Mask(mask) => write!(f, " coefficients {:?}", mask.shape)?,
+                Op::MaskBy { value, when } => write!(f, " by {value} where {when}")?,
+                Op::Round { step } => write!(f, " to multiples of {step}")?,
                 Op::Scale(factor) => write!(f, " by {factor}")?,
                 Op::Pointwise(expr) => write!(f, " {expr}")?,
                 Op::Binary(op) => write!(f, " {op:?}")?,

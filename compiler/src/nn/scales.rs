@@ -96,8 +96,12 @@ impl Scales {
             analysis.fix(output);
         }
         let count = analysis.parents.len();
-        for var in layouts.iter_mut().flat_map(|layout| &mut layout.vars) {
-            *var = analysis.root(*var);
+        for layout in &mut layouts {
+            layout.vars.iter_mut().for_each(|var| *var = analysis.root(*var));
+            // What a reshape spread over two axes may have been tied together since.
+            if layout.vars.iter().all(|var| *var == layout.vars[0]) {
+                *layout = Layout::uniform(layout.vars[0]);
+            }
         }
         Scales { layouts, count }
     }
@@ -257,7 +261,14 @@ impl Analysis {
                     Layout::uniform(FIXED)
                 })
             }
-            Op::Pointwise(_) | Op::Binary(_) | Op::Select | Op::Softmax { .. } | Op::ArgMax => {
+            Op::Pointwise(_)
+            | Op::Binary(_)
+            | Op::Select
+            | Op::Softmax { .. }
+            | Op::Mask(_)
+            | Op::MaskBy { .. }
+            | Op::Round { .. }
+            | Op::ArgMax => {
                 node.inputs.iter().for_each(|x| self.fix(&layouts[x.0]));
                 Layout::uniform(FIXED)
             }
@@ -387,5 +398,21 @@ mod tests {
         let y = dense(&mut b, squared, 2);
         let scales = Scales::of(&b.graph.reachable(y));
         assert!(scales.layouts.iter().all(|layout| layout.vars.iter().all(|var| *var == FIXED)));
+    }
+    #[test]
+    fn channels_that_another_map_reads_across_keep_their_scale() {
+        let mut b = Builder::default();
+        let x = b.push(Op::Input, vec![], [2, 3, 3]);
+        let first = conv(&mut b, x, 4, 1);
+        // The next map's channels are rows of several of these channels.
+        let mixed = b.reshape(first, &[2, 6, 3]);
+        let last = conv(&mut b, mixed, 2, 1);
+        let graph = b.graph.reachable(last);
+        let scales = Scales::of(&graph);
+        let read = graph.nodes.iter().filter(|node| matches!(node.op, Op::Conv(_)));
+        for node in read {
+            assert_eq!(scales.read(&graph, node.inputs[0]).map(|vars| vars.len()), Some(2));
+        }
+        assert_eq!(scales.layouts[1].vars, [FIXED]);
     }
 }

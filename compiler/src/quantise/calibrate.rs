@@ -142,7 +142,8 @@ fn finite(graph: &Graph, observed: &Observed) -> Result<(), Error> {
     match observed.ranges.iter().position(|range| !range.magnitude().is_finite()) {
         Some(at) => {
             let name = &graph.nodes[at].name;
-            Err(Error::Usage(format!("the calibration samples make node {name:?} overflow float32")))
+            let what = if observed.ranges[at].magnitude().is_nan() { "be NaN" } else { "overflow float32" };
+            Err(Error::Usage(format!("the calibration samples make node {name:?} {what}")))
         }
         None => Ok(()),
     }

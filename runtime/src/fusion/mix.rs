@@ -106,14 +106,14 @@ fn shuffle<T>(items: &mut [T], rng: &mut impl Rng) {
     }
 }
 
-/// Uniform in `0..bound`, without the bias of a bare remainder: draws from the last, incomplete run of `bound` values
-/// are thrown away.
+/// Uniform in `0..bound`: the high word of a product, without the bias that it has where the low word is below `2^64 mod bound`; those
+/// draws are thrown away (Lemire, ACM TOMACS 2019). Nothing secret is divided.
 fn below(bound: u64, rng: &mut impl Rng) -> u64 {
-    let excess = (u64::MAX % bound + 1) % bound;
+    let excess = bound.wrapping_neg() % bound;
     loop {
-        let draw = rng.next_u64();
-        if draw <= u64::MAX - excess {
-            return draw % bound;
+        let product = u128::from(rng.next_u64()) * u128::from(bound);
+        if product as u64 >= excess {
+            return (product >> 64) as u64;
         }
     }
 }
@@ -202,9 +202,15 @@ mod tests {
                 unreachable!("shuffling draws words")
             }
         }
-        // 2^64 = 1 mod 3 and mod 5: only the largest word is one too many. 2^64 = 0 mod 4: none is.
-        assert_eq!(below(3, &mut Fixed(vec![7, u64::MAX])), 1);
-        assert_eq!(below(5, &mut Fixed(vec![9, u64::MAX - 1])), (u64::MAX - 1) % 5);
-        assert_eq!(below(4, &mut Fixed(vec![u64::MAX])), 3);
+        // 2^64 = 1 mod 3 and mod 5: only the word 0 is one too many. 2^64 = 0 mod 4: none is.
+        assert_eq!(below(3, &mut Fixed(vec![u64::MAX, 0])), 2);
+        assert_eq!(below(5, &mut Fixed(vec![1 << 63, 0])), 2);
+        assert_eq!(below(4, &mut Fixed(vec![0])), 0);
+        // Each of `0..3` has as many words as the others: a third of all but one.
+        let third = u64::MAX / 3;
+        for value in 0..3 {
+            let [first, last] = [value * third + 1, (value + 1) * third];
+            assert_eq!([first, last].map(|word| below(3, &mut Fixed(vec![word]))), [value, value]);
+        }
     }
 }

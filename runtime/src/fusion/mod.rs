@@ -1,6 +1,7 @@
 //! Fusion's client (Dong et al., NDSS 2023): mix copies of the queries with samples of known label, and check.
 
 pub mod check;
+pub(crate) mod inputs;
 pub mod job;
 pub mod mix;
 pub mod row;

@@ -1,8 +1,8 @@
 //! The handshake: one hello each way, then both parties know that they execute the same plan on the same batch.
 //!
 //! ```text
-//! client -> server   magic, version, plan digest, nonce, positions, micro-batch, streams, correlations, reveal     (CLIENT_HELLO_BYTES)
-//! server -> client   magic, version, plan digest, nonce                                              (SERVER_HELLO_BYTES)
+//! client -> server   magic, version, plan digest, nonce, positions, micro-batch, streams, correlations, keys, reveal   (CLIENT_HELLO_BYTES)
+//! server -> client   magic, version, plan digest, nonce                                                    (SERVER_HELLO_BYTES)
 //! ```
 //!
 //! Integers are little-endian. The session id, under which every protocol separates its hashes, is SHA-256 over both
@@ -11,8 +11,8 @@
 //! that says why, instead of its own.
 
 use fusion_backends::{Channel, Error, Kind};
-use fusion_catalogue::Cost;
 use fusion_catalogue::ot::Choice;
+use fusion_catalogue::{Cost, Keys};
 use fusion_ir::op::Reveal;
 use fusion_ir::{Function, Op, Party, Plan};
 use sha2::{Digest, Sha256};
@@ -21,9 +21,9 @@ use crate::transport::Lane;
 use crate::transport::frame::encode_refusal;
 
 /// Version of the protocol between the parties.
-pub const PROTOCOL_VERSION: u16 = 3;
+pub const PROTOCOL_VERSION: u16 = 4;
 /// Size of the client's hello.
-pub const CLIENT_HELLO_BYTES: usize = SERVER_HELLO_BYTES + 8 + 4 + 1 + 1 + 1;
+pub const CLIENT_HELLO_BYTES: usize = SERVER_HELLO_BYTES + 8 + 4 + 1 + 1 + 1 + 1;
 /// Size of the server's hello.
 pub const SERVER_HELLO_BYTES: usize = MAGIC.len() + 2 + 32 + 32;
 
@@ -41,6 +41,8 @@ pub struct BatchSize {
     pub streams: u8,
     /// How correlations are made.
     pub offline: Offline,
+    /// Which layers share key pairs.
+    pub keys: Keys,
 }
 
 /// How a session's correlations are made.
@@ -236,6 +238,7 @@ impl ClientHello {
         bytes.extend(self.batch.micro_batch.to_le_bytes());
         bytes.push(self.batch.streams);
         bytes.push(self.batch.offline.encode());
+        bytes.push(keys_code(self.batch.keys));
         bytes.push(self.reveal);
         bytes
     }
@@ -244,18 +247,19 @@ impl ClientHello {
         let rest = &mut &bytes[..];
         let common = Common::decode(rest)?;
         let (positions, micro_batch) = (u64::from_le_bytes(take(rest)?), u32::from_le_bytes(take(rest)?));
-        let [streams, offline, reveal] = take(rest)?;
-        let batch = BatchSize { positions, micro_batch, streams, offline: Offline::decode(offline)? };
+        let [streams, offline, keys, reveal] = take(rest)?;
+        let (offline, keys) = (Offline::decode(offline)?, decode_keys(keys)?);
+        let batch = BatchSize { positions, micro_batch, streams, offline, keys };
         Ok(ClientHello { common, batch, reveal })
     }
 }
 
 impl BatchSize {
     /// The batch in micro-batches of at most `micro_batch` positions, as many at the same time as there are, at most `streams`.
-    pub fn new(positions: u64, micro_batch: u32, streams: u8, offline: Offline) -> BatchSize {
+    pub fn new(positions: u64, micro_batch: u32, streams: u8, offline: Offline, keys: Keys) -> BatchSize {
         let micro_batch = micro_batch.clamp(1, u32::try_from(positions.max(1)).unwrap_or(u32::MAX));
         let most = positions.div_ceil(u64::from(micro_batch)).clamp(1, Lane::STREAMS as u64) as u8;
-        BatchSize { positions, micro_batch, streams: streams.clamp(1, most), offline }
+        BatchSize { positions, micro_batch, streams: streams.clamp(1, most), offline, keys }
     }
 
     /// The number of micro-batches.
@@ -291,6 +295,19 @@ impl BatchSize {
         }
         Ok(())
     }
+}
+
+/// Which layers share key pairs, as one byte.
+fn keys_code(keys: Keys) -> u8 {
+    match keys {
+        Keys::Position => 0,
+        Keys::Layer => 1,
+    }
+}
+
+fn decode_keys(code: u8) -> Result<Keys, Error> {
+    let known = [Keys::Position, Keys::Layer].into_iter().find(|keys| keys_code(*keys) == code);
+    known.ok_or_else(|| Error::PeerMisbehaved(format!("the client asks for key pairs of unknown kind {code}")))
 }
 
 /// What a function opens to the client.
@@ -330,7 +347,8 @@ mod tests {
 
     const LIMITS: Limits = Limits { positions: 100, micro_batch: 16, streams: 1 };
     const OFFLINE: Offline = Offline { choice: Choice::Silent, ahead: false };
-    const BATCH: BatchSize = BatchSize { positions: 100, micro_batch: 16, streams: 1, offline: OFFLINE };
+    const BATCH: BatchSize =
+        BatchSize { positions: 100, micro_batch: 16, streams: 1, offline: OFFLINE, keys: Keys::Layer };
 
     type Outcome<T> = Result<T, Error>;
 
@@ -362,10 +380,20 @@ mod tests {
     }
 
     #[test]
+    fn kinds_of_key_pairs_are_one_byte_and_unknown_ones_are_refused() {
+        for keys in [Keys::Layer, Keys::Position] {
+            assert_eq!(decode_keys(keys_code(keys)).unwrap(), keys);
+        }
+        assert!((2..=255).all(|code| matches!(decode_keys(code), Err(Error::PeerMisbehaved(_)))));
+    }
+
+    #[test]
     fn honest_parties_agree_on_a_session_id() {
         let plan = tiny_plan();
-        let (client, server) = shake(&plan.for_client(), &plan, BATCH);
-        assert_eq!(client.unwrap(), server.unwrap());
+        for keys in [Keys::Layer, Keys::Position] {
+            let (client, server) = shake(&plan.for_client(), &plan, BatchSize { keys, ..BATCH });
+            assert_eq!(client.unwrap(), server.unwrap());
+        }
     }
 
     #[test]
@@ -451,7 +479,8 @@ mod tests {
         hello[8] = 7;
         left.send(Kind::Hello, hello).unwrap();
         let error = server(&mut *right, &plan, LIMITS, &mut |_| Ok(()), [2; 32]).unwrap_err().to_string();
-        assert!(error.contains("the client's is 7, the server's is 3"), "{error}");
+        let told = format!("the client's is 7, the server's is {PROTOCOL_VERSION}");
+        assert!(error.contains(&told), "{error}");
     }
 
     #[test]

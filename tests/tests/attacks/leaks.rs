@@ -8,6 +8,7 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
 use fusion_backends::{Channel, Error, Kind};
+use fusion_catalogue::Keys;
 use fusion_ir::Plan;
 use fusion_runtime::forecast::Forecast;
 use fusion_runtime::session::{BatchSize, Offline};
@@ -179,6 +180,7 @@ fn the_client_process_sends_exactly_the_forecast_and_then_nothing_whether_it_acc
             micro_batch: batch["micro_batch"].as_u64().unwrap() as u32,
             streams: batch["streams"].as_u64().unwrap() as u8,
             offline: Offline::default(),
+            keys: Keys::of(&plan.function),
         };
         let forecast = Forecast::new(&plan.function, size).unwrap();
         let counted = counting.join().unwrap();

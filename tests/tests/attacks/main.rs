@@ -16,6 +16,7 @@ mod rates;
 mod relabel;
 mod revealed;
 mod samples;
+mod seek;
 mod servers;
 mod statistics;
 mod streams;

@@ -119,6 +119,7 @@ impl Rogue {
         let serve = |stream: usize, [layers, generator]: [Box<dyn Channel>; 2]| -> Result<(), Error> {
             let (id, supply) = (stream_id(&id, stream), forecast.supply(stream));
             let mut session = Session::establish(Party::Server, layers, generator, id, supply)?;
+            session.prepare(&plan.function, size.keys)?;
             for micro_batch in (stream..positions.div_ceil(most)).step_by(streams) {
                 let model = &models[(choice.lock().unwrap())(micro_batch)];
                 answer(plan, model, &mut session, most.min(positions - micro_batch * most))?;
@@ -310,10 +311,21 @@ pub fn play_over(
     rogue: Rogue,
     around: impl FnMut(Lane, Box<dyn Channel>) -> Box<dyn Channel> + Send + Sync + 'static,
 ) -> Outcome {
+    let micro_batch = if micro_batch == 0 { job.batch().positions() as u32 } else { micro_batch as u32 };
+    let flow = Flow { micro_batch: Some(micro_batch), streams: Some(streams), ..Flow::default() };
+    play_in(job, flow, rogue, around)
+}
+
+/// A client whose batch goes through the layers like that, and with something put around its ends.
+pub fn play_in(
+    job: &Job,
+    flow: Flow,
+    rogue: Rogue,
+    around: impl FnMut(Lane, Box<dyn Channel>) -> Box<dyn Channel> + Send + Sync + 'static,
+) -> Outcome {
     let case = Case::get();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let micro_batch = if micro_batch == 0 { job.batch().positions() as usize } else { micro_batch };
     std::thread::scope(|scope| {
         scope.spawn(move || {
             let connection = open(listener.accept().unwrap().0, Duration::from_secs(60)).unwrap();
@@ -325,7 +337,6 @@ pub fn play_over(
                 .unwrap();
         let plan = case.plan.for_client();
         let link = Box::new(Wrapped::new(connection, around));
-        let flow = Flow { micro_batch: Some(micro_batch as u32), streams: Some(streams), ..Flow::default() };
         match run_client(link, &plan, job, flow, &mut |_| {}) {
             Ok(report) if report.verdict.accepted => Outcome::Accepted(report.labels.unwrap()),
             Ok(report) => {

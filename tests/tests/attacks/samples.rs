@@ -4,12 +4,15 @@
 //! With a key pair and seeds of its own for every position, equal samples look like any others. If positions share them
 //! (the feature `shared-key`), equal samples have equal ciphertexts.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
 use fusion_backends::Kind;
-use fusion_catalogue::linear::{Packing, SEED_BYTES};
+use fusion_catalogue::Keys;
+use fusion_catalogue::linear::{POLYNOMIAL_BYTES, PUBLIC_KEY_BYTES, Packing, SEED_BYTES};
+use fusion_runtime::Flow;
 
-use crate::malice::{Act, Case, Message, Outcome, Rogue, play};
+use crate::malice::{Act, Case, Message, Outcome, Rogue, play, play_in};
 use crate::servers::add_to_labels;
 
 /// A server that compares the ciphertexts of the first upload, changes the labels of the largest set of positions that look
@@ -53,6 +56,69 @@ fn with_a_key_for_every_sample_a_server_finds_no_copies_and_is_rejected() {
     let (outcome, alike, copies) = attack();
     assert!(copies > 1);
     assert_eq!((outcome, alike), (Outcome::Rejected, 1));
+}
+
+/// What a server sees of a client's keys and ciphertexts.
+#[derive(Default)]
+struct Seen {
+    kinds: Vec<Kind>,
+    public_keys: usize,
+    /// Of public keys and uploads.
+    seeds: Vec<Vec<u8>>,
+    /// Every other part of them, polynomial by polynomial.
+    polynomials: Vec<Vec<u8>>,
+}
+
+impl Seen {
+    /// Notes what begins with a seed, `one` bytes for each position.
+    fn note(&mut self, kind: Kind, payload: &[u8], one: usize) {
+        self.kinds.push(kind);
+        for of_position in payload.chunks(one) {
+            self.public_keys += usize::from(kind == Kind::PublicKeys);
+            self.seeds.push(of_position[..SEED_BYTES].to_vec());
+            self.polynomials.extend(of_position[SEED_BYTES..].chunks(POLYNOMIAL_BYTES).map(<[u8]>::to_vec));
+        }
+    }
+}
+
+#[test]
+fn no_two_samples_and_with_keys_by_layer_no_two_layers_share_a_key_or_a_ciphertext() {
+    let case = Case::get();
+    let function = &case.plan.function;
+    let layers = function.iter().filter(|(id, _)| Keys::Layer.own(function, *id));
+    let uploads: Vec<usize> = layers.map(|(id, _)| Packing::new(function, id).unwrap().upload_bytes()).collect();
+    assert!(uploads.len() > 1);
+    let job = case.job();
+    let positions = job.batch().positions() as usize;
+    let half = positions.div_ceil(2);
+    for (keys, pairs) in [(Keys::Layer, uploads.len()), (Keys::Position, 1)] {
+        let seen: Arc<Mutex<Seen>> = Arc::default();
+        let (noted, sizes) = (Arc::clone(&seen), uploads.clone());
+        let rogue = Rogue::meddling(move |kind, number, message| {
+            let one = match kind {
+                Kind::PublicKeys => PUBLIC_KEY_BYTES,
+                Kind::LinearUpload => sizes[number % sizes.len()],
+                _ => return Act::Pass,
+            };
+            if let Message::Received(payload) = message {
+                noted.lock().unwrap().note(kind, payload, one);
+            }
+            Act::Pass
+        });
+        let flow = Flow { micro_batch: Some(half as u32), streams: Some(1), keys: Some(keys), ..Flow::default() };
+        assert_eq!(play_in(&job, flow, rogue, |_, channel| channel), Outcome::Accepted(case.expected()));
+        let seen = std::mem::take(&mut *seen.lock().unwrap());
+        assert_eq!((seen.public_keys, seen.seeds.len()), (positions * pairs, positions * (pairs + uploads.len())));
+        for parts in [&seen.seeds, &seen.polynomials] {
+            assert_eq!(parts.iter().collect::<BTreeSet<_>>().len(), parts.len(), "by {keys}");
+        }
+        // A layer's keys come right before its upload: when nothing was decrypted under them.
+        let one = match keys {
+            Keys::Layer => [Kind::PublicKeys, Kind::LinearUpload].repeat(uploads.len()),
+            Keys::Position => [vec![Kind::PublicKeys], vec![Kind::LinearUpload; uploads.len()]].concat(),
+        };
+        assert_eq!(seen.kinds, one.repeat(2));
+    }
 }
 
 #[cfg(feature = "shared-key")]

@@ -114,7 +114,7 @@ fn weights_that_are_no_numbers_are_named() {
         let mut elements = WEIGHTS;
         elements[7] = value;
         let model = Graph { weights: vec![tensor("w", &[4, 3], &elements)], ..Graph::default() };
-        let why = format!("model model.onnx: weight \"w\" holds {text} at element 7");
+        let why = format!("weight \"w\" holds {text} at element 7");
         refused(&desk, &model.to_bytes(), "", &[&why]);
     }
 }
@@ -126,7 +126,10 @@ fn models_that_do_not_fit_together_are_refused() {
     let input = |elements, dims: &[Option<u64>]| vec![port("x", elements, dims)];
     let row = [Some(1), Some(4)];
     let cases: [(Graph, &str); 10] = [
-        (Graph { inputs: input(INT64, &row), ..Graph::default() }, "input \"x\" is not float32"),
+        (
+            Graph { inputs: input(INT64, &row), ..Graph::default() },
+            "node \"scores\" (MatMul): its operands have different types",
+        ),
         (Graph { inputs: input(FLOAT, &[Some(4)]), ..Graph::default() }, "input \"x\": it has no batch axis"),
         (
             Graph { inputs: input(FLOAT, &[Some(1), Some(7)]), ..Graph::default() },
@@ -137,10 +140,14 @@ fn models_that_do_not_fit_together_are_refused() {
         (Graph { outputs: vec![port("z", FLOAT, &row)], ..Graph::default() }, "nothing defines its output \"z\""),
         (Graph { weights: weights(&[4, 3], &WEIGHTS[..11]), ..Graph::default() }, "model model.onnx: "),
         (Graph { weights: weights(&[1 << 40, 1 << 40], &WEIGHTS), ..Graph::default() }, "model model.onnx: "),
-        (Graph { weights: weights(&[4, 1], &WEIGHTS[..4]), ..Graph::default() }, "two or more classes"),
+        (Graph { weights: weights(&[4, 1], &WEIGHTS[..4]), ..Graph::default() }, "or ends with a Sigmoid"),
         (
-            Graph { inputs: vec![port("x", FLOAT, &row), port("second", FLOAT, &row)], ..Graph::default() },
-            "it has 2 inputs; a classifier has one",
+            Graph {
+                inputs: vec![port("x", FLOAT, &row), port("second", FLOAT, &row)],
+                nodes: vec![node("Add", "both", &["x", "second"], "y")],
+                ..Graph::default()
+            },
+            "it has 2 inputs, \"x\", \"second\": a classifier has one",
         ),
     ];
     for (graph, why) in cases {
@@ -155,6 +162,7 @@ fn open_extents_must_be_given_and_given_ones_must_fit() {
     let open = Graph { inputs: vec![port("x", FLOAT, &[None, None])], ..Graph::default() }.to_bytes();
     refused(&desk, &open, "", &["input \"x\": axis 1 is dynamic; fix it with --input-shape"]);
     refused(&desk, &open, "--input-shape 1,4,4", &["it has 2 axes, --input-shape 3"]);
+    refused(&desk, &open, "--input-shape 4", &["the batch axis is missing; say --input-shape 1,4"]);
     refused(&desk, &open, "--input-shape 1,0", &["--input-shape makes axis 1 empty"]);
     refused(&desk, &open, "--input-shape 1,5", &["matrices [1, 5] and [4, 3] do not fit together"]);
     refused(&desk, &open, "--input-shape 1,four", &["--input-shape", "'four'"]);

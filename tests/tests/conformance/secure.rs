@@ -2,6 +2,7 @@
 
 use fusion_backends::Session;
 use fusion_backends::channel::{self, LocalChannel};
+use fusion_catalogue::Keys;
 use fusion_catalogue::ot::Supply;
 use fusion_ir::types::{signed, wrap};
 use fusion_ir::{Function, Op, Party, Weights};
@@ -43,7 +44,7 @@ fn party(
     let mut session = Session::establish(party, Box::new(online), Box::new(offline), [9; 32], Supply::default())?;
     let mut results = Vec::new();
     for Program { function, weights, input } in programs {
-        session.prepare(function)?;
+        session.prepare(function, Keys::of(function))?;
         let mut batch = session.begin(1)?;
         let ty = &function.values[0].ty;
         // The client knows its input; the server's share of it is zero.

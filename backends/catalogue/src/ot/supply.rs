@@ -55,7 +55,6 @@ impl std::fmt::Display for Supply {
 impl Supply {
     /// The supply for a session that draws `tiles` [tiles](super::Ots::tiles) in all with the client and with the server as receiver:
     /// the one with the least traffic, set-up included, but silent OT only if it saves a mebibyte at least, since a first round takes some time.
-    /// [`Ferret::B13`] is never chosen: it saves little more and does not fit into caches.
     pub fn for_demand(tiles: [u64; 2]) -> Supply {
         const WORTHWHILE_BYTES: u64 = 1 << 20;
         let (soft_spoken, silent) = (Supply::default(), Supply::quietest(tiles));
@@ -64,7 +63,7 @@ impl Supply {
 
     /// The silent OT of least traffic.
     fn quietest(tiles: [u64; 2]) -> Supply {
-        let [small, large] = [Ferret::B11, Ferret::B12].map(Supply::Silent);
+        let [small, large] = Ferret::SETS.map(Supply::Silent);
         if small.bytes(tiles) <= large.bytes(tiles) { small } else { large }
     }
 

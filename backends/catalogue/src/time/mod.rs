@@ -12,7 +12,7 @@ mod stream;
 use fusion_ir::Function;
 
 use crate::ot::{Choice, Supply};
-use crate::{Cost, Machine, Network, begin, layer, linear, setup};
+use crate::{Cost, Keys, Machine, Network, begin, layer, linear, setup};
 use link::{Ready, Shared, steps};
 use stream::{Part, Running};
 
@@ -52,6 +52,8 @@ pub struct Flow {
     pub micro_batch: usize,
     /// Micro-batches in flight, at least 1.
     pub streams: usize,
+    /// Which layers share key pairs.
+    pub keys: Keys,
 }
 
 impl Clock {
@@ -109,11 +111,11 @@ impl Course {
     /// # Errors
     /// If the protocols cannot carry a layer.
     pub fn new(function: &Function, flow: Flow) -> Result<Course, linear::Unsupported> {
-        let Flow { positions, micro_batch, streams } = flow;
+        let Flow { positions, micro_batch, streams, keys } = flow;
         let micro_batch = micro_batch.max(1);
         let costs = |positions: usize| {
-            let layers = function.iter().map(|(id, _)| layer(function, id, positions));
-            std::iter::once(Ok(begin(function, positions))).chain(layers).collect::<Result<Vec<Cost>, _>>()
+            let layers = function.iter().map(|(id, _)| layer(function, id, keys, positions));
+            std::iter::once(Ok(begin(function, keys, positions))).chain(layers).collect::<Result<Vec<Cost>, _>>()
         };
         let (count, rest) = (positions / micro_batch, positions % micro_batch);
         Ok(Course {
@@ -206,6 +208,8 @@ mod tests {
     /// A byte takes a microsecond, the way ten milliseconds.
     const NETWORK: Network = Network { mbit_per_s: 8.0, rtt_ms: 20.0 };
 
+    const KEYS: Keys = Keys::Position;
+
     fn close(found: f64, expected_ms: f64) {
         assert!((found * 1e3 - expected_ms).abs() < 1e-6, "{found} s, {expected_ms} ms expected");
     }
@@ -248,7 +252,7 @@ mod tests {
         let function = small();
         let machine = Machine::default();
         let of = |positions, micro_batch, streams| {
-            session(&function, Flow { positions, micro_batch, streams }, &machine, NETWORK).unwrap()
+            session(&function, Flow { positions, micro_batch, streams, keys: KEYS }, &machine, NETWORK).unwrap()
         };
         let (one, four, five) = (of(1, 4, 1), of(4, 4, 1), of(5, 4, 1));
         assert_eq!(one.setup_s, four.setup_s);
@@ -263,8 +267,9 @@ mod tests {
         assert!(together.seconds > alone.seconds / 2.0);
         close(together.layers[1].computing_s, alone.layers[1].computing_s);
         let slow = Network { mbit_per_s: 0.1, rtt_ms: 1e-3 };
-        let of = |streams| session(&function, Flow { positions: 8, micro_batch: 1, streams }, &machine, slow).unwrap();
-        let bytes = layer(&function, fusion_ir::ValueId(1), 8).unwrap().bytes(Party::Client);
+        let flow = |streams| Flow { positions: 8, micro_batch: 1, streams, keys: KEYS };
+        let of = |streams| session(&function, flow(streams), &machine, slow).unwrap();
+        let bytes = layer(&function, fusion_ir::ValueId(1), KEYS, 8).unwrap().bytes(Party::Client);
         assert!(of(2).seconds > bytes as f64 * slow.seconds_per_byte());
         assert_eq!(of(3).layers.len(), 3);
     }
@@ -274,7 +279,7 @@ mod tests {
         let function = small();
         let machine = Machine::default();
         for (positions, streams) in [(7, 1), (8, 2), (402, 1), (402, 2), (400, 3)] {
-            let course = Course::new(&function, Flow { positions, micro_batch: 4, streams }).unwrap();
+            let course = Course::new(&function, Flow { positions, micro_batch: 4, streams, keys: KEYS }).unwrap();
             let (played, said) = (course.play(&machine, NETWORK).seconds, course.seconds(&machine, NETWORK));
             assert!((said / played - 1.0).abs() < 0.03, "{positions} in {streams} streams: {said} for {played}");
         }

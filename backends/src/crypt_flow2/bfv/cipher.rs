@@ -59,6 +59,7 @@ impl Ciphertext {
     }
 
     /// Takes the ciphertext apart.
+    #[allow(clippy::integer_division_remainder_used, reason = "of places, which are public")]
     pub fn hoist(self) -> Hoisted {
         let a = self.a.into_poly();
         let digit = |number: usize| {
@@ -74,6 +75,7 @@ impl Ciphertext {
     ///
     /// Both components are re-randomised under the sample's public key, so `a` is a fresh sample whatever it was; `b` gets the flood in
     /// place of a second error, and the mask. Switching the modulus works on what is already hidden.
+    #[allow(clippy::integer_division_remainder_used, reason = "of the modulus, which is public")]
     pub fn into_result(
         mut self,
         key: &ServerKey,
@@ -156,6 +158,7 @@ struct Flood {
 }
 
 impl Flood {
+    #[allow(clippy::integer_division_remainder_used, reason = "of places, which are public")]
     fn new(bits: u32) -> Flood {
         let word = |k: usize| {
             MODULI.map(|prime| {
@@ -216,6 +219,7 @@ impl Switch {
     }
 
     /// `coefficient / q` as a fraction of 2^128, modulo 1; less than 2^53 units too small.
+    #[allow(clippy::integer_division_remainder_used, reason = "of the modulus, which is public")]
     fn fraction(&self, coefficient: [u64; 4]) -> u128 {
         let term = |i: usize| u128::from(self.cofactors[i].times(coefficient[i])) * (u128::MAX / u128::from(PRIMES[i]));
         (0..4).fold(0u128, |sum, i| sum.wrapping_add(term(i)))

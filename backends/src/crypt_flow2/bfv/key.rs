@@ -35,6 +35,7 @@ impl ClientKey {
     }
 
     /// As [`ClientKey::generate`], from a seed, which must be uniform and used for this alone.
+    #[allow(clippy::integer_division_remainder_used, reason = "of places, which are public")]
     pub(super) fn from_seed(root: Seed, steps: &[usize]) -> (ClientKey, Vec<u8>) {
         let mut rng = stream(&root, 0);
         let secret = Zeroizing::new(Spectrum::of(std::mem::replace(&mut *Poly::ternary(&mut rng), Poly(Vec::new()))));
@@ -103,6 +104,7 @@ impl ServerKey {
 }
 
 /// The power that `X` is raised to in a rotation by `step` to the left.
+#[allow(clippy::integer_division_remainder_used, reason = "of exponents, which are public")]
 pub(super) fn power(step: usize) -> usize {
     (0..step).fold(1, |power, _| power * 3 % (2 * DEGREE))
 }

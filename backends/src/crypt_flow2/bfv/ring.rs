@@ -91,6 +91,7 @@ impl Poly {
     }
 
     /// A polynomial with coefficients uniform in {-1, 0, 1}.
+    #[allow(clippy::integer_division_remainder_used, reason = "by a constant: a product")]
     pub fn ternary(rng: &mut Stream) -> Zeroizing<Poly> {
         let trit = |rng: &mut Stream| loop {
             // 255 is the one byte too many for three equal shares.
@@ -188,6 +189,7 @@ pub(super) struct Order {
 
 impl Order {
     /// The order of `plan`, which is found out by transforming `X`.
+    #[allow(clippy::integer_division_remainder_used, reason = "of the modulus, which is public")]
     pub fn of(plan: &Plan) -> Order {
         let mut values = vec![0; DEGREE];
         values[1] = 1;
@@ -209,6 +211,7 @@ impl Order {
     }
 
     /// The place of the value at `psi^exponent`, `exponent` odd.
+    #[allow(clippy::integer_division_remainder_used, reason = "of exponents, which are public")]
     pub fn place(&self, exponent: usize) -> usize {
         usize::from(self.places[exponent % (2 * DEGREE) / 2])
     }
@@ -239,6 +242,7 @@ fn transforms() -> &'static Transforms {
 }
 
 /// Panics unless `plan` takes a polynomial there and back.
+#[allow(clippy::integer_division_remainder_used, reason = "a self-test")]
 pub(super) fn check(plan: &Plan) {
     let mut state = 1u64;
     let values: Vec<u64> = (0..DEGREE)

@@ -9,11 +9,11 @@ use crate::ring::{Factor, Modulus};
 /// Encodes for one plaintext modulus.
 pub struct Encoder {
     plan: Plan,
-    modulus: u64,
+    modulus: Modulus,
     /// For every slot, the transform's place.
     places: Vec<u16>,
     /// `q mod p`, and what the centred remainder of `q m` by `p` is multiplied with modulo each prime: `-1/p`.
-    q_mod_p: u64,
+    q_mod_p: Factor,
     minus_inverse: [Factor; 4],
 }
 
@@ -22,6 +22,7 @@ impl Encoder {
     ///
     /// # Panics
     /// If it is not 1 mod `2 DEGREE`.
+    #[allow(clippy::integer_division_remainder_used, reason = "of the modulus, which is public")]
     pub fn new(modulus: u64) -> Encoder {
         let plan = Plan::try_new(DEGREE, modulus).expect("plaintext moduli are 1 modulo twice the degree");
         check(&plan);
@@ -38,12 +39,13 @@ impl Encoder {
             let residue = prime.factor(1).times(modulus);
             prime.factor(prime.sub(0, prime.inverse(residue)))
         });
-        Encoder { plan, modulus, places, q_mod_p, minus_inverse }
+        let modulus = Modulus::new(modulus);
+        Encoder { plan, modulus, places, q_mod_p: modulus.factor(q_mod_p), minus_inverse }
     }
 
     /// The prime.
     pub fn modulus(&self) -> u64 {
-        self.modulus
+        self.modulus.prime()
     }
 
     /// The coefficients of the polynomial with these slots, `DEGREE` residues: the first row, then the second.
@@ -65,24 +67,19 @@ impl Encoder {
 
     /// The residue of a signed number of magnitude below `modulus`.
     pub fn residue(&self, value: i64) -> u64 {
-        (value as u64).wrapping_add(self.modulus & (value >> 63) as u64)
+        self.modulus.reduce_signed(value)
     }
 
     /// A plaintext to multiply with: its coefficients nearest to zero.
     pub fn multiplier(&self, slots: &[u64]) -> Poly {
-        let centre = |residue: u64| {
-            let over = (self.modulus / 2) as i64 - residue as i64;
-            residue as i64 - (self.modulus as i64 & over >> 63)
-        };
-        Poly::from_signed(&self.coefficients(slots).into_iter().map(centre).collect::<Vec<i64>>())
+        let centred = self.coefficients(slots).into_iter().map(|residue| self.modulus.centred(residue));
+        Poly::from_signed(&centred.collect::<Vec<i64>>())
     }
 
     /// `round(q m / p)` for one coefficient, by its residues.
     pub fn scale(&self, coefficient: u64) -> [u64; 4] {
         // q m less its centred remainder by p is a multiple of p; q is 0 modulo each prime.
-        let remainder = (u128::from(self.q_mod_p) * u128::from(coefficient) % u128::from(self.modulus)) as u64;
-        let over = (self.modulus / 2) as i64 - remainder as i64;
-        let centred = remainder as i64 - (self.modulus as i64 & over >> 63);
+        let centred = self.modulus.centred(self.q_mod_p.times(coefficient));
         let sign = (centred >> 63) as u64;
         std::array::from_fn(|i| {
             let prime: Modulus = MODULI[i];

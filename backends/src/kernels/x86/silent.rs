@@ -176,11 +176,13 @@ fn add_sparse(keys: &RoundKeys, first: u64, secret: &[u128], rows: &mut [u128]) 
     let mut positions = positions(keys, first, mask);
     for (group, rows) in rows.chunks_mut(ROWS).enumerate() {
         let next = self::positions(keys, first + ((group + 1) * BLOCKS) as u64, mask);
-        for position in &next.0 {
-            // SAFETY: positions are below the length; prefetching has no other effect anyway.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(secret.as_ptr().add(*position as usize).cast()) };
-        }
-        for (row, positions) in rows.iter_mut().zip(positions.0.as_chunks::<DENSITY>().0) {
+        let ahead = next.0.as_chunks::<DENSITY>().0;
+        for ((row, positions), ahead) in rows.iter_mut().zip(positions.0.as_chunks::<DENSITY>().0).zip(ahead) {
+            // Into the second level, which takes more requests at a time: most of the secret lies in the third.
+            for position in ahead {
+                // SAFETY: positions are below the length; prefetching has no other effect anyway.
+                unsafe { _mm_prefetch::<_MM_HINT_T1>(secret.as_ptr().add(*position as usize).cast()) };
+            }
             let mut sum = *row;
             for position in positions {
                 // SAFETY: every position was masked to be below the length, which is a power of two.

@@ -1,14 +1,11 @@
 //! Operations on two or more operands, each with a constant or with another secret.
 
-use std::sync::Arc;
+use ndarray::{ArrayD, Zip};
 
-use ndarray::ArrayD;
-use tract_onnx::prelude::Tensor;
-
-use super::super::call::{Call, Made, Wire, floats, number, uniform};
-use super::activation::limited;
+use super::super::call::{Call, Kind, Made, Wire, floats, floats_or_infinite, number, uniform};
+use super::types;
 use crate::nn::build::broadcast;
-use crate::nn::expr::{Binary, Expr};
+use crate::nn::expr::{Binary, Expr, Unary};
 use crate::nn::{NodeId, Op};
 
 pub(in super::super) fn add(call: &mut Call) -> Made {
@@ -52,8 +49,23 @@ pub(in super::super) fn compare(call: &mut Call) -> Made {
     variadic(call, op)
 }
 
+/// `Equal` and, of truths, `Xor`: functions of the difference.
+pub(in super::super) fn differ(call: &mut Call) -> Made {
+    let function = if call.node.op_type == "Xor" { Unary::Abs } else { Unary::Not };
+    let difference = variadic(call, Binary::Sub)?;
+    Ok(call.b.pointwise(Expr::unary(function, Expr::X), difference))
+}
+
 /// `Where`: a condition on the sample or a constant one.
-pub(in super::super) fn choose(call: &mut Call) -> Made {
+pub(in super::super) fn choose(call: &mut Call) -> Result<Vec<Wire>, String> {
+    if call.kind(0).is_some_and(|kind| kind != Kind::Truth) {
+        return Err("its condition is no bool".into());
+    }
+    let kind = types::common(call, 1)?;
+    chosen(call).map(|y| vec![Wire::Data(y, kind)])
+}
+
+fn chosen(call: &mut Call) -> Made {
     let mut shape = Vec::new();
     for i in 0..3 {
         let other = match call.constant(i) {
@@ -63,67 +75,68 @@ pub(in super::super) fn choose(call: &mut Call) -> Made {
         shape = broadcast(&shape, &other)?;
     }
     if let Some(mask) = call.constant(0) {
-        let mask = floats(mask)?;
-        let mut sum: Option<NodeId> = None;
+        let mask = floats(mask)?.mapv(|m| f32::from(u8::from(m != 0.0)));
         let mut constant = ArrayD::zeros(shape.clone());
+        let mut chosen: Vec<(NodeId, ArrayD<f32>)> = Vec::new();
         for (i, mask) in [(1, mask.clone()), (2, mask.mapv(|m| 1.0 - m))] {
             if let Some(c) = call.constant(i) {
-                constant = constant + floats(c)? * &mask;
+                let (c, mask) = (spread(&floats_or_infinite(c)?, &shape)?, spread(&mask, &shape)?);
+                Zip::from(&mut constant).and(&c).and(&mask).for_each(|y, c, m| *y = if *m != 0.0 { *c } else { *y });
             } else {
-                let x = call.data(i)?;
-                let x = call.affine(x, &mask, &number(0.0))?;
-                let x = call.b.expand(x, &shape)?;
-                sum = Some(sum.map_or(x, |sum| call.b.add(sum, x)));
+                chosen.push((call.data(i)?, mask));
             }
         }
-        return call.affine(sum.ok_or("reads no data")?, &number(1.0), &constant);
+        let Some((first, rest)) = chosen.split_first() else { return Err("reads no data".into()) };
+        let mut sum = call.affine(first.0, &first.1, &constant)?;
+        for (x, mask) in rest {
+            let x = call.affine(*x, mask, &number(0.0))?;
+            let (a, b) = (call.b.expand(sum, &shape)?, call.b.expand(x, &shape)?);
+            sum = call.b.add(a, b);
+        }
+        return Ok(sum);
     }
     let condition = call.data(0)?;
     let condition = call.b.expand(condition, &shape)?;
-    let mut operands = vec![condition];
-    for i in 1..3 {
-        let x = match call.constant(i).map(|c| floats(c)).transpose()? {
-            // A number is a function of the condition, too.
-            Some(c) if uniform(&c).is_some() => {
-                call.b.pointwise(Expr::Const(f64::from(uniform(&c).unwrap_or_default())), condition)
-            }
-            Some(c) => call.affine(condition, &number(0.0), &c)?,
-            None => call.data(i)?,
-        };
-        operands.push(call.b.expand(x, &shape)?);
+    let numbers = |i: usize| call.constant(i).map(|c| floats_or_infinite(c)).transpose();
+    let (one, other) = (numbers(1)?, numbers(2)?);
+    let plain = |c: &Option<ArrayD<f32>>| c.as_ref().is_none_or(|c| uniform(c).is_some());
+    if plain(&one) && plain(&other) {
+        let mut operands = vec![condition];
+        for (i, c) in [(1, one), (2, other)] {
+            let x = match c.as_ref().and_then(uniform) {
+                // A number is a function of the condition, too.
+                Some(c) => call.b.pointwise(Expr::Const(f64::from(c)), condition),
+                None => call.data(i)?,
+            };
+            operands.push(call.b.expand(x, &shape)?);
+        }
+        return Ok(call.b.zip(Op::Select, &operands));
     }
-    Ok(call.b.zip(Op::Select, &operands))
+    // b + condition (a - b), or a + (1 - condition) (b - a): the constants are summands.
+    match (one, other) {
+        (Some(a), Some(b)) => {
+            let difference = spread(&a, &shape)? - &spread(&b, &shape)?;
+            call.affine(condition, &difference, &b)
+        }
+        (a, b) => {
+            let (constant, factor) = match (&a, &b) {
+                (Some(a), _) => (a, call.affine(condition, &number(-1.0), &number(1.0))?),
+                (_, Some(b)) => (b, condition),
+                _ => return Err("reads no constant".into()),
+            };
+            let x = call.data(if a.is_some() { 2 } else { 1 })?;
+            let difference = call.affine(x, &number(1.0), &constant.mapv(|c| -c))?;
+            let difference = call.b.expand(difference, &shape)?;
+            let chosen = call.b.mul(difference, factor)?;
+            call.affine(chosen, &number(1.0), constant)
+        }
+    }
 }
 
-/// A real number is kept; the integer that stands for it never exists. Its rounding is part of the tolerance, its range is not.
-pub(in super::super) fn quantise(call: &mut Call) -> Result<Vec<Wire>, String> {
-    let x = call.data(0)?;
-    let scale = call.floats(1, "its scale")?;
-    let zero: Option<Arc<Tensor>> = call.constant(2).cloned();
-    if call.has(2) && zero.is_none() {
-        return Err("its zero point must be a constant".into());
-    }
-    let (least, most) = match zero.as_ref().map_or(tract_onnx::prelude::DatumType::U8, |z| z.datum_type()) {
-        tract_onnx::prelude::DatumType::U8 => (0.0, 255.0),
-        tract_onnx::prelude::DatumType::I8 => (-128.0, 127.0),
-        tract_onnx::prelude::DatumType::U16 => (0.0, 65535.0),
-        tract_onnx::prelude::DatumType::I16 => (-32768.0, 32767.0),
-        other => return Err(format!("integers of type {other:?}")),
-    };
-    let zero = zero.map(|z| floats(&z)).transpose()?.and_then(|z| uniform(&z));
-    let (Some(scale), zero) = (uniform(&scale), f64::from(zero.unwrap_or(0.0))) else {
-        return Err("a scale for each channel of activations is not supported".into());
-    };
-    let real = |integer: f64| (integer - zero) * f64::from(scale);
-    let y = limited(call, x, Some(real(least)).map(|low| if low == 0.0 { 0.0 } else { low }), Some(real(most)));
-    Ok(vec![Wire::Quantised(y)])
-}
-
-pub(in super::super) fn dequantise(call: &mut Call) -> Made {
-    match call.inputs.first() {
-        Some(Wire::Quantised(x)) => Ok(*x),
-        _ => Err("it must follow a QuantizeLinear".into()),
-    }
+/// The constant repeated to `shape`.
+fn spread(c: &ArrayD<f32>, shape: &[usize]) -> Result<ArrayD<f32>, String> {
+    let view = c.broadcast(shape).ok_or_else(|| format!("a constant of shape {:?} among {shape:?}", c.shape()))?;
+    Ok(view.to_owned())
 }
 
 fn variadic(call: &mut Call, op: Binary) -> Made {
@@ -135,26 +148,26 @@ fn variadic(call: &mut Call, op: Binary) -> Made {
     let mut operands = operands.into_iter();
     let mut result = operands.next().ok_or("reads nothing")?;
     for next in operands {
-        result = Wire::Data(two(call, op, &result, &next)?);
+        result = Wire::Data(two(call, op, &result, &next)?, Kind::Real);
     }
     match result {
-        Wire::Data(id) => Ok(id),
-        _ => Err("arithmetic on quantised integers is not supported".into()),
+        Wire::Data(id, _) => Ok(id),
+        _ => Err("reads no data".into()),
     }
 }
 
 fn two(call: &mut Call, op: Binary, a: &Wire, b: &Wire) -> Made {
     match (a, b) {
-        (Wire::Data(a), Wire::Data(b)) => secrets(call, op, *a, *b),
-        (Wire::Data(x), Wire::Const(c)) => {
-            let c = floats(c)?;
+        (Wire::Data(a, _), Wire::Data(b, _)) => secrets(call, op, *a, *b),
+        (Wire::Data(x, _), Wire::Const(c)) => {
+            let c = floats_or_infinite(c)?;
             with_constant(call, op, *x, &c, false)
         }
-        (Wire::Const(c), Wire::Data(x)) => {
-            let c = floats(c)?;
+        (Wire::Const(c), Wire::Data(x, _)) => {
+            let c = floats_or_infinite(c)?;
             with_constant(call, op, *x, &c, true)
         }
-        _ => Err("arithmetic on quantised integers is not supported".into()),
+        _ => Err("reads no data".into()),
     }
 }
 
@@ -180,6 +193,9 @@ fn with_constant(call: &mut Call, op: Binary, x: NodeId, c: &ArrayD<f32>, consta
     let (one, zero, minus) = (number(1.0), number(0.0), number(-1.0));
     match op {
         Binary::Add => return call.affine(x, &one, c),
+        // Of truths, which are 0 or 1.
+        Binary::And => return call.affine(x, c, &zero),
+        Binary::Or => return call.affine(x, &c.mapv(|c| 1.0 - c), c),
         Binary::Sub if constant_first => return call.affine(x, &minus, c),
         Binary::Sub => return call.affine(x, &one, &c.mapv(|c| -c)),
         Binary::Mul => return call.affine(x, c, &zero),

@@ -2,7 +2,7 @@
 
 use ndarray::{Array2, Array4, ArrayD, Axis as Along, Ix4};
 
-use super::super::call::{Call, Made, floats, number};
+use super::super::call::{Call, Made, number};
 use super::window;
 use crate::nn::{Conv, Dense, NodeId, Op};
 
@@ -125,8 +125,8 @@ pub(in super::super) fn gemm(call: &mut Call) -> Made {
     if !call.has(2) || beta == 0.0 {
         return Ok(scaled);
     }
-    if let Some(c) = call.constant(2) {
-        let c = floats(c)?.mapv(|c| c * beta);
+    if call.constant(2).is_some() {
+        let c = call.floats(2, "the summand")?.mapv(|c| c * beta);
         return call.affine(scaled, &number(1.0), &c);
     }
     let c = call.data(2)?;
@@ -158,6 +158,12 @@ pub(in super::super) fn mat_mul(call: &mut Call) -> Made {
 pub(in super::super) fn batch_norm(call: &mut Call) -> Made {
     if call.int("training_mode", 0) != 0 {
         return Err("training_mode is not supported: export the model for inference".into());
+    }
+    if call.opset < 7 && call.int("is_test", 0) == 0 && call.node.output.len() > 1 {
+        return Err("is_test is 0: export the model for inference".into());
+    }
+    if call.int("spatial", 1) == 0 {
+        return Err("spatial = 0 is not supported".into());
     }
     let x = call.data(0)?;
     let shape = call.shape(x);
@@ -222,7 +228,7 @@ impl Operand {
 
 fn operand(call: &Call, i: usize) -> Result<Operand, String> {
     match call.constant(i) {
-        Some(c) => Ok(Operand::Const(floats(c)?)),
+        Some(_) => Ok(Operand::Const(call.floats(i, "the matrix")?)),
         None => call.data(i).map(Operand::Data),
     }
 }

@@ -5,6 +5,8 @@ pub(super) mod arithmetic;
 pub(super) mod linear;
 pub(super) mod normalise;
 pub(super) mod pool;
+pub(super) mod quantise;
 pub(super) mod reduce;
 pub(super) mod shape;
+pub(super) mod types;
 pub(super) mod window;

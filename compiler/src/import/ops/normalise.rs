@@ -37,28 +37,23 @@ pub(in super::super) fn instance(call: &mut Call) -> Made {
         return Err(format!("data of shape {shape:?} has no images"));
     }
     let y = standardise(call, x, shape[0] * shape[1], f64::from(call.float("epsilon", 1e-5)))?;
-    per_channel(call, y, shape.len())
+    per_channel(call, y, &shape, 1)
 }
 
 pub(in super::super) fn group(call: &mut Call) -> Made {
     let x = call.data(0)?;
     let shape = call.shape(x);
     let groups = usize::try_from(call.int("num_groups", 0)).unwrap_or(0);
-    if shape.len() < 3
-        || groups == 0
-        || !shape[1].is_multiple_of(groups)
-        || call.opset < 21 && call.floats(1, "the scale")?.len() != shape[1]
-    {
+    if shape.len() < 3 || groups == 0 || !shape[1].is_multiple_of(groups) {
         return Err(format!("{groups} groups on data of shape {shape:?}"));
     }
+    // Before operator set 21 scale and shift are those of groups.
+    let repeats = if call.opset < 21 { shape[1] / groups } else { 1 };
     let y = standardise(call, x, shape[0] * groups, f64::from(call.float("epsilon", 1e-5)))?;
-    per_channel(call, y, shape.len())
+    per_channel(call, y, &shape, repeats)
 }
 
 pub(in super::super) fn layer(call: &mut Call) -> Made {
-    if call.node.output.iter().skip(1).any(|name| !name.is_empty()) {
-        return Err("its outputs of statistics are not supported".into());
-    }
     let x = call.data(0)?;
     let shape = call.shape(x);
     let axis = axis(call.int("axis", -1), shape.len())?;
@@ -100,10 +95,15 @@ fn standardise(call: &mut Call, x: NodeId, rows: usize, epsilon: f64) -> Made {
     Ok(call.b.reshape(y, &shape))
 }
 
-fn per_channel(call: &mut Call, x: NodeId, rank: usize) -> Made {
+/// `x * scale + shift` by inputs 1 and 2, each element of which is for `repeats` channels.
+fn per_channel(call: &mut Call, x: NodeId, shape: &[usize], repeats: usize) -> Made {
     let vector = |i: usize, what: &str| -> Result<ArrayD<f32>, String> {
-        let values: Vec<f32> = call.floats(i, what)?.iter().copied().collect();
-        let extents: Vec<usize> = (1..rank).map(|axis| if axis == 1 { values.len() } else { 1 }).collect();
+        let given = call.floats(i, what)?;
+        let values: Vec<f32> = given.iter().flat_map(|value| std::iter::repeat_n(*value, repeats)).collect();
+        if values.len() != shape[1] {
+            return Err(format!("{what} has {} elements for {} channels", given.len(), shape[1]));
+        }
+        let extents: Vec<usize> = (1..shape.len()).map(|axis| if axis == 1 { values.len() } else { 1 }).collect();
         ArrayD::from_shape_vec(extents, values).map_err(|e| e.to_string())
     };
     let (scale, shift) = (vector(1, "the scale")?, vector(2, "the shift")?);

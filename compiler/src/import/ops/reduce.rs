@@ -34,6 +34,10 @@ pub(in super::super) fn l1(call: &mut Call) -> Made {
 
 pub(in super::super) fn l2(call: &mut Call) -> Made {
     reduce(call, |call, x| {
+        if call.shape(x)[1] == 1 {
+            let magnitudes = call.b.pointwise(Expr::unary(Unary::Abs, Expr::X), x);
+            return sums(call, magnitudes);
+        }
         let squares = squares(call, x)?;
         Ok(call.b.pointwise(Expr::unary(Unary::Sqrt, Expr::X), squares))
     })
@@ -54,6 +58,9 @@ pub(in super::super) fn log_sum(call: &mut Call) -> Made {
 pub(in super::super) fn log_sum_exp(call: &mut Call) -> Made {
     reduce(call, |call, x| {
         let shape = call.shape(x);
+        if shape[1] == 1 {
+            return sums(call, x);
+        }
         let top = call.b.pool_rows(Op::MaxPool, x);
         let column = call.b.reshape(top, &[shape[0], 1]);
         let column = call.b.expand(column, &shape)?;
@@ -125,10 +132,12 @@ fn reduce(call: &mut Call, f: impl Fn(&mut Call, NodeId) -> Made) -> Made {
     let x = call.data(0)?;
     let shape = call.shape(x);
     let given = call.integers_either(1, "axes")?.unwrap_or_default();
-    if given.is_empty() && call.int("noop_with_empty_axes", 0) != 0 {
-        return Ok(x);
-    }
-    let reduced = if given.is_empty() { (0..shape.len()).collect() } else { axes(&given, shape.len())? };
+    let reduced = match given.is_empty() {
+        // Nothing is reduced; what the operator does to each element remains.
+        true if call.int("noop_with_empty_axes", 0) != 0 => Vec::new(),
+        true => (0..shape.len()).collect(),
+        false => axes(&given, shape.len())?,
+    };
     let keep = call.int("keepdims", 1) != 0;
     let kept: Vec<usize> = (0..shape.len()).filter(|axis| !reduced.contains(axis)).collect();
     let perm = [kept.as_slice(), &reduced].concat();

@@ -1,8 +1,12 @@
 //! Operations that only move elements.
 
-use super::super::call::{Call, Made, Wire, axes, axis, number};
+use ndarray::{ArrayD, Axis};
+
+use super::super::call::{Call, Kind, Made, Wire, axes, axis, floats_or_infinite, number};
+use super::types;
 use crate::nn::NodeId;
 use crate::nn::build::broadcast;
+use crate::nn::mask::MASKING;
 
 /// Most parts that a gather is cut into.
 const MAX_RUNS: usize = 4096;
@@ -19,22 +23,10 @@ pub(in super::super) fn dropout(call: &mut Call) -> Made {
     if training.is_some_and(|t| t != 0.0) && ratio != 0.0 {
         return Err("training_mode is not supported: export the model for inference".into());
     }
-    if call.node.output.iter().skip(1).any(|name| !name.is_empty()) {
-        return Err("its second output (mask) is not supported".into());
+    if call.opset < 7 && call.int("is_test", 0) == 0 {
+        return Err("is_test is 0: export the model for inference".into());
     }
     call.data(0)
-}
-
-/// Between kinds of floats only: the numbers stay what they are.
-pub(in super::super) fn cast(call: &mut Call) -> Made {
-    use tract_onnx::pb::tensor_proto::DataType;
-    let to = DataType::try_from(call.int("to", DataType::Float as i64) as i32);
-    match to {
-        Ok(DataType::Float | DataType::Double | DataType::Float16 | DataType::Bfloat16 | DataType::Bool) => {
-            call.data(0)
-        }
-        other => Err(format!("conversion of data to {other:?}")),
-    }
 }
 
 pub(in super::super) fn reshape(call: &mut Call) -> Made {
@@ -111,6 +103,9 @@ pub(in super::super) fn expand(call: &mut Call) -> Made {
 
 pub(in super::super) fn tile(call: &mut Call) -> Made {
     let mut x = call.data(0)?;
+    if call.opset < 6 {
+        return Err("its form before operator set 6 is not supported".into());
+    }
     let times = call.integers(1, "its repeats")?.ok_or("its repeats are missing")?;
     for (axis, n) in times.iter().enumerate().take(call.shape(x).len()) {
         let n =
@@ -121,28 +116,69 @@ pub(in super::super) fn tile(call: &mut Call) -> Made {
 }
 
 pub(in super::super) fn concat(call: &mut Call) -> Made {
-    let mut parts = Vec::new();
-    for i in 0..call.inputs.len() {
-        parts.push(call.data(i).map_err(|why| {
-            if call.constant(i).is_some() { "joining data with constants is not supported".into() } else { why }
-        })?);
-    }
-    let first = call.shape(*parts.first().ok_or("joins nothing")?);
-    let axis = axis(call.int("axis", 1), first.len())?;
-    for part in &parts {
-        let shape = call.shape(*part);
+    let parts: Vec<Wire> = call.inputs.iter().filter(|wire| !matches!(wire, Wire::Missing)).cloned().collect();
+    let default = if call.opset < 4 { Some(1) } else { None };
+    let along = call.attribute("axis").map(|a| a.i).or(default).ok_or("its axis is missing")?;
+    joined(call, &parts, along)
+}
+
+/// Data and constants one after the other: constants are added to zeros in their places.
+pub(in super::super) fn joined(call: &mut Call, parts: &[Wire], along: i64) -> Made {
+    let shape_of = |call: &Call, wire: &Wire| match wire {
+        Wire::Data(x, _) => Ok(call.shape(*x)),
+        Wire::Const(c) => Ok(c.shape().to_vec()),
+        _ => Err("it joins what is not there".to_string()),
+    };
+    let first = shape_of(call, parts.first().ok_or("joins nothing")?)?;
+    let axis = axis(along, first.len())?;
+    let mut lengths = Vec::new();
+    for part in parts {
+        let shape = shape_of(call, part)?;
         if shape.len() != first.len() || (0..first.len()).any(|i| i != axis && shape[i] != first[i]) {
             return Err(format!("shapes {first:?} and {shape:?} do not fit together"));
         }
+        lengths.push(shape[axis]);
     }
-    Ok(call.b.concat(&parts, axis))
+    let data: Vec<usize> = (0..parts.len()).filter(|i| matches!(parts[*i], Wire::Data(..))).collect();
+    let mut pieces = Vec::new();
+    for (at, index) in data.iter().enumerate() {
+        // Constants before the first data, and those behind each.
+        let Wire::Data(x, _) = parts[*index] else { continue };
+        let next = data.get(at + 1).copied().unwrap_or(parts.len());
+        let (mut before, mut after) = (vec![0; first.len()], vec![0; first.len()]);
+        before[axis] = if at == 0 { lengths[..*index].iter().sum() } else { 0 };
+        after[axis] = lengths[index + 1..next].iter().sum();
+        pieces.push(call.b.pad(x, &before, &after));
+    }
+    if pieces.is_empty() {
+        return Err("it joins constants only".into());
+    }
+    let y = call.b.concat(&pieces, axis);
+    if data.len() == parts.len() {
+        return Ok(y);
+    }
+    let mut summands = ArrayD::<f32>::zeros(call.shape(y));
+    let mut from = 0;
+    for (part, length) in parts.iter().zip(&lengths) {
+        if let Wire::Const(c) = part {
+            let mut place = summands.slice_axis_mut(Axis(axis), (from..from + length).into());
+            place.assign(&floats_or_infinite(c)?);
+        }
+        from += length;
+    }
+    call.affine(y, &number(1.0), &summands)
 }
 
 pub(in super::super) fn split(call: &mut Call) -> Result<Vec<Wire>, String> {
     let x = call.data(0)?;
+    let kind = types::common(call, 0)?;
     let shape = call.shape(x);
     let axis = axis(call.int("axis", 0), shape.len())?;
     let parts = call.node.output.len().max(1);
+    let declared = call.int("num_outputs", parts as i64);
+    if declared != parts as i64 {
+        return Err(format!("num_outputs is {declared}, but it has {parts} outputs"));
+    }
     let lengths: Vec<usize> = match call.integers_either(1, "split")? {
         Some(given) => given.iter().filter_map(|n| usize::try_from(*n).ok()).collect(),
         None => {
@@ -158,7 +194,7 @@ pub(in super::super) fn split(call: &mut Call) -> Result<Vec<Wire>, String> {
     for length in lengths {
         let (mut start, mut part) = (vec![0; shape.len()], shape.clone());
         (start[axis], part[axis]) = (from, length);
-        outputs.push(Wire::Data(call.b.slice(x, &start, &part)));
+        outputs.push(Wire::Data(call.b.slice(x, &start, &part), kind));
         from += length;
     }
     Ok(outputs)
@@ -276,17 +312,25 @@ fn pick(call: &mut Call, x: NodeId, axis: usize, indices: &[usize]) -> Made {
 pub(in super::super) fn pad(call: &mut Call) -> Made {
     let mut x = call.data(0)?;
     let rank = call.shape(x).len();
-    let pads = call.integers_either(1, "pads")?.ok_or("its pads are missing")?;
+    let pads = match call.ints("paddings") {
+        Some(pads) => pads,
+        None => call.integers_either(1, "pads")?.ok_or("its pads are missing")?,
+    };
     let along = call
         .integers(3, "its axes")?
         .map_or(Ok((0..rank).collect::<Vec<_>>()), |given| given.iter().map(|a| axis(*a, rank)).collect())?;
     if pads.len() != 2 * along.len() || pads.iter().any(|p| p.abs() > 1 << 20) {
         return Err(format!("pads {pads:?} for {} axes", along.len()));
     }
-    let value = match call.attribute("value") {
-        Some(value) => value.f,
-        None => call.optional_floats(2, "its value")?.and_then(|v| v.iter().copied().next()).unwrap_or(0.0),
+    let value = match (call.attribute("value"), call.constant(2)) {
+        (Some(value), _) => value.f,
+        (None, Some(value)) => floats_or_infinite(value)?.iter().copied().next().unwrap_or(0.0),
+        (None, None) if call.has(2) => return Err("its value must be a constant".into()),
+        (None, None) => 0.0,
     };
+    if matches!(call.kind(0), Some(Kind::Quantised { .. })) {
+        return Err("padding of quantised integers is not supported".into());
+    }
     let mode = match call.text("mode") {
         "" => "constant".to_string(),
         mode => mode.to_string(),
@@ -306,6 +350,16 @@ pub(in super::super) fn pad(call: &mut Call) -> Made {
     x = call.b.slice(x, &start, &cut);
     let grow = |pads: &[i64]| pads.iter().map(|p| usize::try_from(*p).unwrap_or(0)).collect::<Vec<_>>();
     let (before, after) = (grow(&before), grow(&after));
+    if mode == "constant" && (value < MASKING || value == f32::INFINITY) {
+        // What masks must not be mixed with the data: it is added to the zeros only.
+        let inside: Vec<std::ops::Range<usize>> = (0..rank).map(|i| before[i]..before[i] + cut[i]).collect();
+        let x = call.b.pad(x, &before, &after);
+        let summands = ArrayD::from_shape_fn(call.shape(x), |at| {
+            let data = (0..rank).all(|i| inside[i].contains(&at[i]));
+            if data { 0.0 } else { value }
+        });
+        return call.affine(x, &number(1.0), &summands);
+    }
     if mode == "constant" {
         // pad(x, c) = pad(x - c, 0) + c
         let x = call.affine(x, &number(1.0), &number(-value))?;
@@ -339,7 +393,7 @@ pub(in super::super) fn depth_to_space(call: &mut Call) -> Made {
         return Err(format!("blocks of {block} on {c} channels"));
     }
     let depth = c / (block * block);
-    let (six, perm) = if call.text("mode") == "CRD" {
+    let (six, perm) = if columns_first(call)? {
         ([n, depth, block, block, h, w], [0, 1, 4, 2, 5, 3])
     } else {
         ([n, block, block, depth, h, w], [0, 3, 4, 1, 5, 2])
@@ -357,8 +411,18 @@ pub(in super::super) fn space_to_depth(call: &mut Call) -> Made {
         return Err(format!("blocks of {block} on {h} x {w}"));
     }
     let y = call.b.reshape(x, &[n, c, h / block, block, w / block, block]);
-    let y = call.b.transpose(y, &[0, 3, 5, 1, 2, 4]);
+    let perm = if columns_first(call)? { [0, 1, 3, 5, 2, 4] } else { [0, 3, 5, 1, 2, 4] };
+    let y = call.b.transpose(y, &perm);
     Ok(call.b.reshape(y, &[n, c * block * block, h / block, w / block]))
+}
+
+/// Whether `mode` is `CRD`: the original channels vary slowest, not the places within a block.
+fn columns_first(call: &Call) -> Result<bool, String> {
+    match call.text("mode") {
+        "" | "DCR" => Ok(false),
+        "CRD" => Ok(true),
+        other => Err(format!("mode {other:?}")),
+    }
 }
 
 fn same_elements(call: &mut Call, x: NodeId, shape: &[usize]) -> Made {

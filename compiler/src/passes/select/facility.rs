@@ -1,7 +1,7 @@
 //! What some backends need once, however many values use them: keys of each position, extensions of a session.
 
 use fusion_catalogue::time::Clock;
-use fusion_catalogue::{Cost, begin, setup};
+use fusion_catalogue::{Cost, Keys, begin, setup};
 use fusion_ir::op::{Backend, Cheetah, CryptFlow2};
 use fusion_ir::{Function, Op, Value};
 
@@ -10,7 +10,7 @@ use super::Target;
 /// Something that is paid for once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Facility {
-    /// Every position's public key, for linear layers of the `cheetah` family.
+    /// Every position's public key, for linear layers of the `cheetah` family; as if they shared it.
     PublicKeys,
     /// Every position's keys for output packing, beside its public key.
     PackingKeys,
@@ -41,7 +41,7 @@ impl Facility {
         let cheetah = Backend::Cheetah(Cheetah::default());
         let packed = Backend::Cheetah(Cheetah { output_packing: true, ..Cheetah::default() });
         let [ot, he] = [CryptFlow2::Ot, CryptFlow2::He].map(Backend::CryptFlow2);
-        let keys = |backend| time(&begin(&all_by(function, backend), target.micro_batch), target);
+        let keys = |backend| time(&begin(&all_by(function, backend), Keys::Position, target.micro_batch), target);
         let extensions = |backend| time(&setup(&all_by(function, backend)), target);
         let seconds = match self {
             Facility::PublicKeys => keys(cheetah),

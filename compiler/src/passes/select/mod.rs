@@ -15,7 +15,7 @@ use std::cmp::Ordering;
 
 use fusion_catalogue::ot::{self, Supply, TILE_ROWS};
 use fusion_catalogue::time::{Clock, Course, Flow};
-use fusion_catalogue::{Cost, Machine, Network, Primitive, begin};
+use fusion_catalogue::{Cost, Keys, Machine, Network, Primitive, begin};
 use fusion_ir::op::{Backend, Cheetah, CryptFlow2};
 use fusion_ir::{Function, Op, Party, Value, ValueId};
 
@@ -87,7 +87,7 @@ impl Scale<'_> {
     /// For a function, by what it draws now: silent correlations are cheaper than others, but only large batches have them.
     pub fn new<'t>(function: &Function, target: &'t Target) -> Scale<'t> {
         let Target { positions, micro_batch, streams, .. } = *target;
-        let course = Course::new(function, Flow { positions, micro_batch, streams });
+        let course = Course::new(function, Flow { positions, micro_batch, streams, keys: Keys::Position });
         Scale { target, supply: course.map_or_else(|_| Supply::default(), |course| course.supply(0)) }
     }
 
@@ -102,7 +102,9 @@ impl Scale<'_> {
         let mut candidates: Vec<Candidate> = Vec::new();
         for backend in backends(value, self.target.choice) {
             trial.values[id.index()].backend = backend;
-            let Ok(cost) = fusion_catalogue::layer(&trial, id, self.target.micro_batch) else { continue };
+            let Ok(cost) = fusion_catalogue::layer(&trial, id, Keys::Position, self.target.micro_batch) else {
+                continue;
+            };
             if candidates.iter().all(|other| other.cost != cost) {
                 candidates.push(self.candidate(backend, cost));
             }
@@ -164,15 +166,16 @@ impl Scale<'_> {
         let Target { network, machine, positions, micro_batch, streams, .. } = self.target;
         let mut trial = function.clone();
         choose(&mut trial, all, picked);
+        let keys = Keys::of(&trial);
         let layer = |(id, (candidates, option)): (ValueId, (&Vec<Candidate>, &usize))| match candidates.get(*option) {
-            Some(candidate) => candidate.cost.clone(),
-            None => fusion_catalogue::layer(&trial, id, *micro_batch).unwrap_or_default(),
+            Some(candidate) if !keys.own(&trial, id) => candidate.cost.clone(),
+            _ => fusion_catalogue::layer(&trial, id, keys, *micro_batch).unwrap_or_default(),
         };
         let ids = trial.iter().map(|(id, _)| id);
         let layers = ids.zip(all.iter().zip(picked)).map(layer);
         let course = Course {
             setup: fusion_catalogue::setup(&trial),
-            whole: std::iter::once(begin(&trial, *micro_batch)).chain(layers).collect(),
+            whole: std::iter::once(begin(&trial, keys, *micro_batch)).chain(layers).collect(),
             rest: Vec::new(),
             micro_batches: (positions.div_ceil(*micro_batch), false),
             streams: *streams,
@@ -377,7 +380,8 @@ mod tests {
                 let mut function = function();
                 let backends = selected(target(choice));
                 function.values.iter_mut().zip(backends).for_each(|(value, backend)| value.backend = backend);
-                let course = Course::new(&function, Flow { positions, micro_batch, streams }).unwrap();
+                let keys = Keys::of(&function);
+                let course = Course::new(&function, Flow { positions, micro_batch, streams, keys }).unwrap();
                 course.seconds(&Machine::default(), network)
             };
             let auto = seconds(Choice::Auto);

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
+use fusion_catalogue::Keys;
 use fusion_catalogue::ot::Choice;
 use fusion_ir::op::Reveal;
 use fusion_ir::soundness::Policy;
@@ -152,6 +153,11 @@ pub struct Args {
     /// How oblivious transfers are made
     #[arg(long, value_enum, default_value_t = Correlations::Auto, help_heading = "Client")]
     pub correlations: Correlations,
+    /// Key pairs of each position: one for every layer that does not pack its results, or one for all (layer or position). With one for
+    /// every layer, privacy of the inputs does not rest on key-dependent messages there [default: layer where it adds at most 1 % to
+    /// a position's bytes]
+    #[arg(long, value_name = "WHICH", help_heading = "Client")]
+    pub keys: Option<Keys>,
     /// Give up when the peer sends nothing for so long, or shows signs of life but sends no message for 20 times as long
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=1 << 32))]
     pub timeout: u64,
@@ -229,6 +235,7 @@ impl Args {
         if self.role == Some(Role::Server) {
             refuse(&verification, "is the client's: the server has no part in verification")?;
             refuse(&no_verify, "is the client's: the server has no part in verification")?;
+            refuse(&[("--keys", self.keys.is_some())], "is the client's, who tells the server")?;
         }
         if self.no_verify {
             refuse(&verification, "contradicts --no-verify")?;
@@ -274,7 +281,13 @@ impl Args {
     /// How the batch goes through the layers.
     pub fn flow(&self) -> Flow {
         let offline = Offline { choice: self.correlations.into(), ..Offline::default() };
-        Flow { micro_batch: self.micro_batch, streams: self.in_flight, memory_bytes: self.memory, offline }
+        Flow {
+            micro_batch: self.micro_batch,
+            streams: self.in_flight,
+            memory_bytes: self.memory,
+            offline,
+            keys: self.keys,
+        }
     }
 
     /// How this party uses the network.
@@ -381,6 +394,8 @@ mod tests {
             ("fusion-run p --role client --budget 7", "--budget needs --role server"),
             ("fusion-run p --role server --budget-file b", "--budget <POSITIONS>"),
             ("fusion-run p --timeout 0", "invalid value '0'"),
+            ("fusion-run p --keys both", "neither layer nor position"),
+            ("fusion-run p --role server --keys layer", "--keys is the client's"),
         ] {
             let text = checked(line).unwrap_err();
             assert!(text.contains(why), "{line}: {text}");

@@ -1,0 +1,184 @@
+//! Conversions between element types, and which types an operator takes. In the network every number is a real one; what a type
+//! does to a value (truth, truncation, wrapping) is done here or refused.
+
+use tract_onnx::pb::tensor_proto::DataType;
+use tract_onnx::prelude::{DatumType, Tensor};
+
+use super::super::call::{Call, Kind, Wire};
+use super::super::tensors::type_name;
+use crate::nn::expr::{Expr, Unary};
+use crate::nn::{NodeId, Op};
+
+/// Operators that give the same on integers as on real numbers.
+const ON_INTEGERS: &[&str] = &[
+    "Abs",
+    "Add",
+    "Clip",
+    "Gemm",
+    "MatMul",
+    "Max",
+    "MaxPool",
+    "Min",
+    "Mul",
+    "Neg",
+    "ReduceL1",
+    "ReduceMax",
+    "ReduceMin",
+    "ReduceProd",
+    "ReduceSum",
+    "ReduceSumSquare",
+    "Relu",
+    "Sign",
+    "Sub",
+    "Sum",
+];
+/// Those that cannot leave the range of their operands either.
+const IN_RANGE: &[&str] = &["Clip", "Max", "MaxPool", "Min", "ReduceMax", "ReduceMin", "Relu", "Sign"];
+
+pub(in super::super) fn cast(call: &mut Call) -> Result<Vec<Wire>, String> {
+    let to = i32::try_from(call.int("to", 0)).unwrap_or(0);
+    converted(call, to)
+}
+
+/// The second operand only gives the type.
+pub(in super::super) fn cast_like(call: &mut Call) -> Result<Vec<Wire>, String> {
+    let to = match call.inputs.get(1) {
+        Some(Wire::Const(like)) => type_of(like),
+        Some(Wire::Data(_, Kind::Real)) => Some(DataType::Float),
+        Some(Wire::Data(_, Kind::Truth)) => Some(DataType::Bool),
+        Some(Wire::Data(_, Kind::Integer)) => Some(DataType::Int64),
+        _ => None,
+    };
+    let to = to.ok_or("the type that it converts to is not known")?;
+    if let Some(Wire::Const(x)) = call.inputs.first() {
+        return constant(x, to);
+    }
+    converted(call, to as i32)
+}
+
+/// A constant in another type.
+fn constant(x: &Tensor, to: DataType) -> Result<Vec<Wire>, String> {
+    let target = DatumType::try_from(to).map_err(|e| e.to_string())?;
+    let y = x.cast_to_dt(target).map_err(|e| e.to_string())?.into_owned();
+    Ok(vec![Wire::Const(std::sync::Arc::new(y))])
+}
+
+fn converted(call: &mut Call, to: i32) -> Result<Vec<Wire>, String> {
+    let x = call.data(0)?;
+    let from = call.kind(0).unwrap_or(Kind::Real);
+    let refuse = |what: &str| Err(format!("conversion of {what} to {} is not supported", type_name(to)));
+    if matches!(from, Kind::Quantised { .. }) {
+        return refuse("quantised integers");
+    }
+    let (y, kind) = match DataType::try_from(to) {
+        Ok(DataType::Float | DataType::Double | DataType::Float16 | DataType::Bfloat16) => (x, Kind::Real),
+        Ok(DataType::Bool) if from == Kind::Truth => (x, from),
+        // x != 0
+        Ok(DataType::Bool) => {
+            let zero = Expr::unary(Unary::Not, Expr::X);
+            (call.b.pointwise(Expr::unary(Unary::Not, zero), x), Kind::Truth)
+        }
+        Ok(DataType::Int32 | DataType::Int64) if from != Kind::Real => (x, Kind::Integer),
+        Ok(DataType::Int8 | DataType::Int16 | DataType::Uint8 | DataType::Uint16 | DataType::Uint32)
+        | Ok(DataType::Uint64)
+            if from == Kind::Truth || is_index(call, x) =>
+        {
+            (x, Kind::Narrow)
+        }
+        _ if from == Kind::Real => return refuse("real numbers, which are truncated,"),
+        _ => return refuse("integers"),
+    };
+    Ok(vec![Wire::Data(y, kind)])
+}
+
+/// Whether the data are a label.
+fn is_index(call: &Call, mut x: NodeId) -> bool {
+    while call.b.graph.node(x).op == Op::Reshape {
+        x = call.b.graph.node(x).inputs[0];
+    }
+    call.b.graph.node(x).op == Op::ArgMax
+}
+
+fn type_of(tensor: &Tensor) -> Option<DataType> {
+    Some(match tensor.datum_type() {
+        DatumType::Bool => DataType::Bool,
+        DatumType::F16 => DataType::Float16,
+        DatumType::F32 => DataType::Float,
+        DatumType::F64 => DataType::Double,
+        DatumType::I8 => DataType::Int8,
+        DatumType::I16 => DataType::Int16,
+        DatumType::I32 => DataType::Int32,
+        DatumType::I64 => DataType::Int64,
+        DatumType::U8 => DataType::Uint8,
+        DatumType::U16 => DataType::Uint16,
+        DatumType::U32 => DataType::Uint32,
+        DatumType::U64 => DataType::Uint64,
+        _ => return None,
+    })
+}
+
+/// What data of an ONNX element type are; `None` if they are no numbers, or of a type that is not supported.
+pub(in super::super) fn kind(data_type: i32) -> Option<Kind> {
+    Some(match DataType::try_from(data_type).ok()? {
+        DataType::Float | DataType::Double | DataType::Float16 | DataType::Bfloat16 => Kind::Real,
+        DataType::Bool => Kind::Truth,
+        DataType::Int32 | DataType::Int64 => Kind::Integer,
+        DataType::Int8 | DataType::Int16 => Kind::Narrow,
+        DataType::Uint8 | DataType::Uint16 | DataType::Uint32 | DataType::Uint64 => Kind::Narrow,
+        _ => return None,
+    })
+}
+
+/// The one element type of all data that a node reads from input `first` on; of its constants, if it reads no data there.
+pub(in super::super) fn common(call: &Call, first: usize) -> Result<Kind, String> {
+    let mut kinds = (first..call.inputs.len()).filter_map(|i| call.kind(i));
+    let Some(kind) = kinds.next() else {
+        let known = (first..call.inputs.len()).filter_map(|i| call.constant(i)).find_map(|c| type_of(c));
+        return known.and_then(|known| kind(known as i32)).ok_or_else(|| "its operands have no type".into());
+    };
+    let alike = kinds.all(|other| other == kind);
+    if alike { Ok(kind) } else { Err("its operands have different types, or are quantised differently".into()) }
+}
+
+/// The element type that an operator on numbers gives.
+pub(in super::super) fn of_numbers(call: &Call) -> Result<Kind, String> {
+    let op = call.node.op_type.as_str();
+    let mut result = Kind::Real;
+    for kind in (0..call.inputs.len()).filter_map(|i| call.kind(i)) {
+        match kind {
+            Kind::Real => {}
+            Kind::Truth => return Err("it reads a bool where numbers are needed".into()),
+            Kind::Quantised { .. } if op != "DequantizeLinear" => {
+                return Err("arithmetic on quantised integers is not supported".into());
+            }
+            Kind::Quantised { .. } => {}
+            Kind::Integer | Kind::Narrow if op == "DequantizeLinear" => {}
+            Kind::Integer | Kind::Narrow if (0..call.inputs.len()).any(|i| call.constant(i).is_some_and(is_real)) => {
+                return Err("its operands have different types".into());
+            }
+            Kind::Integer if ON_INTEGERS.contains(&op) => result = kind,
+            Kind::Narrow if IN_RANGE.contains(&op) => result = kind,
+            Kind::Integer => return Err("it is not supported on integers: convert them to float first".into()),
+            Kind::Narrow => return Err("it may wrap on narrow integers: convert them to float first".into()),
+        }
+    }
+    Ok(result)
+}
+
+fn is_real(constant: &std::sync::Arc<Tensor>) -> bool {
+    matches!(constant.datum_type(), DatumType::F16 | DatumType::F32 | DatumType::F64)
+}
+
+/// The operands of a comparison, or of an operator on truths, are such.
+pub(in super::super) fn comparable(call: &Call) -> Result<(), String> {
+    let logic = matches!(call.node.op_type.as_str(), "And" | "Or" | "Xor" | "Not");
+    for kind in (0..call.inputs.len()).filter_map(|i| call.kind(i)) {
+        match kind {
+            Kind::Quantised { .. } => return Err("it is not supported on quantised integers".into()),
+            Kind::Truth if !logic && call.node.op_type != "Equal" => return Err("it compares bools".into()),
+            Kind::Real | Kind::Integer | Kind::Narrow if logic => return Err("it reads numbers, not bools".into()),
+            _ => {}
+        }
+    }
+    Ok(())
+}

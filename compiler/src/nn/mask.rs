@@ -1,0 +1,380 @@
+//! What only calibration can settle: how far down a masked score must lie, and whether a rounding is felt.
+//!
+//! Exporters mask scores by adding or choosing a number far below all others: -1e4, -1e9, the lowest float, minus infinity. What reads them
+//! (a softmax, a maximum) only feels that they are lower than the rest, but in a number format they would leave nothing of it. So
+//! [`mark`] finds them by what reads them, and [`settle`] puts them just so far below the scores seen in calibration that no softmax feels
+//! them any more: e^-16 of its sum.
+
+use fusion_ir::op::Window;
+use rayon::prelude::*;
+
+use super::build::Builder;
+use super::expr::{Binary, Expr, Unary};
+use super::{Affine, Graph, Node, NodeId, Op, eval};
+use crate::Unsupported;
+
+/// Summands below this are masks if only softmaxes and maxima read the sum.
+pub const MASKING: f32 = -50.0;
+/// Padding at or below this is lower than any data.
+const LOWEST: f32 = -6e4;
+/// Masks below this are as good as minus infinity.
+const FAR: f32 = -1e3;
+/// How far below all other scores of its tensor a masked one lies.
+const DISTANCE: f32 = 16.0;
+/// Most steps of a rounding that is kept: with more, what it takes away is like the rounding of fixed point.
+const MAX_STEPS: f32 = 32.0;
+
+/// The same network, with masks as [`Op::Mask`] and [`Op::MaskBy`], and padding in front of a max-pool as part of the pool.
+///
+/// # Errors
+/// Every node with an infinite constant that is no mask.
+pub fn mark(graph: Graph) -> Result<Graph, Vec<Unsupported>> {
+    let soft = soft(&graph);
+    let mut builder = Builder { graph: Graph { name: graph.name.clone(), nodes: Vec::new() }, node: String::new() };
+    let mut renamed: Vec<NodeId> = Vec::with_capacity(graph.nodes.len());
+    for (id, node) in graph.iter() {
+        let inputs: Vec<NodeId> = node.inputs.iter().map(|input| renamed[input.0]).collect();
+        builder.node.clone_from(&node.name);
+        let changed = match &node.op {
+            Op::Affine(affine) if soft[id.0] => masked(affine).map(|mask| (Op::Mask(mask), inputs.clone())),
+            Op::Select if soft[id.0] => choice(&graph, node, &inputs),
+            Op::MaxPool(window) => padded(&graph, node, window).map(|(source, extents, window)| {
+                (Op::MaxPool(window), vec![builder.reshape(renamed[source.0], &extents)])
+            }),
+            _ => None,
+        };
+        let (op, inputs) = changed.unwrap_or_else(|| (node.op.clone(), inputs));
+        renamed.push(builder.push(op, inputs, node.shape.clone()));
+    }
+    let Some(output) = renamed.last() else { return Ok(graph) };
+    let marked = builder.graph.reachable(*output);
+    let endless = |node: &&Node| match &node.op {
+        Op::Affine(affine) => affine.shift.contains(&f32::NEG_INFINITY),
+        Op::Pointwise(Expr::Const(c)) => c.is_infinite(),
+        _ => false,
+    };
+    let refuse = |node: &Node| Unsupported {
+        node: node.name.clone(),
+        op: node.op.name().into(),
+        why: "a constant of it is infinite, which is supported only as a mask that a softmax or a maximum reads".into(),
+    };
+    let refused: Vec<Unsupported> = marked.nodes.iter().filter(endless).map(refuse).collect();
+    if refused.is_empty() { Ok(marked) } else { Err(refused) }
+}
+
+/// Which nodes are read by softmaxes and maxima only, at once or after moves and sums.
+fn soft(graph: &Graph) -> Vec<bool> {
+    let users = graph.users();
+    let mut soft = vec![false; graph.nodes.len()];
+    for id in (0..graph.nodes.len()).rev() {
+        let feels = |user: &NodeId| match &graph.node(*user).op {
+            Op::Softmax { log: false, .. } | Op::MaxPool(_) => true,
+            Op::Reshape | Op::Transpose { .. } | Op::Slice { .. } | Op::Concat { .. } | Op::Add => soft[user.0],
+            Op::Scale(factor) => *factor > 0.0 && soft[user.0],
+            Op::Affine(affine) => affine.scale.iter().all(|s| *s >= 0.0) && soft[user.0],
+            Op::Select => soft[user.0] && graph.node(*user).inputs[0].0 != id,
+            _ => false,
+        };
+        soft[id] = !users[id].is_empty() && users[id].iter().all(feels);
+    }
+    soft
+}
+
+/// The map as a mask, if it adds nothing but numbers to some elements and hides all others.
+fn masked(affine: &Affine) -> Option<Affine> {
+    let hidden = |i: usize| affine.shift[i] < MASKING;
+    let all = 0..affine.shift.len();
+    let plain = all.clone().all(|i| affine.scale[i] == 1.0 || hidden(i) && affine.scale[i] == 0.0);
+    let some = all.clone().any(hidden) && !all.clone().all(hidden);
+    (plain && some).then(|| affine.clone())
+}
+
+/// A choice between scores and a number far below them.
+fn choice(graph: &Graph, node: &Node, inputs: &[NodeId]) -> Option<(Op, Vec<NodeId>)> {
+    let number = |i: usize| match &graph.node(node.inputs[i]).op {
+        Op::Pointwise(Expr::Const(c)) if (*c as f32) < MASKING => Some(*c as f32),
+        _ => None,
+    };
+    let mask = |value: f32, when: bool, x: usize| (Op::MaskBy { value, when }, vec![inputs[x], inputs[0]]);
+    match (number(1), number(2)) {
+        (Some(value), None) => Some(mask(value, true, 2)),
+        (None, Some(value)) => Some(mask(value, false, 1)),
+        _ => None,
+    }
+}
+
+/// What is padded in front of a max-pool, as the image that it is, and the pool with that padding.
+fn padded(graph: &Graph, pool: &Node, window: &Window) -> Option<(NodeId, Vec<usize>, Window)> {
+    let image = graph.node(pool.inputs[0]);
+    let sum = if image.op == Op::Reshape { graph.node(image.inputs[0]) } else { image };
+    let Op::Affine(affine) = &sum.op else { return None };
+    let Op::Pad { before, after } = &graph.node(sum.inputs[0]).op else { return None };
+    let (source, rank) = (graph.node(sum.inputs[0]).inputs[0], sum.shape.len());
+    // The last axes are the image's.
+    let [c, h, w] = image.shape[..] else { return None };
+    let axes = if sum.shape.ends_with(&[h, w]) {
+        [Some(rank - 2), Some(rank - 1)]
+    } else if w == 1 && sum.shape.ends_with(&[h]) {
+        [Some(rank - 1), None]
+    } else {
+        return None;
+    };
+    let others = (0..rank).filter(|axis| !axes.contains(&Some(*axis)));
+    if others.into_iter().any(|axis| before[axis] + after[axis] > 0) {
+        return None;
+    }
+    let inside = |at: usize, shape: &[usize]| {
+        let mut rest = at;
+        (0..shape.len()).rev().all(|axis| {
+            let place = rest % shape[axis];
+            rest /= shape[axis];
+            (before[axis]..shape[axis] - after[axis]).contains(&place)
+        })
+    };
+    let lowest = affine.indices(&sum.shape).into_iter().enumerate().all(|(at, i)| {
+        let wanted = if inside(at, &sum.shape) { affine.shift[i] == 0.0 } else { affine.shift[i] <= LOWEST };
+        wanted && affine.scale[i] == 1.0
+    });
+    let [top, left] = axes.map(|axis| axis.map_or(0, |axis| before[axis]));
+    let [bottom, right] = axes.map(|axis| axis.map_or(0, |axis| after[axis]));
+    let own = window.pads;
+    let pads = [own[0] + top, own[1] + left, own[2] + bottom, own[3] + right];
+    let some = (0..4).all(|side| pads[side] < window.kernel[side % 2]);
+    let extents = vec![c, h - top - bottom, w - left - right];
+    (lowest && some).then_some((source, extents, Window { pads, ..*window }))
+}
+
+/// Whether [`settle`] has anything to do.
+pub fn unsettled(graph: &Graph) -> bool {
+    graph.nodes.iter().any(|node| matches!(node.op, Op::Mask(_) | Op::MaskBy { .. } | Op::Round { .. }))
+}
+
+/// What one operand was seen to be, masked elements left out.
+#[derive(Clone, Copy)]
+struct Seen {
+    low: f32,
+    high: f32,
+}
+
+/// The same network with numbers for masks, and roundings that are felt as functions, by what the samples show.
+///
+/// # Errors
+/// A node all of whose scores are masked.
+pub fn settle(graph: &Graph, samples: &[Vec<f32>]) -> Result<Graph, Unsupported> {
+    let seen = observe(graph, samples)?;
+    let mut builder = Builder { graph: Graph { name: graph.name.clone(), nodes: Vec::new() }, node: String::new() };
+    let mut renamed: Vec<NodeId> = Vec::with_capacity(graph.nodes.len());
+    for (id, node) in graph.iter() {
+        let inputs: Vec<NodeId> = node.inputs.iter().map(|input| renamed[input.0]).collect();
+        builder.node.clone_from(&node.name);
+        let Seen { low, high } = seen[id.0];
+        let below = -(2.0 * (high - low) + DISTANCE);
+        renamed.push(match &node.op {
+            Op::Mask(mask) => {
+                builder.unary(Op::Affine(summands(mask, below, low - (high - low) - DISTANCE)), inputs[0])
+            }
+            Op::MaskBy { value, when } => {
+                let hides = if *when { inputs[1] } else { negation(&mut builder, inputs[1]) };
+                chosen(&mut builder, inputs[0], hides, *value, low - (high - low) - DISTANCE, below)
+            }
+            Op::Round { step } if (high - low) / step <= MAX_STEPS => builder.pointwise(rounded(*step), inputs[0]),
+            Op::Round { .. } => inputs[0],
+            op => builder.push(op.clone(), inputs, node.shape.clone()),
+        });
+    }
+    match renamed.last() {
+        Some(output) => Ok(builder.graph.reachable(*output)),
+        None => Ok(builder.graph),
+    }
+}
+
+/// The mask as a map that adds: `below` takes any score under `floor`.
+fn summands(mask: &Affine, below: f32, floor: f32) -> Affine {
+    let adds = |i: usize| mask.scale[i] != 0.0 || mask.shift[i] < floor;
+    let all = 0..mask.shift.len();
+    let shift = all.clone().map(|i| if adds(i) { mask.shift[i].max(below) } else { mask.shift[i] });
+    let scale = all.clone().map(|i| if adds(i) { 1.0 } else { 0.0 });
+    Affine { shape: mask.shape.clone(), scale: scale.collect(), shift: shift.collect() }
+}
+
+/// `x` with `value` where `hides` is 1: by a sum, if the number is below all that matters.
+fn chosen(builder: &mut Builder, x: NodeId, hides: NodeId, value: f32, floor: f32, below: f32) -> NodeId {
+    if value < floor {
+        let summand = builder.scale(below, hides);
+        return builder.add(x, summand);
+    }
+    let shows = negation(builder, hides);
+    let kept = builder.zip(Op::Mul, &[x, shows]);
+    let summand = builder.scale(value, hides);
+    builder.add(kept, summand)
+}
+
+/// `1 - x`
+fn negation(builder: &mut Builder, x: NodeId) -> NodeId {
+    let shape = vec![1; builder.shape(x).len()];
+    builder.affine(x, Affine { shape, scale: vec![-1.0], shift: vec![1.0] })
+}
+
+/// To the nearest multiple of `step`, ties to even ones.
+fn rounded(step: f32) -> Expr {
+    let step = f64::from(step);
+    let multiple = Expr::binary(Binary::Mul, Expr::X, Expr::Const(step.recip()));
+    Expr::binary(Binary::Mul, Expr::unary(Unary::Round, multiple), Expr::Const(step))
+}
+
+/// For each node that is to be settled, what its operand is on the samples.
+fn observe(graph: &Graph, samples: &[Vec<f32>]) -> Result<Vec<Seen>, Unsupported> {
+    // Scores that are hidden, however far, count as minus infinity.
+    let mut far = graph.clone();
+    for node in &mut far.nodes {
+        match &mut node.op {
+            Op::Mask(mask) => mask.shift.iter_mut().filter(|c| **c < FAR).for_each(|c| *c = f32::NEG_INFINITY),
+            Op::MaskBy { value, .. } if *value < FAR => *value = f32::NEG_INFINITY,
+            _ => {}
+        }
+    }
+    let mut read = vec![Vec::new(); graph.nodes.len()];
+    for (id, node) in graph.iter() {
+        if matches!(node.op, Op::Mask(_) | Op::MaskBy { .. } | Op::Round { .. }) {
+            read[node.inputs[0].0].push(id);
+        }
+    }
+    let nothing = Seen { low: f32::INFINITY, high: f32::NEG_INFINITY };
+    let run = |sample: &Vec<f32>| {
+        let mut seen = vec![nothing; graph.nodes.len()];
+        let mut hidden = None;
+        eval::visit(&far, sample, |id, values| {
+            let pool = matches!(far.node(id).op, Op::MaxPool(_));
+            if pool && hidden.is_none() && values.contains(&f32::NEG_INFINITY) {
+                hidden = Some(id);
+            }
+            for user in &read[id.0] {
+                let real = values.iter().filter(|x| x.is_finite());
+                let range = real.fold(nothing, |all, x| Seen { low: all.low.min(*x), high: all.high.max(*x) });
+                seen[user.0] = range;
+            }
+        });
+        (seen, hidden)
+    };
+    let each: Vec<(Vec<Seen>, Option<NodeId>)> = samples.par_iter().map(run).collect();
+    if let Some(id) = each.iter().find_map(|(_, hidden)| *hidden) {
+        let node = graph.node(id);
+        let why = "it is the maximum, or the softmax, of scores that are all masked".into();
+        return Err(Unsupported { node: node.name.clone(), op: node.op.name().into(), why });
+    }
+    let join = |mut all: Vec<Seen>, (one, _): (Vec<Seen>, _)| {
+        for (all, one) in all.iter_mut().zip(one) {
+            *all = Seen { low: all.low.min(one.low), high: all.high.max(one.high) };
+        }
+        all
+    };
+    let seen = each.into_iter().fold(vec![nothing; graph.nodes.len()], join);
+    // What was never seen has no range.
+    Ok(seen.into_iter().map(|seen| if seen.low > seen.high { Seen { low: 0.0, high: 0.0 } } else { seen }).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::compose;
+
+    /// Scores `x + mask`, their softmax, times 10.
+    fn attention(mask: &[f32]) -> Graph {
+        let n = mask.len();
+        let mut b = Builder::default();
+        let x = b.push(Op::Input, vec![], [n]);
+        let scores = b.affine(x, Affine { shape: vec![n], scale: vec![1.0; n], shift: mask.to_vec() });
+        let y = b.push(Op::Softmax { axis: 0, log: false }, vec![scores], [n]);
+        let y = b.scale(10.0, y);
+        b.graph.reachable(y)
+    }
+
+    fn settled(graph: Graph, sample: &[f32]) -> Graph {
+        let graph = compose::compose(&mark(graph).unwrap()).unwrap();
+        assert!(unsettled(&graph));
+        settle(&graph, &[sample.to_vec()]).unwrap()
+    }
+
+    #[test]
+    fn masks_of_every_depth_are_alike_and_near() {
+        let x = [3.0, -1.0, 2.5, 7.0];
+        let sum: f32 = [3.0f32, 2.5].iter().map(|x| x.exp()).sum();
+        let expected = [3f32.exp() / sum * 10.0, 0.0, 2.5f32.exp() / sum * 10.0, 0.0];
+        for depth in [-1e4, -1e9, f32::MIN, f32::NEG_INFINITY] {
+            let graph = settled(attention(&[0.0, depth, 0.0, depth]), &x);
+            assert!(!unsettled(&graph));
+            let values = eval::run(&graph, &x);
+            let lowest = values.iter().flatten().fold(0f32, |low, x| low.min(*x));
+            assert!(lowest > -60.0, "{lowest}");
+            let found = values.last().unwrap();
+            found.iter().zip(expected).for_each(|(a, b)| assert!((a - b).abs() < 1e-4, "{depth}: {a} {b}"));
+        }
+    }
+
+    #[test]
+    fn a_number_that_something_else_reads_is_no_mask() {
+        let mut b = Builder::default();
+        let x = b.push(Op::Input, vec![], [2]);
+        let y = b.affine(x, Affine { shape: vec![2], scale: vec![1.0; 2], shift: vec![0.0, -1e5] });
+        let graph = b.graph.clone().reachable(y);
+        assert!(!unsettled(&mark(graph).unwrap()));
+        let z = b.affine(x, Affine { shape: vec![2], scale: vec![1.0; 2], shift: vec![0.0, f32::NEG_INFINITY] });
+        let refused = mark(b.graph.reachable(z)).unwrap_err();
+        assert!(refused[0].why.contains("infinite"), "{}", refused[0].why);
+    }
+
+    #[test]
+    fn a_mask_that_hides_everything_is_refused() {
+        let graph = attention(&[0.0, -1e9]);
+        let mut b = Builder { graph, node: "again".into() };
+        let x = NodeId(0);
+        let all = b.push(Op::Mask(Affine { shape: vec![2], scale: vec![1.0; 2], shift: vec![-1e9; 2] }), vec![x], [2]);
+        let y = b.push(Op::Softmax { axis: 0, log: false }, vec![all], [2]);
+        let graph = compose::compose(&b.graph.reachable(y)).unwrap();
+        let refused = settle(&graph, &[vec![0.5, 1.0]]).unwrap_err();
+        assert!(refused.node == "again" && refused.why.contains("all masked"));
+    }
+
+    #[test]
+    fn a_choice_by_the_sample_masks_too() {
+        let mut b = Builder::default();
+        let x = b.push(Op::Input, vec![], [3]);
+        let condition = b.pointwise(Expr::binary(Binary::Less, Expr::X, Expr::Const(0.0)), x);
+        let low = b.pointwise(Expr::Const(f64::NEG_INFINITY), condition);
+        let scores = b.zip(Op::Select, &[condition, low, x]);
+        let y = b.push(Op::Softmax { axis: 0, log: false }, vec![scores], [3]);
+        let graph = settled(b.graph.reachable(y), &[-0.5, 1.0, 1.0]);
+        for (sample, expected) in [([-0.5, 1.0, 1.0], [0.0, 0.5, 0.5]), ([2.0, -3.0, 2.0], [0.5, 0.0, 0.5])] {
+            let found = eval::run(&graph, &sample).pop().unwrap();
+            found.iter().zip(expected).for_each(|(a, b)| assert!((a - b).abs() < 1e-4, "{found:?}"));
+        }
+    }
+
+    #[test]
+    fn padding_in_front_of_a_max_pool_is_the_pools() {
+        let mut b = Builder::default();
+        let x = b.push(Op::Input, vec![], [1, 2, 2]);
+        let wide = b.pad(x, &[0, 1, 1], &[0, 1, 1]);
+        let inside = |at: usize| [5, 6, 9, 10].contains(&at);
+        let shift = (0..16).map(|at| if inside(at) { 0.0 } else { -65504.0 }).collect();
+        let framed = b.affine(wide, Affine { shape: vec![1, 4, 4], scale: vec![1.0; 16], shift });
+        let window = Window { kernel: [2, 2], strides: [2, 2], pads: [0; 4] };
+        let y = b.push(Op::MaxPool(window), vec![framed], [1, 2, 2]);
+        let graph = mark(b.graph.reachable(y)).unwrap();
+        let ops: Vec<_> = graph.nodes.iter().map(|node| node.op.name()).collect();
+        assert_eq!(ops, ["input", "max_pool"]);
+        assert_eq!(eval::run(&graph, &[-1.0, -2.0, -3.0, -4.0]).pop().unwrap(), [-1.0, -2.0, -3.0, -4.0]);
+    }
+
+    #[test]
+    fn coarse_roundings_stay_and_fine_ones_go() {
+        for (step, kept) in [(1.0, true), (0.01, false)] {
+            let mut b = Builder::default();
+            let x = b.push(Op::Input, vec![], [2]);
+            let y = b.unary(Op::Round { step }, x);
+            let graph = settle(&b.graph.reachable(y), &[vec![-2.4, 3.3]]).unwrap();
+            let found = eval::run(&graph, &[1.4, 0.5]).pop().unwrap();
+            assert_eq!(found, if kept { [1.0, 0.0] } else { [1.4, 0.5] });
+        }
+    }
+}

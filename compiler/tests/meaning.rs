@@ -1,0 +1,71 @@
+//! What compiles computes what the ONNX file means: small models, each of a kind that was once misread, with another runtime's labels.
+
+use std::path::{Path, PathBuf};
+
+use fusion_compiler::compile::{Options, compile, simplify};
+use fusion_compiler::evaluate::{evaluate, quantise};
+use fusion_compiler::import::{self, Part};
+use fusion_compiler::nn::{eval, mask};
+use fusion_compiler::npy;
+use fusion_compiler::passes::Target;
+use fusion_compiler::quantise::Precision;
+use fusion_ir::op::Reveal;
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/meaning")
+}
+
+fn labels(folder: &Path) -> Vec<i64> {
+    let labels: ndarray::Array1<i64> = ndarray_npy::read_npy(folder.join("labels.npy")).unwrap();
+    labels.to_vec()
+}
+
+fn differing(found: &[i64], expected: &[i64]) -> usize {
+    found.iter().zip(expected).filter(|(a, b)| a != b).count()
+}
+
+fn cases() -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path());
+    let mut folders: Vec<PathBuf> = entries.filter(|path| path.is_dir()).collect();
+    folders.sort();
+    folders
+}
+
+#[test]
+fn networks_mean_what_their_files_mean() {
+    for case in cases() {
+        let graph = import::read(&case.join("model.onnx"), None).unwrap_or_else(|e| panic!("{}: {e}", case.display()));
+        let samples = npy::samples(&case.join("input.npy"), graph.input_shape()).unwrap();
+        let expected = labels(&case);
+        let settled = mask::settle(&graph, &samples).unwrap();
+        for graph in [graph.clone(), settled.clone(), simplify(settled)] {
+            let outputs = eval::outputs(&graph, &samples[..expected.len()]);
+            let found: Vec<i64> = outputs.iter().map(|y| eval::argmax(y) as i64).collect();
+            assert_eq!(differing(&found, &expected), 0, "{}: {found:?}", case.display());
+        }
+    }
+}
+
+#[test]
+fn plans_mean_what_their_files_mean() {
+    for case in cases() {
+        let options = Options {
+            model: case.join("model.onnx"),
+            calibrate: Some(case.join("input.npy")),
+            labels: None,
+            input_shape: None,
+            part: Part::default(),
+            precision: Precision::default(),
+            reveal: Reveal::Label,
+            verify: None,
+            target: Target::default(),
+        };
+        let plan = compile(&options).unwrap_or_else(|e| panic!("{}: {e}", case.display())).plan;
+        let samples = npy::samples(&case.join("input.npy"), &plan.function.values[0].ty.shape).unwrap();
+        let expected = labels(&case);
+        let quantised = quantise(&plan.function, &samples[..expected.len()]);
+        let found = evaluate(&plan.function, plan.weights.as_ref().unwrap(), &quantised).labels();
+        // A near tie may fall either way.
+        assert!(differing(&found, &expected) <= 1, "{}: {found:?}", case.display());
+    }
+}
