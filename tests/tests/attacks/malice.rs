@@ -210,7 +210,8 @@ impl Case {
         static CASE: OnceLock<Case> = OnceLock::new();
         CASE.get_or_init(|| {
             let plan = Plan::from_bytes(&Desk::new().read("plan.bin")).unwrap();
-            let inputs = input::samples(&root().join("models/digits/queries.npy"), plan.function.quantiser()).unwrap();
+            let inputs =
+                input::samples(&root().join("models/digits/queries.npy"), plan.function.quantiser()).unwrap().rows;
             let labels = answers(&plan, plan.weights.as_ref().unwrap(), &inputs);
             Case { plan, inputs, labels }
         })
