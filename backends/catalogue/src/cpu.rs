@@ -44,6 +44,14 @@ pub enum Refused {
     InUse(&'static str),
 }
 
+/// Takes the form that the environment forces, if it does; for the beginning of programs.
+pub fn from_environment() -> Result<Form, Refused> {
+    match std::env::var_os(VARIABLE) {
+        Some(name) => force(&name.to_string_lossy()),
+        None => Ok(Form::in_use()),
+    }
+}
+
 static IN_USE: OnceLock<Form> = OnceLock::new();
 
 /// Makes the process use the form of this name, before anything else has asked for the one [in use](Form::in_use).
@@ -62,8 +70,7 @@ pub fn force(name: &str) -> Result<Form, Refused> {
 
 impl Form {
     /// All forms.
-    pub const ALL: [Form; 6] =
-        [Form::Portable, Form::Neon, Form::Avx2, Form::Avx2Vaes, Form::Avx512, Form::Avx512Ifma];
+    pub const ALL: [Form; 6] = [Form::Portable, Form::Neon, Form::Avx2, Form::Avx2Vaes, Form::Avx512, Form::Avx512Ifma];
 
     /// The form that this process uses.
     pub fn in_use() -> Form {

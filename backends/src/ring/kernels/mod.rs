@@ -237,7 +237,8 @@ mod tests {
                     }
                 }
                 for form in Form::available() {
-                    let ([mut powers, mut expected], mut weights) = ([&powers, &expected].map(Vec::clone), weights.clone());
+                    let ([mut powers, mut expected], mut weights) =
+                        ([&powers, &expected].map(Vec::clone), weights.clone());
                     powers.iter_mut().chain(&mut expected).for_each(|lanes| factors(form, &mut lanes.0));
                     factors(form, &mut weights);
                     let mut found = vec![Lanes::default(); units * depth];
