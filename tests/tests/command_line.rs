@@ -215,7 +215,7 @@ fn without_verification_every_verdict_line_says_so() {
 }
 
 /// Every field of the contract; a `/` goes into an object.
-const BOTH: [&str; 15] = [
+const BOTH: [&str; 16] = [
     "report_version",
     "role",
     "batch/positions",
@@ -231,6 +231,7 @@ const BOTH: [&str; 15] = [
     "correlations",
     "memory_peak_bytes",
     "plan_digest",
+    "kernels",
 ];
 const CLIENT_ONLY: [&str; 13] = [
     "verdict/accepted",

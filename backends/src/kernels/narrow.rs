@@ -10,6 +10,9 @@ pub const WIDE: usize = 8;
 /// Tiles that are expanded at once: each leaf's round keys serve so many.
 const TILES: usize = 32;
 
+/// One leaf's key stream over [`TILES`] tiles.
+type Stream = [[u128; WIDE]; TILES / WIDE];
+
 /// Vectors of blocks. A value of the type is proof that the processor has the instructions.
 pub trait Blocks: Copy {
     /// A vector.
@@ -21,6 +24,8 @@ pub trait Blocks: Copy {
     fn load(self, blocks: &[u128]) -> Self::Vector;
     /// Writes the first [`Blocks::LEN`] blocks.
     fn store(self, vector: Self::Vector, blocks: &mut [u128]);
+    /// Writes the low halves of all blocks.
+    fn store_low(self, vector: Self::Vector, words: &mut [u64]);
     /// The block in all places.
     fn splat(self, block: u128) -> Self::Vector;
     /// `first`, `first + 1` and so on; the low halves must not overflow.
@@ -36,10 +41,9 @@ pub trait Blocks: Copy {
     /// In every block the high half moved down, or the low half moved up, and zeros.
     fn down(self, a: Self::Vector) -> Self::Vector;
     fn up(self, a: Self::Vector) -> Self::Vector;
-    /// Carry-less products of the low halves, of the high ones, and the sum of both mixed ones.
+    /// Carry-less products of the low halves, and of the high ones.
     fn low(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
     fn high(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
-    fn mixed(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
     /// Begins to bring a block near.
     fn prefetch(self, blocks: &[u128], index: usize);
 }
@@ -47,13 +51,39 @@ pub trait Blocks: Copy {
 #[inline(always)]
 fn encrypt<C: Blocks, const N: usize>(c: C, keys: &RoundKeys, blocks: &mut [C::Vector; N]) {
     let key = c.splat(keys[0]);
-    blocks.iter_mut().for_each(|block| *block = c.xor(*block, key));
+    for block in blocks.iter_mut() {
+        *block = c.xor(*block, key);
+    }
     for key in &keys[1..10] {
         let key = c.splat(*key);
-        blocks.iter_mut().for_each(|block| *block = c.round(*block, key));
+        for block in blocks.iter_mut() {
+            *block = c.round(*block, key);
+        }
     }
     let key = c.splat(keys[10]);
-    blocks.iter_mut().for_each(|block| *block = c.last_round(*block, key));
+    for block in blocks.iter_mut() {
+        *block = c.last_round(*block, key);
+    }
+}
+
+/// `first` and the blocks that follow.
+#[inline(always)]
+fn count<C: Blocks, const N: usize>(c: C, first: u128) -> [C::Vector; N] {
+    let mut blocks = [c.count(first); N];
+    for (block, first) in blocks.iter_mut().zip((first..).step_by(C::LEN)) {
+        *block = c.count(first);
+    }
+    blocks
+}
+
+/// The first `N` vectors of some blocks.
+#[inline(always)]
+fn load<C: Blocks, const N: usize>(c: C, blocks: &[u128]) -> [C::Vector; N] {
+    let mut vectors = [c.splat(0); N];
+    for (vector, blocks) in vectors.iter_mut().zip(blocks.chunks_exact(C::LEN)) {
+        *vector = c.load(blocks);
+    }
+    vectors
 }
 
 /// As [`super::Trees::expand`] for trees of `leaves` leaves with these keys.
@@ -61,14 +91,14 @@ fn encrypt<C: Blocks, const N: usize>(c: C, keys: &RoundKeys, blocks: &mut [C::V
 pub fn expand<C: Blocks>(c: C, keys: &[RoundKeys], leaves: usize, first: u64, matrix: &mut [u128], sums: &mut [u128]) {
     let trees = keys.len() / leaves;
     // One for each leaf, and one for each column of a tree.
-    let mut streams = vec![[0u128; TILES]; leaves + leaves.trailing_zeros() as usize];
+    let mut streams: Vec<Stream> = vec![[[0; WIDE]; TILES / WIDE]; leaves + leaves.trailing_zeros() as usize];
     let parts = matrix.chunks_mut(TILES * COLUMNS).zip(sums.chunks_mut(TILES * trees));
     for (first, (matrix, sums)) in (first..).step_by(TILES).zip(parts) {
         for (tree, keys) in keys.chunks_exact(leaves).enumerate() {
             fold(c, keys, first, tree, matrix, sums, &mut streams);
         }
     }
-    streams.as_flattened_mut().zeroize();
+    streams.as_flattened_mut().as_flattened_mut().zeroize();
 }
 
 /// One tree over at most [`TILES`] tiles.
@@ -80,38 +110,43 @@ fn fold<C: Blocks>(
     tree: usize,
     matrix: &mut [u128],
     sums: &mut [u128],
-    streams: &mut [[u128; TILES]],
+    streams: &mut [Stream],
 ) {
     let tiles = matrix.len() / COLUMNS;
     let wanted = tiles.next_multiple_of(WIDE * C::LEN).min(TILES);
     for (keys, stream) in keys.iter().zip(streams.iter_mut()) {
-        for (first, part) in (first..).step_by(WIDE * C::LEN).zip(stream[..wanted].chunks_exact_mut(WIDE * C::LEN)) {
-            let mut blocks: [C::Vector; WIDE] =
-                std::array::from_fn(|place| c.count(u128::from(first + (place * C::LEN) as u64)));
+        let stream = &mut stream.as_flattened_mut()[..wanted];
+        for (first, part) in (first..).step_by(WIDE * C::LEN).zip(stream.chunks_exact_mut(WIDE * C::LEN)) {
+            let mut blocks = count::<C, WIDE>(c, first.into());
             encrypt(c, keys, &mut blocks);
-            blocks.into_iter().zip(part.chunks_exact_mut(C::LEN)).for_each(|(block, place)| c.store(block, place));
+            for (block, place) in blocks.into_iter().zip(part.chunks_exact_mut(C::LEN)) {
+                c.store(block, place);
+            }
         }
     }
     let k = keys.len().trailing_zeros() as usize;
     let (streams, columns) = streams.split_at_mut(keys.len());
     for (bit, column) in columns.iter_mut().enumerate().rev() {
         let (lower, upper) = streams[..2 << bit].split_at_mut(1 << bit);
-        column[..wanted].fill(0);
-        for (lower, upper) in lower.iter_mut().zip(upper.iter()) {
-            let places = lower[..wanted].iter_mut().zip(&upper[..wanted]).zip(&mut column[..wanted]);
-            for ((lower, upper), sum) in places {
-                *sum ^= upper;
-                *lower ^= upper;
+        for (part, column) in column[..wanted / WIDE].iter_mut().enumerate() {
+            let mut sum = [0; WIDE];
+            for (lower, upper) in lower.iter_mut().zip(upper.iter()) {
+                let (lower, upper) = (&mut lower[part], &upper[part]);
+                for i in 0..WIDE {
+                    sum[i] ^= upper[i];
+                    lower[i] ^= upper[i];
+                }
             }
+            *column = sum;
         }
     }
     let trees = sums.len() / tiles;
     let tiles = matrix.chunks_exact_mut(COLUMNS).zip(sums.chunks_exact_mut(trees));
     for (index, (tile, sums)) in tiles.enumerate() {
         for (block, column) in tile[tree * k..][..k].iter_mut().zip(columns.iter()) {
-            *block = column[index];
+            *block = column.as_flattened()[index];
         }
-        sums[tree] = streams[0][index];
+        sums[tree] = streams[0].as_flattened()[index];
     }
 }
 
@@ -123,15 +158,18 @@ pub fn hash<C: Blocks>(c: C, keys: &RoundKeys, tweak: u128, rows: &[u128; COLUMN
     let len = WIDE * C::LEN;
     let parts = rows.chunks_exact(len).zip(words.chunks_exact_mut(len));
     for (tweak, (rows, words)) in (tweak..).step_by(len).zip(parts) {
-        let mut once: [C::Vector; WIDE] = std::array::from_fn(|i| c.xor(c.load(&rows[i * C::LEN..]), offset));
+        let mut once = load::<C, WIDE>(c, rows);
+        for block in &mut once {
+            *block = c.xor(*block, offset);
+        }
         encrypt(c, keys, &mut once);
-        let mut twice: [C::Vector; WIDE] =
-            std::array::from_fn(|i| c.xor(once[i], c.count(tweak + (i * C::LEN) as u128)));
+        let mut twice = count::<C, WIDE>(c, tweak);
+        for (twice, once) in twice.iter_mut().zip(once) {
+            *twice = c.xor(*twice, once);
+        }
         encrypt(c, keys, &mut twice);
         for ((once, twice), words) in once.into_iter().zip(twice).zip(words.chunks_exact_mut(C::LEN)) {
-            let mut sums = [0; 2];
-            c.store(c.xor(once, twice), &mut sums);
-            words.iter_mut().zip(sums).for_each(|(word, sum)| *word = sum as u64);
+            c.store_low(c.xor(once, twice), words);
         }
     }
     words
@@ -146,7 +184,7 @@ pub fn weighted_sums<C: Blocks>(c: C, matrix: &[[u128; COLUMNS]], weights: &[u12
     for (group, result) in result.chunks_exact_mut(GROUPS * C::LEN).enumerate() {
         let mut sums = [[zero; 3]; GROUPS];
         for (tile, weight) in matrix.iter().zip(weights) {
-            let weight = c.splat(*weight);
+            let weight = factor(c, c.splat(*weight));
             let blocks = &tile[group * GROUPS * C::LEN..][..GROUPS * C::LEN];
             for (sum, blocks) in sums.iter_mut().zip(blocks.chunks_exact(C::LEN)) {
                 *sum = multiply(c, *sum, c.load(blocks), weight);
@@ -154,7 +192,9 @@ pub fn weighted_sums<C: Blocks>(c: C, matrix: &[[u128; COLUMNS]], weights: &[u12
         }
         for (sum, result) in sums.into_iter().zip(result.chunks_exact_mut(C::LEN)) {
             let mut parts = [[0; 2]; 3];
-            sum.into_iter().zip(&mut parts).for_each(|(sum, part)| c.store(sum, part));
+            for (sum, part) in halves(c, sum).into_iter().zip(&mut parts) {
+                c.store(sum, part);
+            }
             for (lane, result) in result.iter_mut().enumerate() {
                 let [low, cross, high] = parts.map(|part| part[lane]);
                 *result = [low ^ cross << 64, high ^ cross >> 64];
@@ -181,7 +221,7 @@ pub fn double<C: Blocks>(c: C, keys: &RoundKeys, left: &mut [u128], right: &mut 
     for (left, right) in left.chunks_exact_mut(len).zip(right.chunks_exact_mut(len)) {
         children::<C, WIDE>(c, keys, left, right, mask, &mut sums);
     }
-    sums.map(|sum| add_lanes(c, sum))
+    [add_lanes(c, sums[0]), add_lanes(c, sums[1])]
 }
 
 /// Replaces `N` vectors of parents by their left children and writes the right ones, as far as `mask` goes; adds both to `sums`.
@@ -194,18 +234,21 @@ fn children<C: Blocks, const N: usize>(
     mask: C::Vector,
     sums: &mut [C::Vector; 2],
 ) {
-    let parents: [C::Vector; N] = std::array::from_fn(|i| c.load(&left[i * C::LEN..]));
+    let parents = load::<C, N>(c, left);
     // The halves exchanged, and the former high half added to the new one.
     let high = c.splat(u128::MAX << 64);
-    let spread = parents.map(|parent| c.xor(c.swap(parent), c.and(parent, high)));
+    let mut spread = parents;
+    for spread in &mut spread {
+        *spread = c.xor(c.swap(*spread), c.and(*spread, high));
+    }
     let mut hashes = spread;
     encrypt(c, keys, &mut hashes);
     for i in 0..N {
         let hash = c.xor(hashes[i], spread[i]);
-        let children = [c.and(hash, mask), c.and(c.xor(hash, parents[i]), mask)];
-        c.store(children[0], &mut left[i * C::LEN..]);
-        c.store(children[1], &mut right[i * C::LEN..]);
-        sums.iter_mut().zip(children).for_each(|(sum, child)| *sum = c.xor(*sum, child));
+        let (ours, theirs) = (c.and(hash, mask), c.and(c.xor(hash, parents[i]), mask));
+        c.store(ours, &mut left[i * C::LEN..]);
+        c.store(theirs, &mut right[i * C::LEN..]);
+        *sums = [c.xor(sums[0], ours), c.xor(sums[1], theirs)];
     }
 }
 
@@ -224,9 +267,13 @@ pub fn add_sparse<C: Blocks>(c: C, keys: &RoundKeys, first: u64, secret: &[u128]
     let mut positions = positions(c, keys, first, last as u32);
     for (group, rows) in rows.chunks_mut(ROWS).enumerate() {
         let next = self::positions(c, keys, first + ((group + 1) * BLOCKS) as u64, last as u32);
-        next.iter().for_each(|position| c.prefetch(secret, *position as usize));
+        for position in &next {
+            c.prefetch(secret, *position as usize);
+        }
         for (row, positions) in rows.iter_mut().zip(positions.as_chunks::<DENSITY>().0) {
-            *row = positions.iter().fold(*row, |sum, position| sum ^ secret[*position as usize & last]);
+            for position in positions {
+                *row ^= secret[*position as usize & last];
+            }
         }
         positions = next;
     }
@@ -261,7 +308,7 @@ const POLY: u128 = 0xc200_0000_0000_0000;
 #[inline(always)]
 pub fn product<C: Blocks>(c: C, a: u128, b: u128) -> u128 {
     let mut lanes = [0; 2];
-    c.store(reduce(c, multiply(c, [c.splat(0); 3], c.splat(a), c.splat(b))), &mut lanes);
+    c.store(reduce(c, multiply(c, [c.splat(0); 3], c.splat(a), factor(c, c.splat(b)))), &mut lanes);
     lanes[0]
 }
 
@@ -276,14 +323,17 @@ pub fn polynomial<C: Blocks>(c: C, key: u128, blocks: &[u128]) -> u128 {
     for i in (0..WIDE - 1).rev() {
         wide[i] = product(c, wide[i + 1], base);
     }
-    let (zero, base) = (c.splat(0), c.splat(base));
-    let wide = wide.map(|power| c.splat(power));
+    let (zero, base) = (c.splat(0), factor(c, c.splat(base)));
+    let mut powers_of_base = [base; WIDE];
+    for (vector, power) in powers_of_base.iter_mut().zip(wide) {
+        *vector = factor(c, c.splat(power));
+    }
     let mut total = zero;
     let steps = blocks.chunks_exact(WIDE * C::LEN);
     let rest = steps.remainder();
     for step in steps {
-        let mut sums = multiply(c, [zero; 3], total, wide[0]);
-        for (i, power) in wide[1..].iter().enumerate() {
+        let mut sums = multiply(c, [zero; 3], total, powers_of_base[0]);
+        for (i, power) in powers_of_base[1..].iter().enumerate() {
             sums = multiply(c, sums, c.load(&step[i * C::LEN..]), *power);
         }
         total = c.xor(reduce(c, sums), c.load(&step[(WIDE - 1) * C::LEN..]));
@@ -297,17 +347,31 @@ pub fn polynomial<C: Blocks>(c: C, key: u128, blocks: &[u128]) -> u128 {
     lanes.fold(0, |sum, (lane, power)| sum ^ product(c, *lane, *power))
 }
 
-/// Adds products that are not yet reduced to the sums of the low, the mixed and the high ones.
+/// What is multiplied by: it, and the sum of its halves.
 #[inline(always)]
-fn multiply<C: Blocks>(c: C, sums: [C::Vector; 3], a: C::Vector, b: C::Vector) -> [C::Vector; 3] {
-    [c.xor(sums[0], c.low(a, b)), c.xor(sums[1], c.mixed(a, b)), c.xor(sums[2], c.high(a, b))]
+fn factor<C: Blocks>(c: C, a: C::Vector) -> [C::Vector; 2] {
+    [a, c.xor(a, c.swap(a))]
+}
+
+/// Adds products to the sums of those of the low halves, of the halves' sums, and of the high halves (Karatsuba).
+#[inline(always)]
+fn multiply<C: Blocks>(c: C, sums: [C::Vector; 3], a: C::Vector, b: [C::Vector; 2]) -> [C::Vector; 3] {
+    let [a, both] = factor(c, a);
+    [c.xor(sums[0], c.low(a, b[0])), c.xor(sums[1], c.low(both, b[1])), c.xor(sums[2], c.high(a, b[0]))]
+}
+
+/// The sums of the low, of the mixed and of the high products.
+#[inline(always)]
+fn halves<C: Blocks>(c: C, [low, both, high]: [C::Vector; 3]) -> [C::Vector; 3] {
+    [low, c.xor(both, c.xor(low, high)), high]
 }
 
 /// The element of the field: twice adds the multiple of its polynomial that clears the lowest 64 bits.
 #[inline(always)]
-fn reduce<C: Blocks>(c: C, [low, mixed, high]: [C::Vector; 3]) -> C::Vector {
+fn reduce<C: Blocks>(c: C, sums: [C::Vector; 3]) -> C::Vector {
+    let [low, mixed, high] = halves(c, sums);
     let (low, high) = (c.xor(low, c.up(mixed)), c.xor(high, c.down(mixed)));
     let poly = c.splat(POLY);
-    let fold = |x| c.xor(c.swap(x), c.low(x, poly));
-    c.xor(high, fold(fold(low)))
+    let once = c.xor(c.swap(low), c.low(low, poly));
+    c.xor(high, c.xor(c.swap(once), c.low(once, poly)))
 }

@@ -7,7 +7,7 @@ use std::arch::x86_64::*;
 use super::super::narrow::{self, Blocks};
 
 macro_rules! vectors {
-    ($module:ident, $vector:ident, $len:literal, $features:literal, $load:ident, $store:ident, $splat:ident, $count:ident, $xor:ident,
+    ($module:ident, $vector:ident, $len:literal, $features:literal, $load:ident, $store:ident, $store_low:ident, $splat:ident, $count:ident, $xor:ident,
         $and:ident, $round:ident, $last:ident, $swap:ident, $down:ident, $up:ident, $product:ident) => {
         pub mod $module {
             use super::super::super::{COLUMNS, RoundKeys};
@@ -30,6 +30,10 @@ macro_rules! vectors {
                 #[inline(always)]
                 fn store(self, vector: $vector, blocks: &mut [u128]) {
                     unsafe { $store(blocks[..$len].as_mut_ptr().cast(), vector) }
+                }
+                #[inline(always)]
+                fn store_low(self, vector: $vector, words: &mut [u64]) {
+                    unsafe { $store_low(vector, words[..$len].as_mut_ptr()) }
                 }
                 #[inline(always)]
                 fn splat(self, block: u128) -> $vector {
@@ -78,10 +82,6 @@ macro_rules! vectors {
                     unsafe { $product::<0x11>(a, b) }
                 }
                 #[inline(always)]
-                fn mixed(self, a: $vector, b: $vector) -> $vector {
-                    unsafe { $xor($product::<0x01>(a, b), $product::<0x10>(a, b)) }
-                }
-                #[inline(always)]
                 fn prefetch(self, blocks: &[u128], index: usize) {
                     // Prefetching may be given any address.
                     unsafe { _mm_prefetch::<_MM_HINT_T0>(blocks.as_ptr().wrapping_add(index).cast()) }
@@ -127,6 +127,7 @@ vectors!(
     "avx2,aes,pclmulqdq",
     _mm_loadu_si128,
     _mm_storeu_si128,
+    store_low_single,
     splat_single,
     splat_single,
     _mm_xor_si128,
@@ -146,6 +147,7 @@ vectors!(
     "avx2,aes,pclmulqdq,vaes,vpclmulqdq",
     _mm256_loadu_si256,
     _mm256_storeu_si256,
+    store_low_pair,
     splat_pair,
     count_pair,
     _mm256_xor_si256,
@@ -174,4 +176,21 @@ fn splat_pair(low: i64, high: i64) -> __m256i {
 #[target_feature(enable = "avx2")]
 fn count_pair(low: i64, high: i64) -> __m256i {
     _mm256_set_epi64x(high, low + 1, high, low)
+}
+
+/// One word must be there.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn store_low_single(vector: __m128i, words: *mut u64) {
+    // SAFETY: the caller's.
+    unsafe { _mm_storel_epi64(words.cast(), vector) }
+}
+
+/// Two words must be there.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn store_low_pair(vector: __m256i, words: *mut u64) {
+    let low = _mm256_permute4x64_epi64::<0b11_01_10_00>(vector);
+    // SAFETY: the caller's.
+    unsafe { _mm_storeu_si128(words.cast(), _mm256_castsi256_si128(low)) }
 }

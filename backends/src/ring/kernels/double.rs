@@ -74,7 +74,7 @@ impl<S: Vectors, K: Kernel> NullaryFnOnce for With<S, K> {
 
 #[cfg(target_arch = "x86_64")]
 impl Vectors for pulp::x86::V4 {
-    const KERNELS: usize = super::TILE;
+    const KERNELS: usize = 3;
 
     #[inline(always)]
     fn high_digit(self, words: Self::u64s) -> Self::u64s {
@@ -183,8 +183,13 @@ pub struct Field<S: Vectors> {
 impl<S: Vectors> Field<S> {
     #[inline(always)]
     pub fn new(simd: S, prime: u64) -> Field<S> {
-        let [prime, inverse, round] = [prime as f64, 1.0 / prime as f64, ROUND].map(|value| simd.splat_f64s(value));
-        Field { simd, prime, inverse, round }
+        let prime = prime as f64;
+        Field {
+            simd,
+            prime: simd.splat_f64s(prime),
+            inverse: simd.splat_f64s(1.0 / prime),
+            round: simd.splat_f64s(ROUND),
+        }
     }
 
     /// Integers below `2^52` as doubles.

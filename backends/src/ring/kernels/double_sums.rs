@@ -66,16 +66,13 @@ impl<S: Vectors> Summer<S> {
         Wide { low: simd.add_u64s(before, simd.splat_u64s(low)), high: simd.splat_u64s(high) }
     }
 
-    /// With the product of two residues.
+    /// The low and the high parts with those of the product of two residues.
     #[inline(always)]
-    fn plus(self, sum: Wide<S>, a: S::f64s, b: S::f64s) -> Wide<S> {
+    fn plus(self, [low, high]: [S::u64s; 2], a: S::f64s, b: S::f64s) -> [S::u64s; 2] {
         let simd = self.simd;
-        let high = simd.mul_add_f64s(a, b, self.high);
-        let low = simd.mul_add_f64s(a, b, simd.sub_f64s(self.both, high));
-        Wide {
-            low: simd.add_u64s(sum.low, simd.transmute_u64s_f64s(low)),
-            high: simd.add_u64s(sum.high, simd.transmute_u64s_f64s(high)),
-        }
+        let upper = simd.mul_add_f64s(a, b, self.high);
+        let lower = simd.mul_add_f64s(a, b, simd.sub_f64s(self.both, upper));
+        [simd.add_u64s(low, simd.transmute_u64s_f64s(lower)), simd.add_u64s(high, simd.transmute_u64s_f64s(upper))]
     }
 }
 
@@ -105,8 +102,9 @@ impl<S: Vectors> Reducer<S> {
         let mask = simd.splat_u64s((1 << DIGIT_BITS) - 1);
         // In digits of 51 bits. The high one of at most 2048 products stays below 2^11.
         let high = simd.add_u64s(sum.high, simd.high_digit(sum.low));
-        let digits = [simd.and_u64s(sum.low, mask), simd.and_u64s(high, mask), simd.high_digit(high)];
-        let [low, middle, top] = digits.map(|digit| field.double(digit));
+        let low = field.double(simd.and_u64s(sum.low, mask));
+        let middle = field.double(simd.and_u64s(high, mask));
+        let top = field.double(simd.high_digit(high));
         // The low digit is below three times the prime.
         let upper = simd.add_f64s(field.times(middle, powers[0]), field.times(top, powers[1]));
         field.canonical(field.reduced(simd.add_f64s(upper, low)))
@@ -133,16 +131,16 @@ impl Kernel for AddTo<'_> {
             for row in 0..slice.starts.len() {
                 for part in 0..LANES / S::F64_LANES {
                     for unit in (0..tile).step_by(S::KERNELS) {
-                        let at = At { tile, unit, row, part };
-                        let step = match (tile - unit).min(S::KERNELS) {
-                            1 => step::<S, 1>,
-                            2 => step::<S, 2>,
-                            3 => step::<S, 3>,
-                            4 => step::<S, 4>,
-                            5 => step::<S, 5>,
-                            _ => step::<S, TILE>,
+                        let at = At { tile, unit, row, part, chunk: chunk.clone(), place };
+                        // Calls by name: what is called through a pointer is not compiled for the vectors.
+                        place += match (tile - unit).min(S::KERNELS) {
+                            1 => step::<S, 1>(simd, slice, at, &mut waiting, sums),
+                            2 => step::<S, 2>(simd, slice, at, &mut waiting, sums),
+                            3 => step::<S, 3>(simd, slice, at, &mut waiting, sums),
+                            4 => step::<S, 4>(simd, slice, at, &mut waiting, sums),
+                            5 => step::<S, 5>(simd, slice, at, &mut waiting, sums),
+                            _ => step::<S, TILE>(simd, slice, at, &mut waiting, sums),
                         };
-                        place += step(simd, slice, at, chunk.clone(), &mut waiting, place, sums);
                     }
                 }
             }
@@ -150,25 +148,27 @@ impl Kernel for AddTo<'_> {
     }
 }
 
-/// The kernels from number `unit` of a tile of `tile` on, a row, and which part of all lanes.
+/// The kernels from number `unit` of a tile of `tile` on, a row, which part of all lanes, and a chunk of the depth. Sums
+/// wait from `place` on.
 struct At {
     tile: usize,
     unit: usize,
     row: usize,
     part: usize,
+    chunk: Range<usize>,
+    place: usize,
 }
 
-/// Adds up the products of `U` kernels over a chunk of the depth. Sums wait from `place` on; says how many.
+/// Adds up the products of `U` kernels; says how many sums these are.
 #[inline(always)]
 fn step<S: Vectors, const U: usize>(
     simd: S,
     slice: &Slice,
     at: At,
-    chunk: Range<usize>,
     waiting: &mut Vec<Wide<S>>,
-    place: usize,
     sums: &mut [Pair],
 ) -> usize {
+    let (chunk, place) = (at.chunk.clone(), at.place);
     let (rows, summer) = (slice.starts.len(), Summer::new(simd));
     let zero = simd.splat_u64s(0);
     let mut wide = [[Wide::<S> { low: zero, high: zero }; 2]; U];
@@ -184,21 +184,14 @@ fn step<S: Vectors, const U: usize>(
         }
     }
     let operands = &slice.operands[slice.starts[at.row]..][chunk.clone()];
-    let kernels = slice.kernels.chunks_exact(at.tile).skip(chunk.start);
-    for (pair, kernels) in operands.iter().zip(kernels) {
-        let [a, b] = pair.each_ref().map(|lanes| doubles::<S>(lanes, at.part));
-        let kernels: &[Lanes; U] = kernels[at.unit..].first_chunk().expect("as many");
-        for (wide, kernel) in wide.iter_mut().zip(kernels) {
-            let kernel = doubles::<S>(kernel, at.part);
-            wide[0] = summer.plus(wide[0], kernel, a);
-            wide[1] = summer.plus(wide[1], kernel, b);
-        }
-    }
+    let kernels = &slice.kernels[chunk.start * at.tile..chunk.end * at.tile];
+    let wide = products::<S, U>(summer, wide, operands, kernels, &at);
     if chunk.end < slice.depth {
-        if chunk.start == 0 {
-            waiting.extend_from_slice(wide.as_flattened());
-        } else {
-            waiting[place..place + 2 * U].copy_from_slice(wide.as_flattened());
+        for (place, wide) in (place..).zip(wide.as_flattened()) {
+            match waiting.get_mut(place) {
+                Some(waiting) => *waiting = *wide,
+                None => waiting.push(*wide),
+            }
         }
     } else {
         let reducer = Reducer::new(simd, slice.prime);
@@ -209,6 +202,41 @@ fn step<S: Vectors, const U: usize>(
         }
     }
     2 * U
+}
+
+/// The sums with the products of some operands with their kernels. All sums stay in registers.
+#[inline(always)]
+fn products<S: Vectors, const U: usize>(
+    summer: Summer<S>,
+    sums: [[Wide<S>; 2]; U],
+    operands: &[Pair],
+    kernels: &[Lanes],
+    at: &At,
+) -> [[Wide<S>; 2]; U] {
+    let zero = summer.simd.splat_u64s(0);
+    let (mut low, mut high) = ([[zero; 2]; U], [[zero; 2]; U]);
+    for u in 0..U {
+        for component in 0..2 {
+            low[u][component] = sums[u][component].low;
+            high[u][component] = sums[u][component].high;
+        }
+    }
+    for (pair, kernels) in operands.iter().zip(kernels.chunks_exact(at.tile)) {
+        let (a, b) = (doubles::<S>(&pair[0], at.part), doubles::<S>(&pair[1], at.part));
+        let kernels: &[Lanes; U] = kernels[at.unit..].first_chunk().expect("as many");
+        for u in 0..U {
+            let kernel = doubles::<S>(&kernels[u], at.part);
+            [low[u][0], high[u][0]] = summer.plus([low[u][0], high[u][0]], kernel, a);
+            [low[u][1], high[u][1]] = summer.plus([low[u][1], high[u][1]], kernel, b);
+        }
+    }
+    let mut sums = sums;
+    for u in 0..U {
+        for component in 0..2 {
+            sums[u][component] = Wide { low: low[u][component], high: high[u][component] };
+        }
+    }
+    sums
 }
 
 /// One part of residues.
@@ -244,7 +272,8 @@ impl Kernel for Combine<'_> {
                         let mut wide = summer.begin(simd.splat_u64s(0), terms.len());
                         for (&power, &weight) in terms.iter().zip(own) {
                             let power = doubles::<S>(&combinations.powers[usize::from(power)], part);
-                            wide = summer.plus(wide, power, simd.splat_f64s(f64::from_bits(weight)));
+                            let weight = simd.splat_f64s(f64::from_bits(weight));
+                            [wide.low, wide.high] = summer.plus([wide.low, wide.high], power, weight);
                         }
                         *kernel = simd.transmute_u64s_f64s(reducer.reduce(wide));
                     }
@@ -269,8 +298,8 @@ impl Kernel for MultiplyAdd<'_> {
             (S::as_mut_simd_u64s(self.sums), S::as_simd_u64s(self.left), S::as_simd_u64s(self.right));
         assert!(sums.1.is_empty() && left.1.is_empty() && right.1.is_empty());
         for (sum, (left, right)) in sums.0.iter_mut().zip(left.0.iter().zip(right.0)) {
-            let [before, left, right] = [*sum, *left, *right].map(|words| field.double(words));
-            let value = simd.add_f64s(before, field.product(left, right));
+            let product = field.product(field.double(*left), field.double(*right));
+            let value = simd.add_f64s(field.double(*sum), product);
             *sum = field.word(field.canonical(field.reduced(value)));
         }
     }

@@ -41,8 +41,7 @@ impl Kernel for Forward<'_> {
         let (far, near) = tables.forward.groups.split_at(1 + LANES);
         for at in 0..BLOCKS * parts {
             // Residues are below 1; three stages later values are below 23/8.
-            let column = gather::<S>(vectors, at, BLOCKS * parts);
-            let column = column.map(|bits| field.double(simd.transmute_u64s_f64s(bits)));
+            let column = doubles(field, gather::<S>(vectors, at, BLOCKS * parts));
             scatter::<S>(vectors, at, BLOCKS * parts, forth(field, column, |i| splat(simd, &far[0][i])));
         }
         for (roots, vectors) in far[1..].iter().zip(vectors.chunks_exact_mut(BLOCKS * parts)) {
@@ -61,9 +60,11 @@ impl Kernel for Forward<'_> {
             simd.transpose(block);
             let vectors = S::as_mut_simd_f64s(block).0;
             for at in 0..parts {
-                let column = forth(field, gather::<S>(vectors, at, parts), |i| load::<S>(&lanes[i], at));
-                let column = column.map(|value| field.word(field.canonical(field.reduced(value))));
-                scatter::<S>(vectors, at, parts, column.map(|words| simd.transmute_f64s_u64s(words)));
+                let mut column = forth(field, gather::<S>(vectors, at, parts), |i| load::<S>(&lanes[i], at));
+                for value in &mut column {
+                    *value = simd.transmute_f64s_u64s(field.word(field.canonical(field.reduced(*value))));
+                }
+                scatter::<S>(vectors, at, parts, column);
             }
         }
     }
@@ -85,8 +86,7 @@ impl Kernel for Inverse<'_> {
         for (block, (roots, lanes)) in blocks.zip(near.iter().zip(&tables.inverse.lanes)) {
             let vectors = S::as_mut_simd_f64s(block).0;
             for at in 0..parts {
-                let column = gather::<S>(vectors, at, parts);
-                let column = column.map(|bits| field.double(simd.transmute_u64s_f64s(bits)));
+                let column = doubles(field, gather::<S>(vectors, at, parts));
                 scatter::<S>(vectors, at, parts, back(field, column, |i| load::<S>(&lanes[i], at)));
             }
             simd.transpose(block);
@@ -103,11 +103,11 @@ impl Kernel for Inverse<'_> {
                 scatter::<S>(vectors, at, LANES * parts, back(field, column, |i| splat(simd, &roots[i])));
             }
         }
-        let last = tables.last.map(|factor| splat(simd, &factor));
+        let last = [splat(simd, &tables.last[0]), splat(simd, &tables.last[1])];
         for at in 0..BLOCKS * parts {
             let column = gather::<S>(vectors, at, BLOCKS * parts);
             let column = end(field, back_by_two(field, column, |i| splat(simd, &far[0][i])), last);
-            scatter::<S>(vectors, at, BLOCKS * parts, column.map(|words| simd.transmute_f64s_u64s(words)));
+            scatter::<S>(vectors, at, BLOCKS * parts, column);
         }
     }
 }
@@ -189,38 +189,53 @@ fn butterfly_back<S: Vectors>(field: Field<S>, column: &mut Column<S>, [left, ri
 
 /// The last stage back, with the division by the degree: sums times the first factor, differences times the second. Gives residues.
 #[inline(always)]
-fn end<S: Vectors>(field: Field<S>, column: Column<S>, last: [Factor<S>; 2]) -> [S::u64s; LANES] {
-    let mut words = [field.simd.splat_u64s(0); LANES];
+fn end<S: Vectors>(field: Field<S>, mut column: Column<S>, last: [Factor<S>; 2]) -> Column<S> {
+    let simd = field.simd;
     for i in 0..4 {
         let (left, right) = (column[i], column[i + 4]);
-        words[i] = field.word(field.canonical(field.times(field.simd.add_f64s(left, right), last[0])));
-        words[i + 4] = field.word(field.canonical(field.times(field.simd.sub_f64s(left, right), last[1])));
+        let values =
+            [field.times(simd.add_f64s(left, right), last[0]), field.times(simd.sub_f64s(left, right), last[1])];
+        column[i] = simd.transmute_f64s_u64s(field.word(field.canonical(values[0])));
+        column[i + 4] = simd.transmute_f64s_u64s(field.word(field.canonical(values[1])));
     }
-    words
+    column
+}
+
+/// The words that are kept in a column's places, as doubles.
+#[inline(always)]
+fn doubles<S: Vectors>(field: Field<S>, mut column: Column<S>) -> Column<S> {
+    for value in &mut column {
+        *value = field.double(field.simd.transmute_u64s_f64s(*value));
+    }
+    column
 }
 
 #[inline(always)]
 fn splat<S: Vectors>(simd: S, factor: &[u64; 2]) -> Factor<S> {
-    factor.map(|bits| simd.splat_f64s(f64::from_bits(bits)))
+    [simd.splat_f64s(f64::from_bits(factor[0])), simd.splat_f64s(f64::from_bits(factor[1]))]
 }
 
 /// One part of the lanes.
 #[inline(always)]
 fn load<S: Vectors>(factor: &[Lanes; 2], part: usize) -> Factor<S> {
-    factor.each_ref().map(|lanes| {
-        let lanes: &[f64; LANES] = bytemuck::cast_ref(&lanes.0);
-        S::as_simd_f64s(lanes).0[part]
-    })
+    let part = |lanes: &Lanes| S::as_simd_f64s(bytemuck::cast_ref::<_, [f64; LANES]>(&lanes.0)).0[part];
+    [part(&factor[0]), part(&factor[1])]
 }
 
 /// Every `step`-th vector from `first` on.
 #[inline(always)]
 fn gather<S: Vectors>(vectors: &[S::f64s], first: usize, step: usize) -> Column<S> {
-    std::array::from_fn(|i| vectors[first + i * step])
+    let mut column = [vectors[first]; LANES];
+    for i in 1..LANES {
+        column[i] = vectors[first + i * step];
+    }
+    column
 }
 
 /// The reverse of [`gather`].
 #[inline(always)]
 fn scatter<S: Vectors>(vectors: &mut [S::f64s], first: usize, step: usize, column: Column<S>) {
-    column.into_iter().enumerate().for_each(|(i, value)| vectors[first + i * step] = value);
+    for i in 0..LANES {
+        vectors[first + i * step] = column[i];
+    }
 }
