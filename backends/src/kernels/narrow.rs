@@ -11,7 +11,7 @@ pub const WIDE: usize = 8;
 const TILES: usize = 32;
 
 /// One leaf's key stream over [`TILES`] tiles.
-type Stream = [[u128; WIDE]; TILES / WIDE];
+type Stream = [u128; TILES];
 
 /// Vectors of blocks. A value of the type is proof that the processor has the instructions.
 pub trait Blocks: Copy {
@@ -91,14 +91,14 @@ fn load<C: Blocks, const N: usize>(c: C, blocks: &[u128]) -> [C::Vector; N] {
 pub fn expand<C: Blocks>(c: C, keys: &[RoundKeys], leaves: usize, first: u64, matrix: &mut [u128], sums: &mut [u128]) {
     let trees = keys.len() / leaves;
     // One for each leaf, and one for each column of a tree.
-    let mut streams: Vec<Stream> = vec![[[0; WIDE]; TILES / WIDE]; leaves + leaves.trailing_zeros() as usize];
+    let mut streams: Vec<Stream> = vec![[0; TILES]; leaves + leaves.trailing_zeros() as usize];
     let parts = matrix.chunks_mut(TILES * COLUMNS).zip(sums.chunks_mut(TILES * trees));
     for (first, (matrix, sums)) in (first..).step_by(TILES).zip(parts) {
         for (tree, keys) in keys.chunks_exact(leaves).enumerate() {
             fold(c, keys, first, tree, matrix, sums, &mut streams);
         }
     }
-    streams.as_flattened_mut().as_flattened_mut().zeroize();
+    streams.as_flattened_mut().zeroize();
 }
 
 /// One tree over at most [`TILES`] tiles.
@@ -115,7 +115,7 @@ fn fold<C: Blocks>(
     let tiles = matrix.len() / COLUMNS;
     let wanted = tiles.next_multiple_of(WIDE * C::LEN).min(TILES);
     for (keys, stream) in keys.iter().zip(streams.iter_mut()) {
-        let stream = &mut stream.as_flattened_mut()[..wanted];
+        let stream = &mut stream[..wanted];
         for (first, part) in (first..).step_by(WIDE * C::LEN).zip(stream.chunks_exact_mut(WIDE * C::LEN)) {
             let mut blocks = count::<C, WIDE>(c, first.into());
             encrypt(c, keys, &mut blocks);
@@ -128,25 +128,28 @@ fn fold<C: Blocks>(
     let (streams, columns) = streams.split_at_mut(keys.len());
     for (bit, column) in columns.iter_mut().enumerate().rev() {
         let (lower, upper) = streams[..2 << bit].split_at_mut(1 << bit);
-        for (part, column) in column[..wanted / WIDE].iter_mut().enumerate() {
-            let mut sum = [0; WIDE];
+        for first in (0..wanted).step_by(WIDE * C::LEN) {
+            let mut sum = [c.splat(0); WIDE];
             for (lower, upper) in lower.iter_mut().zip(upper.iter()) {
-                let (lower, upper) = (&mut lower[part], &upper[part]);
+                let (lower, upper) = (&mut lower[first..][..WIDE * C::LEN], &upper[first..][..WIDE * C::LEN]);
                 for i in 0..WIDE {
-                    sum[i] ^= upper[i];
-                    lower[i] ^= upper[i];
+                    let added = c.load(&upper[i * C::LEN..]);
+                    sum[i] = c.xor(sum[i], added);
+                    c.store(c.xor(c.load(&lower[i * C::LEN..]), added), &mut lower[i * C::LEN..]);
                 }
             }
-            *column = sum;
+            for (sum, place) in sum.into_iter().zip(column[first..].chunks_exact_mut(C::LEN)) {
+                c.store(sum, place);
+            }
         }
     }
     let trees = sums.len() / tiles;
     let tiles = matrix.chunks_exact_mut(COLUMNS).zip(sums.chunks_exact_mut(trees));
     for (index, (tile, sums)) in tiles.enumerate() {
         for (block, column) in tile[tree * k..][..k].iter_mut().zip(columns.iter()) {
-            *block = column.as_flattened()[index];
+            *block = column[index];
         }
-        sums[tree] = streams[0].as_flattened()[index];
+        sums[tree] = streams[0][index];
     }
 }
 

@@ -3,8 +3,8 @@
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
-use fusion_catalogue::{Message, cpu};
 use fusion_catalogue::ot::{Ferret, Ots, Stock};
+use fusion_catalogue::{Message, cpu};
 
 use super::*;
 use crate::bits::Bits;
