@@ -65,7 +65,7 @@ pub(crate) fn set(nodes: &mut [u128], index: usize, value: u128) {
     }
 }
 
-fn set_portable(nodes: &mut [u128], index: usize, value: u128) {
+pub(super) fn set_portable(nodes: &mut [u128], index: usize, value: u128) {
     for (place, node) in nodes.iter_mut().enumerate() {
         node.conditional_assign(&value, (place as u64).ct_eq(&(index as u64)));
     }

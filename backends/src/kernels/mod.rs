@@ -8,11 +8,13 @@ mod columns;
 pub(crate) mod field;
 mod ggm;
 mod lpn;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod narrow;
 mod permutation;
 mod trees;
 
-#[cfg_attr(not(target_arch = "x86_64"), path = "absent.rs")]
+#[cfg_attr(not(any(target_arch = "x86_64", target_arch = "aarch64")), path = "absent.rs")]
+#[cfg_attr(target_arch = "aarch64", path = "arm.rs")]
 #[cfg_attr(target_arch = "x86_64", path = "x86/mod.rs")]
 mod vector;
 
