@@ -15,6 +15,8 @@ use fusion_ir::Party;
 const DRAW_TILES: u64 = 1 << 13;
 
 fn main() {
+    let form = fusion_catalogue::cpu::from_environment().unwrap_or_else(|refused| panic!("{refused}"));
+    println!("kernels: {}", form.name());
     let soft_spoken = |k| (format!("SoftSpoken k={k}"), Supply::SoftSpoken(SoftSpoken::new(k).expect("a parameter")));
     let silent = |name: &str, set| (format!("silent {name}"), Supply::Silent(set));
     let supplies =

@@ -21,6 +21,8 @@ const ACC_BITS: u8 = 32;
 const WEIGHT_BITS: u32 = 12;
 
 fn main() {
+    let form = fusion_catalogue::cpu::from_environment().unwrap_or_else(|refused| panic!("{refused}"));
+    println!("kernels: {}", form.name());
     let (mut batches, mut parts, mut pack) = (Vec::new(), Vec::new(), false);
     let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
     while let Some(argument) = arguments.next() {

@@ -22,6 +22,8 @@ use fusion_ir::types::{Sign, mask};
 const SLOW: Link = Link { bits_per_second: 400e6, delay: Duration::from_millis(20) };
 
 fn main() {
+    let form = fusion_catalogue::cpu::from_environment().unwrap_or_else(|refused| panic!("{refused}"));
+    println!("kernels: {}", form.name());
     let chosen = |key: &str, all: &[u8]| -> Vec<u8> {
         let given = std::env::args().find_map(|arg| arg.strip_prefix(key)?.strip_prefix('=')?.parse().ok());
         given.map_or(all.to_vec(), |given| vec![given])

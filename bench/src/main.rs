@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use clap::{Parser, Subcommand};
-use fusion_catalogue::{Machine, Network, ot};
+use fusion_catalogue::{Machine, Network, cpu, ot};
 use fusion_runtime::Flow;
 use fusion_runtime::session::Offline;
 
@@ -193,7 +193,9 @@ struct CalibrateArgs {
 }
 
 fn main() -> anyhow::Result<()> {
-    match Cli::parse().command {
+    let command = Cli::parse().command;
+    cpu::from_environment().context(cpu::VARIABLE)?;
+    match command {
         Command::Prepare(args) => prepare_plans(args),
         Command::Run(args) => run_plans(&args),
         Command::Table(args) => {

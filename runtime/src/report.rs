@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use fusion_catalogue::Keys;
+use fusion_catalogue::cpu::Form;
 use fusion_ir::{Function, Party, Plan};
 use serde::Serialize;
 
@@ -162,6 +163,8 @@ pub struct Run {
     pub memory_forecast_bytes: u64,
     /// SHA-256 of the plan's public section, in hexadecimal.
     pub plan_digest: String,
+    /// The form of the inner loops, as `FUSION_CPU` names it.
+    pub kernels: &'static str,
     /// What ran.
     pub versions: Versions,
 }
@@ -306,6 +309,7 @@ impl Run {
             memory_peak_bytes: memory_peak_bytes(),
             memory_forecast_bytes,
             plan_digest: hex(&plan.digest()),
+            kernels: Form::in_use().name(),
             versions: Versions {
                 runtime: env!("CARGO_PKG_VERSION"),
                 protocol: PROTOCOL_VERSION,

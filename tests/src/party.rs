@@ -16,7 +16,13 @@ pub struct Server {
 impl Server {
     /// Starts `fusion-run PLAN --role server` on a port of the system's choice.
     pub fn start(plan: &Path, more: &[&str]) -> Server {
+        Server::start_with(plan, more, &[])
+    }
+
+    /// The same in an environment with these variables.
+    pub fn start_with(plan: &Path, more: &[&str], environment: &[(&str, &str)]) -> Server {
         let mut child = Command::new(binary("fusion-run"))
+            .envs(environment.iter().copied())
             .args([arg(plan), "--role", "server", "--listen", "127.0.0.1:0"])
             .env("XDG_STATE_HOME", plan.with_file_name("state"))
             .args(more)

@@ -232,6 +232,7 @@ const BOTH: [&str; 16] = [
     "correlations",
     "memory_peak_bytes",
     "plan_digest",
+    "kernels",
 ];
 const CLIENT_ONLY: [&str; 13] = [
     "verdict/accepted",

@@ -6,6 +6,7 @@ mod bits;
 pub mod compare;
 pub mod contests;
 mod cost;
+pub mod cpu;
 pub mod crypt_flow2;
 pub mod garbled;
 mod keys;

@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::cpu::Form;
 use crate::{Cost, Primitive};
 
 /// A network: the same rate each way, and a round-trip time.
@@ -78,6 +79,9 @@ pub struct Machine {
 }
 
 impl Machine {
+    /// The form of the kernels that the default profile was measured with.
+    pub const DEFAULT_FORM: Form = Form::Avx512Ifma;
+
     /// Whether it knows every primitive: one that another version of the program measured may not.
     pub fn is_complete(&self) -> bool {
         Primitive::ALL.iter().all(|primitive| self.nanoseconds.contains_key(primitive))

@@ -1,9 +1,8 @@
 //! No vector instructions are known for this architecture.
 
-use super::COLUMNS;
+use fusion_catalogue::cpu::Form;
 
-/// The expanded key of AES-128.
-pub(crate) type RoundKeys = [u128; 11];
+use super::{COLUMNS, RoundKeys};
 
 /// Proof that the CPU has the instructions: there is none.
 #[derive(Clone, Copy)]
@@ -11,7 +10,7 @@ pub(crate) enum Vector {}
 
 #[allow(missing_docs, reason = "each method is documented at the kernels that it stands in for")]
 impl Vector {
-    pub fn detect() -> Option<Vector> {
+    pub fn of(_: Form) -> Option<Vector> {
         None
     }
 

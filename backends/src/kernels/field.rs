@@ -4,14 +4,12 @@ use aes::Block;
 use polyval::Polyval;
 use polyval::universal_hash::UniversalHash;
 
-use super::vector::Vector;
-
 /// The neutral element of the product: `x^128 mod x^128 + x^127 + x^126 + x^121 + 1`.
 pub(crate) const ONE: u128 = 1 << 127 | 1 << 126 | 1 << 121 | 1;
 
 /// The product of `a` and `b`.
 pub(crate) fn product(a: u128, b: u128) -> u128 {
-    match Vector::detect() {
+    match super::in_use() {
         Some(vector) => vector.product(a, b),
         None => polynomial_portable(a, &[b]),
     }
@@ -20,7 +18,7 @@ pub(crate) fn product(a: u128, b: u128) -> u128 {
 /// The polynomial `sum key^(n - i) blocks[i]` over all `n` blocks: POLYVAL. For two different sequences of blocks it has the same
 /// value for at most `n` of the `2^128` keys.
 pub(crate) fn polynomial(key: u128, blocks: &[u128]) -> u128 {
-    match Vector::detect() {
+    match super::in_use() {
         Some(vector) if blocks.len().is_multiple_of(4) => vector.polynomial(key, blocks),
         _ => polynomial_portable(key, blocks),
     }
@@ -49,14 +47,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn products_and_polynomials_are_the_same_in_both_ways() {
+    fn products_and_polynomials_are_the_same_in_all_forms() {
+        let vectors = || super::super::all().into_iter().flatten();
         let values = random(8, 1);
         for pair in values.as_chunks::<2>().0 {
-            assert_eq!(product(pair[0], pair[1]), polynomial_portable(pair[0], &[pair[1]]));
+            let expected = polynomial_portable(pair[0], &[pair[1]]);
+            assert_eq!(product(pair[0], pair[1]), expected);
+            vectors().for_each(|vector| assert_eq!(vector.product(pair[0], pair[1]), expected));
         }
         for n in [0, 1, 3, 4, 8, 28, 32, 36, 64, 100, 1024] {
             let blocks = random(n, 2);
-            assert_eq!(polynomial(values[0], &blocks), polynomial_portable(values[0], &blocks), "{n} blocks");
+            let expected = polynomial_portable(values[0], &blocks);
+            assert_eq!(polynomial(values[0], &blocks), expected, "{n} blocks");
+            for vector in vectors().filter(|_| n.is_multiple_of(4)) {
+                assert_eq!(vector.polynomial(values[0], &blocks), expected, "{n} blocks");
+            }
         }
     }
 

@@ -59,13 +59,13 @@ impl Doubler {
 
 /// Writes `value` to place `index` of `nodes`, touching every place alike.
 pub(crate) fn set(nodes: &mut [u128], index: usize, value: u128) {
-    match super::Vector::detect() {
+    match super::in_use() {
         Some(vector) => vector.set(nodes, index, value),
         None => set_portable(nodes, index, value),
     }
 }
 
-fn set_portable(nodes: &mut [u128], index: usize, value: u128) {
+pub(super) fn set_portable(nodes: &mut [u128], index: usize, value: u128) {
     for (place, node) in nodes.iter_mut().enumerate() {
         node.conditional_assign(&value, (place as u64).ct_eq(&(index as u64)));
     }
@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn doubling_is_the_papers_in_both_ways() {
+    fn doubling_is_the_papers_in_all_forms() {
         let key = random(1, 1)[0];
         let cipher = Aes128Enc::new(&key.to_le_bytes().into());
         let hash = |x: u128| {
@@ -95,7 +95,7 @@ mod tests {
             cipher.encrypt_block(&mut block);
             u128::from_le_bytes(block.into()) ^ spread
         };
-        for doubler in [Doubler::new(key), Doubler(Permutation::portable(key))] {
+        for doubler in super::super::all().into_iter().map(|vector| Doubler(Permutation::with(vector, key))) {
             assert_eq!(doubler.hash(77), hash(77));
             for (parents, mask) in [(1, u128::MAX), (2, !1), (16, !1), (32, u128::MAX), (256, !1)] {
                 let before = random(parents, 2);
@@ -116,10 +116,13 @@ mod tests {
     fn setting_changes_one_place() {
         for n in [1, 2, 4, 64, 1024] {
             for index in [0, n / 2, n - 1] {
-                for set in [set, set_portable] {
+                for vector in super::super::all() {
                     let before = random(n, 3);
                     let mut after = before.clone();
-                    set(&mut after, index, 42);
+                    match vector {
+                        Some(vector) => vector.set(&mut after, index, 42),
+                        None => set_portable(&mut after, index, 42),
+                    }
                     assert!(after.iter().enumerate().all(|(i, node)| *node == if i == index { 42 } else { before[i] }));
                 }
             }

@@ -59,6 +59,9 @@ impl SparseCode {
 
 #[cfg(test)]
 mod tests {
+    use aes::Aes128Enc;
+    use aes::cipher::KeyInit;
+
     use super::super::tests::random;
     use super::*;
 
@@ -68,14 +71,14 @@ mod tests {
         for (log_k, first, n) in [(1, 0, 16), (10, 32, 48), (14, 1600, 21), (3, 1 << 40, 1)] {
             let secret = random(1 << log_k, 2);
             let before = random(n, 3);
-            let ways = [Permutation::new(key), Permutation::portable(key)];
-            let [vector, portable] = ways.map(|permutation| {
+            let all = super::super::all().into_iter().map(|vector| {
                 let mut rows = before.clone();
-                SparseCode { permutation, log_k }.add(first, &secret, &mut rows);
+                SparseCode { permutation: Permutation::with(vector, key), log_k }.add(first, &secret, &mut rows);
                 rows
             });
-            assert_eq!(vector, portable);
-            let Permutation::Portable(cipher) = Permutation::portable(key) else { unreachable!() };
+            let all: Vec<_> = all.collect();
+            assert!(all.iter().all(|rows| *rows == all[0]));
+            let cipher = Aes128Enc::new(&key.to_le_bytes().into());
             for row in [0, n - 1] {
                 let mut expected = before[row];
                 for j in 0..DENSITY as u64 {
@@ -85,7 +88,7 @@ mod tests {
                     let word = u128::from_le_bytes(block.into()) >> (32 * (number % 4));
                     expected ^= secret[word as usize % secret.len()];
                 }
-                assert_eq!(vector[row], expected);
+                assert_eq!(all[0][row], expected);
             }
         }
     }

@@ -1,5 +1,5 @@
-//! The inner loops of oblivious transfer, each in portable Rust and, where the CPU has them, in AVX-512 with its cipher, Galois-field
-//! and carry-less multiplication extensions. Both give identical bits; which one runs is found out at run time.
+//! The inner loops of oblivious transfer, each in portable Rust and for the vectors, ciphers and carry-less multiplications of the other
+//! [forms](Form). All give identical bits.
 //!
 //! A matrix of bits is kept in *tiles* of 128 rows. Tile `t` of a matrix of 128 columns is the 128 blocks
 //! `matrix[128 t ..]`, block `c` being its part of column `c`: bit `r` is row `128 t + r`.
@@ -8,26 +8,45 @@ mod columns;
 pub(crate) mod field;
 mod ggm;
 mod lpn;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod narrow;
 mod permutation;
 mod trees;
 
-#[cfg_attr(not(target_arch = "x86_64"), path = "absent.rs")]
+#[cfg_attr(not(any(target_arch = "x86_64", target_arch = "aarch64")), path = "absent.rs")]
+#[cfg_attr(target_arch = "aarch64", path = "arm.rs")]
 #[cfg_attr(target_arch = "x86_64", path = "x86/mod.rs")]
 mod vector;
 
 pub(crate) use columns::ColumnHash;
+use fusion_catalogue::cpu::Form;
 pub(crate) use ggm::{Doubler, set};
 pub(crate) use lpn::SparseCode;
 pub(crate) use permutation::Permutation;
 pub(crate) use trees::Trees;
 use vector::Vector;
 
+/// The expanded key of AES-128.
+pub(crate) type RoundKeys = [u128; 11];
+
+/// The kernels of the form in use; none if it is the portable one.
+fn in_use() -> Option<Vector> {
+    static IN_USE: std::sync::OnceLock<Option<Vector>> = std::sync::OnceLock::new();
+    *IN_USE.get_or_init(|| Vector::of(Form::in_use()))
+}
+
+/// The kernels of every form that this processor can run.
+#[cfg(test)]
+fn all() -> Vec<Option<Vector>> {
+    Form::available().into_iter().map(Vector::of).collect()
+}
+
 /// Columns of a matrix, and rows of a tile.
 pub(crate) const COLUMNS: usize = 128;
 
 /// Transposes one tile: afterwards block `r` is row `r`, bit `c` being column `c`.
 pub(crate) fn transpose(tile: &mut [u128; COLUMNS]) {
-    match Vector::detect() {
+    match in_use() {
         Some(vector) => vector.transpose(tile),
         None => transpose_portable(tile),
     }
@@ -40,7 +59,7 @@ pub(crate) fn transpose(tile: &mut [u128; COLUMNS]) {
 pub(crate) fn plane(values: &[u64], bit: u8, words: &mut [u64]) {
     let (chunks, rest) = values.as_chunks::<64>();
     let (full, last) = words.split_at_mut(chunks.len());
-    match Vector::detect() {
+    match in_use() {
         Some(vector) => vector.plane(chunks, bit, full),
         None => full.iter_mut().zip(chunks).for_each(|(word, chunk)| *word = plane_portable(chunk, bit)),
     }
@@ -51,7 +70,7 @@ pub(crate) fn plane(values: &[u64], bit: u8, words: &mut [u64]) {
 
 /// Bit 0 of every row, as one block.
 pub(crate) fn lowest_bits(rows: &[u128; COLUMNS]) -> u128 {
-    match Vector::detect() {
+    match in_use() {
         Some(vector) => vector.lowest_bits(rows),
         None => lowest_bits_portable(rows),
     }
@@ -112,9 +131,12 @@ mod tests {
     #[test]
     fn transposition_moves_every_bit() {
         let columns: [u128; COLUMNS] = random(COLUMNS, 1).try_into().unwrap();
-        for transpose in [transpose, transpose_portable] {
+        for vector in all() {
             let mut rows = columns;
-            transpose(&mut rows);
+            match vector {
+                Some(vector) => vector.transpose(&mut rows),
+                None => transpose_portable(&mut rows),
+            }
             for (r, row) in rows.iter().enumerate() {
                 for (c, column) in columns.iter().enumerate() {
                     assert_eq!(row >> c & 1, column >> r & 1);
@@ -126,8 +148,8 @@ mod tests {
     #[test]
     fn lowest_bits_are_in_the_order_of_the_rows() {
         let rows: [u128; COLUMNS] = random(COLUMNS, 9).try_into().unwrap();
-        let bits = lowest_bits(&rows);
-        assert_eq!(bits, lowest_bits_portable(&rows));
+        let bits = lowest_bits_portable(&rows);
+        all().into_iter().flatten().for_each(|vector| assert_eq!(vector.lowest_bits(&rows), bits));
         assert!(rows.iter().enumerate().all(|(r, row)| bits >> r & 1 == row & 1));
     }
 
@@ -137,6 +159,12 @@ mod tests {
         for (n, bit) in [(0usize, 0), (1, 63), (64, 5), (200, 17), (192, 0)] {
             let mut plane = vec![0; n.div_ceil(64)];
             super::plane(&values[..n], bit, &mut plane);
+            for vector in all().into_iter().flatten() {
+                let (chunks, _) = values[..n].as_chunks();
+                let mut words = vec![0; chunks.len()];
+                vector.plane(chunks, bit, &mut words);
+                assert_eq!(words, plane[..chunks.len()]);
+            }
             for i in 0..plane.len() * 64 {
                 let expected = if i < n { values[i] >> bit & 1 } else { 0 };
                 assert_eq!(plane[i / 64] >> (i % 64) & 1, expected);

@@ -5,7 +5,7 @@ use aes::{Aes128Enc, Block};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::vector::Vector;
-use super::{COLUMNS, vector};
+use super::{COLUMNS, RoundKeys};
 
 /// Blocks of key stream that are expanded at once, over all leaves of a tree: what stays in the caches nearby.
 const STREAM_BLOCKS: usize = 2048;
@@ -20,14 +20,14 @@ pub(crate) struct Trees {
 
 enum Keys {
     Portable(Vec<Aes128Enc>),
-    Vector(Vector, Zeroizing<Vec<vector::RoundKeys>>),
+    Vector(Vector, Zeroizing<Vec<RoundKeys>>),
 }
 
 impl Trees {
     /// The trees with these leaves, equally many in each and a power of two.
     pub fn new(trees: &[Zeroizing<Vec<u128>>]) -> Trees {
         let leaves = trees.first().map_or(1, |tree| tree.len());
-        Trees::with(Vector::detect(), leaves, trees.iter().flat_map(|tree| tree.iter()))
+        Trees::with(super::in_use(), leaves, trees.iter().flat_map(|tree| tree.iter()))
     }
 
     fn with<'a>(vector: Option<Vector>, leaves: usize, keys: impl Iterator<Item = &'a u128>) -> Trees {
@@ -125,14 +125,15 @@ mod tests {
             let leaves: Vec<Zeroizing<Vec<u128>>> =
                 (0..trees as u64).map(|tree| Zeroizing::new(random(1 << k, tree))).collect();
             let tiles = 37;
-            let ways = [Trees::new(&leaves), Trees::with(None, 1 << k, leaves.iter().flat_map(|tree| tree.iter()))];
-            let [first, second] = ways.map(|way| {
+            let all = super::super::all().into_iter().map(|vector| {
+                let way = Trees::with(vector, 1 << k, leaves.iter().flat_map(|tree| tree.iter()));
                 let (mut matrix, mut sums) = (vec![0; tiles * COLUMNS], vec![0; tiles * trees]);
                 way.expand(5, &mut matrix, &mut sums);
                 (matrix, sums)
             });
-            assert_eq!(first, second, "vector and portable");
-            let (matrix, sums) = first;
+            let all: Vec<_> = all.collect();
+            assert!(all.iter().all(|found| *found == all[0]), "k = {k}");
+            let (matrix, sums) = &all[0];
             for (tree, tile) in [(0, 0), (trees - 1, 36), (trees / 2, 31), (1, 32)] {
                 let stream = |y: usize| {
                     let mut block = Block::from(u128::from(5 + tile as u64).to_le_bytes());

@@ -1,9 +1,10 @@
 //! Both directions of correlations, honest and not, and their wire.
 
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 
-use fusion_catalogue::Message;
 use fusion_catalogue::ot::{Ferret, Ots, Stock};
+use fusion_catalogue::{Message, cpu};
 
 use super::*;
 use crate::bits::Bits;
@@ -226,6 +227,7 @@ impl Channel for Digesting {
 /// Digests of all messages of the client and of the server in `run`, those of the generator included, as hexadecimal digits. Correlations are
 /// made with seeded randomness.
 pub(crate) fn wire(supply: Supply, run: impl Fn(Party, &mut dyn Channel, &mut Generator) + Sync) -> [String; 2] {
+    cpu::from_environment().unwrap();
     let (online, offline) = (pair(), pair());
     let side = |party, online, offline| {
         let sent = Arc::new(Mutex::new(Sha256::new()));
@@ -259,6 +261,17 @@ fn the_wire_is_as_it_was() {
         ["6fda28e859abbd11", "bcceb5c0f5d2c879"],
     ];
     assert_eq!(found, known);
+}
+
+/// All wires as they were, in a process for each form of the kernels: two parties may use different ones.
+#[test]
+fn the_wire_is_the_same_in_all_forms() {
+    for form in cpu::Form::available() {
+        let mut wires = Command::new(std::env::current_exe().unwrap());
+        let wires = wires.arg("the_wire_is_as_it_was").env(cpu::VARIABLE, form.name()).output().unwrap();
+        let said = String::from_utf8_lossy(&wires.stdout);
+        assert!(wires.status.success() && said.contains("4 passed"), "{form:?}: {said}");
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::kernels::{Combinations, LANES, Lanes, MAX_DEPTH, Pair, Slice, TILE, prefetch};
+use super::kernels::{Combinations, LANES, Lanes, MAX_DEPTH, Pair, Slice, TILE, make_factors, prefetch};
 use super::{DEGREE, MODULI, PRIMES, Poly, Spectrum};
 
 /// Slices of a spectrum.
@@ -42,7 +42,7 @@ impl Operands {
         let slices = self.values.par_chunks_mut(self.pairs).with_min_len(SLICES_AT_ONCE).enumerate();
         slices.for_each(|(slice, values)| {
             for (value, pair) in values[first..].iter_mut().zip(pairs) {
-                *value = pair.each_ref().map(|spectrum| Lanes(spectrum.groups()[slice]));
+                *value = pair.each_ref().map(|spectrum| factors(spectrum.groups()[slice]));
             }
         });
     }
@@ -88,7 +88,7 @@ impl Kernels {
             let slices = self.values.par_chunks_mut(len).with_min_len(SLICES_AT_ONCE).enumerate();
             slices.for_each(|(slice, values)| {
                 for (value, spectrum) in values[first..].iter_mut().zip(&*passing) {
-                    *value = Lanes(spectrum.groups()[slice]);
+                    *value = factors(spectrum.groups()[slice]);
                 }
             });
         }
@@ -113,7 +113,11 @@ impl Kernels {
                 }
             }
         }
-        let weights = MODULI.map(|modulus| signed.iter().map(|w| modulus.reduce_signed(*w)).collect());
+        let weights = MODULI.map(|modulus| {
+            let mut weights: Vec<u64> = signed.iter().map(|w| modulus.reduce_signed(*w)).collect();
+            make_factors(&mut weights);
+            weights
+        });
         self.few = Some(FewTerms { terms: terms.to_vec(), weights });
     }
 
@@ -137,6 +141,11 @@ impl Kernels {
     }
 }
 
+fn factors(mut residues: [u64; LANES]) -> Lanes {
+    make_factors(&mut residues);
+    Lanes(residues)
+}
+
 /// The values of some powers of `X`.
 #[derive(Default)]
 struct Powers {
@@ -158,7 +167,7 @@ impl Powers {
             power.add_to(exponent.into(), [1, 1]);
             let power = Spectrum::of(power);
             for (values, group) in self.values.chunks_mut(self.count).zip(power.groups()) {
-                values[number] = Lanes(*group);
+                values[number] = factors(*group);
             }
         }
     }

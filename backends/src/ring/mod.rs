@@ -20,16 +20,25 @@ pub use modulus::{Factor, Modulus};
 pub use spectrum::{Half, Spectrum};
 
 use crate::Error;
+use fusion_catalogue::cpu::Form;
 use residues::Residues;
 use zeroize::Zeroize;
 
 /// The two moduli.
 pub const MODULI: [Modulus; 2] = [Modulus::new(PRIMES[0]), Modulus::new(PRIMES[1])];
 
-/// Runs loops compiled for the widest vectors of this processor. What they compute does not depend on which those are.
+/// Runs loops compiled for the widest vectors of the form in use. What they compute does not depend on which those are.
 #[inline(always)]
 pub(crate) fn vectorised<R>(loops: impl FnOnce() -> R) -> R {
-    pulp::Arch::new().dispatch(loops)
+    match Form::in_use() {
+        Form::Portable => loops(),
+        #[cfg(target_arch = "x86_64")]
+        Form::Avx2 | Form::Avx2Vaes => match pulp::x86::V3::try_new() {
+            Some(simd) => simd.vectorize(loops),
+            None => loops(),
+        },
+        _ => pulp::Arch::new().dispatch(loops),
+    }
 }
 
 /// A polynomial by its coefficients: `DEGREE` residues modulo the first prime, then as many modulo the second.

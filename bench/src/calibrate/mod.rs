@@ -5,6 +5,7 @@ mod networks;
 use std::collections::BTreeMap;
 
 use anyhow::Context;
+use fusion_catalogue::cpu::Form;
 use fusion_catalogue::ot::Stock;
 use fusion_catalogue::time::{Clock, Course, Flow};
 use fusion_catalogue::{Cost, Keys, Machine, Network, Primitive};
@@ -74,7 +75,8 @@ pub fn calibrate() -> anyhow::Result<Calibration> {
     layers.iter_mut().zip(errors(&samples, &values)).for_each(|(layer, error)| layer.error = error);
     let nanoseconds: BTreeMap<Primitive, f64> =
         Primitive::ALL.into_iter().zip(values.into_iter().map(|seconds| seconds * 1e9)).collect();
-    let machine = Machine { name: host::processor(), threads: host::threads(), nanoseconds };
+    let name = format!("{}, kernels {}", host::processor(), Form::in_use().name());
+    let machine = Machine { name, threads: host::threads(), nanoseconds };
     Ok(Calibration { machine, layers })
 }
 

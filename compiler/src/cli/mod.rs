@@ -15,6 +15,7 @@ mod target;
 use std::path::Path;
 
 use clap::{Parser, Subcommand};
+use fusion_catalogue::cpu;
 use fusion_ir::Plan;
 
 use crate::Error;
@@ -43,7 +44,9 @@ enum Command {
 /// # Errors
 /// Whatever the subcommand meets.
 pub fn main() -> Result<(), Error> {
-    match Cli::parse().command {
+    let command = Cli::parse().command;
+    cpu::from_environment().map_err(|refused| Error::Usage(format!("{}: {refused}", cpu::VARIABLE)))?;
+    match command {
         Command::Compile(args) => compile::run(args),
         Command::Check(args) => check::run(&args),
         Command::Dump(args) => dump::run(args),

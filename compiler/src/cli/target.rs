@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use fusion_catalogue::cpu::Form;
 use fusion_catalogue::{Machine, Network};
 
 use super::{network, read};
@@ -41,16 +42,31 @@ impl TargetArgs {
         self.network.resolve()
     }
 
+    /// The machine; its name says where its profile comes from.
     fn machine(&self) -> Result<Machine, Error> {
+        let from = |machine: Machine, origin: &str| Machine { name: format!("{} ({origin})", machine.name), ..machine };
         match (&self.machine, measured_here()) {
-            (Some(path), _) => read_machine(path),
-            (None, Some(path)) if path.exists() => Ok(read_machine(&path).unwrap_or_else(|why| {
-                eprintln!("{why}; until then the built-in profile is used");
-                Machine::default()
-            })),
-            _ => Ok(Machine::default()),
+            (Some(path), _) => Ok(from(read_machine(path)?, &path.display().to_string())),
+            (None, Some(path)) if path.exists() => Ok(match read_machine(&path) {
+                Ok(machine) => from(machine, "measured here"),
+                Err(why) => {
+                    eprintln!("{why}; until then the built-in profile is used");
+                    built_in()
+                }
+            }),
+            _ => Ok(built_in()),
         }
     }
+}
+
+/// The profile of a machine that is probably another one.
+fn built_in() -> Machine {
+    let machine = Machine::default();
+    let here = match Form::in_use() {
+        Machine::DEFAULT_FORM => String::new(),
+        form => format!(", whose kernels are {} and slower", form.name()),
+    };
+    Machine { name: format!("{} (built in, not measured here{here}: see fusionc calibrate)", machine.name), ..machine }
 }
 
 /// Where `fusionc calibrate` keeps this machine's profile: `fusion/machine.json` in `$XDG_STATE_HOME`, or in `~/.local/state`.
@@ -76,6 +92,14 @@ fn read_machine(path: &Path) -> Result<Machine, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn forecasts_say_whose_they_are() {
+        let machine = built_in();
+        assert!(machine.name.contains("not measured here"), "{}", machine.name);
+        assert_eq!(machine.name.contains("slower"), Form::in_use() != Machine::DEFAULT_FORM);
+        assert_eq!(machine.nanoseconds, Machine::default().nanoseconds);
+    }
 
     #[test]
     fn damaged_profiles_are_refused_and_good_ones_read() {

@@ -1,8 +1,7 @@
 //! The number-theoretic transform for AVX-512 IFMA: Harvey's butterflies (2014) on 52-bit words, three stages for each time that a
 //! polynomial passes through registers.
 //!
-//! The transform's stages in their usual order (decimation in time going forth, values bit-reversed): nine whose butterflies pair
-//! vectors with vectors, then, in each block of [`LANES`] vectors transposed, three that would pair neighbours.
+//! The stages are those of [`super::tables`].
 #![expect(
     unsafe_code,
     reason = "vector intrinsics: loads and stores of whole vectors, and calls guarded by the processor's features"
@@ -10,76 +9,43 @@
 
 use std::arch::x86_64::*;
 
-use super::super::{DEGREE, Modulus};
+use super::tables::{BLOCKS, Tables, VECTORS};
 use super::{HALF_BITS, LANES, Lanes, detected_ifma};
 
-/// Vectors of a polynomial.
-const VECTORS: usize = DEGREE / LANES;
-/// Blocks of [`LANES`] vectors.
-const BLOCKS: usize = VECTORS / LANES;
 /// Columns of [`LANES`] vectors that are worked on at once.
 const COLUMNS: usize = 2;
-/// Factors of three stages.
-const FACTORS: usize = 7;
 
 /// A vector of a polynomial.
 type Vector = [u64; LANES];
 
-/// Roots of unity modulo one prime.
-pub struct Tables {
-    prime: u64,
-    forward: Roots,
-    inverse: Roots,
-    /// The inverse of the degree, and it times the root of the inverse's last stage.
-    last: [[u64; 2]; 2],
+/// A residue with its quotient by the prime in units of `2^-52` (Shoup).
+pub fn factor(prime: u64, value: u64) -> [u64; 2] {
+    [value, ((u128::from(value) << HALF_BITS) / u128::from(prime)) as u64]
 }
 
-/// What values are multiplied by in one direction: factors and their quotients by the prime in units of `2^-52` (Shoup).
-struct Roots {
-    /// Of nine stages, by three: first one group, then eight, then one for every block.
-    groups: Vec<[[u64; 2]; FACTORS]>,
-    /// Of the three stages within vectors, for every block.
-    lanes: Vec<[[Lanes; 2]; FACTORS]>,
+/// Coefficients to values, all of them residues, [`DEGREE`](super::super::DEGREE) of each, if this processor can; says whether it could.
+pub fn forward(tables: &Tables, polynomial: &mut [u64]) -> bool {
+    if !detected_ifma() {
+        return false;
+    }
+    let (vectors, _) = polynomial.as_chunks_mut();
+    // SAFETY: the processor has both features.
+    unsafe { tables.forward_vectors(vectors.try_into().expect("the degree")) };
+    true
+}
+
+/// Values to coefficients, as [`forward`].
+pub fn inverse(tables: &Tables, polynomial: &mut [u64]) -> bool {
+    if !detected_ifma() {
+        return false;
+    }
+    let (vectors, _) = polynomial.as_chunks_mut();
+    // SAFETY: the processor has both features.
+    unsafe { tables.inverse_vectors(vectors.try_into().expect("the degree")) };
+    true
 }
 
 impl Tables {
-    /// The tables for a primitive root of order twice the degree; `None` if this processor cannot use them.
-    pub fn new(modulus: Modulus, root: u64) -> Option<Tables> {
-        if !detected_ifma() {
-            return None;
-        }
-        let factor = modulus.factor(root);
-        let powers: Vec<u64> =
-            std::iter::successors(Some(1), |power| Some(factor.times(*power))).take(DEGREE).collect();
-        // Block `i` of the `m` of a stage has the power whose exponent is `m + i`, bit-reversed.
-        let roots: Vec<u64> =
-            (0..DEGREE).map(|i| powers[(i.reverse_bits() >> (usize::BITS - DEGREE.ilog2())) % DEGREE]).collect();
-        let inverses: Vec<u64> = roots.iter().map(|root| modulus.inverse(*root)).collect();
-        let scale = modulus.inverse(DEGREE as u64);
-        let last = [scale, modulus.factor(scale).times(inverses[1])];
-        let with_quotient = |value| with_quotient(modulus.prime(), value);
-        Some(Tables {
-            prime: modulus.prime(),
-            forward: Roots::new(modulus.prime(), &roots),
-            inverse: Roots::new(modulus.prime(), &inverses),
-            last: last.map(with_quotient),
-        })
-    }
-
-    /// Coefficients to values, all of them residues, [`DEGREE`] of each.
-    pub fn forward(&self, polynomial: &mut [u64]) {
-        let (vectors, _) = polynomial.as_chunks_mut();
-        // SAFETY: there are tables only if the processor has both features.
-        unsafe { self.forward_vectors(vectors.try_into().expect("the degree")) };
-    }
-
-    /// Values to coefficients, all of them residues, [`DEGREE`] of each.
-    pub fn inverse(&self, polynomial: &mut [u64]) {
-        let (vectors, _) = polynomial.as_chunks_mut();
-        // SAFETY: there are tables only if the processor has both features.
-        unsafe { self.inverse_vectors(vectors.try_into().expect("the degree")) };
-    }
-
     #[target_feature(enable = "avx512f,avx512ifma")]
     fn forward_vectors(&self, vectors: &mut [Vector; VECTORS]) {
         let field = Field::new(self.prime);
@@ -133,33 +99,6 @@ impl Tables {
             scatter(vectors, at, 1, BLOCKS, &columns);
         }
     }
-}
-
-impl Roots {
-    /// The tables of bit-reversed `roots`.
-    fn new(prime: u64, roots: &[u64]) -> Roots {
-        // Of three stages that begin with block `i` of `m`: one root, two, four.
-        let of = |number: usize| {
-            let numbers = [1, 2, 2, 4, 4, 4, 4].iter().zip([0, 0, 1, 0, 1, 2, 3]);
-            let mut numbers = numbers.map(|(times, offset)| times * number + offset);
-            [(); FACTORS].map(|()| with_quotient(prime, roots[numbers.next().expect("seven")]))
-        };
-        let firsts = [1].into_iter().chain(LANES..2 * LANES).chain(BLOCKS..2 * BLOCKS);
-        let lanes = |block: usize| {
-            let mut lanes = [[Lanes::default(); 2]; FACTORS];
-            for lane in 0..LANES {
-                for (all, factor) in lanes.iter_mut().zip(of(VECTORS + block * LANES + lane)) {
-                    all.iter_mut().zip(factor).for_each(|(lanes, value)| lanes.0[lane] = value);
-                }
-            }
-            lanes
-        };
-        Roots { groups: firsts.map(of).collect(), lanes: (0..BLOCKS).map(lanes).collect() }
-    }
-}
-
-fn with_quotient(prime: u64, value: u64) -> [u64; 2] {
-    [value, ((u128::from(value) << HALF_BITS) / u128::from(prime)) as u64]
 }
 
 /// The prime, in registers.

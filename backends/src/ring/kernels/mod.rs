@@ -1,19 +1,24 @@
-//! The inner loops of sums of products and of transforms: in one form for every processor, one for those with AVX2 and one for those with AVX-512 IFMA.
+//! The inner loops of sums of products and of transforms, in every [form](Form): in Rust for any processor; in double precision, written once
+//! for vectors of every length; and for AVX-512 IFMA.
 //!
-//! All give canonical residues, so they agree bit for bit. Which one runs is decided once, by what the processor says of itself.
+//! All give canonical residues, so they agree bit for bit.
 
-#[cfg(target_arch = "x86_64")]
-mod avx2;
+mod double;
+mod double_sums;
+mod double_transform;
 #[cfg(target_arch = "x86_64")]
 mod ifma;
 #[cfg(target_arch = "x86_64")]
 mod ifma_transform;
 mod portable;
 mod prefetch;
+mod tables;
 mod transform;
 
 pub use prefetch::prefetch;
 pub use transform::Transform;
+
+use fusion_catalogue::cpu::Form;
 
 use super::PRIMES;
 
@@ -34,11 +39,24 @@ pub const TILE: usize = 6;
 /// The most products that are summed before a reduction: the low halves of 52 bits must not overflow a word.
 pub const MAX_DEPTH: usize = 2048;
 
+/// Makes residues *factors*: what products are taken of, kept as the form in use needs them.
+pub fn make_factors(residues: &mut [u64]) {
+    factors(Form::in_use(), residues);
+}
+
+fn factors(form: Form, residues: &mut [u64]) {
+    match form {
+        Form::Portable | Form::Avx512Ifma => {}
+        Form::Neon | Form::Avx2 | Form::Avx2Vaes | Form::Avx512 => double::doubles(residues),
+    }
+}
+
 /// One slice of a matrix product: at the same frequencies, a tile of kernels with some rows of operands.
 ///
 /// `kernels` holds `depth` times `U` values, kernel by kernel for each index of the sum. Row `r` of the operands is the `depth`
 /// pairs from `starts[r]` on. Adds for kernel `u` and row `r` the sum of `kernel * operand` over the index to
-/// `sums[u * starts.len() + r]`, or overwrites it if that is `empty`. All values are residues of prime number `prime`; `depth` is at most [`MAX_DEPTH`].
+/// `sums[u * starts.len() + r]`, or overwrites it if that is `empty`. Sums are residues of prime number `prime`, the others
+/// [factors](make_factors) of it; `depth` is at most [`MAX_DEPTH`].
 pub struct Slice<'a> {
     pub prime: usize,
     pub depth: usize,
@@ -51,14 +69,21 @@ pub struct Slice<'a> {
 impl Slice<'_> {
     /// Adds the products to `sums`, a multiple of the number of rows.
     pub fn add_to(&self, sums: &mut [Pair]) {
+        self.add_in(Form::in_use(), sums);
+    }
+
+    fn add_in(&self, form: Form, sums: &mut [Pair]) {
         assert!(self.depth <= MAX_DEPTH && sums.len().is_multiple_of(self.starts.len()));
         let tile = sums.len() / self.starts.len();
         assert!(tile <= TILE && self.kernels.len() == tile * self.depth);
-        #[cfg(target_arch = "x86_64")]
-        if ifma::add_to(self, tile, sums) || avx2::add_to(self, tile, sums) {
-            return;
+        let done = match form {
+            #[cfg(target_arch = "x86_64")]
+            Form::Avx512Ifma => ifma::add_to(self, tile, sums),
+            _ => double_sums::add_to(form, self, tile, sums),
+        };
+        if !done {
+            portable::add_to(self, tile, sums);
         }
-        portable::add_to(self, tile, sums);
     }
 }
 
@@ -66,7 +91,7 @@ impl Slice<'_> {
 ///
 /// `powers` holds the values of the powers in use. Kernel `k` of every unit has `terms[k]` of them, by number, at most
 /// [`MAX_TERMS`]. The kernels come in tiles of [`TILE`] units (the last maybe fewer), and in a tile `k` by `k`; so do the `weights`,
-/// those of one kernel side by side. All values are residues of prime number `prime`.
+/// those of one kernel side by side. All values are [factors](make_factors) of prime number `prime`.
 pub struct Combinations<'a> {
     pub prime: usize,
     pub units: usize,
@@ -81,14 +106,21 @@ pub const MAX_TERMS: usize = fusion_catalogue::linear::FEW_TERMS;
 impl Combinations<'_> {
     /// Writes the values of all kernels.
     pub fn write_to(&self, kernels: &mut [Lanes]) {
+        self.write_in(Form::in_use(), kernels);
+    }
+
+    fn write_in(&self, form: Form, kernels: &mut [Lanes]) {
         let terms: usize = self.terms.iter().map(Vec::len).sum();
         assert!(kernels.len() == self.units * self.terms.len() && self.weights.len() == self.units * terms);
         assert!(self.terms.iter().all(|terms| terms.len() <= MAX_TERMS));
-        #[cfg(target_arch = "x86_64")]
-        if ifma::combine(self, kernels) {
-            return;
+        let done = match form {
+            #[cfg(target_arch = "x86_64")]
+            Form::Avx512Ifma => ifma::combine(self, kernels),
+            _ => double_sums::combine(form, self, kernels),
+        };
+        if !done {
+            portable::combine(self, kernels);
         }
-        portable::combine(self, kernels);
     }
 }
 
@@ -159,13 +191,13 @@ mod tests {
                             }
                         }
                     }
-                    let mut found = sums.clone();
-                    portable::add_to(&slice, tile, &mut found);
-                    assert!(found == expected, "{tile} {rows} {depth}");
-                    #[cfg(target_arch = "x86_64")]
-                    for form in [avx2::add_to, ifma::add_to] {
+                    for form in Form::available() {
+                        let [mut operands, mut kernels] = [operands.as_flattened().to_vec(), kernels.clone()];
+                        operands.iter_mut().chain(&mut kernels).for_each(|lanes| factors(form, &mut lanes.0));
+                        let slice = Slice { operands: operands.as_chunks().0, kernels: &kernels, ..slice };
                         let mut found = sums.clone();
-                        assert!(!form(&slice, tile, &mut found) || found == expected, "{tile} {rows} {depth}");
+                        slice.add_in(form, &mut found);
+                        assert!(found == expected, "{form:?} {tile} {rows} {depth}");
                     }
                 }
             }
@@ -204,12 +236,15 @@ mod tests {
                         }
                     }
                 }
-                let mut found = vec![Lanes::default(); units * depth];
-                portable::combine(&combinations, &mut found);
-                assert!(found == expected, "{units} {depth}");
-                let mut found = vec![Lanes::default(); units * depth];
-                combinations.write_to(&mut found);
-                assert!(found == expected, "{units} {depth}");
+                for form in Form::available() {
+                    let ([mut powers, mut expected], mut weights) =
+                        ([&powers, &expected].map(Vec::clone), weights.clone());
+                    powers.iter_mut().chain(&mut expected).for_each(|lanes| factors(form, &mut lanes.0));
+                    factors(form, &mut weights);
+                    let mut found = vec![Lanes::default(); units * depth];
+                    Combinations { powers: &powers, weights: &weights, ..combinations }.write_in(form, &mut found);
+                    assert!(found == expected, "{form:?} {units} {depth}");
+                }
             }
         }
     }

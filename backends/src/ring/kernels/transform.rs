@@ -4,69 +4,86 @@
 //! vectors of the transform's last three stages, as its butterflies leave them. So a polynomial in `X^(2^v)` has runs of
 //! `2^min(v, 3)` equal vectors.
 
+use fusion_catalogue::cpu::Form;
 use tfhe_ntt::prime64::Plan;
 
 use super::super::{DEGREE, MODULI, Modulus};
-use super::LANES;
+use super::tables::Tables;
+use super::{LANES, double_sums, double_transform};
 #[cfg(target_arch = "x86_64")]
-use super::{ifma, ifma_transform::Tables};
+use super::{ifma, ifma_transform};
 
-/// The transform modulo a prime, forth and back.
+/// The transform modulo a prime, forth and back, in one form.
 pub struct Transform {
+    form: Form,
     /// Number of the prime.
     prime: usize,
-    /// For processors that have no form of their own.
+    /// For the portable form.
     plan: Plan,
-    #[cfg(target_arch = "x86_64")]
-    tables: Option<Tables>,
+    /// For the others.
+    tables: Tables,
 }
 
 impl Transform {
-    /// The transform modulo prime number `prime`, checked: one that is wrong for a prime on some processor would be silent.
+    /// The transform modulo prime number `prime` in the form in use, checked: one that is wrong for a prime on some processor would be silent.
     pub fn new(prime: usize) -> Transform {
+        let transform = Transform::of(Form::in_use(), prime);
+        transform.check(MODULI[prime]);
+        transform
+    }
+
+    fn of(form: Form, prime: usize) -> Transform {
         let modulus = MODULI[prime];
         let plan = Plan::try_new(DEGREE, modulus.prime()).expect("the primes are 1 modulo twice the degree");
-        let transform = Transform {
-            prime,
+        let factor = match form {
             #[cfg(target_arch = "x86_64")]
-            tables: Tables::new(modulus, root(&plan)),
-            plan,
+            Form::Avx512Ifma => ifma_transform::factor,
+            _ => double_transform::factor,
         };
-        transform.check(modulus);
-        transform
+        let tables = Tables::new(modulus, root(&plan), |value| factor(modulus.prime(), value));
+        Transform { form, prime, plan, tables }
     }
 
     /// Coefficients to values, all of them residues.
     pub fn forward(&self, polynomial: &mut [u64]) {
         assert_eq!(polynomial.len(), DEGREE);
-        #[cfg(target_arch = "x86_64")]
-        if let Some(tables) = &self.tables {
-            return tables.forward(polynomial);
+        let done = match self.form {
+            #[cfg(target_arch = "x86_64")]
+            Form::Avx512Ifma => ifma_transform::forward(&self.tables, polynomial),
+            form => double_transform::forward(form, &self.tables, polynomial),
+        };
+        if !done {
+            self.plan.fwd(polynomial);
+            transpose(polynomial);
         }
-        self.plan.fwd(polynomial);
-        transpose(polynomial);
     }
 
     /// Values to coefficients, all of them residues.
     pub fn inverse(&self, polynomial: &mut [u64]) {
         assert_eq!(polynomial.len(), DEGREE);
-        #[cfg(target_arch = "x86_64")]
-        if let Some(tables) = &self.tables {
-            return tables.inverse(polynomial);
+        let done = match self.form {
+            #[cfg(target_arch = "x86_64")]
+            Form::Avx512Ifma => ifma_transform::inverse(&self.tables, polynomial),
+            form => double_transform::inverse(form, &self.tables, polynomial),
+        };
+        if !done {
+            transpose(polynomial);
+            self.plan.inv(polynomial);
+            self.plan.normalize(polynomial);
         }
-        transpose(polynomial);
-        self.plan.inv(polynomial);
-        self.plan.normalize(polynomial);
     }
 
     /// Adds the products `left * right`, value by value, [`DEGREE`] residues each.
     pub fn multiply_add(&self, sums: &mut [u64], left: &[u64], right: &[u64]) {
         assert!([sums.len(), left.len(), right.len()] == [DEGREE; 3]);
-        #[cfg(target_arch = "x86_64")]
-        if self.tables.is_some() && ifma::multiply_add(self.prime, sums, left, right) {
-            return;
+        let done = match self.form {
+            #[cfg(target_arch = "x86_64")]
+            Form::Avx512Ifma => ifma::multiply_add(self.prime, sums, left, right),
+            form => double_sums::multiply_add(form, self.prime, sums, left, right),
+        };
+        if !done {
+            self.plan.mul_accumulate(sums, left, right);
         }
-        self.plan.mul_accumulate(sums, left, right);
     }
 
     /// Panics unless a polynomial comes back, and a product with a sparse polynomial is what its definition says.
@@ -103,7 +120,6 @@ impl Transform {
 }
 
 /// The root of unity that a plan's values are numbered by: the value of `X` at number 0.
-#[cfg(target_arch = "x86_64")]
 fn root(plan: &Plan) -> u64 {
     let mut x = vec![0; DEGREE];
     x[1] = 1;
@@ -127,23 +143,11 @@ mod tests {
     use super::super::super::MODULI;
     use super::*;
 
-    /// The form for every processor.
-    fn portable(prime: usize) -> Transform {
-        let plan = Plan::try_new(DEGREE, MODULI[prime].prime()).unwrap();
-        Transform {
-            prime,
-            plan,
-            #[cfg(target_arch = "x86_64")]
-            tables: None,
-        }
-    }
-
     #[test]
     fn every_form_gives_the_same_values_and_coefficients() {
         let mut state = 1u64;
         for (number, modulus) in MODULI.into_iter().enumerate() {
-            let (transform, twin) = (Transform::new(number), portable(number));
-            twin.check(modulus);
+            let twin = Transform::of(Form::Portable, number);
             let mut random = || {
                 state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
                 (state >> 14) % modulus.prime()
@@ -152,18 +156,22 @@ mod tests {
             polynomials.push(vec![0; DEGREE]);
             polynomials.push(vec![modulus.prime() - 1; DEGREE]);
             polynomials.push((0..DEGREE as u64).map(|i| (i & 1) * (modulus.prime() - 1)).collect());
-            for (i, polynomial) in polynomials.iter().enumerate() {
-                for turn in [Transform::forward, Transform::inverse] {
+            for form in Form::available() {
+                let transform = Transform::of(form, number);
+                transform.check(modulus);
+                for (i, polynomial) in polynomials.iter().enumerate() {
+                    for turn in [Transform::forward, Transform::inverse] {
+                        let [mut found, mut expected] = [polynomial.clone(), polynomial.clone()];
+                        turn(&transform, &mut found);
+                        turn(&twin, &mut expected);
+                        assert!(found == expected, "{form:?}, polynomial {i}");
+                    }
                     let [mut found, mut expected] = [polynomial.clone(), polynomial.clone()];
-                    turn(&transform, &mut found);
-                    turn(&twin, &mut expected);
-                    assert!(found == expected);
+                    let other = &polynomials[i / 2];
+                    transform.multiply_add(&mut found, polynomial, other);
+                    twin.multiply_add(&mut expected, polynomial, other);
+                    assert!(found == expected, "{form:?}, polynomial {i}");
                 }
-                let [mut found, mut expected] = [polynomial.clone(), polynomial.clone()];
-                let other = &polynomials[i / 2];
-                transform.multiply_add(&mut found, polynomial, other);
-                twin.multiply_add(&mut expected, polynomial, other);
-                assert!(found == expected);
             }
         }
     }

@@ -50,13 +50,16 @@ impl From<Correlations> for Choice {
 /// process owns the model and waits for a client; with --role client it owns the inputs, and learns and checks the
 /// labels.
 ///
+/// The environment variable FUSION_CPU forces the form of the inner loops: portable, neon, avx2, avx2-vaes, avx512 or
+/// avx512-ifma. Without it the best one that the processor can run is used. All compute the same.
+///
 /// Exit codes: 0 accepted (or finished without verification), 3 rejected by verification, 2 bad usage or input,
 /// 4 the peer or the connection failed, 1 a bug.
 #[derive(Debug, Parser)]
-#[command(name = "fusion-run", version, max_term_width = 100)]
+#[command(name = "fusion-run", version, disable_version_flag = true, max_term_width = 100)]
 pub struct Args {
     /// The compiled plan: plan.bin for the server and for the demonstration, plan.client.bin for the client
-    #[arg(required_unless_present = "keygen")]
+    #[arg(required_unless_present_any = ["keygen", "version"])]
     plan: Option<PathBuf>,
     /// Which party this is
     #[arg(long, value_enum)]
@@ -192,6 +195,12 @@ pub struct Args {
     /// No progress bar and no summary
     #[arg(short, long)]
     pub quiet: bool,
+    /// Print the version and do nothing else
+    #[arg(short = 'V', long)]
+    pub version: bool,
+    /// With --version: print also which kernels are in use, and which this processor can run
+    #[arg(long, requires = "version")]
+    pub verbose: bool,
 }
 
 /// A party of the command line.

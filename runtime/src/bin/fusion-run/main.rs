@@ -11,6 +11,7 @@ use std::process::ExitCode;
 
 use args::{Args, Role};
 use clap::Parser;
+use fusion_catalogue::cpu::{self, Form};
 use fusion_runtime::transport::Credentials;
 use fusion_runtime::{Error, output};
 
@@ -36,6 +37,11 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<Ending, Error> {
+    let form = cpu::from_environment().map_err(|refused| Error::Usage(format!("{}: {refused}", cpu::VARIABLE)))?;
+    if args.version {
+        output::print(&version(form, args.verbose))?;
+        return Ok(Ending::Finished);
+    }
     args.check()?;
     if let Some(path) = &args.keygen {
         let fingerprint = Credentials::generate(path)?;
@@ -51,4 +57,14 @@ fn run(args: &Args) -> Result<Ending, Error> {
         Some(Role::Server) => server::run(args),
         Some(Role::Client) => client::run(args),
     }
+}
+
+/// What `--version` prints.
+fn version(form: Form, verbose: bool) -> String {
+    let mut text = format!("fusion-run {}\n", env!("CARGO_PKG_VERSION"));
+    if verbose {
+        let available: Vec<&str> = Form::available().into_iter().map(Form::name).collect();
+        text += &format!("kernels: {} (this processor can run {})\n", form.name(), available.join(", "));
+    }
+    text
 }

@@ -1,53 +1,18 @@
-//! The kernels of silent oblivious transfer.
+//! The kernels of silent oblivious transfer in the same.
+
+#![allow(unsafe_code, reason = "vector loads and stores, and calls of functions that need CPU features")]
 
 use std::arch::x86_64::*;
 
 use super::super::lpn::{BLOCKS, DENSITY, ROWS};
-use super::*;
+use super::super::{COLUMNS, RoundKeys};
+use super::wide::{WIDE, broadcast, count, load, store};
 
 /// Blocks of a polynomial that are taken in one step.
 const STEP: usize = 4 * WIDE;
 
-impl Vector {
-    /// As [`super::super::Doubler::double`] of the parents in `left`.
-    pub fn double(self, keys: &RoundKeys, left: &mut [u128], right: &mut [u128], mask: u128) -> [u128; 2] {
-        // SAFETY: `self` proves the features, here and below.
-        unsafe { double(keys, left, right, mask) }
-    }
-
-    /// As [`super::super::set`].
-    pub fn set(self, nodes: &mut [u128], index: usize, value: u128) {
-        // SAFETY: as above.
-        unsafe { set(nodes, index, value) }
-    }
-
-    /// As [`super::super::lowest_bits`].
-    pub fn lowest_bits(self, rows: &[u128; COLUMNS]) -> u128 {
-        // SAFETY: as above.
-        unsafe { lowest_bits(rows) }
-    }
-
-    /// As [`super::super::SparseCode::add`] with positions from cipher block `first` on, modulo the length of `secret`, a power of two.
-    pub fn add_sparse(self, keys: &RoundKeys, first: u64, secret: &[u128], rows: &mut [u128]) {
-        // SAFETY: as above.
-        unsafe { add_sparse(keys, first, secret, rows) }
-    }
-
-    /// As [`super::super::field::product`].
-    pub fn product(self, a: u128, b: u128) -> u128 {
-        // SAFETY: as above.
-        unsafe { product(a, b) }
-    }
-
-    /// As [`super::super::field::polynomial`] of a multiple of four blocks.
-    pub fn polynomial(self, key: u128, blocks: &[u128]) -> u128 {
-        // SAFETY: as above.
-        unsafe { polynomial(key, blocks) }
-    }
-}
-
 #[target_feature(enable = "avx512f,avx512dq,vaes")]
-fn double(keys: &RoundKeys, left: &mut [u128], right: &mut [u128], mask: u128) -> [u128; 2] {
+pub(super) fn double(keys: &RoundKeys, left: &mut [u128], right: &mut [u128], mask: u128) -> [u128; 2] {
     let (mut sums, mask) = ([_mm512_setzero_si512(); 2], broadcast(mask));
     if left.len() < STEP {
         let mut padded = [0; STEP];
@@ -132,7 +97,7 @@ fn add_lanes(vector: __m512i) -> u128 {
 }
 
 #[target_feature(enable = "avx512f")]
-fn set(nodes: &mut [u128], index: usize, value: u128) {
+pub(super) fn set(nodes: &mut [u128], index: usize, value: u128) {
     let (value, index) = (broadcast(value), _mm512_set1_epi64(index as i64));
     let mut places = _mm512_set_epi64(3, 3, 2, 2, 1, 1, 0, 0);
     let (four, rest) = nodes.as_chunks_mut::<4>();
@@ -151,7 +116,7 @@ fn set(nodes: &mut [u128], index: usize, value: u128) {
 }
 
 #[target_feature(enable = "avx512f")]
-fn lowest_bits(rows: &[u128; COLUMNS]) -> u128 {
+pub(super) fn lowest_bits(rows: &[u128; COLUMNS]) -> u128 {
     // The low halves of eight rows in one vector.
     let low = _mm512_set_epi64(14, 12, 10, 8, 6, 4, 2, 0);
     let one = _mm512_set1_epi64(1);
@@ -170,7 +135,7 @@ const VECTORS: usize = BLOCKS / 4;
 struct Positions([u32; ROWS * DENSITY]);
 
 #[target_feature(enable = "avx512f,vaes")]
-fn add_sparse(keys: &RoundKeys, first: u64, secret: &[u128], rows: &mut [u128]) {
+pub(super) fn add_sparse(keys: &RoundKeys, first: u64, secret: &[u128], rows: &mut [u128]) {
     assert!(secret.len().is_power_of_two() && secret.len() <= 1 << 31, "positions are taken modulo the length");
     let mask = _mm512_set1_epi32((secret.len() - 1) as i32);
     let mut positions = positions(keys, first, mask);
@@ -212,7 +177,7 @@ fn positions(keys: &RoundKeys, first: u64, mask: __m512i) -> Positions {
 }
 
 #[target_feature(enable = "pclmulqdq")]
-fn product(a: u128, b: u128) -> u128 {
+pub(super) fn product(a: u128, b: u128) -> u128 {
     let block = |x: u128| _mm_set_epi64x((x >> 64) as i64, x as i64);
     let (a, b) = (block(a), block(b));
     let cross = _mm_xor_si128(_mm_clmulepi64_si128::<0x01>(a, b), _mm_clmulepi64_si128::<0x10>(a, b));
@@ -236,7 +201,7 @@ type Sums = [__m512i; 3];
 
 /// Horner's rule in every lane with the fourth power of the key, then the lanes' own powers.
 #[target_feature(enable = "avx512f,pclmulqdq,vpclmulqdq")]
-fn polynomial(key: u128, blocks: &[u128]) -> u128 {
+pub(super) fn polynomial(key: u128, blocks: &[u128]) -> u128 {
     let mut powers = [key; 4];
     for i in 1..4 {
         powers[i] = product(powers[i - 1], key);
