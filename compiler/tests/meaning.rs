@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use fusion_compiler::compile::{Options, compile, simplify};
+use fusion_compiler::compile::{Checks, Options, compile, simplify};
 use fusion_compiler::evaluate::{evaluate, quantise};
 use fusion_compiler::import::{self, Part};
 use fusion_compiler::nn::{eval, mask};
@@ -56,6 +56,7 @@ fn plans_mean_what_their_files_mean() {
             input_shape: None,
             part: Part::default(),
             precision: Precision::default(),
+            checks: Checks::default(),
             reveal: Reveal::Label,
             verify: None,
             target: Target::default(),

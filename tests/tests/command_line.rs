@@ -120,10 +120,24 @@ fn versions_name_the_program() {
 #[test]
 fn soundness_fits_on_one_screen() {
     let text = said("fusionc soundness --queries 1024 --accuracy 0.76 --catch 0.4");
-    assert!(text.lines().count() <= 24 && text.lines().all(|line| line.len() <= 80), "{text}");
-    for row in
-        ["queries R", "copies of each B", "public samples T", "tolerated u", "positions", "2^-", "caught", "rejected"]
-    {
+    assert!(text.lines().count() <= 24 && text.lines().all(|line| line.len() <= 96), "{text}");
+    for row in [
+        "queries R",
+        "copies of each B",
+        "public samples T",
+        "u = ",
+        "positions",
+        "honest server rejected",
+        "If the honest model is right on at least 76 % of inputs",
+        "wrong labels, chosen positions",
+        "other labels everywhere",
+        "one label for all inputs",
+        "one label, chosen positions",
+        "labels at random",
+        "2^-",
+        "caught with 99 %",
+        "nothing is said",
+    ] {
         assert!(text.contains(row), "{row} is missing: {text}");
     }
 }
@@ -136,27 +150,31 @@ fn soundness(flags: &str) -> Value {
 #[test]
 fn soundness_as_json_has_the_known_answers() {
     let answer = soundness("--queries 1024");
-    for (name, expected) in [("queries", 1024), ("copies", 5), ("public", 4), ("tolerated", 0), ("positions", 5124)] {
+    for (name, expected) in [("queries", 1024), ("copies", 5), ("public", 41), ("tolerated", 0), ("positions", 5161)] {
         assert_eq!(answer[name], expected, "{name}: {answer}");
     }
-    // Five hits, all copies of one query: 1024 / C(5124, 5).
+    // Five hits, all copies of one query: 1024 / C(5161, 5).
     assert_eq!(answer["worst_hits"], 5);
     let choose = |n: f64, k: u32| (0..k).map(|i| (n - f64::from(i)) / f64::from(k - i)).product::<f64>();
-    let p = 1024.0 / choose(5124.0, 5);
+    let p = 1024.0 / choose(5161.0, 5);
     let close = |found: &Value, expected: f64| {
         let found = found.as_f64().unwrap();
         assert!((found - expected).abs() <= 1e-6 * expected.abs(), "{found} is not {expected}");
     };
     close(&answer["worst_probability"], p);
     close(&answer["lambda_bits"], -p.log2());
-    // Four public samples, none tolerated: (1 - eps)^4 = 0.01.
-    close(&answer["smallest_eps_99"], 1.0 - 0.01f64.powf(0.25));
-    close(&answer["overhead"], 5124.0 / 1024.0);
+    // 41 public samples, none tolerated: (1 - eps)^41 = 0.01, and two balanced classes: 2^-41.
+    close(&answer["smallest_eps_99"], 1.0 - 0.01f64.powf(1.0 / 41.0));
+    close(&answer["constant_bits"], 41.0);
+    close(&answer["overhead"], 5161.0 / 1024.0);
 
     let tolerant = soundness("--queries 1 --copies 2 --public 3 --tolerate 1 --lambda 0 --accuracy 0.9");
-    // d = 3 of 5 positions: both copies and one of three public samples, 3 / 10; d = 2: both copies, 1 / 10.
+    // d = 3 of 5 positions: both copies and one of three public samples, 3 / 10; d = 4: both copies and two, of which at
+    // most one may be an error, 3 / 5 (1 - 0.9^2).
     assert_eq!(tolerant["worst_hits"], 3);
     close(&tolerant["worst_probability"], 0.3);
+    // Everything relabelled: the model is right on at most one of three.
+    close(&tolerant["relabel_all_bits"], -(0.001f64 + 3.0 * 0.9 * 0.01).log2());
     // An honest server errs on two or three of three public samples.
     close(&tolerant["false_reject"], 3.0 * 0.01 * 0.9 + 0.001);
 }
@@ -175,9 +193,9 @@ fn the_demonstration_ends_with_what_a_newcomer_needs() {
         format!("ACCEPTED: {} labels", labels.len()),
         format!("{}, {} copies of each", batch["queries"], batch["copies"]),
         format!("{}, {} answered correctly", batch["public"], verdict["public_correct"]),
-        format!("lambda achieved             {:.0}", verdict["lambda_achieved_bits"].as_f64().unwrap().floor()),
-        "smallest error rate caught".into(),
-        "caught with 99 %".into(),
+        format!("excluded but for 2^-{:.0}", verdict["lambda_achieved_bits"].as_f64().unwrap().floor()),
+        "excluded with 99 %".into(),
+        "not excluded".into(),
         labels.join(" "),
         format!("traffic per query           {per_query:.2} MB"),
     ] {
@@ -215,7 +233,7 @@ fn without_verification_every_verdict_line_says_so() {
 }
 
 /// Every field of the contract; a `/` goes into an object.
-const BOTH: [&str; 16] = [
+const BOTH: [&str; 17] = [
     "report_version",
     "role",
     "batch/positions",

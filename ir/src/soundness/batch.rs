@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::tails::binomial;
+use std::f64::consts::LN_2;
+
+use super::tails::{binomial, ln_binomial_sum};
 
 /// The largest batch that is reckoned with; a larger one is given no credit at all.
 pub const MAX_POSITIONS: u64 = 1 << 32;
@@ -36,6 +38,12 @@ impl Batch {
         binomial(self.public, eps, 0, self.tolerated)
     }
 
+    /// `-log2` of [`Batch::pass_probability`], rounded down, also where that is below the smallest float; infinite where
+    /// it is zero.
+    pub fn pass_bits(&self, eps: f64) -> f64 {
+        (-ln_binomial_sum(self.public, eps, 0, self.tolerated) / LN_2).max(0.0)
+    }
+
     /// `P[Bin(T, 1 - accuracy) > u]`, rounded up: the probability that an honest server of that accuracy is rejected.
     pub fn false_reject(&self, accuracy: f64) -> f64 {
         binomial(self.public, 1.0 - accuracy, self.tolerated.saturating_add(1), self.public)
@@ -60,6 +68,11 @@ impl Batch {
     /// distribution, the largest share that a label has there.
     pub fn blind_probability(&self, share: f64) -> f64 {
         self.pass_probability(1.0 - share)
+    }
+
+    /// `-log2` of [`Batch::blind_probability`], as [`Batch::pass_bits`].
+    pub fn blind_bits(&self, share: f64) -> f64 {
+        self.pass_bits(1.0 - share)
     }
 
     /// The bound on `p` for shapes that the formula is not meant for: without queries nothing can go wrong; without
@@ -96,6 +109,8 @@ mod tests {
     #[test]
     fn blind_servers_pass_as_often_as_their_label_is_right() {
         assert!((batch(40, 0).blind_probability(0.5) - 2f64.powi(-40)).abs() < 1e-20);
+        assert!((batch(5000, 0).blind_bits(0.5) - 5000.0).abs() < 1e-6);
+        assert_eq!(batch(3, 0).blind_bits(0.0), f64::INFINITY);
         assert_eq!(batch(3, 0).blind_probability(1.0), 1.0);
         assert_eq!(batch(3, 0).blind_probability(0.0), 0.0);
     }

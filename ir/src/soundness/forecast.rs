@@ -71,10 +71,10 @@ impl Forecast {
             worst_probability,
             relabel_all_bits: bits(batch.hit_probability(positions, accuracy)),
             largest_share,
-            constant_bits: bits(batch.blind_probability(largest_share)),
+            constant_bits: batch.blind_bits(largest_share),
             forced_bits: batch.forced_bits(accuracy, largest_share),
             classes,
-            random_bits: bits(batch.blind_probability(1.0 / classes.max(1) as f64)),
+            random_bits: batch.blind_bits(1.0 / classes.max(1) as f64),
             smallest_eps_99: batch.smallest_eps(CONFIDENCE),
             false_reject: batch.false_reject(accuracy),
         }

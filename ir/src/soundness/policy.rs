@@ -156,7 +156,7 @@ impl Policy {
         // everything is noticed, unless probes are there to notice it.
         let useful = |(public, tolerated)| {
             let all = Batch { queries: 1, copies: 1, public, tolerated, probes: 0 };
-            self.lambda == 0.0 || (tolerated < public && (probes > 0 || self.rare(all.pass_probability(self.right()))))
+            self.lambda == 0.0 || (tolerated < public && (probes > 0 || all.pass_bits(self.right()) >= self.lambda))
         };
         let Some((least, _)) = self.least_public(0, MAX_PUBLIC, useful) else {
             return Err(Infeasible::OutOfReach(self.on_accuracy()));
@@ -187,7 +187,7 @@ impl Policy {
         if !self.accurate(batch) {
             return match self.catch {
                 Some(catch) => unmet(Demand::Catch, catch, batch.smallest_eps(CONFIDENCE).unwrap_or(1.0)),
-                None => unmet(Demand::Blind, self.lambda, -batch.blind_probability(self.share()).log2()),
+                None => unmet(Demand::Blind, self.lambda, batch.blind_bits(self.share())),
             };
         }
         match self.tolerate {
@@ -221,7 +221,7 @@ impl Policy {
     fn accurate(&self, batch: &Batch) -> bool {
         match self.catch {
             Some(catch) => batch.pass_probability(catch) <= 1.0 - CONFIDENCE,
-            None => cfg!(feature = "without-blind") || self.rare(batch.blind_probability(self.share())),
+            None => cfg!(feature = "without-blind") || batch.blind_bits(self.share()) >= self.lambda,
         }
     }
 
@@ -232,10 +232,6 @@ impl Policy {
             None if self.lambda > 0.0 => Demand::Blind,
             None => Demand::FalseReject,
         }
-    }
-
-    fn rare(&self, probability: f64) -> bool {
-        probability <= (-self.lambda).exp2()
     }
 
     /// The error for `available` public samples where `needed` would do.

@@ -209,8 +209,11 @@ fn refuse(
             Infeasible::PublicSamples { catch, .. } => catch,
             _ => None,
         };
+        // Where more samples do not help, a label is too frequent, unless something else is out of reach.
+        let frequent = most as f64 / available as f64 + 0.05 > policy.accuracy;
         text = match enough(many) {
             true => Infeasible::PublicSamples { available, needed: many, demand: Demand::Blind, catch }.to_string(),
+            false if !frequent => infeasible.to_string(),
             false => format!(
                 "{most} of the {available} public samples have one label: a server that gives it to every input could be \
                  right about as often as the honest model, and no number of such samples tells them apart. Choose an \

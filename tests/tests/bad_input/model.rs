@@ -199,7 +199,7 @@ fn calibration_data_must_fit_the_model() {
         ("--calibrate model.onnx", "model.onnx: not a readable .npy file"),
         ("--calibrate x.npy --labels high.npy", "high.npy: label 10 of sample 0 is not in 0..10"),
         ("--calibrate x.npy --labels four.npy", "four.npy: shape [4], but there are 3 samples"),
-        ("--calibrate x.npy --labels x.npy", "x.npy: elements of type '<f4', but int64 is needed"),
+        ("--calibrate x.npy --labels x.npy", "x.npy: shape [3, 1, 8, 8], but there are 3 samples"),
         ("--labels py.npy", "--labels needs --calibrate"),
     ] {
         refused(&desk, &model, more, &[why]);

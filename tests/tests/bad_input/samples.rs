@@ -80,12 +80,12 @@ fn labels_that_do_not_fit_are_refused() {
     labels[7] = -1;
     desk.write_array("low.npy", &labels);
     desk.write_array("few.npy", &Array1::<i64>::zeros(PUBLIC - 1));
-    desk.write_array("column.npy", &Array::<i64, _>::zeros((PUBLIC, 1)));
+    desk.write_array("column.npy", &Array::<i64, _>::zeros((PUBLIC, 2)));
     for (name, why) in [
         ("high.npy", "label 10 of sample 7 is not in 0..10"),
         ("low.npy", "label -1 of sample 7 is not in 0..10"),
         ("few.npy", "its shape is [39], but there are 40 public samples"),
-        ("column.npy", "its shape is [40, 1], but there are 40 public samples"),
+        ("column.npy", "it has 2 labels of each sample, but the plan reveals 1"),
         ("x.npy", "int64 is needed"),
         ("missing.npy", "cannot be read"),
     ] {
@@ -128,7 +128,7 @@ fn policies_that_cannot_be_met_are_refused() {
         ("--catch 0", "cannot be told from an honest server"),
         ("--catch 0.1 --accuracy 0.8", "cannot be told from an honest server"),
         ("--lambda 30 --copies 1", "no batch of reasonable size meets the demand on lambda"),
-        ("--lambda 9000", "public samples for this many queries, but there are only 40"),
+        ("--lambda 900", "public samples for this many queries, but there are only 40"),
         ("--lambda ten", "invalid value 'ten' for '--lambda <BITS>'"),
         ("--copies 0", "copies must be at least 1"),
         ("--tolerate 40", "public samples for this many queries, but there are only 40"),
