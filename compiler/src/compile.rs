@@ -7,11 +7,13 @@ use fusion_ir::plan::{Demo, Provenance, Suggestion};
 use fusion_ir::verify::MAX_TOP;
 use fusion_ir::{Function, Op, Plan};
 
-use crate::evaluate::{Fullest, evaluate, quantise};
+use crate::agreement::{self, Agreement, Cause, Disagreement, Reference};
+use crate::evaluate::{Fullest, evaluate_watched, quantise};
 use crate::lower::{LayerFormat, lower};
 use crate::nn::eval::Observed;
 use crate::nn::scales::Scales;
 use crate::nn::{Graph, commute, compose, eval, fold, gates, mask};
+use crate::oracle::{self, Answer, Oracle};
 use crate::passes::{self, Program, Settings, Target};
 use crate::quantise::calibrate::Calibration;
 use crate::quantise::{Precision, equalise, input, margin};
@@ -21,6 +23,12 @@ use crate::{Error, Unsupported, diagnose, import, npy};
 const DIAGNOSED_SAMPLES: usize = 2;
 /// Most calibration samples that are named because they stand out.
 const MAX_NAMED: usize = 8;
+/// Samples on which the layer that loses most is found.
+const COMPARED_SAMPLES: usize = 16;
+/// How far float scores of the imported network may be from the model's without a word, as a fraction of their range.
+const SMALL_DEVIATION: f64 = 0.01;
+/// How far at all: quantised graphs are imported without their rounding, and nothing else is imported inexactly.
+const LARGE_DEVIATION: f64 = 0.1;
 /// Most demo samples in the server's plan.
 const DEMO_SAMPLES: usize = 256;
 /// Most elements of all demo samples together; each takes at most 2 bytes or so in the file.
@@ -47,7 +55,27 @@ pub struct Options {
     pub verify: Option<(Suggestion, Mix)>,
     /// What backends are chosen for.
     pub target: Target,
+    /// What must hold for there to be a plan.
+    pub checks: Checks,
 }
+
+/// What is checked of a compilation before it is one.
+#[derive(Clone, Debug)]
+pub struct Checks {
+    /// What the user's own runtime answers for the calibration samples (`.npy`: scores or labels); else tract is asked.
+    pub expected: Option<PathBuf>,
+    /// The least fraction of calibration samples whose fixed-point label is the float model's.
+    pub min_agreement: f64,
+}
+
+impl Default for Checks {
+    fn default() -> Self {
+        Checks { expected: None, min_agreement: 0.95 }
+    }
+}
+
+/// Below this agreement there is a warning.
+const GOOD_AGREEMENT: f64 = 0.99;
 
 /// A compilation's result.
 #[derive(Clone, Debug)]
@@ -63,10 +91,8 @@ pub struct Compiled {
 pub struct Summary {
     /// The linear layers' formats.
     pub layers: Vec<LayerFormat>,
-    /// Calibration samples whose fixed-point label equals the float one.
-    pub agreeing: usize,
-    /// Calibration samples.
-    pub samples: usize,
+    /// How often the fixed-point label is the float model's.
+    pub agreement: Agreement,
     /// How precise each layer is on the first calibration samples.
     pub precision: Vec<diagnose::Precision>,
     /// Where the calibration samples come nearest to the end of a ring.
@@ -99,16 +125,34 @@ pub enum Snapshot {
     Function(Function),
 }
 
+/// What a long step is told to: its name, how much of it is done, and how much there is. From any thread.
+pub type Progress<'p> = dyn Fn(&str, usize, usize) + Sync + 'p;
+
 /// Compiles a model.
 ///
 /// # Errors
 /// Everything in [`Error`]; nothing is written.
 pub fn compile(options: &Options) -> Result<Compiled, Error> {
-    compiled(options).map_err(|error| import::name_operators(error, &options.model))
+    compile_watched(options, &|_, _, _| ())
 }
 
-fn compiled(options: &Options) -> Result<Compiled, Error> {
-    let graph = read(options)?;
+/// As [`compile`]; long steps tell `progress` how far they are.
+///
+/// # Errors
+/// As [`compile`].
+pub fn compile_watched(options: &Options, progress: &Progress) -> Result<Compiled, Error> {
+    let graph = import::read(&options.model, options.input_shape.as_deref());
+    let network = graph.and_then(|graph| compile_network(options, graph, progress));
+    network.map_err(|error| import::name_operators(error, &options.model))
+}
+
+/// The part of [`compile`] behind the import. That `graph` is what the model means is checked, not taken for granted.
+///
+/// # Errors
+/// As [`compile`].
+pub fn compile_network(options: &Options, graph: Graph, progress: &Progress) -> Result<Compiled, Error> {
+    let imported = graph;
+    let graph = simplify(imported.clone());
     let calibration = calibration(options, &graph)?;
     let classes = graph.nodes.last().map_or(0, crate::nn::Node::len);
     let labels = match (&options.labels, &options.calibrate) {
@@ -122,24 +166,63 @@ fn compiled(options: &Options) -> Result<Compiled, Error> {
         let most = classes.min(MAX_TOP);
         return Err(Error::Usage(format!("--reveal topk:{k}: this model has {classes} classes; at most {most}")));
     }
+    let meant = Meaning::of(options, &imported, &calibration, classes, progress)?;
     let Built { program, layers, observed, graph, warnings: found } =
         build(&graph, &calibration, &options.precision, &settings(options))?;
 
     let quantised = quantise(&program.function, &calibration.samples);
-    let evaluated = evaluate(&program.function, &program.weights, &quantised);
+    let evaluated = evaluate_watched(&program.function, &program.weights, &quantised, progress);
     let fixed = evaluated.labels();
-    let float: Vec<usize> = observed.outputs.iter().map(|y| eval::argmax(y)).collect();
-    let agreeing = fixed.iter().zip(&float).filter(|(a, b)| **a == **b as i64).count();
+    let float: Vec<i64> = observed.outputs.iter().map(|y| eval::argmax(y) as i64).collect();
+    let agreement = match &meant {
+        Meaning { answers: Some(answers), reference } => Agreement::of(reference.clone(), &fixed, answers),
+        Meaning { answers: None, reference } => {
+            let answers: Vec<Answer> = observed.outputs.iter().cloned().map(Answer::Scores).collect();
+            Agreement::of(reference.clone(), &fixed, &answers)
+        }
+    };
+    let pairs = |most: usize| -> Vec<(&[f32], &[i64])> {
+        let pairs = calibration.samples.iter().map(Vec::as_slice).zip(quantised.iter().map(Vec::as_slice));
+        pairs.take(most).collect()
+    };
+    if agreement.share() < options.checks.min_agreement {
+        let float = meant.answers.as_ref().map(|answers| Agreement::of(meant.reference.clone(), &float, answers));
+        let cause = match float {
+            Some(float) if 2 * float.differing.len() > agreement.differing.len() => Cause::Import {
+                agreeing: float.agreeing,
+                node: meant.first_lost(options, &imported, &calibration.samples[float.differing[0]]),
+            },
+            _ => {
+                let full =
+                    agreement.differing.iter().filter_map(|sample| evaluated.fullest(&program.function, *sample));
+                let full = full.filter(|full| full.fill >= 1.0).max_by(|a, b| a.fill.total_cmp(&b.fill));
+                let pairs = pairs(COMPARED_SAMPLES);
+                let lost = diagnose::most_lost(&graph, &program.function, &program.weights, &pairs);
+                let (node, hidden) = lost.unwrap_or_default();
+                full.map_or_else(|| Cause::Formats { node: node.into(), hidden }, Cause::Overflow)
+            }
+        };
+        let minimum = options.checks.min_agreement;
+        return Err(Error::Disagreement(Box::new(Disagreement { agreement, minimum, cause })));
+    }
+    let deviation = meant.answers.as_ref().and_then(|answers| agreement::deviation(&observed.outputs, answers));
+    let mut other_scores = Vec::new();
+    // Not a number is no small one.
+    if let Some(deviation) = deviation.filter(|deviation| !(*deviation <= SMALL_DEVIATION)) {
+        let node = meant.first_lost(options, &imported, &calibration.samples[0]);
+        if deviation > LARGE_DEVIATION && options.checks.min_agreement > 0.0 {
+            let (minimum, cause) = (options.checks.min_agreement, Cause::Scores { deviation, node });
+            return Err(Error::Disagreement(Box::new(Disagreement { agreement, minimum, cause })));
+        }
+        other_scores.push(agreement::scores_differ(deviation, node.as_deref()));
+    }
     let right = |labels: &Vec<i64>| labels.iter().zip(&fixed).filter(|(a, b)| a == b).count();
-    let pairs = calibration.samples.iter().map(Vec::as_slice).zip(quantised.iter().map(Vec::as_slice));
-    let pairs: Vec<(&[f32], &[i64])> = pairs.take(DIAGNOSED_SAMPLES).collect();
     let summary = Summary {
-        precision: diagnose::layers(&graph, &program.function, &program.weights, &pairs),
+        precision: diagnose::layers(&graph, &program.function, &program.weights, &pairs(DIAGNOSED_SAMPLES)),
         fullest: evaluated.fullest_of_all(&program.function),
-        warnings: [warnings(&calibration, &layers), found].concat(),
+        warnings: [other_scores, warnings(&calibration, &layers, &agreement), found].concat(),
         layers,
-        agreeing,
-        samples: fixed.len(),
+        agreement,
         correct: labels.as_ref().map(right),
     };
     let demo = demo(quantised, labels.as_ref().unwrap_or(&fixed), labels.is_some());
@@ -149,6 +232,48 @@ fn compiled(options: &Options) -> Result<Compiled, Error> {
     let suggestion = options.verify.as_ref().map(|(suggestion, _)| suggestion.clone()).unwrap_or_default();
     let plan = Plan { function, weights: Some(weights), suggestion, provenance, demo: Some(demo) };
     Ok(Compiled { plan, summary })
+}
+
+/// What the model answers for the calibration samples, by somebody who does not know what was imported.
+struct Meaning {
+    reference: Reference,
+    answers: Option<Vec<Answer>>,
+}
+
+impl Meaning {
+    fn of(
+        options: &Options,
+        graph: &Graph,
+        calibration: &Calibration,
+        classes: usize,
+        progress: &Progress,
+    ) -> Result<Meaning, Error> {
+        if let Some(path) = &options.checks.expected {
+            if options.calibrate.is_none() {
+                return Err(Error::Usage("--expected needs --calibrate: they are the outputs for its samples".into()));
+            }
+            let mut answers = agreement::expected(path, calibration.total, classes)?;
+            answers.truncate(calibration.samples.len());
+            return Ok(Meaning { reference: Reference::Expected, answers: Some(answers) });
+        }
+        let samples = calibration.samples.len();
+        let told = |done: usize| progress("float model", done, samples);
+        let oracle = Oracle::open(&options.model, &batched(graph));
+        Ok(match oracle.and_then(|oracle| oracle.run(&calibration.samples, &told)) {
+            Ok(answers) => Meaning { reference: Reference::Tract, answers: Some(answers) },
+            Err(why) => Meaning { reference: Reference::Imported(why), answers: None },
+        })
+    }
+
+    fn first_lost(&self, options: &Options, graph: &Graph, sample: &[f32]) -> Option<String> {
+        (self.reference == Reference::Tract)
+            .then(|| oracle::first_lost(&options.model, &batched(graph), graph, sample))?
+    }
+}
+
+/// The input's extents as the model has them, with a batch of one.
+fn batched(graph: &Graph) -> Vec<usize> {
+    [&[1], graph.input_shape()].concat()
 }
 
 /// A folded network as a program that can be executed.
@@ -295,8 +420,16 @@ fn demo(mut inputs: Vec<Vec<i64>>, labels: &[i64], labelled: bool) -> Demo {
     Demo { inputs, labels, labelled }
 }
 
-fn warnings(calibration: &Calibration, layers: &[LayerFormat]) -> Vec<String> {
+fn warnings(calibration: &Calibration, layers: &[LayerFormat], agreement: &Agreement) -> Vec<String> {
     let mut warnings = Vec::new();
+    if let Reference::Imported(why) = &agreement.reference {
+        warnings.push(format!(
+            "tract cannot run this file ({why}), so nobody has checked what it means: give what another runtime answers with --expected Y.npy"
+        ));
+    }
+    if agreement.share() < GOOD_AGREEMENT {
+        warnings.push(format!("only {agreement}"));
+    }
     if !calibration.real {
         warnings.push(
             "number formats were calibrated on made-up samples: expect wrong answers, and give real ones with --calibrate X.npy"

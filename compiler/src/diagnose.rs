@@ -34,6 +34,61 @@ pub fn layers(graph: &Graph, function: &Function, weights: &Weights, samples: &[
     layers
 }
 
+/// The layer that loses most, and how much: what part of its elements' variation from sample to sample is hidden by rounding, beyond
+/// what is hidden in what it reads. A feature that a shared number format rounds away is seen so, however small it is.
+pub fn most_lost<'f>(
+    graph: &Graph,
+    function: &'f Function,
+    weights: &Weights,
+    samples: &[(&[f32], &[i64])],
+) -> Option<(&'f str, f64)> {
+    let mut moments: Vec<Vec<Moments>> = vec![Vec::new(); function.values.len()];
+    for (real, fixed) in samples {
+        counterparts(graph, function, weights, real, fixed, |at, real, fixed| {
+            let moments = &mut moments[at];
+            moments.resize(real.len(), Moments::default());
+            moments.iter_mut().zip(real).zip(fixed).for_each(|((moments, real), fixed)| moments.add(*real, fixed));
+        });
+    }
+    // What has no counterpart in the float network shows as much as what it reads.
+    let mut hidden: Vec<f64> = Vec::with_capacity(function.values.len());
+    let mut most: Option<(&str, f64)> = None;
+    for (value, moments) in function.values.iter().zip(&moments) {
+        let read = value.operands.iter().map(|operand| hidden[operand.index()]).fold(0.0, f64::max);
+        let own = hidden_part(moments, samples.len()).unwrap_or(read);
+        if most.is_none_or(|(_, lost)| own - read > lost) {
+            most = Some((&value.node, own - read));
+        }
+        hidden.push(own);
+    }
+    most
+}
+
+/// Sums over samples of one element: its float value, the square, and the square of fixed point's error.
+#[derive(Clone, Copy, Debug, Default)]
+struct Moments([f64; 3]);
+
+impl Moments {
+    fn add(&mut self, real: f32, fixed: f64) {
+        let real = f64::from(real);
+        self.0[0] += real;
+        self.0[1] += real * real;
+        self.0[2] += (fixed - real).powi(2);
+    }
+}
+
+/// The mean over all elements that vary of error over variance, each at most 1.
+fn hidden_part(moments: &[Moments], samples: usize) -> Option<f64> {
+    let n = samples.max(1) as f64;
+    let part = |Moments([sum, squares, errors]): &Moments| {
+        let variance = squares / n - (sum / n).powi(2);
+        // Below float32's own precision an element is constant.
+        (variance > 1e-12 * squares / n).then(|| (errors / n / variance).min(1.0))
+    };
+    let parts: Vec<f64> = moments.iter().filter_map(part).collect();
+    (!parts.is_empty()).then(|| parts.iter().sum::<f64>() / parts.len() as f64)
+}
+
 /// For each ONNX node, the power of its last float value and that of the fixed-point value's difference from it.
 fn powers<'f>(
     graph: &Graph,
@@ -42,21 +97,35 @@ fn powers<'f>(
     real: &[f32],
     fixed: &[i64],
 ) -> HashMap<&'f str, [f64; 2]> {
+    let mut powers = HashMap::new();
+    counterparts(graph, function, weights, real, fixed, |at, real, fixed| {
+        let mut sums = [0.0; 2];
+        for (real, fixed) in real.iter().zip(fixed) {
+            let real = f64::from(*real);
+            sums[0] += real * real;
+            sums[1] += (fixed - real).powi(2);
+        }
+        powers.insert(function.values[at].node.as_str(), sums);
+    });
+    powers
+}
+
+/// Shows every fixed-point value's index beside the last float value of the same ONNX node, and what the fixed-point elements stand for.
+fn counterparts(
+    graph: &Graph,
+    function: &Function,
+    weights: &Weights,
+    real: &[f32],
+    fixed: &[i64],
+    mut show: impl FnMut(usize, &[f32], &mut dyn Iterator<Item = f64>),
+) {
     let mut floats: HashMap<&str, Vec<f32>> = HashMap::new();
     eval::visit(graph, real, |id, value| drop(floats.insert(&graph.node(id).name, value.to_vec())));
-    let mut powers = HashMap::new();
-    for (value, elements) in function.values.iter().zip(interp::run(function, weights, fixed)) {
+    for (at, (value, elements)) in function.values.iter().zip(interp::run(function, weights, fixed)).enumerate() {
         let gadget = matches!(value.op, Op::Mix(_) | Op::ArgMax | Op::TopK { .. } | Op::Reveal(_) | Op::Check);
         let Some(float) = floats.get(value.node.as_str()).filter(|f| f.len() == elements.len() && !gadget) else {
             continue;
         };
-        let mut sums = [0.0; 2];
-        for (real, element) in float.iter().zip(&elements) {
-            let real = f64::from(*real);
-            sums[0] += real * real;
-            sums[1] += (value.ty.dequantize(*element) - real).powi(2);
-        }
-        powers.insert(value.node.as_str(), sums);
+        show(at, float, &mut elements.iter().map(|element| value.ty.dequantize(*element)));
     }
-    powers
 }

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::agreement::Disagreement;
+
 /// One ONNX node that cannot be compiled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unsupported {
@@ -39,6 +41,9 @@ pub enum Error {
     /// An option makes no sense, or none here.
     #[error("{0}")]
     Usage(String),
+    /// Fixed point gives other labels than the model's own meaning in float, too often.
+    #[error("{0}")]
+    Disagreement(Box<Disagreement>),
     /// Reading or writing failed.
     #[error("{path}: {source}")]
     Io {

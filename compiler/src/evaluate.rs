@@ -1,7 +1,11 @@
 //! The fixed-point reference on many samples: what it answers, and how much room its number formats leave.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use fusion_ir::{Function, Value, Weights, interp};
 use rayon::prelude::*;
+
+use crate::compile::Progress;
 
 /// What the reference does on quantised samples.
 #[derive(Clone, Debug)]
@@ -26,8 +30,23 @@ pub struct Fullest {
 /// # Panics
 /// As [`interp::run`].
 pub fn evaluate(function: &Function, weights: &Weights, samples: &[Vec<i64>]) -> Evaluated {
+    evaluate_watched(function, weights, samples, &|_, _, _| ())
+}
+
+/// As [`evaluate`]; `progress` is told how many samples are done.
+///
+/// # Panics
+/// As [`interp::run`].
+pub fn evaluate_watched(
+    function: &Function,
+    weights: &Weights,
+    samples: &[Vec<i64>],
+    progress: &Progress,
+) -> Evaluated {
+    let done = AtomicUsize::new(0);
     let run = |sample: &Vec<i64>| {
         let watched = interp::watch(function, weights, sample);
+        progress("fixed point", done.fetch_add(1, Ordering::Relaxed) + 1, samples.len());
         (interp::labels(function, &watched.output), watched.fill)
     };
     let (rankings, fill) = samples.par_iter().map(run).unzip();

@@ -3,8 +3,10 @@
 //! [`import`] reads a model as a float network ([`nn`]), calibration ([`quantise`]) and [`lower`] turn it into the secure IR in fixed
 //! point, and [`passes`] make that a plan. The binary `fusionc` ([`cli`]) is a thin skin over [`compile`].
 
+pub mod agreement;
 pub mod cli;
 pub mod compile;
+mod contain;
 pub mod diagnose;
 mod error;
 pub mod evaluate;
@@ -12,6 +14,7 @@ pub mod import;
 pub mod lower;
 pub mod nn;
 pub mod npy;
+pub mod oracle;
 pub mod passes;
 pub mod quantise;
 

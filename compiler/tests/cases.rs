@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use fusion_compiler::compile::{Options, compile};
+use fusion_compiler::compile::{Checks, Options, compile};
 use fusion_compiler::evaluate::{evaluate, quantise};
 use fusion_compiler::import::Part;
 use fusion_compiler::nn::eval;
@@ -94,10 +94,11 @@ fn fixed_point_agrees(name: &str, limit: usize, per_cent: usize) {
         reveal: Reveal::Label,
         verify: Some((Suggestion::default(), Mix { queries: 1024, copies: 5, public: 100 })),
         target: Target::default(),
+        checks: Checks::default(),
     };
     let compiled = compile(&options).unwrap();
     std::fs::remove_file(&calibrate).unwrap();
-    assert!(compiled.summary.agreeing + 1 >= few, "{:?}", compiled.summary);
+    assert!(compiled.summary.agreement.agreeing + 1 >= few, "{:?}", compiled.summary);
     let function = &compiled.plan.function;
     let (inputs, expected) = samples(&folder, &function.values[0].ty.shape, limit);
     let weights = compiled.plan.weights.as_ref().unwrap();

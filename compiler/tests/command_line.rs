@@ -172,6 +172,60 @@ fn unsupported_operators_are_listed() {
 }
 
 #[test]
+fn samples_of_any_number_type_and_order_are_one() {
+    let folder = Folder::new("types");
+    let plan = folder.plan();
+    let x = folder.file("x.npy");
+    let eval = || good(&["eval", text(&plan), "--input", text(&x), "--logits"]);
+    let whole = |i: usize| [0i8, 1, -1, 1, 1, 0, -1, 0, 1, -1, 0, 0][i];
+    ndarray_npy::write_npy(&x, &Array2::from_shape_fn((3, 4), |(i, j)| f32::from(whole(4 * i + j)))).unwrap();
+    let expected = eval();
+    ndarray_npy::write_npy(&x, &Array2::from_shape_fn((3, 4), |(i, j)| f64::from(whole(4 * i + j)))).unwrap();
+    assert_eq!(eval(), expected);
+    ndarray_npy::write_npy(&x, &Array2::from_shape_fn((3, 4), |(i, j)| whole(4 * i + j))).unwrap();
+    assert_eq!(eval(), expected);
+    ndarray_npy::write_npy(&x, &Array2::from_shape_fn((3, 4).f(), |(i, j)| i64::from(whole(4 * i + j)))).unwrap();
+    assert_eq!(eval(), expected);
+}
+
+#[test]
+fn agreement_is_with_the_file_or_with_what_is_expected() {
+    let folder = Folder::new("agreement");
+    let (file, out, y) = (folder.model(), folder.file("plan.bin"), folder.file("y.npy"));
+    let c = folder.samples("c.npy", 40);
+    let right = good(&["compile", text(&file), "--calibrate", text(&c), "-o", text(&out)]);
+    assert!(right.contains("agreement 40 of 40") && right.contains("91.2 to 100.0 %"), "{right}");
+    let (weights, samples) = (numbers(12), numbers(160));
+    let score =
+        |sample: usize, class: usize| -> f32 { (0..4).map(|i| samples[4 * sample + i] * weights[3 * i + class]).sum() };
+    let scores = Array2::from_shape_fn((40, 3), |(sample, class)| score(sample, class));
+    let best =
+        |sample: usize| (0..3).rev().max_by(|a, b| score(sample, *a).total_cmp(&score(sample, *b))).unwrap() as i64;
+    std::fs::remove_file(&out).unwrap();
+    let compile = ["compile", text(&file), "--calibrate", text(&c), "-o", text(&out), "--expected", text(&y)];
+    ndarray_npy::write_npy(&y, &scores).unwrap();
+    assert!(good(&compile).contains("have the expected label"));
+    ndarray_npy::write_npy(&y, &Array1::from_shape_fn(40, best)).unwrap();
+    assert!(good(&compile).contains("agreement 40 of 40"));
+    std::fs::remove_file(&out).unwrap();
+    // Four wrong labels in forty.
+    ndarray_npy::write_npy(&y, &Array1::from_shape_fn(40, |i| if i < 4 { (best(i) + 1) % 3 } else { best(i) }))
+        .unwrap();
+    bad(&compile, &["only 36 of 40", "95.00 %", "--min-agreement 0.9 "]);
+    assert!(!out.exists());
+    let low = good(&[&compile[..], &["--min-agreement", "0.9"]].concat());
+    assert!(low.contains("warning   only 36 of 40"), "{low}");
+    std::fs::remove_file(&out).unwrap();
+    ndarray_npy::write_npy(&y, &Array1::<i64>::zeros(39)).unwrap();
+    bad(&compile, &["y.npy", "[39]", "40 samples"]);
+    ndarray_npy::write_npy(&y, &Array2::<f32>::zeros((40, 4))).unwrap();
+    bad(&compile, &["y.npy", "[40, 4]"]);
+    bad(&["compile", text(&file), "-o", text(&out), "--expected", text(&y)], &["--calibrate"]);
+    bad(&[&compile[..], &["--min-agreement", "1.5"]].concat(), &["--min-agreement"]);
+    assert!(!out.exists());
+}
+
+#[test]
 fn bad_data_files() {
     let folder = Folder::new("data");
     let plan = folder.plan();
@@ -182,19 +236,23 @@ fn bad_data_files() {
     eval(&["x.npy", "[2, 5]", "[samples, 4]"]);
     write(ArrayD::zeros(vec![0, 4]));
     eval(&["no samples"]);
-    write(ArrayD::zeros(vec![2, 4].f()));
-    eval(&["Fortran"]);
     let mut poisoned = ArrayD::zeros(vec![3, 4]);
     poisoned[[1, 2]] = f32::NEG_INFINITY;
     write(poisoned);
     eval(&["sample 1", "element 2", "-inf"]);
-    ndarray_npy::write_npy(&x, &Array2::<f64>::zeros((2, 4))).unwrap();
-    eval(&["float32"]);
+    ndarray_npy::write_npy(&x, &Array2::<i64>::from_elem((2, 4), 16_777_217)).unwrap();
+    eval(&["sample 0", "element 0", "16777217", "float32 does not hold"]);
     std::fs::write(&x, b"\x93NUMPY\x01\x00").unwrap();
     eval(&["x.npy"]);
     let whole = std::fs::read(folder.samples("whole.npy", 3)).unwrap();
     std::fs::write(&x, &whole[..whole.len() - 4]).unwrap();
     eval(&["x.npy", "truncated"]);
+    // A promise of 12 TB.
+    let promise = whole.iter().position(|byte| *byte == b'(').unwrap();
+    let mut greedy = whole.clone();
+    greedy[promise..promise + 20].copy_from_slice(b"(1000000000000, 4) }");
+    std::fs::write(&x, &greedy).unwrap();
+    eval(&["x.npy", "truncated", "1000000000000"]);
 
     let x = folder.samples("x.npy", 3);
     let y = folder.file("y.npy");

@@ -4,7 +4,7 @@ mod support;
 
 use std::path::PathBuf;
 
-use fusion_compiler::compile::{Options, compile};
+use fusion_compiler::compile::{Checks, Options, compile};
 use fusion_compiler::evaluate::quantise;
 use fusion_compiler::import::Part;
 use fusion_compiler::nn::{eval, fold};
@@ -47,6 +47,7 @@ fn compiles(name: &str, bytes: &[u8], tolerance: f64) -> Vec<&'static str> {
         reveal: Reveal::Logits,
         verify: None,
         target: Target::default(),
+        checks: Checks::default(),
     };
     let plan = compile(&options).unwrap_or_else(|e| panic!("{name}: {e}")).plan;
     let logits = plan.function.values.iter().rev().nth(1).unwrap();

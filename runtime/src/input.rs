@@ -1,13 +1,10 @@
 //! Sample, label and plan files of this party's user.
 
-use std::fs::File;
-use std::io::BufReader;
 use std::path::Path;
 
 use fusion_ir::Plan;
 use fusion_ir::input::Quantiser;
-use ndarray::ArrayD;
-use ndarray_npy::{ReadNpyError, ReadNpyExt};
+use fusion_ir::npy::{Npy, NpyError};
 
 use crate::Error;
 use crate::fusion::{Row, RowDigest};
@@ -17,20 +14,21 @@ use crate::fusion::{Row, RowDigest};
 /// # Errors
 /// [`Error::Usage`] names the file and what is wrong with it.
 pub fn plan(path: &Path) -> Result<Plan, Error> {
-    let bytes = std::fs::read(path).map_err(|error| refuse(path, format!("cannot be read: {error}")))?;
+    let bytes = bytes(path)?;
     Plan::from_bytes(&bytes).map_err(|error| refuse(path, error))
 }
 
-/// Reads samples and quantises them: float32 in C order, first axis the samples, the others the shape of the plan's
-/// input; at least one sample, every number finite. Each result has as many elements as the input, and is known by
-/// the numbers in the file.
+/// Reads samples and quantises them: first axis the samples, the others the shape of the plan's input; at least one
+/// sample, every number finite. Any type of number that float32 holds, in either order of axes. Each result has as many
+/// elements as the input, and is known by the numbers in the file.
 ///
 /// # Errors
 /// [`Error::Usage`] names the file and what is wrong with it.
 pub fn samples(path: &Path, quantiser: Quantiser<'_>) -> Result<Vec<Row>, Error> {
     let ty = quantiser.ty;
-    let array: ArrayD<f32> = array(path, "float32")?;
-    let found = array.shape();
+    let bytes = bytes(path)?;
+    let npy = Npy::parse(&bytes).map_err(|error| refuse(path, error))?;
+    let found = npy.shape();
     if found.get(1..) != Some(&ty.shape[..]) {
         let shape = std::iter::once("samples".into()).chain(ty.shape.iter().map(usize::to_string));
         let shape = shape.collect::<Vec<_>>().join(", ");
@@ -39,10 +37,17 @@ pub fn samples(path: &Path, quantiser: Quantiser<'_>) -> Result<Vec<Row>, Error>
     if found[0] == 0 {
         return Err(refuse(path, "it holds no sample"));
     }
-    let elements = elements(path, array)?;
     let sample_len = ty.len();
+    let place = |index: usize| (index / sample_len, index % sample_len);
+    let elements = npy.reals().map_err(|error| match error {
+        NpyError::Loss { index, value, kind } => {
+            let (sample, element) = place(index);
+            refuse(path, format!("sample {sample} holds {value} at element {element}, which {kind} does not hold"))
+        }
+        other => refuse(path, other),
+    })?;
     if let Some(at) = elements.iter().position(|element| !element.is_finite()) {
-        let (sample, element) = (at / sample_len, at % sample_len);
+        let (sample, element) = place(at);
         return Err(refuse(path, format!("sample {sample} holds {} at element {element}", elements[at])));
     }
     let row = |sample: &[f32]| Row {
@@ -53,15 +58,14 @@ pub fn samples(path: &Path, quantiser: Quantiser<'_>) -> Result<Vec<Row>, Error>
 }
 
 /// Reads the labels of `samples` samples (`of` says to people what those are), each in `0..classes`: one of each, or
-/// up to `ranks` different ones, best first. Int64 in a `.npy` file of shape `[samples]` or `[samples, k]`, or a `.csv`
+/// up to `ranks` different ones, best first. Integers in a `.npy` file of shape `[samples]` or `[samples, k]`, or a `.csv`
 /// file with the header `index,label` or `index,label_1,..,label_k`.
 ///
 /// # Errors
 /// [`Error::Usage`] names the file and what is wrong with it.
 pub fn labels(path: &Path, samples: usize, of: &str, classes: usize, ranks: usize) -> Result<Vec<Vec<i64>>, Error> {
     let csv = path.extension().is_some_and(|extension| extension == "csv");
-    let labels: ArrayD<i64> = if csv { csv_labels(path)? } else { array(path, "int64")? };
-    let shape = labels.shape().to_vec();
+    let (shape, labels) = if csv { csv_labels(path)? } else { npy_labels(path)? };
     let known = match shape[..] {
         [rows] if rows == samples => 1,
         [rows, known] if rows == samples => known,
@@ -71,7 +75,7 @@ pub fn labels(path: &Path, samples: usize, of: &str, classes: usize, ranks: usiz
         let why = format!("it has {known} labels of each sample, but the plan reveals {ranks}");
         return Err(refuse(path, why));
     }
-    let labels: Vec<Vec<i64>> = elements(path, labels)?.chunks_exact(known).map(<[i64]>::to_vec).collect();
+    let labels: Vec<Vec<i64>> = labels.chunks_exact(known).map(<[i64]>::to_vec).collect();
     let exists = |label: &i64| usize::try_from(*label).is_ok_and(|label| label < classes);
     for (at, labels) in labels.iter().enumerate() {
         if let Some(label) = labels.iter().find(|label| !exists(label)) {
@@ -84,7 +88,7 @@ pub fn labels(path: &Path, samples: usize, of: &str, classes: usize, ranks: usiz
     Ok(labels)
 }
 
-fn csv_labels(path: &Path) -> Result<ArrayD<i64>, Error> {
+fn csv_labels(path: &Path) -> Result<(Vec<usize>, Vec<i64>), Error> {
     let text = std::fs::read_to_string(path).map_err(|error| refuse(path, format!("cannot be read: {error}")))?;
     let mut lines = text.lines();
     let header = lines.next().unwrap_or_default();
@@ -105,7 +109,13 @@ fn csv_labels(path: &Path) -> Result<ArrayD<i64>, Error> {
         rows = row + 1;
     }
     let shape = if columns.len() == 1 { vec![rows] } else { vec![rows, columns.len()] };
-    ArrayD::from_shape_vec(shape, labels).map_err(|error| refuse(path, error))
+    Ok((shape, labels))
+}
+
+fn npy_labels(path: &Path) -> Result<(Vec<usize>, Vec<i64>), Error> {
+    let bytes = bytes(path)?;
+    let npy = Npy::parse(&bytes).map_err(|error| refuse(path, error))?;
+    Ok((npy.shape().to_vec(), npy.integers().map_err(|error| refuse(path, error))?))
 }
 
 /// An [`Error::Usage`] about `path`.
@@ -113,23 +123,8 @@ pub(crate) fn refuse(path: &Path, why: impl std::fmt::Display) -> Error {
     Error::Usage(format!("{}: {why}", path.display()))
 }
 
-fn array<T>(path: &Path, dtype: &str) -> Result<ArrayD<T>, Error>
-where
-    ArrayD<T>: ReadNpyExt,
-{
-    let file = File::open(path).map_err(|error| refuse(path, format!("cannot be read: {error}")))?;
-    ArrayD::<T>::read_npy(BufReader::new(file)).map_err(|error| match error {
-        ReadNpyError::WrongDescriptor(found) => refuse(path, format!("its elements are {found}, {dtype} is needed")),
-        ReadNpyError::MissingData => refuse(path, "it is truncated"),
-        other => refuse(path, format!("not a readable .npy file: {other}")),
-    })
-}
-
-fn elements<T>(path: &Path, array: ArrayD<T>) -> Result<Vec<T>, Error> {
-    if !array.is_standard_layout() {
-        return Err(refuse(path, "it is in Fortran order; save it in C order (numpy.ascontiguousarray)"));
-    }
-    Ok(array.into_raw_vec_and_offset().0)
+fn bytes(path: &Path) -> Result<Vec<u8>, Error> {
+    std::fs::read(path).map_err(|error| refuse(path, format!("cannot be read: {error}")))
 }
 
 #[cfg(test)]
@@ -172,6 +167,10 @@ mod tests {
         let rows = samples(file.path(), function().quantiser()).unwrap();
         assert_eq!([&rows[0].elements[..], &rows[1].elements], [[0, 16, -8], [1023, -1023, 0]]);
         assert_eq!(rows[0].digest, RowDigest::of([0.0, 1.0, -0.5]));
+        let fortran = Array::from_shape_fn((2, 1, 3).f(), |(i, _, j)| [[1i32, 2, 3], [4, 5, 6]][i][j]);
+        write_npy(file.path(), &fortran).unwrap();
+        let rows = samples(file.path(), function().quantiser()).unwrap();
+        assert_eq!([&rows[0].elements[..], &rows[1].elements], [[16, 32, 48], [64, 80, 96]]);
         write_npy(file.path(), &Array::from_vec(vec![2i64, 0])).unwrap();
         assert_eq!(labels(file.path(), 2, "public samples", 3, 1).unwrap(), [[2], [0]]);
     }
@@ -183,10 +182,8 @@ mod tests {
         let flat = about_samples(&npy(&Array::<f32, _>::zeros(())));
         assert_eq!(flat, "its shape is [], the plan needs [samples, 1, 3]");
         assert_eq!(about_samples(&npy(&Array::<f32, _>::zeros((0, 1, 3)))), "it holds no sample");
-        let double = about_samples(&npy(&Array::<f64, _>::zeros((2, 1, 3))));
-        assert!(double.contains("<f8") && double.contains("float32 is needed"), "{double}");
-        let fortran = about_samples(&npy(&Array::<f32, _>::zeros((2, 1, 3).f())));
-        assert!(fortran.contains("Fortran order"), "{fortran}");
+        let double = about_samples(&npy(&Array::<f64, _>::from_elem((2, 1, 3), 1e39)));
+        assert!(double.starts_with("sample 0 holds 1") && double.ends_with("which float32 does not hold"), "{double}");
     }
 
     #[test]
@@ -207,8 +204,8 @@ mod tests {
         assert_eq!(high, "label 3 of sample 1 is not in 0..3");
         let low = about_labels(&npy(&Array::from_vec(vec![-1i64, 0])));
         assert_eq!(low, "label -1 of sample 0 is not in 0..3");
-        let dtype = about_labels(&npy(&Array::from_vec(vec![0i32, 1])));
-        assert!(dtype.contains("int64 is needed"), "{dtype}");
+        let dtype = about_labels(&npy(&Array::from_vec(vec![0f32, 1.0])));
+        assert!(dtype.contains("<f4") && dtype.contains("int64 is needed"), "{dtype}");
     }
 
     #[test]
@@ -240,7 +237,7 @@ mod tests {
     #[test]
     fn damaged_files_are_refused() {
         let whole = npy(&Array::<f32, _>::zeros((2, 1, 3)));
-        assert_eq!(about_samples(&whole[..whole.len() - 1]), "it is truncated");
+        assert!(about_samples(&whole[..whole.len() - 1]).starts_with("it is truncated"));
         for bytes in [&whole[..20], b"GIF89a", b"", &[&whole[..], b"x"].concat()] {
             let text = about_samples(bytes);
             assert!(text.starts_with("not a readable .npy file"), "{text}");

@@ -10,9 +10,10 @@ use fusion_ir::plan::Suggestion;
 use fusion_ir::soundness::Policy;
 
 use super::target::TargetArgs;
-use super::{cost, output};
+use super::{cost, output, progress};
 use crate::Error;
-use crate::compile::{Compiled, Options, compile};
+use crate::agreement::Reference;
+use crate::compile::{Checks, Compiled, Options, compile_watched};
 use crate::evaluate::Fullest;
 use crate::import::Part;
 use crate::passes::select::Choice;
@@ -68,6 +69,20 @@ pub(super) struct Pipeline {
     no_verify: bool,
     #[command(flatten)]
     policy: PolicyArgs,
+    #[command(flatten)]
+    checks: ChecksArgs,
+}
+
+/// What must hold for there to be a plan.
+#[derive(clap::Args)]
+struct ChecksArgs {
+    /// What your own runtime answers for the samples of --calibrate (.npy: float scores [n,k] or int64 labels [n]); without it tract runs
+    /// the model's file for comparison
+    #[arg(long, value_name = "Y.npy")]
+    expected: Option<PathBuf>,
+    /// Least fraction of calibration samples with the float model's label, near ties counted in; else there is no plan
+    #[arg(long, value_name = "FRACTION", default_value_t = Checks::default().min_agreement, value_parser = fraction)]
+    min_agreement: f64,
 }
 
 /// Which of the model's results the label is of; `check` takes them too.
@@ -139,9 +154,10 @@ enum Arithmetic {
 pub(super) fn run(args: Args) -> Result<(), Error> {
     let client = client_path(&args.output)?;
     let options = args.pipeline.options()?;
-    let inputs = [Some(&options.model), options.calibrate.as_ref(), options.labels.as_ref()];
+    let inputs =
+        [Some(&options.model), options.calibrate.as_ref(), options.labels.as_ref(), options.checks.expected.as_ref()];
     output::spare(&inputs, &[&args.output, &client])?;
-    let compiled = compile(&options)?;
+    let compiled = progress::shown(|progress| compile_watched(&options, progress))?;
     let plan = &compiled.plan;
     let text = summary(&compiled, args.diagnose) + &cost::forecast(plan, &options.target)?;
     let digest: String = plan.digest().iter().map(|byte| format!("{byte:02x}")).collect();
@@ -174,6 +190,7 @@ impl Pipeline {
             precision: self.formats.precision(matches!(self.acc, Accumulator::WorstCase)),
             reveal: self.reveal,
             verify,
+            checks: Checks { expected: self.checks.expected, min_agreement: self.checks.min_agreement },
             target: self.target.target(positions, self.backend)?,
         })
     }
@@ -188,6 +205,12 @@ impl PolicyArgs {
         let suggestion = Suggestion { queries, lambda_bits: lambda, catch, accuracy };
         Ok((suggestion, Mix { queries, copies: batch.copies, public: batch.public }))
     }
+}
+
+/// A number from 0 to 1.
+fn fraction(text: &str) -> Result<f64, String> {
+    let number: f64 = text.parse().map_err(|_| format!("{text:?} is no number"))?;
+    if (0.0..=1.0).contains(&number) { Ok(number) } else { Err("a fraction is from 0 to 1".into()) }
 }
 
 /// `auto`, or a backend as plans print it.
@@ -245,8 +268,12 @@ fn summary(compiled: &Compiled, diagnose: bool) -> String {
         let _ =
             writeln!(text, "room      {node:<28} {:>6.1} times the calibrated values fit, elsewhere more", 1.0 / fill);
     }
-    let (agreeing, samples) = (summary.agreeing, summary.samples);
-    let _ = writeln!(text, "agreement {agreeing} of {samples} calibration samples have the float model's label");
+    let agreement = &summary.agreement;
+    let samples = agreement.samples;
+    let _ = match agreement.reference {
+        Reference::Imported(_) => writeln!(text, "agreement not known; {agreement}"),
+        _ => writeln!(text, "agreement {agreement}"),
+    };
     if let Some(correct) = summary.correct {
         let _ = writeln!(text, "accuracy  {correct} of {samples} calibration samples have the given label");
     }

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use fusion_ir::{Function, interp};
 use rayon::prelude::*;
 
-use super::{output, read_plan};
-use crate::evaluate::{Evaluated, Fullest, evaluate, quantise};
+use super::{output, progress, read_plan};
+use crate::evaluate::{Evaluated, Fullest, evaluate_watched, quantise};
 use crate::{Error, npy};
 
 /// Most overflowing samples that are listed one by one.
@@ -47,7 +47,7 @@ pub(super) fn run(args: &Args) -> Result<(), Error> {
     };
     let classes = function.value(logits).ty.len();
     let truth = args.labels.as_ref().map(|path| npy::labels(path, samples.len(), classes)).transpose()?;
-    let evaluated = evaluate(function, weights, &samples);
+    let evaluated = progress::shown(|progress| evaluate_watched(function, weights, &samples, progress));
     let labels = &evaluated.rankings;
     let mut csv = match labels.first().map_or(1, Vec::len) {
         0 | 1 => String::from("index,label"),

@@ -2,7 +2,7 @@
 
 use fusion_tests::desk::Desk;
 use fusion_tests::root;
-use ndarray::{Array, Array1, ShapeBuilder};
+use ndarray::{Array, Array1};
 
 use crate::onnx::{FLOAT, Graph, INT64, WEIGHTS, nested, node, port, tensor};
 
@@ -183,8 +183,7 @@ fn calibration_data_must_fit_the_model() {
     let desk = Desk::new();
     let model = digits();
     desk.write_array("wide.npy", &Array::<f32, _>::zeros((3, 1, 8, 9)));
-    desk.write_array("double.npy", &Array::<f64, _>::zeros((3, 1, 8, 8)));
-    desk.write_array("fortran.npy", &Array::<f32, _>::zeros((3, 1, 8, 8).f()));
+    desk.write_array("double.npy", &Array::<f64, _>::from_elem((3, 1, 8, 8), 1e39));
     desk.write_array("empty.npy", &Array::<f32, _>::zeros((0, 1, 8, 8)));
     desk.write_array("nan.npy", &Array::from_elem((3, 1, 8, 8), f32::NAN));
     desk.write_array("huge.npy", &Array::from_elem((3, 1, 8, 8), f32::MAX));
@@ -193,8 +192,7 @@ fn calibration_data_must_fit_the_model() {
     for (more, why) in [
         ("--calibrate missing.npy", "missing.npy: "),
         ("--calibrate wide.npy", "wide.npy: shape [3, 1, 8, 9], but the model needs [samples, 1, 8, 8]"),
-        ("--calibrate double.npy", "double.npy: elements of type '<f8', but float32 is needed"),
-        ("--calibrate fortran.npy", "fortran.npy: Fortran order; save it in C order"),
+        ("--calibrate double.npy", "which float32 does not hold"),
         ("--calibrate empty.npy", "empty.npy: it holds no samples"),
         ("--calibrate nan.npy", "nan.npy: sample 0 holds NaN at element 0"),
         ("--calibrate huge.npy", "overflow float32"),

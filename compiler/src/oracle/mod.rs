@@ -1,0 +1,103 @@
+//! What the model means in float, by somebody else: the untouched file run by tract, from its bytes to its scores.
+//!
+//! Nothing here reads what the importer made. tract parses the file, infers its types and runs its own operators; so a fault of the
+//! importer shows as a disagreement, not as the same fault twice.
+
+mod trace;
+
+pub(crate) use trace::first_lost;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rayon::prelude::*;
+use tract_onnx::Onnx;
+use tract_onnx::prelude::{
+    Datum, DatumType, Framework, InferenceFact, InferenceModel, InferenceModelExt, IntoRunnable, IntoTValue, Tensor,
+    TractResult, TypedRunnableModel, tvec,
+};
+
+use crate::contain::contain;
+
+/// The untouched model, ready to run one sample at a time.
+pub struct Oracle {
+    plan: Arc<TypedRunnableModel>,
+    shape: Vec<usize>,
+}
+
+/// What the model answers for one sample.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Answer {
+    /// A score for each class.
+    Scores(Vec<f32>),
+    /// The label itself.
+    Label(i64),
+}
+
+impl Oracle {
+    /// Reads the file at `path` for inputs of `shape`, batch axis first; the answer is the model's first output.
+    ///
+    /// # Errors
+    /// Why tract cannot run it, as a phrase.
+    pub fn open(path: &Path, shape: &[usize]) -> Result<Oracle, String> {
+        let prepare = |optimised: bool| {
+            let attempt = || -> TractResult<Arc<TypedRunnableModel>> {
+                let mut model = read(path, shape)?;
+                let first: Vec<_> = model.output_outlets()?.iter().take(1).copied().collect();
+                model.select_output_outlets(&first)?;
+                if optimised { model.into_optimized()?.into_runnable() } else { model.into_typed()?.into_runnable() }
+            };
+            spoken(contain(attempt))
+        };
+        // Not everything that runs can also be optimised.
+        let plan = prepare(true).or_else(|_| prepare(false))?;
+        Ok(Oracle { plan, shape: shape.to_vec() })
+    }
+
+    /// The answers for `samples`, in parallel; `done` is told how many there are, again and again.
+    ///
+    /// # Errors
+    /// Why tract does not get through a sample.
+    pub fn run(&self, samples: &[Vec<f32>], done: &(dyn Fn(usize) + Sync)) -> Result<Vec<Answer>, String> {
+        let count = AtomicUsize::new(0);
+        let one = |sample: &Vec<f32>| {
+            let answer = spoken(contain(|| self.answer(sample)));
+            done(count.fetch_add(1, Ordering::Relaxed) + 1);
+            answer
+        };
+        samples.par_iter().map(one).collect()
+    }
+
+    fn answer(&self, sample: &[f32]) -> TractResult<Answer> {
+        let input = Tensor::from_shape(&self.shape, sample)?;
+        let output = self.plan.run(tvec![input.into_tvalue()])?.remove(0);
+        if output.datum_type().is_integer() && output.len() == 1 {
+            return Ok(Answer::Label(numbers::<i64>(&output)?[0]));
+        }
+        Ok(Answer::Scores(numbers::<f32>(&output)?))
+    }
+}
+
+/// Decodes the file, its tensors in files beside it included, and fixes the input's shape.
+fn read(path: &Path, shape: &[usize]) -> TractResult<InferenceModel> {
+    // Shapes that the file declares beside the operators are hints of its exporter, for another batch maybe.
+    let reader = tract_onnx::onnx().with_ignore_output_shapes(true).with_ignore_value_info(true);
+    let model = Onnx::model_for_path(&reader, path)?;
+    model.with_input_fact(0, InferenceFact::dt_shape(f32::datum_type(), shape))
+}
+
+fn numbers<T: Datum + Copy>(tensor: &Tensor) -> TractResult<Vec<T>> {
+    let tensor =
+        if tensor.datum_type() == DatumType::TDim { tensor.cast_to::<i64>()?.into_owned() } else { tensor.clone() };
+    Ok(tensor.cast_to::<T>()?.to_plain_array_view::<T>()?.iter().copied().collect())
+}
+
+/// A panic or an error as a phrase.
+fn spoken<T>(outcome: Option<TractResult<T>>) -> Result<T, String> {
+    match outcome {
+        Some(Ok(value)) => Ok(value),
+        Some(Err(error)) => Err(error.root_cause().to_string()),
+        None => Err("it panics".into()),
+    }
+}
