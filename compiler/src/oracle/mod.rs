@@ -3,6 +3,7 @@
 //! Nothing here reads what the importer made. tract parses the file, infers its types and runs its own operators; so a fault of the
 //! importer shows as a disagreement, not as the same fault twice.
 
+mod misread;
 mod trace;
 
 pub(crate) use trace::first_lost;
@@ -12,10 +13,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
-use tract_onnx::Onnx;
 use tract_onnx::prelude::{
     Datum, DatumType, Framework, InferenceFact, InferenceModel, InferenceModelExt, IntoRunnable, IntoTValue, Tensor,
-    TractResult, TypedRunnableModel, tvec,
+    TractError, TractResult, TypedRunnableModel, tvec,
 };
 
 use crate::contain::contain;
@@ -83,7 +83,12 @@ impl Oracle {
 fn read(path: &Path, shape: &[usize]) -> TractResult<InferenceModel> {
     // Shapes that the file declares beside the operators are hints of its exporter, for another batch maybe.
     let reader = tract_onnx::onnx().with_ignore_output_shapes(true).with_ignore_value_info(true);
-    let model = Onnx::model_for_path(&reader, path)?;
+    let proto = reader.proto_model_for_path(path)?;
+    if let Some(why) = misread::found(&proto) {
+        return Err(TractError::msg(why));
+    }
+    let folder = path.parent().and_then(Path::to_str);
+    let model = reader.parse(&proto, folder)?.model;
     model.with_input_fact(0, InferenceFact::dt_shape(f32::datum_type(), shape))
 }
 
