@@ -5,11 +5,12 @@
 //! generator of correlations and the pads that it has in store. Of streams side by side each has its own. What the system's allocator keeps to itself
 //! is not foretold.
 
-use fusion_backends::linear::workspace_bytes;
+mod linear;
+
 use fusion_backends::ot::Generator;
 use fusion_catalogue::compare::WAVE;
 use fusion_catalogue::crypt_flow2::he;
-use fusion_catalogue::linear::{DEGREE, PRIMES, PUBLIC_KEY_BYTES, Packing, interleaved};
+use fusion_catalogue::linear::{DEGREE, PRIMES, PUBLIC_KEY_BYTES, interleaved};
 use fusion_catalogue::ot::{Ferret, Need, Ots};
 use fusion_catalogue::{Demand, Keys};
 use fusion_ir::op::CryptFlow2;
@@ -18,6 +19,7 @@ use fusion_ir::{Backend, Function, Op, Party, WeightId};
 use crate::Error;
 use crate::fusion::inputs;
 use crate::session::{BatchSize, Offline};
+use linear::Linear;
 
 /// What either party's process may take unless its user says otherwise.
 pub const LIMIT_BYTES: u64 = 4_000_000_000;
@@ -72,7 +74,7 @@ struct Layer {
 #[derive(Clone, Debug)]
 enum Kind {
     /// A linear layer.
-    Linear(Box<Packing>),
+    Linear(Linear),
     /// A comparison.
     Compared(Compared),
     Local,
@@ -103,7 +105,7 @@ impl Memory {
             let kind = match &value.op {
                 Op::Conv(_) | Op::Dense { .. } => {
                     let refuse = |why| Error::Usage(format!("the plan's {} {}: {why}", value.op.name(), value.node));
-                    Kind::Linear(Box::new(Packing::new(function, id).map_err(refuse)?))
+                    Kind::Linear(Linear::new(function, id).map_err(refuse)?)
                 }
                 op if op.is_local() => Kind::Local,
                 _ => {
@@ -153,8 +155,8 @@ impl Memory {
         let mut workspace = [0; 3];
         let (mut most, mut wave) = (0, 0);
         for layer in &self.layers {
-            if let (Kind::Linear(packing), Party::Server) = (&layer.kind, party) {
-                let own = workspace_bytes(packing, size.micro_batch as usize);
+            if let (Kind::Linear(linear), Party::Server) = (&layer.kind, party) {
+                let own = linear.workspace_bytes(size.micro_batch as usize);
                 workspace.iter_mut().zip(own).for_each(|(most, own)| *most = own.max(*most));
             }
             most = most.max(layer.bytes(party, micro_batch));
@@ -234,20 +236,9 @@ impl Layer {
 
     /// What one stream keeps while this layer runs, without the server's workspace and without what comparing takes.
     fn bytes(&self, party: Party, positions: u64) -> u64 {
-        let alive = self.alive * WORD_BYTES;
-        let messages = |packing: &Packing| (packing.upload_bytes() as u64, packing.download_bytes() as u64);
-        match (&self.kind, party) {
-            (Kind::Local | Kind::Compared(_), _) => positions * alive,
-            // The message that is sent; or one that came and what is read out of it, by position and in all.
-            (Kind::Linear(packing), Party::Client) => {
-                let (upload, download) = messages(packing);
-                let before = alive - self.result * WORD_BYTES + upload;
-                positions * before.max(alive + download + self.result * WORD_BYTES)
-            }
-            (Kind::Linear(packing), Party::Server) => {
-                let (upload, download) = messages(packing);
-                positions * (alive - self.result * WORD_BYTES + upload).max(alive + download)
-            }
+        match &self.kind {
+            Kind::Local | Kind::Compared(_) => positions * self.alive * WORD_BYTES,
+            Kind::Linear(linear) => linear.bytes(party, positions, self.alive, self.result),
         }
     }
 }
@@ -318,6 +309,40 @@ mod tests {
         let error = memory.fitting(1_000_000, 64, 2).unwrap_err().to_string();
         assert!(error.contains("more than the 1 MB of --memory (--in-flight 1 needs less)"), "{error}");
         assert_eq!(memory.fitting(u64::MAX, 64, 2).unwrap(), 64);
+    }
+
+    /// Which protocol carries a layer decides whether it fits and what it takes, not what another one would do with it.
+    #[test]
+    fn every_linear_layer_is_measured_by_its_own_protocol() {
+        let dense = |backend: &str| {
+            let text = format!(
+                "function \"f\"\nweight @w0 \"w\" : i16.0[3,60000]\nv0 = input : i34.0~19[60000] \"\"\n\
+                 v1 = dense v0, @w0 : i34.0~33[3] by {backend} \"fc\"\n"
+            );
+            Memory::new(&fusion_ir::text::parse(&text).unwrap())
+        };
+        let refused = dense("cheetah").unwrap_err().to_string();
+        assert!(refused.contains("fc") && refused.contains("too noisy"), "{refused}");
+        let memory = dense("crypt_flow2-ot").unwrap();
+        let peak = |micro_batch| {
+            let (offline, keys) = (Offline::default(), KEYS);
+            let size = BatchSize { positions: 64, micro_batch, streams: 1, offline, keys };
+            memory.peak_bytes(Party::Server, size) as usize
+        };
+        // All weights' bits for one position: every one an OT, with a vector of one word.
+        assert!((60_000 * 3 * 16 * 16..256 << 20).contains(&peak(1)), "{}", peak(1));
+        assert!(peak(1) < peak(64) && memory.fitting(super::LIMIT_BYTES, 64, 2).unwrap() == 64);
+
+        let window = |backend: &str| {
+            let text = format!(
+                "function \"f\"\nweight @w0 \"w\" : i8.0[3,1,66,66]\nv0 = input : i28.0~9[1,66,66] \"\"\n\
+                 v1 = conv v0, @w0 strides=[1,1] pads=[0,0,0,0] dilations=[1,1] groups=1 : \
+                 i28.0~27[3,1,1] by {backend} \"all\"\n"
+            );
+            Memory::new(&fusion_ir::text::parse(&text).unwrap()).map(|_| ())
+        };
+        assert!(window("cheetah").unwrap_err().to_string().contains("4096"));
+        window("crypt_flow2-ot").unwrap();
     }
 
     #[test]

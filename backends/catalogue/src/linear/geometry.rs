@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use fusion_ir::{Function, Op, ValueId};
 
-use super::{DEGREE, MAX_EXTENT, Unsupported};
+use super::{MAX_EXTENT, MAX_TAPS, Unsupported};
 
 /// The most elements that an operand, a result or a kernel may have.
 const MAX_ELEMENTS: usize = 1 << 32;
@@ -67,8 +67,8 @@ impl Geometry {
     }
 
     /// Refuses extents of zero, tensors of more than 2^32 elements, groups that do not divide the channels, windows
-    /// that do not fit, padding as large as the window (whole windows of nothing), and, so that the search for a packing
-    /// ends soon whatever a plan says, images beyond [`MAX_EXTENT`] and windows of more than [`DEGREE`] taps.
+    /// that do not fit, padding as large as the window (whole windows of nothing), and, so that work on the layout ends soon
+    /// whatever a plan says, images beyond [`MAX_EXTENT`] and windows of more than [`MAX_TAPS`] taps.
     pub fn check(&self) -> Result<(), Unsupported> {
         let [channels, rows, columns] = self.input;
         let small = |extents: &[usize]| {
@@ -97,7 +97,7 @@ impl Geometry {
         if [rows, columns].into_iter().chain(self.output()).any(|extent| extent > MAX_EXTENT) {
             return Err(Unsupported::Extent);
         }
-        if self.kernel[0] * self.kernel[1] > DEGREE { Err(Unsupported::Kernel) } else { Ok(()) }
+        if self.kernel[0] * self.kernel[1] > MAX_TAPS { Err(Unsupported::Window) } else { Ok(()) }
     }
 
     /// Rows and columns of the result.

@@ -49,7 +49,10 @@ pub const MAX_ACC_BITS: u8 = 34;
 /// The most rows or columns of a layer's operand and result.
 pub const MAX_EXTENT: usize = 1 << 16;
 
-/// Why a linear layer cannot run over these ciphertexts.
+/// The most taps of a kernel's window, under any protocol.
+pub const MAX_TAPS: usize = 1 << 18;
+
+/// Why a protocol cannot carry a linear layer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unsupported {
     /// The value is not a convolution or a fully connected layer, or its shapes contradict each other.
@@ -61,6 +64,9 @@ pub enum Unsupported {
     /// The operand or the result has more than [`MAX_EXTENT`] rows or columns.
     #[error("an image of more than {MAX_EXTENT} rows or columns")]
     Extent,
+    /// The kernel has more than [`MAX_TAPS`] taps.
+    #[error("a kernel of more than {MAX_TAPS} taps")]
+    Window,
     /// Not even one output fits a polynomial.
     #[error("the kernel reaches over more than {DEGREE} elements")]
     Kernel,

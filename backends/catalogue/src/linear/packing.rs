@@ -158,6 +158,9 @@ impl Packing {
             return Err(Unsupported::Accumulator(acc_bits));
         }
         geometry.check()?;
+        if geometry.kernel[0] * geometry.kernel[1] > DEGREE {
+            return Err(Unsupported::Kernel);
+        }
         let [height, width] = geometry.output();
         let group_outputs = geometry.group()[1];
         let mut best: Option<((usize, usize), Packing)> = None;
