@@ -169,7 +169,7 @@ fn line([id, op, node, backend]: [&str; 4], cost: &Cost, seconds: f64) -> String
 
 /// The best of what was not chosen, and why not: what it would take more or less.
 fn runner_up(plan: &Plan, id: ValueId, scale: &Scale<'_>, target: &Target) -> String {
-    let all = scale.candidates(&plan.function, id);
+    let all = scale.candidates(&mut plan.function.clone(), id);
     let chosen = all.iter().find(|candidate| candidate.backend == plan.function.value(id).backend);
     let other = all.iter().find(|candidate| Some(candidate.backend) != chosen.map(|chosen| chosen.backend));
     let (Some(chosen), Some(other)) = (chosen, other) else { return String::new() };

@@ -7,6 +7,9 @@ use super::softmax;
 use super::{Graph, NodeId, Op};
 use crate::Unsupported;
 
+/// Most steps that become one function.
+const MOST_STEPS: usize = 64;
+
 /// The same network without [`Op::Binary`], [`Op::Select`] and [`Op::Softmax`].
 ///
 /// # Errors
@@ -78,10 +81,10 @@ fn joined(builder: &mut Builder, op: &Op, inputs: &[NodeId]) -> Option<NodeId> {
     Some(builder.pointwise(joined, source))
 }
 
-/// `id` as a function of itself, of what it reads, and so on as long as that is pointwise.
+/// `id` as a function of itself, of what it reads, and so on as long as that is pointwise, up to [`MOST_STEPS`].
 fn chain(graph: &Graph, mut id: NodeId) -> Vec<(NodeId, Expr)> {
     let mut chain = vec![(id, Expr::X)];
-    loop {
+    while chain.len() <= MOST_STEPS {
         let node = graph.node(id);
         let step = match &node.op {
             Op::Relu => Expr::binary(Binary::Max, Expr::X, Expr::Const(0.0)),
@@ -98,6 +101,7 @@ fn chain(graph: &Graph, mut id: NodeId) -> Vec<(NodeId, Expr)> {
         let (_, last) = &chain[chain.len() - 1];
         chain.push((id, last.of(&step)));
     }
+    chain
 }
 
 fn replaced(builder: &mut Builder, node: &super::Node, inputs: &[NodeId]) -> Result<NodeId, String> {

@@ -16,9 +16,11 @@ pub fn fold(mut graph: Graph) -> Graph {
     remaining_affine(bypass(graph))
 }
 
-/// `affine(linear(x))` becomes one linear map and `affine(affine(x))` one affine map, if nothing else reads the inner one.
+/// `affine(linear(x))` becomes one linear map and `affine(affine(x))` one affine map, if nothing else reads the inner one. Goes
+/// through the network once; whether something was joined.
 fn backward(graph: &mut Graph) -> bool {
     let users = graph.users();
+    let mut joined = false;
     for id in (0..graph.nodes.len()).map(NodeId) {
         let Some(outer) = affine(graph, id) else { continue };
         let inner = graph.node(id).inputs[0];
@@ -28,7 +30,8 @@ fn backward(graph: &mut Graph) -> bool {
         if matches!(graph.node(inner).op, Op::Affine(_)) {
             graph.nodes[inner.0].op = Op::Affine(after(&outer, graph, inner));
             become_identity(graph, id);
-            return true;
+            joined = true;
+            continue;
         }
         let Some((scale, shift)) = outer.per_channel(graph.node(inner).shape[0]) else { continue };
         let (bias, rows): (&mut Vec<f32>, Vec<_>) = match &mut graph.nodes[inner.0].op {
@@ -43,9 +46,9 @@ fn backward(graph: &mut Graph) -> bool {
             *bias = *bias * scale + shift;
         }
         become_identity(graph, id);
-        return true;
+        joined = true;
     }
-    false
+    joined
 }
 
 /// `outer` of the affine map `inner` as one affine map.
@@ -63,9 +66,11 @@ fn after(outer: &Affine, graph: &Graph, inner: NodeId) -> Affine {
     Affine { shape: extents, scale, shift }
 }
 
-/// `linear(affine(x))` becomes one linear map, if nothing else reads the inner one; a uniform factor also passes reshapes.
+/// `linear(affine(x))` becomes one linear map, if nothing else reads the inner one; a uniform factor also passes reshapes. Goes through
+/// the network once; whether something was joined.
 fn forward(graph: &mut Graph) -> bool {
     let users = graph.users();
+    let mut joined = false;
     let sole_reader = |id: NodeId| if let [reader] = users[id.0].as_slice() { Some(*reader) } else { None };
     for id in (0..graph.nodes.len()).map(NodeId) {
         let Some(map) = affine(graph, id) else { continue };
@@ -95,7 +100,8 @@ fn forward(graph: &mut Graph) -> bool {
                     let mut shape = vec![1; graph.node(id).shape.len()];
                     shape[0] = channels;
                     graph.nodes[id.0].op = Op::Affine(Affine { shape, scale: vec![1.0; channels], shift });
-                    return true;
+                    joined = true;
+                    continue;
                 }
                 absorb(conv, &scale, &shift);
             }
@@ -110,9 +116,9 @@ fn forward(graph: &mut Graph) -> bool {
             _ => continue,
         }
         become_identity(graph, id);
-        return true;
+        joined = true;
     }
-    false
+    joined
 }
 
 fn absorb(conv: &mut Conv, scale: &[f32], shift: &[f32]) {

@@ -13,30 +13,32 @@ use super::widths::{can_set_width, set_width, unwrapped_magnitude};
 use super::{Program, Settings};
 
 pub(super) fn apply(program: &mut Program, _: &Settings) {
-    while hoist(program) {}
+    let users = program.function.users();
+    while hoist(program, &users) {}
     widen_input(program);
     share(program);
 }
 
-fn hoist(program: &mut Program) -> bool {
+/// Goes through all extensions once; whether one has moved.
+fn hoist(program: &mut Program, users: &[Vec<ValueId>]) -> bool {
+    let mut moved = false;
     for index in 0..program.function.values.len() {
         let value = &program.function.values[index];
         if value.op != Op::Extend {
             continue;
         }
         let (x, bits) = (value.operands[0], value.ty.bits);
-        let users = program.function.users();
-        if unwrapped_magnitude(&program.function, x).is_none() || !can_set_width(program, &users, x, bits) {
+        if unwrapped_magnitude(&program.function, x).is_none() || !can_set_width(program, users, x, bits) {
             continue;
         }
         set_width(&mut program.function, x, bits);
-        // A reshape to the same shape stands in for the extension; shapes are tidied later.
+        // A reshape to the same shape stands in for the extension, so readers stay; shapes are tidied later.
         let ty = program.function.value(x).ty.clone();
         let value = &mut program.function.values[index];
         (value.op, value.ty) = (Op::Reshape, ty);
-        return true;
+        moved = true;
     }
-    false
+    moved
 }
 
 fn widen_input(program: &mut Program) {

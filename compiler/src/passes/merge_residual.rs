@@ -23,21 +23,22 @@ struct Branch {
 }
 
 pub(super) fn apply(program: &mut Program, _: &Settings) {
+    let mut users = program.function.users();
     for index in 0..program.function.values.len() {
-        if program.function.values[index].op == Op::Add {
-            merge(program, ValueId(index as u32));
+        let sum = ValueId(index as u32);
+        if program.function.values[index].op == Op::Add && merge(program, &users, sum).is_some() {
+            users = program.function.users();
         }
     }
 }
 
-fn merge(program: &mut Program, sum: ValueId) -> Option<()> {
+fn merge(program: &mut Program, users: &[Vec<ValueId>], sum: ValueId) -> Option<()> {
     let function = &program.function;
-    let users = function.users();
     let [requant] = users[sum.index()].as_slice() else { return None };
     let requant = *requant;
     let Op::Requant { shift } = function.value(requant).op else { return None };
     let operands: [ValueId; 2] = function.value(sum).operands.as_slice().try_into().ok()?;
-    let mut branches = [branch(program, &users, operands[0])?, branch(program, &users, operands[1])?];
+    let mut branches = [branch(program, users, operands[0])?, branch(program, users, operands[1])?];
     if operands[0] == operands[1] || branches.iter().all(|branch| branch.accumulator.is_none()) {
         return None;
     }
@@ -49,7 +50,7 @@ fn merge(program: &mut Program, sum: ValueId) -> Option<()> {
         let wide_enough = |b: &Branch| {
             let ty = &function.value(b.accumulator.unwrap_or(b.narrow)).ty;
             let magnitude = i16::from(ty.magnitude) + i16::from(frac) - i16::from(ty.frac);
-            let follows = |a| u8::try_from(bits).is_ok_and(|bits| can_set_width(program, &users, a, bits));
+            let follows = |a| u8::try_from(bits).is_ok_and(|bits| can_set_width(program, users, a, bits));
             magnitude < bits && b.accumulator.map_or(i16::from(ty.bits) < bits, follows)
         };
         (frac, bits, bits <= i16::from(MAX_ACCUMULATOR_BITS) && branches.iter().all(wide_enough))

@@ -2,8 +2,6 @@
 
 use fusion_ir::{Function, Op, Value, ValueId};
 
-use super::widths::forward;
-
 /// Replaces every value whose operation `join`s with that of its first operand (outer, inner) by one on the inner's operands,
 /// then takes out every value that changes `nothing`.
 pub(super) fn rewrite(
@@ -20,11 +18,17 @@ pub(super) fn rewrite(
             value.operands = inner.operands;
         }
     }
+    // What every value is read as.
+    let mut stand_in: Vec<ValueId> = (0..function.values.len() as u32).map(ValueId).collect();
     for index in 0..function.values.len() {
+        let operands = &mut function.values[index].operands;
+        operands.iter_mut().for_each(|operand| *operand = stand_in[operand.index()]);
         let value = &function.values[index];
         if nothing(function, value) {
-            let x = value.operands[0];
-            forward(function, ValueId(index as u32), x);
+            stand_in[index] = value.operands[0];
         }
+    }
+    if let Some(output) = stand_in.last() {
+        function.values.truncate(output.index() + 1);
     }
 }

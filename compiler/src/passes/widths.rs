@@ -5,17 +5,6 @@ use fusion_ir::{Function, Op, TensorType, ValueId};
 
 use super::Program;
 
-/// Makes every reader of `from` read `to`, an earlier value of the same format; if `from`
-/// is the output, `to` becomes the output.
-pub(super) fn forward(function: &mut Function, from: ValueId, to: ValueId) {
-    for value in &mut function.values {
-        value.operands.iter_mut().filter(|operand| **operand == from).for_each(|operand| *operand = to);
-    }
-    if from.index() + 1 == function.values.len() {
-        function.values.truncate(to.index() + 1);
-    }
-}
-
 /// Operations whose result in a wider ring follows from operands in the wider ring.
 fn follows(op: &Op) -> bool {
     matches!(

@@ -4,6 +4,8 @@
 //! found, and one term of what remains takes the place of its terms (Bertele, Brioschi: *Nonserial Dynamic Programming*,
 //! 1972). On a chain this is the usual dynamic programming; skip connections and shared costs only make terms wider.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 /// One term of the sum.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Term {
@@ -15,16 +17,14 @@ pub(super) struct Term {
 
 /// Options, one for each choice, with the least sum of all terms; the first of equal ones. `options` gives the number of every
 /// choice's options, at least 1.
-pub(super) fn least(options: &[usize], mut terms: Vec<Term>) -> Vec<usize> {
-    let mut left: Vec<usize> = (0..options.len()).collect();
-    let mut eliminated = Vec::with_capacity(left.len());
-    while let Some(at) = (0..left.len()).min_by_key(|at| table_len(options, left[*at], &terms)) {
-        let choice = left.swap_remove(at);
-        let (own, others): (Vec<Term>, Vec<Term>) = terms.into_iter().partition(|term| term.choices.contains(&choice));
-        terms = others;
+pub(super) fn least(options: &[usize], terms: Vec<Term>) -> Vec<usize> {
+    let mut left = Left::new(options, terms);
+    let mut eliminated = Vec::with_capacity(options.len());
+    let mut picked = vec![0; options.len()];
+    while let Some(choice) = left.cheapest() {
+        let own = left.eliminate(choice);
         let around = around(choice, &own);
         let (mut values, mut best) = (Vec::new(), Vec::new());
-        let mut picked = vec![0; options.len()];
         for combination in 0..around.iter().map(|other| options[*other]).product() {
             pick(options, &around, combination, &mut picked);
             let mut sum = |option| {
@@ -38,15 +38,101 @@ pub(super) fn least(options: &[usize], mut terms: Vec<Term>) -> Vec<usize> {
         }
         eliminated.push((choice, around.clone(), best));
         if !around.is_empty() {
-            terms.push(Term { choices: around, values });
+            left.add(Term { choices: around, values });
         }
     }
-    let mut picked = vec![0; options.len()];
     for (choice, around, best) in eliminated.into_iter().rev() {
         let combination = around.iter().fold(0, |index, other| index * options[*other] + picked[*other]);
         picked[choice] = best[combination];
     }
     picked
+}
+
+/// What is not eliminated yet, with how much work eliminating each choice would be.
+struct Left<'o> {
+    options: &'o [usize],
+    /// Terms; those that are gone are `None`.
+    terms: Vec<Option<Term>>,
+    /// The terms of every choice, in order; some may be gone.
+    own: Vec<Vec<usize>>,
+    /// With whom every choice shares how many terms.
+    shared: Vec<BTreeMap<usize, usize>>,
+    /// How many of these have a choice to make.
+    undecided: Vec<usize>,
+    /// Choices by the combinations that eliminating them would go through.
+    queue: BTreeSet<(usize, usize)>,
+    table_len: Vec<usize>,
+}
+
+impl<'o> Left<'o> {
+    fn new(options: &'o [usize], terms: Vec<Term>) -> Self {
+        let n = options.len();
+        let mut left = Left {
+            options,
+            terms: Vec::with_capacity(terms.len() + n),
+            own: vec![Vec::new(); n],
+            shared: vec![BTreeMap::new(); n],
+            undecided: vec![0; n],
+            queue: options.iter().copied().zip(0..n).collect(),
+            table_len: options.to_vec(),
+        };
+        terms.into_iter().for_each(|term| left.add(term));
+        left
+    }
+
+    fn cheapest(&self) -> Option<usize> {
+        self.queue.first().map(|(_, choice)| *choice)
+    }
+
+    fn add(&mut self, term: Term) {
+        for choice in &term.choices {
+            self.own[*choice].push(self.terms.len());
+            for other in term.choices.iter().filter(|other| *other != choice) {
+                let count = self.shared[*choice].entry(*other).or_insert(0);
+                *count += 1;
+                if *count == 1 && self.options[*other] > 1 {
+                    self.undecided[*choice] += 1;
+                }
+            }
+        }
+        term.choices.iter().for_each(|choice| self.weigh(*choice));
+        self.terms.push(Some(term));
+    }
+
+    /// The terms of `choice`, which is no longer there.
+    fn eliminate(&mut self, choice: usize) -> Vec<Term> {
+        self.queue.remove(&(self.table_len[choice], choice));
+        let own = std::mem::take(&mut self.own[choice]);
+        let own: Vec<Term> = own.into_iter().filter_map(|at| self.terms[at].take()).collect();
+        for term in &own {
+            for one in term.choices.iter().filter(|one| **one != choice) {
+                for other in term.choices.iter().filter(|other| *other != one) {
+                    let Some(count) = self.shared[*one].get_mut(other) else { continue };
+                    *count -= 1;
+                    if *count == 0 {
+                        self.shared[*one].remove(other);
+                        self.undecided[*one] -= usize::from(self.options[*other] > 1);
+                    }
+                }
+            }
+        }
+        let around: Vec<usize> = self.shared[choice].keys().copied().collect();
+        around.into_iter().for_each(|other| self.weigh(other));
+        own
+    }
+
+    /// Notes what eliminating `choice` would go through now.
+    fn weigh(&mut self, choice: usize) {
+        let others = || self.shared[choice].keys();
+        let len = match self.undecided[choice] {
+            // Two options each are too many already.
+            64.. => usize::MAX,
+            _ => others().fold(self.options[choice], |len, other| len.saturating_mul(self.options[*other])),
+        };
+        self.queue.remove(&(self.table_len[choice], choice));
+        self.queue.insert((len, choice));
+        self.table_len[choice] = len;
+    }
 }
 
 impl Term {
@@ -63,11 +149,6 @@ fn around(choice: usize, terms: &[Term]) -> Vec<usize> {
     around.sort_unstable();
     around.dedup();
     around
-}
-
-/// Combinations that eliminating `choice` would go through.
-fn table_len(options: &[usize], choice: usize, terms: &[Term]) -> usize {
-    around(choice, terms).iter().fold(options[choice], |len, other| len.saturating_mul(options[*other]))
 }
 
 /// Sets the options of `choices` to combination number `index`.
@@ -138,5 +219,24 @@ mod tests {
             }
         }
         assert_eq!(least(&vec![4; n], terms).len(), n);
+    }
+
+    /// A network of many layers, all of which may share two facilities.
+    #[test]
+    fn very_long_chains_with_shared_costs_end_soon() {
+        let n = 20_000;
+        let mut random = Random(9);
+        let mut options = vec![4; n];
+        options.extend([2, 2]);
+        let mut terms = Vec::new();
+        for i in 0..n {
+            terms.push(Term { choices: vec![i], values: (0..4).map(|_| random.below(50) as f64).collect() });
+            for facility in [n, n + 1] {
+                let values = (0..8).map(|_| if random.below(8) == 0 { f64::INFINITY } else { 0.0 }).collect();
+                terms.push(Term { choices: vec![i, facility], values });
+            }
+        }
+        terms.push(Term { choices: vec![n], values: vec![0.0, 10.0] });
+        assert_eq!(least(&options, terms).len(), n + 2);
     }
 }

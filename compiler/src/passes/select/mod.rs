@@ -92,23 +92,24 @@ impl Scale<'_> {
     }
 
     /// Every way to compute value `id` that the protocols have, the fastest first; of those that do the same, one. Nothing
-    /// for a local operation.
-    pub fn candidates(&self, function: &Function, id: ValueId) -> Vec<Candidate> {
+    /// for a local operation. The function is as before afterwards.
+    pub fn candidates(&self, function: &mut Function, id: ValueId) -> Vec<Candidate> {
         let value = function.value(id);
         if value.op.is_local() {
             return Vec::new();
         }
-        let mut trial = function.clone();
+        let given = value.backend;
         let mut candidates: Vec<Candidate> = Vec::new();
         for backend in backends(value, self.target.choice) {
-            trial.values[id.index()].backend = backend;
-            let Ok(cost) = fusion_catalogue::layer(&trial, id, Keys::Position, self.target.micro_batch) else {
+            function.values[id.index()].backend = backend;
+            let Ok(cost) = fusion_catalogue::layer(function, id, Keys::Position, self.target.micro_batch) else {
                 continue;
             };
             if candidates.iter().all(|other| other.cost != cost) {
                 candidates.push(self.candidate(backend, cost));
             }
         }
+        function.values[id.index()].backend = given;
         candidates.sort_by(|a, b| a.seconds.partial_cmp(&b.seconds).unwrap_or(Ordering::Equal));
         candidates
     }
@@ -191,7 +192,8 @@ impl Scale<'_> {
 pub(super) fn apply(program: &mut Program, settings: &Settings) {
     let function = &mut program.function;
     let scale = Scale::new(function, &settings.target);
-    let all: Vec<Vec<Candidate>> = function.iter().map(|(id, _)| scale.candidates(function, id)).collect();
+    let ids = (0..function.values.len() as u32).map(ValueId);
+    let all: Vec<Vec<Candidate>> = ids.map(|id| scale.candidates(function, id)).collect();
     let mut ways: Vec<Vec<usize>> = WAITING.iter().map(|waiting| scale.together(function, &all, *waiting)).collect();
     ways.extend(scale.single(&all));
     ways.dedup();
@@ -300,7 +302,7 @@ mod tests {
 
     #[test]
     fn the_network_and_the_machine_decide() {
-        let all = Scale::new(&function(), &Target::default()).candidates(&function(), ValueId(2));
+        let all = Scale::new(&function(), &Target::default()).candidates(&mut function(), ValueId(2));
         let chosen = |target: Target| {
             let backend = selected(target)[2];
             &all.iter().find(|candidate| candidate.backend == backend).unwrap().cost
@@ -318,7 +320,7 @@ mod tests {
         let slow = Target { machine: machine(&[]), network: slow, ..Target::default() };
         for (target, joins) in [(slow_ots, true), (slow, false)] {
             let found = selected(target.clone())[2];
-            let weighed = Scale::new(&function(), &target).candidates(&function(), ValueId(2));
+            let weighed = Scale::new(&function(), &target).candidates(&mut function(), ValueId(2));
             let joined = |candidate: &&Candidate| joins || !matches!(candidate.backend, Backend::CryptFlow2(_));
             assert_eq!(weighed.iter().find(joined).map(|candidate| candidate.backend), Some(found));
         }
@@ -362,7 +364,7 @@ mod tests {
 
     #[test]
     fn the_fastest_comes_first_with_what_it_costs() {
-        let candidates = |id| Scale::new(&function(), &Target::default()).candidates(&function(), ValueId(id));
+        let candidates = |id| Scale::new(&function(), &Target::default()).candidates(&mut function(), ValueId(id));
         let all = candidates(2);
         assert_eq!(all.len(), 6);
         assert!(all.windows(2).all(|pair| pair[0].seconds <= pair[1].seconds));
