@@ -220,7 +220,13 @@ pub fn compile_network(options: &Options, graph: Graph, progress: &Progress) -> 
     let summary = Summary {
         precision: diagnose::layers(&graph, &program.function, &program.weights, &pairs(DIAGNOSED_SAMPLES)),
         fullest: evaluated.fullest_of_all(&program.function),
-        warnings: [other_scores, warnings(&calibration, &layers, &agreement), found].concat(),
+        warnings: [
+            other_scores,
+            warnings(&calibration, &layers, &agreement),
+            clipped(&program.function, &calibration.samples),
+            found,
+        ]
+        .concat(),
         layers,
         agreement,
         correct: labels.as_ref().map(right),
@@ -418,6 +424,16 @@ fn demo(mut inputs: Vec<Vec<i64>>, labels: &[i64], labelled: bool) -> Demo {
     inputs.truncate((DEMO_ELEMENTS / len).clamp(1, DEMO_SAMPLES));
     let labels = labels[..inputs.len()].to_vec();
     Demo { inputs, labels, labelled }
+}
+
+/// The calibration samples that the input's format does not hold, because others decided on it.
+fn clipped(function: &Function, samples: &[Vec<f32>]) -> Vec<String> {
+    let clipped = function.quantiser().all_clipped(samples.iter().map(Vec::as_slice));
+    let mut named: Vec<String> = clipped.iter().take(MAX_NAMED).map(|found| format!("calibration {found}")).collect();
+    if clipped.len() > MAX_NAMED {
+        named.push(format!("{} more calibration samples like that", clipped.len() - MAX_NAMED));
+    }
+    named
 }
 
 fn warnings(calibration: &Calibration, layers: &[LayerFormat], agreement: &Agreement) -> Vec<String> {

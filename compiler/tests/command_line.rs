@@ -108,11 +108,16 @@ fn compile_eval_dump_cost() {
     assert!(good(&["dump", text(&folder.model()), "--stage", "fixed"]).contains("requant"));
     assert!(good(&["cost", text(&client), "--queries", "3"]).contains("one position"));
     assert!(good(&["check", text(&folder.model())]).contains("all supported"));
-    // An input within the format of what calibration saw, and one that is limited to it.
+    // An input within the format of what calibration saw, and one that would be limited to it.
     let large = folder.file("large.npy");
-    ndarray_npy::write_npy(&large, &(Array2::<f32>::ones((2, 4)) * 1e6)).unwrap();
-    let output = fusionc(&["eval", text(&plan), "--input", text(&large)]);
-    assert!(output.status.success() && !String::from_utf8_lossy(&output.stderr).contains("overflow"));
+    let mut samples = Array2::<f32>::zeros((3, 4));
+    (samples[[1, 2]], samples[[2, 2]]) = (1e6, -1e6);
+    ndarray_npy::write_npy(&large, &samples).unwrap();
+    bad(&["eval", text(&plan), "--input", text(&large)], &["sample 1: 1 of 4 elements", "feature 2", "--clipped warn"]);
+    let output = fusionc(&["eval", text(&plan), "--input", text(&large), "--clipped", "warn"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains("clipped   sample 2: 1 of 4"), "{said}");
+    assert!(!said.contains("overflow"), "{said}");
     bad(&["dump", text(&plan), "--stage", "fixed"], &["ONNX model"]);
     bad(&["eval", text(&client), "--input", text(&x)], &["plan.client.bin", "server's"]);
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use fusion_compiler::compile::{Compiled, Options, compile};
+use fusion_compiler::compile::{Checks, Compiled, Options, compile};
 use fusion_compiler::evaluate::{evaluate, quantise};
 use fusion_compiler::npy;
 use fusion_compiler::passes::Target;
@@ -26,6 +26,7 @@ fn compiled(name: &str) -> Compiled {
         reveal: Reveal::Label,
         verify: None,
         target: Target::default(),
+        checks: Checks::default(),
     })
     .unwrap()
 }

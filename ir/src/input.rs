@@ -3,6 +3,10 @@
 //! Features of a table have their own units, from 1e-3 to 1e5, and some lie far from zero (a year). So each index along one axis of
 //! the input may have a scale and an offset of its own; the model's first linear layers take them back.
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::function::Function;
@@ -55,7 +59,57 @@ impl Function {
     }
 }
 
+/// A sample with elements that the input's format does not hold. They are limited to it, so that the answer is about another sample.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Clipped {
+    /// The sample's index.
+    pub sample: usize,
+    /// How many elements.
+    pub elements: usize,
+    /// Of how many.
+    pub of: usize,
+    /// The features that they belong to, those with most elements first; indices of elements if the input has no features.
+    pub features: Vec<usize>,
+}
+
+/// Features that are named of one sample.
+const NAMED: usize = 5;
+
+impl Clipped {
+    /// Whether more than one element in a hundred is beyond the format.
+    pub fn is_too_much(&self) -> bool {
+        100 * self.elements > self.of
+    }
+}
+
+impl fmt::Display for Clipped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Clipped { sample, elements, of, features } = self;
+        let named: Vec<String> = features.iter().take(NAMED).map(usize::to_string).collect();
+        let more = if features.len() > NAMED { ", .." } else { "" };
+        write!(
+            f,
+            "sample {sample}: {elements} of {of} elements are beyond the input's format, feature {}{more}",
+            named.join(", ")
+        )
+    }
+}
+
 impl Quantiser<'_> {
+    /// What of the samples the format does not hold: one entry for each sample of which that is anything.
+    pub fn all_clipped<'s>(&self, samples: impl IntoIterator<Item = &'s [f32]>) -> Vec<Clipped> {
+        let one = |(sample, reals): (usize, &[f32])| {
+            let clipped = self.clipped(reals);
+            let mut counts: BTreeMap<usize, usize> = BTreeMap::new();
+            clipped.iter().for_each(|at| *counts.entry(self.feature(*at)).or_default() += 1);
+            let mut features: Vec<usize> = counts.keys().copied().collect();
+            features.sort_by_key(|feature| Reverse(counts[feature]));
+            let found = Clipped { sample, elements: clipped.len(), of: reals.len(), features };
+            (found.elements > 0).then_some(found)
+        };
+        samples.into_iter().enumerate().filter_map(one).collect()
+    }
+
     /// The sample's elements in fixed point, row-major. Each is the nearest one (ties away from zero), limited to the magnitude, so that an outlier
     /// clips as an image would instead of wrapping. Every number of the sample must be finite.
     pub fn quantise(&self, sample: &[f32]) -> Vec<i64> {
@@ -116,6 +170,19 @@ mod tests {
         assert_eq!(quantiser.quantise(&[2020.5, -0.0039, 33000.0]), [1056, -4089, 31]);
         assert_eq!(quantiser.quantise(&[1900.0, 3e38, -3e38]), [-4095, 4095, -4095]);
         assert_eq!(quantiser.clipped(&[1900.0, 0.001, 3e38]), [0, 2]);
+    }
+
+    #[test]
+    fn samples_beyond_the_format_are_counted_and_named() {
+        let function = function("input axis=1 features=[1:0,2:0] : i8.1~6[3,2]");
+        let good = [0.0; 6];
+        let bad = [0.0, 99.0, 0.0, 99.0, -99.0, 1.0];
+        let found = function.quantiser().all_clipped([&good[..], &bad]);
+        assert_eq!(found, [Clipped { sample: 1, elements: 3, of: 6, features: vec![1, 0] }]);
+        let text = "sample 1: 3 of 6 elements are beyond the input's format, feature 1, 0";
+        assert_eq!((found[0].to_string().as_str(), found[0].is_too_much()), (text, true));
+        let few = Clipped { sample: 0, elements: 1, of: 100, features: (0..9).collect() };
+        assert!(!few.is_too_much() && few.to_string().ends_with("feature 0, 1, 2, 3, 4, .."));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use fusion_ir::Plan;
-use fusion_ir::input::Quantiser;
+use fusion_ir::input::{Clipped, Quantiser};
 use fusion_ir::npy::{Npy, NpyError};
 
 use crate::Error;
@@ -18,13 +18,22 @@ pub fn plan(path: &Path) -> Result<Plan, Error> {
     Plan::from_bytes(&bytes).map_err(|error| refuse(path, error))
 }
 
+/// Samples of a file.
+#[derive(Clone, Debug)]
+pub struct Samples {
+    /// What a batch is made of.
+    pub rows: Vec<Row>,
+    /// The samples with elements that the input's format does not hold.
+    pub clipped: Vec<Clipped>,
+}
+
 /// Reads samples and quantises them: first axis the samples, the others the shape of the plan's input; at least one
 /// sample, every number finite. Any type of number that float32 holds, in either order of axes. Each result has as many
 /// elements as the input, and is known by the numbers in the file.
 ///
 /// # Errors
 /// [`Error::Usage`] names the file and what is wrong with it.
-pub fn samples(path: &Path, quantiser: Quantiser<'_>) -> Result<Vec<Row>, Error> {
+pub fn samples(path: &Path, quantiser: Quantiser<'_>) -> Result<Samples, Error> {
     let ty = quantiser.ty;
     let bytes = bytes(path)?;
     let npy = Npy::parse(&bytes).map_err(|error| refuse(path, error))?;
@@ -54,7 +63,8 @@ pub fn samples(path: &Path, quantiser: Quantiser<'_>) -> Result<Vec<Row>, Error>
         elements: quantiser.quantise(sample),
         digest: RowDigest::of(sample.iter().map(|real| f64::from(*real))),
     };
-    Ok(elements.chunks_exact(sample_len).map(row).collect())
+    let samples = || elements.chunks_exact(sample_len);
+    Ok(Samples { rows: samples().map(row).collect(), clipped: quantiser.all_clipped(samples()) })
 }
 
 /// Reads the labels of `samples` samples (`of` says to people what those are), each in `0..classes`: one of each, or
@@ -164,12 +174,13 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         let reals = Array::from_shape_vec((2, 1, 3), vec![0.0, 1.0, -0.5, 100.0, -100.0, 0.03f32]).unwrap();
         write_npy(file.path(), &reals).unwrap();
-        let rows = samples(file.path(), function().quantiser()).unwrap();
+        let Samples { rows, clipped } = samples(file.path(), function().quantiser()).unwrap();
+        assert!(clipped.len() == 1 && (clipped[0].sample, clipped[0].elements) == (1, 2), "{clipped:?}");
         assert_eq!([&rows[0].elements[..], &rows[1].elements], [[0, 16, -8], [1023, -1023, 0]]);
         assert_eq!(rows[0].digest, RowDigest::of([0.0, 1.0, -0.5]));
         let fortran = Array::from_shape_fn((2, 1, 3).f(), |(i, _, j)| [[1i32, 2, 3], [4, 5, 6]][i][j]);
         write_npy(file.path(), &fortran).unwrap();
-        let rows = samples(file.path(), function().quantiser()).unwrap();
+        let rows = samples(file.path(), function().quantiser()).unwrap().rows;
         assert_eq!([&rows[0].elements[..], &rows[1].elements], [[16, 32, 48], [64, 80, 96]]);
         write_npy(file.path(), &Array::from_vec(vec![2i64, 0])).unwrap();
         assert_eq!(labels(file.path(), 2, "public samples", 3, 1).unwrap(), [[2], [0]]);

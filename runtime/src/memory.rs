@@ -331,7 +331,7 @@ mod tests {
         };
         // All weights' bits for one position: every one an OT, with a vector of one word.
         assert!((60_000 * 3 * 16 * 16..256 << 20).contains(&peak(1)), "{}", peak(1));
-        assert!(peak(1) < peak(64) && memory.fitting(super::LIMIT_BYTES, 64, 2).unwrap() == 64);
+        assert!(peak(1) < peak(64) && memory.fitting(LIMIT_BYTES, 64, 2).unwrap() == 64);
 
         let window = |backend: &str| {
             let text = format!(

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::path::PathBuf;
 
+use clap::ValueEnum;
 use fusion_ir::{Function, interp};
 use rayon::prelude::*;
 
@@ -18,7 +19,7 @@ const MAX_LISTED: usize = 10;
 pub(super) struct Args {
     /// The server's plan
     plan: PathBuf,
-    /// Samples (float32 .npy, C order, first axis the samples)
+    /// Samples (.npy of any number type that float32 holds, first axis the samples)
     #[arg(long, value_name = "X.npy")]
     input: PathBuf,
     /// Where to write the rows `index,label` (`index,label_1,..` for a top-k plan); standard output otherwise
@@ -27,9 +28,21 @@ pub(super) struct Args {
     /// Add every logit to the rows
     #[arg(long)]
     logits: bool,
+    /// What to do about a sample of which more than 1 % of the elements are beyond the plan's input format
+    #[arg(long, value_enum, value_name = "warn|refuse", default_value_t = OnClipped::Refuse)]
+    clipped: OnClipped,
     /// The true labels (int64 .npy): print the accuracy
     #[arg(long, value_name = "Y.npy")]
     labels: Option<PathBuf>,
+}
+
+/// What is done about samples that the input's format does not hold.
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum OnClipped {
+    /// Say so and go on
+    Warn,
+    /// Evaluate nothing
+    Refuse,
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Error> {
@@ -41,7 +54,9 @@ pub(super) fn run(args: &Args) -> Result<(), Error> {
         let why = "this is the client's plan, without weights; eval needs the server's".into();
         return Err(Error::Input { path: args.plan.clone(), why });
     };
-    let samples = quantise(function, &npy::samples(&args.input, &function.values[0].ty.shape)?);
+    let reals = npy::samples(&args.input, &function.values[0].ty.shape)?;
+    clipped(function, args, &reals)?;
+    let samples = quantise(function, &reals);
     let Some(logits) = interp::logits_of(function) else {
         return Err(Error::Input { path: args.plan.clone(), why: "its function has no logits".into() });
     };
@@ -80,6 +95,25 @@ pub(super) fn run(args: &Args) -> Result<(), Error> {
         eprintln!("accuracy {share:.2} % ({right} of {})", labels.len());
     }
     Ok(())
+}
+
+/// Says which samples the input's format does not hold.
+fn clipped(function: &Function, args: &Args, samples: &[Vec<f32>]) -> Result<(), Error> {
+    let clipped = function.quantiser().all_clipped(samples.iter().map(Vec::as_slice));
+    clipped.iter().take(MAX_LISTED).for_each(|found| eprintln!("clipped   {found}"));
+    if clipped.len() > MAX_LISTED {
+        eprintln!("clipped   {} more samples like that", clipped.len() - MAX_LISTED);
+    }
+    match clipped.iter().find(|found| found.is_too_much()) {
+        Some(found) if args.clipped == OnClipped::Refuse => Err(Error::Input {
+            path: args.input.clone(),
+            why: format!(
+                "{found}: the answer would be about another sample. Calibrate on samples like these, bring them to the units that the \
+                 model was made for, or say --clipped warn"
+            ),
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// Says which samples a number format does not hold.

@@ -210,8 +210,8 @@ impl Case {
         static CASE: OnceLock<Case> = OnceLock::new();
         CASE.get_or_init(|| {
             let plan = Plan::from_bytes(&Desk::new().read("plan.bin")).unwrap();
-            let rows = input::samples(&root().join("models/digits/queries.npy"), plan.function.quantiser()).unwrap();
-            let inputs: Vec<Vec<i64>> = rows.into_iter().map(|row| row.elements).collect();
+            let samples = input::samples(&root().join("models/digits/queries.npy"), plan.function.quantiser()).unwrap();
+            let inputs: Vec<Vec<i64>> = samples.rows.into_iter().map(|row| row.elements).collect();
             let labels = answers(&plan, plan.weights.as_ref().unwrap(), &inputs);
             Case { plan, inputs, labels }
         })

@@ -25,6 +25,15 @@ pub enum Correlations {
     Silent,
 }
 
+/// What is done about samples that the input's format does not hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OnClipped {
+    /// Say so and go on
+    Warn,
+    /// Send nothing
+    Refuse,
+}
+
 impl From<Correlations> for Choice {
     fn from(correlations: Correlations) -> Choice {
         match correlations {
@@ -72,9 +81,12 @@ pub struct Args {
     /// The server's address, host:port
     #[arg(long, value_name = "ADDR", help_heading = "Client")]
     pub connect: Option<String>,
-    /// Queries: float32 .npy in C order, first axis the samples
+    /// Queries: .npy of any number type that float32 holds, first axis the samples
     #[arg(long, value_name = "X.npy", help_heading = "Client")]
     pub input: Option<PathBuf>,
+    /// What to do about a sample of which more than 1 % of the elements are beyond the plan's input format [default: refuse]
+    #[arg(long, value_enum, value_name = "warn|refuse", help_heading = "Client")]
+    pub clipped: Option<OnClipped>,
     /// Public samples: like the queries, from the same distribution, never shown to the server
     #[arg(long, value_name = "PX.npy", help_heading = "Client")]
     pub public_inputs: Option<PathBuf>,
@@ -208,6 +220,7 @@ impl Args {
             ("--probe-inputs", self.probe_inputs.is_some()),
             ("--output", self.output.is_some()),
             ("--reveal", self.reveal.is_some()),
+            ("--clipped", self.clipped.is_some()),
             ("--ledger", self.ledger.is_some()),
             ("--no-ledger", self.no_ledger),
             ("--risk-budget", self.risk_budget.is_some()),
@@ -384,6 +397,7 @@ mod tests {
             ("fusion-run p --role client --no-verify --probe-inputs x --probe-labels y", "--probe-inputs contradicts"),
             ("fusion-run p --ledger l", "--ledger needs --role client"),
             ("fusion-run p --no-ledger", "--no-ledger needs --role client"),
+            ("fusion-run p --clipped warn", "--clipped needs --role client"),
             ("fusion-run p --reveal logits", "--reveal needs --role client"),
             ("fusion-run p --role client --reveal all", "label, topk:K or logits"),
             ("fusion-run p --in-flight 3", "invalid value '3'"),

@@ -4,15 +4,19 @@ use std::path::{Path, PathBuf};
 
 use fusion_ir::Plan;
 use fusion_runtime::client::check_reveal;
-use fusion_runtime::fusion::{Job, Probe, PublicSample};
+use fusion_runtime::fusion::{Job, Probe, PublicSample, Row};
+use fusion_runtime::input::Samples;
 use fusion_runtime::ledger::{Entry, Outcome};
 use fusion_runtime::transport::tcp;
 use fusion_runtime::{Answers, ClientReport, Error, Ledger, input, output, report, run_client, store};
 
 use crate::Ending;
-use crate::args::Args;
+use crate::args::{Args, OnClipped};
 use crate::progress::Bar;
 use crate::verdict::{self, say, warn_plaintext};
+
+/// Most samples beyond the input's format that are listed one by one.
+const MAX_LISTED: usize = 10;
 
 /// Runs the client. Everything that can be refused is refused before a byte is sent.
 pub fn run(args: &Args) -> Result<Ending, Error> {
@@ -104,8 +108,8 @@ fn warn_risk(entry: &Entry, budget_bits: f64) {
 
 /// Reads the samples and plans the batch; public samples that the ledger does not know are preferred.
 fn job(args: &Args, plan: &Plan, ledger: Option<&Ledger>) -> Result<Job, Error> {
-    let quantiser = plan.function.quantiser();
-    let queries = input::samples(args.need("--input", &args.input)?, quantiser)?;
+    let read = |path: &Path| samples(args, plan, path);
+    let queries = read(args.need("--input", &args.input)?)?;
     if args.no_verify {
         return Job::unverified(queries);
     }
@@ -115,7 +119,7 @@ fn job(args: &Args, plan: &Plan, ledger: Option<&Ledger>) -> Result<Job, Error> 
         return Err(Error::Usage(format!("{flag} {needed}")));
     };
     let revealed = Answers::new(&plan.function);
-    let inputs = input::samples(inputs, quantiser)?;
+    let inputs = read(inputs)?;
     let labels = input::labels(labels, inputs.len(), "public samples", revealed.classes(), revealed.ranks())?;
     let public = inputs.into_iter().zip(labels).map(|(row, labels)| PublicSample { row, labels }).collect();
     let fresh = |public: &[PublicSample]| match ledger {
@@ -124,7 +128,7 @@ fn job(args: &Args, plan: &Plan, ledger: Option<&Ledger>) -> Result<Job, Error> 
     };
     let probes = match (&args.probe_inputs, &args.probe_labels) {
         (Some(inputs), Some(labels)) => {
-            let inputs = input::samples(inputs, quantiser)?;
+            let inputs = read(inputs)?;
             let answers = revealed.read(labels, inputs.len(), "probes")?;
             inputs.into_iter().zip(answers).map(|(row, answer)| Probe { row, answer }).collect()
         }
@@ -138,6 +142,25 @@ fn job(args: &Args, plan: &Plan, ledger: Option<&Ledger>) -> Result<Job, Error> 
         );
     }
     Ok(job)
+}
+
+/// Reads samples and says which of them the plan's input format does not hold.
+fn samples(args: &Args, plan: &Plan, path: &Path) -> Result<Vec<Row>, Error> {
+    let Samples { rows, clipped } = input::samples(path, plan.function.quantiser())?;
+    for found in clipped.iter().take(MAX_LISTED) {
+        eprintln!("fusion-run: warning: {}: {found}", path.display());
+    }
+    if clipped.len() > MAX_LISTED {
+        eprintln!("fusion-run: warning: {}: {} more samples like that", path.display(), clipped.len() - MAX_LISTED);
+    }
+    match clipped.iter().find(|found| found.is_too_much()) {
+        Some(found) if args.clipped != Some(OnClipped::Warn) => Err(Error::Usage(format!(
+            "{}: {found}: the answer would be about another sample. Let the server calibrate on samples like these, bring them to \
+             the units that the model was made for, or say --clipped warn",
+            path.display()
+        ))),
+        _ => Ok(rows),
+    }
 }
 
 /// Refuses an output path that is also an input's: stale outputs are removed at the start.
