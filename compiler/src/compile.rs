@@ -141,7 +141,7 @@ pub fn compile(options: &Options) -> Result<Compiled, Error> {
 /// # Errors
 /// As [`compile`].
 pub fn compile_watched(options: &Options, progress: &Progress) -> Result<Compiled, Error> {
-    let graph = import::read(&options.model, options.input_shape.as_deref());
+    let graph = import::read_part(&options.model, options.input_shape.as_deref(), &options.part);
     let network = graph.and_then(|graph| compile_network(options, graph, progress));
     network.map_err(|error| import::name_operators(error, &options.model))
 }
@@ -264,7 +264,8 @@ impl Meaning {
         }
         let samples = calibration.samples.len();
         let told = |done: usize| progress("float model", done, samples);
-        let oracle = Oracle::open(&options.model, &batched(graph));
+        let import::Part { output, row } = &options.part;
+        let oracle = Oracle::open(&options.model, &batched(graph), output.as_deref(), *row);
         Ok(match oracle.and_then(|oracle| oracle.run(&calibration.samples, &told)) {
             Ok(answers) => Meaning { reference: Reference::Tract, answers: Some(answers) },
             Err(why) => Meaning { reference: Reference::Imported(why), answers: None },

@@ -2,11 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
+use fusion_compiler::agreement::{Agreement, Reference};
 use fusion_compiler::compile::{Checks, Options, compile, simplify};
 use fusion_compiler::evaluate::{evaluate, quantise};
 use fusion_compiler::import::{self, Part};
 use fusion_compiler::nn::{eval, mask};
 use fusion_compiler::npy;
+use fusion_compiler::oracle::Oracle;
 use fusion_compiler::passes::Target;
 use fusion_compiler::quantise::Precision;
 use fusion_ir::op::Reveal;
@@ -60,6 +62,7 @@ fn plans_mean_what_their_files_mean() {
             reveal: Reveal::Label,
             verify: None,
             target: Target::default(),
+            checks: Checks::default(),
         };
         let plan = compile(&options).unwrap_or_else(|e| panic!("{}: {e}", case.display())).plan;
         let samples = npy::samples(&case.join("input.npy"), &plan.function.values[0].ty.shape).unwrap();
@@ -69,4 +72,27 @@ fn plans_mean_what_their_files_mean() {
         // A near tie may fall either way.
         assert!(differing(&found, &expected) <= 1, "{}: {found:?}", case.display());
     }
+}
+
+/// The witness of compilations says what onnxruntime says, or that it cannot.
+#[test]
+fn tract_means_what_onnxruntime_means() {
+    let mut silent = Vec::new();
+    for case in cases() {
+        let graph = import::read(&case.join("model.onnx"), None).unwrap();
+        let samples = npy::samples(&case.join("input.npy"), graph.input_shape()).unwrap();
+        let shape = [&[1], graph.input_shape()].concat();
+        let oracle = Oracle::open(&case.join("model.onnx"), &shape, None, None);
+        let expected = labels(&case);
+        match oracle.and_then(|oracle| oracle.run(&samples[..expected.len()], &|_| ())) {
+            Ok(answers) => {
+                let agreement = Agreement::of(Reference::Tract, &expected, &answers);
+                assert_eq!(agreement.differing, [] as [usize; 0], "{}", case.display());
+            }
+            Err(_) => silent.push(case.file_name().unwrap().to_string_lossy().into_owned()),
+        }
+    }
+    let known = ["add6_broadcast_axis", "bf16_weight", "if_constant_condition", "s2d28_crd"];
+    let known = [&known[..], &["quantize_output_dtype_int8_no_zero_point", "quantize_output_dtype_mid"]].concat();
+    assert!(silent.iter().all(|name| known.contains(&name.as_str())), "tract is silent on {silent:?}");
 }

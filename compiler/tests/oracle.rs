@@ -23,7 +23,7 @@ fn options() -> Options {
         calibrate: Some(digits("calibrate.npy")),
         labels: None,
         input_shape: None,
-        part: Default::default(),
+        part: import::Part::default(),
         precision: Precision::default(),
         reveal: Reveal::Label,
         verify: None,

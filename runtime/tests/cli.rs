@@ -230,7 +230,10 @@ fn bad_samples_and_policies_are_refused_before_anything_is_sent() {
     let public = "--public-inputs px.npy --public-labels py.npy";
     for (line, why) in [
         (format!("--input wide.npy {public}"), "wide.npy: its shape is [3, 5], the plan needs [samples, 2]"),
-        (format!("--input double.npy {public}"), "double.npy: sample 0 holds 0.1 at element 0, which float32 does not hold"),
+        (
+            format!("--input double.npy {public}"),
+            "double.npy: sample 0 holds 0.1 at element 0, which float32 does not hold",
+        ),
         (format!("--input empty.npy {public}"), "empty.npy: it holds no sample"),
         (format!("--input nan.npy {public}"), "nan.npy: sample 0 holds NaN at element 0"),
         ("--input x.npy".into(), "--public-inputs is missing"),

@@ -14,16 +14,21 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 use tract_onnx::prelude::{
-    Datum, DatumType, Framework, InferenceFact, InferenceModel, InferenceModelExt, IntoRunnable, IntoTValue, Tensor,
-    TractError, TractResult, TypedRunnableModel, tvec,
+    Datum, DatumType, Framework, InferenceFact, InferenceModel, InferenceModelExt, IntoRunnable, IntoTValue, TValue,
+    Tensor, TractError, TractResult, TypedRunnableModel, tvec,
 };
+use tract_onnx::tract_hir::infer::Factoid;
 
 use crate::contain::contain;
 
 /// The untouched model, ready to run one sample at a time.
 pub struct Oracle {
     plan: Arc<TypedRunnableModel>,
+    /// The input's extents, and its type in the file.
     shape: Vec<usize>,
+    kind: DatumType,
+    /// Of an output of several rows, the one with the scores.
+    row: Option<usize>,
 }
 
 /// What the model answers for one sample.
@@ -36,23 +41,34 @@ pub enum Answer {
 }
 
 impl Oracle {
-    /// Reads the file at `path` for inputs of `shape`, batch axis first; the answer is the model's first output.
+    /// Reads the file at `path` for inputs of `shape`, batch axis first. The answer is the value called `output`, by default the
+    /// model's first output; of several rows, `row`.
     ///
     /// # Errors
     /// Why tract cannot run it, as a phrase.
-    pub fn open(path: &Path, shape: &[usize]) -> Result<Oracle, String> {
+    pub fn open(path: &Path, shape: &[usize], output: Option<&str>, row: Option<usize>) -> Result<Oracle, String> {
         let prepare = |optimised: bool| {
-            let attempt = || -> TractResult<Arc<TypedRunnableModel>> {
-                let mut model = read(path, shape)?;
-                let first: Vec<_> = model.output_outlets()?.iter().take(1).copied().collect();
-                model.select_output_outlets(&first)?;
-                if optimised { model.into_optimized()?.into_runnable() } else { model.into_typed()?.into_runnable() }
+            let attempt = || -> TractResult<(Arc<TypedRunnableModel>, DatumType)> {
+                let (mut model, kind) = read(path, shape)?;
+                match output {
+                    Some(name) => model.select_outputs_by_name([name])?,
+                    None => {
+                        let first: Vec<_> = model.output_outlets()?.iter().take(1).copied().collect();
+                        model.select_output_outlets(&first)?;
+                    }
+                }
+                let plan = if optimised {
+                    model.into_optimized()?.into_runnable()
+                } else {
+                    model.into_typed()?.into_runnable()
+                };
+                Ok((plan?, kind))
             };
             spoken(contain(attempt))
         };
         // Not everything that runs can also be optimised.
-        let plan = prepare(true).or_else(|_| prepare(false))?;
-        Ok(Oracle { plan, shape: shape.to_vec() })
+        let (plan, kind) = prepare(true).or_else(|_| prepare(false))?;
+        Ok(Oracle { plan, shape: shape.to_vec(), kind, row })
     }
 
     /// The answers for `samples`, in parallel; `done` is told how many there are, again and again.
@@ -70,17 +86,32 @@ impl Oracle {
     }
 
     fn answer(&self, sample: &[f32]) -> TractResult<Answer> {
-        let input = Tensor::from_shape(&self.shape, sample)?;
-        let output = self.plan.run(tvec![input.into_tvalue()])?.remove(0);
-        if output.datum_type().is_integer() && output.len() == 1 {
+        let output = self.plan.run(tvec![input(&self.shape, self.kind, sample)?])?.remove(0);
+        let is_label = output.datum_type().is_integer() || output.datum_type() == DatumType::TDim;
+        let width = output.shape().last().copied().unwrap_or(1).max(1);
+        if let (true, 1) = (is_label, output.len()) {
             return Ok(Answer::Label(numbers::<i64>(&output)?[0]));
         }
-        Ok(Answer::Scores(numbers::<f32>(&output)?))
+        let scores = numbers::<f32>(&output)?;
+        let scores = match self.row {
+            Some(row) => scores.chunks(width).nth(row).unwrap_or_default().to_vec(),
+            None => scores,
+        };
+        Ok(match scores[..] {
+            // One probability or decision: that of the second of two classes.
+            [one] => Answer::Scores(vec![1.0 - one, one]),
+            _ => Answer::Scores(scores),
+        })
     }
 }
 
-/// Decodes the file, its tensors in files beside it included, and fixes the input's shape.
-fn read(path: &Path, shape: &[usize]) -> TractResult<InferenceModel> {
+/// A sample as the model's input.
+fn input(shape: &[usize], kind: DatumType, sample: &[f32]) -> TractResult<TValue> {
+    Ok(Tensor::from_shape(shape, sample)?.cast_to_dt(kind)?.into_owned().into_tvalue())
+}
+
+/// Decodes the file, its tensors in files beside it included, and fixes the input's shape; with the input's type.
+fn read(path: &Path, shape: &[usize]) -> TractResult<(InferenceModel, DatumType)> {
     // Shapes that the file declares beside the operators are hints of its exporter, for another batch maybe.
     let reader = tract_onnx::onnx().with_ignore_output_shapes(true).with_ignore_value_info(true);
     let proto = reader.proto_model_for_path(path)?;
@@ -89,7 +120,8 @@ fn read(path: &Path, shape: &[usize]) -> TractResult<InferenceModel> {
     }
     let folder = path.parent().and_then(Path::to_str);
     let model = reader.parse(&proto, folder)?.model;
-    model.with_input_fact(0, InferenceFact::dt_shape(f32::datum_type(), shape))
+    let kind = model.input_fact(0)?.datum_type.concretize().unwrap_or(f32::datum_type());
+    Ok((model.with_input_fact(0, InferenceFact::dt_shape(kind, shape))?, kind))
 }
 
 fn numbers<T: Datum + Copy>(tensor: &Tensor) -> TractResult<Vec<T>> {

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use tract_onnx::prelude::{InferenceModelExt, IntoRunnable, IntoTValue, OutletId, Tensor, TractResult, tvec};
+use tract_onnx::prelude::{InferenceModelExt, IntoRunnable, OutletId, TractResult, tvec};
 
-use super::{numbers, read};
+use super::{input, numbers, read};
 use crate::contain::contain;
 use crate::nn::{Graph, eval};
 
@@ -29,7 +29,7 @@ pub(crate) fn first_lost(path: &Path, shape: &[usize], graph: &Graph, sample: &[
 
 /// Every node's first output that depends on the sample, sorted, in the order of the file.
 fn values(path: &Path, shape: &[usize], sample: &[f32]) -> TractResult<Vec<(String, Vec<f32>)>> {
-    let mut model = read(path, shape)?;
+    let (mut model, kind) = read(path, shape)?;
     let inputs: Vec<usize> = model.input_outlets()?.iter().map(|outlet| outlet.node).collect();
     let mut live = vec![false; model.nodes().len()];
     let mut shown: Vec<(String, OutletId)> = Vec::new();
@@ -43,7 +43,7 @@ fn values(path: &Path, shape: &[usize], sample: &[f32]) -> TractResult<Vec<(Stri
     let outlets: Vec<OutletId> = shown.iter().map(|(_, outlet)| *outlet).collect();
     model.select_output_outlets(&outlets)?;
     let plan = model.into_typed()?.into_runnable()?;
-    let outputs = plan.run(tvec![Tensor::from_shape(shape, sample)?.into_tvalue()])?;
+    let outputs = plan.run(tvec![input(shape, kind, sample)?])?;
     let mut left = MOST_ELEMENTS;
     let mut values = Vec::new();
     for ((name, _), output) in shown.into_iter().zip(outputs) {
