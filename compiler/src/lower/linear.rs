@@ -1,6 +1,7 @@
 //! Linear layers: how wide their weights and accumulators are.
 
 use fusion_ir::op::Op;
+use fusion_ir::verify::MAX_WEIGHT_BITS;
 use fusion_ir::{Sign, TensorType, ValueId, WeightId};
 
 use super::{LayerFormat, Lowered, Lowering};
@@ -33,8 +34,12 @@ const GOOD_WEIGHT_BITS: u8 = 9;
 const NEGLIGIBLE: f64 = 1.0 / 64.0;
 /// Fewest bits that the largest calibrated value of a layer must keep.
 const MIN_SIGNIFICANT_BITS: u8 = 3;
-/// Weights that rounding moves by less than this are good enough; see [`Fit::error`].
+/// Weights are good enough if rounding them moves results by less than this, root mean square over all rows; see [`Fit::errors`].
 const GOOD_ERROR: f64 = 1.0 / 256.0;
+/// A row is faint if its products are below this fraction of the largest row's.
+const FAINT: f64 = 1.0 / 128.0;
+/// Weights get more bits than asked for, if the accumulator has room, if rounding them moves the results of half the rows by more than this.
+const ROUGH_ERROR: f64 = 1.0 / 24.0;
 
 impl Lowering<'_> {
     /// The linear map on `x`, requantised; `op` makes the operation of the declared kernel and bias.
@@ -51,7 +56,8 @@ impl Lowering<'_> {
         // Room for a sum or a join is welcome, but not at the price of the weights.
         let joint = self.joint_range(id).max(largest(linear.bias));
         let own = self.ranges[id.0].max(largest(linear.bias));
-        let fit = |reach, least| self.fit(&linear, &x_ty, reach, self.headroom[id.0], least);
+        let squares = &self.observed.squares[node.inputs[0].0];
+        let fit = |reach, least| self.fit(&linear, &x_ty, squares, reach, self.headroom[id.0], least);
         let fitted = fit(joint, GOOD_WEIGHT_BITS).or_else(|| fit(own, MIN_WEIGHT_BITS));
         let Fit { weight_bits, frac, weight, worst, magnitude } = fitted.ok_or_else(|| {
             let most = self.precision.max_accumulator_bits;
@@ -85,8 +91,16 @@ impl Lowering<'_> {
 
     /// The widest weights, at least `least` bits, with which results up to `reach` fit the widest accumulator. Where a margin of more than a
     /// factor of two would take a wider accumulator, weights that are good enough without their last bit give it instead.
-    fn fit(&self, linear: &Linear, x: &TensorType, reach: f32, headroom: u8, least: u8) -> Option<Fit> {
-        let top = largest(linear.weight.iter().copied());
+    fn fit(
+        &self,
+        linear: &Linear,
+        x: &TensorType,
+        squares: &[f32],
+        reach: f32,
+        headroom: u8,
+        least: u8,
+    ) -> Option<Fit> {
+        let top = linear.top(squares);
         let at = |weight_bits: u8, frac: i8| {
             let weight: Vec<i64> = linear.weight.iter().map(|w| quantise(f64::from(**w), frac, weight_bits)).collect();
             let worst = worst_case(&weight, linear.bias, x, frac);
@@ -103,13 +117,25 @@ impl Lowering<'_> {
             let finest = frac_for(top, weight_bits - 1);
             return (-finest.abs()..=finest).rev().map(|frac| at(weight_bits, frac)).find(fits);
         }
-        let fit = found?;
+        let mut fit = found?;
+        // Kernels of which some rows are far larger than others lose digits in the others.
+        while fit.weight_bits >= self.precision.weight_bits
+            && fit.weight_bits < MAX_WEIGHT_BITS
+            && (fit.weight_bits > self.precision.weight_bits || middling(&fit.errors(linear, squares), ROUGH_ERROR))
+            && middling(&fit.errors(linear, squares), GOOD_ERROR)
+        {
+            let wider = rounded(fit.weight_bits + 1);
+            if !fits(&wider) {
+                break;
+            }
+            fit = wider;
+        }
         let enough = magnitude(LEAST_MARGIN * reach, x.frac + fit.frac);
         if fit.magnitude <= enough || fit.weight_bits <= least.max(GOOD_WEIGHT_BITS) {
             return Some(fit);
         }
         let narrower = rounded(fit.weight_bits - 1);
-        Some(if narrower.error(linear) < GOOD_ERROR { narrower } else { fit })
+        Some(if good(&narrower.errors(linear, squares)) { narrower } else { fit })
     }
 
     /// The largest absolute value that `id`'s format must hold: its own, that of a sum it feeds directly, which may join its accumulator
@@ -124,6 +150,17 @@ impl Linear<'_> {
     /// The weights that each output has.
     fn row_len(&self) -> usize {
         (self.weight.len() / self.shape[0].max(1)).max(1)
+    }
+
+    /// The largest absolute weight of those that ever had something to multiply; others may be limited to it.
+    fn top(&self, squares: &[f32]) -> f32 {
+        let (row_len, taps) = (self.row_len(), self.shape[2..].iter().product::<usize>());
+        let rows = self.weight.chunks_exact(row_len).enumerate();
+        let used = rows.flat_map(|(row, weights)| {
+            let first = row / (self.shape[0] / self.groups) * self.shape[1];
+            weights.iter().enumerate().filter(move |(at, _)| squares[first + at / taps] > 0.0).map(|(_, w)| *w)
+        });
+        Some(largest(used)).filter(|top| *top > 0.0).unwrap_or_else(|| largest(self.weight.iter().copied()))
     }
 
     /// Whether the products with an operand of type `x` stay far below `reach`.
@@ -150,17 +187,39 @@ impl Linear<'_> {
 }
 
 impl Fit {
-    /// How far rounding moves the weights of one output, relative to them: root mean square over all outputs.
-    fn error(&self, linear: &Linear) -> f64 {
+    /// What rounding the weights changes in each row's results, and what they are, in power, if the operand's channels have the mean
+    /// squares `squares` and are independent.
+    fn errors(&self, linear: &Linear, squares: &[f32]) -> Vec<[f64; 2]> {
         let unit = (-f64::from(self.frac)).exp2();
-        let row_len = linear.row_len();
-        let rows = linear.weight.chunks_exact(row_len).zip(self.weight.chunks_exact(row_len));
-        let relative = |(real, integer): (&[&f32], &[i64])| {
-            let off: f64 = real.iter().zip(integer).map(|(w, i)| (f64::from(**w) - *i as f64 * unit).powi(2)).sum();
-            off / real.iter().map(|w| f64::from(**w).powi(2)).sum::<f64>().max(f64::MIN_POSITIVE)
+        let (row_len, taps) = (linear.row_len(), linear.shape[2..].iter().product::<usize>());
+        let rows = linear.weight.chunks_exact(row_len).zip(self.weight.chunks_exact(row_len)).enumerate();
+        let powers = |(row, (real, integer)): (usize, (&[&f32], &[i64]))| {
+            let first = row / (linear.shape[0] / linear.groups) * linear.shape[1];
+            let mut powers = [0.0, f64::MIN_POSITIVE];
+            for (at, (w, i)) in real.iter().zip(integer).enumerate() {
+                let (w, square) = (f64::from(**w), f64::from(squares[first + at / taps]));
+                powers[0] += (w - *i as f64 * unit).powi(2) * square;
+                powers[1] += w * w * square;
+            }
+            powers
         };
-        (rows.map(relative).sum::<f64>() / linear.bias.len().max(1) as f64).sqrt()
+        rows.map(powers).collect()
     }
+}
+
+/// Whether rounding changes results little, on average over all rows.
+fn good(errors: &[[f64; 2]]) -> bool {
+    let mean = errors.iter().map(|[noise, signal]| noise / signal).sum::<f64>() / errors.len().max(1) as f64;
+    mean < GOOD_ERROR.powi(2)
+}
+
+/// Whether rounding changes results by `error` or more in half the rows that are not faint.
+fn middling(errors: &[[f64; 2]], error: f64) -> bool {
+    let faint = FAINT.powi(2) * errors.iter().map(|[_, signal]| *signal).fold(0.0, f64::max);
+    let heard = errors.iter().filter(|[_, signal]| *signal > faint);
+    let mut ratios: Vec<f64> = heard.map(|[noise, signal]| noise / signal).collect();
+    ratios.sort_by(f64::total_cmp);
+    ratios.get(ratios.len() / 2).is_some_and(|median| *median >= error.powi(2))
 }
 
 /// Magnitude that no operand of type `x` can make any row exceed.

@@ -65,6 +65,8 @@ pub struct Observed {
     pub ranges: Vec<Range>,
     /// For every node that a linear map reads, the mean of each slice along its leading axis; nothing for others.
     pub means: Vec<Vec<f32>>,
+    /// The mean square of each of these slices.
+    pub squares: Vec<Vec<f32>>,
     /// For every node that is a function of each element, the mean square of its elements; zero for others.
     pub powers: Vec<f64>,
     /// Every node's channels.
@@ -106,6 +108,7 @@ pub fn observe(graph: &Graph, layouts: &[Layout], samples: &[Vec<f32>]) -> Obser
     let nothing = || Observed {
         ranges: vec![Range::NONE; graph.nodes.len()],
         means: vec![Vec::new(); graph.nodes.len()],
+        squares: vec![Vec::new(); graph.nodes.len()],
         powers: vec![0.0; graph.nodes.len()],
         channels: vec![Channels::default(); graph.nodes.len()],
         each: Vec::new(),
@@ -122,8 +125,11 @@ pub fn observe(graph: &Graph, layouts: &[Layout], samples: &[Vec<f32>]) -> Obser
             }
             if averaged[id.0] {
                 let slice = value.len() / graph.node(id).shape[0].max(1);
-                let mean = |slice: &[f32]| slice.iter().sum::<f32>() / (slice.len() * samples.len()) as f32;
-                seen.means[id.0] = value.chunks_exact(slice.max(1)).map(mean).collect();
+                let part = 1.0 / (slice * samples.len()) as f32;
+                let slices = || value.chunks_exact(slice.max(1));
+                seen.means[id.0] = slices().map(|slice| slice.iter().sum::<f32>() * part).collect();
+                let square = |slice: &[f32]| slice.iter().map(|x| x * x).sum::<f32>() * part;
+                seen.squares[id.0] = slices().map(square).collect();
             }
         });
         seen.outputs.push(output);
@@ -132,7 +138,8 @@ pub fn observe(graph: &Graph, layouts: &[Layout], samples: &[Vec<f32>]) -> Obser
     };
     let join = |mut all: Observed, one: Observed| {
         all.ranges.iter_mut().zip(one.ranges).for_each(|(all, one)| *all = all.join(one));
-        for (all, one) in all.means.iter_mut().zip(one.means) {
+        let sums = all.means.iter_mut().chain(&mut all.squares);
+        for (all, one) in sums.zip(one.means.into_iter().chain(one.squares)) {
             all.resize(one.len(), 0.0);
             all.iter_mut().zip(one).for_each(|(all, one)| *all += one);
         }
