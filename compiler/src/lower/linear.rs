@@ -41,7 +41,7 @@ const IDLE: f32 = 4.0;
 /// A row is faint if its products are below this fraction of the largest row's.
 const FAINT: f64 = 1.0 / 128.0;
 /// Weights get more bits than asked for, if the accumulator has room, if rounding them moves the results of half the rows by more than this.
-const ROUGH_ERROR: f64 = 1.0 / 64.0;
+const ROUGH_ERROR: f64 = 1.0 / 32.0;
 
 impl Lowering<'_> {
     /// The linear map on `x`, requantised; `op` makes the operation of the declared kernel and bias.
