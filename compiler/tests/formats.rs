@@ -1,8 +1,9 @@
 //! Number formats on inputs that calibration has not seen.
 
-use fusion_compiler::compile::{build, simplify};
+use fusion_compiler::compile::{Built, build, simplify};
 use fusion_compiler::evaluate::{evaluate, quantise};
 use fusion_compiler::nn::build::Builder;
+use fusion_compiler::nn::eval;
 use fusion_compiler::nn::expr::{Binary, Expr, Unary};
 use fusion_compiler::nn::{Conv, Dense, Graph, NodeId, Op};
 use fusion_compiler::passes::Settings;
@@ -65,6 +66,104 @@ fn fill(calibrated_on: Vec<f32>, worst_case: bool) -> f64 {
     samples.extend([vec![100.0; 144], vec![-100.0; 144]]);
     let evaluated = evaluate(&program.function, &program.weights, &quantise(&program.function, &samples));
     evaluated.fullest_of_all(&program.function).unwrap().fill
+}
+
+/// The formats that `graph` gets on `samples`, its warnings, and how many of the samples keep the float label.
+fn fixed(graph: &Graph, samples: Vec<Vec<f32>>) -> (Built, usize) {
+    let calibration = Calibration { total: samples.len(), samples, real: true };
+    let built = build(graph, &calibration, &Precision::default(), &Settings::default()).unwrap();
+    let function = &built.program.function;
+    let labels = evaluate(function, &built.program.weights, &quantise(function, &calibration.samples)).labels();
+    let float = calibration.samples.iter().map(|sample| eval::argmax(eval::run(graph, sample).last().unwrap()) as i64);
+    let agreeing = labels.iter().zip(float).filter(|(a, b)| *a == b).count();
+    (built, agreeing)
+}
+
+fn images(n: usize, len: usize) -> Vec<Vec<f32>> {
+    (0..n).map(|seed| noise(len, 1000 + seed as u64)).collect()
+}
+
+/// `[m, n]` weights of noise, each times `size(row, column)`.
+fn dense(b: &mut Builder, name: &str, x: NodeId, m: usize, size: impl Fn(usize, usize) -> f32) -> NodeId {
+    b.node = name.into();
+    let n = b.shape(x)[0];
+    let noise = noise(m * n, 50 + b.graph.nodes.len() as u64);
+    let weight = Array2::from_shape_fn([m, n], |(i, j)| noise[i * n + j] * size(i, j));
+    b.push(Op::Dense(Dense { weight, bias: vec![0.0; m] }), vec![x], [m])
+}
+
+#[test]
+fn channels_of_different_scales_keep_their_digits() {
+    let sizes = [1.0, 1000.0, 1e-3, 1.0, 30.0, 1e-2];
+    let mut b = Builder::default();
+    let x = b.push(Op::Input, vec![], [8]);
+    let h = dense(&mut b, "first", x, 6, |i, _| sizes[i]);
+    let h = b.relu(h);
+    let y = dense(&mut b, "second", h, 5, |_, j| 1.0 / sizes[j]);
+    let graph = b.graph.reachable(y);
+    let (built, agreeing) = fixed(&graph, images(200, 8));
+    assert!(agreeing >= 196, "{agreeing} of 200");
+    assert!(built.warnings.is_empty(), "{:?}", built.warnings);
+}
+
+#[test]
+fn a_kernel_with_one_huge_row_gets_wider_weights() {
+    // The channel is small behind a curve, which no factor passes, and the next kernel makes it large again.
+    let small = |channel: usize| if channel == 3 { 1.0 / 300.0 } else { 1.0 };
+    let mut b = Builder::default();
+    let x = b.push(Op::Input, vec![], [8]);
+    let h = dense(&mut b, "first", x, 8, |i, _| 2.0 * small(i));
+    let h = b.pointwise(Expr::unary(Unary::Tanh, Expr::X), h);
+    let image = b.reshape(h, &[8, 1, 1]);
+    b.node = "depthwise".into();
+    let weight = Array4::from_shape_fn([8, 1, 1, 1], |(channel, ..)| 0.9 / small(channel));
+    let (strides, dilations) = ([1, 1], [1, 1]);
+    let conv = Conv { weight, bias: vec![0.1; 8], strides, pads: [0; 4], dilations, groups: 8 };
+    let h = b.push(Op::Conv(conv), vec![image], [8, 1, 1]);
+    let h = b.reshape(h, &[8]);
+    let h = b.pointwise(Expr::unary(Unary::Tanh, Expr::X), h);
+    let y = dense(&mut b, "last", h, 4, |_, _| 1.0);
+    let graph = b.graph.reachable(y);
+    let (built, agreeing) = fixed(&graph, images(200, 8));
+    let bits = |name: &str| built.layers.iter().find(|layer| layer.node == name).map(|layer| layer.weight_bits);
+    assert!(bits("depthwise") > bits("first"), "{:?}", built.layers);
+    assert!(agreeing >= 196, "{agreeing} of 200");
+}
+
+#[test]
+fn a_layer_of_zeros_is_its_bias() {
+    let mut b = Builder::default();
+    let x = b.push(Op::Input, vec![], [4]);
+    let zeros = Dense { weight: Array2::zeros([3, 4]), bias: vec![0.5, 2.0, -1.0] };
+    let h = b.push(Op::Dense(zeros), vec![x], [3]);
+    let h = b.relu(h);
+    let y = dense(&mut b, "last", h, 3, |_, _| 1.0);
+    let (_, agreeing) = fixed(&b.graph.reachable(y), images(20, 4));
+    assert_eq!(agreeing, 20);
+}
+
+#[test]
+fn one_blank_sample_sets_no_format_and_is_named() {
+    // Each sample over its first element's size, which on one sample is next to nothing.
+    let mut b = Builder::default();
+    let x = b.push(Op::Input, vec![], [5]);
+    b.node = "size".into();
+    let size = b.slice(x, &[0], &[1]);
+    let size = b.pointwise(Expr::unary(Unary::Abs, Expr::X), size);
+    b.node = "inverse".into();
+    let inverse = b.reciprocal(size);
+    let rest = b.slice(x, &[1], &[4]);
+    b.node = "scaled".into();
+    let scaled = b.mul(rest, inverse).unwrap();
+    let y = dense(&mut b, "last", scaled, 3, |_, _| 1.0);
+    let graph = b.graph.reachable(y);
+    let mut samples = images(60, 5);
+    samples.iter_mut().for_each(|sample| sample[0] = 0.5 + 0.4 * sample[0]);
+    samples[41][0] = 1e-6;
+    let (built, agreeing) = fixed(&graph, samples);
+    assert!(agreeing >= 58, "{agreeing} of 60");
+    let [warning] = &built.warnings[..] else { panic!("{:?}", built.warnings) };
+    assert!(warning.contains("sample 41") && warning.contains("\"inverse\""), "{warning}");
 }
 
 #[test]

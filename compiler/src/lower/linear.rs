@@ -36,10 +36,12 @@ const NEGLIGIBLE: f64 = 1.0 / 64.0;
 const MIN_SIGNIFICANT_BITS: u8 = 3;
 /// Weights are good enough if rounding them moves results by less than this, root mean square over all rows; see [`Fit::errors`].
 const GOOD_ERROR: f64 = 1.0 / 256.0;
+/// How many times the largest weight in use a weight may be that multiplied nothing but zeros on calibration samples.
+const IDLE: f32 = 4.0;
 /// A row is faint if its products are below this fraction of the largest row's.
 const FAINT: f64 = 1.0 / 128.0;
 /// Weights get more bits than asked for, if the accumulator has room, if rounding them moves the results of half the rows by more than this.
-const ROUGH_ERROR: f64 = 1.0 / 24.0;
+const ROUGH_ERROR: f64 = 1.0 / 32.0;
 
 impl Lowering<'_> {
     /// The linear map on `x`, requantised; `op` makes the operation of the declared kernel and bias.
@@ -152,7 +154,8 @@ impl Linear<'_> {
         (self.weight.len() / self.shape[0].max(1)).max(1)
     }
 
-    /// The largest absolute weight of those that ever had something to multiply; others may be limited to it.
+    /// The largest absolute weight, where those that never had anything to multiply count up to [`IDLE`] times the others: they may be
+    /// limited to that.
     fn top(&self, squares: &[f32]) -> f32 {
         let (row_len, taps) = (self.row_len(), self.shape[2..].iter().product::<usize>());
         let rows = self.weight.chunks_exact(row_len).enumerate();
@@ -160,7 +163,8 @@ impl Linear<'_> {
             let first = row / (self.shape[0] / self.groups) * self.shape[1];
             weights.iter().enumerate().filter(move |(at, _)| squares[first + at / taps] > 0.0).map(|(_, w)| *w)
         });
-        Some(largest(used)).filter(|top| *top > 0.0).unwrap_or_else(|| largest(self.weight.iter().copied()))
+        let (used, all) = (largest(used), largest(self.weight.iter().copied()));
+        if used > 0.0 { all.min(IDLE * used) } else { all }
     }
 
     /// Whether the products with an operand of type `x` stay far below `reach`.

@@ -7,6 +7,7 @@ use super::{Graph, NodeId, Op};
 /// The same network with every such function as a product.
 pub fn split(graph: Graph) -> Graph {
     let mut result = Graph { name: graph.name.clone(), nodes: Vec::new() };
+    let users: Vec<usize> = graph.users().iter().map(Vec::len).collect();
     let mut renamed: Vec<NodeId> = Vec::with_capacity(graph.nodes.len());
     for node in graph.nodes {
         let inputs: Vec<NodeId> = node.inputs.iter().map(|input| renamed[input.0]).collect();
@@ -14,6 +15,13 @@ pub fn split(graph: Graph) -> Graph {
             Op::Pointwise(f) => f.gate().filter(|gate| gate.is_piecewise_linear() && !f.is_piecewise_linear()),
             _ => None,
         };
+        // A public factor behind such a product goes into its gate.
+        if let Op::Scale(factor) = node.op
+            && let Some(product) = scaled_gate(&mut result, inputs[0], factor, users[node.inputs[0].0])
+        {
+            renamed.push(product);
+            continue;
+        }
         renamed.push(match gate {
             Some(gate) => {
                 let gate = result.push(Op::Pointwise(gate), inputs.clone(), node.shape.clone(), node.name.clone());
@@ -23,6 +31,20 @@ pub fn split(graph: Graph) -> Graph {
         });
     }
     result
+}
+
+/// The product `x`, of which there is one reader, with its gate times `factor`; `None` if it is no product with a gate of its own.
+fn scaled_gate(result: &mut Graph, x: NodeId, factor: f32, readers: usize) -> Option<NodeId> {
+    let &[operand, gate] = result.node(x).inputs.as_slice() else { return None };
+    // The gate was made for this product, right before it.
+    let own = x.0 == gate.0 + 1 && result.node(gate).inputs == [operand] && result.node(x).op == Op::Mul;
+    let Op::Pointwise(g) = &result.node(gate).op else { return None };
+    if !own || readers != 1 {
+        return None;
+    }
+    let scaled = Expr::binary(Binary::Mul, g.clone(), Expr::Const(f64::from(factor)));
+    result.nodes[gate.0].op = Op::Pointwise(scaled);
+    Some(x)
 }
 
 impl Expr {
@@ -95,6 +117,23 @@ mod tests {
         let whole = Expr::binary(Binary::Mul, shifted(), Expr::X);
         assert_eq!(ops(Expr::binary(Binary::Div, whole.clone(), Expr::Const(6.0))), product);
         assert_eq!(ops(Expr::binary(Binary::Mul, whole, sixth())), product);
+    }
+
+    #[test]
+    fn a_factor_behind_the_product_goes_into_the_gate() {
+        let mut b = Builder::default();
+        let x = b.push(Op::Input, vec![], [4]);
+        let f = Expr::binary(Binary::Mul, Expr::X, clip(plus(Expr::X, 3.0), 6.0));
+        let y = b.pointwise(f, x);
+        let sixth = b.scale(1.0 / 6.0, y);
+        let both = b.add(x, sixth);
+        let before = b.graph.reachable(both);
+        let after = split(before.clone());
+        let ops: Vec<_> = after.nodes.iter().map(|node| node.op.name()).collect();
+        assert_eq!(ops, ["input", "pointwise", "mul", "add"]);
+        let samples = [-4.0, -1.25, 0.5, 7.0];
+        let (one, other) = (eval::run(&before, &samples), eval::run(&after, &samples));
+        one.last().unwrap().iter().zip(other.last().unwrap()).for_each(|(a, b)| assert!((a - b).abs() < 1e-5));
     }
 
     #[test]

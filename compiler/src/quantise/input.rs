@@ -86,7 +86,7 @@ impl Fit {
         let own: Vec<Feature> =
             seen.iter().zip(centred).map(|(seen, centred)| format(seen, usual, centred, input_bits)).collect();
         // Features with one variable share a format, the coarsest one.
-        let vars = &scales.layouts[NORMALISED.0].vars;
+        let vars = variables(&scales, &graph, axis);
         let mut joint: HashMap<u32, i16> = HashMap::new();
         for (var, feature) in vars.iter().zip(&own) {
             joint.entry(*var).and_modify(|frac| *frac = feature.frac.min(*frac)).or_insert(feature.frac);
@@ -103,15 +103,17 @@ impl Fit {
 
     /// Whether some feature may have a scale of its own.
     fn is_free(&self) -> bool {
-        self.scales.layouts[NORMALISED.0].vars.iter().any(|var| *var != FIXED)
+        variables(&self.scales, &self.graph, self.axis).iter().any(|var| *var != FIXED)
     }
 
     /// How much rounding features in these steps changes the results of the linear maps that read them, relative to what they vary by if
     /// features vary independently: root mean square over all results. Without such maps, the same over the features themselves.
     fn noise(&self, step: impl Fn(usize) -> f64) -> f64 {
-        let vars = &self.scales.layouts[NORMALISED.0].vars;
+        let vars = variables(&self.scales, &self.graph, self.axis);
         let mut index: HashMap<u32, usize> = HashMap::new();
-        index.extend(vars.iter().enumerate().map(|(feature, var)| (*var, feature)));
+        // What keeps its scale cannot be told from all else that does.
+        let free = vars.iter().enumerate().filter(|(_, var)| **var != FIXED);
+        index.extend(free.map(|(feature, var)| (*var, feature)));
         let silent: HashSet<usize> = self.silent.iter().copied().collect();
         // Zero is exact in every format.
         let error = |feature: usize| if silent.contains(&feature) { 0.0 } else { step(feature).powi(2) / 12.0 };
@@ -157,7 +159,7 @@ impl Fit {
     /// The network with these formats, weights and biases changed so that it computes the same.
     fn applied(self) -> Graph {
         let Fit { mut graph, scales, axis, features, .. } = self;
-        let vars = &scales.layouts[NORMALISED.0].vars;
+        let vars = variables(&scales, &graph, axis);
         // What is not scaled decides the format of the whole.
         let fixed = vars.iter().zip(&features).find(|(var, _)| **var == FIXED).map(|(_, feature)| feature.frac);
         let frac = fixed.unwrap_or(11).clamp(-60, 60);
@@ -191,6 +193,11 @@ impl Fit {
             )
         })
     }
+}
+
+/// The variable of each feature.
+fn variables(scales: &Scales, graph: &Graph, axis: usize) -> Vec<u32> {
+    scales.layouts[NORMALISED.0].along(&graph.node(NORMALISED).shape, axis).unwrap_or_default()
 }
 
 /// The network with a [`Normalise`] behind the input that changes nothing.
@@ -479,6 +486,8 @@ mod tests {
         let samples = rows(&[(0.0, 1e4), (0.0, 1e-2)]);
         let (fitted, warnings) = fit(&graph, &samples, 12);
         assert!(warnings.len() == 1 && warnings[0].contains("one scale"), "{warnings:?}");
+        let features = &format_of(&fitted).unwrap().features;
+        assert!(features.len() == 2 && features[0] == features[1], "{features:?}");
         same(&graph, &fitted, &samples);
     }
 }
