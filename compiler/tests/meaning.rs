@@ -58,7 +58,6 @@ fn plans_mean_what_their_files_mean() {
             input_shape: None,
             part: Part::default(),
             precision: Precision::default(),
-            checks: Checks::default(),
             reveal: Reveal::Label,
             verify: None,
             target: Target::default(),

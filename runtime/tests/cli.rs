@@ -222,7 +222,7 @@ fn plans_that_are_none_are_refused() {
 fn bad_samples_and_policies_are_refused_before_anything_is_sent() {
     let desk = Desk::new();
     write_npy(desk.path("wide.npy"), &Array::<f32, _>::zeros((3, 5))).unwrap();
-    write_npy(desk.path("double.npy"), &Array::<f64, _>::from_elem((3, 2), 0.1)).unwrap();
+    write_npy(desk.path("double.npy"), &Array::<f64, _>::from_elem((3, 2), 16_777_217.0)).unwrap();
     write_npy(desk.path("empty.npy"), &Array::<f32, _>::zeros((0, 2))).unwrap();
     write_npy(desk.path("nan.npy"), &Array::<f32, _>::from_elem((3, 2), f32::NAN)).unwrap();
     write_npy(desk.path("few.npy"), &Array1::<i64>::zeros(3)).unwrap();
@@ -232,7 +232,7 @@ fn bad_samples_and_policies_are_refused_before_anything_is_sent() {
         (format!("--input wide.npy {public}"), "wide.npy: its shape is [3, 5], the plan needs [samples, 2]"),
         (
             format!("--input double.npy {public}"),
-            "double.npy: sample 0 holds 0.1 at element 0, which float32 does not hold",
+            "double.npy: sample 0 holds 16777217 at element 0, which float32 does not hold",
         ),
         (format!("--input empty.npy {public}"), "empty.npy: it holds no sample"),
         (format!("--input nan.npy {public}"), "nan.npy: sample 0 holds NaN at element 0"),

@@ -155,8 +155,8 @@ mod tests {
         assert_eq!(forecast.smallest_eps_99, batch.smallest_eps(0.99));
         assert_eq!(forecast.false_reject, batch.false_reject(0.9));
         assert!((forecast.relabel_all_bits + batch.pass_probability(0.9).log2()).abs() < 1e-9);
-        assert_eq!(forecast.constant_bits, -batch.pass_probability(0.5).log2());
-        assert_eq!(forecast.random_bits, -batch.pass_probability(0.75).log2());
+        assert_eq!(forecast.constant_bits, batch.pass_bits(0.5));
+        assert_eq!(forecast.random_bits, batch.pass_bits(0.75));
     }
 
     #[test]
