@@ -165,7 +165,9 @@ impl Lowering<'_> {
             nn::Op::Affine(_) | nn::Op::Binary(_) | nn::Op::Select | nn::Op::Softmax { .. } | nn::Op::ArgMax => {
                 Err("left over inside the network".into())
             }
-            nn::Op::Mask(_) | nn::Op::MaskBy { .. } | nn::Op::Round { .. } => Err("left unsettled".into()),
+            nn::Op::Mask(_) | nn::Op::MaskBy { .. } | nn::Op::MaskSum | nn::Op::Round { .. } => {
+                Err("left unsettled".into())
+            }
         }
     }
 

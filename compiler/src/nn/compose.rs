@@ -114,7 +114,7 @@ fn replaced(builder: &mut Builder, node: &super::Node, inputs: &[NodeId]) -> Res
         (Op::Relu | Op::Pointwise(_) | Op::Scale(_) | Op::Affine(_) | Op::Mask(_) | Op::Round { .. }, &[x]) => {
             Ok(builder.unary(node.op.clone(), x))
         }
-        (Op::Add | Op::MaskBy { .. }, _) => Ok(builder.zip(node.op.clone(), inputs)),
+        (Op::Add | Op::MaskBy { .. } | Op::MaskSum, _) => Ok(builder.zip(node.op.clone(), inputs)),
         (Op::Concat { axis }, _) => Ok(builder.concat(inputs, *axis)),
         (op, _) => Ok(builder.push(op.clone(), inputs.to_vec(), node.shape.clone())),
     }

@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 use super::build::transpose;
+use super::mask::FAR;
 use super::scales::Layout;
 use super::{Graph, Node, NodeId, Op, kernels};
 
@@ -213,6 +214,10 @@ fn apply(graph: &Graph, node: &Node, values: &[Vec<f32>], input: &[f32]) -> Vec<
         Op::MaskBy { value, when } => {
             let hides = values[node.inputs[1].0].iter().map(|c| (*c != 0.0) == *when);
             x.iter().zip(hides).map(|(v, hides)| if hides { *value } else { *v }).collect()
+        }
+        Op::MaskSum => {
+            let sums = x.iter().zip(&values[node.inputs[1].0]);
+            sums.map(|(a, b)| if *b < FAR { f32::NEG_INFINITY } else { a + b }).collect()
         }
         Op::Round { step } => x.iter().map(|v| (v / step).round_ties_even() * step).collect(),
         Op::ArgMax => vec![argmax(x) as f32],

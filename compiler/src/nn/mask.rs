@@ -18,7 +18,7 @@ pub const MASKING: f32 = -50.0;
 /// Padding at or below this is lower than any data.
 const LOWEST: f32 = -6e4;
 /// Masks below this are as good as minus infinity.
-const FAR: f32 = -1e3;
+pub(super) const FAR: f32 = -1e3;
 /// How far below all other scores of its tensor a masked one lies.
 const DISTANCE: f32 = 16.0;
 /// Most steps of a rounding that is kept: with more, what it takes away is like the rounding of fixed point.
@@ -29,15 +29,25 @@ const MAX_STEPS: f32 = 32.0;
 /// # Errors
 /// Every node with an infinite constant that is no mask.
 pub fn mark(graph: Graph) -> Result<Graph, Vec<Unsupported>> {
-    let soft = soft(&graph);
+    let users = graph.users();
+    let soft = soft(&graph, &users);
     let mut builder = Builder { graph: Graph { name: graph.name.clone(), nodes: Vec::new() }, node: String::new() };
     let mut renamed: Vec<NodeId> = Vec::with_capacity(graph.nodes.len());
     for (id, node) in graph.iter() {
         let inputs: Vec<NodeId> = node.inputs.iter().map(|input| renamed[input.0]).collect();
         builder.node.clone_from(&node.name);
         let changed = match &node.op {
-            Op::Affine(affine) if soft[id.0] => masked(affine).map(|mask| (Op::Mask(mask), inputs.clone())),
+            Op::Affine(_) | Op::Scale(_) if soft[id.0] && is_deep(&graph, id) => {
+                let mask = if let Op::Affine(affine) = &node.op { masked(affine).map(Op::Mask) } else { None };
+                let summand = || line(&node.op).filter(|_| is_summand(&graph, &users, id));
+                mask.or_else(summand).map(|op| (op, inputs.clone()))
+            }
             Op::Select if soft[id.0] => choice(&graph, node, &inputs),
+            Op::Add if soft[id.0] => match [0, 1].map(|i| is_deep(&graph, node.inputs[i])) {
+                [false, true] => Some((Op::MaskSum, inputs.clone())),
+                [true, false] => Some((Op::MaskSum, vec![inputs[1], inputs[0]])),
+                _ => None,
+            },
             Op::MaxPool(window) => padded(&graph, node, window).map(|(source, extents, window)| {
                 (Op::MaxPool(window), vec![builder.reshape(renamed[source.0], &extents)])
             }),
@@ -63,8 +73,7 @@ pub fn mark(graph: Graph) -> Result<Graph, Vec<Unsupported>> {
 }
 
 /// Which nodes are read by softmaxes and maxima only, at once or after moves and sums.
-fn soft(graph: &Graph) -> Vec<bool> {
-    let users = graph.users();
+fn soft(graph: &Graph, users: &[Vec<NodeId>]) -> Vec<bool> {
     let mut soft = vec![false; graph.nodes.len()];
     for id in (0..graph.nodes.len()).rev() {
         let feels = |user: &NodeId| match &graph.node(*user).op {
@@ -80,6 +89,19 @@ fn soft(graph: &Graph) -> Vec<bool> {
     soft
 }
 
+/// Whether a summand is made with numbers so large that it may be a mask, which is then made of the sample.
+fn is_deep(graph: &Graph, id: NodeId) -> bool {
+    let node = graph.node(id);
+    match &node.op {
+        Op::Scale(factor) => factor.abs() > -MASKING,
+        Op::Affine(affine) => affine.scale.iter().chain(&affine.shift).any(|c| c.abs() > -MASKING),
+        Op::Reshape | Op::Transpose { .. } | Op::Slice { .. } | Op::Concat { .. } => {
+            node.inputs.iter().any(|input| is_deep(graph, *input))
+        }
+        _ => false,
+    }
+}
+
 /// The map as a mask, if it adds nothing but numbers to some elements and hides all others.
 fn masked(affine: &Affine) -> Option<Affine> {
     let hidden = |i: usize| affine.shift[i] < MASKING;
@@ -87,6 +109,26 @@ fn masked(affine: &Affine) -> Option<Affine> {
     let plain = all.clone().all(|i| affine.scale[i] == 1.0 || hidden(i) && affine.scale[i] == 0.0);
     let some = all.clone().any(hidden) && !all.clone().all(hidden);
     (plain && some).then(|| affine.clone())
+}
+
+/// Whether all that reads a node, at once or after moves, are sums.
+fn is_summand(graph: &Graph, users: &[Vec<NodeId>], id: NodeId) -> bool {
+    users[id.0].iter().all(|user| match graph.node(*user).op {
+        Op::Add => true,
+        Op::Reshape | Op::Transpose { .. } | Op::Slice { .. } | Op::Concat { .. } => is_summand(graph, users, *user),
+        _ => false,
+    })
+}
+
+/// A map that is the same for all elements, as a function: what makes a mask of the sample is public, and nothing is folded into it.
+fn line(op: &Op) -> Option<Op> {
+    let (scale, shift) = match op {
+        Op::Affine(affine) => affine.uniform()?,
+        Op::Scale(factor) => (*factor, 0.0),
+        _ => return None,
+    };
+    let scaled = Expr::binary(Binary::Mul, Expr::X, Expr::Const(f64::from(scale)));
+    Some(Op::Pointwise(Expr::binary(Binary::Add, scaled, Expr::Const(f64::from(shift)))))
 }
 
 /// A choice between scores and a number far below them.
@@ -146,7 +188,7 @@ fn padded(graph: &Graph, pool: &Node, window: &Window) -> Option<(NodeId, Vec<us
 
 /// Whether [`settle`] has anything to do.
 pub fn unsettled(graph: &Graph) -> bool {
-    graph.nodes.iter().any(|node| matches!(node.op, Op::Mask(_) | Op::MaskBy { .. } | Op::Round { .. }))
+    graph.nodes.iter().any(|node| matches!(node.op, Op::Mask(_) | Op::MaskBy { .. } | Op::MaskSum | Op::Round { .. }))
 }
 
 /// What one operand was seen to be, masked elements left out.
@@ -176,6 +218,11 @@ pub fn settle(graph: &Graph, samples: &[Vec<f32>]) -> Result<Graph, Unsupported>
             Op::MaskBy { value, when } => {
                 let hides = if *when { inputs[1] } else { negation(&mut builder, inputs[1]) };
                 chosen(&mut builder, inputs[0], hides, *value, low - (high - low) - DISTANCE, below)
+            }
+            Op::MaskSum => {
+                let limit = Expr::binary(Binary::Max, Expr::X, Expr::Const(f64::from(below)));
+                let summand = builder.pointwise(limit, inputs[1]);
+                builder.add(inputs[0], summand)
             }
             Op::Round { step } if (high - low) / step <= MAX_STEPS => builder.pointwise(rounded(*step), inputs[0]),
             Op::Round { .. } => inputs[0],
@@ -235,7 +282,7 @@ fn observe(graph: &Graph, samples: &[Vec<f32>]) -> Result<Vec<Seen>, Unsupported
     }
     let mut read = vec![Vec::new(); graph.nodes.len()];
     for (id, node) in graph.iter() {
-        if matches!(node.op, Op::Mask(_) | Op::MaskBy { .. } | Op::Round { .. }) {
+        if matches!(node.op, Op::Mask(_) | Op::MaskBy { .. } | Op::MaskSum | Op::Round { .. }) {
             read[node.inputs[0].0].push(id);
         }
     }
@@ -347,6 +394,25 @@ mod tests {
         for (sample, expected) in [([-0.5, 1.0, 1.0], [0.0, 0.5, 0.5]), ([2.0, -3.0, 2.0], [0.5, 0.0, 0.5])] {
             let found = eval::run(&graph, &sample).pop().unwrap();
             found.iter().zip(expected).for_each(|(a, b)| assert!((a - b).abs() < 1e-4, "{found:?}"));
+        }
+    }
+
+    #[test]
+    fn a_mask_that_is_computed_is_near_too() {
+        for depth in [-1e4, f32::MIN] {
+            let mut b = Builder::default();
+            let x = b.push(Op::Input, vec![], [3]);
+            let hidden = b.pointwise(Expr::binary(Binary::Less, Expr::X, Expr::Const(0.0)), x);
+            let mask = b.scale(depth, hidden);
+            let scores = b.add(mask, x);
+            let y = b.push(Op::Softmax { axis: 0, log: false }, vec![scores], [3]);
+            let graph = settled(b.graph.reachable(y), &[-0.5, 1.0, 1.0]);
+            let values = eval::run(&graph, &[1.0, -3.0, 1.0]);
+            let found = values.last().unwrap();
+            found.iter().zip([0.5, 0.0, 0.5]).for_each(|(a, b)| assert!((a - b).abs() < 1e-4, "{found:?}"));
+            let graph = compose::chained(graph);
+            let low = eval::run(&graph, &[1.0, -3.0, 1.0]).into_iter().flatten().fold(0f32, f32::min);
+            assert!(low > -60.0, "{low}");
         }
     }
 

@@ -147,6 +147,8 @@ pub enum Op {
         /// What the second operand is where the number is.
         when: bool,
     },
+    /// The sum of scores and of what may hide them: [`mask::settle`] replaces it.
+    MaskSum,
     /// To the nearest multiple of `step`, ties to even ones. [`mask::settle`] replaces it.
     Round {
         /// The distance of results.
@@ -253,6 +255,7 @@ impl Op {
             Op::Softmax { .. } => "softmax",
             Op::Mask(_) => "mask",
             Op::MaskBy { .. } => "mask_by",
+            Op::MaskSum => "mask_sum",
             Op::Round { .. } => "round",
             Op::ArgMax => "argmax",
         }

@@ -267,6 +267,7 @@ impl Analysis {
             | Op::Softmax { .. }
             | Op::Mask(_)
             | Op::MaskBy { .. }
+            | Op::MaskSum
             | Op::Round { .. }
             | Op::ArgMax => {
                 node.inputs.iter().for_each(|x| self.fix(&layouts[x.0]));
