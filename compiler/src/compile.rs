@@ -77,6 +77,24 @@ impl Default for Checks {
 /// Below this agreement there is a warning.
 const GOOD_AGREEMENT: f64 = 0.99;
 
+impl Options {
+    /// What is compiled if nothing but the model is said.
+    pub fn new(model: PathBuf) -> Self {
+        Options {
+            model,
+            calibrate: None,
+            labels: None,
+            input_shape: None,
+            part: import::Part::default(),
+            precision: Precision::default(),
+            reveal: Reveal::Label,
+            verify: None,
+            target: Target::default(),
+            checks: Checks::default(),
+        }
+    }
+}
+
 /// A compilation's result.
 #[derive(Clone, Debug)]
 pub struct Compiled {
@@ -378,7 +396,10 @@ fn stopped(options: &Options, stage: Stage) -> Result<Snapshot, Error> {
     match stage {
         Stage::Import | Stage::Fixed => {}
         Stage::Gadgets => passes::run(&mut program, &settings(options), Some("gadgets"))?,
-        Stage::Plan => passes::run(&mut program, &settings(options), None)?,
+        Stage::Plan => {
+            passes::run(&mut program, &settings(options), None)?;
+            carried(&program.function)?;
+        }
     }
     Ok(Snapshot::Function(program.function))
 }

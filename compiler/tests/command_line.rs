@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use ndarray::{Array1, Array2, ArrayD, ShapeBuilder};
-use support::{model, node, numbers, tensor};
+use support::{int, model, model_of, node, node_of, numbers, tensor};
 
 /// A folder that goes away with the test.
 struct Folder(PathBuf);
@@ -174,6 +174,111 @@ fn unsupported_operators_are_listed() {
     // What a later stage refuses is named as the model has it, too.
     let pole = folder.write("pole.onnx", &model(&[4], &[node("Reciprocal", "inverse", &["x"], "y", &[])], &[]));
     bad(&["compile", text(&pole)], &["\"inverse\" (Reciprocal)", "pole"]);
+}
+
+/// Everything that is in the way of a model is listed at once, by `check` as by `compile`.
+#[test]
+fn inputs_outputs_nodes_and_weights_are_listed_together() {
+    let folder = Folder::new("together");
+    let mut weights = numbers(12);
+    weights[5] = f32::NAN;
+    let nodes = [
+        node("Add", "both", &["x", "z"], "a", &[]),
+        node("Einsum", "odd", &["a"], "b", &[]),
+        node("MatMul", "fc", &["b", "w"], "y", &[]),
+        node("Relu", "other", &["y"], "r", &[]),
+    ];
+    let inputs: [(&str, &[u64]); 2] = [("x", &[4]), ("z", &[4])];
+    let file = model_of(&inputs, &["y", "r"], 29, &nodes, &[tensor("w", &[4, 3], &weights)]);
+    let file = folder.write("all.onnx", &file);
+    for command in ["compile", "check"] {
+        let needles = [
+            "2 inputs, \"x\", \"z\"",
+            "operator set 29",
+            "2 outputs, \"y\", \"r\"",
+            "node \"odd\" (Einsum)",
+            "weight \"w\": holds NaN at element 5",
+        ];
+        bad(&[command, text(&file)], &needles);
+    }
+}
+
+#[test]
+fn a_part_of_the_results_can_be_chosen() {
+    let folder = Folder::new("part");
+    let shape = support::integers("shape", &[1, 2, 3]);
+    let nodes = [
+        node("MatMul", "fc", &["x", "w"], "scores", &[]),
+        node("Reshape", "rows", &["scores", "shape"], "r", &[]),
+        node("Softmax", "soft", &["r"], "y", &[]),
+    ];
+    let inputs: [(&str, &[u64]); 2] = [("x", &[4]), ("unused", &[7])];
+    let weights = numbers(24);
+    let file = model_of(&inputs, &["y", "scores"], 13, &nodes, &[tensor("w", &[4, 6], &weights), shape]);
+    let file = folder.write("rows.onnx", &file);
+    let (x, plan) = (folder.samples("x.npy", 40), folder.file("plan.bin"));
+    let compile = |more: &[&str]| {
+        [&["compile", text(&file), "--calibrate", text(&x), "-o", text(&plan)], more].concat().join("\n")
+    };
+    let refuse = |more: &[&str], needle: &str| bad(&compile(more).split('\n').collect::<Vec<_>>(), &[needle]);
+    refuse(&[], "choose the one with the scores or the label with --output NAME");
+    refuse(&["--output", "nothing"], "its outputs are \"y\", \"scores\"");
+    refuse(&["--output", "y"], "choose a row with --row");
+    refuse(&["--output", "y", "--row", "2"], "--row 2 of 2 rows");
+    for (more, from, to) in [(vec!["--output", "scores"], 0, 6), (vec!["--output", "y", "--row", "1"], 3, 6)] {
+        good(&compile(&more).split('\n').collect::<Vec<_>>());
+        let csv = good(&["eval", text(&plan), "--input", text(&x)]);
+        for (row, sample) in csv.lines().skip(1).zip(numbers(160).chunks(4)) {
+            let score = |class: usize| (0..4).map(|i| sample[i] * weights[6 * i + class]).sum::<f32>();
+            let label: usize = row.split(',').nth(1).unwrap().parse().unwrap();
+            let best = (from..to).map(score).fold(f32::MIN, f32::max);
+            assert!(best - score(from + label) < 0.01, "{more:?}: {row}");
+        }
+    }
+}
+
+#[test]
+fn one_probability_or_decision_is_two_classes() {
+    let folder = Folder::new("binary");
+    let x = folder.samples("x.npy", 40);
+    let weights = numbers(4);
+    let half = || tensor("half", &[], &[0.5]);
+    let fc = || node("MatMul", "fc", &["x", "w"], "z", &[]);
+    let sigmoid = |to: &str| node("Sigmoid", "squash", &["z"], to, &[]);
+    let decision = [fc(), sigmoid("p"), node("Greater", "cut", &["p", "half"], "c", &[])];
+    let cast = node("Cast", "whole", &["c"], "y", &[int("to", 7)]);
+    for nodes in [vec![fc(), sigmoid("y")], [decision.to_vec(), vec![cast]].concat()] {
+        let file = folder.write("one.onnx", &model(&[4], &nodes, &[tensor("w", &[4, 1], &weights), half()]));
+        let plan = folder.file("plan.bin");
+        good(&["compile", text(&file), "--calibrate", text(&x), "-o", text(&plan)]);
+        let csv = good(&["eval", text(&plan), "--input", text(&x)]);
+        for (row, sample) in csv.lines().skip(1).zip(numbers(160).chunks(4)) {
+            let z: f32 = (0..4).map(|i| sample[i] * weights[i]).sum();
+            let label: i64 = row.split(',').nth(1).unwrap().parse().unwrap();
+            assert!(z.abs() < 0.01 || label == i64::from(z > 0.0), "{row}: {z}");
+        }
+    }
+    let plain = folder.write(
+        "plain.onnx",
+        &model(&[4], &[node("MatMul", "fc", &["x", "w"], "y", &[])], &[tensor("w", &[4, 1], &weights)]),
+    );
+    bad(&["compile", text(&plain)], &["\"fc\" (MatMul)", "ends with a Sigmoid or a comparison"]);
+}
+
+#[test]
+fn outputs_that_nothing_reads_do_not_matter() {
+    let folder = Folder::new("outputs");
+    let fc = || node("MatMul", "fc", &["d", "w"], "y", &[]);
+    let weights = || tensor("w", &[4, 3], &numbers(12));
+    let dropout = node_of("Dropout", "drop", &["x"], &["d", "mask"], &[]);
+    good(&["check", text(&folder.write("unread.onnx", &model(&[4], &[dropout.clone(), fc()], &[weights()])))]);
+    let read = node("Where", "pick", &["mask", "x", "d"], "e", &[]);
+    let nodes = [dropout, read, node("MatMul", "fc", &["e", "w"], "y", &[])];
+    let file = folder.write("read.onnx", &model(&[4], &nodes, &[weights()]));
+    bad(&["check", text(&file)], &["\"drop\" (Dropout): its output 1 is not supported"]);
+    let spin = node("Relu", "strange", &["x"], "d", &[int("spin", 1)]);
+    let file = folder.write("spin.onnx", &model(&[4], &[spin, fc()], &[weights()]));
+    bad(&["check", text(&file)], &["\"strange\" (Relu): attribute \"spin\" is not known"]);
 }
 
 #[test]

@@ -3,15 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use fusion_compiler::agreement::{Agreement, Reference};
-use fusion_compiler::compile::{Checks, Options, compile, simplify};
+use fusion_compiler::compile::{Options, compile, simplify};
 use fusion_compiler::evaluate::{evaluate, quantise};
-use fusion_compiler::import::{self, Part};
+use fusion_compiler::import;
 use fusion_compiler::nn::{eval, mask};
 use fusion_compiler::npy;
 use fusion_compiler::oracle::Oracle;
-use fusion_compiler::passes::Target;
-use fusion_compiler::quantise::Precision;
-use fusion_ir::op::Reveal;
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/meaning")
@@ -51,18 +48,8 @@ fn networks_mean_what_their_files_mean() {
 #[test]
 fn plans_mean_what_their_files_mean() {
     for case in cases() {
-        let options = Options {
-            model: case.join("model.onnx"),
-            calibrate: Some(case.join("input.npy")),
-            labels: None,
-            input_shape: None,
-            part: Part::default(),
-            precision: Precision::default(),
-            reveal: Reveal::Label,
-            verify: None,
-            target: Target::default(),
-            checks: Checks::default(),
-        };
+        let calibrate = Some(case.join("input.npy"));
+        let options = Options { calibrate, ..Options::new(case.join("model.onnx")) };
         let plan = compile(&options).unwrap_or_else(|e| panic!("{}: {e}", case.display())).plan;
         let samples = npy::samples(&case.join("input.npy"), &plan.function.values[0].ty.shape).unwrap();
         let expected = labels(&case);

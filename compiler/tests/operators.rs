@@ -4,12 +4,9 @@ mod support;
 
 use std::path::PathBuf;
 
-use fusion_compiler::compile::{Checks, Options, compile};
+use fusion_compiler::compile::{Options, compile};
 use fusion_compiler::evaluate::quantise;
-use fusion_compiler::import::Part;
 use fusion_compiler::nn::{eval, fold};
-use fusion_compiler::passes::Target;
-use fusion_compiler::quantise::Precision;
 use fusion_compiler::{Error, import};
 use fusion_ir::interp;
 use fusion_ir::op::Reveal;
@@ -36,19 +33,7 @@ impl Drop for Scratch {
 fn compiles(name: &str, bytes: &[u8], tolerance: f64) -> Vec<&'static str> {
     let file = Scratch::new(name, bytes);
     let graph = import::read(&file.0, None).unwrap_or_else(|e| panic!("{name}: {e}"));
-    let precision = Precision::default();
-    let options = Options {
-        model: file.0.clone(),
-        calibrate: None,
-        labels: None,
-        input_shape: None,
-        part: Part::default(),
-        precision,
-        reveal: Reveal::Logits,
-        verify: None,
-        target: Target::default(),
-        checks: Checks::default(),
-    };
+    let options = Options { reveal: Reveal::Logits, ..Options::new(file.0.clone()) };
     let plan = compile(&options).unwrap_or_else(|e| panic!("{name}: {e}")).plan;
     let logits = plan.function.values.iter().rev().nth(1).unwrap();
     let weights = plan.weights.as_ref().unwrap();

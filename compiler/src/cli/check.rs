@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use super::compile::PartArgs;
 use super::output;
-use crate::import;
-use crate::{Error, compile};
 
-/// Say of every node of an ONNX model whether it is supported; exit code 2 if one is not
+use crate::compile::{self, Options, Snapshot, Stage};
+use crate::{Error, import};
+
+/// Say of every node of an ONNX model whether it is supported, and what else is in the way; exit code 2 if anything is
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// The ONNX file
@@ -15,16 +16,24 @@ pub(super) struct Args {
     /// The input's extents, batch first, if the model leaves them open
     #[arg(long, value_name = "N,C,H,W", value_delimiter = ',')]
     input_shape: Option<Vec<usize>>,
+    /// Typical inputs (float32 .npy, first axis the samples), as for compile
+    #[arg(long, value_name = "X.npy")]
+    calibrate: Option<PathBuf>,
     #[command(flatten)]
     part: PartArgs,
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Error> {
-    let part = args.part.part();
-    let survey = import::survey(&args.model, &part)?;
-    let graph = import::read_part(&args.model, args.input_shape.as_deref(), &part);
-    let graph = graph.map_err(|error| import::name_operators(error, &args.model));
-    let refused = if let Err(Error::Unsupported(refused)) = &graph { refused.as_slice() } else { &[] };
+    let options = Options {
+        calibrate: args.calibrate.clone(),
+        input_shape: args.input_shape.clone(),
+        part: args.part.part(),
+        ..Options::new(args.model.clone())
+    };
+    let survey = import::survey(&args.model, &options.part)?;
+    // As far as compile goes, so that both say the same.
+    let planned = compile::snapshot(&options, Stage::Plan);
+    let refused = if let Err(Error::Unsupported(refused)) = &planned { refused.as_slice() } else { &[] };
     let mut text = String::new();
     for row in &survey {
         let why_not = refused.iter().find(|one| one.node == row.node).map(|one| &one.why);
@@ -36,6 +45,7 @@ pub(super) fn run(args: &Args) -> Result<(), Error> {
         text += &format!("{:<22} {:<32} {verdict}\n", row.op, row.node);
     }
     output::print(&text)?;
-    let graph = compile::simplify(graph?);
-    output::print(&format!("all supported: {} layers after folding\n", graph.nodes.len()))
+    let Snapshot::Function(function) = planned? else { return Ok(()) };
+    let formats = if options.calibrate.is_some() { "" } else { ", with number formats for made-up samples" };
+    output::print(&format!("all supported: {} operations in the plan{formats}\n", function.values.len()))
 }

@@ -324,7 +324,8 @@ fn keeps_format(op: &nn::Op) -> bool {
 fn headroom(graph: &Graph, users: &[Vec<NodeId>]) -> Vec<u8> {
     let mut headroom = vec![1; graph.nodes.len()];
     for (id, _) in graph.iter().rev() {
-        let passes_on = |op: &nn::Op| keeps_format(op) || matches!(op, nn::Op::Concat { .. } | nn::Op::Add);
+        let passes_on =
+            |op: &nn::Op| keeps_format(op) || matches!(op, nn::Op::Concat { .. } | nn::Op::Add | nn::Op::Scale(_));
         let compares = |user: &NodeId| match &graph.node(*user).op {
             nn::Op::MaxPool(_) => true,
             op => passes_on(op) && headroom[user.0] == 2,
