@@ -17,6 +17,15 @@ pub(super) struct Linear<'w> {
     pub groups: usize,
 }
 
+/// What is known about a linear map's operand.
+struct Operand<'x> {
+    ty: &'x TensorType,
+    /// Mean square of each channel on calibration samples.
+    squares: &'x [f32],
+    /// The largest weight that must be held.
+    top: f32,
+}
+
 /// A linear map's weights as integers, and what that makes of its results.
 struct Fit {
     weight_bits: u8,
@@ -36,8 +45,8 @@ const NEGLIGIBLE: f64 = 1.0 / 64.0;
 const MIN_SIGNIFICANT_BITS: u8 = 3;
 /// Weights are good enough if rounding them moves results by less than this, root mean square over all rows; see [`Fit::errors`].
 const GOOD_ERROR: f64 = 1.0 / 256.0;
-/// How many times the largest weight in use a weight may be that multiplied nothing but zeros on calibration samples.
-const IDLE: f32 = 4.0;
+/// So many samples tell that a channel inside the network is idle.
+const MANY_SAMPLES: usize = 32;
 /// A row is faint if its products are below this fraction of the largest row's.
 const FAINT: f64 = 1.0 / 128.0;
 /// Weights get more bits than asked for, if the accumulator has room, if rounding them moves the results of half the rows by more than this.
@@ -59,7 +68,11 @@ impl Lowering<'_> {
         let joint = self.joint_range(id).max(largest(linear.bias));
         let own = self.ranges[id.0].max(largest(linear.bias));
         let squares = &self.observed.squares[node.inputs[0].0];
-        let fit = |reach, least| self.fit(&linear, &x_ty, squares, reach, self.headroom[id.0], least);
+        // What the client gives may be zero on all samples by chance, a rare feature; a channel inside hardly is, on many.
+        let known = self.observed.outputs.len() >= MANY_SAMPLES && !self.is_given(node.inputs[0]);
+        let top = if known { linear.top_in_use(squares) } else { largest(linear.weight.iter().copied()) };
+        let operand = Operand { ty: &x_ty, squares, top };
+        let fit = |reach, least| self.fit(&linear, &operand, reach, self.headroom[id.0], least);
         let fitted = fit(joint, GOOD_WEIGHT_BITS).or_else(|| fit(own, MIN_WEIGHT_BITS));
         let Fit { weight_bits, frac, weight, worst, magnitude } = fitted.ok_or_else(|| {
             let most = self.precision.max_accumulator_bits;
@@ -93,16 +106,8 @@ impl Lowering<'_> {
 
     /// The widest weights, at least `least` bits, with which results up to `reach` fit the widest accumulator. Where a margin of more than a
     /// factor of two would take a wider accumulator, weights that are good enough without their last bit give it instead.
-    fn fit(
-        &self,
-        linear: &Linear,
-        x: &TensorType,
-        squares: &[f32],
-        reach: f32,
-        headroom: u8,
-        least: u8,
-    ) -> Option<Fit> {
-        let top = linear.top(squares);
+    fn fit(&self, linear: &Linear, operand: &Operand, reach: f32, headroom: u8, least: u8) -> Option<Fit> {
+        let Operand { ty: x, squares, top } = *operand;
         let at = |weight_bits: u8, frac: i8| {
             let weight: Vec<i64> = linear.weight.iter().map(|w| quantise(f64::from(**w), frac, weight_bits)).collect();
             let worst = worst_case(&weight, linear.bias, x, frac);
@@ -140,6 +145,18 @@ impl Lowering<'_> {
         Some(if good(&narrower.errors(linear, squares)) { narrower } else { fit })
     }
 
+    /// Whether `id` only moves elements of the input.
+    fn is_given(&self, id: NodeId) -> bool {
+        let node = self.graph.node(id);
+        match &node.op {
+            nn::Op::Input | nn::Op::Normalise(_) => true,
+            nn::Op::Reshape | nn::Op::Transpose { .. } | nn::Op::Slice { .. } | nn::Op::Pad { .. } => {
+                self.is_given(node.inputs[0])
+            }
+            _ => false,
+        }
+    }
+
     /// The largest absolute value that `id`'s format must hold: its own, that of a sum it feeds directly, which may join its accumulator
     /// later, and those of everything that is concatenated with it, so that all parts get one format.
     fn joint_range(&self, id: NodeId) -> f32 {
@@ -154,17 +171,15 @@ impl Linear<'_> {
         (self.weight.len() / self.shape[0].max(1)).max(1)
     }
 
-    /// The largest absolute weight, where those that never had anything to multiply count up to [`IDLE`] times the others: they may be
-    /// limited to that.
-    fn top(&self, squares: &[f32]) -> f32 {
+    /// The largest absolute weight of those that ever had something to multiply; others may be limited to it.
+    fn top_in_use(&self, squares: &[f32]) -> f32 {
         let (row_len, taps) = (self.row_len(), self.shape[2..].iter().product::<usize>());
         let rows = self.weight.chunks_exact(row_len).enumerate();
         let used = rows.flat_map(|(row, weights)| {
             let first = row / (self.shape[0] / self.groups) * self.shape[1];
             weights.iter().enumerate().filter(move |(at, _)| squares[first + at / taps] > 0.0).map(|(_, w)| *w)
         });
-        let (used, all) = (largest(used), largest(self.weight.iter().copied()));
-        if used > 0.0 { all.min(IDLE * used) } else { all }
+        Some(largest(used)).filter(|top| *top > 0.0).unwrap_or_else(|| largest(self.weight.iter().copied()))
     }
 
     /// Whether the products with an operand of type `x` stay far below `reach`.
