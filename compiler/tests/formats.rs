@@ -74,6 +74,31 @@ fn nothing_wraps_in_formats_for_the_worst_case() {
 }
 
 #[test]
+fn functions_that_saturate_do_not_wrap_at_their_limit() {
+    let one = |op| Expr::unary(op, Expr::X);
+    let selu = || Expr::select(Expr::binary(Binary::Less, Expr::X, Expr::Const(0.0)), one(Unary::Tanh), Expr::X);
+    let functions = [one(Unary::Sigmoid), one(Unary::Tanh), Expr::unary(Unary::Erf, selu())];
+    for (function, scale) in functions.iter().flat_map(|f| (0..24).map(move |i| (f, 1.3f32.powi(i)))) {
+        let mut b = Builder::default();
+        let x = b.push(Op::Input, vec![], [5]);
+        b.node = "limited".into();
+        let y = b.pointwise(function.clone(), x);
+        let weight = Array2::from_shape_vec([4, 5], noise(20, 3)).unwrap();
+        let y = b.push(Op::Dense(Dense { weight, bias: noise(4, 4) }), vec![y], [4]);
+        let samples: Vec<Vec<f32>> = (0..32).map(|seed| noise(5, 50 + seed)).collect();
+        let samples: Vec<Vec<f32>> = samples.into_iter().map(|s| s.into_iter().map(|x| x * scale).collect()).collect();
+        let calibration = Calibration { total: 32, real: true, samples };
+        let graph = simplify(b.graph.reachable(y));
+        let built = build(&graph, &calibration, &Precision::default(), &Settings::default());
+        let Ok(program) = built.map(|built| built.program) else { continue };
+        let evaluated =
+            evaluate(&program.function, &program.weights, &quantise(&program.function, &calibration.samples));
+        let fullest = evaluated.fullest_of_all(&program.function).unwrap();
+        assert!(fullest.fill < 1.0, "{function} of numbers up to {scale}: {fullest:?}");
+    }
+}
+
+#[test]
 fn formats_for_the_worst_case_that_keep_no_precision_are_refused() {
     let mut b = Builder::default();
     let mut x = b.push(Op::Input, vec![], [4, 6, 6]);

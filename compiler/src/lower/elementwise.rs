@@ -44,7 +44,11 @@ impl Lowering<'_> {
         let limit = (1i64 << ty.magnitude) - 1;
         let least = if ty.sign == Sign::NonNegative { 0 } else { -limit };
         // What the table can give on its operand's range.
-        let most = 64 - table.largest(least, limit).leading_zeros() as u8;
+        let holds = |most: i64| 64 - most.leading_zeros() as u8;
+        let largest = table.largest(least, limit);
+        // What is just below a power of two must not be rounded up to it where the format is narrowed.
+        let dropped = (holds(largest) + self.headroom[id.0]).saturating_sub(self.precision.activation_bits);
+        let most = holds(largest.saturating_add((1i64 << dropped.min(62)) / 2));
         let result = self.reached(id, frac, most.max(1));
         let differences = if ty.sign == Sign::NonNegative { ty.magnitude + 1 } else { ty.magnitude + 2 };
         let bits = (result + self.headroom[id.0]).max(differences).max(ty.bits);
