@@ -444,6 +444,10 @@ fn warnings(calibration: &Calibration, layers: &[LayerFormat], agreement: &Agree
             "tract cannot run this file ({why}), so nobody has checked what it means: give what another runtime answers with --expected Y.npy"
         ));
     }
+    let (used, total) = (calibration.samples.len(), calibration.total);
+    if used < total {
+        warnings.push(format!("of {total} calibration samples the first {used} are used: more would change little"));
+    }
     if agreement.share() < GOOD_AGREEMENT {
         warnings.push(format!("only {agreement}"));
     }

@@ -1,12 +1,14 @@
 //! Evaluation at compile time: what a node gives that reads constants only, whatever operator it is. tract knows them all.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use tract_onnx::pb::{
     GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, ValueInfoProto, tensor_proto::DataType,
 };
 use tract_onnx::prelude::{DatumType, InferenceModelExt, IntoArcTensor, IntoRunnable, Tensor, TractResult, tvec};
+
+use super::size;
+use crate::contain::contain;
 
 /// Operators that are evaluated at compile time beyond those that data may meet, with their attributes.
 const EVALUATED: &[(&str, &str)] = &[
@@ -53,6 +55,7 @@ pub(super) fn evaluate(
     inputs: &[Option<Arc<Tensor>>],
     opset: i64,
 ) -> Result<Vec<Arc<Tensor>>, String> {
+    size::check(node, inputs, size::MOST_ELEMENTS)?;
     let attempt = || -> TractResult<Vec<Arc<Tensor>>> {
         let model = tract_onnx::onnx().parse(&model_of(node, inputs, opset), None)?.model;
         let typed = model.into_typed()?;
@@ -65,9 +68,8 @@ pub(super) fn evaluate(
         Ok(outputs.into_iter().map(|value| value.into_arc_tensor()).collect())
     };
     let plain = || -> TractResult<Vec<Arc<Tensor>>> { attempt()?.into_iter().map(numbers).collect() };
-    let outcome = catch_unwind(AssertUnwindSafe(plain));
     let refused = || "cannot be evaluated at compile time".to_string();
-    outcome.map_err(|_| refused())?.map_err(|e| format!("{}: {}", refused(), e.root_cause()))
+    contain(plain).ok_or_else(refused)?.map_err(|e| format!("{}: {}", refused(), e.root_cause()))
 }
 
 /// tract computes extents as symbolic expressions; here all symbols are known.

@@ -14,6 +14,7 @@ mod graph;
 mod head;
 mod legacy;
 mod ops;
+mod size;
 pub mod support;
 mod tensors;
 mod walk;

@@ -1,11 +1,12 @@
 //! Stored tensors: initializers and constants, in the model or in a file beside it.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use tract_onnx::pb::{TensorProto, tensor_proto::DataLocation, tensor_proto::DataType};
 use tract_onnx::prelude::{DatumType, Tensor};
 use tract_onnx::tensor::load_tensor;
+
+use crate::contain::contain;
 
 /// The names of ONNX's element types, by their numbers.
 const TYPES: &[&str] = &[
@@ -79,8 +80,8 @@ pub(super) fn load(tensor: &TensorProto, directory: Option<&Path>) -> Result<Ten
     let directory = directory.and_then(Path::to_str);
     // tract is not trusted with hostile files: a panic there is a corrupt model here.
     let provider = tract_onnx::onnx().provider;
-    let loaded = catch_unwind(AssertUnwindSafe(|| load_tensor(&*provider, &proto, directory)));
-    let loaded = loaded.ok().and_then(Result::ok).filter(|found| found.len() == needed);
+    let loaded = contain(|| load_tensor(&*provider, &proto, directory));
+    let loaded = loaded.and_then(Result::ok).filter(|found| found.len() == needed);
     let loaded = loaded.ok_or_else(|| format!("({name}) holds other data than its {needed} elements"))?;
     if narrow { widened(&loaded) } else { Ok(loaded) }
 }

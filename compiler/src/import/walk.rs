@@ -12,7 +12,7 @@ use tract_onnx::pb::{GraphProto, NodeProto, tensor_proto::DataType};
 use tract_onnx::prelude::{Tensor, tensor1};
 
 use super::call::{Call, Kind, Wire};
-use super::{constant, control, graph, legacy, support, tensors};
+use super::{constant, control, graph, legacy, size, support, tensors};
 use crate::Unsupported;
 use crate::nn::build::Builder;
 use crate::nn::{Graph, Node, NodeId, Op};
@@ -39,6 +39,8 @@ pub(super) struct Walk<'w> {
     pub scopes: Vec<HashMap<String, Wire>>,
     /// Constants that were bfloat16.
     narrowed: HashSet<String>,
+    /// Bytes of the constants that were computed so far.
+    constant_bytes: usize,
     pub refused: Vec<Unsupported>,
     /// What is put behind the names of nodes: which turn of a loop they belong to.
     pub suffix: String,
@@ -58,6 +60,7 @@ pub(super) fn graph(start: Start) -> Result<(Graph, NodeId), Vec<Unsupported>> {
         directory,
         scopes: vec![constants.into_iter().map(|(name, tensor)| (name, Wire::Const(tensor))).collect()],
         narrowed: graph.initializer.iter().filter(narrow).map(|tensor| tensor.name.clone()).collect(),
+        constant_bytes: 0,
         refused: Vec::new(),
         suffix: String::new(),
     };
@@ -172,12 +175,18 @@ impl Walk<'_> {
                 if !constant::evaluable(node) {
                     return Err("operator not supported on constants".into());
                 }
-                Ok(constant::evaluate(node, &constants, self.opset)?.into_iter().map(Wire::Const).collect())
+                let made = constant::evaluate(node, &constants, self.opset)?;
+                self.constant_bytes += made.iter().map(|tensor| tensor.as_bytes().len()).sum::<usize>();
+                if self.constant_bytes > size::MOST_BYTES {
+                    return Err(format!("with it constants take more than {} bytes", size::MOST_BYTES));
+                }
+                Ok(made.into_iter().map(Wire::Const).collect())
             }
             _ => {
                 let first = self.builder.graph.nodes.len();
                 let opset = self.opset;
                 let made = support::translate(&mut Call { b: &mut self.builder, node, inputs: given, opset })?;
+                size::check_layers(self.builder.graph.nodes.len(), size::MOST_LAYERS)?;
                 let large = |node: &Node| node.is_empty() || node.len() > MAX_ELEMENTS;
                 match self.builder.graph.nodes[first..].iter().find(|node| large(node)) {
                     Some(node) => Err(format!("shape {:?}: empty, or more than {MAX_ELEMENTS} elements", node.shape)),

@@ -5,6 +5,7 @@ use ndarray::ArrayD;
 use fusion_ir::op::Window;
 
 use super::super::call::{Call, Made, number};
+use super::super::size;
 use super::reduce;
 use super::window::{Axis, axes};
 use crate::nn::expr::{Expr, Unary};
@@ -153,6 +154,7 @@ fn dilated(call: &mut Call, x: NodeId, at: usize, axis: &Axis, op: fn(Window) ->
         };
         let indices: Vec<usize> = (0..axis.windows).map(source).collect::<Result<_, _>>()?;
         taps.push(call.b.select(x, at, &indices));
+        size::check_layers(call.b.graph.nodes.len(), size::MOST_LAYERS)?;
     }
     shape[at] = axis.windows;
     let (outer, inner) = (shape[..at].iter().product::<usize>(), shape[at..].iter().product::<usize>());
