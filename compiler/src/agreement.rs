@@ -202,14 +202,15 @@ pub fn deviation(imported: &[Vec<f32>], answers: &[Answer]) -> Option<f64> {
             _ => return None,
         }
     }
-    let same = |x: &[f32]| x.to_vec();
-    let readings: [&dyn Fn(&[f32]) -> Vec<f32>; 3] =
-        [&same, &softmax, &|x| softmax(x).iter().map(|p| p.ln()).collect()];
-    let worst = |read: &&dyn Fn(&[f32]) -> Vec<f32>| {
+    let worst = |read: fn(&[f32]) -> Vec<f32>| {
         let each = pairs.iter().map(|(own, scores)| distance(&read(own), scores));
         each.fold(0.0, |most: f64, one| if one > most || one.is_nan() { one } else { most })
     };
-    readings.iter().map(worst).reduce(f64::min)
+    [<[f32]>::to_vec, softmax, log_softmax].into_iter().map(worst).reduce(f64::min)
+}
+
+fn log_softmax(x: &[f32]) -> Vec<f32> {
+    softmax(x).into_iter().map(f32::ln).collect()
 }
 
 fn softmax(x: &[f32]) -> Vec<f32> {

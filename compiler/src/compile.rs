@@ -225,10 +225,9 @@ pub fn compile_network(options: &Options, graph: Graph, progress: &Progress) -> 
     }
     let deviation = meant.answers.as_ref().and_then(|answers| agreement::deviation(&observed.outputs, answers));
     let mut other_scores = Vec::new();
-    // Not a number is no small one.
-    if let Some(deviation) = deviation.filter(|deviation| !(*deviation <= SMALL_DEVIATION)) {
+    if let Some(deviation) = deviation.filter(|deviation| deviation.is_nan() || *deviation > SMALL_DEVIATION) {
         let node = meant.first_lost(options, &imported, &calibration.samples[0]);
-        if deviation > LARGE_DEVIATION && options.checks.min_agreement > 0.0 {
+        if (deviation.is_nan() || deviation > LARGE_DEVIATION) && options.checks.min_agreement > 0.0 {
             let (minimum, cause) = (options.checks.min_agreement, Cause::Scores { deviation, node });
             return Err(Error::Disagreement(Box::new(Disagreement { agreement, minimum, cause })));
         }

@@ -151,7 +151,7 @@ mod tests {
     fn limits_are_said() {
         let wanted = Some(Arc::new(tensor1(&[100i64])));
         let node = NodeProto { op_type: "ConstantOfShape".into(), ..NodeProto::default() };
-        assert_eq!(check(&node, &[wanted.clone()], 100), Ok(()));
+        assert_eq!(check(&node, std::slice::from_ref(&wanted), 100), Ok(()));
         assert!(check(&node, &[wanted], 99).unwrap_err().contains("100 elements"));
         assert!(check_layers(11, 10).is_err() && check_layers(10, 10).is_ok());
     }
