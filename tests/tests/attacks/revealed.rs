@@ -3,8 +3,15 @@
 
 use std::path::PathBuf;
 
+use fusion_ir::soundness::Policy;
+use fusion_runtime::fusion::check::check;
+use fusion_runtime::fusion::mix::Unmixed;
+use fusion_runtime::fusion::{Job, PublicSample, Row, RowDigest};
+use fusion_runtime::ledger::Ledger;
 use fusion_tests::desk::{Desk, Ended};
 use fusion_tests::{cut, root};
+
+use crate::malice::Case;
 
 /// A folder with the plans of a model and of its evil twin, and the data of both: `good.bin`, `good.client.bin`, `evil.bin`.
 fn desk(model: &str, reveal: &str) -> Desk {
@@ -118,4 +125,31 @@ fn another_number_format_makes_no_public_sample_fresh() {
     assert_eq!(first, public);
     let [second, public] = fresh("other");
     assert_eq!(second, SAMPLES as u64 - public);
+}
+
+#[test]
+fn a_changed_second_place_is_an_error_where_it_is_known() {
+    // Copies agree, and the first places are right.
+    let answers = Unmixed { queries: vec![vec![vec![1, 2]; 3]], public: vec![vec![3, 0]; 4], probes: vec![vec![5, 6]] };
+    let (ranked, probes): ([&[i64]; 4], [&[i64]; 1]) = ([&[3, 4]; 4], [&[5, 7]]);
+    let findings = check(&answers, &ranked, &probes, |answer| answer.to_vec());
+    assert_eq!((findings.consistent, findings.public_correct, findings.probes_correct), (true, 0, 0));
+    let first: [&[i64]; 4] = [&[3]; 4];
+    assert_eq!(check(&answers, &first, &[], |answer| answer.to_vec()).public_correct, 4);
+}
+
+#[test]
+fn the_ledger_knows_samples_whatever_the_format() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = Ledger::open(&folder.path().join("ledger.redb")).unwrap();
+    let job = |scale: f64| {
+        let row = |real: f64| Row { elements: vec![(real * scale).round() as i64], digest: RowDigest::of([real]) };
+        let public = (0..40).map(|x| PublicSample { row: row(f64::from(x) + 0.3), labels: vec![i64::from(x % 4)] });
+        let policy = Policy { lambda: 5.0, largest_share: Some(0.3), ..Policy::default() };
+        Job::verified(vec![row(-1.0)], public.take(5).collect(), policy).unwrap()
+    };
+    let plan = &Case::get().plan;
+    let fresh = |scale| ledger.start(&job(scale), plan, "").unwrap().public_fresh;
+    assert!(fresh(16.0) >= 4);
+    assert!(fresh(8.0) <= 1, "a coarser format makes samples fresh");
 }
