@@ -44,7 +44,8 @@ impl Layout {
         let extent = *shape.get(axis)?;
         let stride: usize = shape[axis + 1..].iter().product();
         let period = self.vars.len() * self.inner;
-        let uniform = self.vars.len() == 1;
+        // What a reshape spread over several axes may have been tied together since.
+        let uniform = self.vars.iter().all(|var| *var == self.vars[0]);
         let varies = uniform || self.inner.is_multiple_of(stride) && (extent * stride).is_multiple_of(period);
         varies.then(|| (0..extent).map(|i| self.var(i * stride)).collect())
     }
@@ -96,12 +97,8 @@ impl Scales {
             analysis.fix(output);
         }
         let count = analysis.parents.len();
-        for layout in &mut layouts {
-            layout.vars.iter_mut().for_each(|var| *var = analysis.root(*var));
-            // What a reshape spread over two axes may have been tied together since.
-            if layout.vars.iter().all(|var| *var == layout.vars[0]) {
-                *layout = Layout::uniform(layout.vars[0]);
-            }
+        for var in layouts.iter_mut().flat_map(|layout| &mut layout.vars) {
+            *var = analysis.root(*var);
         }
         Scales { layouts, count }
     }
@@ -414,6 +411,6 @@ mod tests {
         for node in read {
             assert_eq!(scales.read(&graph, node.inputs[0]).map(|vars| vars.len()), Some(2));
         }
-        assert_eq!(scales.layouts[1].vars, [FIXED]);
+        assert_eq!(scales.layouts[1].vars, [FIXED; 4]);
     }
 }
