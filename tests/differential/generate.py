@@ -12,6 +12,8 @@ from graph import Graph, Skip, session
 from noise import answers, clear
 
 WRITERS = {**elementwise.WRITERS, **linear.WRITERS, **moves.WRITERS}
+# ArgMax stands at the end only.
+OPERATORS = sorted({*WRITERS, "ArgMax"})
 OPSETS = list(range(7, 29))
 # Operators that networks are made of come more often.
 WEIGHTS = np.array([1.0 if name in elementwise.WRITERS else 2.5 for name in sorted(WRITERS)])
