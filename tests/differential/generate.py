@@ -88,7 +88,8 @@ def grow(g, wanted):
 def head(g):
     """The scores of 2 to 12 classes out of what there is, and what stands behind them."""
     x = next(v for v in reversed(g.pool) if v.dtype == np.float32)
-    if not (2 <= x.size <= 12) or g.chance(0.5):
+    rows = sum(extent > 1 for extent in x.shape) > 1
+    if rows or not (2 <= x.size <= 12) or g.chance(0.5):
         if x.rank != 2 or x.shape[0] != 1:
             x = g.add("Reshape", x, moves.ints(1, -1), keep=False)
         classes, inner = g.int(2, 8), x.shape[1]

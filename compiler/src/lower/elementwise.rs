@@ -50,7 +50,9 @@ impl Lowering<'_> {
         let dropped = (holds(largest) + self.headroom[id.0]).saturating_sub(self.precision.activation_bits);
         let most = holds(largest.saturating_add((1i64 << dropped.min(62)) / 2));
         let result = self.reached(id, frac, most.max(1));
-        let differences = if ty.sign == Sign::NonNegative { ty.magnitude + 1 } else { ty.magnitude + 2 };
+        // What is never negative is still further than its magnitude from a kink below zero.
+        let one_sided = ty.sign == Sign::NonNegative && !table.bends_below_zero();
+        let differences = if one_sided { ty.magnitude + 1 } else { ty.magnitude + 2 };
         let bits = (result + self.headroom[id.0]).max(differences).max(ty.bits);
         if bits > super::MAX_RING_BITS {
             return Err(format!("its table needs {bits} bits"));

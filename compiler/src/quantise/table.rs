@@ -115,6 +115,11 @@ impl Table {
         self.segments.len() - 1
     }
 
+    /// Whether a kink lies below zero.
+    pub fn bends_below_zero(&self) -> bool {
+        self.segments.get(1).is_some_and(|(place, _)| *place < 0)
+    }
+
     /// Slope and summand, if it is a straight line, in a ring of `bits` bits.
     pub fn line(&self, bits: u8) -> Option<(i64, i64)> {
         let [(from, slope)] = self.segments[..] else { return None };
