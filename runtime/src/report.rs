@@ -92,8 +92,8 @@ pub struct Verdict {
     pub largest_share: f64,
     /// Bits asked for.
     pub lambda_requested: f64,
-    /// Position consistency: `-log2` of the probability that a label which is changed at fixed positions is accepted
-    /// where the honest model is right, rounded down; `null` if there is none.
+    /// Position consistency: `-log2` of the probability that a label is accepted of a server that changes all labels at
+    /// fixed positions, where the honest model is right, rounded down. `null`, here and below, stands for infinity.
     pub lambda_achieved_bits: f64,
     /// The same of a server that changes all labels.
     pub relabel_all_bits: f64,

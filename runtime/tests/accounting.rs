@@ -113,7 +113,7 @@ fn the_risk_of_all_sessions_together_has_a_budget() {
     let twice = json(&desk.path("r.json"))["ledger"]["risk_bits"].as_f64().unwrap();
     assert!((once - twice - 1.0).abs() < 1e-6);
     let text = format!(
-        "over the 2 sessions of this ledger a wrong label may have passed with probability 2^-{:.1}",
+        "over the 2 sessions of this ledger a label changed at chosen positions may have passed with probability 2^-{:.1}",
         (twice * 10.0).floor() / 10.0
     );
     assert!(client.stderr.contains(&text) && client.stderr.contains("--risk-budget"), "{client:?}");

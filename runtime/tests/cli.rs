@@ -146,7 +146,7 @@ fn the_demonstration_ends_with_what_was_proven() {
         "copies of each",
         "public samples              46, 46 answered correctly",
         "8 of 8 equal labels given with the data",
-        "excluded but for 2^-40.0: labels changed at chosen positions where the honest model is right",
+        "excluded but for 2^-40.0: at chosen positions every label changed, where the honest model is right",
         "excluded but for 2^-43.8: one label for all inputs, or labels at random",
         "excluded with 99 %:       errors on 9.6 % or more",
         "not excluded:             errors on less than 9.6 %",

@@ -129,7 +129,7 @@ fn soundness_fits_on_one_screen() {
         "positions",
         "honest server rejected",
         "If the honest model is right on at least 76 % of inputs",
-        "wrong labels, chosen positions",
+        "all labels changed, chosen positions",
         "other labels everywhere",
         "one label for all inputs",
         "one label, chosen positions",

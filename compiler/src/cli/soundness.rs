@@ -56,7 +56,13 @@ enum Format {
 
 pub(super) fn run(args: &Args) -> Result<(), Error> {
     let Args { lambda, catch, false_reject, accuracy, tolerate, copies, .. } = *args;
-    let largest_share = args.largest_share.or(Some(1.0 / args.classes as f64));
+    let balanced = 1.0 / args.classes as f64;
+    let largest_share = args.largest_share.or(Some(balanced));
+    if largest_share < Some(balanced) {
+        let why =
+            format!("--largest-share is at least one in {} classes: some label is on so many inputs", args.classes);
+        return Err(Error::Usage(why));
+    }
     let policy = Policy { lambda, catch, largest_share, false_reject, accuracy, tolerate, copies };
     let batch = match (args.public, args.copies) {
         (Some(public), Some(copies)) => {

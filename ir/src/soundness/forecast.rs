@@ -69,7 +69,7 @@ impl Forecast {
             lambda_bits: batch.lambda_bits(accuracy),
             worst_hits,
             worst_probability,
-            relabel_all_bits: bits(batch.hit_probability(positions, accuracy)),
+            relabel_all_bits: batch.pass_bits(accuracy),
             largest_share,
             constant_bits: batch.blind_bits(largest_share),
             forced_bits: batch.forced_bits(accuracy, largest_share),
@@ -79,11 +79,6 @@ impl Forecast {
             false_reject: batch.false_reject(accuracy),
         }
     }
-}
-
-/// `-log2` of a probability; 0 at least.
-fn bits(probability: f64) -> f64 {
-    (-probability.log2()).max(0.0)
 }
 
 impl fmt::Display for Forecast {
@@ -99,11 +94,12 @@ impl fmt::Display for Forecast {
         let sum = if self.probes > 0 { "positions R B + T + K" } else { "positions R B + T" };
         row(sum, format!("{}, {:.2} per query", self.positions, self.overhead))?;
         row("honest server rejected", format!("{:.2} % of the time at most", percent(self.false_reject, 2.0)))?;
-        let claim = percent(self.accuracy, 1.0);
+        // The claim as it was made, without the noise of a product of floats.
+        let claim = (self.accuracy * 1e11).round() / 1e9;
         writeln!(f, "\nIf the honest model is right on at least {claim} % of inputs, these servers pass:")?;
         let mut row = |name: &str, value: String| writeln!(f, "{name:<38}{value}");
         row(
-            "  wrong labels, chosen positions",
+            "  all labels changed, chosen positions",
             power(self.lambda_bits, &format!("the most with {} hit", self.worst_hits)),
         )?;
         row("  other labels everywhere", power(self.relabel_all_bits, "never the model's label"))?;
@@ -163,7 +159,7 @@ mod tests {
     fn prints_in_the_safe_direction() {
         let batch = Batch { queries: 1024, copies: 5, public: 4, tolerated: 0, probes: 0 };
         let text = Forecast::new(&batch, &claims(1.0), 2).to_string();
-        assert!(text.contains("chosen positions      2^-44.7 at most (the most with 5 hit)"), "{text}");
+        assert!(text.contains("chosen positions2^-44.7 at most (the most with 5 hit)"), "{text}");
         assert!(text.contains("other labels everywhere             never"), "{text}");
         assert!(
             text.contains("one label for all inputs            2^-3.9 at most (right on at most 50 % of inputs)"),

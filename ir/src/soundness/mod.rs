@@ -3,14 +3,14 @@
 //!
 //! A client with `R` queries runs `N = R B + T + K` positions under a secret uniform permutation: `B` copies of each
 //! query, `T` public samples whose labels it knows, and `K` known-answer probes, which are queries of earlier accepted
-//! batches with the labels accepted then. It accepts iff all copies of each query agree, at most `u` public answers are
-//! wrong, and no probe's. Nothing here depends on the model or on the samples.
+//! batches with the complete answers accepted then. It accepts iff all copies of each query agree, at most `u` public
+//! answers are wrong, and no probe's differs. Nothing here depends on the model but its accuracy, nor on the samples.
 //!
-//! - **Position consistency.** A position is *hit* if its label is wrong whatever sample sits there. A server that hits
-//!   `d` fixed positions has a wrong label accepted with probability at most
-//!   `p(d) = sum of C(R,c) C(T,j) / C(N,d)` over `c >= 1`, `0 <= j <= min(u,T)`, `c B + j = d`: no hit on a probe
-//!   ([`Batch::hit_probability`]); the batch reaches `lambda` bits if `p(d) <= 2^-lambda` for all `d`
-//!   ([`Batch::worst_hit`], [`Batch::lambda_bits`]).
+//! - **Position consistency.** A position is *hit* if its answer is never the honest model's. How likely a server that
+//!   hits fixed positions has another label than the model's accepted is bounded by [`Batch::hit_probability`] for each
+//!   number of hits and by [`Batch::lambda_bits`] for all of them, also beside a better model; the modules say how.
+//! - **Blind servers**, whose answers do not depend on the input, pass with [`Batch::blind_probability`], and one label
+//!   forced at fixed positions with [`Batch::forced_bits`].
 //! - **Accuracy.** A server that is wrong on a fraction `eps` of the distribution passes with `P[Bin(T,eps) <= u]`
 //!   ([`Batch::pass_probability`], [`Batch::smallest_eps`]); an honest server of accuracy `a` is rejected with
 //!   `P[Bin(T,1-a) > u]` ([`Batch::false_reject`]). The public samples must be independent draws from the queries'

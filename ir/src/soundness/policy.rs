@@ -16,7 +16,7 @@ pub const MAX_PUBLIC: u64 = 1 << 16;
 /// A client's demands. They are the client's own: no plan and no server can lower them.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Policy {
-    /// Position consistency: a wrong label at fixed positions is accepted with probability at most `2^-lambda`; `>= 0`.
+    /// Position consistency, in bits ([`Batch::lambda_bits`]); `>= 0`.
     pub lambda: f64,
     /// Accuracy: a server that is wrong on this fraction of the distribution is caught with probability
     /// [`CONFIDENCE`]; in `0..=1`, more than `1 - accuracy`. `None` demands instead that a blind server, whose
@@ -152,11 +152,11 @@ impl Policy {
             return Err(Infeasible::Queries { queries });
         }
         let available = public_available.unwrap_or(MAX_PUBLIC).min(MAX_PUBLIC);
-        // What public samples alone must do: not every error is tolerated, which would prove nothing, and relabelling
-        // everything is noticed, unless probes are there to notice it.
+        // What public samples alone must do, whatever the probes: not every error is tolerated, which would prove
+        // nothing, and relabelling everything is noticed.
         let useful = |(public, tolerated)| {
             let all = Batch { queries: 1, copies: 1, public, tolerated, probes: 0 };
-            self.lambda == 0.0 || (tolerated < public && (probes > 0 || all.pass_bits(self.right()) >= self.lambda))
+            self.lambda == 0.0 || (tolerated < public && all.pass_bits(self.right()) >= self.lambda)
         };
         let Some((least, _)) = self.least_public(0, MAX_PUBLIC, useful) else {
             return Err(Infeasible::OutOfReach(self.on_accuracy()));

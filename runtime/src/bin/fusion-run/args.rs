@@ -93,7 +93,8 @@ pub struct Args {
     /// Public samples: like the queries, from the same distribution, never shown to the server
     #[arg(long, value_name = "PX.npy", help_heading = "Client")]
     pub public_inputs: Option<PathBuf>,
-    /// Labels of the public samples: int64 .npy
+    /// Labels of the public samples: int64 .npy of shape [n] or, ranked, [n, k], or labels.csv. With one label each only the
+    /// first of several revealed ranks is verified, and logits never
     #[arg(long, value_name = "PY.npy", help_heading = "Client")]
     pub public_labels: Option<PathBuf>,
     /// Known-answer probes: queries of earlier accepted batches under this plan, as --input was
@@ -112,8 +113,9 @@ pub struct Args {
     #[arg(long, value_name = "WHAT", help_heading = "Client")]
     reveal: Option<Reveal>,
 
-    /// Labels changed at positions of the server's choice are accepted with probability at most 2^-BITS where the honest
-    /// model is right; without --catch also one label for all inputs, or labels at random [default: 40]
+    /// A server that changes all labels at positions of its choice has one accepted where the honest model is right with
+    /// probability at most 2^-BITS; without --catch so does one that gives one label to all inputs, or labels at random. One
+    /// label forced at chosen positions is not planned for: the verdict prints what it reaches [default: 40]
     #[arg(long, value_name = "BITS", help_heading = "Verification (client)")]
     pub lambda: Option<f64>,
     /// Error rate of a bad server that must be caught with probability 0.99, instead of the demand on servers that ignore

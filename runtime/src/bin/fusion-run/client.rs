@@ -99,7 +99,7 @@ fn warn_risk(entry: &Entry, budget_bits: f64) {
     if entry.risk_bits < budget_bits {
         let bits = (entry.risk_bits * 10.0).floor() / 10.0;
         eprintln!(
-            "fusion-run: warning: over the {} sessions of this ledger a wrong label may have passed with probability \
+            "fusion-run: warning: over the {} sessions of this ledger a label changed at chosen positions may have passed with probability \
              2^-{bits:.1}, more than the budget of 2^-{budget_bits} (--risk-budget)",
             entry.session
         );

@@ -29,8 +29,9 @@ pub fn words(report: &ClientReport, plan: &Plan) -> String {
     );
     if !verdict.accepted {
         let why = if verdict.consistent { "" } else { "copies of a query got different answers; " };
-        let hint = match verdict.consistent && verdict.public_correct > 0 {
-            true => "; if an honest model makes such errors, --accuracy says so",
+        let errors = verdict.public_total - verdict.public_correct;
+        let hint = match verdict.consistent && errors > verdict.tolerated && verdict.public_correct > 0 {
+            true => "; if the honest model is known to make such errors, --accuracy says so",
             false => "",
         };
         return format!("REJECTED: {why}{known}{hint}. No label is shown{unverified_plan}");
@@ -42,19 +43,31 @@ pub fn words(report: &ClientReport, plan: &Plan) -> String {
 
 /// What an accepted batch excludes, and what it does not.
 fn excluded(verdict: &Verdict) -> Vec<String> {
-    let accuracy = (verdict.accuracy_claimed * 1000.0).floor() / 10.0;
-    let mut lines = vec![format!(
-        "If the honest model is right on at least {accuracy} % of inputs (--accuracy), and queries and public samples are \
-         independent draws of one kind that the server never saw, then"
-    )];
+    // The claim as it was made, without the noise of a product of floats.
+    let accuracy = (verdict.accuracy_claimed * 1e11).round() / 1e9;
+    let share = (verdict.largest_share * 1000.0).ceil() / 10.0;
+    let probes = match verdict.probes_total {
+        0 => "",
+        _ => ", the probes' earlier answers were the honest model's",
+    };
+    let mut lines = vec![
+        format!(
+            "If the honest model is right on at least {accuracy} % of inputs (--accuracy), no label is on more than {share} %"
+        ),
+        "(--largest-share, else with 99 % by the public labels), and queries and public samples are independent".into(),
+        format!("draws of one kind that the server never saw{probes}, then in this session"),
+    ];
     let mut row = |what: String, server: &str| lines.push(format!("  {what:<26}{server}"));
     let but_for = |bits: f64| match bits {
         f64::INFINITY => "excluded:".to_owned(),
         bits if bits < 1.0 => "not excluded:".to_owned(),
         bits => format!("excluded but for 2^-{:.1}:", (bits * 10.0).floor() / 10.0),
     };
-    row(but_for(verdict.lambda_achieved_bits), "labels changed at chosen positions where the honest model is right");
-    row(but_for(verdict.forced_label_bits), "one label forced at chosen positions");
+    row(
+        but_for(verdict.lambda_achieved_bits),
+        "at chosen positions every label changed, where the honest model is right",
+    );
+    row(but_for(verdict.forced_label_bits), "at chosen positions one label forced");
     row(
         but_for(verdict.constant_label_bits.min(verdict.random_labels_bits)),
         "one label for all inputs, or labels at random",
@@ -68,7 +81,7 @@ fn excluded(verdict: &Verdict) -> Vec<String> {
                 &format!("errors on less than {percent:.1} %, even on inputs of the server's choice"),
             );
         }
-        None => row("not excluded:".into(), "errors on any share of inputs: no public sample is new evidence"),
+        None => row("not excluded:".into(), "errors on any share of inputs: too few public samples are new evidence"),
     }
     row("not excluded:".into(), "errors that the honest model makes; another model that is right as often");
     match (verdict.revealed.strip_prefix("topk:"), verdict.ranks_verified) {
