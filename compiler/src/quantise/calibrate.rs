@@ -108,7 +108,7 @@ const FEWEST: usize = 8;
 /// One in so many values may stand out beside the first.
 const RARE: usize = 64;
 
-/// What values that do not stand out alone stay below: [`OUTLYING`] times the largest but a few of them. Infinite if that says nothing.
+/// What values that do not stand out alone stay below: `OUTLYING` times the largest but a few of them. Infinite if that says nothing.
 pub fn regular(values: &[f32]) -> f32 {
     let mut sorted = values.to_vec();
     sorted.sort_by(|a, b| b.total_cmp(a));

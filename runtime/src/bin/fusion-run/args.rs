@@ -93,7 +93,7 @@ pub struct Args {
     /// Public samples: like the queries, from the same distribution, never shown to the server
     #[arg(long, value_name = "PX.npy", help_heading = "Client")]
     pub public_inputs: Option<PathBuf>,
-    /// Labels of the public samples: int64 .npy of shape [n] or, ranked, [n, k], or labels.csv. With one label each only the
+    /// Labels of the public samples: int64 .npy, one each or ranked in k columns, or labels.csv. With one label each only the
     /// first of several revealed ranks is verified, and logits never
     #[arg(long, value_name = "PY.npy", help_heading = "Client")]
     pub public_labels: Option<PathBuf>,
