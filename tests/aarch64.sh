@@ -1,6 +1,11 @@
 #!/bin/sh
 # Builds the protocols for 64-bit Arm and runs the tests of their kernels under qemu. Says SKIPPED, and why, where it cannot.
+#
+#     tests/aarch64.sh [ARGUMENT OF cargo test...]        (--release, for example)
 set -eu
+case ${1:-} in
+    -h | --help) sed -n '2,${s/^# \{0,1\}//p}' "$0" && exit ;;
+esac
 cd "$(dirname "$0")/.."
 target=aarch64-unknown-linux-gnu
 skip() {

@@ -1,12 +1,12 @@
-"""Trains the digits model and writes every file of this folder except the texts.
-
-    python3 train.py          needs numpy, scikit-learn, onnx; onnxruntime checks the export if it is there
+"""Trains the digits model and writes every file of this folder except the texts. Needs numpy,
+scikit-learn and onnx; onnxruntime checks the export if it is there.
 
 The data are scikit-learn's bundled digits: 1797 grey images of 8x8 pixels, 0..16, here divided by 16. One seeded
 permutation splits them into a training part, held-out queries and held-out public samples, disjoint. The network is
 plain numpy with Adam, so the run is the same everywhere up to the rounding of the linear algebra library.
 """
 
+import argparse
 import os
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -153,6 +153,8 @@ def check_export(x, logits):
 
 
 def main():
+    form = argparse.RawDescriptionHelpFormatter
+    argparse.ArgumentParser(description=__doc__, formatter_class=form).parse_args()
     digits = load_digits()
     rng = np.random.default_rng(SEED)
     order = rng.permutation(len(digits.images))

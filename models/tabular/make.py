@@ -1,13 +1,14 @@
-"""Small classifiers of tables in raw units, from 1e-3 to 1e5: `NAME.onnx`, `NAME_calibrate.npy` (256 training rows at most), `NAME.npy` (all rows) and
-`NAME_labels.npy` (what onnxruntime answers on them).
+"""Writes small classifiers of tables in raw units, from 1e-3 to 1e5, into this folder: `NAME.onnx`,
+`NAME_calibrate.npy` (256 training rows at most), `NAME.npy` (all rows) and `NAME_labels.npy` (what
+onnxruntime answers on them). Needs numpy, onnx, onnxruntime and scikit-learn.
 
-    pip install numpy onnx onnxruntime scikit-learn && python make.py
-
-`wine` and `cancer` are data sets that scikit-learn carries. `census` has made-up rows with the columns of a census: ages, a sampling weight
-about 1e5, capital gains that are mostly zero, a year, a rate about 1e-3, one-hot columns of which some are rare.
-`wine` standardises its features by nodes of its own, `cancer` and `census` have that folded into the first layer.
+`wine` and `cancer` are data sets that scikit-learn carries. `census` has made-up rows with the
+columns of a census: ages, a sampling weight about 1e5, capital gains that are mostly zero, a year,
+a rate about 1e-3, one-hot columns of which some are rare. `wine` standardises its features by nodes
+of its own, `cancer` and `census` have that folded into the first layer.
 """
 
+import argparse
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +83,8 @@ def write(name, x, y, scaler):
 
 
 if __name__ == "__main__":
+    form = argparse.RawDescriptionHelpFormatter
+    argparse.ArgumentParser(description=__doc__, formatter_class=form).parse_args()
     wine, cancer = load_wine(), load_breast_cancer()
     write("wine", wine.data, wine.target, scaler=True)
     write("cancer", cancer.data, cancer.target, scaler=False)

@@ -16,6 +16,14 @@ rows=(
     "without-rerandomisation curious::a_client_cannot_test_a_guess_of_the_weights"
 )
 
+usage="usage: tests/ablate/run.sh [FEATURE]
+features: $(printf '%s\n' "${rows[@]}" | cut -d' ' -f1 | paste -sd' ')"
+case ${1:-} in
+    -h | --help) echo "$usage" && exit ;;
+    "") ;;
+    *) [ $# -eq 1 ] && printf '%s\n' "${rows[@]}" | grep -q "^$1 " || { echo "$usage" >&2 && exit 2; } ;;
+esac
+
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 # Whether the test passes: 0 or 1; anything else ends the script.

@@ -1,15 +1,11 @@
 #!/usr/bin/env python3
-"""What the known attacks on silent OT's learning parity with noise cost. See README.md.
-
-    python3 lpn.py              a table for every shipped set (read from ../src/ot/ferret.rs)
-    python3 lpn.py --write      the same, and writes lpn.csv
-    python3 lpn.py --check      fails if lpn.csv is not what this script computes
-    python3 lpn.py 18 11 1170   any other set: log k, depth of a tree, trees
-    python3 lpn.py --peel       what peeling off columns finds in random codes, against `densest`
+"""What the known attacks on silent OT's learning parity with noise cost: a table for every shipped
+set, which it reads from ../src/ot/ferret.rs, or for any other one. See README.md.
 
 All costs are binary logarithms of operations on bits.
 """
 
+import argparse
 import heapq
 import math
 import pathlib
@@ -515,30 +511,44 @@ def show(lines):
             print(f"    {head:<24}{figure:>8}")
 
 
-def main(arguments):
-    if len(arguments) == 3 and all(x.isdigit() for x in arguments):
-        show(table([Lpn(*map(int, arguments))]))
-        return 0
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__)
+    text = "another set instead: log k, depth of a tree, trees (18 11 1170 for example)"
+    parser.add_argument("set", type=int, nargs="*", metavar="NUMBER", help=text)
+    task = parser.add_mutually_exclusive_group()
+    task.add_argument("--write", action="store_true", help="also write lpn.csv")
+    task.add_argument("--check", action="store_true", help="fail if lpn.csv is not what this script computes")
+    text = "what peeling off columns finds in random codes, against `densest`"
+    task.add_argument("--peel", action="store_true", help=text)
+    options = parser.parse_args()
+    alone = not (options.write or options.check or options.peel)
+    if options.set and not (len(options.set) == 3 and alone):
+        parser.error("a set is three numbers, without other options")
+    return options
+
+
+def main():
+    options = arguments()
+    if options.set:
+        show(table([Lpn(*options.set)]))
+        return
     sets = shipped()
-    if arguments == ["--peel"]:
+    if not sets:
+        sys.exit("no sets were found in ../src/ot/ferret.rs")
+    if options.peel:
         for lpn in sets:
             found, open_ = peel(12, lpn.n / lpn.k, 1)
             ratio, bound = lpn.n / lpn.k, lpn.densest()
             print(f"n / k = {ratio:.2f}: peeled {found:.3f} ({open_} unknowns open), bound {bound:.3f}")
-        return 0
-    if not sets or arguments not in ([], ["--write"], ["--check"]):
-        print(__doc__, file=sys.stderr)
-        return 2
+        return
     lines = list(table(sets))
     show(lines)
     file, text = HERE / "lpn.csv", "\n".join(lines) + "\n"
-    if arguments == ["--write"]:
+    if options.write:
         file.write_text(text)
-    if arguments == ["--check"] and file.read_text() != text:
-        print(f"{file} is not what the sets give: run with --write", file=sys.stderr)
-        return 1
-    return 0
+    if options.check and file.read_text() != text:
+        sys.exit(f"{file} is not what the sets give: run with --write")
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    main()
