@@ -32,6 +32,11 @@ pub fn apply(
         Op::ShiftLeft { by } => each(&|x| x << by),
         Op::Scale { factor } => each(&|x| x.wrapping_mul(*factor as u64)),
         Op::Offset { by } => each(&|x| x.wrapping_add(*by as u64)),
+        Op::Paths(forest) => {
+            let one = u64::from(party == Party::Server);
+            let of_position = |x: &[u64]| forest.paths(x, one).into_iter().map(|y| y & mask).collect::<Vec<u64>>();
+            x.par_chunks_exact(types[0].len().max(1)).flat_map(of_position).collect()
+        }
         Op::Bias { weight } => {
             let bias = weights.expect("the server has the weights").get(*weight);
             let add = |x: &[u64]| {
@@ -86,6 +91,7 @@ mod tests {
         let ty =
             |bits, shape: &[usize]| TensorType { shape: shape.to_vec(), bits, frac: 0, magnitude: 4, sign: Sign::Any };
         let x = ty(13, &[2, 3, 3]);
+        let x18 = ty(13, &[18]);
         let window = Window { kernel: [2, 2], strides: [1, 1], pads: [0, 1, 1, 0] };
         let cases = [
             (Op::Add, vec![&x, &x], x.clone()),
@@ -101,6 +107,7 @@ mod tests {
             (Op::Slice { start: vec![1, 0, 1] }, vec![&x], ty(13, &[1, 2, 2])),
             (Op::Concat { axis: 1 }, vec![&x, &x], ty(13, &[2, 6, 3])),
             (Op::Reshape, vec![&x], ty(13, &[18])),
+            (Op::Paths("[2*o3o..oo...,2o3oo....]".parse().unwrap()), vec![&x18], ty(13, &[14])),
         ];
         let weights = Weights(vec![vec![5, -4000], (-9..9).collect()]);
         const POSITIONS: usize = 2;

@@ -7,7 +7,7 @@ use fusion_catalogue::Keys;
 use fusion_ir::op::{Cheetah, Conv, CryptFlow2, Piecewise, Window};
 use fusion_ir::types::{Sign, signed};
 use fusion_ir::verify::{sign_is_proven, verify};
-use fusion_ir::{Backend, Function, Op, TensorType, ValueId, Weight, WeightId};
+use fusion_ir::{Backend, Forest, Function, Op, TensorType, ValueId, Weight, WeightId};
 use rand_core::{Rng, SeedableRng};
 
 const KEYS: [Keys; 2] = [Keys::Layer, Keys::Position];
@@ -27,7 +27,7 @@ fn random_programs_equal_the_interpreter_and_their_forecasts() {
         common::check(&writer.function, KEYS[seed as usize % 2], 1 + seed as usize % 3, seed);
     }
     let shapeless = ["fusion.mix", "fusion.reveal", "fusion.check"];
-    assert!(seen.len() + shapeless.len() >= 27, "every operation has its turn: {seen:?}");
+    assert!(seen.len() + shapeless.len() >= 29, "every operation has its turn: {seen:?}");
 }
 
 #[test]
@@ -128,7 +128,7 @@ impl Writer {
         let with = |bits: u8, frac: i8| TensorType { bits, frac, ..x.clone() };
         let one = vec![operand];
         let axes = x.shape.len();
-        match self.below(28) {
+        match self.below(30) {
             0 => (Op::Requant { shift }, one, with(k, frac - shift as i8)),
             1 => (Op::RequantRelu { shift }, one, with(k.min(bits - shift.min(bits)), frac - shift as i8)),
             2 => (Op::Relu, one, x.clone()),
@@ -223,6 +223,20 @@ impl Writer {
             25 => {
                 let index_bits = (x.len().max(2).ilog2() as u8 + 2).max(k % 12);
                 (Op::ArgMax, one, TensorType { shape: vec![1], ..with(index_bits, 0) })
+            }
+            28 => (Op::Step, one, with(k, 0)),
+            29 => {
+                // A chain with as many tests as there are elements, some of them two to a node.
+                let mut items = Vec::new();
+                let mut left = x.len();
+                while left > 0 {
+                    let tests = left.min(self.size(2));
+                    items.extend([tests as u16, 0]);
+                    left -= tests;
+                }
+                items.push(0);
+                let leaves = items.iter().filter(|tests| **tests == 0).count();
+                (Op::Paths(Forest(items)), one, x.with_shape([leaves]))
             }
             _ => {
                 let (top, index_bits) = (self.size(x.len().min(9)), x.len().max(2).ilog2() as u8 + 2);

@@ -2,6 +2,9 @@
 //!
 //! Features of a table have their own units, from 1e-3 to 1e5, and some lie far from zero (a year). So each index along one axis of
 //! the input may have a scale and an offset of its own; the model's first linear layers take them back.
+//!
+//! What is only compared with thresholds needs no unit at all, only its order: [`ordered`] maps every float32 to an integer so that any two
+//! compare as before. No range has to be known, and no threshold is rounded.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -29,6 +32,27 @@ pub struct InputFormat {
     pub axis: usize,
     /// One for each index along the axis, or none.
     pub features: Vec<Feature>,
+    /// Whether elements are [`ordered`] instead of quantised.
+    pub ordered: bool,
+}
+
+/// Width of the ring of [`ordered`] numbers.
+pub const ORDERED_BITS: u8 = 34;
+
+/// What stands for a missing value, NaN, among [`ordered`] numbers: `-2^33`, which is `2^33` too.
+///
+/// Twice it is 0. So whoever compares `x` with a threshold decides by a factor of 1 or 2, which changes nothing for numbers, on which
+/// side of it missing values are.
+pub const MISSING: i64 = -1 << (ORDERED_BITS - 1);
+
+/// Every float32 as an integer below `2^31` in absolute value, in their order: `x <= y` exactly if `ordered(x) <= ordered(y)`. Both
+/// zeros are 0. NaN is [`MISSING`].
+pub fn ordered(real: f32) -> i64 {
+    if real.is_nan() {
+        return MISSING;
+    }
+    let magnitude = i64::from(real.to_bits() & (u32::MAX >> 1));
+    if real.is_sign_negative() { -magnitude } else { magnitude }
 }
 
 /// Most fractional bits of a feature, on both sides of zero: what float32 reaches.
@@ -52,7 +76,7 @@ impl Function {
     pub fn quantiser(&self) -> Quantiser<'_> {
         let input = &self.values[0];
         let format = match &input.op {
-            Op::Input(format) if !format.features.is_empty() => Some(format),
+            Op::Input(format) if format.ordered || !format.features.is_empty() => Some(format),
             _ => None,
         };
         Quantiser { ty: &input.ty, format }
@@ -111,21 +135,37 @@ impl Quantiser<'_> {
     }
 
     /// The sample's elements in fixed point, row-major. Each is the nearest one (ties away from zero), limited to the magnitude, so that an outlier
-    /// clips as an image would instead of wrapping. Every number of the sample must be finite.
+    /// clips as an image would instead of wrapping. Every number of the sample must be one that it [takes](Self::takes).
     pub fn quantise(&self, sample: &[f32]) -> Vec<i64> {
+        if self.is_ordered() {
+            return sample.iter().map(|real| ordered(*real)).collect();
+        }
         let limit = self.limit();
         sample.iter().enumerate().map(|(at, real)| self.unlimited(at, *real).clamp(-limit, limit)).collect()
     }
 
+    /// Whether only the order of numbers counts.
+    pub fn is_ordered(&self) -> bool {
+        self.format.is_some_and(|format| format.ordered)
+    }
+
+    /// Whether an element of a sample may be `real`: every finite number, and infinities and NaN where only the order counts.
+    pub fn takes(&self, real: f32) -> bool {
+        real.is_finite() || self.is_ordered()
+    }
+
     /// The elements of the sample that its format does not hold: those that [`quantise`](Self::quantise) limits.
     pub fn clipped(&self, sample: &[f32]) -> Vec<usize> {
+        if self.is_ordered() {
+            return Vec::new();
+        }
         let beyond = |(at, real): (usize, &f32)| self.unlimited(at, *real).unsigned_abs() > self.limit().unsigned_abs();
         (0..sample.len()).zip(sample).filter(|pair| beyond(*pair)).map(|(at, _)| at).collect()
     }
 
     /// The index along the features' axis of the element number `at`; `at` itself if there are no features.
     pub fn feature(&self, at: usize) -> usize {
-        self.format.map_or(at, |format| {
+        self.format.filter(|format| !format.features.is_empty()).map_or(at, |format| {
             let inner: usize = self.ty.shape.iter().skip(format.axis + 1).product();
             at / inner.max(1) % format.features.len()
         })
@@ -170,6 +210,23 @@ mod tests {
         assert_eq!(quantiser.quantise(&[2020.5, -0.0039, 33000.0]), [1056, -4089, 31]);
         assert_eq!(quantiser.quantise(&[1900.0, 3e38, -3e38]), [-4095, 4095, -4095]);
         assert_eq!(quantiser.clipped(&[1900.0, 0.001, 3e38]), [0, 2]);
+    }
+
+    #[test]
+    fn order_is_kept_and_nothing_else() {
+        let reals = [f32::NEG_INFINITY, f32::MIN, -1.0, -f32::MIN_POSITIVE, -f32::from_bits(1), 0.0];
+        let positive = reals.iter().rev().skip(1).map(|x| -x);
+        let reals: Vec<f32> = reals.iter().copied().chain(positive).collect();
+        assert!(reals.windows(2).all(|pair| ordered(pair[0]) < ordered(pair[1])));
+        assert!(reals.iter().all(|x| ordered(*x).abs() < 1 << 31 && ordered(-x) == -ordered(*x)));
+        // Neighbours have neighbouring integers.
+        let next = |x: f32| f32::from_bits(x.to_bits() + 1);
+        assert!([0.0f32, 1.0, 1.5, f32::MAX].iter().all(|x| ordered(next(*x)) == ordered(*x) + 1));
+        assert_eq!((ordered(-0.0), ordered(f32::NAN), ordered(-f32::NAN)), (0, MISSING, MISSING));
+        let function = function("input ordered=float32 : i34.0~33[3]");
+        let quantiser = function.quantiser();
+        assert_eq!(quantiser.quantise(&[f32::NAN, 1.0, -1.0]), [MISSING, 0x3f80_0000, -0x3f80_0000]);
+        assert!(quantiser.takes(f32::NAN) && quantiser.clipped(&[f32::NAN; 3]).is_empty() && quantiser.feature(2) == 2);
     }
 
     #[test]

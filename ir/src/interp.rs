@@ -140,6 +140,11 @@ pub fn apply_public(op: &Op, operands: &[&[i64]], types: &[&TensorType], ty: &Te
             each(&|x| signed((rounded(x, *shift, types[0].bits) >> shift).clamp(0, (*limit).max(0)) as u64, bits))
         }
         Op::Relu => each(&|x| x.max(0)),
+        Op::Step => each(&|x| signed(u64::from(x >= 0), bits)),
+        Op::Paths(forest) => {
+            let tests: Vec<u64> = operands[0].iter().map(|x| *x as u64).collect();
+            forest.paths(&tests, 1).into_iter().map(|y| signed(y, bits)).collect()
+        }
         Op::Truncate => each(&|x| signed(x as u64, bits)),
         Op::ShiftLeft { by } => each(&|x| signed((x as u64) << by, bits)),
         Op::Scale { factor } => each(&|x| signed(x.wrapping_mul(*factor) as u64, bits)),

@@ -5,8 +5,9 @@
 //! integers in `Z_2^bits`; a protocol holds it as two additive shares. The crate has no I/O and no
 //! cryptography: it defines the types ([`types`]), how samples are quantised ([`input`]), the operations ([`op`]), what well-formed means ([`mod@verify`]),
 //! a text form that prints and parses ([`text`]), the versioned plan file ([`plan`]), what every backend must
-//! agree with bit for bit ([`interp`]), the order of top-k contests ([`network`]), how files of samples are read ([`npy`]), and the arithmetic of Fusion's guarantees.
+//! agree with bit for bit ([`interp`]), the order of top-k contests ([`network`]), the shape of decision trees ([`forest`]), how files of samples are read ([`npy`]), and the arithmetic of Fusion's guarantees.
 
+pub mod forest;
 pub mod function;
 pub mod input;
 pub mod interp;
@@ -19,6 +20,7 @@ pub mod text;
 pub mod types;
 pub mod verify;
 
+pub use forest::Forest;
 pub use function::{Function, Value, ValueId, Weight, WeightId, Weights};
 pub use input::{Feature, InputFormat};
 pub use op::{Backend, Op};

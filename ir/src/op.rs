@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::WeightId;
+use crate::forest::Forest;
 use crate::input::InputFormat;
 
 /// A two-dimensional convolution's geometry. Operand `[C_in, H, W]`, weight `[C_out, C_in / groups, kh, kw]`,
@@ -227,6 +228,11 @@ pub enum Op {
     Reveal(Reveal),
     /// `fusion.check`: the client compares copies and public samples. Local to the client.
     Check,
+    /// 1 if `x >= 0`, else 0; an integer, `frac = 0`, of whatever width.
+    Step,
+    /// Tests `[n]` to leaves `[m]` of a public forest, as integers, `frac = 0`: for every leaf minus the number of nodes on the way to it that lead
+    /// elsewhere, by [`Forest::paths`]. Local.
+    Paths(Forest),
 }
 
 impl Op {
@@ -261,6 +267,8 @@ impl Op {
             Op::TopK { .. } => "topk",
             Op::Reveal(_) => "fusion.reveal",
             Op::Check => "fusion.check",
+            Op::Step => "step",
+            Op::Paths(_) => "paths",
         }
     }
 
@@ -268,13 +276,13 @@ impl Op {
     pub fn is_local(&self) -> bool {
         match self {
             Op::Conv(_) | Op::Dense { .. } => false,
-            Op::Requant { .. } | Op::RequantRelu { .. } | Op::RequantClip { .. } | Op::Relu => false,
+            Op::Requant { .. } | Op::RequantRelu { .. } | Op::RequantClip { .. } | Op::Relu | Op::Step => false,
             Op::Extend | Op::Mul | Op::Piecewise(_) | Op::MaxPool(_) => false,
             Op::ArgMax | Op::TopK { .. } | Op::Reveal(_) => false,
             Op::Input(_) | Op::Mix(_) | Op::Truncate | Op::ShiftLeft { .. } | Op::Scale { .. } => true,
             Op::Offset { .. } | Op::Bias { .. } | Op::Add => true,
             Op::SumPool(_) | Op::Concat { .. } | Op::Pad { .. } | Op::Slice { .. } | Op::Transpose { .. } => true,
-            Op::Reshape | Op::Check => true,
+            Op::Reshape | Op::Check | Op::Paths(_) => true,
         }
     }
 

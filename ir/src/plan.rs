@@ -25,7 +25,7 @@ use crate::function::{Function, Weight, Weights};
 use crate::op::Op;
 
 /// The version that this code writes and reads.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 
 const MAGIC: &[u8; 8] = b"FUSION\r\n";
 

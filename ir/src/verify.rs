@@ -29,7 +29,7 @@ mod tests;
 use std::fmt;
 
 use crate::function::{Function, Value, ValueId, Weight, WeightId};
-use crate::input::{Feature, InputFormat, MAX_FRAC, MAX_OFFSET};
+use crate::input::{Feature, InputFormat, MAX_FRAC, MAX_OFFSET, ORDERED_BITS};
 use crate::op::{Backend, Op, Piecewise, Reveal};
 use crate::types::{MAX_BITS, MIN_BITS, Sign, TensorType};
 
@@ -412,6 +412,15 @@ fn shape(function: &Function, op: &Op, operands: &[&TensorType], ty: &TensorType
         }
         Op::Reshape if operands[0].len() == ty.len() => Ok(ty.shape.clone()),
         Op::Reshape => Err(format!("{} elements become {}", operands[0].len(), ty.len())),
+        Op::Paths(forest) => {
+            let extent = forest.extent().ok_or("trees that are not whole")?;
+            let tests = operands[0].shape == [extent.tests];
+            if tests {
+                Ok(vec![extent.leaves])
+            } else {
+                Err(format!("{} tests from {:?}", extent.tests, operands[0].shape))
+            }
+        }
         Op::ArgMax | Op::TopK { .. } if operands[0].shape.len() != 1 => Err("needs a vector".into()),
         Op::ArgMax => Ok(vec![1]),
         Op::TopK { k } => {
@@ -438,14 +447,15 @@ fn check_format(function: &Function, op: &Op, operands: &[&TensorType], ty: &Ten
         Op::Scale { .. } => i16::from(ty.frac),
         Op::Mul => i16::from(first.frac) + i16::from(operands[1].frac),
         Op::Piecewise(function) => i16::from(first.frac) + i16::from(function.slope_frac),
-        Op::ArgMax | Op::TopK { .. } => 0,
+        Op::ArgMax | Op::TopK { .. } | Op::Step => 0,
+        Op::Paths(_) if first.frac != 0 => return Err(format!("tests of {} fractional bits", first.frac)),
         _ => i16::from(first.frac),
     };
     if frac != i16::from(ty.frac) {
         return Err(format!("{} fractional bits, not {frac}", ty.frac));
     }
     let width_fits = match op {
-        Op::Requant { .. } | Op::RequantRelu { .. } | Op::RequantClip { .. } => true,
+        Op::Requant { .. } | Op::RequantRelu { .. } | Op::RequantClip { .. } | Op::Step => true,
         Op::Extend => ty.bits > first.bits,
         Op::Truncate => ty.bits < first.bits,
         Op::ArgMax => first.len() <= 1 << (ty.bits - 1),
@@ -470,7 +480,11 @@ fn check_format(function: &Function, op: &Op, operands: &[&TensorType], ty: &Ten
 }
 
 fn check_input(format: &InputFormat, ty: &TensorType) -> Rule<()> {
-    let InputFormat { axis, features } = format;
+    let InputFormat { axis, features, ordered } = format;
+    if *ordered && (!features.is_empty() || (ty.bits, ty.frac) != (ORDERED_BITS, 0) || ty.magnitude != ORDERED_BITS - 1)
+    {
+        return Err(format!("ordered numbers are {ORDERED_BITS}-bit integers without formats of their own"));
+    }
     if features.is_empty() {
         return Ok(());
     }

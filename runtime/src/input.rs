@@ -28,7 +28,7 @@ pub struct Samples {
 }
 
 /// Reads samples and quantises them: first axis the samples, the others the shape of the plan's input; at least one
-/// sample, every number finite. Any type of number that float32 holds, in either order of axes. Each result has as many
+/// sample, every number one that the format [takes](Quantiser::takes). Any type of number that float32 holds, in either order of axes. Each result has as many
 /// elements as the input, and is known by the numbers in the file.
 ///
 /// # Errors
@@ -55,7 +55,7 @@ pub fn samples(path: &Path, quantiser: Quantiser<'_>) -> Result<Samples, Error> 
         }
         other => refuse(path, other),
     })?;
-    if let Some(at) = elements.iter().position(|element| !element.is_finite()) {
+    if let Some(at) = elements.iter().position(|element| !quantiser.takes(*element)) {
         let (sample, element) = place(at);
         return Err(refuse(path, format!("sample {sample} holds {} at element {element}", elements[at])));
     }

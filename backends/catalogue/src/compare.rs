@@ -37,6 +37,13 @@ pub enum Comparison {
         /// Width of `x`.
         bits: u8,
     },
+    /// [`Op::Step`](fusion_ir::Op::Step).
+    Step {
+        /// Width of `x`.
+        bits: u8,
+        /// Width of the result, any in `2..=63`.
+        k: u8,
+    },
     /// [`Op::Requant`](fusion_ir::Op::Requant): any `k` in `2..=63`.
     Requant {
         /// Width of `x`.
@@ -123,6 +130,7 @@ impl Comparison {
             Comparison::Extend { sign: Sign::NonNegative, .. } => None,
             Comparison::Extend { bits, .. } => Some(tree(0, bits)),
             Comparison::Sign { bits }
+            | Comparison::Step { bits, .. }
             | Comparison::Relu { bits }
             | Comparison::Max { bits }
             | Comparison::MaxIndex { bits, .. } => Some(tree(0, bits - 1)),
@@ -145,6 +153,7 @@ impl Comparison {
         let joined = |k| Flight { narrow: join, client_chooses: to_word(k), ..Flight::default() };
         match *self {
             Comparison::Sign { .. } => {}
+            Comparison::Step { k, .. } => flights.push(Flight { client_chooses: to_word(k), ..Flight::default() }),
             Comparison::Requant { bits, shift, k } => {
                 flights.push(joined(k));
                 if k > bits - shift {

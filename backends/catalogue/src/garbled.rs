@@ -40,6 +40,7 @@ impl Circuit {
         let width = usize::from;
         match *operation {
             Comparison::Sign { bits } => circuit(width(bits), 1, 0),
+            Comparison::Step { bits, k } => circuit(width(bits), width(k), 0),
             Comparison::Relu { bits } | Comparison::Max { bits } => circuit(width(bits), width(bits), width(bits)),
             Comparison::Requant { bits, k, .. } | Comparison::Extend { bits, k, .. } => {
                 circuit(width(bits), width(k), 0)

@@ -117,7 +117,9 @@ pub fn layer(function: &Function, id: ValueId, keys: Keys, positions: usize) -> 
         let operands = value.operands.iter().map(|operand| function.value(*operand).ty.len());
         let mut cost = Cost::default();
         let primitive = match value.op {
-            Op::Transpose { .. } | Op::SumPool(_) | Op::Slice { .. } | Op::Pad { .. } => Primitive::MovedElement,
+            Op::Transpose { .. } | Op::SumPool(_) | Op::Slice { .. } | Op::Pad { .. } | Op::Paths(_) => {
+                Primitive::MovedElement
+            }
             _ => Primitive::LocalElement,
         };
         cost.compute(primitive, 2 * (positions * (value.ty.len() + operands.sum::<usize>())) as u64);
@@ -152,6 +154,7 @@ pub fn elementwise(op: &Op, operand: &TensorType, ty: &TensorType) -> Option<Com
             Some(Comparison::RequantClip { bits, shift, k, limit: limit.unsigned_abs() })
         }
         Op::Relu => Some(Comparison::Relu { bits }),
+        Op::Step => Some(Comparison::Step { bits, k }),
         Op::Extend => Some(Comparison::Extend { bits, k, sign: operand.sign }),
         Op::Mul => Some(Comparison::Mul { bits }),
         _ => None,

@@ -17,6 +17,10 @@ pub(super) fn evaluate(gates: &mut Gates, operation: &Comparison, operands: &[&[
     let one = |result: Vec<u64>| vec![result];
     match (*operation, operands) {
         (Comparison::Sign { bits }, [x]) => Ok(one(negative(gates, x, bits)?.iter().collect())),
+        (Comparison::Step { bits, k }, [x]) => {
+            let positive = complement(gates.party, &negative(gates, x, bits)?);
+            exchange_word(gates, Inputs::default(), &positive, k).map(|(word, _)| one(word))
+        }
         (Comparison::Relu { bits }, [x]) => {
             let positive = complement(gates.party, &negative(gates, x, bits)?);
             Ok(select(gates, &positive, &[(x.to_vec(), bits)])?)

@@ -258,7 +258,10 @@ pub(crate) fn signs_and_relus<F: Family>() {
         let operation = Comparison::Sign { bits };
         let (operands, widths) = (vec![x.clone()], vec![bits]);
         cases.push(Case { operation, operands, widths, expected: vec![negative], result_widths: vec![1] });
-        cases.push(case(Comparison::Relu { bits }, Op::Relu, x, bits, bits));
+        cases.push(case(Comparison::Relu { bits }, Op::Relu, x.clone(), bits, bits));
+        for k in [2, 5, 34, 63] {
+            cases.push(case(Comparison::Step { bits, k }, Op::Step, x.clone(), bits, k));
+        }
     }
     check::<F>(&cases, 2);
 }
@@ -379,6 +382,7 @@ pub(crate) fn all_shares_of_small_widths<F: Family>() {
             shares.push([vec![client.clone()], vec![server.clone()]]);
         };
         add(case(Comparison::Relu { bits }, Op::Relu, x.clone(), bits, bits));
+        (2..=6).for_each(|k| add(case(Comparison::Step { bits, k }, Op::Step, x.clone(), bits, k)));
         add(case(Comparison::Extend { bits, k: 7, sign: Sign::Any }, Op::Extend, x.clone(), bits, 7));
         for (shift, k) in (1..bits).flat_map(|shift| (2..=6).map(move |k| (shift, k))) {
             let op = Op::Requant { shift };

@@ -177,6 +177,9 @@ fn the_wire_is_as_it_was() {
         let operation = Comparison::RequantClip { bits: 28, shift: 12, k: 15, limit: 1536 };
         super::run(ctx, &operation, &[own]).expect("honest peer");
     };
+    let step = |ctx: &mut Ctx, own: &[u64]| {
+        super::run(ctx, &Comparison::Step { bits: 34, k: 4 }, &[own]).expect("honest peer");
+    };
     let product = |ctx: &mut Ctx, own: &[u64]| {
         super::run(ctx, &Comparison::Mul { bits: 28 }, &[own, own]).expect("honest peer");
     };
@@ -195,6 +198,7 @@ fn the_wire_is_as_it_was() {
         digests(3, product),
         digests(3, clip),
         digests(3, top_k),
+        digests(3, step),
     ];
     let known = [
         ["2100393ad465591e", "674695cfcb1bda6c"],
@@ -205,6 +209,7 @@ fn the_wire_is_as_it_was() {
         ["df3f9c558bd67e48", "9b4a02b39cadf3d6"],
         ["de0314f13fcb333d", "0be6f4853d291b63"],
         ["45118be970a040a0", "54a47cc4e226a961"],
+        ["21eb2e6751c93885", "8a68fda22bf9756f"],
     ];
     assert_eq!(found, known);
 }

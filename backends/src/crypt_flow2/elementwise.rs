@@ -53,6 +53,7 @@ pub(super) fn evaluate(
     let one = |result: Vec<u64>| vec![result];
     match *operation {
         Comparison::Sign { bits } => Ok(one(negative(bits).iter().collect())),
+        Comparison::Step { bits, k } => to_words(&mut gates, &[(&complement(party, &negative(bits)), k)]),
         Comparison::Relu { bits } => select(&mut gates, &complement(party, &negative(bits)), &[(x, bits)]),
         Comparison::Max { bits } => {
             let gain = select(&mut gates, &negative(bits), &[(negate(&x, bits), bits)])?;

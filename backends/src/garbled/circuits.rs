@@ -24,6 +24,12 @@ pub(super) fn compare(ctx: &mut Ctx, operation: &Comparison, operands: &[&[u64]]
         (Comparison::Sign { bits }, [x]) => run(ctx, &circuit, &[number(x.to_vec(), bits)], &[1], &|_, mut x| {
             vec![x[0].split_off(usize::from(bits) - 1)]
         }),
+        (Comparison::Step { bits, k }, [x]) => run(ctx, &circuit, &[number(x.to_vec(), bits)], &[k], &|engine, x| {
+            let zero = engine.constant(false);
+            let mut result = vec![zero; usize::from(k)];
+            result[0] = engine.not(&top(&x[0]));
+            vec![result]
+        }),
         (Comparison::Relu { bits }, [x]) => run(ctx, &circuit, &[number(x.to_vec(), bits)], &[bits], &|engine, x| {
             vec![positive(engine, &x[0], 0, bits)]
         }),

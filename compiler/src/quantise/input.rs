@@ -169,7 +169,7 @@ impl Fit {
             exponents[*var as usize] = i32::from(feature.frac - frac);
         }
         scales.apply(&mut graph, &exponents);
-        let format = InputFormat { axis, features };
+        let format = InputFormat { axis, features, ordered: false };
         graph.nodes[NORMALISED.0].op = Op::Normalise(Normalise { format, frac: frac as i8 });
         graph
     }
@@ -203,7 +203,7 @@ fn variables(scales: &Scales, graph: &Graph, axis: usize) -> Vec<u32> {
 /// The network with a [`Normalise`] behind the input that changes nothing.
 fn normalised(graph: &Graph, axis: usize) -> Graph {
     let features = vec![Feature { frac: 0, offset: 0 }; graph.input_shape()[axis]];
-    let op = Op::Normalise(Normalise { format: InputFormat { axis, features }, frac: 0 });
+    let op = Op::Normalise(Normalise { format: InputFormat { axis, features, ordered: false }, frac: 0 });
     let mut nodes = graph.nodes.clone();
     let Node { shape, name, .. } = nodes[0].clone();
     nodes[1..].iter_mut().flat_map(|node| &mut node.inputs).for_each(|input| input.0 += 1);

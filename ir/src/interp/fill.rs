@@ -43,6 +43,8 @@ fn step(function: &Function, value: &Value, weights: &Weights, operands: &[&[i64
     let wide_operand = || TensorType { bits: MAX_BITS, ..function.value(value.operands[0]).ty.clone() };
     let reduced = || apply(function, value, weights, operands, input);
     match &value.op {
+        // Missing values are where a ring's sign turns: products with them wrap on purpose.
+        Op::Dense { .. } if reads_order(function, value) => (reduced(), 0.0),
         Op::Conv(_) | Op::Dense { .. } | Op::Bias { .. } | Op::Add | Op::Mul | Op::SumPool(_) => {
             let value = Value { ty: wide(), ..value.clone() };
             let mut y = apply(function, &value, weights, operands, input);
@@ -55,6 +57,10 @@ fn step(function: &Function, value: &Value, weights: &Weights, operands: &[&[i64
             (reduced(), share(&exact, bits))
         }
         Op::Truncate => (reduced(), share(operands[0], bits)),
+        Op::Paths(_) => {
+            let exact = apply_public(&value.op, operands, &[&wide_operand()], &wide());
+            (reduced(), share(&exact, bits))
+        }
         Op::Requant { shift } | Op::RequantRelu { shift } => {
             let from = function.value(value.operands[0]).ty.bits;
             let half = 1i64 << (shift - 1);
@@ -84,8 +90,20 @@ fn step(function: &Function, value: &Value, weights: &Weights, operands: &[&[i64
             let (low, high) = ends(operands[0]);
             (reduced(), share(&[high - low], function.value(value.operands[0]).ty.bits))
         }
-        Op::Input(_) | Op::Mix(_) | Op::Reveal(_) | Op::Check | Op::Relu | Op::Extend => (reduced(), 0.0),
+        Op::Input(_) | Op::Mix(_) | Op::Reveal(_) | Op::Check | Op::Relu | Op::Extend | Op::Step => (reduced(), 0.0),
         Op::Concat { .. } | Op::Pad { .. } | Op::Slice { .. } | Op::Transpose { .. } | Op::Reshape => (reduced(), 0.0),
+    }
+}
+
+/// Whether a value reads an input whose numbers are [ordered](crate::input::InputFormat::ordered), moved or not.
+fn reads_order(function: &Function, value: &Value) -> bool {
+    let Some(operand) = value.operands.first().map(|operand| function.value(*operand)) else { return false };
+    match &operand.op {
+        Op::Input(format) => format.ordered,
+        Op::Mix(_) | Op::Reshape | Op::Slice { .. } | Op::Concat { .. } | Op::Transpose { .. } => {
+            reads_order(function, operand)
+        }
+        _ => false,
     }
 }
 

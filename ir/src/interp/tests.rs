@@ -37,6 +37,17 @@ fn elementwise_operations_wrap() {
 }
 
 #[test]
+fn steps_and_paths_are_integers() {
+    assert_eq!(unary(Op::Step, &[-8, -1, 0, 7], 4, 2), [0, 0, 1, 1]);
+    // A node, whose truth has a node of two tests, the first less the second.
+    let forest = Op::Paths("[o2o...]".parse().unwrap());
+    let leaves = |tests: &[i64]| apply_public(&forest, &[tests], &[&ty(3, &[3])], &ty(3, &[3]));
+    assert_eq!(leaves(&[1, 1, 0]), [0, -1, -1]);
+    assert_eq!(leaves(&[1, 1, 1]), [-1, 0, -1]);
+    assert_eq!(leaves(&[0, 1, 0]), [-1, -2, 0]);
+}
+
+#[test]
 fn argmax_keeps_the_lowest_index_on_ties() {
     for (logits, label) in [(vec![3, 1, 3], 0), (vec![1, 3, 2, 3], 1), (vec![-1, -1, -1, 0, 0], 3), (vec![5], 0)] {
         let operand = ty(8, &[logits.len()]);

@@ -170,8 +170,14 @@ impl Attributes {
         Ok(pairs)
     }
 
-    /// `axis=0 features=[frac:offset,..]`, or nothing.
+    /// `axis=0 features=[frac:offset,..]`, or `ordered=float32`, or nothing.
     fn features(&mut self) -> Parsed<InputFormat> {
+        if self.0.contains_key("ordered") {
+            return match self.text("ordered")?.as_str() {
+                "float32" => Ok(InputFormat { ordered: true, ..InputFormat::default() }),
+                other => Err(format!("the order of {other:?}")),
+            };
+        }
         if !self.0.contains_key("features") {
             return Ok(InputFormat::default());
         }
@@ -180,7 +186,7 @@ impl Attributes {
             Ok(Feature { frac, offset })
         };
         let features = self.pairs("features")?.into_iter().map(feature).collect::<Parsed<_>>()?;
-        Ok(InputFormat { axis: self.number("axis")?, features })
+        Ok(InputFormat { axis: self.number("axis")?, features, ordered: false })
     }
 
     fn array<const N: usize>(&mut self, key: &str) -> Parsed<[usize; N]> {
@@ -241,6 +247,8 @@ fn build(name: &str, given: &mut Attributes, weights: &[WeightId]) -> Parsed<Op>
         "slice" => Op::Slice { start: given.list("start")? },
         "transpose" => Op::Transpose { perm: given.list("perm")? },
         "reshape" => Op::Reshape,
+        "step" => Op::Step,
+        "paths" => Op::Paths(given.text("trees")?.parse()?),
         "argmax" => Op::ArgMax,
         "topk" => Op::TopK { k: given.number("k")? },
         "fusion.reveal" => Op::Reveal(given.text("what")?.parse()?),

@@ -124,6 +124,7 @@ impl fmt::Display for Reveal {
 /// An operation's parameters as the text form writes them, weights left out.
 fn attributes(op: &Op) -> Vec<(&'static str, String)> {
     match op {
+        Op::Input(format) if format.ordered => vec![("ordered", "float32".into())],
         Op::Input(format) if !format.features.is_empty() => {
             let features: Vec<(i64, i64)> = format.features.iter().map(|f| (i64::from(f.frac), f.offset)).collect();
             vec![("axis", format.axis.to_string()), ("features", pairs(&features))]
@@ -151,6 +152,7 @@ fn attributes(op: &Op) -> Vec<(&'static str, String)> {
             ("knots", pairs(&function.knots)),
         ],
         Op::TopK { k } => vec![("k", k.to_string())],
+        Op::Paths(forest) => vec![("trees", forest.to_string())],
         Op::MaxPool(window) | Op::SumPool(window) => {
             vec![("kernel", list(&window.kernel)), ("strides", list(&window.strides)), ("pads", list(&window.pads))]
         }

@@ -31,9 +31,11 @@ v20 = bias v19, @w3 : i20.1~18[4] by local "b"
 v21 = piecewise v20 slope=-1 slope_frac=2 offset=40 knots=[-12:3,96:-2] : i20.3~18[4] by cheetah(leaf=4,pack) "q"
 v22 = mul v21, v21 : i20.6~18[4] by cheetah(pack) "q"
 v23 = requant_clip v22 shift=4 limit=1536 : i14.2~11+[4] by cheetah(leaf=2) "x"
-v24 = topk v23 k=2 : i3.0~2+[2] by cheetah "y"
-v25 = fusion.reveal v24 what=topk:2 : i3.0~2+[2] by cheetah "y"
-v26 = fusion.check v25 : i3.0~2+[2] by local "y"
+v24 = step v23 : i9.0~1+[4] by cheetah "s"
+v25 = paths v24 trees=[2*o..,2o..] : i9.0~2[6] by local "w"
+v26 = topk v25 k=2 : i4.0~3+[2] by cheetah "y"
+v27 = fusion.reveal v26 what=topk:2 : i4.0~3+[2] by cheetah "y"
+v28 = fusion.check v27 : i4.0~3+[2] by local "y"
 "#;
 
 #[test]

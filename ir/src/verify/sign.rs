@@ -6,7 +6,7 @@ use crate::types::{Sign, TensorType};
 /// Whether every element is in `0..2^(bits-1)` whatever the inputs are, wrapped or not.
 pub fn sign_is_proven(op: &Op, operands: &[&TensorType], ty: &TensorType) -> bool {
     match op {
-        Op::Relu | Op::ArgMax | Op::TopK { .. } => true,
+        Op::Relu | Op::Step | Op::ArgMax | Op::TopK { .. } => true,
         Op::RequantClip { limit, .. } => (0..1 << (ty.bits - 1)).contains(limit),
         // The rounded accumulator is below 2^(bits-1), so what is left of it is below 2^(bits-1-shift).
         Op::RequantRelu { shift } => ty.bits.checked_add(*shift) == Some(operands[0].bits),

@@ -24,8 +24,9 @@ impl RowDigest {
     /// The digest of a sample of these numbers.
     pub fn of(reals: impl IntoIterator<Item = f64>) -> RowDigest {
         let hash = Sha256::new().chain_update(b"fusion sample\0");
-        // Adding zero makes a positive zero of a negative one, and changes nothing else.
-        let all = reals.into_iter().fold(hash, |hash, real| hash.chain_update((real + 0.0).to_bits().to_le_bytes()));
+        // Adding zero makes a positive zero of a negative one, and changes nothing else. A missing value has many forms.
+        let number = |real: f64| if real.is_nan() { f64::NAN } else { real + 0.0 };
+        let all = reals.into_iter().fold(hash, |hash, real| hash.chain_update(number(real).to_bits().to_le_bytes()));
         RowDigest(all.finalize().into())
     }
 

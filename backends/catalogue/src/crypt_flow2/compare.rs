@@ -87,6 +87,7 @@ impl Schedule {
         let client = |widths: Vec<u8>| Words { client_chooses: widths, ..Words::default() };
         let (mills, mut words) = match *operation {
             Comparison::Sign { bits } => (vec![mill(bits - 1)], vec![]),
+            Comparison::Step { bits, k } => (vec![mill(bits - 1)], vec![client(to_word(k))]),
             Comparison::Relu { bits } | Comparison::Max { bits } => (vec![mill(bits - 1)], vec![both(&[bits])]),
             Comparison::MaxIndex { bits, index_bits } => (vec![mill(bits - 1)], vec![both(&[bits, index_bits])]),
             Comparison::Requant { bits, shift, k } if k <= bits - shift => {
