@@ -3,7 +3,10 @@
 //! A value that leaves its ring wraps, in the reference exactly as in every protocol, so that copies of a query agree on the wrong answer.
 //! Only whoever knows the weights can see it, and here is where they look.
 
-use super::{Function, Op, TensorType, Value, Weights, apply, apply_public, signed};
+use super::elementwise::{differences_hold, ends, map};
+use super::linear::Sums;
+use super::{Function, Op, TensorType, Value, Weights, apply_public, apply_with, signed, values};
+use crate::op::Piecewise;
 use crate::types::MAX_BITS;
 
 /// One run with what it does to the rings.
@@ -21,18 +24,12 @@ pub struct Watched {
 /// # Panics
 /// As [`super::run`].
 pub fn watch(function: &Function, weights: &Weights, input: &[i64]) -> Watched {
-    let last_uses = function.last_uses();
-    let mut values: Vec<Vec<i64>> = Vec::with_capacity(function.values.len());
     let mut fill = Vec::with_capacity(function.values.len());
-    for (id, value) in function.iter() {
-        let operands: Vec<&[i64]> = value.operands.iter().map(|v| values[v.index()].as_slice()).collect();
-        let (elements, most) = step(function, value, weights, &operands, input);
-        for operand in value.operands.iter().filter(|operand| last_uses[operand.index()] == id) {
-            values[operand.index()] = Vec::new();
-        }
-        values.push(elements);
+    let mut values = values(function, false, |value, operands| {
+        let (elements, most) = step(function, value, weights, operands, input);
         fill.push(most);
-    }
+        elements
+    });
     Watched { output: values.pop().unwrap_or_default(), fill }
 }
 
@@ -41,54 +38,65 @@ fn step(function: &Function, value: &Value, weights: &Weights, operands: &[&[i64
     // In the widest ring nothing wraps.
     let wide = || TensorType { bits: MAX_BITS, ..value.ty.clone() };
     let wide_operand = || TensorType { bits: MAX_BITS, ..function.value(value.operands[0]).ty.clone() };
-    let reduced = || apply(function, value, weights, operands, input);
+    let reduced = || apply_with(function, value, weights, operands, input, Sums::Fastest);
+    // The elements of the result in the widest ring, which are the result's mod `2^bits`.
+    let narrowed = |exact: Vec<i64>| {
+        let most = share(ends(&exact), bits);
+        if most < 1.0 { (exact, most) } else { (map(&exact, |y| signed(y as u64, bits)), most) }
+    };
+    // What a rising or falling function makes of the smallest and the largest element.
+    let of_ends = |f: &dyn Fn(i128) -> i128| {
+        let (low, high) = ends(operands[0]);
+        f(low.into()).unsigned_abs().max(f(high.into()).unsigned_abs())
+    };
     match &value.op {
         // Missing values are where a ring's sign turns: products with them wrap on purpose.
         Op::Dense { .. } if reads_order(function, value) => (reduced(), 0.0),
         Op::Conv(_) | Op::Dense { .. } | Op::Bias { .. } | Op::Add | Op::Mul | Op::SumPool(_) => {
             let value = Value { ty: wide(), ..value.clone() };
-            let mut y = apply(function, &value, weights, operands, input);
-            let most = share(&y, bits);
-            y.iter_mut().for_each(|y| *y = signed(*y as u64, bits));
-            (y, most)
+            narrowed(apply_with(function, &value, weights, operands, input, Sums::Fastest))
         }
-        Op::ShiftLeft { .. } | Op::Scale { .. } | Op::Offset { .. } => {
-            let exact = apply_public(&value.op, operands, &[&wide_operand()], &wide());
-            (reduced(), share(&exact, bits))
-        }
-        Op::Truncate => (reduced(), share(operands[0], bits)),
+        Op::ShiftLeft { by } => (reduced(), part(of_ends(&|x| x << by), bits)),
+        Op::Scale { factor } => (reduced(), part(of_ends(&|x| x * i128::from(*factor)), bits)),
+        Op::Offset { by } => (reduced(), part(of_ends(&|x| x + i128::from(*by)), bits)),
+        Op::Truncate => (reduced(), share(ends(operands[0]), bits)),
         Op::Paths(_) => {
             let exact = apply_public(&value.op, operands, &[&wide_operand()], &wide());
-            (reduced(), share(&exact, bits))
+            (reduced(), share(ends(&exact), bits))
         }
         Op::Requant { shift } | Op::RequantRelu { shift } => {
-            let from = function.value(value.operands[0]).ty.bits;
-            let half = 1i64 << (shift - 1);
-            let rounded: Vec<i64> = operands[0].iter().map(|x| x + half).collect();
+            let rounded = of_ends(&|x| x + (1 << (shift - 1)));
             // The result has its own ring, which may be narrower than what the shift leaves.
-            (reduced(), share(&rounded, from).max(share(&rounded, bits + shift)))
+            let from = function.value(value.operands[0]).ty.bits;
+            (reduced(), part(rounded, from).max(part(rounded, bits + shift)))
         }
         // What is above the limit needs no room in the result.
         Op::RequantClip { shift, .. } => {
-            let rounded: Vec<i64> = operands[0].iter().map(|x| x + (1 << (shift - 1))).collect();
-            (reduced(), share(&rounded, function.value(value.operands[0]).ty.bits))
+            let rounded = of_ends(&|x| x + (1 << (shift - 1)));
+            (reduced(), part(rounded, function.value(value.operands[0]).ty.bits))
         }
         Op::Piecewise(piecewise) => {
             let exact = apply_public(&value.op, operands, &[&wide_operand()], &wide());
-            let (low, high) = ends(operands[0]);
-            let knots = piecewise.knots.first().zip(piecewise.knots.last());
-            let differences = knots.map_or([0, 0], |(first, last)| [high - first.0, low - last.0]);
-            (reduced(), share(&exact, bits).max(share(&differences, bits)))
+            let differences = differences(piecewise, operands[0], bits);
+            let (y, most) = if differences_hold(piecewise, operands[0], bits) {
+                narrowed(exact)
+            } else {
+                (reduced(), share(ends(&exact), bits))
+            };
+            (y, most.max(differences))
         }
         Op::MaxPool(_) => {
-            let negated: Vec<i64> = operands[0].iter().map(|x| -x).collect();
+            let negated = map(operands[0], |x| -x);
             let pool = |x: &[i64]| apply_public(&value.op, &[x], &[&wide_operand()], &wide());
-            let spread: Vec<i64> = pool(operands[0]).iter().zip(pool(&negated)).map(|(high, low)| high + low).collect();
-            (reduced(), share(&spread, bits))
+            let high = pool(operands[0]);
+            let spread = high.iter().zip(pool(&negated)).map(|(high, low)| high + low).max().unwrap_or(0);
+            // Where no difference wraps in the widest ring nor in this one, maxima are the same.
+            let most = share((0, spread), bits);
+            (if share(ends(operands[0]), bits) < 0.5 { high } else { reduced() }, most)
         }
         Op::ArgMax | Op::TopK { .. } => {
             let (low, high) = ends(operands[0]);
-            (reduced(), share(&[high - low], function.value(value.operands[0]).ty.bits))
+            (reduced(), share((0, high - low), function.value(value.operands[0]).ty.bits))
         }
         Op::Input(_) | Op::Mix(_) | Op::Reveal(_) | Op::Check | Op::Relu | Op::Extend | Op::Step => (reduced(), 0.0),
         Op::Concat { .. } | Op::Pad { .. } | Op::Slice { .. } | Op::Transpose { .. } | Op::Reshape => (reduced(), 0.0),
@@ -107,15 +115,20 @@ fn reads_order(function: &Function, value: &Value) -> bool {
     }
 }
 
-/// The largest absolute value as a fraction of `2^(bits-1)`.
-fn share(x: &[i64], bits: u8) -> f64 {
-    let most = x.iter().map(|x| x.unsigned_abs()).max().unwrap_or(0);
-    most as f64 / f64::from(bits - 1).exp2()
+/// The largest difference of an element from a threshold.
+fn differences(piecewise: &Piecewise, x: &[i64], bits: u8) -> f64 {
+    let (low, high) = ends(x);
+    let knots = piecewise.knots.first().zip(piecewise.knots.last());
+    knots.map_or(0.0, |(first, last)| share((high - first.0, low - last.0), bits))
 }
 
-fn ends(x: &[i64]) -> (i64, i64) {
-    let join = |(low, high): (i64, i64), x: &i64| (low.min(*x), high.max(*x));
-    x.iter().fold((i64::MAX, i64::MIN), join)
+/// The larger of two absolute values as a fraction of `2^(bits-1)`.
+fn share((low, high): (i64, i64), bits: u8) -> f64 {
+    part(u128::from(low.unsigned_abs().max(high.unsigned_abs())), bits)
+}
+
+fn part(most: u128, bits: u8) -> f64 {
+    most as f64 / f64::from(bits - 1).exp2()
 }
 
 #[cfg(test)]

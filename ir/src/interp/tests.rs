@@ -1,5 +1,6 @@
 use super::*;
 use crate::Sign;
+use crate::op::{Conv, Piecewise, Window};
 
 fn ty(bits: u8, shape: &[usize]) -> TensorType {
     TensorType { shape: shape.to_vec(), bits, frac: 0, magnitude: bits - 2, sign: Sign::Any }
@@ -141,53 +142,277 @@ fn moves_are_index_maps() {
     assert_eq!(both, [0, 1, 2, 7, 3, 4, 5, 8]);
 }
 
-/// The textbook sum, element by element.
-fn naive_convolution(conv: &Conv, x: &[i64], xs: [usize; 3], w: &[i64], ws: [usize; 4], out: [usize; 2]) -> Vec<i64> {
-    let mut result = Vec::new();
-    for m in 0..ws[0] {
-        for (i, j) in (0..out[0]).flat_map(|i| (0..out[1]).map(move |j| (i, j))) {
-            let mut sum = 0;
-            for c in 0..ws[1] {
-                let channel = m / (ws[0] / conv.groups) * ws[1] + c;
-                for (l, q) in (0..ws[2]).flat_map(|l| (0..ws[3]).map(move |q| (l, q))) {
-                    let r = (i * conv.strides[0] + l * conv.dilations[0]) as isize - conv.pads[0] as isize;
-                    let s = (j * conv.strides[1] + q * conv.dilations[1]) as isize - conv.pads[1] as isize;
-                    if (0..xs[1] as isize).contains(&r) && (0..xs[2] as isize).contains(&s) {
-                        sum += w[((m * ws[1] + c) * ws[2] + l) * ws[3] + q]
-                            * x[(channel * xs[1] + r as usize) * xs[2] + s as usize];
-                    }
-                }
-            }
-            result.push(sum);
-        }
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, n: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (self.0 >> 33) as usize % n
     }
-    result
+
+    fn pick<T: Copy>(&mut self, all: &[T]) -> T {
+        all[self.below(all.len())]
+    }
+
+    /// Signed integers of `bits` bits, the extreme ones more often than chance has it.
+    fn elements(&mut self, n: usize, bits: u8) -> Vec<i64> {
+        let half = 1i64 << (bits - 1);
+        let one = |_| match self.below(8) {
+            0 => half.wrapping_neg(),
+            1 => half.wrapping_sub(1),
+            _ => signed((self.below(1 << 31) as u64) << 32 | self.below(1 << 31) as u64, bits),
+        };
+        (0..n).map(one).collect()
+    }
+}
+
+fn linear(op: Op, weights: Vec<(Vec<usize>, Vec<i64>)>, x: &TensorType, ty: &TensorType) -> (Function, Weights) {
+    let mut function = Function::default();
+    let mut elements = Vec::new();
+    for (shape, weight) in weights {
+        function.push_weight(crate::Weight { name: "w".into(), shape, bits: 16, frac: 0 });
+        elements.push(weight);
+    }
+    let input = function.push(Op::Input(crate::InputFormat::default()), vec![], x.clone(), "x");
+    function.push(op, vec![input], ty.clone(), "y");
+    (function, Weights(elements))
+}
+
+/// What every way to run the last value gives.
+fn every_way(function: &Function, weights: &Weights, x: &[i64]) -> [Vec<i64>; 4] {
+    let last = function.values.last().unwrap();
+    let watched = watch(function, weights, x);
+    [
+        run(function, weights, x).pop().unwrap(),
+        output(function, weights, x),
+        watched.output,
+        apply(function, last, weights, &[x], &[]),
+    ]
 }
 
 #[test]
-fn convolution_agrees_with_the_textbook_sum() {
-    let mut state = 1u64;
-    let mut random = |n: usize| {
-        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-        (state >> 33) as usize % n
-    };
-    for _ in 0..300 {
-        let groups = 1 + random(3);
-        let [c_in, c_out] = [groups * (1 + random(2)), groups * (1 + random(2))];
-        let (h, w) = (1 + random(7), 1 + random(7));
-        let kernel = [c_out, c_in / groups, 1 + random(3), 1 + random(3)];
+fn convolutions_are_the_textbook_sum() {
+    let mut random = Random(1);
+    let mut tried = 0;
+    for case in 0..1500 {
+        let groups = random.pick(&[1, 1, 2, 3, 5]);
+        let [c_in, c_out] = [(); 2].map(|()| groups * random.pick(&[1, 1, 2, 3, 5]));
+        let kernel = vec![c_out, c_in / groups, 1 + random.below(4), 1 + random.below(4)];
         let conv = Conv {
             weight: crate::WeightId(0),
-            bias: None,
-            strides: [1 + random(3), 1 + random(3)],
-            pads: [random(3), random(3), random(3), random(3)],
-            dilations: [1 + random(2), 1 + random(2)],
+            bias: (random.below(2) == 0).then_some(crate::WeightId(1)),
+            strides: [1 + random.below(4), 1 + random.below(4)],
+            pads: [(); 4].map(|()| random.pick(&[0, 1, 2, 3, 9])),
+            dilations: [random.pick(&[1, 1, 2, 7]), random.pick(&[1, 2, 3, 40])],
             groups,
         };
-        let Some(out) = conv.output(h, w, [kernel[2], kernel[3]]) else { continue };
-        let x: Vec<i64> = (0..c_in * h * w).map(|_| random(201) as i64 - 100).collect();
-        let k: Vec<i64> = (0..kernel.iter().product()).map(|_| random(201) as i64 - 100).collect();
-        let found = convolve(&conv, &x, &ty(40, &[c_in, h, w]), &k, &kernel, None, &ty(40, &[c_out, out[0], out[1]]));
-        assert_eq!(found, naive_convolution(&conv, &x, [c_in, h, w], &k, kernel, out), "{conv:?} {kernel:?} {h}x{w}");
+        let (height, width) = (1 + random.below(9), 1 + random.below(21));
+        let Some([rows, columns]) = conv.output(height, width, [kernel[2], kernel[3]]) else { continue };
+        tried += 1;
+        // Sums far inside what floats hold, at its end, and beyond everything.
+        let (bits, x_bits, w_bits) = random.pick(&[
+            (28, 16, 12),
+            (34, 30, 16),
+            (53, 33, 16),
+            (63, 40, 16),
+            (63, 63, 63),
+            (64, 64, 64),
+            (2, 2, 2),
+        ]);
+        let (x_ty, ty) = (ty(bits.min(63), &[c_in, height, width]), ty(bits.min(63), &[c_out, rows, columns]));
+        let x = random.elements(x_ty.len(), x_bits.min(63));
+        let w = random.elements(kernel.iter().product(), w_bits);
+        let b = random.elements(c_out, bits);
+        let bias = conv.bias.map(|_| b.as_slice());
+        let expected = plain::convolve(&conv, (&x, &x_ty.shape), (&w, &kernel), bias, &ty);
+        let mut weights = vec![(kernel.clone(), w.clone())];
+        weights.extend(bias.map(|bias| (vec![c_out], bias.to_vec())));
+        let (function, weights) = linear(Op::Conv(conv), weights, &x_ty, &ty);
+        for found in every_way(&function, &weights, &x) {
+            assert_eq!(found, expected, "case {case}\n{function}");
+        }
+    }
+    assert!(tried > 500, "{tried}");
+}
+
+/// Large enough for several threads, and for blocks of rows and columns that are not full.
+#[test]
+fn large_convolutions_are_the_textbook_sum() {
+    let mut random = Random(2);
+    for (c_in, c_out, groups, k, side, stride) in
+        [(16, 37, 1, 3, 23, 1), (64, 64, 64, 3, 41, 2), (24, 36, 12, 5, 31, 1), (48, 130, 1, 1, 17, 2)]
+    {
+        let pads = [k / 2; 4];
+        let conv =
+            Conv { weight: crate::WeightId(0), bias: None, strides: [stride; 2], pads, dilations: [1; 2], groups };
+        let [rows, columns] = conv.output(side, side, [k, k]).unwrap();
+        let kernel = vec![c_out, c_in / groups, k, k];
+        let (x_ty, ty) = (ty(30, &[c_in, side, side]), ty(30, &[c_out, rows, columns]));
+        let (x, w) = (random.elements(x_ty.len(), 16), random.elements(kernel.iter().product(), 12));
+        let expected = plain::convolve(&conv, (&x, &x_ty.shape), (&w, &kernel), None, &ty);
+        let (function, weights) = linear(Op::Conv(conv), vec![(kernel, w)], &x_ty, &ty);
+        for found in every_way(&function, &weights, &x) {
+            assert!(found == expected, "{function}");
+        }
+    }
+}
+
+#[test]
+fn floats_are_used_where_they_hold_every_sum_and_nowhere_else() {
+    use linear::floats_hold;
+    assert!(floats_hold(4608, &[-2048, 5], &[32767, -32768]));
+    // 2^26 * 2^26 * 2 is the first sum too large.
+    assert!(floats_hold(1, &[1 << 26], &[-(1 << 26)]));
+    assert!(!floats_hold(2, &[1 << 26], &[-(1 << 26)]));
+    assert!(!floats_hold(1, &[0], &[i64::MIN]));
+    assert!(!floats_hold(usize::MAX, &[i64::MIN], &[i64::MIN]));
+}
+
+#[test]
+fn matrices_are_the_textbook_sum() {
+    let mut random = Random(3);
+    for (rows, n, bits, x_bits) in [(1, 1, 8, 8), (10, 33, 28, 16), (7, 100, 63, 63), (300, 700, 34, 34), (3, 5, 2, 2)]
+    {
+        let (x_ty, ty) = (ty(bits, &[n]), ty(bits, &[rows]));
+        let (x, w, b) = (random.elements(n, x_bits), random.elements(rows * n, 16), random.elements(rows, bits));
+        let op = Op::Dense { weight: crate::WeightId(0), bias: Some(crate::WeightId(1)) };
+        let (function, weights) = linear(op, vec![(vec![rows, n], w.clone()), (vec![rows], b.clone())], &x_ty, &ty);
+        for found in every_way(&function, &weights, &x) {
+            assert_eq!(found, plain::dense(&w, &x, Some(&b), bits));
+        }
+    }
+}
+
+/// The last value as every run gives it; operands are slices of the input.
+fn watched(op: &Op, operands: &[&[i64]], types: &[TensorType], ty: &TensorType) -> Vec<i64> {
+    let mut function = Function::default();
+    let total = operands.iter().map(|x| x.len()).sum::<usize>();
+    let input = TensorType { shape: vec![total], ..types[0].clone() };
+    let all = function.push(Op::Input(crate::InputFormat::default()), vec![], input, "x");
+    let mut from = 0;
+    let mut parts = Vec::new();
+    for part in types {
+        let flat = part.with_shape([part.len()]);
+        let slice = function.push(Op::Slice { start: vec![from] }, vec![all], flat, "s");
+        parts.push(function.push(Op::Reshape, vec![slice], part.clone(), "r"));
+        from += part.len();
+    }
+    function.push(op.clone(), parts, ty.clone(), "y");
+    watch(&function, &Weights::default(), &operands.concat()).output
+}
+
+#[test]
+fn elementwise_operations_are_their_definitions() {
+    let mut random = Random(4);
+    for case in 0..400 {
+        let bits = random.pick(&[2, 4, 9, 16, 28, 34, 62, 63]);
+        let k = random.pick(&[2, 3, 8, 16, 28, 63]);
+        let shift = 1 + random.below(usize::from(bits) - 1) as u8;
+        let half = 1i64 << (bits - 1);
+        let mut constant = || random.elements(1, bits)[0];
+        let mut knots: Vec<(i64, i64)> = (0..1 + case % 7).map(|_| (constant(), constant())).collect();
+        knots.sort_unstable();
+        knots.dedup_by_key(|knot| knot.0);
+        let bend = Piecewise { first_slope: constant(), slope_frac: 0, offset: constant(), knots };
+        let mut ops = vec![
+            (Op::Requant { shift }, k),
+            (Op::Relu, bits),
+            (Op::Step, k),
+            (Op::ShiftLeft { by: shift - 1 }, bits),
+            (Op::Scale { factor: constant() }, bits),
+            (Op::Offset { by: constant() }, bits),
+            (Op::Add, bits),
+            (Op::Mul, bits),
+            (Op::Piecewise(bend), bits),
+        ];
+        let kept = bits - shift;
+        if kept >= 2 {
+            ops.push((Op::RequantRelu { shift }, kept));
+            ops.push((Op::RequantClip { shift, limit: ((half >> shift) / 2).max(1) }, kept));
+        }
+        ops.push(if k > bits { (Op::Extend, k) } else { (Op::Truncate, k) });
+        // Ordinary elements, all elements, and enough of them for several threads.
+        let (n, x_bits) = random.pick(&[(6, bits.div_ceil(2).max(2)), (6, bits), (40_000, bits)]);
+        let n = if case % 16 == 0 { n } else { 6 };
+        let x = random.elements(n, x_bits);
+        let spread = random.pick(&[1, 2, 3]);
+        for (op, k) in ops {
+            let operand = ty(bits, &[n / 2, 2]);
+            let (mut operands, mut types) = (vec![x.as_slice()], vec![operand.clone()]);
+            let other = random.elements(if op == Op::Mul && spread == 2 { n / 2 } else { n }, x_bits);
+            if matches!(op, Op::Add | Op::Mul) {
+                operands.push(&other);
+                types.push(if other.len() == n { operand.clone() } else { ty(bits, &[n / 2]) });
+            }
+            let result = ty(k, &[n / 2, 2]);
+            let expected = plain::elementwise(&op, &x, &other, bits, k);
+            let found = apply_public(&op, &operands, &types.iter().collect::<Vec<_>>(), &result);
+            assert!(found == expected, "case {case}: {op:?} of {bits} bits to {k}");
+            assert!(watched(&op, &operands, &types, &result) == expected, "case {case}: {op:?} of {bits} bits to {k}");
+        }
+    }
+}
+
+#[test]
+fn pools_are_their_definitions() {
+    let mut random = Random(5);
+    for case in 0..600 {
+        let kernel = [1 + random.below(4), 1 + random.below(4)];
+        let mut pad = |i: usize| random.below(kernel[i % 2]);
+        let pads = [pad(0), pad(1), pad(2), pad(3)];
+        let window = Window { kernel, strides: [1 + random.below(3), 1 + random.below(3)], pads };
+        let side = if case % 50 == 0 { 90 } else { 9 };
+        let (height, width) = (1 + random.below(side), 1 + random.below(side));
+        let Some([rows, columns]) = window.output(height, width) else { continue };
+        let bits = random.pick(&[2, 8, 28, 63]);
+        let (image, result) = (ty(bits, &[3, height, width]), ty(bits, &[3, rows, columns]));
+        let x_bits = random.pick(&[bits, (bits / 2).max(2)]);
+        let x = random.elements(image.len(), x_bits);
+        for (op, expected) in [
+            (Op::MaxPool(window.clone()), plain::max_pool(&window, &x, &image)),
+            (Op::SumPool(window.clone()), plain::sum_pool(&window, &x, &image)),
+        ] {
+            assert!(apply_public(&op, &[&x], &[&image], &result) == expected, "{op:?} of {image:?}");
+            assert!(watched(&op, &[&x], &[image.clone()], &result) == expected, "{op:?} of {image:?}");
+        }
+    }
+}
+
+#[test]
+fn moves_are_their_definitions() {
+    let mut random = Random(6);
+    for _ in 0..300 {
+        let shape: Vec<usize> = (0..1 + random.below(4)).map(|_| 1 + random.below(4)).collect();
+        let mut small = |most: usize| -> Vec<usize> { shape.iter().map(|_| random.below(most)).collect() };
+        let (before, after) = (small(3), small(3));
+        let sum = |axis: usize| shape[axis] + before[axis] + after[axis];
+        let start: Vec<usize> = shape.iter().zip(small(4)).map(|(n, i)| i.min(n - 1)).collect();
+        let cut: Vec<usize> = shape.iter().zip(&start).zip(small(4)).map(|((n, s), i)| (i + 1).min(n - s)).collect();
+        let mut perm: Vec<usize> = (0..shape.len()).collect();
+        perm.rotate_left(random.below(shape.len()));
+        perm.swap(0, random.below(shape.len()));
+        let axis = random.below(shape.len());
+        let mut second = shape.clone();
+        second[axis] = 1 + random.below(3);
+        let mut joined = shape.clone();
+        joined[axis] += second[axis];
+        let padded = (0..shape.len()).map(sum).collect();
+        let permuted = perm.iter().map(|axis| shape[*axis]).collect();
+        for (op, out, shapes) in [
+            (Op::Pad { before: before.clone(), after: after.clone() }, padded, vec![shape.clone()]),
+            (Op::Slice { start: start.clone() }, cut.clone(), vec![shape.clone()]),
+            (Op::Transpose { perm: perm.clone() }, permuted, vec![shape.clone()]),
+            (Op::Concat { axis }, joined, vec![shape.clone(), second]),
+        ] {
+            let types: Vec<TensorType> = shapes.iter().map(|shape| ty(20, shape)).collect();
+            let x: Vec<Vec<i64>> = types.iter().map(|ty| random.elements(ty.len(), 20)).collect();
+            let operands: Vec<&[i64]> = x.iter().map(Vec::as_slice).collect();
+            let (types, result): (Vec<&TensorType>, _) = (types.iter().collect(), ty(20, &out));
+            let expected = plain::moved(&op, &operands, &shapes, &out);
+            assert_eq!(apply_public(&op, &operands, &types, &result), expected, "{op:?} of {shapes:?}");
+            let sources = gather(&op, &types, &result).into_iter();
+            let gathered: Vec<i64> = sources.map(|from| from.map_or(0, |(k, i)| operands[k][i])).collect();
+            assert_eq!(gathered, expected, "{op:?} of {shapes:?}");
+        }
     }
 }
