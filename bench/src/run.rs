@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use fusion_catalogue::ot::{Choice, Supply};
-use fusion_catalogue::time::{self, Course};
-use fusion_catalogue::{Machine, Network};
+use fusion_catalogue::time::Course;
+use fusion_catalogue::{Machine, Network, Schedule};
 use fusion_ir::soundness::Policy;
 use fusion_ir::{Plan, ValueId};
 use fusion_runtime::Flow;
@@ -131,13 +131,7 @@ fn row(entry: &Entry, settings: &Settings) -> anyhow::Result<Row> {
     let keys = entry.flow.keys(&plan.function);
     let size = BatchSize::new(entry.batch.positions, micro_batch, streams, entry.flow.offline, keys);
     let whole = Forecast::new(&plan.function, size)?;
-    let flow = time::Flow {
-        positions: positions as usize,
-        micro_batch: micro_batch as usize,
-        streams: usize::from(streams),
-        keys,
-    };
-    let mut course = Course::new(&plan.function, flow)?;
+    let mut course = Course::new(&plan.function, Schedule { positions, micro_batch, streams }, keys)?;
     course.correlations = entry.flow.offline.choice;
     let forecast = course.play(&settings.machine, entry.network);
     let share = entry.batch.positions as f64 / positions as f64;

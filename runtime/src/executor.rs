@@ -1,10 +1,9 @@
 //! Runs a function over the batch: micro-batches stream through the layers, several streams side by side.
 //!
-//! A stream is a session of its own, with its own lane, oblivious transfers and thread; of `s` streams, number `i` runs micro-batches
-//! `i`, `i + s`, `i + 2s` and so on. While one waits for the network, the other computes. They share nothing that is drawn in order,
+//! A stream is a session of its own, with its own lane, oblivious transfers and thread; of `s` streams, each runs the micro-batches that [`Schedule::numbers`](fusion_catalogue::Schedule::numbers)
+//! deals it. While one waits for the network, the other computes. They share nothing that is drawn in order,
 //! so both parties' streams fall into step by themselves.
 
-use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -108,7 +107,7 @@ impl Executor<'_> {
     ) -> Result<(Vec<Vec<i64>>, Totals), Error> {
         let mut lanes = Vec::new();
         let mut meters = vec![control.clone()];
-        for stream in 0..usize::from(self.size.streams) {
+        for stream in 0..usize::from(self.size.schedule.streams) {
             let mut open = |lane, ahead_bytes| -> Result<MeteredLane, Error> {
                 let (channel, meter) = Metered::new(link.open(lane, ahead_bytes)?);
                 meters.push(meter.clone());
@@ -137,11 +136,15 @@ impl Executor<'_> {
         let mut revealed = Vec::new();
         for (of_stream, took) in streams.into_iter().flatten() {
             totals.add(took);
-            revealed.push(of_stream.into_iter());
+            revealed.push(of_stream);
         }
-        let turns = revealed.len().max(1);
-        let micro_batches = (0..self.micro_batches()).filter_map(|index| revealed.get_mut(index % turns)?.next());
-        Ok((micro_batches.flatten().collect(), totals))
+        // Streams end at the same time: what they reveal of each micro-batch, put in order.
+        let mut micro_batches = vec![Vec::new(); self.micro_batches()];
+        for (stream, revealed) in revealed.into_iter().enumerate() {
+            let numbers = self.size.schedule.numbers(stream);
+            numbers.zip(revealed).for_each(|(number, revealed)| micro_batches[number] = revealed);
+        }
+        Ok((micro_batches.into_iter().flatten().collect(), totals))
     }
 
     /// [`Executor::stream`], which ends the others if it fails. A peer that has hung up ends them by itself: then they still look at what
@@ -193,9 +196,9 @@ impl Executor<'_> {
         session.prepare(self.function, self.size.keys)?;
         setting_up.stop(&mut totals.offline);
         let mut revealed = Vec::new();
-        for index in (stream..self.micro_batches()).step_by(usize::from(self.size.streams)) {
+        for index in self.size.schedule.numbers(stream) {
             let beginning = Stopwatch::start(meter);
-            let positions = self.positions(index);
+            let positions = self.size.schedule.range(index);
             // Before the micro-batch's first byte.
             let share = match common.inputs {
                 Some(inputs) => inputs.shares(positions.clone())?,
@@ -214,13 +217,7 @@ impl Executor<'_> {
     }
 
     fn micro_batches(&self) -> usize {
-        self.size.micro_batches() as usize
-    }
-
-    /// The positions of micro-batch number `index`.
-    fn positions(&self, index: usize) -> Range<usize> {
-        let most = self.size.micro_batch as usize;
-        index * most..(self.size.positions as usize).min((index + 1) * most)
+        self.size.schedule.micro_batches() as usize
     }
 
     /// One micro-batch through all layers; what was revealed, and its number of elements per position. A share is dropped

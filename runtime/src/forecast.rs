@@ -4,7 +4,7 @@ use std::ops::AddAssign;
 use std::sync::Arc;
 
 use fusion_catalogue::ot::{Need, Stock, Supply};
-use fusion_catalogue::{Cost, Keys};
+use fusion_catalogue::{Cost, Counts, Keys};
 use fusion_ir::{Function, Op, Party, ValueId};
 
 use crate::Error;
@@ -28,8 +28,7 @@ pub struct Forecast {
 /// What one stream of micro-batches is made of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Stream {
-    /// Micro-batches of whole size, and whether a smaller one follows.
-    micro_batches: (u64, bool),
+    micro_batches: Counts,
     supply: Supply,
     /// How far its generator may be ahead, by the party that waits.
     ahead_bytes: [u64; 2],
@@ -41,19 +40,16 @@ impl Forecast {
     /// # Errors
     /// [`Error::Usage`] if the protocols cannot carry one of its layers.
     pub fn new(function: &Function, size: BatchSize) -> Result<Forecast, Error> {
-        let BatchSize { positions, micro_batch, streams, offline, keys } = size;
-        let [micro_batch, streams] = [u64::from(micro_batch.max(1)), u64::from(streams.max(1))];
-        let (whole, rest) = (positions / micro_batch, positions % micro_batch);
-        let costs = (micro_batch_cost(function, keys, micro_batch)?, micro_batch_cost(function, keys, rest)?);
+        let BatchSize { schedule, offline, keys } = size;
+        let [whole, rest] = [schedule.whole(), schedule.rest()];
+        let costs = (micro_batch_cost(function, keys, whole)?, micro_batch_cost(function, keys, rest)?);
         let mut all = Tally::default();
         all.add(&handshake::cost(), 1);
         let mut forecast = all.forecast;
         forecast.draws = [&costs.0, &costs.1].map(|cost| cost.draws.as_slice().into());
-        for stream in 0..streams {
-            // Micro-batches are dealt in turn; a smaller one is the last of all.
-            let last = whole % streams;
-            let micro_batches = (whole / streams + u64::from(stream < last), rest > 0 && stream == last);
-            let times = [micro_batches.0, u64::from(micro_batches.1)];
+        for stream in 0..usize::from(schedule.streams.max(1)) {
+            let micro_batches = schedule.dealt(stream);
+            let times = [micro_batches.whole, micro_batches.rest.into()];
             let mut tally = Tally::default();
             tally.add(&fusion_catalogue::setup(function), 1);
             tally.add(&costs.0, times[0]);
@@ -75,7 +71,7 @@ impl Forecast {
         // The step from one micro-batch to the next, too.
         let mut stream = fusion_catalogue::setup(function);
         stream.then(&costs.0);
-        stream.then(&fusion_catalogue::begin(function, keys, micro_batch as usize));
+        stream.then(&fusion_catalogue::begin(function, keys, whole));
         forecast.ahead_bytes = [Party::Client, Party::Server].map(|party| ahead_bytes(&stream, party));
         Ok(forecast)
     }
@@ -97,10 +93,10 @@ impl Forecast {
 
     /// Everything that the layers of stream number `stream` draw, in order.
     pub fn draws(&self, stream: usize) -> impl Iterator<Item = Need> + Send + use<> {
-        self.draws_of(self.streams.get(stream).map_or((0, false), |stream| stream.micro_batches))
+        self.draws_of(self.streams.get(stream).map_or_else(Counts::default, |stream| stream.micro_batches))
     }
 
-    fn draws_of(&self, (whole, rest): (u64, bool)) -> impl Iterator<Item = Need> + Send + use<> {
+    fn draws_of(&self, Counts { whole, rest }: Counts) -> impl Iterator<Item = Need> + Send + use<> {
         let [one, smaller] = self.draws.clone();
         let micro_batches = (0..whole).map(move |_| one.clone()).chain(rest.then_some(smaller));
         micro_batches.flat_map(|draws| (0..draws.len()).map(move |index| draws[index]))
@@ -157,8 +153,7 @@ impl Tally {
     }
 }
 
-fn micro_batch_cost(function: &Function, keys: Keys, positions: u64) -> Result<Cost, Error> {
-    let positions = positions as usize;
+fn micro_batch_cost(function: &Function, keys: Keys, positions: usize) -> Result<Cost, Error> {
     let mut cost = fusion_catalogue::begin(function, keys, positions);
     for (id, _) in function.iter() {
         cost.then(&layer_cost(function, id, keys, positions)?);
@@ -212,7 +207,7 @@ mod tests {
     #[test]
     fn the_forecast_adds_streams_whose_micro_batches_alternate() {
         let function = crate::testing::tiny_plan().function;
-        let streams: [&[&[u64]]; 4] = [&[&[4, 4, 4, 2]], &[&[4, 4], &[4, 2]], &[&[4, 4], &[4, 4]], &[&[4, 4], &[4]]];
+        let streams: [&[&[usize]]; 4] = [&[&[4, 4, 4, 2]], &[&[4, 4], &[4, 2]], &[&[4, 4], &[4, 4]], &[&[4, 4], &[4]]];
         let cases = [14, 14, 16, 12].into_iter().zip(streams);
         for ((positions, streams), keys) in
             cases.flat_map(|case| [Keys::Layer, Keys::Position].map(|keys| (case, keys)))
@@ -233,7 +228,7 @@ mod tests {
                 draws.extend(part.draws);
             }
             let (streams_len, offline) = (streams.len() as u8, Offline::default());
-            let size = BatchSize { positions, micro_batch: 4, streams: streams_len, offline, keys };
+            let size = BatchSize::new(positions, 4, streams_len, offline, keys);
             let forecast = Forecast::new(&function, size).unwrap();
             let drawn: Vec<Need> = (0..streams.len()).flat_map(|stream| forecast.draws(stream)).collect();
             assert_eq!(drawn, draws);

@@ -12,7 +12,7 @@ use fusion_catalogue::compare::WAVE;
 use fusion_catalogue::crypt_flow2::he;
 use fusion_catalogue::linear::{DEGREE, PRIMES, PUBLIC_KEY_BYTES, interleaved};
 use fusion_catalogue::ot::{Ferret, Need, Ots};
-use fusion_catalogue::{Demand, Keys};
+use fusion_catalogue::{Demand, Keys, Schedule};
 use fusion_ir::op::CryptFlow2;
 use fusion_ir::{Backend, Function, Op, Party, WeightId};
 
@@ -151,12 +151,13 @@ impl Memory {
 
     /// The most bytes that `party`'s process takes at once for a batch of `size`.
     pub fn peak_bytes(&self, party: Party, size: BatchSize) -> u64 {
-        let micro_batch = u64::from(size.micro_batch);
+        let Schedule { positions, micro_batch, streams } = size.schedule;
+        let (micro_batch, streams) = (u64::from(micro_batch), u64::from(streams));
         let mut workspace = [0; 3];
         let (mut most, mut wave) = (0, 0);
         for layer in &self.layers {
             if let (Kind::Linear(linear), Party::Server) = (&layer.kind, party) {
-                let own = linear.workspace_bytes(size.micro_batch as usize);
+                let own = linear.workspace_bytes(micro_batch as usize);
                 workspace.iter_mut().zip(own).for_each(|(most, own)| *most = own.max(*most));
             }
             most = most.max(layer.bytes(party, micro_batch));
@@ -175,18 +176,18 @@ impl Memory {
             stream += micro_batch * keys + micro_batch.min(he::POSITIONS_AT_ONCE as u64) * operands;
         }
         // The generator is as far ahead as it may be, or done.
-        let per_stream = size.positions.div_ceil(u64::from(size.streams.max(1)));
+        let per_stream = positions.div_ceil(streams.max(1));
         let pads = per_stream * self.pads[party as usize];
         stream += pads.min(Generator::AHEAD_BYTES as u64) + pads.min(GENERATOR_BYTES);
         let inputs = match party {
             // No more samples than positions.
-            Party::Client => size.positions * (self.input * WORD_BYTES + self.waiting_input),
+            Party::Client => positions * (self.input * WORD_BYTES + self.waiting_input),
             Party::Server => {
                 stream += self.weights * WEIGHT_BYTES;
                 0
             }
         };
-        PROCESS_BYTES + inputs + u64::from(size.streams) * stream
+        PROCESS_BYTES + inputs + streams * stream
     }
 
     /// The largest micro-batch of at most `most` positions with which `streams` streams of either party stay within `limit_bytes`, whichever
@@ -199,7 +200,7 @@ impl Memory {
             let positions = u64::from(micro_batch) * u64::from(streams);
             // Pairs of layers' own are never fewer at a time.
             let (offline, keys) = (Offline::default(), Keys::Layer);
-            let size = BatchSize { positions, micro_batch, streams, offline, keys };
+            let size = BatchSize::new(positions, micro_batch, streams, offline, keys);
             [Party::Client, Party::Server].map(|party| self.peak_bytes(party, size)).into_iter().fold(0, u64::max)
         };
         if peak(1) > limit_bytes {
@@ -278,7 +279,7 @@ mod tests {
         for party in [Party::Client, Party::Server] {
             let peak = |micro_batch, streams| {
                 let (offline, keys) = (Offline::default(), KEYS);
-                memory.peak_bytes(party, BatchSize { positions: 64, micro_batch, streams, offline, keys })
+                memory.peak_bytes(party, BatchSize::new(64, micro_batch, streams, offline, keys))
             };
             assert!(peak(1, 1) < peak(8, 1) && peak(8, 1) < peak(8, 2) && peak(8, 2) < peak(16, 2));
             // Nothing is shared between positions but what is there for all of them.
@@ -290,13 +291,13 @@ mod tests {
     fn the_micro_batch_is_the_largest_within_the_limit() {
         let memory = Memory::new(&large()).unwrap();
         let peak = |micro_batch: u32, streams: u8| {
-            let size = BatchSize {
-                positions: u64::from(micro_batch) * u64::from(streams),
+            let size = BatchSize::new(
+                u64::from(micro_batch) * u64::from(streams),
                 micro_batch,
                 streams,
-                offline: Offline::default(),
-                keys: KEYS,
-            };
+                Offline::default(),
+                KEYS,
+            );
             [Party::Client, Party::Server].map(|party| memory.peak_bytes(party, size)).into_iter().max().unwrap()
         };
         for streams in [1, 2] {
@@ -326,7 +327,7 @@ mod tests {
         let memory = dense("crypt_flow2-ot").unwrap();
         let peak = |micro_batch| {
             let (offline, keys) = (Offline::default(), KEYS);
-            let size = BatchSize { positions: 64, micro_batch, streams: 1, offline, keys };
+            let size = BatchSize::new(64, micro_batch, 1, offline, keys);
             memory.peak_bytes(Party::Server, size) as usize
         };
         // All weights' bits for one position: every one an OT, with a vector of one word.
@@ -361,7 +362,7 @@ mod tests {
             for party in [Party::Client, Party::Server] {
                 let [layer, position] = [Keys::Layer, Keys::Position].map(|keys| {
                     let offline = Offline::default();
-                    memory.peak_bytes(party, BatchSize { positions: 8, micro_batch: 4, streams: 2, offline, keys })
+                    memory.peak_bytes(party, BatchSize::new(8, 4, 2, offline, keys))
                 });
                 assert_eq!(layer - position, more * 2 * 4 * PAIR_BYTES[party as usize], "{second} {party:?}");
             }

@@ -64,9 +64,9 @@ pub fn run_server_if(
         report_version: report::VERSION,
         role: "server",
         batch: ServerBatch {
-            positions: size.positions,
-            micro_batch: size.micro_batch,
-            streams: size.streams,
+            positions: size.schedule.positions,
+            micro_batch: size.schedule.micro_batch,
+            streams: size.schedule.streams,
             keys: size.keys,
         },
         run: Run::new(Party::Server, plan, total, &totals, &forecast, memory_bytes),

@@ -14,6 +14,7 @@ mod layer;
 pub mod linear;
 pub mod ot;
 pub mod profile;
+mod schedule;
 pub mod time;
 
 pub use bits::packed_bytes;
@@ -21,3 +22,4 @@ pub use cost::{Cost, FRAME_HEADER_BYTES, Message, Primitive};
 pub use keys::Keys;
 pub use layer::{Demand, begin, cheetah, elementwise, layer, reveal, setup};
 pub use profile::{Machine, Network};
+pub use schedule::{Counts, Schedule};

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use anyhow::Context;
 use fusion_catalogue::cpu::Form;
 use fusion_catalogue::ot::Stock;
-use fusion_catalogue::time::{Clock, Course, Flow};
-use fusion_catalogue::{Cost, Keys, Machine, Network, Primitive};
+use fusion_catalogue::time::{Clock, Course};
+use fusion_catalogue::{Cost, Keys, Machine, Network, Primitive, Schedule};
 use fusion_runtime::fusion::Job;
 use fusion_runtime::session::Offline;
 
@@ -83,8 +83,8 @@ pub fn calibrate() -> anyhow::Result<Calibration> {
 /// What an experiment costs before its first layer, and in each of them, correlations included.
 fn costs(experiment: &Experiment) -> anyhow::Result<Vec<Cost>> {
     let (positions, keys) = (experiment.positions, Keys::of(&experiment.plan.function));
-    let flow = Flow { positions, micro_batch: positions, streams: 1, keys };
-    let mut course = Course::new(&experiment.plan.function, flow).context("a network for calibration")?;
+    let schedule = Schedule::single(positions);
+    let mut course = Course::new(&experiment.plan.function, schedule, keys).context("a network for calibration")?;
     course.correlations = experiment.correlations;
     let supply = course.supply(0);
     let mut before = supply.setup();

@@ -4,8 +4,8 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use fusion_catalogue::ot::{Stock, Supply};
-use fusion_catalogue::time::{Course, Flow, SessionTime};
-use fusion_catalogue::{Cost, Keys, begin, setup};
+use fusion_catalogue::time::{Course, SessionTime};
+use fusion_catalogue::{Cost, Keys, Schedule, begin, setup};
 use fusion_ir::op::Mix;
 use fusion_ir::{Op, Party, Plan, ValueId};
 
@@ -49,13 +49,13 @@ pub(super) fn run(args: &Args) -> Result<(), Error> {
     for (id, value) in plan.function.iter().filter(|(_, value)| !value.op.is_local()) {
         let cost = layer(&plan, id, keys)?;
         let row = [&id.to_string(), value.op.name(), &value.node, &value.backend.to_string()];
-        let seconds = session.layers[id.index()].seconds / target.micro_batch as f64;
+        let seconds = session.layers[id.index()].seconds / target.schedule.micro_batch as f64;
         let _ = writeln!(text, "{}  {}", line(row, &cost, seconds), runner_up(&plan, id, &scale, &target));
     }
     let total = position(&plan, keys)?;
     let correlations = Correlations::new(&total, positions);
-    let each = (session.seconds - session.setup_s) / target.micro_batch as f64;
-    let whole_s = course(&plan, keys, positions as usize, &target)?.seconds(&target.machine, target.network);
+    let each = (session.seconds - session.setup_s) / target.schedule.micro_batch as f64;
+    let whole_s = course(&plan, keys, positions, &target)?.seconds(&target.machine, target.network);
     let _ = writeln!(text, "{}", line(["", "one position", "", ""], &total, each));
     let mut setup = setup(&plan.function);
     setup.then(&correlations.supply.setup());
@@ -69,13 +69,13 @@ pub(super) fn run(args: &Args) -> Result<(), Error> {
     let _ = writeln!(
         text,
         "bytes and rounds are of one position by itself; ms of one among {} that share their rounds, by {}",
-        target.micro_batch, target.machine.name
+        target.schedule.micro_batch, target.machine.name
     );
     let _ = writeln!(text, "RLWE key pairs of one position: {} (by {keys})", keys.pairs(&plan.function));
     let _ = writeln!(
         text,
         "{queries} queries, {copies} copies of each, {public} public samples: {positions} positions, {} in flight, about {} and {} per query",
-        target.streams,
+        target.schedule.streams,
         output::bytes(bytes as u64),
         output::seconds(whole_s / queries as f64)
     );
@@ -107,12 +107,12 @@ pub(super) fn forecast(plan: &Plan, target: &Target) -> Result<String, Error> {
     let draws = Correlations::new(&total, LARGE_SESSION).draws;
     let bytes = output::bytes(both_ways(&total) + both_ways(&draws) / LARGE_SESSION);
     let session = session(plan, keys, target)?;
-    let seconds = (session.seconds - session.setup_s) / target.micro_batch as f64;
+    let seconds = (session.seconds - session.setup_s) / target.schedule.micro_batch as f64;
     let mut text = format!(
         "cost      {bytes} and {} rounds per position; about {} each on this network, {} together, by {}\n",
         total.rounds(),
         output::seconds(seconds),
-        target.micro_batch,
+        target.schedule.micro_batch,
         target.machine.name
     );
     if let Some(Op::Mix(Mix { queries, copies, public })) = plan.function.values.get(1).map(|value| &value.op) {
@@ -132,12 +132,12 @@ fn both_ways(cost: &Cost) -> u64 {
 
 /// The time of one micro-batch.
 fn session(plan: &Plan, keys: Keys, target: &Target) -> Result<SessionTime, Error> {
-    Ok(course(plan, keys, target.micro_batch, target)?.play(&target.machine, target.network))
+    Ok(course(plan, keys, u64::from(target.schedule.micro_batch), target)?.play(&target.machine, target.network))
 }
 
-fn course(plan: &Plan, keys: Keys, positions: usize, target: &Target) -> Result<Course, Error> {
-    let flow = Flow { positions, micro_batch: target.micro_batch, streams: target.streams, keys };
-    Course::new(&plan.function, flow).map_err(|why| Error::Usage(format!("a layer of the plan: {why}")))
+fn course(plan: &Plan, keys: Keys, positions: u64, target: &Target) -> Result<Course, Error> {
+    Course::new(&plan.function, Schedule { positions, ..target.schedule }, keys)
+        .map_err(|why| Error::Usage(format!("a layer of the plan: {why}")))
 }
 
 /// The messages of one operation on one position.
@@ -173,7 +173,7 @@ fn runner_up(plan: &Plan, id: ValueId, scale: &Scale<'_>, target: &Target) -> St
     let chosen = all.iter().find(|candidate| candidate.backend == plan.function.value(id).backend);
     let other = all.iter().find(|candidate| Some(candidate.backend) != chosen.map(|chosen| chosen.backend));
     let (Some(chosen), Some(other)) = (chosen, other) else { return String::new() };
-    let more = |of: fn(&Candidate) -> f64| 1e3 * (of(other) - of(chosen)) / target.micro_batch as f64;
+    let more = |of: fn(&Candidate) -> f64| 1e3 * (of(other) - of(chosen)) / target.schedule.micro_batch as f64;
     let (computing, network) = (more(|c| c.computing_s), more(|c| c.seconds - c.computing_s));
     format!("{} {:+.2} ms: computing {computing:+.2}, network {network:+.2}", other.backend, computing + network)
 }

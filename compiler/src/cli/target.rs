@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use fusion_catalogue::cpu::Form;
-use fusion_catalogue::{Machine, Network};
+use fusion_catalogue::{Machine, Network, Schedule};
 
 use super::{network, read};
 use crate::Error;
@@ -11,9 +11,9 @@ use crate::passes::select::{Choice, Target};
 
 /// Positions that are taken to go through the layers together in a batch that has as many: about what fits memory for a
 /// large network. What they share is nearly shared out by then, so the choice hardly depends on it.
-const MICRO_BATCH: u64 = 16;
+const MICRO_BATCH: u32 = 16;
 /// Micro-batches in flight in a batch of more than one, as clients have them unless told otherwise.
-const STREAMS: usize = 2;
+const STREAMS: u8 = 2;
 
 /// The network and the machine.
 #[derive(clap::Args)]
@@ -32,10 +32,8 @@ impl TargetArgs {
     /// # Errors
     /// If a profile cannot be read.
     pub fn target(&self, positions: u64, choice: Choice) -> Result<Target, Error> {
-        let micro_batch = positions.clamp(1, MICRO_BATCH) as usize;
-        let positions = positions.max(1) as usize;
-        let streams = positions.div_ceil(micro_batch).min(STREAMS);
-        Ok(Target { network: self.network()?, machine: self.machine()?, positions, micro_batch, streams, choice })
+        let schedule = Schedule::new(positions.max(1), MICRO_BATCH, STREAMS);
+        Ok(Target { network: self.network()?, machine: self.machine()?, schedule, choice })
     }
 
     fn network(&self) -> Result<Network, Error> {

@@ -12,7 +12,7 @@
 
 use fusion_backends::{Channel, Error, Kind};
 use fusion_catalogue::ot::Choice;
-use fusion_catalogue::{Cost, Keys};
+use fusion_catalogue::{Cost, Keys, Schedule};
 use fusion_ir::op::Reveal;
 use fusion_ir::{Function, Op, Party, Plan};
 use sha2::{Digest, Sha256};
@@ -33,12 +33,8 @@ pub const CONTROL_AHEAD_BYTES: u64 = 1 << 12;
 /// The size of a batch, which the client decides and the server may refuse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchSize {
-    /// Positions in all, at least 1.
-    pub positions: u64,
-    /// Most positions that run through the layers together, at least 1.
-    pub micro_batch: u32,
-    /// How many micro-batches run at the same time, at least 1 and at most [`Lane::STREAMS`] and the number of micro-batches.
-    pub streams: u8,
+    /// At least one position, and at most [`Lane::STREAMS`] streams and as many as there are micro-batches.
+    pub schedule: Schedule,
     /// How correlations are made.
     pub offline: Offline,
     /// Which layers share key pairs.
@@ -234,9 +230,10 @@ fn per_party<T: std::fmt::Display>(sender: Party, what: &str, found: T, own: T) 
 impl ClientHello {
     fn encode(&self) -> Vec<u8> {
         let mut bytes = self.common.encode();
-        bytes.extend(self.batch.positions.to_le_bytes());
-        bytes.extend(self.batch.micro_batch.to_le_bytes());
-        bytes.push(self.batch.streams);
+        let Schedule { positions, micro_batch, streams } = self.batch.schedule;
+        bytes.extend(positions.to_le_bytes());
+        bytes.extend(micro_batch.to_le_bytes());
+        bytes.push(streams);
         bytes.push(self.batch.offline.encode());
         bytes.push(keys_code(self.batch.keys));
         bytes.push(self.reveal);
@@ -249,7 +246,7 @@ impl ClientHello {
         let (positions, micro_batch) = (u64::from_le_bytes(take(rest)?), u32::from_le_bytes(take(rest)?));
         let [streams, offline, keys, reveal] = take(rest)?;
         let (offline, keys) = (Offline::decode(offline)?, decode_keys(keys)?);
-        let batch = BatchSize { positions, micro_batch, streams, offline, keys };
+        let batch = BatchSize { schedule: Schedule { positions, micro_batch, streams }, offline, keys };
         Ok(ClientHello { common, batch, reveal })
     }
 }
@@ -257,18 +254,12 @@ impl ClientHello {
 impl BatchSize {
     /// The batch in micro-batches of at most `micro_batch` positions, as many at the same time as there are, at most `streams`.
     pub fn new(positions: u64, micro_batch: u32, streams: u8, offline: Offline, keys: Keys) -> BatchSize {
-        let micro_batch = micro_batch.clamp(1, u32::try_from(positions.max(1)).unwrap_or(u32::MAX));
-        let most = positions.div_ceil(u64::from(micro_batch)).clamp(1, Lane::STREAMS as u64) as u8;
-        BatchSize { positions, micro_batch, streams: streams.clamp(1, most), offline, keys }
-    }
-
-    /// The number of micro-batches.
-    pub fn micro_batches(self) -> u64 {
-        self.positions.div_ceil(u64::from(self.micro_batch.max(1)))
+        let schedule = Schedule::new(positions, micro_batch, streams.min(Lane::STREAMS as u8));
+        BatchSize { schedule, offline, keys }
     }
 
     fn check(self, limits: Limits) -> Result<(), Error> {
-        let BatchSize { positions, micro_batch, streams, .. } = self;
+        let Schedule { positions, micro_batch, streams } = self.schedule;
         if positions == 0 || micro_batch == 0 || streams == 0 {
             return Err(Error::PeerMisbehaved("the client asks for an empty batch".into()));
         }
@@ -283,7 +274,7 @@ impl BatchSize {
             );
             return Err(Error::PeerIncompatible(text));
         }
-        if usize::from(streams) > Lane::STREAMS || u64::from(streams) > self.micro_batches() {
+        if usize::from(streams) > Lane::STREAMS || u64::from(streams) > self.schedule.micro_batches() {
             return Err(Error::PeerMisbehaved(format!("the client asks for {streams} streams of micro-batches")));
         }
         if streams > limits.streams {
@@ -347,8 +338,8 @@ mod tests {
 
     const LIMITS: Limits = Limits { positions: 100, micro_batch: 16, streams: 1 };
     const OFFLINE: Offline = Offline { choice: Choice::Silent, ahead: false };
-    const BATCH: BatchSize =
-        BatchSize { positions: 100, micro_batch: 16, streams: 1, offline: OFFLINE, keys: Keys::Layer };
+    const SCHEDULE: Schedule = Schedule { positions: 100, micro_batch: 16, streams: 1 };
+    const BATCH: BatchSize = BatchSize { schedule: SCHEDULE, offline: OFFLINE, keys: Keys::Layer };
 
     type Outcome<T> = Result<T, Error>;
 
@@ -419,16 +410,16 @@ mod tests {
     #[test]
     fn batches_above_the_servers_limits_are_refused_with_the_limit() {
         let plan = tiny_plan();
-        for (batch, limit) in [
-            (BatchSize { positions: 101, ..BATCH }, "at most 100"),
-            (BatchSize { micro_batch: 17, ..BATCH }, "at most 16"),
-            (BatchSize { positions: 0, ..BATCH }, "empty batch"),
-            (BatchSize { streams: 0, ..BATCH }, "empty batch"),
-            (BatchSize { streams: 2, ..BATCH }, "2 micro-batches in flight, this server takes at most 1"),
-            (BatchSize { streams: 3, ..BATCH }, "asks for 3 streams"),
-            (BatchSize { positions: 16, streams: 2, ..BATCH }, "asks for 2 streams"),
+        for (schedule, limit) in [
+            (Schedule { positions: 101, ..SCHEDULE }, "at most 100"),
+            (Schedule { micro_batch: 17, ..SCHEDULE }, "at most 16"),
+            (Schedule { positions: 0, ..SCHEDULE }, "empty batch"),
+            (Schedule { streams: 0, ..SCHEDULE }, "empty batch"),
+            (Schedule { streams: 2, ..SCHEDULE }, "2 micro-batches in flight, this server takes at most 1"),
+            (Schedule { streams: 3, ..SCHEDULE }, "asks for 3 streams"),
+            (Schedule { positions: 16, streams: 2, ..SCHEDULE }, "asks for 2 streams"),
         ] {
-            let (client, server) = shake(&plan, &plan, batch);
+            let (client, server) = shake(&plan, &plan, BatchSize { schedule, ..BATCH });
             let (client, server) = (client.unwrap_err().to_string(), server.unwrap_err().to_string());
             assert!(client.contains("it refused") && client.contains(limit), "{client}");
             assert!(server.contains(limit), "{server}");
@@ -448,7 +439,7 @@ mod tests {
         ];
         for (positions, objection, asked, told) in cases {
             let (mut left, mut right) = channels();
-            let batch = BatchSize { positions, ..BATCH };
+            let batch = BatchSize { schedule: Schedule { positions, ..SCHEDULE }, ..BATCH };
             let (client, server) = std::thread::scope(|scope| {
                 let plan = &plan;
                 let server = scope.spawn(move || {

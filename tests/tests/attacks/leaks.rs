@@ -175,13 +175,13 @@ fn the_client_process_sends_exactly_the_forecast_and_then_nothing_whether_it_acc
         assert_eq!(ended.code, code, "{ended:?}");
         assert_eq!(server.finish().0, Some(0));
         let batch = &desk.json("r.json")["batch"];
-        let size = BatchSize {
-            positions: batch["positions"].as_u64().unwrap(),
-            micro_batch: batch["micro_batch"].as_u64().unwrap() as u32,
-            streams: batch["streams"].as_u64().unwrap() as u8,
-            offline: Offline::default(),
-            keys: Keys::of(&plan.function),
-        };
+        let size = BatchSize::new(
+            batch["positions"].as_u64().unwrap(),
+            batch["micro_batch"].as_u64().unwrap() as u32,
+            batch["streams"].as_u64().unwrap() as u8,
+            Offline::default(),
+            Keys::of(&plan.function),
+        );
         let forecast = Forecast::new(&plan.function, size).unwrap();
         let counted = counting.join().unwrap();
         assert_eq!(counted, forecast.predicted.client_to_server);

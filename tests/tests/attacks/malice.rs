@@ -111,18 +111,17 @@ impl Rogue {
         let limits = Limits { positions: 1000, micro_batch: 1000, streams: Lane::STREAMS as u8 };
         let nonce = nonce().expect("the system has randomness");
         let (id, size) = handshake::server(&mut *control, plan, limits, &mut |_| Ok(()), nonce)?;
-        let streams = usize::from(size.streams);
+        let streams = usize::from(size.schedule.streams);
         let lanes: Result<Vec<_>, Error> =
             (0..streams).map(|stream| Ok([open(Lane::layers(stream))?, open(Lane::correlations(stream))?])).collect();
         let (forecast, choice) = (Forecast::new(&plan.function, size)?, Mutex::new(choice));
-        let (positions, most) = (size.positions as usize, size.micro_batch as usize);
         let serve = |stream: usize, [layers, generator]: [Box<dyn Channel>; 2]| -> Result<(), Error> {
             let (id, supply) = (stream_id(&id, stream), forecast.supply(stream));
             let mut session = Session::establish(Party::Server, layers, generator, id, supply)?;
             session.prepare(&plan.function, size.keys)?;
-            for micro_batch in (stream..positions.div_ceil(most)).step_by(streams) {
+            for micro_batch in size.schedule.numbers(stream) {
                 let model = &models[(choice.lock().unwrap())(micro_batch)];
-                answer(plan, model, &mut session, most.min(positions - micro_batch * most))?;
+                answer(plan, model, &mut session, size.schedule.range(micro_batch).len())?;
             }
             Ok(())
         };

@@ -87,13 +87,7 @@ const STEPS_OF_WEIGHT: usize = 9;
 impl Client {
     fn connect(plan: &Plan, mut link: Connection) -> Client {
         let plan = plan.for_client();
-        let size = BatchSize {
-            positions: (AT_ONCE * MICRO_BATCHES) as u64,
-            micro_batch: AT_ONCE as u32,
-            streams: 1,
-            offline: Offline::default(),
-            keys: Keys::Layer,
-        };
+        let size = BatchSize::new((AT_ONCE * MICRO_BATCHES) as u64, AT_ONCE as u32, 1, Offline::default(), Keys::Layer);
         let mut control = link.open(Lane::CONTROL, 1 << 12).unwrap();
         let id = handshake::client(&mut *control, &plan, size, nonce().unwrap()).unwrap();
         let [layers, correlations] =

@@ -12,7 +12,7 @@ mod stream;
 use fusion_ir::Function;
 
 use crate::ot::{Choice, Supply};
-use crate::{Cost, Keys, Machine, Network, begin, layer, linear, setup};
+use crate::{Cost, Keys, Machine, Network, Schedule, begin, layer, linear, setup};
 use link::{Ready, Shared, steps};
 use stream::{Part, Running};
 
@@ -43,19 +43,6 @@ pub struct SessionTime {
     pub layers: Vec<LayerTime>,
 }
 
-/// How a batch goes through the layers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Flow {
-    /// Positions in all.
-    pub positions: usize,
-    /// Most positions that go through the layers together, at least 1.
-    pub micro_batch: usize,
-    /// Micro-batches in flight, at least 1.
-    pub streams: usize,
-    /// Which layers share key pairs.
-    pub keys: Keys,
-}
-
 impl Clock {
     /// Both parties begin at zero.
     pub fn new(network: Network) -> Clock {
@@ -76,7 +63,7 @@ impl Clock {
 }
 
 /// What a session sends and computes: [`session`] without the function.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Course {
     /// Of the layers' side of every stream, once.
     pub setup: Cost,
@@ -84,10 +71,8 @@ pub struct Course {
     pub whole: Vec<Cost>,
     /// Of a smaller one, likewise.
     pub rest: Vec<Cost>,
-    /// How many whole micro-batches there are, and whether a smaller one comes last.
-    pub micro_batches: (usize, bool),
-    /// Micro-batches in flight, at least 1.
-    pub streams: usize,
+    /// How the batch is cut up.
+    pub schedule: Schedule,
     /// What makes correlations.
     pub correlations: Choice,
 }
@@ -98,11 +83,12 @@ pub struct Course {
 /// If the protocols cannot carry a layer.
 pub fn session(
     function: &Function,
-    flow: Flow,
+    schedule: Schedule,
+    keys: Keys,
     machine: &Machine,
     network: Network,
 ) -> Result<SessionTime, linear::Unsupported> {
-    Ok(Course::new(function, flow)?.play(machine, network))
+    Ok(Course::new(function, schedule, keys)?.play(machine, network))
 }
 
 impl Course {
@@ -110,76 +96,70 @@ impl Course {
     ///
     /// # Errors
     /// If the protocols cannot carry a layer.
-    pub fn new(function: &Function, flow: Flow) -> Result<Course, linear::Unsupported> {
-        let Flow { positions, micro_batch, streams, keys } = flow;
-        let micro_batch = micro_batch.max(1);
+    pub fn new(function: &Function, schedule: Schedule, keys: Keys) -> Result<Course, linear::Unsupported> {
         let costs = |positions: usize| {
             let layers = function.iter().map(|(id, _)| layer(function, id, keys, positions));
             std::iter::once(Ok(begin(function, keys, positions))).chain(layers).collect::<Result<Vec<Cost>, _>>()
         };
-        let (count, rest) = (positions / micro_batch, positions % micro_batch);
+        let counts = schedule.counts();
         Ok(Course {
             setup: setup(function),
-            whole: if count > 0 { costs(micro_batch)? } else { Vec::new() },
-            rest: if rest > 0 { costs(rest)? } else { Vec::new() },
-            micro_batches: (count, rest > 0),
-            streams,
+            whole: if counts.whole > 0 { costs(schedule.whole())? } else { Vec::new() },
+            rest: if counts.rest { costs(schedule.rest())? } else { Vec::new() },
+            schedule,
             correlations: Choice::Auto,
         })
     }
 
     /// Where the correlations of stream number `stream` come from.
     pub fn supply(&self, stream: usize) -> Supply {
-        let (whole, rest) = self.micro_batches;
-        let streams = self.streams.max(1);
-        // Micro-batches are dealt in turn; a smaller one is the last of all.
-        let whole_ones = whole / streams + usize::from(stream < whole % streams);
-        let rest_ones = usize::from(rest && stream == whole % streams);
-        let tiles = |costs: &[Cost], times: usize| {
+        let dealt = self.schedule.dealt(stream);
+        let tiles = |costs: &[Cost], times: u64| {
             let all = costs.iter().map(Cost::tiles).fold([0; 2], |sum, tiles| [sum[0] + tiles[0], sum[1] + tiles[1]]);
-            all.map(|tiles| tiles * times as u64)
+            all.map(|tiles| tiles * times)
         };
-        let (whole, rest) = (tiles(&self.whole, whole_ones), tiles(&self.rest, rest_ones));
+        let (whole, rest) = (tiles(&self.whole, dealt.whole), tiles(&self.rest, dealt.rest.into()));
         self.correlations.supply([whole[0] + rest[0], whole[1] + rest[1]])
     }
 
     /// Seconds in all. Only the first micro-batches of a long batch are played; all others take what these do on average once all
     /// streams are under way.
     pub fn seconds(&self, machine: &Machine, network: Network) -> f64 {
-        let streams = self.streams.max(1);
-        let of = |micro_batches| Course { micro_batches, ..self.clone() }.play(machine, network).seconds;
+        let streams = u64::from(self.schedule.streams.max(1));
         let (first, some) = (streams, 3 * streams);
-        let (count, rest) = self.micro_batches;
-        if count <= some {
-            return of((count, rest));
+        let counts = self.schedule.counts();
+        if counts.whole <= some {
+            return self.play(machine, network).seconds;
         }
-        let [first_s, some_s] = [first, some].map(|count| of((count, false)));
-        let share = if rest { 1.0 } else { 0.0 };
-        some_s + (some_s - first_s) / (some - first) as f64 * ((count - some) as f64 + share)
+        let of = |micro_batches: u64| {
+            let positions = micro_batches * self.schedule.whole() as u64;
+            Course { schedule: Schedule { positions, ..self.schedule }, ..self.clone() }.play(machine, network).seconds
+        };
+        let [first_s, some_s] = [first, some].map(of);
+        let share = if counts.rest { 1.0 } else { 0.0 };
+        some_s + (some_s - first_s) / (some - first) as f64 * ((counts.whole - some) as f64 + share)
     }
 
     /// What it takes.
     pub fn play(&self, machine: &Machine, network: Network) -> SessionTime {
         let [whole, rest] = [&self.whole, &self.rest].map(|costs| Part::all(costs, machine));
-        let (whole_ones, has_rest) = self.micro_batches;
-        let count = whole_ones + usize::from(has_rest);
-        let streams = self.streams.clamp(1, count.max(1));
-        let parts = |batch: usize| match batch {
-            batch if batch < whole_ones => whole.as_slice(),
-            batch if batch < count => rest.as_slice(),
-            _ => &[],
+        let Schedule { positions, micro_batch, streams } = self.schedule;
+        let schedule = Schedule::new(positions, micro_batch, streams);
+        let parts = |number: usize| match number < self.schedule.counts().whole as usize {
+            true => whole.as_slice(),
+            false => rest.as_slice(),
         };
         let values = self.whole.len().max(self.rest.len()).saturating_sub(1);
         let mut time = SessionTime { layers: vec![LayerTime::default(); values], ..SessionTime::default() };
         let mut shared = Shared::new(network);
-        let mut running: Vec<Running> = (0..streams)
-            .map(|first| {
-                let supply = self.supply(first);
+        let mut running: Vec<Running> = (0..schedule.streams.into())
+            .map(|stream| {
+                let supply = self.supply(stream);
                 let mut setup = supply.setup();
                 setup.then(&self.setup);
                 let mut ready = Ready::default();
                 steps(&setup, machine.seconds(&setup)).iter().for_each(|step| shared.take(step, &mut ready));
-                Running::new(first, ready, supply)
+                Running::new(schedule.numbers(stream).collect(), ready, supply)
             })
             .collect();
         time.setup_s = running.iter().map(Running::ready_s).fold(f64::INFINITY, f64::min);
@@ -190,8 +170,8 @@ impl Course {
                 running.iter().enumerate().filter_map(|(at, stream)| Some((stream.maker.next(parts)?, at, true)));
             let Some((_, at, makes)) = layers.chain(makers).min_by(|a, b| a.0.total_cmp(&b.0)) else { break };
             match makes {
-                true => running[at].maker.go_on(parts, streams, machine, &mut shared),
-                false => running[at].go_on(parts, streams, &mut shared, &mut time.layers),
+                true => running[at].maker.go_on(parts, machine, &mut shared),
+                false => running[at].go_on(parts, &mut shared, &mut time.layers),
             }
         }
         time.seconds = running.iter().map(Running::ready_s).fold(0.0, f64::max);
@@ -252,7 +232,7 @@ mod tests {
         let function = small();
         let machine = Machine::default();
         let of = |positions, micro_batch, streams| {
-            session(&function, Flow { positions, micro_batch, streams, keys: KEYS }, &machine, NETWORK).unwrap()
+            session(&function, Schedule { positions, micro_batch, streams }, KEYS, &machine, NETWORK).unwrap()
         };
         let (one, four, five) = (of(1, 4, 1), of(4, 4, 1), of(5, 4, 1));
         assert_eq!(one.setup_s, four.setup_s);
@@ -267,8 +247,8 @@ mod tests {
         assert!(together.seconds > alone.seconds / 2.0);
         close(together.layers[1].computing_s, alone.layers[1].computing_s);
         let slow = Network { mbit_per_s: 0.1, rtt_ms: 1e-3 };
-        let flow = |streams| Flow { positions: 8, micro_batch: 1, streams, keys: KEYS };
-        let of = |streams| session(&function, flow(streams), &machine, slow).unwrap();
+        let schedule = |streams| Schedule { positions: 8, micro_batch: 1, streams };
+        let of = |streams| session(&function, schedule(streams), KEYS, &machine, slow).unwrap();
         let bytes = layer(&function, fusion_ir::ValueId(1), KEYS, 8).unwrap().bytes(Party::Client);
         assert!(of(2).seconds > bytes as f64 * slow.seconds_per_byte());
         assert_eq!(of(3).layers.len(), 3);
@@ -279,7 +259,7 @@ mod tests {
         let function = small();
         let machine = Machine::default();
         for (positions, streams) in [(7, 1), (8, 2), (402, 1), (402, 2), (400, 3)] {
-            let course = Course::new(&function, Flow { positions, micro_batch: 4, streams, keys: KEYS }).unwrap();
+            let course = Course::new(&function, Schedule { positions, micro_batch: 4, streams }, KEYS).unwrap();
             let (played, said) = (course.play(&machine, NETWORK).seconds, course.seconds(&machine, NETWORK));
             assert!((said / played - 1.0).abs() < 0.03, "{positions} in {streams} streams: {said} for {played}");
         }

@@ -20,7 +20,8 @@ pub(super) struct Part<'c> {
 /// A stream on its way: which micro-batch, part and step come next.
 pub(super) struct Running {
     ready: Ready,
-    batch: usize,
+    /// The numbers of its micro-batches that are not done, the one it is at first.
+    left: VecDeque<usize>,
     part: usize,
     step: usize,
     began: f64,
@@ -31,7 +32,7 @@ pub(super) struct Running {
 pub(super) struct Maker {
     ready: Ready,
     stock: Stock,
-    batch: usize,
+    left: VecDeque<usize>,
     part: usize,
     steps: VecDeque<Step>,
     /// When those were ready that are not drawn yet.
@@ -50,11 +51,12 @@ impl<'c> Part<'c> {
 }
 
 impl Running {
-    /// One that begins with micro-batch number `first` when it is set up.
-    pub fn new(first: usize, ready: Ready, supply: Supply) -> Running {
+    /// One that runs the micro-batches of these numbers when it is set up.
+    pub fn new(numbers: VecDeque<usize>, ready: Ready, supply: Supply) -> Running {
         let stock = Stock::new(supply);
-        let maker = Maker { ready, stock, batch: first, part: 0, steps: VecDeque::new(), made: VecDeque::new() };
-        Running { ready, batch: first, part: 0, step: 0, began: 0.0, maker }
+        let maker =
+            Maker { ready, stock, left: numbers.clone(), part: 0, steps: VecDeque::new(), made: VecDeque::new() };
+        Running { ready, left: numbers, part: 0, step: 0, began: 0.0, maker }
     }
 
     /// When both parties are done with everything so far.
@@ -64,7 +66,7 @@ impl Running {
 
     /// When it could take its next step; `None` if it has none, or waits for correlations.
     pub fn next<'p>(&self, parts: impl Fn(usize) -> &'p [Part<'p>]) -> Option<f64> {
-        let part = parts(self.batch).get(self.part)?;
+        let part = parts(*self.left.front()?).get(self.part)?;
         let earliest = self.ready.0[0].min(self.ready.0[1]);
         match self.step == 0 && !part.cost.draws.is_empty() {
             true => self.maker.made.front().map(|made| earliest.max(*made)),
@@ -73,14 +75,9 @@ impl Running {
     }
 
     /// Takes it.
-    pub fn go_on<'p>(
-        &mut self,
-        parts: impl Fn(usize) -> &'p [Part<'p>],
-        streams: usize,
-        shared: &mut Shared,
-        times: &mut [LayerTime],
-    ) {
-        let parts = parts(self.batch);
+    pub fn go_on<'p>(&mut self, parts: impl Fn(usize) -> &'p [Part<'p>], shared: &mut Shared, times: &mut [LayerTime]) {
+        let Some(&number) = self.left.front() else { return };
+        let parts = parts(number);
         let part = &parts[self.part];
         if self.step == 0 {
             self.began = self.ready.both();
@@ -101,7 +98,8 @@ impl Running {
             (self.part, self.step) = (self.part + 1, 0);
         }
         if self.part == parts.len() {
-            (self.batch, self.part) = (self.batch + streams, 0);
+            self.left.pop_front();
+            self.part = 0;
         }
     }
 }
@@ -109,18 +107,13 @@ impl Running {
 impl Maker {
     /// When it could take its next step; `None` when everything is made.
     pub fn next<'p>(&self, parts: impl Fn(usize) -> &'p [Part<'p>]) -> Option<f64> {
-        parts(self.batch).get(self.part).map(|_| self.ready.0[0].min(self.ready.0[1]))
+        parts(*self.left.front()?).get(self.part).map(|_| self.ready.0[0].min(self.ready.0[1]))
     }
 
     /// Takes it.
-    pub fn go_on<'p>(
-        &mut self,
-        parts: impl Fn(usize) -> &'p [Part<'p>],
-        streams: usize,
-        machine: &Machine,
-        shared: &mut Shared,
-    ) {
-        let parts = parts(self.batch);
+    pub fn go_on<'p>(&mut self, parts: impl Fn(usize) -> &'p [Part<'p>], machine: &Machine, shared: &mut Shared) {
+        let Some(&number) = self.left.front() else { return };
+        let parts = parts(number);
         let draws = &parts[self.part].cost;
         if !draws.draws.is_empty() {
             if self.steps.is_empty() {
@@ -137,7 +130,8 @@ impl Maker {
         }
         self.part += 1;
         if self.part == parts.len() {
-            (self.batch, self.part) = (self.batch + streams, 0);
+            self.left.pop_front();
+            self.part = 0;
         }
     }
 }

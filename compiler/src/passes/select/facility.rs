@@ -41,14 +41,12 @@ impl Facility {
         let cheetah = Backend::Cheetah(Cheetah::default());
         let packed = Backend::Cheetah(Cheetah { output_packing: true, ..Cheetah::default() });
         let [ot, he] = [CryptFlow2::Ot, CryptFlow2::He].map(Backend::CryptFlow2);
-        let keys = |backend| time(&begin(&all_by(function, backend), Keys::Position, target.micro_batch), target);
+        let keys = |backend| time(&begin(&all_by(function, backend), Keys::Position, target.schedule.whole()), target);
         let extensions = |backend| time(&setup(&all_by(function, backend)), target);
         let seconds = match self {
             Facility::PublicKeys => keys(cheetah),
             Facility::PackingKeys => keys(packed) - keys(cheetah),
-            Facility::Extensions => {
-                (extensions(ot) - extensions(cheetah)) / target.positions.div_ceil(target.micro_batch) as f64
-            }
+            Facility::Extensions => (extensions(ot) - extensions(cheetah)) / target.schedule.micro_batches() as f64,
             Facility::RotationKeys => keys(he),
         };
         seconds.max(0.0)

@@ -14,8 +14,8 @@ mod facility;
 use std::cmp::Ordering;
 
 use fusion_catalogue::ot::{self, Supply, TILE_ROWS};
-use fusion_catalogue::time::{Clock, Course, Flow};
-use fusion_catalogue::{Cost, Keys, Machine, Network, Primitive, begin};
+use fusion_catalogue::time::{Clock, Course};
+use fusion_catalogue::{Cost, Keys, Machine, Network, Primitive, Schedule, begin};
 use fusion_ir::op::{Backend, Cheetah, CryptFlow2};
 use fusion_ir::{Function, Op, Party, Value, ValueId};
 
@@ -30,12 +30,8 @@ pub struct Target {
     pub network: Network,
     /// How fast the parties compute.
     pub machine: Machine,
-    /// Positions of the batch, at least 1.
-    pub positions: usize,
-    /// Positions that go through the layers together, at least 1: what they share, such as rounds, counts once.
-    pub micro_batch: usize,
-    /// Micro-batches in flight, at least 1.
-    pub streams: usize,
+    /// The batch, of at least one position: what the positions of a micro-batch share, such as rounds, counts once.
+    pub schedule: Schedule,
     /// What may be chosen.
     pub choice: Choice,
 }
@@ -57,7 +53,7 @@ impl Default for Target {
     /// A LAN between two machines of the kind that the default profile is of.
     fn default() -> Target {
         let (network, machine) = (Network::LAN, Machine::default());
-        Target { network, machine, positions: 1, micro_batch: 1, streams: 1, choice: Choice::Auto }
+        Target { network, machine, schedule: Schedule::new(1, 1, 1), choice: Choice::Auto }
     }
 }
 
@@ -86,8 +82,7 @@ pub struct Scale<'t> {
 impl Scale<'_> {
     /// For a function, by what it draws now: silent correlations are cheaper than others, but only large batches have them.
     pub fn new<'t>(function: &Function, target: &'t Target) -> Scale<'t> {
-        let Target { positions, micro_batch, streams, .. } = *target;
-        let course = Course::new(function, Flow { positions, micro_batch, streams, keys: Keys::Position });
+        let course = Course::new(function, target.schedule, Keys::Position);
         Scale { target, supply: course.map_or_else(|_| Supply::default(), |course| course.supply(0)) }
     }
 
@@ -102,7 +97,7 @@ impl Scale<'_> {
         let mut candidates: Vec<Candidate> = Vec::new();
         for backend in backends(value, self.target.choice) {
             function.values[id.index()].backend = backend;
-            let Ok(cost) = fusion_catalogue::layer(function, id, Keys::Position, self.target.micro_batch) else {
+            let Ok(cost) = fusion_catalogue::layer(function, id, Keys::Position, self.target.schedule.whole()) else {
                 continue;
             };
             if candidates.iter().all(|other| other.cost != cost) {
@@ -164,22 +159,23 @@ impl Scale<'_> {
 
     /// What the whole batch takes with these options.
     fn session_s(&self, function: &Function, all: &[Vec<Candidate>], picked: &[usize]) -> f64 {
-        let Target { network, machine, positions, micro_batch, streams, .. } = self.target;
+        let Target { network, machine, schedule, .. } = self.target;
+        let micro_batch = schedule.whole();
         let mut trial = function.clone();
         choose(&mut trial, all, picked);
         let keys = Keys::of(&trial);
         let layer = |(id, (candidates, option)): (ValueId, (&Vec<Candidate>, &usize))| match candidates.get(*option) {
             Some(candidate) if !keys.own(&trial, id) => candidate.cost.clone(),
-            _ => fusion_catalogue::layer(&trial, id, keys, *micro_batch).unwrap_or_default(),
+            _ => fusion_catalogue::layer(&trial, id, keys, micro_batch).unwrap_or_default(),
         };
         let ids = trial.iter().map(|(id, _)| id);
         let layers = ids.zip(all.iter().zip(picked)).map(layer);
         let course = Course {
             setup: fusion_catalogue::setup(&trial),
-            whole: std::iter::once(begin(&trial, keys, *micro_batch)).chain(layers).collect(),
+            whole: std::iter::once(begin(&trial, keys, micro_batch)).chain(layers).collect(),
             rest: Vec::new(),
-            micro_batches: (positions.div_ceil(*micro_batch), false),
-            streams: *streams,
+            // As if the last micro-batch were a whole one, too.
+            schedule: Schedule { positions: schedule.micro_batches() * micro_batch as u64, ..*schedule },
             correlations: match self.supply {
                 Supply::SoftSpoken(_) => ot::Choice::SoftSpoken,
                 Supply::Silent(_) => ot::Choice::Silent,
@@ -376,14 +372,14 @@ mod tests {
     #[test]
     fn no_single_backend_is_forecast_to_be_faster() {
         for (network, positions, streams) in [(Network::LAN, 1, 1), (Network::WAN, 1, 1), (Network::WAN, 64, 2)] {
-            let micro_batch = positions.min(16);
-            let target = |choice| Target { network, positions, micro_batch, streams, choice, ..Target::default() };
+            let schedule = Schedule::new(positions, 16, streams);
+            let target = |choice| Target { network, schedule, choice, ..Target::default() };
             let seconds = |choice| {
                 let mut function = function();
                 let backends = selected(target(choice));
                 function.values.iter_mut().zip(backends).for_each(|(value, backend)| value.backend = backend);
                 let keys = Keys::of(&function);
-                let course = Course::new(&function, Flow { positions, micro_batch, streams, keys }).unwrap();
+                let course = Course::new(&function, schedule, keys).unwrap();
                 course.seconds(&Machine::default(), network)
             };
             let auto = seconds(Choice::Auto);

@@ -73,7 +73,8 @@ fn session(
 ) -> Result<(), Error> {
     let (connection, peer) = tcp::accept(listener, tcp)?;
     let client = Identity::of(&peer);
-    let admission = &mut |size: BatchSize| budget.map_or(Ok(()), |budget| budget.spend(&client, size.positions));
+    let admission =
+        &mut |size: BatchSize| budget.map_or(Ok(()), |budget| budget.spend(&client, size.schedule.positions));
     let bar = Bar::new(args.quiet);
     let served = run_server_if(admission, Box::new(connection), file.plan(), file, limits, &mut |step| bar.show(step));
     drop(bar);
