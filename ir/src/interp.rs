@@ -128,10 +128,11 @@ pub fn add_bias(x: &[i64], bias: &[i64], bits: u8) -> Vec<i64> {
     zip_spread(x, bias, |x, bias| signed(x.wrapping_add(bias) as u64, bits))
 }
 
-/// Each of `elements` so often in a row that there are `n`: how a vector meets a tensor whose leading axis it belongs to.
+/// Repeats every element of `elements` equally often, in a row, so that there are `n` in all: a vector
+/// with one element for each index of a tensor's leading axis becomes as long as that tensor.
 ///
 /// # Panics
-/// If that is impossible.
+/// If `n` is no multiple of the length of `elements`.
 pub fn spread<T>(elements: &[T], n: usize) -> impl Iterator<Item = &T> {
     let each = n / elements.len().max(1);
     assert_eq!(each * elements.len(), n, "{} elements over {n}", elements.len());

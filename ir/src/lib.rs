@@ -27,5 +27,10 @@ pub use op::{Backend, Op};
 pub use plan::Plan;
 pub use types::{Party, Sign, TensorType};
 
+/// The README's example compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 #[cfg(all(not(debug_assertions), any(feature = "without-blind", feature = "without-relabelling")))]
 compile_error!("a feature that weakens the planner is for tests only");

@@ -147,8 +147,9 @@ impl Executor<'_> {
         Ok((micro_batches.into_iter().flatten().collect(), totals))
     }
 
-    /// [`Executor::stream`], which ends the others if it fails. A peer that has hung up ends them by itself: then they still look at what
-    /// has arrived, which may say why.
+    /// [`Executor::stream`], which ends the other streams if it fails. If it failed because the peer
+    /// closed the connection, the others are left to end by themselves: one of them may still find, in
+    /// what has already arrived, why the peer did so.
     fn guarded(
         &self,
         link: &dyn Link,
@@ -290,7 +291,8 @@ impl Executor<'_> {
     }
 }
 
-/// How much an error says: that the peer hung up, or that this party did, may have been caused by what another stream found.
+/// Ranks errors by how much they explain. A closed connection ranks lowest: whichever party closed it
+/// may have done so because of an error that another stream reports.
 fn extent(error: &Error) -> u8 {
     use std::io::ErrorKind::{NotConnected, UnexpectedEof};
     match error {

@@ -71,7 +71,7 @@ pub(super) fn set_portable(nodes: &mut [u128], index: usize, value: u128) {
     }
 }
 
-/// The linear orthomorphism `s`: the high half first.
+/// The linear orthomorphism `s` on two halves, high and low: `s(high, low) = (high ^ low, high)`.
 fn spread(x: u128) -> u128 {
     (x << 64) ^ (x >> 64 << 64) | x >> 64
 }

@@ -83,7 +83,8 @@ pub struct Limits {
     pub streams: u8,
 }
 
-/// Who has the last word on whether a session of this size may start, and counts it if so.
+/// Decides whether a session of the size that the client asks for may start, and records it if so.
+/// It is called once for a session, after every other check of the handshake has passed.
 pub type Admission<'a> = dyn FnMut(BatchSize) -> Result<(), crate::Error> + 'a;
 
 /// The handshake's messages.
@@ -107,8 +108,8 @@ pub fn client(channel: &mut dyn Channel, plan: &Plan, batch: BatchSize, nonce: [
     Ok(session_id(&hello, &answer))
 }
 
-/// The server's side. Returns the session id and the batch. `admission` is asked last, about a batch within `limits`; a
-/// session that it allows has started.
+/// The server's side. Returns the session id and the batch. `admission` is called
+/// last, with a batch that is within `limits`; the session that it allows counts as started.
 ///
 /// # Errors
 /// [`Error::PeerIncompatible`] if the client holds another plan or asks for more than `limits`; the client is told, as it is

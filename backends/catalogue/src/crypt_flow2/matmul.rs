@@ -56,7 +56,9 @@ impl Products {
         self.weight_bits
     }
 
-    /// The result channel of a weight, and for every place of the result to which it contributes, the elements of operand and result.
+    /// Every product that `weight` takes part in: the index of the operand's element that it is
+    /// multiplied with, and of the result's element to which the product is added. Both are indices
+    /// into the flat tensors of one position.
     pub fn places(&self, weight: usize) -> impl Iterator<Item = (usize, usize)> + use<> {
         let Geometry { input: [_, height, width], kernel: [rows, columns], strides, .. } = self.geometry;
         let [channels, outputs] = self.geometry.group();

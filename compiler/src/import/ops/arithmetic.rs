@@ -133,7 +133,7 @@ fn chosen(call: &mut Call) -> Made {
     }
 }
 
-/// The constant repeated to `shape`.
+/// The constant `c` broadcast to `shape`.
 fn spread(c: &ArrayD<f32>, shape: &[usize]) -> Result<ArrayD<f32>, String> {
     let view = c.broadcast(shape).ok_or_else(|| format!("a constant of shape {:?} among {shape:?}", c.shape()))?;
     Ok(view.to_owned())

@@ -400,7 +400,8 @@ fn per_image(
     Ok(call.b.concat(&parts, 0))
 }
 
-/// An image with zeros between its rows and columns, so many that neighbours come to lie `strides` apart.
+/// Puts zeros between the rows and the columns of an image, so that elements that were neighbours lie
+/// `strides` apart: a transposed convolution is a convolution of that.
 fn spread(call: &mut Call, x: NodeId, strides: [usize; 2]) -> NodeId {
     let [c, h, w] = [0, 1, 2].map(|axis| call.shape(x)[axis]);
     let x = call.b.reshape(x, &[c, h, 1, w, 1]);

@@ -36,7 +36,9 @@ pub struct Target {
     pub choice: Choice,
 }
 
-/// Shares of the waiting that are tried: all of it for a micro-batch by itself, less the more of it others fill.
+/// How much of a layer's waiting time counts, as a fraction. The minimisation runs once for each: 1
+/// is a micro-batch by itself, which pays for every wait; 0 is one whose waits other micro-batches
+/// fill completely. The choices that come out are then compared as whole sessions.
 const WAITING: [f64; 4] = [1.0, 0.5, 0.2, 0.0];
 
 /// What may be chosen.
