@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use fusion_ir::{Function, Op, Weights, interp};
 use rayon::prelude::*;
 
-use crate::nn::{Graph, eval};
+use crate::nn::{Graph, NodeId, eval};
 
 /// One layer's precision.
 #[derive(Clone, Debug, PartialEq)]
@@ -14,22 +14,25 @@ pub struct Precision {
     pub node: String,
     /// Ten times the decimal logarithm of the signal's power over that of the difference from float; infinite without difference.
     pub decibels: f64,
+    /// The same with the difference from what float makes of the fixed-point operands: the layer's own noise.
+    pub own_decibels: f64,
 }
 
 /// The precision of every layer whose value exists in both, in the order of execution.
 pub fn layers(graph: &Graph, function: &Function, weights: &Weights, samples: &[(&[f32], &[i64])]) -> Vec<Precision> {
-    let per_sample: Vec<HashMap<&str, [f64; 2]>> =
+    let per_sample: Vec<HashMap<&str, [f64; 3]>> =
         samples.par_iter().map(|(real, fixed)| powers(graph, function, weights, real, fixed)).collect();
     let mut layers: Vec<Precision> = Vec::new();
     for value in &function.values {
         let seen = layers.iter().any(|layer| layer.node == value.node);
-        let found: Vec<[f64; 2]> = per_sample.iter().filter_map(|all| all.get(value.node.as_str()).copied()).collect();
+        let found: Vec<[f64; 3]> = per_sample.iter().filter_map(|all| all.get(value.node.as_str()).copied()).collect();
         if seen || found.is_empty() {
             continue;
         }
-        let [signal, noise] = [0, 1].map(|i| found.iter().map(|powers| powers[i]).sum::<f64>());
-        let decibels = if noise == 0.0 { f64::INFINITY } else { 10.0 * (signal / noise).log10() };
-        layers.push(Precision { node: value.node.clone(), decibels });
+        let [signal, noise, own] = [0, 1, 2].map(|i| found.iter().map(|powers| powers[i]).sum::<f64>());
+        let decibels = |noise: f64| if noise == 0.0 { f64::INFINITY } else { 10.0 * (signal / noise).log10() };
+        let (node, decibels, own_decibels) = (value.node.clone(), decibels(noise), decibels(own));
+        layers.push(Precision { node, decibels, own_decibels });
     }
     layers
 }
@@ -89,24 +92,43 @@ fn hidden_part(moments: &[Moments], samples: usize) -> Option<f64> {
     (!parts.is_empty()).then(|| parts.iter().sum::<f64>() / parts.len() as f64)
 }
 
-/// For each ONNX node, the power of its last float value and that of the fixed-point value's difference from it.
+/// For each ONNX node, the power of its last float value, that of the fixed-point value's difference from it, and that of its difference
+/// from what float makes of the fixed-point operands.
 fn powers<'f>(
     graph: &Graph,
     function: &'f Function,
     weights: &Weights,
     real: &[f32],
     fixed: &[i64],
-) -> HashMap<&'f str, [f64; 2]> {
+) -> HashMap<&'f str, [f64; 3]> {
     let mut powers = HashMap::new();
+    let mut found: HashMap<&'f str, Vec<f32>> = HashMap::new();
     counterparts(graph, function, weights, real, fixed, |at, real, fixed| {
-        let mut sums = [0.0; 2];
-        for (real, fixed) in real.iter().zip(fixed) {
+        let mut sums = [0.0; 3];
+        let fixed: Vec<f64> = fixed.collect();
+        for (real, fixed) in real.iter().zip(&fixed) {
             let real = f64::from(*real);
             sums[0] += real * real;
             sums[1] += (fixed - real).powi(2);
         }
-        powers.insert(function.values[at].node.as_str(), sums);
+        let node = function.values[at].node.as_str();
+        powers.insert(node, sums);
+        found.insert(node, fixed.into_iter().map(|x| x as f32).collect());
     });
+    let last: HashMap<&str, NodeId> = graph.iter().map(|(id, node)| (node.name.as_str(), id)).collect();
+    // What an operation reads of other ONNX nodes is what fixed point has there.
+    let given =
+        |id: NodeId| found.get(graph.node(id).name.as_str()).filter(|_| last[graph.node(id).name.as_str()] == id);
+    let mut values: Vec<Vec<f32>> = Vec::with_capacity(graph.nodes.len());
+    for (id, node) in graph.iter() {
+        let value = eval::apply(graph, node, &values, real);
+        if let Some(fixed) = given(id) {
+            let power = powers.get_mut(node.name.as_str());
+            let own = value.iter().zip(fixed).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>();
+            power.into_iter().for_each(|powers| powers[2] = own);
+        }
+        values.push(given(id).cloned().unwrap_or(value));
+    }
     powers
 }
 

@@ -257,7 +257,8 @@ fn summary(compiled: &Compiled, diagnose: bool) -> String {
         );
     }
     for layer in summary.precision.iter().filter(|_| diagnose) {
-        let _ = writeln!(text, "precision {:<28} {:>6.1} dB", layer.node, layer.decibels);
+        let (all, own) = (layer.decibels, layer.own_decibels);
+        let _ = writeln!(text, "precision {:<28} {all:>6.1} dB, {own:.1} dB by its own rounding", layer.node);
     }
     let inexact = summary.precision.iter().filter(|layer| layer.decibels.is_finite());
     let worst = inexact.min_by(|a, b| a.decibels.total_cmp(&b.decibels));

@@ -176,7 +176,8 @@ pub fn argmax(values: &[f32]) -> usize {
     (0..values.len()).reduce(better).unwrap_or(0)
 }
 
-fn apply(graph: &Graph, node: &Node, values: &[Vec<f32>], input: &[f32]) -> Vec<f32> {
+/// A node's elements, given those of the nodes it reads; the input's are `input`.
+pub(crate) fn apply(graph: &Graph, node: &Node, values: &[Vec<f32>], input: &[f32]) -> Vec<f32> {
     let Some(&first) = node.inputs.first() else { return input.to_vec() };
     let (x, shape) = (values[first.0].as_slice(), graph.node(first).shape.as_slice());
     match &node.op {
