@@ -7,7 +7,7 @@ use fusion_ir::{Sign, TensorType, ValueId};
 use super::{Lowered, Lowering, log2_ceil};
 use crate::nn::expr::Expr;
 use crate::nn::{self, NodeId};
-use crate::quantise::table::{Results, Table};
+use crate::quantise::table::{Folded, Results, Table};
 use crate::quantise::{frac_for, largest, magnitude, quantise};
 
 impl Lowering<'_> {
@@ -39,7 +39,13 @@ impl Lowering<'_> {
         let ty = self.ty(x).clone();
         let usual = self.observed.powers[id.0].sqrt() as f32;
         let results = Results { largest: self.ranges[id.0], usual };
-        let table = Table::new(f, self.observed.ranges[node.inputs[0].0], ty.frac, results)?;
+        let range = self.observed.ranges[node.inputs[0].0];
+        let table = Table::new(f, range, ty.frac, results)?;
+        // Beside the other half of the kinks, it saves their comparisons' share of the ReLU's.
+        let folded = Folded::new(f, range, ty.frac, results);
+        if let Some(folded) = folded.filter(|folded| (1..table.knots()).contains(&(folded.table.knots() + 1))) {
+            return self.folded(id, node, x, &folded);
+        }
         let frac = ty.frac + table.slope_frac as i8;
         let limit = (1i64 << ty.magnitude) - 1;
         let least = if ty.sign == Sign::NonNegative { 0 } else { -limit };
@@ -69,6 +75,41 @@ impl Lowering<'_> {
             let sign = if proven { Sign::NonNegative } else { Sign::Any };
             self.same(op, vec![wide], TensorType { sign, ..result }, node)
         };
+        Ok(self.narrow(y, node))
+    }
+
+    /// A function of `|x|`, with `max(x, 0)` added if that is its other part.
+    fn folded(&mut self, id: NodeId, node: &nn::Node, x: ValueId, Folded { relu, table }: &Folded) -> Lowered {
+        let ty = self.ty(x).clone();
+        let frac = ty.frac + table.slope_frac as i8;
+        let limit = (1i64 << ty.magnitude) - 1;
+        let rest = table.largest(0, limit);
+        let most = if *relu { rest.saturating_add(limit << table.slope_frac) } else { rest };
+        let holds = |most: i64| 64 - most.leading_zeros() as u8;
+        let magnitude = self.reached(id, frac, holds(most).max(1));
+        let bits = (magnitude + self.headroom[id.0]).max(holds(rest) + 1).max(ty.magnitude + 2).max(ty.bits);
+        if bits > super::MAX_RING_BITS {
+            return Err(format!("its table needs {bits} bits"));
+        }
+        let positive = TensorType { sign: Sign::NonNegative, ..ty.clone() };
+        let positive = self.same(Op::Relu, vec![x], positive, node);
+        let positive = self.extend(positive, bits, node);
+        let wide = self.extend(x, bits, node);
+        // |x| = 2 max(x, 0) - x
+        let local = TensorType { bits, sign: Sign::Any, ..ty.clone() };
+        let twice = TensorType { magnitude: ty.magnitude + 1, ..local.clone() };
+        let twice = self.same(Op::Scale { factor: 2 }, vec![positive], twice, node);
+        let minus = self.same(Op::Scale { factor: -1 }, vec![wide], local.clone(), node);
+        let absolute = self.same(Op::Add, vec![twice, minus], local, node);
+        let result = TensorType { shape: node.shape.clone(), bits, frac, magnitude, sign: Sign::Any };
+        let small = TensorType { magnitude: holds(rest).max(1), ..result.clone() };
+        let mut y = self.same(Op::Piecewise(table.piecewise(bits)), vec![absolute], small, node);
+        if *relu {
+            let by = table.slope_frac;
+            let shifted = TensorType { magnitude: (ty.magnitude + by).min(bits - 1), ..result.clone() };
+            let shifted = self.same(Op::ShiftLeft { by }, vec![positive], shifted, node);
+            y = self.same(Op::Add, vec![shifted, y], result, node);
+        }
         Ok(self.narrow(y, node))
     }
 

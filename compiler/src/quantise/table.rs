@@ -1,27 +1,31 @@
 //! Functions as tables: from a pointwise function on a range to the exact integer function that the protocol computes.
 //!
-//! The table is a polyline through points of the function. Kinks and jumps of the function are points of it, found exactly; between
-//! them points lie as far apart as the error allows. The polyline *is* the fixed-point reference; how far it may be from the function
-//! is [`TOLERANCE`].
+//! The table is a polyline near the function. Kinks and jumps of the function are points of it, found exactly; between them it has few
+//! corners and crosses the function. The polyline *is* the fixed-point reference; how far it may be from the function is
+//! [`TOLERANCE`].
 
 use fusion_ir::op::Piecewise;
 use fusion_ir::types::{signed, wrap};
 
+use super::polyline;
 use crate::nn::eval::Range;
-use crate::nn::expr::Expr;
+use crate::nn::expr::{Binary, Expr};
 
 /// Largest error of a table on its range, as a fraction of the function's largest absolute value there.
 pub const TOLERANCE: f64 = 1.0 / 256.0;
 /// And as a fraction of its usual value, the root mean square of what was seen.
 pub const USUAL_TOLERANCE: f64 = 1.0 / 64.0;
+/// The same where a table is half as long, because a function is symmetric.
+const FOLDED_TOLERANCE: f64 = USUAL_TOLERANCE / 2.0;
+/// How exactly a function must be symmetric, as a fraction of its largest value.
+const SYMMETRIC: f64 = 1e-9;
 /// What is usual may make a table finer by this factor.
 const FINEST: f64 = 1.0 / 16.0;
 
 /// Most bits of precision that slopes get beyond those of the operand.
 const MAX_SLOPE_FRAC: u8 = 20;
-/// Places at which a function is looked at, over its whole range and between two points.
+/// Places at which a function is looked at over its whole range.
 const SAMPLES: i64 = 4096;
-const CHECKS: i64 = 48;
 
 /// What a function gave on calibration samples.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -51,17 +55,17 @@ impl Table {
     /// # Errors
     /// Why there is none, as a phrase.
     pub fn new(f: &Expr, range: Range, frac: i8, results: Results) -> Result<Table, String> {
+        let (low, high, seen) = look(f, range, frac, results)?;
+        // A function that is zero on the whole range is as good as exact.
+        let unit = (-f64::from(frac)).exp2();
+        let tolerance = if seen > 0.0 { tolerance(results, seen, USUAL_TOLERANCE) } else { unit };
+        Table::over(f, [low, high], frac, tolerance)
+    }
+
+    /// The table on integers from one to another, within `tolerance`.
+    fn over(f: &Expr, [low, high]: [i64; 2], frac: i8, tolerance: f64) -> Result<Table, String> {
         let unit = (-f64::from(frac)).exp2();
         let at = |i: i64| f.at(i as f64 * unit);
-        let (low, high) = domain(&at, range, unit)?;
-        let seen = samples(low, high).map(|i| at(i).abs()).fold(0.0, f64::max);
-        // What lies between the values seen may be a pole.
-        if results.largest > 0.0 && seen > 16.0 * f64::from(results.largest) + unit {
-            return Err(format!("{f} runs away between the calibrated values"));
-        }
-        let usual = (f64::from(results.usual) * USUAL_TOLERANCE).max(seen * TOLERANCE * FINEST);
-        // A function that is zero on the whole range is as good as exact.
-        let tolerance = if seen > 0.0 { usual.min(seen * TOLERANCE) } else { unit };
         let mut points = vec![low, high];
         for switch in f.switches() {
             points.extend(breaks(f, &switch, low, high, unit, tolerance));
@@ -69,14 +73,7 @@ impl Table {
         points.retain(|point| (low..=high).contains(point));
         points.sort_unstable();
         points.dedup();
-        let mut refined = vec![low];
-        for pair in points.windows(2) {
-            while refined[refined.len() - 1] < pair[1] {
-                let next = furthest(&at, refined[refined.len() - 1], pair[1], tolerance);
-                refined.push(next);
-            }
-        }
-        let polyline: Vec<(i64, f64)> = refined.into_iter().map(|i| (i, at(i))).collect();
+        let polyline = polyline::fit(&at, &points, tolerance);
         let tables = (0..=MAX_SLOPE_FRAC).map(|slope_frac| Table::rounded(&polyline, frac, slope_frac));
         let fits = |(table, error): &(Table, f64)| *error <= tolerance / 4.0 && table.resolution() <= 4.0 * tolerance;
         let found = tables.into_iter().find(fits);
@@ -159,6 +156,56 @@ impl Table {
     }
 }
 
+/// A function that is even, or a ReLU but for an even function: `max(x, 0)`, if `relu`, plus a table of `|x|`. SiLU and GELU are such
+/// functions. The table needs half the kinks, and what it adds to the ReLU is small.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Folded {
+    /// Whether the ReLU is part of it.
+    pub relu: bool,
+    /// What is left, for `|x|`.
+    pub table: Table,
+}
+
+impl Folded {
+    /// That form of `f`, with the parameters of [`Table::new`]; `None` if `f` has none.
+    pub fn new(f: &Expr, range: Range, frac: i8, results: Results) -> Option<Folded> {
+        let (low, high, seen) = look(f, range, frac, results).ok()?;
+        let reach = high.max(-low);
+        let unit = (-f64::from(frac)).exp2();
+        let is = |relu: bool| {
+            samples(1, reach.max(1)).all(|i| {
+                let x = i as f64 * unit;
+                let odd = f.at(x) - f.at(-x) - if relu { x } else { 0.0 };
+                odd.abs() <= SYMMETRIC * seen
+            })
+        };
+        let relu = [true, false].into_iter().find(|relu| is(*relu))?;
+        let rest = if relu { Expr::binary(Binary::Sub, f.clone(), Expr::X) } else { f.clone() };
+        let tolerance = tolerance(results, seen, FOLDED_TOLERANCE);
+        let table = Table::over(&rest, [0, reach], frac, tolerance).ok()?;
+        Some(Folded { relu, table })
+    }
+}
+
+/// The integers for which a table of `f` is made, and its largest absolute value there.
+fn look(f: &Expr, range: Range, frac: i8, results: Results) -> Result<(i64, i64, f64), String> {
+    let unit = (-f64::from(frac)).exp2();
+    let at = |i: i64| f.at(i as f64 * unit);
+    let (low, high) = domain(&at, range, unit)?;
+    let seen = samples(low, high).map(|i| at(i).abs()).fold(0.0, f64::max);
+    // What lies between the values seen may be a pole.
+    if results.largest > 0.0 && seen > 16.0 * f64::from(results.largest) + unit {
+        return Err(format!("{f} runs away between the calibrated values"));
+    }
+    Ok((low, high, seen))
+}
+
+/// How far chords may be from a function that reaches `largest`.
+fn tolerance(results: Results, largest: f64, usual: f64) -> f64 {
+    let usual = (f64::from(results.usual) * usual).max(largest * TOLERANCE * FINEST);
+    usual.min(largest * TOLERANCE)
+}
+
 /// The integers for which the table is made: the range, and an eighth of it on both sides where the function does not run away.
 fn domain(at: &impl Fn(i64) -> f64, range: Range, unit: f64) -> Result<(i64, i64), String> {
     let mut low = (f64::from(range.low) / unit).floor() as i64;
@@ -226,31 +273,10 @@ fn breaks(f: &Expr, switch: &Expr, low: i64, high: i64, unit: f64, tolerance: f6
     found
 }
 
-/// The furthest point up to `end` to which a straight line from `from` stays within the tolerance.
-fn furthest(at: &impl Fn(i64) -> f64, from: i64, end: i64, tolerance: f64) -> i64 {
-    let good = |to: i64| {
-        let (a, b) = (at(from), at(to));
-        let slope = (b - a) / (to - from) as f64;
-        let step = ((to - from) / CHECKS).max(1);
-        (1..=(to - from) / step)
-            .map(|i| from + i * step)
-            .all(|x| (a + slope * (x - from) as f64 - at(x)).abs() <= tolerance)
-    };
-    if good(end) {
-        return end;
-    }
-    let (mut reached, mut beyond) = (from + 1, end);
-    while beyond - reached > 1 {
-        let middle = reached + (beyond - reached) / 2;
-        if good(middle) { reached = middle } else { beyond = middle }
-    }
-    reached
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nn::expr::{Binary, Unary};
+    use crate::nn::expr::Unary;
     use fusion_ir::{Op, Sign, TensorType, interp};
 
     const RESULTS: Results = Results { largest: 20.0, usual: 20.0 };
@@ -314,6 +340,55 @@ mod tests {
         };
         let knots = [20.0, 1.0, 1e-9].map(|usual| table(usual).knots());
         assert!(knots[0] < knots[1] && knots[1] < knots[2] && knots[2] < 40, "{knots:?}");
+    }
+
+    fn times(a: Expr, b: Expr) -> Expr {
+        Expr::binary(Binary::Mul, a, b)
+    }
+
+    fn silu() -> Expr {
+        times(Expr::X, Expr::unary(Unary::Sigmoid, Expr::X))
+    }
+
+    #[test]
+    fn symmetric_functions_fold_and_need_half_the_kinks() {
+        let scaled = |c: f64| times(Expr::X, Expr::Const(c));
+        let one_plus = |e: Expr| Expr::binary(Binary::Add, Expr::Const(1.0), e);
+        let gelu = times(scaled(0.5), one_plus(Expr::unary(Unary::Erf, scaled(0.5f64.sqrt()))));
+        let quick_gelu = times(Expr::X, Expr::unary(Unary::Sigmoid, scaled(1.702)));
+        let softplus = Expr::unary(Unary::Softplus, Expr::X);
+        let bell = Expr::unary(Unary::Exp, Expr::unary(Unary::Neg, times(Expr::X, Expr::X)));
+        let range = Range { low: -8.0, high: 7.0 };
+        for (f, relu) in [(silu(), true), (gelu, true), (quick_gelu, true), (softplus, true), (bell, false)] {
+            let largest = f.at(7.0).max(1.0) as f32;
+            let results = Results { largest, usual: largest / 8.0 };
+            let folded = Folded::new(&f, range, 9, results).unwrap();
+            assert_eq!(folded.relu, relu, "{f}");
+            // Twice as fine with fewer kinks than the whole function has.
+            let whole = Table::new(&f, range, 9, results).unwrap();
+            assert!(folded.table.knots() + 1 < whole.knots(), "{f}: {} of {}", folded.table.knots(), whole.knots());
+            let piecewise = Op::Piecewise(folded.table.piecewise(48));
+            let ty = |frac| TensorType { shape: vec![1], bits: 48, frac, magnitude: 40, sign: Sign::Any };
+            let frac = 9 + folded.table.slope_frac as i8;
+            // Also twice as far out as was seen: only the bell's tail is known there.
+            for x in (-8 * 1024..=8 * 1024).step_by(3) {
+                let rest = interp::apply_public(&piecewise, &[&[i64::abs(x)]], &[&ty(9)], &ty(frac))[0];
+                let found = ty(frac).dequantize(rest) + if relu { x.max(0) as f64 / 512.0 } else { 0.0 };
+                let error = (found - f.at(x as f64 / 512.0)).abs();
+                let tolerance = f64::from(results.usual) * FOLDED_TOLERANCE;
+                assert!(error <= 1.3 * tolerance, "{f} at {}: {error}", x as f64 / 512.0);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_symmetric_does_not_fold() {
+        let range = Range { low: -4.0, high: 4.0 };
+        let mish = times(Expr::X, Expr::unary(Unary::Tanh, Expr::unary(Unary::Softplus, Expr::X)));
+        let shifted = silu().of(&Expr::binary(Binary::Add, Expr::X, Expr::Const(0.01)));
+        for f in [mish, shifted, Expr::unary(Unary::Tanh, Expr::X), Expr::unary(Unary::Exp, Expr::X)] {
+            assert_eq!(Folded::new(&f, range, 9, RESULTS), None, "{f}");
+        }
     }
 
     #[test]
