@@ -50,7 +50,9 @@ const MANY_SAMPLES: usize = 32;
 /// A row is faint if its products are below this fraction of the largest row's.
 const FAINT: f64 = 1.0 / 128.0;
 /// Weights get more bits than asked for, if the accumulator has room, if rounding them moves the results of half the rows by more than this.
-const ROUGH_ERROR: f64 = 1.0 / 32.0;
+const ROUGH_ERROR: f64 = 1.0 / 128.0;
+/// As many more as take it below this.
+const FINE_ERROR: f64 = 1.0 / 512.0;
 
 impl Lowering<'_> {
     /// The linear map on `x`, requantised; `op` makes the operation of the declared kernel and bias.
@@ -129,7 +131,7 @@ impl Lowering<'_> {
         while fit.weight_bits >= self.precision.weight_bits
             && fit.weight_bits < MAX_WEIGHT_BITS
             && (fit.weight_bits > self.precision.weight_bits || middling(&fit.errors(linear, squares), ROUGH_ERROR))
-            && middling(&fit.errors(linear, squares), GOOD_ERROR)
+            && middling(&fit.errors(linear, squares), FINE_ERROR)
         {
             let wider = rounded(fit.weight_bits + 1);
             if !fits(&wider) {
