@@ -144,7 +144,9 @@ fn counterparts(
     let mut floats: HashMap<&str, Vec<f32>> = HashMap::new();
     eval::visit(graph, real, |id, value| drop(floats.insert(&graph.node(id).name, value.to_vec())));
     for (at, (value, elements)) in function.values.iter().zip(interp::run(function, weights, fixed)).enumerate() {
-        let gadget = matches!(value.op, Op::Mix(_) | Op::ArgMax | Op::TopK { .. } | Op::Reveal(_) | Op::Check);
+        let ordered = matches!(&value.op, Op::Input(format) if format.ordered);
+        let gadget =
+            ordered || matches!(value.op, Op::Mix(_) | Op::ArgMax | Op::TopK { .. } | Op::Reveal(_) | Op::Check);
         let Some(float) = floats.get(value.node.as_str()).filter(|f| f.len() == elements.len() && !gadget) else {
             continue;
         };

@@ -12,6 +12,14 @@ use crate::Error;
 /// # Errors
 /// [`Error::Input`] names the file and what is wrong with it; [`Error::Io`] if it cannot be read.
 pub fn samples(path: &Path, shape: &[usize]) -> Result<Vec<Vec<f32>>, Error> {
+    samples_or_missing(path, shape, false)
+}
+
+/// As [`samples`]; with `missing`, numbers may be NaN or infinite.
+///
+/// # Errors
+/// As [`samples`].
+pub fn samples_or_missing(path: &Path, shape: &[usize], missing: bool) -> Result<Vec<Vec<f32>>, Error> {
     let bytes = bytes(path)?;
     let npy = parse(path, &bytes)?;
     let found = npy.shape();
@@ -23,7 +31,7 @@ pub fn samples(path: &Path, shape: &[usize]) -> Result<Vec<Vec<f32>>, Error> {
     }
     let data = npy.reals().map_err(|error| in_sample(path, shape, error))?;
     let sample_len = shape.iter().product::<usize>().max(1);
-    if let Some(at) = data.iter().position(|x| !x.is_finite()) {
+    if let Some(at) = data.iter().position(|x| !missing && !x.is_finite()) {
         let (sample, element) = (at / sample_len, at % sample_len);
         return Err(bad(path, format!("sample {sample} holds {} at element {element}", data[at])));
     }

@@ -54,7 +54,8 @@ pub(super) fn run(args: &Args) -> Result<(), Error> {
         let why = "this is the client's plan, without weights; eval needs the server's".into();
         return Err(Error::Input { path: args.plan.clone(), why });
     };
-    let reals = npy::samples(&args.input, &function.values[0].ty.shape)?;
+    let missing = function.quantiser().is_ordered();
+    let reals = npy::samples_or_missing(&args.input, &function.values[0].ty.shape, missing)?;
     clipped(function, args, &reals)?;
     let samples = quantise(function, &reals);
     let Some(logits) = interp::logits_of(function) else {

@@ -6,6 +6,7 @@ use ndarray::ArrayD;
 use tract_onnx::pb::{AttributeProto, NodeProto};
 use tract_onnx::prelude::{DatumType, Tensor};
 
+use super::ml::Tabular;
 use crate::nn::build::Builder;
 use crate::nn::{Affine, NodeId};
 
@@ -43,6 +44,7 @@ pub(super) struct Call<'c> {
     pub node: &'c NodeProto,
     pub inputs: &'c [Wire],
     pub opset: i64,
+    pub tabular: &'c mut Tabular,
 }
 
 /// A translation's outcome: the graph node, or why there is none.

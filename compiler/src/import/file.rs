@@ -4,13 +4,14 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
+use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{GraphProto, ModelProto, ValueInfoProto, tensor_shape_proto, type_proto};
 use tract_onnx::prelude::{Framework, Tensor};
 
 use super::call::Kind;
 use super::ops::types;
 use super::support::{NEWEST_OPSET, NodeSupport};
-use super::{Part, graph, support, tensors};
+use super::{Part, graph, ml, support, tensors};
 use crate::{Error, Unsupported};
 
 /// A decoded model whose graph is there and closed.
@@ -56,6 +57,11 @@ impl<'p> OnnxFile<'p> {
             problem(format!("operator set {} is newer than {NEWEST_OPSET}, the newest that is known", self.opset));
         }
         let own = |domain: &str| matches!(domain, "" | "ai.onnx");
+        let ml = model.opset_import.iter().find(|import| import.domain == ml::DOMAIN);
+        if let Some(newer) = ml.filter(|import| import.version > ml::NEWEST_VERSION) {
+            let (version, newest) = (newer.version, ml::NEWEST_VERSION);
+            problem(format!("version {version} of {} is newer than {newest}, the newest that is known", ml::DOMAIN));
+        }
         if let Some(function) =
             model.functions.iter().find(|function| own(function.domain.as_deref().unwrap_or_default()))
         {
@@ -85,6 +91,7 @@ impl<'p> OnnxFile<'p> {
                 return Err(Error::Usage(why));
             }
             (None, [output]) => output.name.clone(),
+            (None, [first, ..]) if is_label(graph, first) => first.name.clone(),
             (None, [first, ..]) => {
                 let why = format!(
                     "it has {} outputs, {}: choose the one with the scores or the label with --output NAME",
@@ -158,6 +165,15 @@ impl<'p> OnnxFile<'p> {
         let declared = tensor.shape.as_ref().map(|shape| shape.dim.iter().map(extent).collect::<Vec<_>>());
         merge_shapes(declared, given).map(|shape| (input.name.clone(), shape, kind)).map_err(refuse)
     }
+}
+
+/// Whether an output is a classifier's label, beside which its other outputs say the same: integers or texts, one for each sample, of a
+/// graph that has operators of `ai.onnx.ml`.
+fn is_label(graph: &GraphProto, output: &ValueInfoProto) -> bool {
+    let value = output.r#type.as_ref().and_then(|t| t.value.as_ref());
+    let Some(type_proto::Value::TensorType(tensor)) = value else { return false };
+    let labels = [DataType::Int32, DataType::Int64, DataType::String].map(|kind| kind as i32);
+    labels.contains(&tensor.elem_type) && graph.node.iter().any(|node| node.domain == ml::DOMAIN)
 }
 
 /// Something about the model that is no node.

@@ -13,6 +13,7 @@ mod file;
 mod graph;
 mod head;
 mod legacy;
+mod ml;
 mod ops;
 mod size;
 pub mod support;

@@ -9,6 +9,7 @@ use std::collections::HashSet;
 use tract_onnx::pb::{GraphProto, NodeProto};
 
 use super::call::{Call, Kind, Made, Wire};
+use super::ml;
 use super::ops::{activation, arithmetic, linear, normalise, pool, quantise, reduce, shape, types};
 use super::{attributes, constant, control, graph};
 use crate::Unsupported;
@@ -53,14 +54,17 @@ const SUPPORTED: &[(&str, Rule, &str)] = &[
     ("Add", Real(arithmetic::add), "axis broadcast consumed_inputs"),
     ("And", Truth(arithmetic::compare), "axis broadcast"),
     ("ArgMax", Index(reduce::arg_max), "axis keepdims select_last_index"),
+    ("ArrayFeatureExtractor", Several(ml::extract), ""),
     ("Asin", Real(activation::pointwise), ""),
     ("Asinh", Real(activation::pointwise), ""),
     ("Atan", Real(activation::pointwise), ""),
     ("Atanh", Real(activation::pointwise), ""),
     ("AveragePool", Real(pool::average), "auto_pad ceil_mode count_include_pad dilations kernel_shape pads strides"),
     ("BatchNormalization", Real(linear::batch_norm), "consumed_inputs epsilon is_test momentum spatial training_mode"),
+    ("Binarizer", Real(ml::binarise), "threshold"),
     ("Cast", Several(types::cast), "round_mode saturate to"),
     ("CastLike", Several(types::cast_like), "round_mode saturate"),
+    ("CategoryMapper", Several(ml::encode), "cats_int64s cats_strings default_int64 default_string"),
     ("Celu", Real(activation::pointwise), "alpha"),
     ("Clip", Real(activation::clip), "consumed_inputs max min"),
     ("Concat", Moves(shape::concat), "axis"),
@@ -81,6 +85,7 @@ const SUPPORTED: &[(&str, Rule, &str)] = &[
     ("Erf", Real(activation::pointwise), ""),
     ("Exp", Real(activation::pointwise), "consumed_inputs"),
     ("Expand", Moves(shape::expand), ""),
+    ("FeatureVectorizer", Real(ml::vectorise), "inputdimensions"),
     ("Flatten", Moves(shape::flatten), "axis"),
     ("Gather", Moves(shape::gather), "axis"),
     ("GatherElements", Moves(shape::gather_elements), "axis"),
@@ -94,12 +99,28 @@ const SUPPORTED: &[(&str, Rule, &str)] = &[
     ("HardSigmoid", Real(activation::pointwise), "alpha beta consumed_inputs"),
     ("HardSwish", Real(activation::pointwise), ""),
     ("Identity", Moves(shape::identity), ""),
+    (
+        "Imputer",
+        Real(ml::impute),
+        "imputed_value_floats imputed_value_int64s replaced_value_float replaced_value_int64",
+    ),
     ("InstanceNormalization", Real(normalise::instance), "consumed_inputs epsilon"),
     ("LRN", Real(normalise::lrn), "alpha beta bias size"),
+    (
+        "LabelEncoder",
+        Several(ml::encode),
+        "default_float default_int64 default_string default_tensor keys_floats keys_int64s keys_strings keys_tensor values_floats values_int64s values_strings values_tensor",
+    ),
     ("LayerNormalization", Real(normalise::layer), "axis epsilon stash_type"),
     ("LeakyRelu", Real(activation::pointwise), "alpha consumed_inputs"),
     ("Less", Truth(arithmetic::compare), "axis broadcast"),
     ("LessOrEqual", Truth(arithmetic::compare), ""),
+    (
+        "LinearClassifier",
+        Several(ml::linear_classifier),
+        "classlabels_ints classlabels_strings coefficients intercepts multi_class post_transform",
+    ),
+    ("LinearRegressor", Real(ml::linear_regressor), "coefficients intercepts post_transform targets"),
     ("Log", Real(activation::pointwise), "consumed_inputs"),
     ("LogSoftmax", Real(activation::log_softmax), "axis"),
     ("LpPool", Real(pool::lp), "auto_pad ceil_mode dilations kernel_shape p pads strides"),
@@ -112,6 +133,7 @@ const SUPPORTED: &[(&str, Rule, &str)] = &[
     ("Mish", Real(activation::pointwise), ""),
     ("Mul", Real(arithmetic::mul), "axis broadcast consumed_inputs"),
     ("Neg", Real(activation::negate), "consumed_inputs"),
+    ("Normalizer", Real(ml::normalise), "norm"),
     ("Not", Truth(activation::pointwise), ""),
     ("Or", Truth(arithmetic::compare), "axis broadcast"),
     ("PRelu", Real(activation::p_relu), "consumed_inputs"),
@@ -131,6 +153,7 @@ const SUPPORTED: &[(&str, Rule, &str)] = &[
     ("ReduceSumSquare", Real(reduce::sum_square), "axes keepdims noop_with_empty_axes"),
     ("Relu", Real(activation::relu), "consumed_inputs"),
     ("Reshape", Moves(shape::reshape), "allowzero consumed_inputs shape"),
+    ("Scaler", Real(ml::scale), "offset scale"),
     ("Selu", Real(activation::pointwise), "alpha consumed_inputs gamma"),
     ("Shrink", Real(activation::pointwise), "bias lambd"),
     ("Sigmoid", Real(activation::pointwise), "consumed_inputs"),
@@ -153,10 +176,36 @@ const SUPPORTED: &[(&str, Rule, &str)] = &[
     ("ThresholdedRelu", Real(activation::pointwise), "alpha"),
     ("Tile", Moves(shape::tile), ""),
     ("Transpose", Moves(shape::transpose), "perm"),
+    ("TreeEnsemble", Real(ml::tree_ensemble), TREES),
+    ("TreeEnsembleClassifier", Several(ml::tree_classifier), TREE_CLASSIFIER),
+    ("TreeEnsembleRegressor", Real(ml::tree_regressor), TREE_REGRESSOR),
     ("Unsqueeze", Moves(shape::unsqueeze), "axes"),
     ("Where", Several(arithmetic::choose), ""),
     ("Xor", Truth(arithmetic::differ), "axis broadcast"),
+    ("ZipMap", Real(ml::zip_map), "classlabels_int64s classlabels_strings"),
 ];
+
+/// Those of `ai.onnx.ml`.
+const TABULAR: &[&str] = &[
+    "ArrayFeatureExtractor",
+    "Binarizer",
+    "CategoryMapper",
+    "FeatureVectorizer",
+    "Imputer",
+    "LabelEncoder",
+    "LinearClassifier",
+    "LinearRegressor",
+    "Normalizer",
+    "Scaler",
+    "TreeEnsemble",
+    "TreeEnsembleClassifier",
+    "TreeEnsembleRegressor",
+    "ZipMap",
+];
+
+const TREES: &str = "aggregate_function leaf_targetids leaf_weights membership_values n_targets nodes_falseleafs nodes_falsenodeids nodes_featureids nodes_hitrates nodes_missing_value_tracks_true nodes_modes nodes_splits nodes_trueleafs nodes_truenodeids post_transform tree_roots";
+const TREE_CLASSIFIER: &str = "base_values base_values_as_tensor class_ids class_nodeids class_treeids class_weights class_weights_as_tensor classlabels_int64s classlabels_strings nodes_falsenodeids nodes_featureids nodes_hitrates nodes_hitrates_as_tensor nodes_missing_value_tracks_true nodes_modes nodes_nodeids nodes_treeids nodes_truenodeids nodes_values nodes_values_as_tensor post_transform";
+const TREE_REGRESSOR: &str = "aggregate_function base_values base_values_as_tensor n_targets nodes_falsenodeids nodes_featureids nodes_hitrates nodes_hitrates_as_tensor nodes_missing_value_tracks_true nodes_modes nodes_nodeids nodes_treeids nodes_truenodeids nodes_values nodes_values_as_tensor post_transform target_ids target_nodeids target_treeids target_weights target_weights_as_tensor";
 
 /// Translates a node that reads data.
 ///
@@ -237,12 +286,17 @@ fn rule(op: &str) -> Result<Rule, String> {
 
 /// What no node may be, whatever it reads: of another domain, or with an attribute that nobody here knows.
 pub(super) fn refusal(node: &NodeProto) -> Option<String> {
-    if !matches!(node.domain.as_str(), "" | "ai.onnx") {
+    let tabular = TABULAR.contains(&node.op_type.as_str());
+    let own = if tabular { node.domain == ml::DOMAIN } else { matches!(node.domain.as_str(), "" | "ai.onnx") };
+    if !own && (tabular || node.domain != ml::DOMAIN) {
         return Some(format!("operator of the domain {:?}", node.domain));
+    }
+    if !own {
+        return Some("operator not supported".into());
     }
     let row = SUPPORTED.binary_search_by_key(&node.op_type.as_str(), |(name, ..)| name).ok();
     let known = row.map(|at| SUPPORTED[at].2).or_else(|| constant::attributes(&node.op_type))?;
-    attributes::unknown(node, known)
+    if tabular { ml::names_known(node, known) } else { attributes::unknown(node, known) }
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use tract_onnx::pb::{GraphProto, NodeProto, tensor_proto::DataType};
 use tract_onnx::prelude::{Tensor, tensor1};
 
 use super::call::{Call, Kind, Wire};
+use super::ml::{self, Tabular};
 use super::{constant, control, graph, legacy, size, support, tensors};
 use crate::Unsupported;
 use crate::nn::build::Builder;
@@ -42,6 +43,8 @@ pub(super) struct Walk<'w> {
     /// Bytes of the constants that were computed so far.
     constant_bytes: usize,
     pub refused: Vec<Unsupported>,
+    /// What is known beside the network.
+    pub tabular: Tabular,
     /// What is put behind the names of nodes: which turn of a loop they belong to.
     pub suffix: String,
 }
@@ -62,9 +65,14 @@ pub(super) fn graph(start: Start) -> Result<(Graph, NodeId), Vec<Unsupported>> {
         narrowed: graph.initializer.iter().filter(narrow).map(|tensor| tensor.name.clone()).collect(),
         constant_bytes: 0,
         refused: Vec::new(),
+        tabular: Tabular::default(),
         suffix: String::new(),
     };
     for (name, id, kind) in sources(&mut walk.builder, &inputs) {
+        if inputs.len() == 1 {
+            let elements = walk.builder.graph.node(id).len();
+            walk.tabular.given(id, 0..elements);
+        }
         walk.scopes[0].insert(name.into(), Wire::Data(id, kind));
     }
     walk.nodes(graph);
@@ -185,7 +193,9 @@ impl Walk<'_> {
             _ => {
                 let first = self.builder.graph.nodes.len();
                 let opset = self.opset;
-                let made = support::translate(&mut Call { b: &mut self.builder, node, inputs: given, opset })?;
+                let mut call = Call { b: &mut self.builder, node, inputs: given, opset, tabular: &mut self.tabular };
+                let made = support::translate(&mut call)?;
+                ml::follow(&mut call, &made);
                 size::check_layers(self.builder.graph.nodes.len(), size::MOST_LAYERS)?;
                 let large = |node: &Node| node.is_empty() || node.len() > MAX_ELEMENTS;
                 match self.builder.graph.nodes[first..].iter().find(|node| large(node)) {

@@ -7,6 +7,7 @@
 
 mod elementwise;
 mod linear;
+mod trees;
 
 use fusion_ir::op::{Conv, Op, Window};
 use fusion_ir::{Function, InputFormat, Sign, TensorType, ValueId, Weight, WeightId, Weights};
@@ -124,6 +125,7 @@ impl Lowering<'_> {
                 let linear = Linear { weight, shape: dense.weight.shape().to_vec(), bias: &dense.bias, groups: 1 };
                 self.linear(id, node, operand(0), linear, |weight, bias| Op::Dense { weight, bias })
             }
+            nn::Op::Trees(trees) => self.trees(node, operand(0), trees),
             nn::Op::Relu => {
                 let x = self.narrow(operand(0), node);
                 Ok(self.same(Op::Relu, vec![x], TensorType { sign: Sign::NonNegative, ..self.ty(x).clone() }, node))
@@ -172,6 +174,9 @@ impl Lowering<'_> {
     }
 
     fn input(&mut self, id: NodeId, node: &nn::Node) -> ValueId {
+        if nn::trees::decide_alone(self.graph) {
+            return self.ordered_input(node);
+        }
         let Precision { input_bits, activation_bits, .. } = *self.precision;
         let normalised = self.users[id.0].iter().find_map(|user| match &self.graph.node(*user).op {
             nn::Op::Normalise(nn::Normalise { format, frac }) => Some((format.clone(), *frac)),

@@ -229,6 +229,7 @@ pub(crate) fn apply(graph: &Graph, node: &Node, values: &[Vec<f32>], input: &[f3
         }
         Op::Round { step } => x.iter().map(|v| (v / step).round_ties_even() * step).collect(),
         Op::ArgMax => vec![argmax(x) as f32],
+        Op::Trees(trees) => trees.apply(x),
     }
 }
 

@@ -16,8 +16,10 @@ pub mod mask;
 mod print;
 pub mod scales;
 mod softmax;
+pub mod trees;
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use fusion_ir::InputFormat;
 use fusion_ir::op::Window;
@@ -156,6 +158,8 @@ pub enum Op {
     },
     /// Index of the largest element.
     ArgMax,
+    /// Decision trees on a vector of features.
+    Trees(Arc<trees::Trees>),
 }
 
 /// One node: an operation applied to earlier nodes.
@@ -258,6 +262,7 @@ impl Op {
             Op::MaskSum => "mask_sum",
             Op::Round { .. } => "round",
             Op::ArgMax => "argmax",
+            Op::Trees(_) => "trees",
         }
     }
 }

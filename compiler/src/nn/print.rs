@@ -36,6 +36,7 @@ impl fmt::Display for Graph {
                 Op::Slice { start } => write!(f, " start {start:?}")?,
                 Op::Pad { before, after } => write!(f, " before {before:?} after {after:?}")?,
                 Op::Transpose { perm } => write!(f, " perm {perm:?}")?,
+                Op::Trees(trees) => write!(f, " {} tests {} leaves", trees.tests.len(), trees.leaves.ncols())?,
                 _ => {}
             }
             writeln!(f, " {:?}", node.name)?;

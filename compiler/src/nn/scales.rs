@@ -266,6 +266,7 @@ impl Analysis {
             | Op::MaskBy { .. }
             | Op::MaskSum
             | Op::Round { .. }
+            | Op::Trees(_)
             | Op::ArgMax => {
                 node.inputs.iter().for_each(|x| self.fix(&layouts[x.0]));
                 Layout::uniform(FIXED)

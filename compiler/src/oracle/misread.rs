@@ -11,24 +11,44 @@ pub(super) fn found(model: &ModelProto) -> Option<String> {
     let opset = model.opset_import.iter().find(|import| own(&import.domain)).map_or(1, |import| import.version);
     let nodes = model.graph.iter().flat_map(|graph| &graph.node);
     let misread = nodes.filter_map(|node| Some((node, ignored(node, opset)?)));
-    misread.map(|(node, what)| format!("it ignores {what} of node {:?} ({})", node.name, node.op_type)).next()
+    misread.map(|(node, what)| format!("it {what} of node {:?} ({})", node.name, node.op_type)).next()
 }
 
-/// What tract ignores of a node.
+/// Most nodes of trees that tract is asked about: it looks at each of them slowly.
+const MOST_NODES: usize = 1 << 14;
+
+/// What tract ignores of a node, or gets wrong.
 fn ignored(node: &NodeProto, opset: i64) -> Option<&'static str> {
     let given = |name: &str| node.attribute.iter().find(|attribute| attribute.name == name);
     let zero_point = node.input.get(2).is_some_and(|name| !name.is_empty());
     match node.op_type.as_str() {
         _ if opset < BROADCASTING && given("axis").is_some() && given("broadcast").is_some_and(|all| all.i != 0) => {
-            Some("the axis of a broadcast")
+            Some("ignores the axis of a broadcast")
         }
         // Depth before blocks is all that it knows.
-        "SpaceToDepth" if given("mode").is_some_and(|mode| mode.s != b"DCR") => Some("the mode"),
+        "SpaceToDepth" if given("mode").is_some_and(|mode| mode.s != b"DCR") => Some("ignores the mode"),
         "QuantizeLinear" if !zero_point && given("output_dtype").is_some_and(|kind| kind.i != 0) => {
-            Some("output_dtype")
+            Some("ignores output_dtype")
+        }
+        // Of one score for two classes it takes another label than the operator's authors.
+        "TreeEnsembleClassifier" if classes(node) < 3 => Some("has labels of its own for the two classes"),
+        "TreeEnsembleClassifier" if tracked(node) => Some("loses missing values at nodes"),
+        "TreeEnsembleClassifier" if given("nodes_modes").is_some_and(|modes| modes.strings.len() > MOST_NODES) => {
+            Some("takes too long over all nodes")
         }
         _ => None,
     }
+}
+
+/// Whether missing values are sent to some node's true branch.
+fn tracked(node: &NodeProto) -> bool {
+    let tracks = node.attribute.iter().find(|attribute| attribute.name == "nodes_missing_value_tracks_true");
+    tracks.is_some_and(|tracks| tracks.ints.contains(&1))
+}
+
+fn classes(node: &NodeProto) -> usize {
+    let labels = node.attribute.iter().filter(|attribute| attribute.name.starts_with("classlabels"));
+    labels.map(|labels| labels.ints.len() + labels.strings.len()).max().unwrap_or(0)
 }
 
 #[cfg(test)]

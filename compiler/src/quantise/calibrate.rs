@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::nn::eval::{self, Observed, Range};
 use crate::nn::scales::Scales;
-use crate::nn::{Graph, Op};
+use crate::nn::{Graph, Op, trees};
 use crate::{Error, npy};
 
 /// Most samples used; more change ranges little and cost time.
@@ -32,7 +32,7 @@ impl Calibration {
     /// # Errors
     /// As [`npy::samples`].
     pub fn from_file(path: &Path, graph: &Graph) -> Result<Self, Error> {
-        let mut samples = npy::samples(path, graph.input_shape())?;
+        let mut samples = npy::samples_or_missing(path, graph.input_shape(), trees::decide_alone(graph))?;
         let total = samples.len();
         samples.truncate(MAX_SAMPLES);
         Ok(Calibration { samples, total, real: true })
@@ -121,7 +121,8 @@ pub fn regular(values: &[f32]) -> f32 {
 /// Every sample that stands out at some node, with the node where it does most; none if there are too many to speak of outliers.
 fn outliers(graph: &Graph, each: &[Vec<Range>]) -> Vec<Outlier> {
     let mut worst: BTreeMap<usize, (f32, Outlier)> = BTreeMap::new();
-    for (id, node) in graph.iter().filter(|(_, node)| !matches!(node.op, Op::Input)) {
+    let given = trees::given(graph);
+    for (id, node) in graph.iter().filter(|(id, node)| !matches!(node.op, Op::Input) && !given[id.0]) {
         // What is not finite is beyond everything.
         let magnitude = |ranges: &Vec<Range>| Some(ranges[id.0].magnitude()).filter(|x| x.is_finite());
         let magnitudes: Vec<f32> = each.iter().map(|ranges| magnitude(ranges).unwrap_or(f32::INFINITY)).collect();
@@ -139,7 +140,10 @@ fn outliers(graph: &Graph, each: &[Vec<Range>]) -> Vec<Outlier> {
 }
 
 fn finite(graph: &Graph, observed: &Observed) -> Result<(), Error> {
-    match observed.ranges.iter().position(|range| !range.magnitude().is_finite()) {
+    // Of what is only compared, numbers may be missing or infinite.
+    let given = trees::given(graph);
+    let bad = |(range, given): (&Range, &bool)| !given && !range.magnitude().is_finite();
+    match observed.ranges.iter().zip(&given).position(bad) {
         Some(at) => {
             let name = &graph.nodes[at].name;
             let what = if observed.ranges[at].magnitude().is_nan() { "be NaN" } else { "overflow float32" };

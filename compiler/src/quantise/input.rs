@@ -11,7 +11,7 @@ use fusion_ir::{Feature, InputFormat};
 use super::calibrate::regular;
 use super::{LEAST_MARGIN, frac_for, magnitude};
 use crate::nn::scales::{FIXED, Layout, Scales};
-use crate::nn::{Graph, Node, NodeId, Normalise, Op};
+use crate::nn::{Graph, Node, NodeId, Normalise, Op, trees};
 
 /// Most features that get their own formats.
 const MAX_FEATURES: usize = 4096;
@@ -22,6 +22,10 @@ const OFFSET_BITS: i16 = 2;
 
 /// The same network with its input's format, and what the user should know about it.
 pub fn fit(graph: &Graph, samples: &[Vec<f32>], input_bits: u8) -> (Graph, Vec<String>) {
+    if trees::decide_alone(graph) {
+        // Order needs no format.
+        return (graph.clone(), Vec::new());
+    }
     let shape = graph.input_shape();
     let largest = samples.iter().flatten().fold(0f32, |most, x| most.max(x.abs()));
     if largest == 0.0 {

@@ -61,7 +61,9 @@ fn step(function: &Function, value: &Value, weights: &Weights, operands: &[&[i64
         Op::Offset { by } => (reduced(), part(of_ends(&|x| x + i128::from(*by)), bits)),
         Op::Truncate => (reduced(), share(ends(operands[0]), bits)),
         Op::Paths(_) => {
+            // Minus the depth may be the ring's lowest number.
             let exact = apply_public(&value.op, operands, &[&wide_operand()], &wide());
+            let exact: Vec<i64> = exact.into_iter().map(|y| y ^ y >> 63).collect();
             (reduced(), share(ends(&exact), bits))
         }
         Op::Requant { shift } | Op::RequantRelu { shift } => {

@@ -105,7 +105,7 @@ pub(in super::super) fn arg_max(call: &mut Call) -> Made {
 }
 
 /// Sums of the rows of a matrix.
-pub(super) fn sums(call: &mut Call, x: NodeId) -> Made {
+pub(in super::super) fn sums(call: &mut Call, x: NodeId) -> Made {
     Ok(call.b.pool_rows(Op::SumPool, x))
 }
 
@@ -117,7 +117,7 @@ pub(super) fn means(call: &mut Call, x: NodeId) -> Made {
 }
 
 /// Sums of squares of the rows of a matrix.
-pub(super) fn squares(call: &mut Call, x: NodeId) -> Made {
+pub(in super::super) fn squares(call: &mut Call, x: NodeId) -> Made {
     let squares = call.b.mul(x, x)?;
     sums(call, squares)
 }

@@ -300,7 +300,7 @@ pub(in super::super) fn gather_elements(call: &mut Call) -> Made {
     Ok(call.b.reshape(y, &result))
 }
 
-fn pick(call: &mut Call, x: NodeId, axis: usize, indices: &[usize]) -> Made {
+pub(in super::super) fn pick(call: &mut Call, x: NodeId, axis: usize, indices: &[usize]) -> Made {
     let runs = 1 + indices.windows(2).filter(|pair| pair[1] != pair[0] + 1).count();
     if runs > MAX_RUNS {
         return Err(format!("it takes {runs} separate parts; at most {MAX_RUNS}"));

@@ -78,7 +78,7 @@ fn converted(call: &mut Call, to: i32) -> Result<Vec<Wire>, String> {
             let zero = Expr::unary(Unary::Not, Expr::X);
             (call.b.pointwise(Expr::unary(Unary::Not, zero), x), Kind::Truth)
         }
-        Ok(DataType::Int32 | DataType::Int64) if from != Kind::Real => (x, Kind::Integer),
+        Ok(DataType::Int32 | DataType::Int64) if from != Kind::Real || is_index(call, x) => (x, Kind::Integer),
         Ok(DataType::Int8 | DataType::Int16 | DataType::Uint8 | DataType::Uint16 | DataType::Uint32)
         | Ok(DataType::Uint64)
             if from == Kind::Truth || is_index(call, x) =>
@@ -92,7 +92,7 @@ fn converted(call: &mut Call, to: i32) -> Result<Vec<Wire>, String> {
 }
 
 /// Whether the data are a label.
-fn is_index(call: &Call, mut x: NodeId) -> bool {
+pub(in super::super) fn is_index(call: &Call, mut x: NodeId) -> bool {
     while call.b.graph.node(x).op == Op::Reshape {
         x = call.b.graph.node(x).inputs[0];
     }

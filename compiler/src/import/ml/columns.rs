@@ -1,0 +1,179 @@
+//! Where numbers come from: exact functions of single elements of the sample.
+//!
+//! Pipelines scale, impute and cast features before trees test them. Each of these steps is a monotone function of one feature in
+//! float32, rounding included. So a test of its result is a test of the feature itself, whose threshold is found by bisection over all
+//! float32, exactly.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use fusion_ir::input::ordered;
+
+use crate::nn::NodeId;
+use crate::nn::trees::{LARGEST, Test, unordered};
+
+/// One element of a tensor: an exact function of one element of the sample.
+#[derive(Clone, Debug)]
+pub(in super::super) struct Column {
+    /// The sample's element.
+    pub element: usize,
+    /// What is done to it, first to last.
+    pub steps: Vec<Arc<Step>>,
+}
+
+/// A monotone step in float32.
+#[derive(Clone, Debug, PartialEq)]
+pub(in super::super) enum Step {
+    /// `x + c`.
+    Add(f32),
+    /// `x - c`.
+    Subtract(f32),
+    /// `c - x`.
+    SubtractFrom(f32),
+    /// `x c`.
+    Multiply(f32),
+    /// `x / c`.
+    Divide(f32),
+    /// `(x - offset) scale`.
+    Scale { offset: f32, scale: f32 },
+    /// The number where a value is missing.
+    Impute(f32),
+    /// 1 above the threshold, else 0.
+    Binarise(f32),
+    /// `max(x, 0)`.
+    Relu,
+}
+
+/// For tensors that are made of them, every element's column.
+pub(in super::super) type Columns = HashMap<NodeId, Arc<Vec<Column>>>;
+
+impl Step {
+    fn at(&self, x: f32) -> f32 {
+        match *self {
+            Step::Add(c) => x + c,
+            Step::Subtract(c) => x - c,
+            Step::SubtractFrom(c) => c - x,
+            Step::Multiply(c) => x * c,
+            Step::Divide(c) => x / c,
+            Step::Scale { offset, scale } => (x - offset) * scale,
+            Step::Impute(c) => {
+                if x.is_nan() {
+                    c
+                } else {
+                    x
+                }
+            }
+            Step::Binarise(threshold) => f32::from(u8::from(x > threshold)),
+            Step::Relu => {
+                if x < 0.0 {
+                    0.0
+                } else {
+                    x
+                }
+            }
+        }
+    }
+}
+
+impl Column {
+    /// The sample's element as it is.
+    pub fn of(element: usize) -> Column {
+        Column { element, steps: Vec::new() }
+    }
+
+    /// With one more step.
+    pub fn then(&self, step: Step) -> Column {
+        let steps = self.steps.iter().cloned().chain([Arc::new(step)]).collect();
+        Column { element: self.element, steps }
+    }
+
+    fn at(&self, x: f32) -> f32 {
+        self.steps.iter().fold(x, |x, step| step.at(x))
+    }
+
+    /// The same test of the sample's element as `test` is of this column; its feature is the element.
+    pub fn pulled_back(&self, test: &Test) -> Test {
+        let (feature, missing) = (self.element, test.holds(self.at(f32::NAN)));
+        if self.steps.is_empty() {
+            return Test { feature, missing, ..*test };
+        }
+        let value = |order: i64| self.at(unordered(order));
+        // Infinities that a step makes no number of are no numbers of the feature either.
+        let end = if [-LARGEST, LARGEST].iter().any(|order| value(*order).is_nan()) { LARGEST - 1 } else { LARGEST };
+        let holds = |order: i64| test.holds(value(order));
+        let [low, high] = [holds(-end), holds(end)];
+        if low == high {
+            // Monotone, so nothing else is in between: true of all numbers or of none.
+            return Test { feature, most: LARGEST, above: !low, missing };
+        }
+        // It is `low` up to `at`, and `high` from `above` on.
+        let (mut at, mut above) = (-end, end);
+        while above - at > 1 {
+            let middle = at + (above - at) / 2;
+            if holds(middle) == low { at = middle } else { above = middle }
+        }
+        Test { feature, most: at, above: !low, missing }
+    }
+}
+
+/// The order of the largest float32 that is at most `threshold`, or below it if `strict`; `-LARGEST - 1` if there is none.
+pub(in super::super) fn at_most(threshold: f64, strict: bool) -> i64 {
+    if threshold.is_nan() {
+        return -LARGEST - 1;
+    }
+    let nearest = threshold as f32;
+    let order = ordered(nearest);
+    let beyond = if strict { f64::from(nearest) >= threshold } else { f64::from(nearest) > threshold };
+    if beyond { order - 1 } else { order }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thresholds_between_float32_are_on_the_right_side() {
+        for (threshold, strict, most) in
+            [(1.0, false, 1.0f32), (0.1, false, 0.099_999_994), (0.1f32.into(), false, 0.1)]
+        {
+            assert_eq!(at_most(threshold, strict), ordered(most), "{threshold}");
+        }
+        assert_eq!(at_most(1.0, true), ordered(1.0) - 1);
+        assert_eq!((at_most(-0.0, true), at_most(-0.0, false)), (-1, 0));
+        assert_eq!(at_most(f64::NEG_INFINITY, true), -LARGEST - 1);
+        assert_eq!((at_most(f64::INFINITY, false), at_most(1e300, false)), (LARGEST, LARGEST - 1));
+        assert_eq!([0, 5, -5, LARGEST].map(|order| ordered(unordered(order))), [0, 5, -5, LARGEST]);
+    }
+
+    #[test]
+    fn tests_of_scaled_features_are_tests_of_the_features() {
+        let chains = [
+            vec![Step::Scale { offset: 307.2815, scale: 0.012_345_6 }],
+            vec![Step::Multiply(-0.37), Step::Add(1e-3)],
+            vec![Step::Impute(2.5), Step::Subtract(0.1), Step::Divide(3.0)],
+            vec![Step::SubtractFrom(1.0), Step::Relu],
+            vec![Step::Binarise(0.3), Step::Multiply(7.0)],
+            vec![Step::Multiply(0.0)],
+        ];
+        let mut state = 7u64;
+        let mut random = || {
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            ((state >> 40) as f32 / (1u64 << 24) as f32 - 0.5) * 700.0
+        };
+        for steps in chains {
+            let column = Column { element: 3, steps: steps.into_iter().map(Arc::new).collect() };
+            for (above, missing) in [(false, false), (true, false), (false, true)] {
+                // A threshold that the column takes, so that equality occurs.
+                let at = random();
+                let test = Test { feature: 0, most: ordered(column.at(at)), above, missing };
+                let pulled = column.pulled_back(&test);
+                let near = (-40i64..40).map(|d| unordered((ordered(at) + d).clamp(-LARGEST, LARGEST)));
+                let all = near.chain((0..500).map(|_| random())).chain([0.0, f32::MAX, f32::MIN, f32::NAN]);
+                for x in all {
+                    assert_eq!(pulled.holds(x), test.holds(column.at(x)), "{x} {column:?} {test:?}");
+                }
+                assert_eq!(pulled.feature, 3);
+            }
+        }
+    }
+}

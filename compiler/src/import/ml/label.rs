@@ -1,0 +1,90 @@
+//! Labels, and what gives them names.
+
+use tract_onnx::prelude::{DatumType, Tensor};
+
+use super::super::call::{Call, Kind, Made, Wire};
+use super::super::ops::{shape, types};
+use super::attributes::Attributes;
+use super::columns::Column;
+use crate::nn::{NodeId, Op};
+
+/// `ArrayFeatureExtractor`: columns of a table; or the names of classes, if the index is a label.
+pub(in super::super) fn extract(call: &mut Call) -> Result<Vec<Wire>, String> {
+    if let (Some(names), Some(kind)) = (call.constant(0).cloned(), call.kind(1)) {
+        let label = call.data(1)?;
+        if !types::is_index(call, label) {
+            return Err("it looks something up that the sample names".into());
+        }
+        rename(call, texts(&names)?)?;
+        return Ok(vec![Wire::Data(label, kind)]);
+    }
+    let x = call.data(0)?;
+    let kind = call.kind(0).unwrap_or(Kind::Real);
+    let extents = call.shape(x);
+    let axis = extents.len() - 1;
+    let indices = call.integers(1, "its indices")?.unwrap_or_default();
+    let place = |i: &i64| usize::try_from(*i).ok().filter(|i| *i < extents[axis]);
+    let indices: Option<Vec<usize>> = indices.iter().map(place).collect();
+    let indices = indices.filter(|indices| !indices.is_empty()).ok_or("an index of it is out of range")?;
+    let y = shape::pick(call, x, axis, &indices)?;
+    if let Some(columns) = call.tabular.columns.get(&x).cloned() {
+        let picked: Vec<Column> =
+            columns.chunks(extents[axis]).flat_map(|row| indices.iter().map(|i| row[*i].clone())).collect();
+        call.tabular.columns.insert(y, picked.into());
+    }
+    Ok(vec![Wire::Data(y, kind)])
+}
+
+/// `LabelEncoder` and `CategoryMapper` of a label: other names.
+pub(in super::super) fn encode(call: &mut Call) -> Result<Vec<Wire>, String> {
+    let label = call.data(0)?;
+    if !types::is_index(call, label) {
+        return Err("it encodes the sample's own categories: encode them before they are given to the model".into());
+    }
+    let attributes = Attributes(call.node);
+    let keys = attributes.labels("keys_int64s", "keys_strings")?;
+    let values = attributes.labels("values_int64s", "values_strings")?;
+    if keys.is_empty() || keys.len() != values.len() {
+        return Err("its keys and values are no pairs of integers or texts".into());
+    }
+    let known = call.tabular.labels.clone();
+    let n = known.as_ref().map_or(keys.len(), Vec::len);
+    let new = |index: usize| {
+        let old = known.as_ref().map_or_else(|| index.to_string(), |names| names[index].clone());
+        keys.iter().position(|key| *key == old).map(|at| values[at].clone())
+    };
+    let names: Option<Vec<String>> = (0..n).map(new).collect();
+    rename(call, names.ok_or("a class has no name in it")?)?;
+    Ok(vec![Wire::Data(label, Kind::Integer)])
+}
+
+/// `ZipMap`: probabilities with the names of their classes, which are known.
+pub(in super::super) fn zip_map(call: &mut Call) -> Made {
+    call.data(0)
+}
+
+/// From now on classes have these names.
+pub(super) fn rename(call: &mut Call, names: Vec<String>) -> Result<(), String> {
+    let mut sorted = names.clone();
+    sorted.sort();
+    if sorted.windows(2).any(|pair| pair[0] == pair[1]) {
+        return Err("two of its classes have one name".into());
+    }
+    call.tabular.labels = Some(names);
+    Ok(())
+}
+
+/// The index of the largest of the scores `x`.
+pub(super) fn best(call: &mut Call, x: NodeId) -> NodeId {
+    call.b.push(Op::ArgMax, vec![x], [1])
+}
+
+fn texts(names: &Tensor) -> Result<Vec<String>, String> {
+    if names.datum_type() == DatumType::String {
+        let view = names.to_plain_array_view::<String>().map_err(|e| e.to_string())?;
+        return Ok(view.iter().cloned().collect());
+    }
+    let wide = names.cast_to::<i64>().map_err(|e| e.to_string())?;
+    let view = wide.to_plain_array_view::<i64>().map_err(|e| e.to_string())?;
+    Ok(view.iter().map(i64::to_string).collect())
+}

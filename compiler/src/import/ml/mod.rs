@@ -1,0 +1,43 @@
+//! The operators of `ai.onnx.ml`, which exporters of tabular models write: trees, linear models, and what prepares columns for them.
+//!
+//! Where two runtimes could differ the rules are onnxruntime's, held against what it answers (`tests/tabular`).
+
+mod attributes;
+mod columns;
+mod ensemble;
+mod label;
+mod linear;
+mod prepare;
+mod trees;
+
+use std::sync::Arc;
+
+use crate::nn::NodeId;
+
+pub(super) use attributes::names_known;
+pub(super) use columns::{Column, Columns};
+pub(super) use label::{encode, extract, zip_map};
+pub(super) use linear::{linear_classifier, linear_regressor};
+pub(super) use prepare::{binarise, follow, impute, normalise, scale, vectorise};
+pub(super) use trees::{tree_classifier, tree_ensemble, tree_regressor};
+
+/// The domain's name.
+pub(super) const DOMAIN: &str = "ai.onnx.ml";
+/// The newest version of the domain that the rules here were held against.
+pub(super) const NEWEST_VERSION: i64 = 5;
+
+/// What is known beside the network while a model is read.
+#[derive(Default)]
+pub(super) struct Tabular {
+    /// Tensors of exact functions of the sample's elements.
+    pub columns: Columns,
+    /// What classes are called, if not by their index.
+    pub labels: Option<Vec<String>>,
+}
+
+impl Tabular {
+    /// The sample as it is, under another shape maybe.
+    pub fn given(&mut self, id: NodeId, elements: impl Iterator<Item = usize>) {
+        self.columns.insert(id, Arc::new(elements.map(Column::of).collect()));
+    }
+}

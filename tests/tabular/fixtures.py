@@ -1,0 +1,170 @@
+"""Small tree ensembles of every layout, and what onnxruntime answers: the fixtures of compiler/tests/trees.rs.
+
+    python fixtures.py FOLDER
+
+For each NAME.onnx: NAME.x.npy (rows, many of them on a threshold, some with missing values and infinities) and NAME.y.npy (indices of
+onnxruntime's labels).
+"""
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from onnx import TensorProto, helper, numpy_helper
+
+warnings.filterwarnings("ignore")
+MODES = ["BRANCH_LEQ", "BRANCH_LT", "BRANCH_GTE", "BRANCH_GT", "BRANCH_EQ", "BRANCH_NEQ"]
+FEATURES = 4
+
+
+def trees(rng, count, depth, modes, missing):
+    """Nodes of random trees as lists, and the leaves' tree and node."""
+    nodes = {key: [] for key in ("treeids", "nodeids", "featureids", "values", "modes", "truenodeids", "falsenodeids", "missing_value_tracks_true")}
+    leaves = []
+    for tree in range(count):
+        todo, rows = [(0, 0)], []
+        following = 1
+        while todo:
+            node, level = todo.pop()
+            if level == depth or (level > 0 and rng.random() < 0.2):
+                rows.append((node, 0, 0.0, "LEAF", 0, 0, 0))
+                leaves.append((tree, node))
+                continue
+            yes, no = following, following + 1
+            following += 2
+            value = float(np.float32(rng.integers(-4, 5) / 3))
+            rows.append((node, int(rng.integers(FEATURES)), value, str(rng.choice(modes)), yes, no, int(missing and rng.random() < 0.5)))
+            todo += [(no, level + 1), (yes, level + 1)]
+        for node, feature, value, mode, yes, no, track in sorted(rows):
+            for key, item in zip(nodes, (tree, node, feature, value, mode, yes, no, track)):
+                nodes[key].append(item)
+    return nodes, leaves
+
+
+def classifier(seed, classes, ids, low, base=(), post="NONE", modes=("BRANCH_LEQ",), missing=False, names=None, count=6, depth=4):
+    rng = np.random.default_rng(seed)
+    nodes, leaves = trees(rng, count, depth, list(modes), missing)
+    weights = [(tree, node, class_, float(np.float32(rng.uniform(low, 1) / count))) for tree, node in leaves for class_ in ids]
+    given = {f"nodes_{key}": value for key, value in nodes.items()}
+    given |= {f"class_{key}": [w[i] for w in weights] for i, key in enumerate(("treeids", "nodeids", "ids", "weights"))}
+    labels = {"classlabels_strings": names} if names else {"classlabels_int64s": list(range(classes))}
+    if base:
+        given["base_values"] = list(base)
+    node = helper.make_node("TreeEnsembleClassifier", ["x"], ["label", "scores"], name="trees", domain="ai.onnx.ml", post_transform=post, **given, **labels)
+    kind = TensorProto.STRING if names else TensorProto.INT64
+    return whole([node], [("label", kind, [None]), ("scores", TensorProto.FLOAT, [None, classes])], 3)
+
+
+def newest(seed):
+    """TreeEnsemble of operator set 5 with all modes, MEMBER too, and an ArgMax behind. onnxruntime has sets of small integers only."""
+    rng = np.random.default_rng(seed)
+    features, modes, splits, yes, no, yes_leaf, no_leaf, track, members, roots = ([] for _ in range(10))
+    leaf = 0
+    for tree in range(5):
+        first = len(features)
+        roots.append(first)
+        # A chain of three nodes whose false branch goes on.
+        for level in range(3):
+            mode = int(rng.integers(0, 7))
+            if mode == 6:
+                members += [float(v) for v in rng.choice(np.arange(1, 6), 3, False)] + [float("nan")]
+            features.append(int(rng.integers(FEATURES)))
+            modes.append(mode)
+            splits.append(0.0 if mode == 6 else float(rng.integers(-4, 5)))
+            track.append(int(rng.integers(2)))
+            yes.append(leaf)
+            yes_leaf.append(1)
+            leaf += 1
+            last = level == 2
+            no.append(leaf if last else first + level + 1)
+            no_leaf.append(int(last))
+            leaf += int(last)
+    tensor = lambda name, values, kind: numpy_helper.from_array(np.array(values, kind), name)
+    node = helper.make_node(
+        "TreeEnsemble", ["x"], ["s"], name="trees", domain="ai.onnx.ml", n_targets=3, aggregate_function=1, post_transform=0,
+        nodes_featureids=features, nodes_modes=tensor("m", modes, np.uint8), nodes_splits=tensor("t", splits, np.float32),
+        nodes_truenodeids=yes, nodes_falsenodeids=no, nodes_trueleafs=yes_leaf, nodes_falseleafs=no_leaf,
+        nodes_missing_value_tracks_true=track, membership_values=tensor("v", members, np.float32), tree_roots=roots,
+        leaf_targetids=[int(rng.integers(3)) for _ in range(leaf)], leaf_weights=tensor("w", rng.uniform(-1, 1, leaf), np.float32))
+    best = helper.make_node("ArgMax", ["s"], ["label"], name="best", axis=1, keepdims=0)
+    return whole([node, best], [("label", TensorProto.INT64, [None])], 5)
+
+
+def prepared(seed):
+    """Imputer and Scaler in front of trees, whose thresholds are values that the scaler gives."""
+    rng = np.random.default_rng(seed)
+    model = classifier(seed, 3, (0, 1, 2), 0.0, modes=MODES[:4])
+    offset, scale = rng.uniform(-1, 1, FEATURES).astype(np.float32), rng.uniform(-3, 3, FEATURES).astype(np.float32)
+    node = next(n for n in model.graph.node if n.op_type.startswith("Tree"))
+    given = {a.name: a for a in node.attribute}
+    grid = (np.arange(-4, 5) / 3).astype(np.float32)
+    for at, feature in enumerate(given["nodes_featureids"].ints):
+        given["nodes_values"].floats[at] = float((rng.choice(grid) - offset[feature]) * scale[feature])
+    node.input[0] = "scaled"
+    before = [helper.make_node("Imputer", ["x"], ["whole"], name="impute", domain="ai.onnx.ml", imputed_value_floats=[0.5], replaced_value_float=float("nan")),
+              helper.make_node("Scaler", ["whole"], ["scaled"], name="scale", domain="ai.onnx.ml", offset=offset.tolist(), scale=scale.tolist())]
+    nodes = before + list(model.graph.node)
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    return model
+
+
+def whole(nodes, outputs, version):
+    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, FEATURES])]
+    outputs = [helper.make_tensor_value_info(*output) for output in outputs]
+    sets = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", version)]
+    return helper.make_model(helper.make_graph(nodes, "small", inputs, outputs), opset_imports=sets, ir_version=8)
+
+
+FIXTURES = {
+    # One score for two classes: under the first or the second class's name, probabilities or not, with base values.
+    "first": lambda: classifier(1, 2, (0,), 0.0),
+    "second": lambda: classifier(2, 2, (1,), 0.0),
+    "first_logit": lambda: classifier(3, 2, (0,), -1.0, post="LOGISTIC"),
+    "second_logit": lambda: classifier(4, 2, (1,), -1.0, post="LOGISTIC"),
+    "first_base": lambda: classifier(5, 2, (0,), -1.0, (0.2,), "LOGISTIC"),
+    "first_bases": lambda: classifier(6, 2, (0,), -1.0, (0.2, -0.1)),
+    "second_base": lambda: classifier(7, 2, (1,), -1.0, (0.2,)),
+    "both": lambda: classifier(8, 2, (0, 1), -1.0),
+    "both_bases": lambda: classifier(9, 2, (0, 1), -1.0, (0.3, -0.1)),
+    # More classes, one of them without any weight.
+    "three": lambda: classifier(10, 3, (0, 1, 2), 0.0),
+    "three_softmax": lambda: classifier(11, 3, (0, 1, 2), -1.0, (0.1, 0.0, -0.1), "SOFTMAX"),
+    "three_absent": lambda: classifier(12, 3, (0, 2), -1.0),
+    "names": lambda: classifier(13, 3, (0, 1, 2), 0.0, names=["no", "maybe", "yes"]),
+    # Every mode, missing values on either side.
+    "modes": lambda: classifier(14, 3, (0, 1, 2), -1.0, modes=MODES),
+    "missing": lambda: classifier(15, 3, (0, 1, 2), -1.0, modes=MODES, missing=True),
+    "missing_two": lambda: classifier(16, 2, (0,), -1.0, missing=True, count=20, depth=6),
+    "newest": lambda: newest(17),
+    "prepared": lambda: prepared(18),
+}
+
+
+def main():
+    folder = Path(sys.argv[1])
+    folder.mkdir(parents=True, exist_ok=True)
+    for seed, (name, make) in enumerate(FIXTURES.items()):
+        model, rng = make(), np.random.default_rng(100 + seed)
+        x = (rng.integers(-5, 6, (128, FEATURES)) / 3).astype(np.float32)
+        x += rng.choice([0, 0, 1e-7, -1e-7, 0.1], x.shape).astype(np.float32)
+        x[rng.random(x.shape) < 0.08] = np.nan
+        x[rng.random(x.shape) < 0.02] = np.inf
+        x[rng.random(x.shape) < 0.02] = -np.inf
+        if name == "newest":
+            x = np.where(np.isnan(x), x, np.clip(np.nan_to_num(np.round(3 * x)), -5, 5)).astype(np.float32)
+        if name == "prepared":
+            x[np.isinf(x)] = 0
+        session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+        labels = session.run(["label"], {"x": x})[0]
+        names = ["no", "maybe", "yes"]
+        index = np.array([names.index(label) if name == "names" else int(label) for label in labels], np.int64)
+        (folder / f"{name}.onnx").write_bytes(model.SerializeToString())
+        np.save(folder / f"{name}.x.npy", x)
+        np.save(folder / f"{name}.y.npy", index)
+        print(name, np.bincount(index))
+
+
+if __name__ == "__main__":
+    main()
