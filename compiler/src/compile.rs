@@ -10,6 +10,7 @@ use fusion_ir::{Function, Op, Plan};
 use crate::agreement::{self, Agreement, Cause, Disagreement, Reference};
 use crate::evaluate::{Fullest, evaluate_watched, quantise};
 use crate::lower::{LayerFormat, lower};
+use crate::memory::Memory;
 use crate::nn::eval::Observed;
 use crate::nn::scales::Scales;
 use crate::nn::{Graph, commute, compose, eval, fold, gates, mask};
@@ -55,6 +56,8 @@ pub struct Options {
     pub verify: Option<(Suggestion, Mix)>,
     /// What backends are chosen for.
     pub target: Target,
+    /// What the model may ask for.
+    pub memory: Memory,
     /// What must hold for there to be a plan.
     pub checks: Checks,
 }
@@ -90,6 +93,7 @@ impl Options {
             reveal: Reveal::Label,
             verify: None,
             target: Target::default(),
+            memory: Memory::default(),
             checks: Checks::default(),
         }
     }
@@ -159,7 +163,7 @@ pub fn compile(options: &Options) -> Result<Compiled, Error> {
 /// # Errors
 /// As [`compile`].
 pub fn compile_watched(options: &Options, progress: &Progress) -> Result<Compiled, Error> {
-    let graph = import::read_part(&options.model, options.input_shape.as_deref(), &options.part);
+    let graph = import::read_part(&options.model, options.input_shape.as_deref(), &options.part, options.memory);
     let network = graph.and_then(|graph| compile_network(options, graph, progress));
     network.map_err(|error| import::name_operators(error, &options.model))
 }
@@ -404,13 +408,18 @@ fn stopped(options: &Options, stage: Stage) -> Result<Snapshot, Error> {
 }
 
 fn read(options: &Options) -> Result<Graph, Error> {
-    let graph = simplify(import::read_part(&options.model, options.input_shape.as_deref(), &options.part)?);
+    let graph =
+        simplify(import::read_part(&options.model, options.input_shape.as_deref(), &options.part, options.memory)?);
     Ok(if options.reveal == Reveal::Logits { graph } else { commute::without_stretching(graph) })
 }
 
 fn calibration(options: &Options, graph: &Graph) -> Result<Calibration, Error> {
     match &options.calibrate {
-        Some(path) => Calibration::from_file(path, graph),
+        Some(path) => {
+            let files = [Some(path), options.labels.as_ref(), options.checks.expected.as_ref()];
+            files.into_iter().flatten().try_for_each(|path| options.memory.admit(path))?;
+            Calibration::from_file(path, graph)
+        }
         None => Ok(Calibration::synthetic(graph)),
     }
 }

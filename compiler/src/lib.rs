@@ -12,6 +12,7 @@ mod error;
 pub mod evaluate;
 pub mod import;
 pub mod lower;
+pub mod memory;
 pub mod nn;
 pub mod npy;
 pub mod oracle;

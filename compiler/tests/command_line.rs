@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use ndarray::{Array1, Array2, ArrayD, ShapeBuilder};
-use support::{int, model, model_of, node, node_of, numbers, tensor};
+use support::{int, integers, model, model_of, node, node_of, numbers, tensor};
 
 /// A folder that goes away with the test.
 struct Folder(PathBuf);
@@ -206,7 +206,7 @@ fn inputs_outputs_nodes_and_weights_are_listed_together() {
 #[test]
 fn a_part_of_the_results_can_be_chosen() {
     let folder = Folder::new("part");
-    let shape = support::integers("shape", &[1, 2, 3]);
+    let shape = integers("shape", &[1, 2, 3]);
     let nodes = [
         node("MatMul", "fc", &["x", "w"], "scores", &[]),
         node("Reshape", "rows", &["scores", "shape"], "r", &[]),
@@ -408,4 +408,52 @@ fn soundness_says_what_a_batch_proves() {
     assert_eq!((json["copies"].as_u64(), json["tolerated"].as_u64()), (Some(5), Some(0)));
     assert!(json["lambda_bits"].as_f64().unwrap() >= 40.0);
     assert!(good(&["soundness", "--queries", "16384", "--catch", "0.1", "--accuracy", "0.95"]).contains("copies"));
+}
+
+#[test]
+fn what_takes_too_much_memory_is_named_before_it_is_made() {
+    let folder = Folder::new("memory");
+    // 10^12 elements from a few bytes, whatever the limit; and 4,000 of them.
+    let constant = |n: i64| {
+        let nodes = [
+            node("ConstantOfShape", "huge", &["n"], "c", &[]),
+            node("ReduceSum", "all", &["c"], "s", &[int("keepdims", 0)]),
+            node("Add", "added", &["x", "s"], "z", &[]),
+            node("MatMul", "fc", &["z", "w"], "y", &[]),
+        ];
+        model(&[4], &nodes, &[integers("n", &[n]), tensor("w", &[4, 3], &numbers(12))])
+    };
+    let huge = folder.write("huge.onnx", &constant(1_000_000_000_000));
+    for command in ["check", "compile"] {
+        bad(&[command, text(&huge)], &["\"huge\"", "1000000000000 elements", "--max-memory 4GB"]);
+    }
+    let small = folder.write("small.onnx", &constant(4_000));
+    let whole = ["check", text(&small), "--max-memory", "5MB"];
+    assert!(good(&whole).contains("all supported"));
+    bad(&["check", text(&small), "--max-memory", "30kB"], &["\"huge\"", "4000 elements", "--max-memory 30kB"]);
+    // The input is one of them.
+    bad(&["check", text(&small), "--max-memory", "80kB"], &["\"added\"", "2 layers", "--max-memory 80kB"]);
+    bad(&["check", text(&small), "--max-memory", "100B"], &["small.onnx", "--max-memory 100B"]);
+    bad(&["check", text(&small), "--max-memory", "plenty"], &["such as 4GB"]);
+
+    let plan = folder.plan();
+    let (known, samples) = (folder.model(), folder.samples("x.npy", 300));
+    let eval = ["eval", text(&plan), "--input", text(&samples)];
+    good(&[&eval[..], &["--max-memory", "1MB"]].concat());
+    bad(&[&eval[..], &["--max-memory", "9kB"]].concat(), &["x.npy", "--max-memory 9kB"]);
+    let compile = ["compile", text(&known), "--calibrate", text(&samples), "-o", text(&plan), "--max-memory"];
+    bad(&[&compile[..], &["1B"]].concat(), &["model.onnx", "--max-memory 1B"]);
+
+    // A stored tensor that says it is large is not believed; neither is a network whose values are.
+    let stored = tensor("w", &[1 << 40, 3], &[0.0; 12]);
+    let nodes = [node("MatMul", "fc", &["x", "w"], "y", &[])];
+    let stored = folder.write("stored.onnx", &model(&[4], &nodes, &[stored]));
+    bad(&["check", text(&stored)], &["\"w\"", "--max-memory 4GB"]);
+    let wide = [
+        node("Expand", "wide", &["x", "e"], "z", &[]),
+        node("ReduceSum", "sum", &["z", "a"], "y", &[int("keepdims", 0)]),
+    ];
+    let wide = model(&[4, 1], &wide, &[integers("e", &[1, 4, 100_000]), integers("a", &[2])]);
+    let wide = folder.write("wide.onnx", &wide);
+    bad(&["check", text(&wide), "--max-memory", "4MB"], &["\"wide\"", "--max-memory 4MB"]);
 }

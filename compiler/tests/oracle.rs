@@ -8,28 +8,15 @@ use fusion_compiler::agreement::{Cause, Reference};
 use fusion_compiler::compile::{Checks, Options, compile, compile_network};
 use fusion_compiler::nn::expr::{Expr, Unary};
 use fusion_compiler::nn::{Graph, Op};
-use fusion_compiler::passes::Target;
-use fusion_compiler::quantise::Precision;
 use fusion_compiler::{Error, import};
-use fusion_ir::op::Reveal;
+use support::{model, node, numbers, tensor};
 
 fn digits(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/digits").join(file)
 }
 
 fn options() -> Options {
-    Options {
-        model: digits("digits.onnx"),
-        calibrate: Some(digits("calibrate.npy")),
-        labels: None,
-        input_shape: None,
-        part: import::Part::default(),
-        precision: Precision::default(),
-        reveal: Reveal::Label,
-        verify: None,
-        target: Target::default(),
-        checks: Checks::default(),
-    }
+    Options { calibrate: Some(digits("calibrate.npy")), ..Options::new(digits("digits.onnx")) }
 }
 
 /// The first node with an operation called `op`.
@@ -161,4 +148,17 @@ fn coarse_formats_are_told_from_wrong_imports() {
     options.checks.min_agreement = 0.0;
     let compiled = compile(&options).unwrap();
     assert!(compiled.summary.warnings.iter().any(|warning| warning.starts_with("only ")), "{:?}", compiled.summary);
+}
+
+#[test]
+fn networks_too_long_to_be_optimised_by_tract_are_run_all_the_same() {
+    let mut nodes = vec![node("MatMul", "fc", &["x", "w"], "h0", &[])];
+    let name = |i: usize| if i == 600 { "y".to_string() } else { format!("h{i}") };
+    nodes.extend((0..600).map(|i| node("Relu", &format!("relu{i}"), &[&name(i)], &name(i + 1), &[])));
+    let bytes = model(&[4], &nodes, &[tensor("w", &[4, 3], &numbers(12))]);
+    let path = std::env::temp_dir().join(format!("fusion-long-{}.onnx", std::process::id()));
+    std::fs::write(&path, bytes).unwrap();
+    let agreement = compile(&Options::new(path.clone())).unwrap().summary.agreement;
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!((agreement.reference, agreement.differing), (Reference::Tract, vec![]));
 }

@@ -128,6 +128,22 @@ impl Function {
         last
     }
 
+    /// The most elements that values have at any time whose shares or integers must be kept, what is being computed included.
+    pub fn most_live(&self) -> usize {
+        let last_uses = self.last_uses();
+        let (mut live, mut most) = (0usize, 0);
+        for (id, value) in self.iter() {
+            live = live.saturating_add(value.ty.len());
+            most = most.max(live);
+            let mut read: Vec<ValueId> = value.operands.clone();
+            read.sort_unstable();
+            read.dedup();
+            let done = read.into_iter().filter(|operand| last_uses[operand.index()] == id);
+            live -= done.map(|operand| self.value(operand).ty.len()).sum::<usize>();
+        }
+        most
+    }
+
     /// The data-flow graph: an edge from each operand to its reader, weighted by operand position.
     pub fn graph(&self) -> DiGraph<ValueId, usize> {
         let mut graph = DiGraph::with_capacity(self.values.len(), self.values.len());

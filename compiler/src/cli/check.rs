@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::compile::PartArgs;
-use super::output;
+use super::{MemoryArgs, output};
 
 use crate::compile::{self, Options, Snapshot, Stage};
 use crate::{Error, import};
@@ -21,6 +21,8 @@ pub(super) struct Args {
     calibrate: Option<PathBuf>,
     #[command(flatten)]
     part: PartArgs,
+    #[command(flatten)]
+    memory: MemoryArgs,
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Error> {
@@ -28,9 +30,10 @@ pub(super) fn run(args: &Args) -> Result<(), Error> {
         calibrate: args.calibrate.clone(),
         input_shape: args.input_shape.clone(),
         part: args.part.part(),
+        memory: args.memory.max_memory,
         ..Options::new(args.model.clone())
     };
-    let survey = import::survey(&args.model, &options.part)?;
+    let survey = import::survey(&args.model, &options.part, options.memory)?;
     // As far as compile goes, so that both say the same.
     let planned = compile::snapshot(&options, Stage::Plan);
     let refused = if let Err(Error::Unsupported(refused)) = &planned { refused.as_slice() } else { &[] };

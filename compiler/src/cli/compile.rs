@@ -10,7 +10,7 @@ use fusion_ir::plan::Suggestion;
 use fusion_ir::soundness::Policy;
 
 use super::target::TargetArgs;
-use super::{cost, output, progress};
+use super::{MemoryArgs, cost, output, progress};
 use crate::Error;
 use crate::agreement::Reference;
 use crate::compile::{Checks, Compiled, Options, compile_watched};
@@ -71,6 +71,8 @@ pub(super) struct Pipeline {
     policy: PolicyArgs,
     #[command(flatten)]
     checks: ChecksArgs,
+    #[command(flatten)]
+    memory: MemoryArgs,
 }
 
 /// What must hold for there to be a plan.
@@ -192,6 +194,7 @@ impl Pipeline {
             verify,
             checks: Checks { expected: self.checks.expected, min_agreement: self.checks.min_agreement },
             target: self.target.target(positions, self.backend)?,
+            memory: self.memory.max_memory,
         })
     }
 }

@@ -7,7 +7,7 @@ use fusion_catalogue::ot::{Stock, Supply};
 use fusion_catalogue::time::{Course, SessionTime};
 use fusion_catalogue::{Cost, Keys, Schedule, begin, setup};
 use fusion_ir::op::Mix;
-use fusion_ir::{Op, Party, Plan, ValueId};
+use fusion_ir::{Function, Op, Party, Plan, ValueId};
 
 use super::target::TargetArgs;
 use super::{compile::PolicyArgs, output, read_plan};
@@ -46,11 +46,13 @@ pub(super) fn run(args: &Args) -> Result<(), Error> {
         "value", "operation", "node", "backend", "to server", "to client", "rounds", "ms", "runner-up"
     );
     let scale = Scale::new(&plan.function, &target);
+    // Trying other backends takes a function that may be changed.
+    let mut trial = plan.function.clone();
     for (id, value) in plan.function.iter().filter(|(_, value)| !value.op.is_local()) {
         let cost = layer(&plan, id, keys)?;
         let row = [&id.to_string(), value.op.name(), &value.node, &value.backend.to_string()];
         let seconds = session.layers[id.index()].seconds / target.schedule.micro_batch as f64;
-        let _ = writeln!(text, "{}  {}", line(row, &cost, seconds), runner_up(&plan, id, &scale, &target));
+        let _ = writeln!(text, "{}  {}", line(row, &cost, seconds), runner_up(&mut trial, id, &scale, &target));
     }
     let total = position(&plan, keys)?;
     let correlations = Correlations::new(&total, positions);
@@ -168,9 +170,9 @@ fn line([id, op, node, backend]: [&str; 4], cost: &Cost, seconds: f64) -> String
 }
 
 /// The best of what was not chosen, and why not: what it would take more or less.
-fn runner_up(plan: &Plan, id: ValueId, scale: &Scale<'_>, target: &Target) -> String {
-    let all = scale.candidates(&mut plan.function.clone(), id);
-    let chosen = all.iter().find(|candidate| candidate.backend == plan.function.value(id).backend);
+fn runner_up(function: &mut Function, id: ValueId, scale: &Scale<'_>, target: &Target) -> String {
+    let all = scale.candidates(function, id);
+    let chosen = all.iter().find(|candidate| candidate.backend == function.value(id).backend);
     let other = all.iter().find(|candidate| Some(candidate.backend) != chosen.map(|chosen| chosen.backend));
     let (Some(chosen), Some(other)) = (chosen, other) else { return String::new() };
     let more = |of: fn(&Candidate) -> f64| 1e3 * (of(other) - of(chosen)) / target.schedule.micro_batch as f64;

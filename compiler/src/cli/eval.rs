@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use fusion_ir::{Function, interp};
 use rayon::prelude::*;
 
-use super::{output, progress, read_plan};
+use super::{MemoryArgs, output, progress, read_plan};
 use crate::evaluate::{Evaluated, Fullest, evaluate_watched, quantise};
 use crate::{Error, npy};
 
@@ -34,6 +34,8 @@ pub(super) struct Args {
     /// The true labels (int64 .npy): print the accuracy
     #[arg(long, value_name = "Y.npy")]
     labels: Option<PathBuf>,
+    #[command(flatten)]
+    memory: MemoryArgs,
 }
 
 /// What is done about samples that the input's format does not hold.
@@ -48,8 +50,11 @@ enum OnClipped {
 pub(super) fn run(args: &Args) -> Result<(), Error> {
     let inputs = [Some(&args.plan), Some(&args.input), args.labels.as_ref()];
     output::spare(&inputs, args.output.as_deref().as_slice())?;
+    let memory = args.memory.max_memory;
+    inputs.into_iter().flatten().try_for_each(|path| memory.admit(path))?;
     let plan = read_plan(&args.plan)?;
     let function = &plan.function;
+    memory.function(function, rayon::current_num_threads())?;
     let Some(weights) = &plan.weights else {
         let why = "this is the client's plan, without weights; eval needs the server's".into();
         return Err(Error::Input { path: args.plan.clone(), why });

@@ -19,6 +19,7 @@ use fusion_catalogue::cpu;
 use fusion_ir::Plan;
 
 use crate::Error;
+use crate::memory::Memory;
 
 /// Compiles ONNX classifiers into plans for private, verified inference between two parties.
 #[derive(Parser)]
@@ -37,6 +38,14 @@ enum Command {
     Eval(eval::Args),
     Soundness(soundness::Args),
     Calibrate(calibrate::Args),
+}
+
+/// How much memory what a file asks for may take.
+#[derive(clap::Args)]
+struct MemoryArgs {
+    /// Refuse what takes more memory than this (kB, MB, GB), and say which node or file does, before anything of that size is made
+    #[arg(long, value_name = "SIZE", default_value_t = Memory::default())]
+    max_memory: Memory,
 }
 
 /// Parses the process's arguments and runs the subcommand. Bad usage ends the process with exit code 2.

@@ -7,6 +7,7 @@ use tract_onnx::pb::{AttributeProto, NodeProto};
 use tract_onnx::prelude::{DatumType, Tensor};
 
 use super::ml::Tabular;
+use crate::memory::Memory;
 use crate::nn::build::Builder;
 use crate::nn::{Affine, NodeId};
 
@@ -45,6 +46,8 @@ pub(super) struct Call<'c> {
     pub inputs: &'c [Wire],
     pub opset: i64,
     pub tabular: &'c mut Tabular,
+    /// What the network may take.
+    pub memory: Memory,
 }
 
 /// A translation's outcome: the graph node, or why there is none.

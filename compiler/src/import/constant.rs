@@ -54,8 +54,9 @@ pub(super) fn evaluate(
     node: &NodeProto,
     inputs: &[Option<Arc<Tensor>>],
     opset: i64,
+    used: &mut size::Used,
 ) -> Result<Vec<Arc<Tensor>>, String> {
-    size::check(node, inputs, size::MOST_ELEMENTS)?;
+    used.check(node, inputs)?;
     let attempt = || -> TractResult<Vec<Arc<Tensor>>> {
         let model = tract_onnx::onnx().parse(&model_of(node, inputs, opset), None)?.model;
         let typed = model.into_typed()?;
@@ -69,7 +70,9 @@ pub(super) fn evaluate(
     };
     let plain = || -> TractResult<Vec<Arc<Tensor>>> { attempt()?.into_iter().map(numbers).collect() };
     let refused = || "cannot be evaluated at compile time".to_string();
-    contain(plain).ok_or_else(refused)?.map_err(|e| format!("{}: {}", refused(), e.root_cause()))
+    let made = contain(plain).ok_or_else(refused)?.map_err(|e| format!("{}: {}", refused(), e.root_cause()))?;
+    used.add(made.iter().map(|tensor| tensor.as_bytes().len() as u64).sum())?;
+    Ok(made)
 }
 
 /// tract computes extents as symbolic expressions; here all symbols are known.

@@ -11,7 +11,8 @@ use tract_onnx::prelude::{Framework, Tensor};
 use super::call::Kind;
 use super::ops::types;
 use super::support::{NEWEST_OPSET, NodeSupport};
-use super::{Part, graph, ml, support, tensors};
+use super::{Part, graph, ml, size, support, tensors};
+use crate::memory::Memory;
 use crate::{Error, Unsupported};
 
 /// A decoded model whose graph is there and closed.
@@ -27,8 +28,8 @@ pub(super) struct OnnxFile<'p> {
 
 impl<'p> OnnxFile<'p> {
     /// Decodes the file and takes the output that `part` asks for.
-    pub fn open(path: &'p Path, part: &Part) -> Result<Self, Error> {
-        let bytes = std::fs::read(path).map_err(|source| Error::Io { path: path.into(), source })?;
+    pub fn open(path: &'p Path, part: &Part, memory: Memory) -> Result<Self, Error> {
+        let bytes = memory.read(path)?;
         let model = tract_onnx::onnx().proto_model_for_read(&mut bytes.as_slice());
         let model = model.map_err(|e| corrupt(path, format!("not an ONNX model, or truncated ({e})")))?;
         // Without it nobody knows what the operators mean; exporters write it behind the graph.
@@ -108,12 +109,15 @@ impl<'p> OnnxFile<'p> {
     }
 
     /// Every stored tensor that can be used. The protobuf's copy is given up.
-    pub fn constants(&mut self) -> HashMap<String, Arc<Tensor>> {
+    pub fn constants(&mut self, memory: Memory) -> HashMap<String, Arc<Tensor>> {
         let directory = self.path.parent();
+        let mut used = size::Used::none(memory);
         let mut constants = HashMap::new();
         let read: HashSet<String> = self.graph.node.iter().flat_map(graph::reads).map(str::to_string).collect();
         for tensor in &mut self.graph.initializer {
-            let loaded = tensors::load(tensor, directory);
+            let admitted =
+                tensors::size(tensor).and_then(|bytes| used.add(bytes).map_err(|why| format!("is too large: {why}")));
+            let loaded = admitted.and_then(|()| tensors::load(tensor, directory));
             tensor.raw_data = Vec::new();
             match loaded {
                 Ok(loaded) => {

@@ -27,6 +27,7 @@ use std::sync::Arc;
 use tract_onnx::pb::ModelProto;
 use tract_onnx::prelude::Tensor;
 
+use crate::memory::Memory;
 use crate::nn::build::Builder;
 use crate::nn::{Graph, Op, compose, mask};
 use crate::{Error, Unsupported};
@@ -54,16 +55,16 @@ pub struct Part {
 /// [`Error::Unsupported`] with every node that cannot be compiled and everything else that is in the way, [`Error::Model`] if the file is
 /// corrupt or holds NaN, [`Error::Io`].
 pub fn read(path: &Path, input_shape: Option<&[usize]>) -> Result<Graph, Error> {
-    read_part(path, input_shape, &Part::default())
+    read_part(path, input_shape, &Part::default(), Memory::default())
 }
 
-/// As [`read`], of a part of the model.
+/// As [`read`], of a part of the model, if it takes no more than `memory`.
 ///
 /// # Errors
 /// As [`read`]; [`Error::Usage`] if there is no such part.
-pub fn read_part(path: &Path, input_shape: Option<&[usize]>, part: &Part) -> Result<Graph, Error> {
-    let mut file = OnnxFile::open(path, part)?;
-    let constants = file.constants();
+pub fn read_part(path: &Path, input_shape: Option<&[usize]>, part: &Part, memory: Memory) -> Result<Graph, Error> {
+    let mut file = OnnxFile::open(path, part, memory)?;
+    let constants = file.constants(memory);
     let mut refused = support::refused(&file.survey());
     refused.splice(0..0, file.problems.drain(..));
     let start = match file.input(input_shape) {
@@ -79,8 +80,12 @@ pub fn read_part(path: &Path, input_shape: Option<&[usize]>, part: &Part) -> Res
     // Without a shape, or without its weights, there is no more to find out.
     if let (Some(input), true) = (start, file.corrupt.is_empty()) {
         let (directory, inputs) = (path.parent(), vec![input]);
-        let start = walk::Start { graph: &file.graph, opset: file.opset, name: &name, directory, constants, inputs };
-        found = walk::graph(start).and_then(|(graph, output)| network(graph, output, part));
+        let (graph, opset, name) = (&file.graph, file.opset, name.as_str());
+        let start = walk::Start { graph, opset, name, directory, constants, inputs, memory };
+        found = walk::graph(start).and_then(|(graph, output)| {
+            memory.network(&graph).map_err(|why| vec![why])?;
+            network(graph, output, part)
+        });
     }
     match found {
         Ok(graph) if refused.is_empty() => return Ok(graph),
@@ -116,14 +121,15 @@ pub fn function(
     constants: HashMap<String, Arc<Tensor>>,
 ) -> Result<Graph, Error> {
     let mut file = OnnxFile::of(Path::new("model"), model.clone(), &Part::default())?;
-    let mut known = file.constants();
+    let memory = Memory::default();
+    let mut known = file.constants(memory);
     known.extend(constants);
     if !file.problems.is_empty() {
         return Err(Error::Unsupported(file.problems));
     }
     let inputs = secret.iter().map(|(name, shape)| (name.clone(), shape.clone(), Kind::Real)).collect();
     let (graph, opset, name) = (&file.graph, file.opset, file.graph.name.as_str());
-    let start = walk::Start { graph, opset, name, directory: None, constants: known, inputs };
+    let start = walk::Start { graph, opset, name, directory: None, constants: known, inputs, memory };
     let (graph, output) = walk::graph(start).map_err(Error::Unsupported)?;
     if let Some(node) = graph.clone().reachable(output).nodes.iter().find(|node| node.op == Op::ArgMax) {
         let why = "supported at the output of a classifier only".into();
@@ -140,8 +146,8 @@ pub fn function(
 ///
 /// # Errors
 /// As [`read`], except for unsupported nodes, which are the answer.
-pub fn survey(path: &Path, part: &Part) -> Result<Vec<NodeSupport>, Error> {
-    Ok(OnnxFile::open(path, part)?.survey())
+pub fn survey(path: &Path, part: &Part, memory: Memory) -> Result<Vec<NodeSupport>, Error> {
+    Ok(OnnxFile::open(path, part, memory)?.survey())
 }
 
 /// The same error about the model at `path`, nodes with their ONNX operators. What refuses a node behind the import knows only what was
@@ -149,7 +155,7 @@ pub fn survey(path: &Path, part: &Part) -> Result<Vec<NodeSupport>, Error> {
 pub fn name_operators(error: Error, path: &Path) -> Error {
     let Error::Unsupported(mut nodes) = error else { return error };
     // The survey has gone through before.
-    let survey = survey(path, &Part::default()).unwrap_or_default();
+    let survey = survey(path, &Part::default(), Memory::default()).unwrap_or_default();
     for node in &mut nodes {
         let special = matches!(node.op.as_str(), "input" | "model" | "weight");
         if let Some(row) = survey.iter().find(|row| !special && row.node == node.node) {

@@ -1,38 +1,79 @@
-//! How large what a file asks for may become. A few bytes can name any number, so sizes are looked at before anything of that size is
-//! made.
+//! How large what a node asks for becomes, before anything of that size is made.
 
 use std::sync::Arc;
 
 use tract_onnx::pb::NodeProto;
 use tract_onnx::prelude::Tensor;
 
+use crate::memory::Memory;
 use crate::nn::build::broadcast;
 
-/// Most elements of a constant that is computed from others.
-pub(super) const MOST_ELEMENTS: usize = 1 << 26;
-/// Most bytes of all constants that are computed from others.
-pub(super) const MOST_BYTES: usize = 2_000_000_000;
-/// Most layers of a network, before any are joined.
-pub(super) const MOST_LAYERS: usize = 100_000;
-
-/// Refuses a node whose result on these constants would have more than `most` elements.
-///
-/// # Errors
-/// Says how many it would have.
-pub(super) fn check(node: &NodeProto, inputs: &[Option<Arc<Tensor>>], most: usize) -> Result<(), String> {
-    let elements = elements(node, inputs);
-    if elements <= most as u128 {
-        return Ok(());
-    }
-    Err(format!("its result has {elements} elements, and a constant may have {most}"))
+/// What stored and computed constants and the network's weights take, of what they may.
+pub(super) struct Used {
+    bytes: u64,
+    memory: Memory,
 }
 
-/// Refuses a network of too many layers.
+impl Used {
+    /// Nothing so far, of `memory`.
+    pub fn none(memory: Memory) -> Used {
+        Used { bytes: 0, memory }
+    }
+
+    /// Counts `bytes` more.
+    ///
+    /// # Errors
+    /// Says that there are too many.
+    pub fn add(&mut self, bytes: u64) -> Result<(), String> {
+        self.bytes = self.bytes.saturating_add(bytes);
+        if self.bytes <= self.memory.bytes() {
+            return Ok(());
+        }
+        Err(format!("with it weights and constants take more than --max-memory {}", self.memory))
+    }
+
+    /// Refuses a node whose result on these constants would be too large.
+    ///
+    /// # Errors
+    /// Says how many elements it would have.
+    pub fn check(&self, node: &NodeProto, inputs: &[Option<Arc<Tensor>>]) -> Result<(), String> {
+        let (elements, each) = (elements(node, inputs), element_bytes(node, inputs));
+        let bytes = u128::from(self.bytes).saturating_add(elements.saturating_mul(each.into()));
+        if bytes <= u128::from(self.memory.bytes()) {
+            return Ok(());
+        }
+        Err(format!(
+            "its result has {elements} elements of {each} bytes: with it weights and constants take more than --max-memory {}",
+            self.memory
+        ))
+    }
+
+    /// Refuses a network of so many layers.
+    ///
+    /// # Errors
+    /// Says what the limit is.
+    pub fn check_layers(&self, layers: usize) -> Result<(), String> {
+        check_layers(layers, self.memory)
+    }
+}
+
+/// Refuses a network of so many layers.
 ///
 /// # Errors
 /// Says what the limit is.
-pub(super) fn check_layers(layers: usize, most: usize) -> Result<(), String> {
-    if layers <= most { Ok(()) } else { Err(format!("with it the network has more than {most} layers")) }
+pub(super) fn check_layers(layers: usize, memory: Memory) -> Result<(), String> {
+    let most = memory.layers();
+    if layers <= most {
+        return Ok(());
+    }
+    Err(format!("with it the network has more than the {most} layers that --max-memory {memory} has room for"))
+}
+
+/// Bytes of an element of a node's result, at most.
+fn element_bytes(node: &NodeProto, inputs: &[Option<Arc<Tensor>>]) -> u64 {
+    let read = inputs.iter().flatten().map(|tensor| tensor.datum_type().size_of()).max().unwrap_or(4);
+    let wide = matches!(node.op_type.as_str(), "Cast" | "ConstantOfShape" | "EyeLike");
+    if wide { 8 } else { read.max(1) as u64 }
 }
 
 /// How many elements a node's result has at most. Operators that are not named here give no more than they read.
@@ -151,8 +192,14 @@ mod tests {
     fn limits_are_said() {
         let wanted = Some(Arc::new(tensor1(&[100i64])));
         let node = NodeProto { op_type: "ConstantOfShape".into(), ..NodeProto::default() };
-        assert_eq!(check(&node, std::slice::from_ref(&wanted), 100), Ok(()));
-        assert!(check(&node, &[wanted], 99).unwrap_err().contains("100 elements"));
-        assert!(check_layers(11, 10).is_err() && check_layers(10, 10).is_ok());
+        let mut used = Used::none(Memory::of_bytes(1000));
+        assert_eq!(used.add(200), Ok(()));
+        assert_eq!(used.check(&node, std::slice::from_ref(&wanted)), Ok(()));
+        assert_eq!(used.add(1), Ok(()));
+        let refused = used.check(&node, &[wanted]).unwrap_err();
+        assert!(refused.contains("100 elements") && refused.contains("--max-memory 1kB"), "{refused}");
+        assert!(used.add(800).unwrap_err().contains("--max-memory 1kB"));
+        let memory = Memory::of_bytes(400_000);
+        assert!(check_layers(10, memory).is_ok() && check_layers(11, memory).unwrap_err().contains("10 layers"));
     }
 }

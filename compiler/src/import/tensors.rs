@@ -45,6 +45,22 @@ pub(super) fn type_name(data_type: i32) -> String {
     known.map_or_else(|| format!("number {data_type}"), |name| (*name).to_string())
 }
 
+/// How many bytes the tensor takes once it is loaded, whatever is really stored.
+///
+/// # Errors
+/// A phrase that follows its name, if its extents are none.
+pub(super) fn size(tensor: &TensorProto) -> Result<u64, String> {
+    let each = match DataType::try_from(tensor.data_type) {
+        Ok(DataType::Uint8 | DataType::Int8 | DataType::Bool) => 1,
+        Ok(DataType::Uint16 | DataType::Int16 | DataType::Float16) => 2,
+        Ok(DataType::Float | DataType::Uint32 | DataType::Int32 | DataType::Bfloat16) => 4,
+        _ => 8,
+    };
+    let elements = tensor.dims.iter().try_fold(1u64, |n, extent| n.checked_mul(u64::try_from(*extent).ok()?));
+    let bytes = elements.and_then(|n| n.checked_mul(each));
+    bytes.ok_or_else(|| format!("({}) has the shape {:?}", type_name(tensor.data_type), tensor.dims))
+}
+
 /// The tensor; bfloat16 becomes float32, which holds it exactly. `directory` is the model's.
 ///
 /// # Errors

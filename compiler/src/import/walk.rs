@@ -15,6 +15,7 @@ use super::call::{Call, Kind, Wire};
 use super::ml::{self, Tabular};
 use super::{constant, control, graph, legacy, size, support, tensors};
 use crate::Unsupported;
+use crate::memory::Memory;
 use crate::nn::build::Builder;
 use crate::nn::{Graph, Node, NodeId, Op};
 
@@ -29,6 +30,8 @@ pub(super) struct Start<'s> {
     pub constants: HashMap<String, Arc<Tensor>>,
     /// Secret inputs with their shapes. Together they are the network's one input, one after the other.
     pub inputs: Vec<(String, Vec<usize>, Kind)>,
+    /// What constants and weights may take.
+    pub memory: Memory,
 }
 
 /// The walk under way.
@@ -40,8 +43,9 @@ pub(super) struct Walk<'w> {
     pub scopes: Vec<HashMap<String, Wire>>,
     /// Constants that were bfloat16.
     narrowed: HashSet<String>,
-    /// Bytes of the constants that were computed so far.
-    constant_bytes: usize,
+    /// What constants and weights take so far.
+    used: size::Used,
+    pub memory: Memory,
     pub refused: Vec<Unsupported>,
     /// What is known beside the network.
     pub tabular: Tabular,
@@ -54,7 +58,11 @@ pub(super) struct Walk<'w> {
 /// # Errors
 /// Every node that has no counterpart.
 pub(super) fn graph(start: Start) -> Result<(Graph, NodeId), Vec<Unsupported>> {
-    let Start { graph, opset, name, directory, constants, inputs } = start;
+    let Start { graph, opset, name, directory, constants, inputs, memory } = start;
+    let mut used = size::Used::none(memory);
+    // What is stored has been admitted one by one.
+    let stored: u64 = constants.values().map(|tensor| tensor.as_bytes().len() as u64).sum();
+    used.add(stored).map_err(|why| refusal(name, &why))?;
     let builder = Builder { graph: Graph { name: name.into(), nodes: Vec::new() }, node: "input".into() };
     let narrow = |tensor: &&tract_onnx::pb::TensorProto| tensor.data_type == DataType::Bfloat16 as i32;
     let mut walk = Walk {
@@ -63,7 +71,8 @@ pub(super) fn graph(start: Start) -> Result<(Graph, NodeId), Vec<Unsupported>> {
         directory,
         scopes: vec![constants.into_iter().map(|(name, tensor)| (name, Wire::Const(tensor))).collect()],
         narrowed: graph.initializer.iter().filter(narrow).map(|tensor| tensor.name.clone()).collect(),
-        constant_bytes: 0,
+        used,
+        memory,
         refused: Vec::new(),
         tabular: Tabular::default(),
         suffix: String::new(),
@@ -132,8 +141,9 @@ impl Walk<'_> {
     pub fn store(&mut self, graph: &GraphProto) -> Result<HashMap<String, Wire>, String> {
         let mut scope = HashMap::new();
         for tensor in &graph.initializer {
-            let loaded =
-                tensors::load(tensor, self.directory).map_err(|why| format!("weight {:?} {why}", tensor.name))?;
+            let loaded = tensors::size(tensor).and_then(|bytes| self.used.add(bytes));
+            let loaded = loaded.and_then(|()| tensors::load(tensor, self.directory));
+            let loaded = loaded.map_err(|why| format!("weight {:?} {why}", tensor.name))?;
             scope.insert(tensor.name.clone(), Wire::Const(Arc::new(loaded)));
         }
         Ok(scope)
@@ -183,20 +193,19 @@ impl Walk<'_> {
                 if !constant::evaluable(node) {
                     return Err("operator not supported on constants".into());
                 }
-                let made = constant::evaluate(node, &constants, self.opset)?;
-                self.constant_bytes += made.iter().map(|tensor| tensor.as_bytes().len()).sum::<usize>();
-                if self.constant_bytes > size::MOST_BYTES {
-                    return Err(format!("with it constants take more than {} bytes", size::MOST_BYTES));
-                }
+                let made = constant::evaluate(node, &constants, self.opset, &mut self.used)?;
                 Ok(made.into_iter().map(Wire::Const).collect())
             }
             _ => {
                 let first = self.builder.graph.nodes.len();
-                let opset = self.opset;
-                let mut call = Call { b: &mut self.builder, node, inputs: given, opset, tabular: &mut self.tabular };
+                let (opset, memory) = (self.opset, self.memory);
+                let tabular = &mut self.tabular;
+                let mut call = Call { b: &mut self.builder, node, inputs: given, opset, tabular, memory };
                 let made = support::translate(&mut call)?;
                 ml::follow(&mut call, &made);
-                size::check_layers(self.builder.graph.nodes.len(), size::MOST_LAYERS)?;
+                self.used.check_layers(self.builder.graph.nodes.len())?;
+                let weights: u64 = self.builder.graph.nodes[first..].iter().map(|node| node.op.parameters()).sum();
+                self.used.add(weights * size_of::<f32>() as u64)?;
                 let large = |node: &Node| node.is_empty() || node.len() > MAX_ELEMENTS;
                 match self.builder.graph.nodes[first..].iter().find(|node| large(node)) {
                     Some(node) => Err(format!("shape {:?}: empty, or more than {MAX_ELEMENTS} elements", node.shape)),
@@ -209,7 +218,9 @@ impl Walk<'_> {
     /// The tensor of a Constant.
     fn stored(&mut self, node: &NodeProto) -> Result<Vec<Wire>, String> {
         let tensor = node.attribute.iter().find_map(|attribute| attribute.t.as_ref()).ok_or("it holds nothing")?;
-        let loaded = tensors::load(tensor, self.directory).map_err(|why| format!("its tensor {why}"))?;
+        let loaded = tensors::size(tensor).and_then(|bytes| self.used.add(bytes));
+        let loaded = loaded.and_then(|()| tensors::load(tensor, self.directory));
+        let loaded = loaded.map_err(|why| format!("its tensor {why}"))?;
         if let Some(at) = tensors::first_nan(&loaded) {
             return Err(format!("its tensor holds NaN at element {at}"));
         }

@@ -21,6 +21,10 @@ use tract_onnx::tract_hir::infer::Factoid;
 
 use crate::contain::contain;
 
+/// Most nodes, stored tensors included, of a model that tract optimises: it takes longer by about the cube of their number, and what it
+/// saves on every sample only grows with it.
+const MOST_OPTIMISED: usize = 400;
+
 /// The untouched model, ready to run one sample at a time.
 pub struct Oracle {
     plan: Arc<TypedRunnableModel>,
@@ -48,8 +52,11 @@ impl Oracle {
     /// Why tract cannot run it, as a phrase.
     pub fn open(path: &Path, shape: &[usize], output: Option<&str>, row: Option<usize>) -> Result<Oracle, String> {
         let prepare = |optimised: bool| {
-            let attempt = || -> TractResult<(Arc<TypedRunnableModel>, DatumType)> {
+            let attempt = || -> TractResult<Option<(Arc<TypedRunnableModel>, DatumType)>> {
                 let (mut model, kind) = read(path, shape)?;
+                if optimised && model.nodes().len() > MOST_OPTIMISED {
+                    return Ok(None);
+                }
                 match output {
                     Some(name) => model.select_outputs_by_name([name])?,
                     None => {
@@ -62,12 +69,16 @@ impl Oracle {
                 } else {
                     model.into_typed()?.into_runnable()
                 };
-                Ok((plan?, kind))
+                Ok(Some((plan?, kind)))
             };
             spoken(contain(attempt))
         };
         // Not everything that runs can also be optimised.
-        let (plan, kind) = prepare(true).or_else(|_| prepare(false))?;
+        let made = match prepare(true) {
+            Ok(Some(made)) => Some(made),
+            _ => prepare(false)?,
+        };
+        let (plan, kind) = made.ok_or("it is not prepared")?;
         Ok(Oracle { plan, shape: shape.to_vec(), kind, row })
     }
 

@@ -154,7 +154,7 @@ fn dilated(call: &mut Call, x: NodeId, at: usize, axis: &Axis, op: fn(Window) ->
         };
         let indices: Vec<usize> = (0..axis.windows).map(source).collect::<Result<_, _>>()?;
         taps.push(call.b.select(x, at, &indices));
-        size::check_layers(call.b.graph.nodes.len(), size::MOST_LAYERS)?;
+        size::check_layers(call.b.graph.nodes.len(), call.memory)?;
     }
     shape[at] = axis.windows;
     let (outer, inner) = (shape[..at].iter().product::<usize>(), shape[at..].iter().product::<usize>());
