@@ -5,9 +5,10 @@ mod support;
 use std::path::{Path, PathBuf};
 
 use fusion_compiler::agreement::{Cause, Reference};
-use fusion_compiler::compile::{Checks, Options, compile, compile_network};
+use fusion_compiler::compile::{Options, compile, compile_network};
 use fusion_compiler::nn::expr::{Expr, Unary};
 use fusion_compiler::nn::{Graph, Op};
+use fusion_compiler::quantise::Precision;
 use fusion_compiler::{Error, import};
 use support::{model, node, numbers, tensor};
 
@@ -160,5 +161,6 @@ fn networks_too_long_to_be_optimised_by_tract_are_run_all_the_same() {
     std::fs::write(&path, bytes).unwrap();
     let agreement = compile(&Options::new(path.clone())).unwrap().summary.agreement;
     std::fs::remove_file(&path).unwrap();
-    assert_eq!((agreement.reference, agreement.differing), (Reference::Tract, vec![]));
+    assert_eq!(agreement.reference, Reference::Tract);
+    assert!(agreement.share() > 0.95, "{agreement}");
 }
