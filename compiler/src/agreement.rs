@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::Path;
 
+use fusion_ir::input::Clipped;
+
 use crate::evaluate::Fullest;
 use crate::nn::eval::argmax;
 use crate::oracle::Answer;
@@ -34,8 +36,10 @@ pub struct Agreement {
     pub near_ties: usize,
     /// All samples.
     pub samples: usize,
-    /// The samples whose labels differ by more than a near tie.
+    /// The samples whose labels differ by more than a near tie, and those that are [refused](Agreement::refused).
     pub differing: Vec<usize>,
+    /// Samples that are too far beyond the input's format to be evaluated at all, whatever their label. They do not agree.
+    pub refused: Vec<Clipped>,
 }
 
 impl Agreement {
@@ -50,7 +54,19 @@ impl Agreement {
                 Verdict::Differs => differing.push(sample),
             }
         }
-        Agreement { reference, agreeing: labels.len() - differing.len(), near_ties, samples: labels.len(), differing }
+        let agreeing = labels.len() - differing.len();
+        Agreement { reference, agreeing, near_ties, samples: labels.len(), differing, refused: Vec::new() }
+    }
+
+    /// The same without the samples of `clipped` that evaluation and client refuse.
+    pub fn without(mut self, clipped: Vec<Clipped>) -> Agreement {
+        self.refused = clipped.into_iter().filter(Clipped::is_too_much).collect();
+        self.differing.extend(self.refused.iter().map(|found| found.sample));
+        self.differing.sort_unstable();
+        self.differing.dedup();
+        self.agreeing = self.samples - self.differing.len();
+        self.near_ties = self.near_ties.min(self.agreeing);
+        self
     }
 
     /// The fraction of samples that agree.
@@ -84,6 +100,8 @@ pub enum Cause {
         /// The first ONNX node whose values the imported network does not have.
         node: Option<String>,
     },
+    /// Samples are beyond the input's format; one of them, with its features.
+    Clipped(Clipped),
     /// Some number format does not hold its values.
     Overflow(Fullest),
     /// Number formats are too coarse.
@@ -118,7 +136,7 @@ impl fmt::Display for Reference {
 
 impl fmt::Display for Agreement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Agreement { reference, agreeing, near_ties, samples, .. } = self;
+        let Agreement { reference, agreeing, near_ties, samples, refused, .. } = self;
         let [low, high] = self.interval().map(|bound| 100.0 * bound);
         write!(f, "{agreeing} of {samples} calibration samples have {reference} ")?;
         match near_ties {
@@ -127,7 +145,14 @@ impl fmt::Display for Agreement {
             many => write!(f, "({many} are near ties; ")?,
         }
         let open = if *near_ties == 0 { "(" } else { "" };
-        write!(f, "{open}95 % confidence: {low:.1} to {high:.1} % of such inputs)")
+        write!(f, "{open}95 % confidence: {low:.1} to {high:.1} % of such inputs)")?;
+        match refused.as_slice() {
+            [] => Ok(()),
+            [first, ..] => {
+                let n = refused.len();
+                write!(f, "; {n} beyond the input's format count as others, as evaluation refuses them ({first})")
+            }
+        }
     }
 }
 
@@ -156,6 +181,12 @@ impl fmt::Display for Disagreement {
                     write!(f, "; node {node:?} is the first whose values are others")?;
                 }
                 write!(f, "\n  do: {}", import_advice(&agreement.reference))?;
+            }
+            Cause::Clipped(_) => {
+                write!(
+                    f,
+                    "\n  do: calibrate on samples in the units that the model was made for, all like the queries"
+                )?;
             }
             Cause::Overflow(Fullest { node, fill }) => {
                 write!(f, "\n  node {node:?} reaches {fill:.1} times what its number format holds")?;
@@ -290,6 +321,18 @@ mod tests {
     }
 
     #[test]
+    fn samples_that_evaluation_refuses_do_not_agree() {
+        let agreement = Agreement::of(Reference::Tract, &[1, 2, 3, 3], &[1, 1, 3, 3].map(Answer::Label));
+        assert_eq!((agreement.agreeing, agreement.differing.as_slice()), (3, &[1][..]));
+        let clipped = |sample, elements| Clipped { sample, elements, of: 200, features: vec![7] };
+        // Sample 1 differs already, and sample 2 is clipped only a little.
+        let agreement = agreement.without(vec![clipped(1, 90), clipped(2, 2), clipped(3, 3)]);
+        assert_eq!((agreement.agreeing, agreement.differing.as_slice(), agreement.refused.len()), (2, &[1, 3][..], 2));
+        let text = agreement.to_string();
+        assert!(text.starts_with("2 of 4") && text.contains("2 beyond") && text.contains("feature 7"), "{text}");
+    }
+
+    #[test]
     fn scores_are_compared_behind_a_softmax_too() {
         let logits = vec![vec![1.0, 3.0, 2.0], vec![-1.0, 0.0, 4.0]];
         let answers = |f: &dyn Fn(&[f32]) -> Vec<f32>| logits.iter().map(|x| Answer::Scores(f(x))).collect::<Vec<_>>();
@@ -306,7 +349,7 @@ mod tests {
     fn intervals_are_wilsons() {
         let about = |k: usize, n: usize| {
             let agreement =
-                Agreement { reference: Reference::Tract, agreeing: k, near_ties: 0, samples: n, differing: Vec::new() };
+                Agreement { agreeing: k, ..Agreement::of(Reference::Tract, &vec![0; n], &vec![Answer::Label(0); n]) };
             agreement.interval().map(|bound| (1e4 * bound).round() / 1e4)
         };
         assert_eq!(about(64, 64), [0.9434, 1.0]);

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use fusion_ir::input::Clipped;
 use fusion_ir::op::{Mix, Reveal};
 use fusion_ir::plan::{Demo, Provenance, Suggestion};
 use fusion_ir::verify::MAX_TOP;
@@ -9,6 +10,7 @@ use fusion_ir::{Function, Op, Plan};
 
 use crate::agreement::{self, Agreement, Cause, Disagreement, Reference};
 use crate::evaluate::{Fullest, evaluate_watched, quantise};
+use crate::import::Batch;
 use crate::lower::{LayerFormat, lower};
 use crate::memory::Memory;
 use crate::nn::eval::Observed;
@@ -16,7 +18,7 @@ use crate::nn::scales::Scales;
 use crate::nn::{Graph, commute, compose, eval, fold, gates, mask};
 use crate::oracle::{self, Answer, Oracle};
 use crate::passes::{self, Program, Settings, Target};
-use crate::quantise::calibrate::Calibration;
+use crate::quantise::calibrate::{Calibration, MAX_SAMPLES};
 use crate::quantise::{Precision, equalise, input, margin};
 use crate::{Error, Unsupported, diagnose, import, npy};
 
@@ -203,14 +205,19 @@ pub fn compile_network(options: &Options, graph: Graph, progress: &Progress) -> 
             Agreement::of(reference.clone(), &fixed, &answers)
         }
     };
+    let beyond = program.function.quantiser().all_clipped(calibration.samples.iter().map(Vec::as_slice));
+    let agreement = agreement.without(beyond.clone());
     let pairs = |most: usize| -> Vec<(&[f32], &[i64])> {
         let pairs = calibration.samples.iter().map(Vec::as_slice).zip(quantised.iter().map(Vec::as_slice));
         pairs.take(most).collect()
     };
     if agreement.share() < options.checks.min_agreement {
         let float = meant.answers.as_ref().map(|answers| Agreement::of(meant.reference.clone(), &float, answers));
-        let cause = match float {
-            Some(float) if 2 * float.differing.len() > agreement.differing.len() => Cause::Import {
+        let cause = match (float, agreement.refused.first()) {
+            (_, Some(first)) if 2 * agreement.refused.len() > agreement.differing.len() => {
+                Cause::Clipped(first.clone())
+            }
+            (Some(float), _) if 2 * float.differing.len() > agreement.differing.len() => Cause::Import {
                 agreeing: float.agreeing,
                 node: meant.first_lost(options, &imported, &calibration.samples[float.differing[0]]),
             },
@@ -241,13 +248,8 @@ pub fn compile_network(options: &Options, graph: Graph, progress: &Progress) -> 
     let summary = Summary {
         precision: diagnose::layers(&graph, &program.function, &program.weights, &pairs(DIAGNOSED_SAMPLES)),
         fullest: evaluated.fullest_of_all(&program.function),
-        warnings: [
-            other_scores,
-            warnings(&calibration, &layers, &agreement),
-            clipped(&program.function, &calibration.samples),
-            found,
-        ]
-        .concat(),
+        warnings: [other_scores, warnings(&calibration, &layers, &agreement, graph.macs()), clipped(&beyond), found]
+            .concat(),
         layers,
         agreement,
         correct: labels.as_ref().map(right),
@@ -283,19 +285,61 @@ impl Meaning {
             answers.truncate(calibration.samples.len());
             return Ok(Meaning { reference: Reference::Expected, answers: Some(answers) });
         }
+        let batch = import::batch(&options.model, &options.part, options.memory)?;
         let samples = calibration.samples.len();
         let told = |done: usize| progress("float model", done, samples);
         let import::Part { output, row } = &options.part;
         let oracle = Oracle::open(&options.model, &batched(graph), output.as_deref(), *row);
         Ok(match oracle.and_then(|oracle| oracle.run(&calibration.samples, &told)) {
-            Ok(answers) => Meaning { reference: Reference::Tract, answers: Some(answers) },
-            Err(why) => Meaning { reference: Reference::Imported(why), answers: None },
+            Ok(answers) => {
+                batch.map_or(Ok(()), |batch| batch.rows_apart(options, graph, &calibration.samples, &answers))?;
+                Meaning { reference: Reference::Tract, answers: Some(answers) }
+            }
+            Err(why) => match batch {
+                Some(batch) => return Err(batch.unknown(&why)),
+                None => Meaning { reference: Reference::Imported(why), answers: None },
+            },
         })
     }
 
     fn first_lost(&self, options: &Options, graph: &Graph, sample: &[f32]) -> Option<String> {
         (self.reference == Reference::Tract)
             .then(|| oracle::first_lost(&options.model, &batched(graph), graph, sample))?
+    }
+}
+
+impl Batch {
+    /// Accepts a model whose input holds several samples if each row of its answers is that of its sample by itself.
+    fn rows_apart(
+        &self,
+        options: &Options,
+        graph: &Graph,
+        samples: &[Vec<f32>],
+        answers: &[Answer],
+    ) -> Result<(), Error> {
+        let import::Part { output, row } = &options.part;
+        options.memory.samples(self.samples, graph.nodes[0].len()).map_err(|why| self.unknown(&why))?;
+        let shape = [&[self.samples], graph.input_shape()].concat();
+        let together: Vec<Vec<f32>> = samples.iter().cycle().take(self.samples).cloned().collect();
+        let oracle = Oracle::open(&options.model, &shape, output.as_deref(), *row);
+        let found = oracle.and_then(|oracle| oracle.together(&together)).map_err(|why| self.unknown(&why))?;
+        if found.iter().zip(answers.iter().cycle()).all(|(together, alone)| together.resembles(alone)) {
+            return Ok(());
+        }
+        Err(self.refuse("the answer to a sample depends on the others beside it: export it for one sample".into()))
+    }
+
+    fn unknown(&self, why: &str) -> Error {
+        self.refuse(format!(
+            "tract cannot say whether its rows are independent ({why}): export it for one sample, or give what it answers for the \
+             samples of --calibrate with --expected Y.npy"
+        ))
+    }
+
+    fn refuse(&self, why: String) -> Error {
+        let Batch { input, samples } = self;
+        let why = format!("its batch axis is fixed to {samples}, and {why}");
+        Error::Unsupported(vec![Unsupported { node: input.clone(), op: "input".into(), why }])
     }
 }
 
@@ -457,8 +501,7 @@ fn demo(mut inputs: Vec<Vec<i64>>, labels: &[i64], labelled: bool) -> Demo {
 }
 
 /// The calibration samples that the input's format does not hold, because others decided on it.
-fn clipped(function: &Function, samples: &[Vec<f32>]) -> Vec<String> {
-    let clipped = function.quantiser().all_clipped(samples.iter().map(Vec::as_slice));
+fn clipped(clipped: &[Clipped]) -> Vec<String> {
     let mut named: Vec<String> = clipped.iter().take(MAX_NAMED).map(|found| format!("calibration {found}")).collect();
     if clipped.len() > MAX_NAMED {
         named.push(format!("{} more calibration samples like that", clipped.len() - MAX_NAMED));
@@ -466,7 +509,7 @@ fn clipped(function: &Function, samples: &[Vec<f32>]) -> Vec<String> {
     named
 }
 
-fn warnings(calibration: &Calibration, layers: &[LayerFormat], agreement: &Agreement) -> Vec<String> {
+fn warnings(calibration: &Calibration, layers: &[LayerFormat], agreement: &Agreement, macs: usize) -> Vec<String> {
     let mut warnings = Vec::new();
     if let Reference::Imported(why) = &agreement.reference {
         warnings.push(format!(
@@ -475,7 +518,11 @@ fn warnings(calibration: &Calibration, layers: &[LayerFormat], agreement: &Agree
     }
     let (used, total) = (calibration.samples.len(), calibration.total);
     if used < total {
-        warnings.push(format!("of {total} calibration samples the first {used} are used: more would change little"));
+        let why = match used {
+            MAX_SAMPLES => "more would change little".into(),
+            _ => format!("each takes {} million multiply-accumulates", macs / 1_000_000),
+        };
+        warnings.push(format!("of {total} calibration samples the first {used} are used: {why}"));
     }
     if agreement.share() < GOOD_AGREEMENT {
         warnings.push(format!("only {agreement}"));

@@ -89,6 +89,12 @@ impl Memory {
         }
     }
 
+    /// Refuses so many samples of so many numbers.
+    pub(crate) fn samples(self, count: usize, numbers: usize) -> Result<(), String> {
+        let bytes = NUMBER_BYTES.saturating_mul(count as u64).saturating_mul(numbers as u64);
+        if bytes <= self.0 { Ok(()) } else { Err(format!("they take more than --max-memory {self}")) }
+    }
+
     /// Refuses a function that takes more to evaluate on `samples` samples at a time.
     ///
     /// # Errors

@@ -94,6 +94,7 @@ fn fixed_point_agrees(name: &str, limit: usize, per_cent: usize) {
         reveal: Reveal::Label,
         verify: Some((Suggestion::default(), Mix { queries: 1024, copies: 5, public: 100 })),
         target: Target::default(),
+        memory: Default::default(),
         checks: Checks::default(),
     };
     let compiled = compile(&options).unwrap();

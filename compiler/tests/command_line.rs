@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use ndarray::{Array1, Array2, ArrayD, ShapeBuilder};
-use support::{int, integers, model, model_of, node, node_of, numbers, tensor};
+use support::{batched, int, integers, ints, model, model_of, node, node_of, numbers, tensor};
 
 /// A folder that goes away with the test.
 struct Folder(PathBuf);
@@ -456,4 +456,36 @@ fn what_takes_too_much_memory_is_named_before_it_is_made() {
     let wide = model(&[4, 1], &wide, &[integers("e", &[1, 4, 100_000]), integers("a", &[2])]);
     let wide = folder.write("wide.onnx", &wide);
     bad(&["check", text(&wide), "--max-memory", "4MB"], &["\"sum\"", "--max-memory 4MB"]);
+}
+
+#[test]
+fn a_batch_of_several_samples_is_one_if_its_rows_are_independent() {
+    let folder = Folder::new("batch");
+    let weights = [tensor("w", &[4, 3], &numbers(12)), integers("flat", &[2, 4])];
+    let samples = folder.samples("c.npy", 40);
+    let of_two = |nodes: &[Vec<u8>], stored: &[Vec<u8>]| batched(2, &[("x", &[4])], &["y"], 13, nodes, stored);
+    let product = |x: &str| node("MatMul", "fc", &[x, "w"], "y", &[]);
+    let compile = |name: &str, bytes: &[u8]| {
+        let path = folder.write(name, bytes);
+        fusionc(&["compile", text(&path), "--calibrate", text(&samples), "-o", text(&folder.file("p.bin"))])
+    };
+    let refused = |output: &Output, needles: &[&str]| {
+        let message = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{message}");
+        needles.iter().for_each(|needle| assert!(message.contains(needle), "no {needle:?} in {message}"));
+    };
+    let apart = compile("apart.onnx", &of_two(&[product("x")], &weights[..1]));
+    assert_eq!(apart.status.code(), Some(0), "{}", String::from_utf8_lossy(&apart.stderr));
+    // What is added is the maximum of both samples; of one, it is the sample itself.
+    let mixed = [
+        node("ReduceMax", "both", &["x"], "m", &[ints("axes", &[0])]),
+        node("Add", "mixed", &["x", "m"], "z", &[]),
+        product("z"),
+    ];
+    let mixed = compile("mixed.onnx", &of_two(&mixed, &weights[..1]));
+    refused(&mixed, &["input \"x\"", "fixed to 2", "depends on the others"]);
+    // A shape inside that is made for two samples.
+    let shaped = [node("Reshape", "shaped", &["x", "flat"], "z", &[]), product("z")];
+    let shaped = compile("shaped.onnx", &of_two(&shaped, &[weights[0].clone(), weights[1].clone()]));
+    refused(&shaped, &["\"shaped\"", "input \"x\"", "fixed to 2"]);
 }

@@ -26,6 +26,7 @@ fn compiled(name: &str) -> Compiled {
         reveal: Reveal::Label,
         verify: None,
         target: Target::default(),
+        memory: Default::default(),
         checks: Checks::default(),
     })
     .unwrap()

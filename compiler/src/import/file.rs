@@ -11,7 +11,7 @@ use tract_onnx::prelude::{Framework, Tensor};
 use super::call::Kind;
 use super::ops::types;
 use super::support::{NEWEST_OPSET, NodeSupport};
-use super::{Part, graph, ml, size, support, tensors};
+use super::{Batch, Part, graph, ml, size, support, tensors};
 use crate::memory::Memory;
 use crate::{Error, Unsupported};
 
@@ -135,6 +135,22 @@ impl<'p> OnnxFile<'p> {
 
     pub fn survey(&self) -> Vec<NodeSupport> {
         support::survey(&self.graph)
+    }
+
+    /// How many samples the model's input holds at a time, if it says so and there are several.
+    pub fn batch(&self) -> Option<Batch> {
+        let stored = graph::stored(&self.graph);
+        let mut inputs = self.graph.input.iter().filter(|input| !stored.contains(input.name.as_str()));
+        inputs.find_map(|input| {
+            let Some(type_proto::Value::TensorType(tensor)) = input.r#type.as_ref()?.value.as_ref() else {
+                return None;
+            };
+            let samples = match tensor.shape.as_ref()?.dim.first()?.value {
+                Some(tensor_shape_proto::dimension::Value::DimValue(n)) => usize::try_from(n).ok().filter(|n| *n > 1),
+                _ => None,
+            };
+            Some(Batch { input: input.name.clone(), samples: samples? })
+        })
     }
 
     /// The input with batch 1 and its element type. Inputs that the output does not depend on are passed over.

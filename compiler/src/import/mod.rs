@@ -95,6 +95,11 @@ pub fn read_part(path: &Path, input_shape: Option<&[usize]>, part: &Part, memory
             refused.extend(new.collect::<Vec<_>>());
         }
     }
+    if let Some(Batch { input, samples }) = file.batch() {
+        let why =
+            format!("its batch axis is fixed to {samples}, but one sample is compiled: shapes inside may rely on it");
+        refused.push(Unsupported { node: input, op: "input".into(), why });
+    }
     let weights: Vec<String> = file.corrupt.iter().map(|(name, why)| format!("weight {name:?} {why}")).collect();
     if refused.is_empty() {
         return Err(corrupt(path, weights.join("; ")));
@@ -148,6 +153,23 @@ pub fn function(
 /// As [`read`], except for unsupported nodes, which are the answer.
 pub fn survey(path: &Path, part: &Part, memory: Memory) -> Result<Vec<NodeSupport>, Error> {
     Ok(OnnxFile::open(path, part, memory)?.survey())
+}
+
+/// A batch axis that a model fixes to several samples.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// The input.
+    pub input: String,
+    /// How many.
+    pub samples: usize,
+}
+
+/// How many samples the model at `path` takes at a time, if it says so and it is several. It is read as the program of one.
+///
+/// # Errors
+/// As [`survey`].
+pub fn batch(path: &Path, part: &Part, memory: Memory) -> Result<Option<Batch>, Error> {
+    Ok(OnnxFile::open(path, part, memory)?.batch())
 }
 
 /// The same error about the model at `path`, nodes with their ONNX operators. What refuses a node behind the import knows only what was

@@ -25,6 +25,9 @@ use crate::contain::contain;
 /// saves on every sample only grows with it.
 const MOST_OPTIMISED: usize = 400;
 
+/// Scores that differ by no more than this fraction of the largest are the same.
+const SAME: f32 = 1e-3;
+
 /// The untouched model, ready to run one sample at a time.
 pub struct Oracle {
     plan: Arc<TypedRunnableModel>,
@@ -96,23 +99,57 @@ impl Oracle {
         samples.par_iter().map(one).collect()
     }
 
+    /// The answers to several samples that the model takes at once, as many as its batch axis has room for.
+    ///
+    /// # Errors
+    /// Why there are none, as a phrase.
+    pub fn together(&self, samples: &[Vec<f32>]) -> Result<Vec<Answer>, String> {
+        spoken(contain(|| self.answers(&samples.concat(), samples.len())))
+    }
+
     fn answer(&self, sample: &[f32]) -> TractResult<Answer> {
-        let output = self.plan.run(tvec![input(&self.shape, self.kind, sample)?])?.remove(0);
+        self.answers(sample, 1)?.pop().ok_or_else(|| TractError::msg("its output is empty"))
+    }
+
+    /// What the output says of each of `count` samples.
+    fn answers(&self, samples: &[f32], count: usize) -> TractResult<Vec<Answer>> {
+        let output = self.plan.run(tvec![input(&self.shape, self.kind, samples)?])?.remove(0);
         let is_label = output.datum_type().is_integer() || output.datum_type() == DatumType::TDim;
         let width = output.shape().last().copied().unwrap_or(1).max(1);
-        if let (true, 1) = (is_label, output.len()) {
-            return Ok(Answer::Label(numbers::<i64>(&output)?[0]));
+        if is_label && output.len() == count {
+            return Ok(numbers::<i64>(&output)?.into_iter().map(Answer::Label).collect());
         }
         let scores = numbers::<f32>(&output)?;
-        let scores = match self.row {
-            Some(row) => scores.chunks(width).nth(row).unwrap_or_default().to_vec(),
-            None => scores,
+        if scores.is_empty() || !scores.len().is_multiple_of(count) {
+            return Err(TractError::msg(format!("its output has {} numbers for {count} samples", scores.len())));
+        }
+        let answer = |scores: &[f32]| {
+            let scores = match self.row {
+                Some(row) => scores.chunks(width).nth(row).unwrap_or_default(),
+                None => scores,
+            };
+            match *scores {
+                // One probability or decision: that of the second of two classes.
+                [one] => Answer::Scores(vec![1.0 - one, one]),
+                _ => Answer::Scores(scores.to_vec()),
+            }
         };
-        Ok(match scores[..] {
-            // One probability or decision: that of the second of two classes.
-            [one] => Answer::Scores(vec![1.0 - one, one]),
-            _ => Answer::Scores(scores),
-        })
+        Ok(scores.chunks_exact(scores.len() / count).map(answer).collect())
+    }
+}
+
+impl Answer {
+    /// Whether both are the same but for rounding.
+    pub fn resembles(&self, other: &Answer) -> bool {
+        match (self, other) {
+            (Answer::Label(one), Answer::Label(two)) => one == two,
+            (Answer::Scores(one), Answer::Scores(two)) => {
+                let most = one.iter().chain(two).fold(0f32, |most, x| most.max(x.abs()));
+                let near = |(a, b): (&f32, &f32)| a == b || (a - b).abs() <= SAME * most;
+                one.len() == two.len() && one.iter().zip(two).all(near)
+            }
+            _ => false,
+        }
     }
 }
 

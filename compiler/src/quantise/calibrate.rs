@@ -11,6 +11,10 @@ use crate::{Error, npy};
 
 /// Most samples used; more change ranges little and cost time.
 pub const MAX_SAMPLES: usize = 512;
+/// Most multiply-accumulates of all samples together, if there are more than [`ENOUGH_SAMPLES`]: a large network makes do with fewer.
+const MOST_MACS: usize = 1 << 38;
+/// Samples that are always used: with fewer, formats hold more than they would.
+const ENOUGH_SAMPLES: usize = 32;
 const SYNTHETIC_SAMPLES: usize = 64;
 /// Most multiply-accumulates of all synthetic samples together: a large network makes do with fewer of them.
 const SYNTHETIC_MACS: usize = 1 << 34;
@@ -27,14 +31,14 @@ pub struct Calibration {
 }
 
 impl Calibration {
-    /// The first [`MAX_SAMPLES`] samples of an `.npy` file.
+    /// The first samples of an `.npy` file, as many as a network of this size can be run on: [`MAX_SAMPLES`] at most.
     ///
     /// # Errors
     /// As [`npy::samples`].
     pub fn from_file(path: &Path, graph: &Graph) -> Result<Self, Error> {
         let mut samples = npy::samples_or_missing(path, graph.input_shape(), trees::decide_alone(graph))?;
         let total = samples.len();
-        samples.truncate(MAX_SAMPLES);
+        samples.truncate(affordable(graph.macs()));
         Ok(Calibration { samples, total, real: true })
     }
 
@@ -76,6 +80,11 @@ impl Calibration {
         finite(graph, &observed)?;
         Ok((observed, outliers))
     }
+}
+
+/// How many samples of so many multiply-accumulates are used.
+fn affordable(macs: usize) -> usize {
+    (MOST_MACS / macs.max(1)).clamp(ENOUGH_SAMPLES, MAX_SAMPLES)
 }
 
 /// A sample on which a node's values are far beyond those on all others.
@@ -187,6 +196,13 @@ mod tests {
         assert_eq!(one.samples, Calibration::synthetic(&graph).samples);
         assert!(!one.real && one.samples.iter().flatten().all(|x| x.abs() <= 2.5));
         assert!(one.samples.iter().flatten().any(|x| *x < -1.0));
+    }
+
+    #[test]
+    fn large_networks_are_calibrated_on_fewer_samples() {
+        // None, ResNet-50's, VGG-16's and more.
+        let used = [0, 4_100_000_000, 15_500_000_000, usize::MAX].map(affordable);
+        assert_eq!(used, [512, 67, 32, 32]);
     }
 
     #[test]

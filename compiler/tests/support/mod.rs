@@ -76,10 +76,23 @@ pub fn model_of(
     nodes: &[Vec<u8>],
     initializers: &[Vec<u8>],
 ) -> Vec<u8> {
+    batched(0, inputs, outputs, opset, nodes, initializers)
+}
+
+/// As [`model_of`], for so many samples at a time; 0 leaves that open.
+pub fn batched(
+    batch: u64,
+    inputs: &[(&str, &[u64])],
+    outputs: &[&str],
+    opset: u64,
+    nodes: &[Vec<u8>],
+    initializers: &[Vec<u8>],
+) -> Vec<u8> {
     let dynamic = |name: &str| message(1, message(2, name));
     let extent = |n: &u64| if *n == 0 { dynamic("H") } else { message(1, number(1, *n)) };
     let input = |(name, shape): &(&str, &[u64])| {
-        let dims = [dynamic("N"), shape.iter().flat_map(extent).collect()].concat();
+        let first = if batch == 0 { dynamic("N") } else { extent(&batch) };
+        let dims = [first, shape.iter().flat_map(extent).collect()].concat();
         let ty = message(1, [number(1, 1), message(2, dims)].concat());
         message(11, [message(1, name), message(2, ty)].concat())
     };
