@@ -104,8 +104,7 @@ fn stacked(walk: &mut Walk, node: &NodeProto, turns: Vec<Wire>) -> Result<Wire, 
     }
     if let Some(kind) = known {
         let memory = walk.memory;
-        let mut call =
-            Call { b: &mut walk.builder, node, inputs: &[], opset: 13, tabular: &mut walk.tabular, memory };
+        let mut call = Call { b: &mut walk.builder, node, inputs: &[], opset: 13, tabular: &mut walk.tabular, memory };
         return Ok(Wire::Data(shape::joined(&mut call, &parts, 0)?, kind));
     }
     let tensors: Vec<Arc<Tensor>> =

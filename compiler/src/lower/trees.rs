@@ -1,9 +1,11 @@
 //! Decision trees: every test is a comparison with a private threshold, and the leaf that is reached counts no test that leads elsewhere.
 //!
-//!     tests   step(one private feature, once or twice, and a private threshold)
-//!     paths   the public forest: minus the number of tests on the way to each leaf that lead elsewhere
-//!     leaves  step(that): 1 for the leaf of each tree that is reached
-//!     digits  private sums of leaves, in digits that fit the weights' width; put together again locally
+//! ```text
+//! tests   step(one private feature, once or twice, and a private threshold)
+//! paths   the public forest: minus the number of tests on the way to each leaf that lead elsewhere
+//! leaves  step(that): 1 for the leaf of each tree that is reached
+//! digits  private sums of leaves, in digits that fit the weights' width; put together again locally
+//! ```
 
 use fusion_ir::input::ORDERED_BITS;
 use fusion_ir::op::Op;
