@@ -80,7 +80,9 @@ pub(super) fn graph(start: Start) -> Result<(Graph, NodeId), Vec<Unsupported>> {
     for (name, id, kind) in sources(&mut walk.builder, &inputs) {
         if inputs.len() == 1 {
             let elements = walk.builder.graph.node(id).len();
-            walk.tabular.given(id, 0..elements);
+            if elements <= ml::MAX_COLUMNS {
+                walk.tabular.given(id, 0..elements);
+            }
         }
         walk.scopes[0].insert(name.into(), Wire::Data(id, kind));
     }

@@ -26,6 +26,9 @@ pub(super) const DOMAIN: &str = "ai.onnx.ml";
 /// The newest version of the domain that the rules here were held against.
 pub(super) const NEWEST_VERSION: i64 = 5;
 
+/// Most columns of a table. Of a larger input no element is followed by itself.
+pub(super) const MAX_COLUMNS: usize = 1 << 16;
+
 /// What is known beside the network while a model is read.
 #[derive(Default)]
 pub(super) struct Tabular {
