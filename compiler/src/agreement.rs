@@ -224,7 +224,8 @@ fn import_advice(reference: &Reference) -> &'static str {
 }
 
 /// How far the scores of the network as imported are from the model's, at most, as a fraction of a sample's range of scores. `None` if
-/// only labels are known. What the model does to all scores at the end, a softmax or its logarithm, is done here too if that explains more.
+/// only labels are known. What the model does to all scores at the end, a softmax, its logarithm or a sigmoid, is done here too if that
+/// explains more.
 pub fn deviation(imported: &[Vec<f32>], answers: &[Answer]) -> Option<f64> {
     let mut pairs: Vec<(&[f32], &[f32])> = Vec::new();
     for (own, answer) in imported.iter().zip(answers) {
@@ -237,11 +238,15 @@ pub fn deviation(imported: &[Vec<f32>], answers: &[Answer]) -> Option<f64> {
         let each = pairs.iter().map(|(own, scores)| distance(&read(own), scores));
         each.fold(0.0, |most: f64, one| if one > most || one.is_nan() { one } else { most })
     };
-    [<[f32]>::to_vec, softmax, log_softmax].into_iter().map(worst).reduce(f64::min)
+    [<[f32]>::to_vec, softmax, log_softmax, sigmoid].into_iter().map(worst).reduce(f64::min)
 }
 
 fn log_softmax(x: &[f32]) -> Vec<f32> {
     softmax(x).into_iter().map(f32::ln).collect()
+}
+
+fn sigmoid(x: &[f32]) -> Vec<f32> {
+    x.iter().map(|x| (1.0 + (-x).exp()).recip()).collect()
 }
 
 fn softmax(x: &[f32]) -> Vec<f32> {

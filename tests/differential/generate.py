@@ -3,6 +3,7 @@
 import numpy as np
 import onnx
 
+import control
 import elementwise
 import linear
 import moves
@@ -11,9 +12,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as runtime
 from graph import Graph, Skip, session
 from noise import answers, clear
 
-WRITERS = {**elementwise.WRITERS, **linear.WRITERS, **moves.WRITERS}
-# ArgMax stands at the end only.
-OPERATORS = sorted({*WRITERS, "ArgMax"})
+WRITERS = {**elementwise.WRITERS, **linear.WRITERS, **moves.WRITERS, **control.WRITERS}
 OPSETS = list(range(7, 29))
 # Operators that networks are made of come more often.
 WEIGHTS = np.array([1.0 if name in elementwise.WRITERS else 2.5 for name in sorted(WRITERS)])
@@ -86,7 +85,9 @@ def grow(g, wanted):
 
 
 def head(g):
-    """The scores of 2 to 12 classes out of what there is, and what stands behind them."""
+    """The scores of 2 to 12 classes out of what there is, and what stands behind them; or the one score of two classes."""
+    if g.chance(0.1):
+        return decision(g)
     x = next(v for v in reversed(g.pool) if v.dtype == np.float32)
     rows = sum(extent > 1 for extent in x.shape) > 1
     if rows or not (2 <= x.size <= 12) or g.chance(0.5):
@@ -98,15 +99,47 @@ def head(g):
     x = g.add("Sub", x, np.median(x.data, axis=0), keep=False)
     lone = sum(extent > 1 for extent in x.shape) == 1
     axis = int(np.argmax(x.shape))
-    behind = g.choice(["", "", "", "Softmax", "LogSoftmax", "Sigmoid", "Identity", "ArgMax"])
+    behind = g.choice(["", "", "", "Softmax", "LogSoftmax", "Sigmoid", "Identity", "ArgMax", "Softmax ArgMax", "shape"])
     if not lone or not behind:
         return x
-    if behind in ("Softmax", "LogSoftmax"):
-        return g.add(behind, x, axis=axis, keep=False)
-    if behind == "ArgMax":
-        last = 0 if g.chance(0.3) else None
-        return g.add(behind, x, axis=axis, keepdims=g.choice([None, 0, 1]), select_last_index=last, keep=False)
-    return g.add(behind, x, keep=False)
+    if behind == "shape":
+        return g.add("Reshape", x, moves.ints(*g.choice([(1, -1), (-1,), (1, 1, -1), (-1, 1)])), keep=False)
+    if "Softmax" in behind:
+        x = g.add(behind.split()[0], x, axis=axis, keep=False)
+    if "ArgMax" in behind:
+        return arg_max(g, x, axis)
+    return x if "Softmax" in behind else g.add(behind, x, keep=False)
+
+
+def arg_max(g, x=None, axis=None):
+    """Over an axis that has all scores."""
+    if x is None:
+        x = g.pick(lambda v: v.rank >= 1 and max(v.shape) == v.size >= 2)
+        axis = int(np.argmax(x.shape))
+    last = 0 if g.chance(0.3) else None
+    axis = axis - x.rank if g.opset >= 11 and g.chance(0.3) else axis
+    axis = None if axis == 0 and g.chance(0.3) else axis
+    return g.add("ArgMax", x, axis=axis, keepdims=g.choice([None, 0, 1]), select_last_index=last, keep=False)
+
+
+def decision(g):
+    """One score: the probability of a class, or whether it is chosen."""
+    x = next(v for v in reversed(g.pool) if v.dtype == np.float32)
+    x = g.add("Reshape", x, moves.ints(1, -1), keep=False)
+    x = g.add("MatMul", x, g.normal((x.shape[1], 1), 1 / np.sqrt(x.shape[1])), keep=False)
+    middle = np.float32(np.median(x.data))
+    if g.chance(0.5):
+        x = g.add("Sigmoid", g.add("Sub", x, middle, keep=False), keep=False)
+        return x if g.chance(0.6) else g.add("Greater", x, np.float32(0.5), keep=False)
+    x = g.add(g.choice(["Greater", "GreaterOrEqual"] if g.opset >= 12 else ["Greater"]), x, middle, keep=False)
+    if g.chance(0.4):
+        return x
+    return g.add("Cast", x, to=int(g.choice([onnx.TensorProto.FLOAT, onnx.TensorProto.INT64])), keep=False)
+
+
+# What stands at the end only.
+HEADS = {"ArgMax": arg_max}
+OPERATORS = sorted({*WRITERS, *HEADS})
 
 
 def judged(name, model, samples):
@@ -114,7 +147,7 @@ def judged(name, model, samples):
     try:
         onnx.checker.check_model(model, full_check=False)
         outputs = run(model, samples)
-        if outputs.size == 0 or outputs.dtype.kind not in "fi":
+        if outputs.size == 0 or outputs.dtype.kind not in "fib":
             return None
         labels = answers(outputs)
         if labels.min() < 0 or np.bincount(labels).max() / len(labels) > 0.85:

@@ -230,7 +230,7 @@ def cast(g):
     x = g.pick() if kind != np.uint8 else g.within(g.pick(), 0, 250)
     if kind == np.bool_ and g.chance(0.7):
         x = g.add("Relu", x, keep=False)
-    name = {"to": int(np_type(kind)), "saturate": g.choice([None, 1])}
+    name = {"to": int(np_type(kind)), "saturate": g.choice([None, 1]), "round_mode": g.choice([None, None, "up"])}
     y = g.add("Cast", x, keep=False, **name)
     if kind == np.float64 and g.chance(0.4):
         y = g.add(g.choice(["Relu", "Neg", "Abs", "Exp"]), g.add("Cast", x, keep=False, **name), keep=False)
@@ -240,7 +240,8 @@ def cast(g):
 def cast_like(g):
     x = g.pick()
     kind = g.choice([np.float32, np.bool_, np.float64, np.float16])
-    y = g.add("CastLike", x, np.zeros((1,), kind), saturate=g.choice([None, 1]), keep=False)
+    given = {"saturate": g.choice([None, 1]), "round_mode": g.choice([None, None, "up"])}
+    y = g.add("CastLike", x, np.zeros((1,), kind), keep=False, **given)
     return g.add("CastLike", y, g.choice([x, np.zeros((), np.float32)]))
 
 
@@ -280,9 +281,26 @@ def softmax(op):
     def write(g):
         x = g.pick(lambda v: v.rank >= 1)
         x = g.within(x, -6, 6) if g.chance(0.7) else x
+        if op == "Softmax" and g.chance(0.3):
+            return masked(g, x)
         return g.add(op, x, axis=None if g.chance(0.3) else axis_of(g, x))
 
     return write
+
+
+def masked(g, x):
+    """The softmax of scores of which some are hidden, as attention writes it."""
+    hides = np.float32(g.choice([-1e4, -1e9, -np.inf, np.finfo(np.float32).min]))
+    rows = g.choice([x.shape[-1:], x.shape])
+    hidden = g.rng.random(rows) < 0.4
+    # Something is left of every row.
+    hidden[..., g.int(0, x.shape[-1] - 1)] = False
+    if g.opset >= 9 and g.chance(0.5):
+        operands = (hidden, hides, x) if g.chance(0.5) else (~hidden, x, hides)
+        y = g.add("Where", *operands, keep=False, hidden=True)
+    else:
+        y = g.add("Add", x, np.where(hidden, hides, np.float32(0)), keep=False, hidden=True)
+    return g.add("Softmax", y, axis=x.rank - 1)
 
 
 def quantised(g):
@@ -306,12 +324,19 @@ def quantised(g):
     scale = np.full(per_tensor, scale, np.float32)
     bare = g.chance(0.15) and kind == np.uint8 and not point.any()
     operands = [scale] if bare else [scale, point]
-    if g.opset >= 21 and g.chance(0.2) and bare:
+    if g.opset >= 21 and g.chance(0.3):
         attributes["output_dtype"] = int(np_type(kind))
     if g.chance(0.1):
         attributes["saturate"] = 1
+    if g.chance(0.1):
+        attributes["precision"] = g.choice([0, int(TensorProto.FLOAT)])
     q = g.add("QuantizeLinear", x, *operands, keep=False, **attributes)
     attributes.pop("output_dtype", None)
+    if g.opset >= 23 and g.chance(0.2):
+        attributes["output_dtype"] = int(TensorProto.FLOAT)
+    # Other numbers than the integer was made with make it another number.
+    if not rows and not bare and g.chance(0.2):
+        operands = [scale * np.float32(g.real(0.5, 2)), np.full(per_tensor, zero, kind)]
     return g.add("DequantizeLinear", q, *operands, **attributes)
 
 
@@ -324,9 +349,16 @@ def quantised_weights(g):
     w = g.rng.integers(info.min, info.max, (x.shape[-1], columns), endpoint=True).astype(kind)
     per_column = g.opset >= 13 and g.chance(0.5)
     shape = (columns,) if per_column else ()
+    given = {"axis": g.choice([1, -1, None]) if per_column else None}
+    inner = w.shape[0]
+    if g.opset >= 21 and inner % 2 == 0 and g.chance(0.3):
+        # One scale for each two rows.
+        shape, given = (inner // 2, columns), {"axis": 0, "block_size": 2}
+    if g.chance(0.1):
+        given["output_dtype"] = int(TensorProto.FLOAT)
     scale = np.asarray(np.abs(g.normal(shape)) * 0.01 + 0.002, np.float32)
     zero = np.full(shape, 128 if kind == np.uint8 else 0, kind)
-    w = g.add("DequantizeLinear", w, scale, zero, axis=g.choice([1, -1, None]) if per_column else None, keep=False)
+    w = g.add("DequantizeLinear", w, scale, zero, keep=False, **given)
     return g.add("MatMul", x, w)
 
 

@@ -14,8 +14,8 @@ import numpy as np
 import onnx
 
 import generate
-from judge import FAULTS, KINDS, Fusionc, judge
-from noise import answers
+from judge import DRAWS, FAULTS, KINDS, Fusionc, judge
+from noise import answers, clear
 from shrink import shrink
 
 
@@ -27,16 +27,20 @@ def main():
     indices = range(options.start, options.start + options.count)
     with multiprocessing.Pool(options.jobs, begin, (options,)) as pool:
         for index, outcome in zip(indices, pool.imap(one, indices, chunksize=4)):
+            if (index + 1 - options.start) % 1000 == 0:
+                print(f"{index + 1 - options.start} done", file=sys.stderr, flush=True)
             if outcome is None:
                 kinds["none"] += 1
                 continue
             operators, verdict, note = outcome
             kinds[verdict.kind] += 1
             seen.update(operators)
-            if verdict.kind in ("agree", "near", "wrong"):
+            if verdict.kind in ("agree", "near", "warned", "wrong"):
                 compiled.update(operators)
             if verdict.kind in ("refused", "distrusted"):
                 reasons.update(phrases(verdict.detail))
+            if verdict.kind == "warned":
+                print(f"{options.seed}-{index} warned: {verdict.detail}\n    {note}", flush=True)
             if verdict.kind in FAULTS:
                 faults.append(f"{options.seed}-{index} {verdict.kind}: {verdict.detail}\n    {note}")
                 print(faults[-1], flush=True)
@@ -103,10 +107,17 @@ def keep(case, verdict, folder):
     onnx.save(case.model, os.path.join(folder, "model.onnx"))
     np.save(os.path.join(folder, "input.npy"), np.ascontiguousarray(case.samples[:, 0]))
     with open(os.path.join(folder, "expected.txt"), "w") as file:
-        print("labels", *answers(case.outputs), file=file)
+        print("labels", *settled(case), file=file)
     with open(os.path.join(folder, "NOTE.txt"), "w") as file:
         print(f"{verdict.kind}: {verdict.detail}\n{sketch(case.model)}", file=file)
         print(onnx.printer.to_text(case.model), file=file)
+
+
+def settled(case):
+    """The labels, with a dash for near ties."""
+    labels = answers(case.outputs)
+    certain = clear(case.model, case.samples, labels, range(len(labels)), DRAWS)
+    return [label if at in certain else "-" for at, label in enumerate(labels)]
 
 
 def phrases(text):

@@ -4,7 +4,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from graph import info
+from graph import info, reads
 from generate import judged
 from judge import judge
 from noise import tensors
@@ -141,7 +141,7 @@ def pruned(model):
     needed, nodes = {output.name for output in graph.output}, []
     for node in reversed(graph.node):
         if needed & set(node.output):
-            needed |= set(node.input)
+            needed |= set(reads(node))
             nodes.append(node)
     constants = [tensor for tensor in graph.initializer if tensor.name in needed]
     names = {tensor.name for tensor in constants}

@@ -70,6 +70,7 @@ fn ordered(graph: &Graph, x: NodeId) -> NodeId {
             Op::ArgMax => true,
             // Over all scores: their order is the operand's.
             Op::Softmax { axis, .. } => node.shape[*axis] == node.len(),
+            Op::Pointwise(Expr::Unary(Unary::Sigmoid, inner)) => **inner == Expr::X,
             Op::Reshape => false,
             _ => return found,
         };
@@ -158,6 +159,14 @@ mod tests {
             let found = graph.nodes.iter().any(|node| matches!(node.op, Op::Softmax { .. }));
             assert_eq!(found, kept, "{shape:?} {axis}");
         }
+    }
+
+    #[test]
+    fn a_sigmoid_of_all_scores_is_left_out() {
+        let (mut b, x) = start(&[1, 3]);
+        let y = b.pointwise(Expr::unary(Unary::Sigmoid, Expr::X), x);
+        let graph = scores(b.graph, y, None).unwrap();
+        assert_eq!(eval::run(&graph, &[1.0, 9.0, 8.9]).pop().unwrap(), [1.0, 9.0, 8.9]);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use fusion_ir::verify::sign_is_proven;
 use fusion_ir::{Sign, TensorType, ValueId};
 
 use super::{Lowered, Lowering, log2_ceil};
+use crate::nn::eval::Range;
 use crate::nn::expr::Expr;
 use crate::nn::{self, NodeId};
 use crate::quantise::table::{Folded, Results, Table};
@@ -21,7 +22,8 @@ impl Lowering<'_> {
         let frac = self.ty(x).frac + places;
         if integer.abs() == 1 && frac.abs() < 60 {
             let ty = TensorType { frac, sign: Sign::Any, ..self.ty(x).clone() };
-            return self.same(Op::Scale { factor: integer }, vec![x], ty, node);
+            let y = self.same(Op::Scale { factor: integer }, vec![x], ty, node);
+            return self.kept(id, y);
         }
         let growth = log2_ceil(integer.unsigned_abs() as usize);
         let bits = (self.ty(x).bits + growth).max(self.precision.activation_bits + 1);
@@ -30,16 +32,23 @@ impl Lowering<'_> {
         let magnitude = self.reached(id, frac, most).min(bits - 1);
         let ty = TensorType { frac, magnitude, sign: Sign::Any, ..self.ty(wide).clone() };
         let product = self.same(Op::Scale { factor: integer }, vec![wide], ty, node);
-        self.requant(product, node)
+        if self.wide.keeps[id.0] { self.kept(id, product) } else { self.requant(product, node) }
     }
 
     /// A public function by a table for the calibrated range.
     pub(super) fn pointwise(&mut self, id: NodeId, node: &nn::Node, x: ValueId, f: &Expr) -> Lowered {
-        let x = self.narrow(x, node);
+        let (x, floor) = self.steep(id, node, x, f);
         let ty = self.ty(x).clone();
         let usual = self.observed.powers[id.0].sqrt() as f32;
-        let results = Results { largest: self.ranges[id.0], usual };
-        let range = self.observed.ranges[node.inputs[0].0];
+        let results = Results { largest: self.ranges[id.0], usual, least: self.wide.least[id.0] };
+        let Range { low, high } = self.observed.ranges[node.inputs[0].0];
+        let start = low.max(floor as f32).min(high);
+        // What noise alone could make larger needs no room: below its start the table goes on straight.
+        if start > low {
+            let most = [start, high].map(|x| f.at(f64::from(x)).abs() as f32).into_iter().fold(0.0, f32::max);
+            self.ranges[id.0] = self.ranges[id.0].min(2.0 * most);
+        }
+        let range = Range { low: start, high };
         let table = Table::new(f, range, ty.frac, results)?;
         // Beside the other half of the kinks, it saves their comparisons' share of the ReLU's.
         let folded = Folded::new(f, range, ty.frac, results);
@@ -59,7 +68,9 @@ impl Lowering<'_> {
         // What is never negative is still further than its magnitude from a kink below zero.
         let one_sided = ty.sign == Sign::NonNegative && !table.bends_below_zero();
         let differences = if one_sided { ty.magnitude + 1 } else { ty.magnitude + 2 };
-        let bits = (result + self.headroom[id.0]).max(differences).max(ty.bits);
+        // A kink may lie further out than the operand reaches.
+        let kinks = holds(table.furthest_kink()) + 1;
+        let bits = (result + self.headroom[id.0]).max(differences).max(kinks).max(ty.bits);
         if bits > super::MAX_RING_BITS {
             return Err(format!("its table needs {bits} bits"));
         }
@@ -75,7 +86,10 @@ impl Lowering<'_> {
             let sign = if proven { Sign::NonNegative } else { Sign::Any };
             self.same(op, vec![wide], TensorType { sign, ..result }, node)
         };
-        Ok(self.narrow(y, node))
+        Ok(match self.wide.least[id.0] {
+            Some(least) => self.relative(id, node, y, least),
+            None => self.narrow(y, node),
+        })
     }
 
     /// A function of `|x|`, with `max(x, 0)` added if that is its other part.
@@ -121,19 +135,33 @@ impl Lowering<'_> {
         let frac =
             i8::try_from(frac).ok().filter(|frac| frac.abs() < 60).ok_or("its factors are too small or too large")?;
         let result = self.reached(id, frac, types[0].magnitude + types[1].magnitude);
-        let bits = (result + self.headroom[id.0]).max(types[0].bits).max(types[1].bits);
+        let keeps = self.wide.keeps[id.0];
+        let growth = if keeps { self.growth(id) } else { 0 };
+        let bits = (result + growth + self.headroom[id.0]).max(types[0].bits).max(types[1].bits);
         if bits > super::MAX_RING_BITS {
             return Err(format!("its product needs {bits} bits"));
         }
         let [a, b] = [a, b].map(|operand| self.extend(operand, bits, node));
         let ty = TensorType { shape: node.shape.clone(), bits, frac, magnitude: result, sign: Sign::Any };
         let y = self.same(Op::Mul, vec![a, b], ty, node);
+        if keeps {
+            return Ok(y);
+        }
+        // A factor with many bits leaves the product in a ring that it does not fill.
+        let filled = (result + self.headroom[id.0]).max(self.precision.activation_bits);
+        let y = if filled < bits {
+            let ty = TensorType { bits: filled, ..self.ty(y).clone() };
+            self.same(Op::Truncate, vec![y], ty, node)
+        } else {
+            y
+        };
         Ok(self.narrow(y, node))
     }
 
     /// `x + shift` by private summands, one for each element of the leading axis.
     pub(super) fn shift(&mut self, id: NodeId, node: &nn::Node, x: ValueId, shift: &[f32]) -> ValueId {
-        let x = self.narrow(x, node);
+        let keeps = self.wide.keeps[id.0];
+        let x = if keeps { x } else { self.narrow(x, node) };
         let ty = self.ty(x).clone();
         let most = ty.magnitude.max(magnitude(largest(shift), ty.frac)) + 1;
         let result = self.reached(id, ty.frac, most);
@@ -143,6 +171,6 @@ impl Lowering<'_> {
         let weight = self.weight(format!("{}.bias", node.name), vec![shift.len()], bits, ty.frac, elements);
         let ty = TensorType { bits, magnitude: result, sign: Sign::Any, ..ty };
         let y = self.same(Op::Bias { weight }, vec![wide], ty, node);
-        self.narrow(y, node)
+        if keeps { self.kept(id, y) } else { self.narrow(y, node) }
     }
 }

@@ -8,11 +8,15 @@
 mod elementwise;
 mod linear;
 mod trees;
+pub(crate) mod wide;
+
+use std::collections::HashSet;
 
 use fusion_ir::op::{Conv, Op, Window};
 use fusion_ir::{Function, InputFormat, Sign, TensorType, ValueId, Weight, WeightId, Weights};
 
 use linear::Linear;
+use wide::{Wide, moves};
 
 use crate::nn::eval::Observed;
 use crate::nn::{self, Graph, NodeId};
@@ -46,6 +50,8 @@ pub fn lower(graph: &Graph, observed: &Observed, precision: &Precision) -> Resul
         margin: margin(observed.outputs.len()),
         precision,
         headroom: headroom(graph, &users),
+        wide: Wide::of(graph, &users, &observed.ranges, precision.activation_bits),
+        kept: HashSet::new(),
         reach: reach(graph, &users, &ranges),
         ranges,
         users,
@@ -57,7 +63,10 @@ pub fn lower(graph: &Graph, observed: &Observed, precision: &Precision) -> Resul
     let mut refused = Vec::new();
     for (id, node) in graph.iter() {
         match lowering.node(id, node) {
-            Ok(value) => lowering.values.push(value),
+            Ok(value) => {
+                lowering.values.push(value);
+                lowering.passed_on(node, value);
+            }
             Err(why) => {
                 refused.push(Unsupported { node: node.name.clone(), op: node.op.name().into(), why });
                 break;
@@ -87,6 +96,9 @@ struct Lowering<'g> {
     reach: Vec<f32>,
     /// Bits between each node's magnitude and its width: one more if a comparison between elements follows.
     headroom: Vec<u8>,
+    wide: Wide,
+    /// Values that keep more bits than activations have.
+    kept: HashSet<ValueId>,
     precision: &'g Precision,
     users: Vec<Vec<NodeId>>,
     function: Function,
@@ -209,7 +221,8 @@ impl Lowering<'_> {
         let most = shifted[0].max(shifted[1]) + 1;
         let sum = self.reached(id, frac, most);
         let wanted = (sum + self.headroom[id.0]).max(most);
-        let bits = wanted.max(self.precision.activation_bits + 1);
+        let given = operands.map(|operand| self.ty(operand).bits).into_iter().fold(0, u8::max);
+        let bits = wanted.max(self.precision.activation_bits + 1).max(given);
         let aligned = operands.map(|operand| {
             let wide = self.extend(operand, bits, node);
             let ty = self.ty(wide).clone();
@@ -225,11 +238,14 @@ impl Lowering<'_> {
     /// The exact sum, in a ring that holds it whatever the operand is.
     fn sum_pool(&mut self, id: NodeId, node: &nn::Node, x: ValueId, window: &Window) -> ValueId {
         let growth = log2_ceil(window.kernel[0] * window.kernel[1]);
-        let wide = self.extend(x, self.ty(x).bits + growth, node);
+        // A product that is kept for its sum has room for it already.
+        let kept = self.wide.keeps[id.0] && self.ty(x).magnitude + growth < self.ty(x).bits;
+        let wide = if kept { x } else { self.extend(x, self.ty(x).bits + growth, node) };
         let ty = self.ty(wide).clone();
         let magnitude = self.reached(id, ty.frac, ty.magnitude + growth).min(ty.bits - 1);
         let ty = TensorType { shape: node.shape.clone(), magnitude, sign: Sign::Any, ..ty };
-        self.same(Op::SumPool(window.clone()), vec![wide], ty, node)
+        let sum = self.same(Op::SumPool(window.clone()), vec![wide], ty, node);
+        self.kept(id, sum)
     }
 
     /// The parts at the coarsest of their formats.
@@ -256,7 +272,8 @@ impl Lowering<'_> {
 
     /// The value requantised to the activations' width, if it is wider.
     fn narrow(&mut self, x: ValueId, node: &nn::Node) -> ValueId {
-        if self.ty(x).bits > self.precision.activation_bits { self.requant(x, node) } else { x }
+        let fits = self.ty(x).bits <= self.precision.activation_bits || self.kept.contains(&x);
+        if fits { x } else { self.requant(x, node) }
     }
 
     /// The value rounded to at most `frac` fractional bits, in the same ring.
@@ -282,11 +299,31 @@ impl Lowering<'_> {
         if ty.bits == bits { x } else { self.same(Op::Extend, vec![x], TensorType { bits, ..ty }, node) }
     }
 
+    /// The value of `id`, which stays as it is if that is said of it.
+    fn kept(&mut self, id: NodeId, value: ValueId) -> ValueId {
+        if self.wide.keeps[id.0] {
+            self.kept.insert(value);
+        }
+        value
+    }
+
+    /// What only rearranges a value that keeps its bits keeps them too.
+    fn passed_on(&mut self, node: &nn::Node, value: ValueId) {
+        let rearranged = moves(&node.op) || matches!(node.op, nn::Op::Concat { .. });
+        if rearranged && node.inputs.iter().all(|input| self.kept.contains(&self.values[input.0])) {
+            self.kept.insert(value);
+        }
+    }
+
     /// Drops all bits beyond the activations' width.
     fn requant(&mut self, x: ValueId, node: &nn::Node) -> ValueId {
-        let bits = self.precision.activation_bits;
+        self.requant_by(x, self.ty(x).bits - self.precision.activation_bits, node)
+    }
+
+    /// Drops the last `shift` bits.
+    fn requant_by(&mut self, x: ValueId, shift: u8, node: &nn::Node) -> ValueId {
         let ty = self.ty(x).clone();
-        let shift = ty.bits - bits;
+        let bits = ty.bits - shift;
         let magnitude = ty.magnitude.saturating_sub(shift).max(1);
         let ty = TensorType { bits, frac: ty.frac - shift as i8, magnitude, sign: Sign::Any, ..ty };
         self.same(Op::Requant { shift }, vec![x], ty, node)

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
+use crate::lower::wide::opposed_factors;
 use crate::nn::eval::{self, Observed, Range};
 use crate::nn::scales::Scales;
-use crate::nn::{Graph, Op, trees};
+use crate::nn::{Graph, NodeId, Op, trees};
 use crate::{Error, npy};
 
 /// Most samples used; more change ranges little and cost time.
@@ -67,7 +68,7 @@ impl Calibration {
     /// [`Error::Usage`] if the network overflows float32 on a sample.
     pub fn observe(&self, graph: &Graph, scales: &Scales) -> Result<(Observed, Vec<Outlier>), Error> {
         let observed = eval::observe(graph, &scales.layouts, &self.samples);
-        let outliers = outliers(graph, &observed.each);
+        let outliers = outliers(graph, &observed);
         if outliers.is_empty() {
             finite(graph, &observed)?;
             return Ok((observed, outliers));
@@ -128,10 +129,14 @@ pub fn regular(values: &[f32]) -> f32 {
 }
 
 /// Every sample that stands out at some node, with the node where it does most; none if there are too many to speak of outliers.
-fn outliers(graph: &Graph, each: &[Vec<Range>]) -> Vec<Outlier> {
+fn outliers(graph: &Graph, observed: &Observed) -> Vec<Outlier> {
+    let each = &observed.each;
+    // A factor that is large where what it multiplies is small has a format of its own.
+    let opposed = opposed_factors(graph, &observed.ranges);
     let mut worst: BTreeMap<usize, (f32, Outlier)> = BTreeMap::new();
     let given = trees::given(graph);
-    for (id, node) in graph.iter().filter(|(id, node)| !matches!(node.op, Op::Input) && !given[id.0]) {
+    let apart = |id: NodeId| given[id.0] || repeats(graph, id, &opposed);
+    for (id, node) in graph.iter().filter(|(id, node)| !matches!(node.op, Op::Input) && !apart(*id)) {
         // What is not finite is beyond everything.
         let magnitude = |ranges: &Vec<Range>| Some(ranges[id.0].magnitude()).filter(|x| x.is_finite());
         let magnitudes: Vec<f32> = each.iter().map(|ranges| magnitude(ranges).unwrap_or(f32::INFINITY)).collect();
@@ -146,6 +151,19 @@ fn outliers(graph: &Graph, each: &[Vec<Range>]) -> Vec<Outlier> {
     }
     let too_many = worst.len() > (each.len() / FEWEST).max(1);
     if too_many { Vec::new() } else { worst.into_values().map(|(_, outlier)| outlier).collect() }
+}
+
+/// Whether `id` is such a factor or rearranges one.
+fn repeats(graph: &Graph, mut id: NodeId, opposed: &[bool]) -> bool {
+    while !opposed[id.0] {
+        let node = graph.node(id);
+        let rearranged = matches!(node.op, Op::Reshape | Op::Transpose { .. } | Op::Slice { .. } | Op::Concat { .. });
+        if !rearranged {
+            return false;
+        }
+        id = node.inputs[0];
+    }
+    true
 }
 
 fn finite(graph: &Graph, observed: &Observed) -> Result<(), Error> {

@@ -7,7 +7,7 @@
 pub mod calibrate;
 pub mod equalise;
 pub mod input;
-mod polyline;
+pub mod polyline;
 pub mod table;
 
 use fusion_ir::verify::MAX_ACCUMULATOR_BITS;

@@ -7,7 +7,7 @@
 use fusion_ir::op::Piecewise;
 use fusion_ir::types::{signed, wrap};
 
-use super::polyline;
+use super::polyline::{self, Allowed};
 use crate::nn::eval::Range;
 use crate::nn::expr::{Binary, Expr};
 
@@ -23,7 +23,7 @@ const SYMMETRIC: f64 = 1e-9;
 const FINEST: f64 = 1.0 / 16.0;
 
 /// Most bits of precision that slopes get beyond those of the operand.
-const MAX_SLOPE_FRAC: u8 = 20;
+const MAX_SLOPE_FRAC: u8 = 40;
 /// Places at which a function is looked at over its whole range.
 const SAMPLES: i64 = 4096;
 
@@ -34,6 +34,8 @@ pub struct Results {
     pub largest: f32,
     /// The root mean square of its values.
     pub usual: f32,
+    /// If each value has to be right relative to itself: the magnitude below which that does not matter.
+    pub least: Option<f32>,
 }
 
 /// A polyline over integers, with the operand's `frac` fractional bits.
@@ -58,12 +60,16 @@ impl Table {
         let (low, high, seen) = look(f, range, frac, results)?;
         // A function that is zero on the whole range is as good as exact.
         let unit = (-f64::from(frac)).exp2();
-        let tolerance = if seen > 0.0 { tolerance(results, seen, USUAL_TOLERANCE) } else { unit };
+        let tolerance = match results.least {
+            Some(least) if seen > 0.0 => Allowed { part: TOLERANCE, least: f64::from(least) * TOLERANCE },
+            _ if seen > 0.0 => tolerance(results, seen, USUAL_TOLERANCE),
+            _ => Allowed::everywhere(unit),
+        };
         Table::over(f, [low, high], frac, tolerance)
     }
 
     /// The table on integers from one to another, within `tolerance`.
-    fn over(f: &Expr, [low, high]: [i64; 2], frac: i8, tolerance: f64) -> Result<Table, String> {
+    fn over(f: &Expr, [low, high]: [i64; 2], frac: i8, tolerance: Allowed) -> Result<Table, String> {
         let unit = (-f64::from(frac)).exp2();
         let at = |i: i64| f.at(i as f64 * unit);
         let mut points = vec![low, high];
@@ -74,24 +80,27 @@ impl Table {
         points.sort_unstable();
         points.dedup();
         let polyline = polyline::fit(&at, &points, tolerance);
-        let tables = (0..=MAX_SLOPE_FRAC).map(|slope_frac| Table::rounded(&polyline, frac, slope_frac));
-        let fits = |(table, error): &(Table, f64)| *error <= tolerance / 4.0 && table.resolution() <= 4.0 * tolerance;
+        let tables = (0..=MAX_SLOPE_FRAC).map(|slope_frac| Table::rounded(&polyline, frac, slope_frac, tolerance));
+        let finest = polyline.iter().map(|(_, y)| tolerance.at(*y)).fold(f64::INFINITY, f64::min);
+        let fits = |(table, error): &(Table, f64)| *error <= 0.25 && table.resolution() <= 4.0 * finest;
         let found = tables.into_iter().find(fits);
         found.map(|(table, _)| table).ok_or_else(|| format!("{f} is too steep for a table on {low}..{high}"))
     }
 
-    /// Slopes rounded to `slope_frac` bits, each so that its segment ends as near to the point as it can; and the largest error there.
-    fn rounded(points: &[(i64, f64)], frac: i8, slope_frac: u8) -> (Table, f64) {
+    /// Slopes rounded to `slope_frac` bits, each so that its segment ends as near to the point as it can; and the largest error
+    /// there, as a part of what is allowed.
+    fn rounded(points: &[(i64, f64)], frac: i8, slope_frac: u8, tolerance: Allowed) -> (Table, f64) {
         let scale = (f64::from(frac) + f64::from(slope_frac)).exp2();
         let start = (points[0].1 * scale).round();
-        let (mut value, mut error) = (start, (start / scale - points[0].1).abs());
+        let off = |value: f64, target: f64| (value / scale - target).abs() / tolerance.at(target);
+        let (mut value, mut error) = (start, off(start, points[0].1));
         let mut segments: Vec<(i64, i64)> = Vec::new();
         for pair in points.windows(2) {
             let [(from, _), (to, target)] = [pair[0], pair[1]];
             let length = (to - from) as f64;
             let slope = ((target * scale - value) / length).round();
             value += slope * length;
-            error = error.max((value / scale - target).abs());
+            error = error.max(off(value, target));
             if segments.last().is_none_or(|(_, last)| *last != slope as i64) {
                 segments.push((from, slope as i64));
             }
@@ -115,6 +124,11 @@ impl Table {
     /// Whether a kink lies below zero.
     pub fn bends_below_zero(&self) -> bool {
         self.segments.get(1).is_some_and(|(place, _)| *place < 0)
+    }
+
+    /// The largest absolute place of a kink.
+    pub fn furthest_kink(&self) -> i64 {
+        self.segments[1..].iter().map(|(place, _)| place.abs()).max().unwrap_or(0)
     }
 
     /// Slope and summand, if it is a straight line, in a ring of `bits` bits.
@@ -201,9 +215,9 @@ fn look(f: &Expr, range: Range, frac: i8, results: Results) -> Result<(i64, i64,
 }
 
 /// How far chords may be from a function that reaches `largest`.
-fn tolerance(results: Results, largest: f64, usual: f64) -> f64 {
+fn tolerance(results: Results, largest: f64, usual: f64) -> Allowed {
     let usual = (f64::from(results.usual) * usual).max(largest * TOLERANCE * FINEST);
-    usual.min(largest * TOLERANCE)
+    Allowed::everywhere(usual.min(largest * TOLERANCE))
 }
 
 /// The integers for which the table is made: the range, and an eighth of it on both sides where the function does not run away.
@@ -240,7 +254,7 @@ fn samples(low: i64, high: i64) -> impl Iterator<Item = i64> {
 }
 
 /// Where `switch` changes its sign: one point at a kink, the points on both sides of a jump.
-fn breaks(f: &Expr, switch: &Expr, low: i64, high: i64, unit: f64, tolerance: f64) -> Vec<i64> {
+fn breaks(f: &Expr, switch: &Expr, low: i64, high: i64, unit: f64, tolerance: Allowed) -> Vec<i64> {
     let class = |x: f64| switch.at(x).partial_cmp(&0.0);
     let mut found = Vec::new();
     let mut last = low;
@@ -256,7 +270,8 @@ fn breaks(f: &Expr, switch: &Expr, low: i64, high: i64, unit: f64, tolerance: f6
             if class(middle) == before { a = middle } else { b = middle }
         }
         let place = b / unit;
-        let jump = (f.at(b + 1e-3 * unit) - f.at(b - 1e-3 * unit)).abs() > tolerance;
+        let allowed = tolerance.at(f.at(b));
+        let jump = (f.at(b + 1e-3 * unit) - f.at(b - 1e-3 * unit)).abs() > allowed;
         let nearest = place.round();
         if !jump {
             found.push(nearest as i64);
@@ -267,7 +282,7 @@ fn breaks(f: &Expr, switch: &Expr, low: i64, high: i64, unit: f64, tolerance: f6
             let i = nearest as i64;
             let here = f.at(i as f64 * unit);
             let left = f.at((nearest - 1e-3) * unit);
-            found.extend(if (here - left).abs() <= tolerance { [i, i + 1] } else { [i - 1, i] });
+            found.extend(if (here - left).abs() <= allowed { [i, i + 1] } else { [i - 1, i] });
         }
     }
     found
@@ -279,7 +294,7 @@ mod tests {
     use crate::nn::expr::Unary;
     use fusion_ir::{Op, Sign, TensorType, interp};
 
-    const RESULTS: Results = Results { largest: 20.0, usual: 20.0 };
+    const RESULTS: Results = Results { largest: 20.0, usual: 20.0, least: None };
 
     /// The largest error on the range, as a fraction of the largest value, by the reference interpreter.
     fn error(f: &Expr, low: f32, high: f32, frac: i8) -> (f64, usize) {
@@ -335,7 +350,7 @@ mod tests {
     fn values_that_are_usually_small_make_a_table_finer() {
         let swish = Expr::binary(Binary::Mul, Expr::X, Expr::unary(Unary::Sigmoid, Expr::X));
         let table = |usual| {
-            let results = Results { largest: 20.0, usual };
+            let results = Results { usual, ..RESULTS };
             Table::new(&swish, Range { low: -20.0, high: 20.0 }, 8, results).unwrap()
         };
         let knots = [20.0, 1.0, 1e-9].map(|usual| table(usual).knots());
@@ -361,7 +376,7 @@ mod tests {
         let range = Range { low: -8.0, high: 7.0 };
         for (f, relu) in [(silu(), true), (gelu, true), (quick_gelu, true), (softplus, true), (bell, false)] {
             let largest = f.at(7.0).max(1.0) as f32;
-            let results = Results { largest, usual: largest / 8.0 };
+            let results = Results { largest, usual: largest / 8.0, least: None };
             let folded = Folded::new(&f, range, 9, results).unwrap();
             assert_eq!(folded.relu, relu, "{f}");
             // Twice as fine with fewer kinks than the whole function has.
@@ -395,9 +410,31 @@ mod tests {
     fn a_function_that_is_zero_where_it_was_seen_keeps_its_kink() {
         let below = Expr::binary(Binary::Min, Expr::X, Expr::Const(0.0));
         let range = Range { low: 0.01, high: 3.0 };
-        let table = Table::new(&below, range, 9, Results { largest: 0.0, usual: 0.0 }).unwrap();
+        let table = Table::new(&below, range, 9, Results { largest: 0.0, usual: 0.0, least: None }).unwrap();
         assert_eq!((table.knots(), table.largest(-512, 0)), (1, 512 << table.slope_frac));
-        assert_eq!(Table::new(&Expr::Const(0.0), range, 9, Results { largest: 0.0, usual: 0.0 }).unwrap().knots(), 0);
+        assert_eq!(
+            Table::new(&Expr::Const(0.0), range, 9, Results { largest: 0.0, usual: 0.0, least: None }).unwrap().knots(),
+            0
+        );
+    }
+
+    #[test]
+    fn a_relative_table_is_right_wherever_its_function_is_large_or_small() {
+        let f = Expr::binary(Binary::Pow, Expr::X, Expr::Const(-0.5));
+        let (low, high, frac) = (1.0 / 4096.0, 4.0, 20);
+        let results = Results { largest: 64.0, usual: 40.0, least: Some(0.25) };
+        let table = Table::new(&f, Range { low, high }, frac, results).unwrap();
+        let unit = (-f64::from(frac)).exp2();
+        let scale = unit / f64::from(table.slope_frac).exp2();
+        let mut x = f64::from(low);
+        while x < f64::from(high) {
+            let i = (x / unit).round() as i64;
+            let exact = f.at(i as f64 * unit);
+            let off = (table.largest(i, i) as f64 * scale - exact).abs() / exact;
+            assert!(off <= 1.6 * TOLERANCE, "{x}: {off}");
+            x *= 1.03;
+        }
+        assert!(table.knots() < 60, "{}", table.knots());
     }
 
     #[test]
@@ -408,7 +445,7 @@ mod tests {
                     &Expr::unary(f, Expr::X),
                     Range { low: -3.1, high: 3.0 },
                     9,
-                    Results { largest: 2.0, usual: 1.0 }
+                    Results { largest: 2.0, usual: 1.0, least: None }
                 )
                 .is_err()
             );

@@ -78,7 +78,12 @@ fn step(function: &Function, value: &Value, weights: &Weights, operands: &[&[i64
             (reduced(), part(rounded, function.value(value.operands[0]).ty.bits))
         }
         Op::Piecewise(piecewise) => {
-            let exact = apply_public(&value.op, operands, &[&wide_operand()], &wide());
+            let mut exact = apply_public(&value.op, operands, &[&wide_operand()], &wide());
+            // The summand is a value at zero, which the function may never see: reduced, it is that of a function that fits at its kinks.
+            let first = piecewise.knots.first().map_or(0, |knot| knot.0);
+            let there = piecewise.offset.wrapping_add(piecewise.first_slope.wrapping_mul(first));
+            let turns = there.wrapping_sub(signed(there as u64, bits));
+            exact.iter_mut().for_each(|y| *y = y.wrapping_sub(turns));
             let differences = differences(piecewise, operands[0], bits);
             let (y, most) = if differences_hold(piecewise, operands[0], bits) {
                 narrowed(exact)
@@ -160,6 +165,14 @@ mod tests {
         assert_eq!(watched(body, &[126, 0]).fill[1], 1.0);
         let body = "v0 = input : i8.0~6[2] \"x\"\nv1 = requant_clip v0 shift=2 limit=3 : i3.-2~2+[2] \"c\"\n";
         assert_eq!(watched(body, &[94, -3]).fill, [0.0, 96.0 / 128.0]);
+    }
+
+    #[test]
+    fn a_table_far_from_zero_is_no_overflow() {
+        // 300 - 4 x, with a kink at 45.
+        let body = "v0 = input : i8.0~6[1] \"x\"\nv1 = piecewise v0 slope=-4 slope_frac=0 offset=44 knots=[45:1] : i8.0~7[1] \"t\"\n";
+        assert_eq!(watched(body, &[50]).fill[1], 105.0 / 128.0);
+        assert_eq!(watched(body, &[42]).fill[1], 132.0 / 128.0);
     }
 
     #[test]

@@ -77,19 +77,24 @@ pub(in super::super) fn mean_variance(call: &mut Call) -> Made {
     Ok(call.b.transpose(y, &back))
 }
 
-/// Every row of `x` as a matrix of `rows` rows less its mean, over its standard deviation.
+/// Every row of `x` as a matrix of `rows` rows less its mean, over its standard deviation. What is
+/// rounded is never the mean but the difference, times `n` over a power of two: a row of equal elements becomes zero.
 fn standardise(call: &mut Call, x: NodeId, rows: usize, epsilon: f64) -> Made {
     let shape = call.shape(x);
     let n = shape.iter().product::<usize>() / rows;
     let matrix = call.b.reshape(x, &[rows, n]);
-    let mean = reduce::means(call, matrix)?;
-    let mean = call.b.reshape(mean, &[rows, 1]);
-    let mean = call.b.expand(mean, &[rows, n])?;
-    let centred = call.b.sub(matrix, mean);
-    let squares = call.b.mul(centred, centred)?;
-    let variance = reduce::means(call, squares)?;
-    let root = Expr::unary(Unary::Sqrt, Expr::binary(Binary::Add, Expr::X, Expr::Const(epsilon)));
-    let inverse = call.b.pointwise(Expr::unary(Unary::Reciprocal, root), variance);
+    let power = n.next_power_of_two() as f32;
+    let sum = reduce::sums(call, matrix)?;
+    let sum = call.b.scale(1.0 / power, sum);
+    let sum = call.b.reshape(sum, &[rows, 1]);
+    let sum = call.b.expand(sum, &[rows, n])?;
+    let scaled = call.b.scale(n as f32 / power, matrix);
+    let centred = call.b.sub(scaled, sum);
+    let squares = reduce::squares(call, centred)?;
+    let variance = Expr::binary(Binary::Mul, Expr::X, Expr::Const(1.0 / n as f64));
+    let epsilon = epsilon * (n as f64 / f64::from(power)).powi(2);
+    let root = Expr::unary(Unary::Sqrt, Expr::binary(Binary::Add, variance, Expr::Const(epsilon)));
+    let inverse = call.b.pointwise(Expr::unary(Unary::Reciprocal, root), squares);
     let inverse = call.b.reshape(inverse, &[rows, 1]);
     let y = call.b.mul(centred, inverse)?;
     Ok(call.b.reshape(y, &shape))

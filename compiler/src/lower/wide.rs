@@ -1,0 +1,247 @@
+//! Values that need more bits than activations have, since a function is steep where they are small: the variance under a reciprocal root,
+//! the sum of squares under a root. The sums and products that such an operand is made of are exact in a wide ring anyway; here
+//! it is decided how much of that is kept.
+//!
+//! A factor that is large where what it multiplies is small, as in every normalisation, has to be right *relative to itself*: an
+//! error of a fraction of it is that fraction of the product, wherever on its range.
+
+use fusion_ir::ValueId;
+
+use super::Lowering;
+use crate::nn::eval::Range;
+use crate::nn::expr::Expr;
+use crate::nn::{self, Graph, NodeId};
+use crate::quantise::frac_for;
+use crate::quantise::polyline::Allowed;
+use crate::quantise::table::TOLERANCE;
+
+/// How many times smaller a product must be than its factors' largest values allow before one of them counts as relative.
+const OPPOSED: f32 = 4.0;
+/// Most bits of the operand or the result of such a function.
+const MAX_KEPT_BITS: u8 = 36;
+/// Places at which a function's steepness is looked at.
+const PLACES: i32 = 512;
+
+/// What is known of every node before it is lowered.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Wide {
+    /// Whether the node's value stays in the ring that it is computed in, for a function that needs its small values.
+    pub keeps: Vec<bool>,
+    /// For a function whose error is relative: the magnitude below which that of its results does not matter.
+    pub least: Vec<Option<f32>>,
+}
+
+impl Wide {
+    pub(super) fn of(graph: &Graph, users: &[Vec<NodeId>], ranges: &[Range], activation_bits: u8) -> Wide {
+        let mut wide = Wide { keeps: vec![false; graph.nodes.len()], least: vec![None; graph.nodes.len()] };
+        for (id, node) in graph.iter() {
+            if node.op == nn::Op::Add {
+                centred(graph, users, &node.inputs).into_iter().flatten().for_each(|id| wide.keeps[id.0] = true);
+            }
+            let nn::Op::Pointwise(f) = &node.op else { continue };
+            wide.least[id.0] = opposed(graph, users, ranges, id);
+            let operand = node.inputs[0];
+            let allowed = allowed(ranges[id.0], wide.least[id.0]);
+            let usual = frac_for(ranges[operand.0].magnitude(), activation_bits - 2);
+            if wanted_frac(f, ranges[operand.0], 0.0, allowed) > usual {
+                sources(graph, users, operand, &mut wide.keeps);
+            }
+        }
+        wide
+    }
+}
+
+/// What a table may err by whose results have this range.
+fn allowed(results: Range, least: Option<f32>) -> Allowed {
+    let most = f64::from(results.magnitude()) * TOLERANCE;
+    match least {
+        Some(least) => Allowed { part: TOLERANCE, least: f64::from(least) * TOLERANCE },
+        None => Allowed::everywhere(most),
+    }
+}
+
+/// The nodes that all that reads them multiplies with what is small where they are large.
+pub(crate) fn opposed_factors(graph: &Graph, ranges: &[Range]) -> Vec<bool> {
+    let users = graph.users();
+    let is_factor = |(id, node): (NodeId, &nn::Node)| {
+        matches!(node.op, nn::Op::Pointwise(_)) && opposed(graph, &users, ranges, id).is_some()
+    };
+    graph.iter().map(is_factor).collect()
+}
+
+/// If all that reads `id` multiplies it with what is small where it is large: the magnitude below which it does not matter.
+fn opposed(graph: &Graph, users: &[Vec<NodeId>], ranges: &[Range], id: NodeId) -> Option<f32> {
+    let mut least = f32::INFINITY;
+    let mut open = vec![id];
+    while let Some(at) = open.pop() {
+        for user in &users[at.0] {
+            let node = graph.node(*user);
+            match node.op {
+                nn::Op::Mul => {
+                    let [a, b] = node.inputs[..] else { return None };
+                    let other = ranges[if a == at { b } else { a }.0].magnitude();
+                    if a == b || other == 0.0 {
+                        return None;
+                    }
+                    least = least.min(ranges[user.0].magnitude() / other);
+                }
+                _ if moves(&node.op) || matches!(node.op, nn::Op::Concat { .. }) => open.push(*user),
+                _ => return None,
+            }
+        }
+    }
+    (least * OPPOSED < ranges[id.0].magnitude()).then_some(least)
+}
+
+/// Marks what `id` is computed of by exact sums and products that nothing else reads.
+fn sources(graph: &Graph, users: &[Vec<NodeId>], mut id: NodeId, keeps: &mut [bool]) {
+    let mut chain = Vec::new();
+    while users[id.0].len() == 1 {
+        let node = graph.node(id);
+        match node.op {
+            nn::Op::Mul => {
+                chain.push(id);
+                return chain.into_iter().for_each(|id| keeps[id.0] = true);
+            }
+            nn::Op::SumPool(_) | nn::Op::Scale(_) => chain.push(id),
+            nn::Op::Affine(ref affine) if affine.scale.iter().all(|s| *s == 1.0) => chain.push(id),
+            _ if moves(&node.op) => {}
+            _ => return,
+        }
+        id = node.inputs[0];
+    }
+}
+
+/// What stands between the difference of elements and their sum, and the elements: rounded there, the difference of equals is not zero.
+fn centred(graph: &Graph, users: &[Vec<NodeId>], operands: &[NodeId]) -> Option<Vec<NodeId>> {
+    let chains = [0, 1].map(|at| exact_chain(graph, users, operands[at]));
+    let common = chains[0].iter().position(|id| chains[1].contains(id))?;
+    let other = chains[1].iter().position(|id| *id == chains[0][common])?;
+    let between = [&chains[0][..common], &chains[1][..other]];
+    let sums = between.map(|part| part.iter().filter(|id| matches!(graph.node(**id).op, nn::Op::SumPool(_))).count());
+    matches!(sums, [0, 1] | [1, 0]).then(|| between.concat())
+}
+
+/// `id` and what it is made of by sums and factors that are exact and that nothing else reads; the last is not.
+fn exact_chain(graph: &Graph, users: &[Vec<NodeId>], mut id: NodeId) -> Vec<NodeId> {
+    let mut chain = vec![id];
+    loop {
+        let node = graph.node(id);
+        let sole = users[id.0].iter().all(|user| *user == users[id.0][0]);
+        let exact = match &node.op {
+            nn::Op::SumPool(_) => true,
+            // No more than a weight's bits.
+            nn::Op::Scale(factor) => factor.to_bits() & 0xfff == 0,
+            nn::Op::Concat { .. } => node.inputs.iter().all(|input| *input == node.inputs[0]),
+            op => moves(op),
+        };
+        if !exact || !sole {
+            return chain;
+        }
+        id = node.inputs[0];
+        chain.push(id);
+    }
+}
+
+pub(super) fn moves(op: &nn::Op) -> bool {
+    matches!(op, nn::Op::Reshape | nn::Op::Transpose { .. } | nn::Op::Slice { .. } | nn::Op::Pad { .. })
+}
+
+/// The fractional bits of an operand in `range` and at least `floor` with which its rounding moves `f` by less than half of what is allowed.
+pub(super) fn wanted_frac(f: &Expr, range: Range, floor: f64, allowed: Allowed) -> i8 {
+    let (low, high) = (f64::from(range.low).max(floor), f64::from(range.high));
+    if low.is_nan() || high.is_nan() || low >= high {
+        return i8::MIN;
+    }
+    let even = (0..=PLACES).map(|i| low + (high - low) * f64::from(i) / f64::from(PLACES));
+    // Where a function is steep at small operands, places lie closer there.
+    let ratio = if low > 0.0 { (high / low).ln() / f64::from(PLACES) } else { 0.0 };
+    let close = (0..=PLACES).map(|i| low * (ratio * f64::from(i)).exp());
+    let unit = |x: f64| {
+        let step = 1e-6 * x.abs().max(1e-3 * (high - low));
+        let slope = ((f.at(x + step) - f.at(x - step)) / (2.0 * step)).abs();
+        allowed.at(f.at(x)) / slope
+    };
+    let units = even.chain(close).map(unit).filter(|unit| !unit.is_nan());
+    (-units.fold(f64::INFINITY, f64::min).log2()).ceil().clamp(-60.0, 60.0) as i8
+}
+
+impl Lowering<'_> {
+    /// The operand of a function, with as many bits as its steepness asks for, if it has them; and the least operand that says anything.
+    pub(super) fn steep(&mut self, id: NodeId, node: &nn::Node, x: ValueId, f: &Expr) -> (ValueId, f64) {
+        let ty = self.ty(x).clone();
+        let activation_bits = self.precision.activation_bits;
+        if ty.bits <= activation_bits || !self.wide.keeps[origin(self.graph, node.inputs[0]).0] {
+            return (self.narrow(x, node), f64::NEG_INFINITY);
+        }
+        // Summands that are all below half of their operands' unit are lost: what is less than their sum is noise.
+        let summands = self.summands(node.inputs[0]) as f64;
+        let floor = summands / 4.0 * (-f64::from(ty.frac)).exp2();
+        let allowed = allowed(self.observed.ranges[id.0], self.wide.least[id.0]);
+        let wanted = wanted_frac(f, self.observed.ranges[node.inputs[0].0], floor, allowed);
+        let narrow = ty.frac - (ty.bits - activation_bits) as i8;
+        let widest = ty.frac - ty.bits.saturating_sub(MAX_KEPT_BITS) as i8;
+        let frac = wanted.clamp(narrow, widest);
+        (self.dropped(x, (ty.frac - frac) as u8, node), floor)
+    }
+
+    /// The result of a function whose error is relative, with the bits that its small values need.
+    pub(super) fn relative(&mut self, id: NodeId, node: &nn::Node, y: ValueId, least: f32) -> ValueId {
+        let ty = self.ty(y).clone();
+        let Range { low, high } = self.observed.ranges[id.0];
+        let smallest = low.abs().min(high.abs()).max(least);
+        let unit = f64::from(smallest) * TOLERANCE / 2.0;
+        let wanted = (-unit.log2()).ceil().clamp(-60.0, 60.0) as i8;
+        let narrow = ty.frac - ty.bits.saturating_sub(self.precision.activation_bits) as i8;
+        let widest = ty.frac - ty.bits.saturating_sub(MAX_KEPT_BITS) as i8;
+        let frac = wanted.clamp(narrow.min(ty.frac), widest.max(narrow));
+        self.dropped(y, (ty.frac - frac) as u8, node)
+    }
+
+    /// The value without its last `shift` bits, to be kept so.
+    fn dropped(&mut self, x: ValueId, shift: u8, node: &nn::Node) -> ValueId {
+        let y = if shift == 0 { x } else { self.requant_by(x, shift, node) };
+        self.kept.insert(y);
+        y
+    }
+
+    /// How many products a sum is of.
+    fn summands(&self, mut id: NodeId) -> usize {
+        let mut n = 1;
+        loop {
+            let node = self.graph.node(id);
+            match &node.op {
+                nn::Op::SumPool(window) => n *= window.kernel[0] * window.kernel[1],
+                nn::Op::Mul => return n,
+                _ => {}
+            }
+            match node.inputs.first() {
+                Some(x) => id = *x,
+                None => return n,
+            }
+        }
+    }
+
+    /// The bits by which sums that read `id` may be longer than it.
+    pub(super) fn growth(&self, mut id: NodeId) -> u8 {
+        let mut growth = 0;
+        while let [user] = self.users[id.0][..] {
+            let node = self.graph.node(user);
+            match &node.op {
+                nn::Op::SumPool(window) => growth += super::log2_ceil(window.kernel[0] * window.kernel[1]),
+                op if moves(op) => {}
+                _ => break,
+            }
+            id = user;
+        }
+        growth
+    }
+}
+
+/// What `id` is a rearrangement of.
+fn origin(graph: &Graph, mut id: NodeId) -> NodeId {
+    while moves(&graph.node(id).op) {
+        id = graph.node(id).inputs[0];
+    }
+    id
+}
