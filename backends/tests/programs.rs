@@ -3,7 +3,7 @@
 mod common;
 
 use chacha20::ChaCha20Rng;
-use fusion_catalogue::Keys;
+use fusion_catalogue::{Keys, Resolver};
 use fusion_ir::op::{Cheetah, Conv, CryptFlow2, Piecewise, Window};
 use fusion_ir::types::{Sign, signed};
 use fusion_ir::verify::{sign_is_proven, verify};
@@ -46,11 +46,11 @@ fn so_they_do_by_random_families() {
             if before == Backend::Local {
                 continue;
             }
-            writer.function.values[index].backend = families.clone().nth(place).unwrap_or(before);
-            match fusion_catalogue::layer(&writer.function, ValueId(index as u32), Keys::Layer, 2) {
-                Ok(_) => used[place] += 1,
-                // Not every family carries every linear layer.
-                Err(_) => writer.function.values[index].backend = before,
+            let family = families.clone().nth(place).unwrap_or(before);
+            // Not every family carries every linear layer.
+            if Resolver::default().step(&writer.function, ValueId(index as u32), family).is_ok() {
+                writer.function.values[index].backend = family;
+                used[place] += 1;
             }
         }
         common::check(&writer.function, KEYS[seed as usize / 2 % 2], 1 + seed as usize % 2, seed);
@@ -114,7 +114,7 @@ impl Writer {
             Err(violations) => violations.iter().all(|violation| violation.invariant == 9),
             Ok(()) => true,
         };
-        if !allowed || !sound || fusion_catalogue::layer(&self.function, id, Keys::Layer, 3).is_err() {
+        if !allowed || !sound || Resolver::default().step(&self.function, id, backend).is_err() {
             self.function.values.truncate(before.0);
             self.function.weights.truncate(before.1);
         }

@@ -11,6 +11,7 @@ use fusion_ir::{Plan, ValueId};
 use fusion_runtime::Flow;
 use fusion_runtime::forecast::Forecast;
 use fusion_runtime::fusion::Job;
+use fusion_runtime::resolve;
 use fusion_runtime::session::BatchSize;
 
 use crate::measure::{self, Measured};
@@ -107,8 +108,9 @@ fn job(entry: &Entry, plan: &Plan, settings: &Settings) -> anyhow::Result<(Job, 
     let mut flow = settings.flow;
     if let Some(sample) = settings.sample.filter(|sample| *sample < entry.batch.positions) {
         if flow.offline.choice == Choice::Auto {
-            let whole = flow.size(&plan.function, entry.batch.positions as usize)?;
-            flow.offline.choice = match Forecast::new(&plan.function, whole)?.supply(0) {
+            let steps = resolve(&plan.function)?;
+            let whole = flow.size(&steps, entry.batch.positions as usize)?;
+            flow.offline.choice = match Forecast::new(&steps, whole).supply(0) {
                 Supply::SoftSpoken(_) => Choice::SoftSpoken,
                 Supply::Silent(_) => Choice::Silent,
             };
@@ -128,10 +130,11 @@ fn row(entry: &Entry, settings: &Settings) -> anyhow::Result<Row> {
     let last = &entry.run.last().context("nothing was run")?.report;
     let run = &last.run;
     let (positions, micro_batch, streams) = (last.batch.positions, last.batch.micro_batch, last.batch.streams);
-    let keys = entry.flow.keys(&plan.function);
+    let steps = resolve(&plan.function)?;
+    let keys = entry.flow.keys(&steps);
     let size = BatchSize::new(entry.batch.positions, micro_batch, streams, entry.flow.offline, keys);
-    let whole = Forecast::new(&plan.function, size)?;
-    let mut course = Course::new(&plan.function, Schedule { positions, micro_batch, streams }, keys)?;
+    let whole = Forecast::new(&steps, size);
+    let mut course = Course::new(&steps, Schedule { positions, micro_batch, streams }, keys);
     course.correlations = entry.flow.offline.choice;
     let forecast = course.play(&settings.machine, entry.network);
     let share = entry.batch.positions as f64 / positions as f64;

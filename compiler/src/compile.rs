@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use fusion_catalogue::Steps;
 use fusion_ir::input::Clipped;
 use fusion_ir::op::{Mix, Reveal};
 use fusion_ir::plan::{Demo, Provenance, Suggestion};
@@ -486,12 +487,7 @@ fn labels(path: &std::path::Path, calibration: &Calibration, classes: usize) -> 
 
 /// Every layer fits the protocols that would carry it.
 fn carried(function: &Function) -> Result<(), Error> {
-    let refuse = |(id, value): (fusion_ir::ValueId, &fusion_ir::Value)| {
-        let why = fusion_catalogue::layer(function, id, fusion_catalogue::Keys::Position, 1).err()?.to_string();
-        Some(Unsupported { node: value.node.clone(), op: value.op.name().into(), why })
-    };
-    let refused: Vec<Unsupported> = function.iter().filter_map(refuse).collect();
-    if refused.is_empty() { Ok(()) } else { Err(Error::Unsupported(refused)) }
+    Steps::of(function).map(|_| ()).map_err(Error::from)
 }
 
 fn settings(options: &Options) -> Settings {

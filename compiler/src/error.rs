@@ -72,6 +72,18 @@ impl Error {
     }
 }
 
+impl From<Vec<fusion_catalogue::Unsupported>> for Error {
+    /// Layers that no protocol would carry.
+    fn from(layers: Vec<fusion_catalogue::Unsupported>) -> Error {
+        let named = |layer: fusion_catalogue::Unsupported| Unsupported {
+            node: layer.node,
+            op: layer.op.into(),
+            why: layer.why.to_string(),
+        };
+        Error::Unsupported(layers.into_iter().map(named).collect())
+    }
+}
+
 impl fmt::Display for Unsupported {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.op.as_str() {

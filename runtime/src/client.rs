@@ -2,10 +2,10 @@
 
 use std::time::Instant;
 
-use fusion_catalogue::Keys;
+use fusion_catalogue::{Keys, Steps};
 use fusion_ir::op::Reveal;
 use fusion_ir::soundness::{self, Batch, Policy};
-use fusion_ir::{Function, Party, Plan};
+use fusion_ir::{Party, Plan};
 
 use crate::Error;
 use crate::answers::Answers;
@@ -16,6 +16,7 @@ use crate::fusion::{Findings, Job, check::check};
 use crate::memory::{self, Memory};
 use crate::report::{self, ClientBatch, ClientReport, Run, Verdict};
 use crate::session::handshake::{self, BatchSize, CONTROL_AHEAD_BYTES, Offline, nonce};
+use crate::steps::resolve;
 use crate::transport::{Lane, Link, Metered};
 
 /// How the client's batch goes through the layers; `None` is a choice by what fits in memory.
@@ -49,9 +50,10 @@ pub fn run_client(
     progress: &mut Progress<'_>,
 ) -> Result<ClientReport, Error> {
     let mix = job.mix()?;
-    let size = flow.size(&plan.function, mix.samples().len())?;
-    let forecast = Forecast::new(&plan.function, size)?;
-    let memory_bytes = Memory::new(&plan.function)?.peak_bytes(Party::Client, size);
+    let steps = resolve(&plan.function)?;
+    let size = flow.size(&steps, mix.samples().len())?;
+    let forecast = Forecast::new(&steps, size);
+    let memory_bytes = Memory::new(&steps).peak_bytes(Party::Client, size);
 
     // All samples are read here, and nowhere else before the last message.
     let inputs = Inputs::gather(&plan.function.values[0].ty, &mix, |sample| job.input(sample))?;
@@ -60,8 +62,7 @@ pub fn run_client(
     let mut link = link;
     let (mut control, control_meter) = Metered::new(link.open(Lane::CONTROL, CONTROL_AHEAD_BYTES)?);
     let session_id = handshake::client(&mut control, plan, size, nonce()?)?;
-    let executor =
-        Executor { party: Party::Client, function: &plan.function, model: None, session_id, size, forecast: &forecast };
+    let executor = Executor { party: Party::Client, steps: &steps, model: None, session_id, size, forecast: &forecast };
     let (answers, totals) = executor.run(&mut *link, &control_meter, Some(&inputs), progress)?;
     // Hangs up. From here on the client is silent, whatever it finds.
     drop((control, link));
@@ -78,31 +79,31 @@ impl Flow {
     /// The batch of `positions` positions as this flow has it.
     ///
     /// # Errors
-    /// [`Error::Usage`] if it asks for nothing at once, or the protocols cannot carry a layer of `function`.
-    pub fn size(self, function: &Function, positions: usize) -> Result<BatchSize, Error> {
+    /// [`Error::Usage`] if it asks for nothing at once, or not even one position fits in memory.
+    pub fn size(self, steps: &Steps, positions: usize) -> Result<BatchSize, Error> {
         if self.micro_batch == Some(0) || self.streams == Some(0) {
             return Err(Error::Usage("a micro-batch has at least one position, and at least one is in flight".into()));
         }
         let micro_batch = match self.micro_batch {
             Some(given) => given,
-            None => even(positions as u64, self.largest(function)?, self.streams()),
+            None => even(positions as u64, self.largest(steps)?, self.streams()),
         };
-        let keys = self.keys(function);
+        let keys = self.keys(steps);
         Ok(BatchSize::new(positions as u64, micro_batch, self.streams(), self.offline, keys))
     }
 
     /// The largest micro-batch within the memory.
     ///
     /// # Errors
-    /// [`Error::Usage`] if not even one position fits, or the protocols cannot carry a layer of `function`.
-    pub fn largest(self, function: &Function) -> Result<u32, Error> {
+    /// [`Error::Usage`] if not even one position fits.
+    pub fn largest(self, steps: &Steps) -> Result<u32, Error> {
         let limit = self.memory_bytes.unwrap_or(memory::LIMIT_BYTES);
-        Memory::new(function)?.fitting(limit, memory::LARGEST_MICRO_BATCH, self.streams())
+        Memory::new(steps).fitting(limit, memory::LARGEST_MICRO_BATCH, self.streams())
     }
 
-    /// Which layers of `function` share key pairs.
-    pub fn keys(self, function: &Function) -> Keys {
-        self.keys.unwrap_or_else(|| Keys::of(function))
+    /// Which layers share key pairs.
+    pub fn keys(self, steps: &Steps) -> Keys {
+        self.keys.unwrap_or_else(|| Keys::of(steps))
     }
 
     /// The most micro-batches at the same time.

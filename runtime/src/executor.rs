@@ -5,11 +5,12 @@
 //! so both parties' streams fall into step by themselves.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use fusion_backends::session::{MicroBatch, Session};
-use fusion_ir::{Function, Op, Party};
+use fusion_catalogue::Steps;
+use fusion_ir::{Op, Party};
 
 use crate::Error;
 use crate::forecast::Forecast;
@@ -67,7 +68,7 @@ pub type Progress<'a> = dyn FnMut(Step<'_>) + Send + 'a;
 /// One run of a function over a batch.
 pub(crate) struct Executor<'a> {
     pub party: Party,
-    pub function: &'a Function,
+    pub steps: &'a Arc<Steps>,
     /// The server's weights; `None` at the client.
     pub model: Option<&'a dyn Model>,
     pub session_id: [u8; 32],
@@ -132,7 +133,8 @@ impl Executor<'_> {
             link.break_off();
             return Err(error);
         }
-        let mut totals = Totals { layers: vec![Spent::default(); self.function.values.len()], ..Totals::default() };
+        let mut totals =
+            Totals { layers: vec![Spent::default(); self.steps.function().values.len()], ..Totals::default() };
         let mut revealed = Vec::new();
         for (of_stream, took) in streams.into_iter().flatten() {
             totals.add(took);
@@ -186,7 +188,8 @@ impl Executor<'_> {
         common: &Common<'_, '_>,
     ) -> Result<Stream, Error> {
         let meter = &meter;
-        let mut totals = Totals { layers: vec![Spent::default(); self.function.values.len()], ..Totals::default() };
+        let mut totals =
+            Totals { layers: vec![Spent::default(); self.steps.function().values.len()], ..Totals::default() };
         let setting_up = Stopwatch::start(meter);
         let id = stream_id(&self.session_id, stream);
         let (layers, generator, supply) = (Box::new(layers), Box::new(generator), self.forecast.supply(stream));
@@ -194,7 +197,7 @@ impl Executor<'_> {
         if self.size.offline.ahead {
             session.preprocess(self.forecast.draws(stream))?;
         }
-        session.prepare(self.function, self.size.keys)?;
+        let mut session = session.prepare(Arc::clone(self.steps), self.size.keys)?;
         setting_up.stop(&mut totals.offline);
         let mut revealed = Vec::new();
         for index in self.size.schedule.numbers(stream) {
@@ -203,7 +206,7 @@ impl Executor<'_> {
             // Before the micro-batch's first byte.
             let share = match common.inputs {
                 Some(inputs) => inputs.shares(positions.clone())?,
-                None => vec![0; positions.len() * self.function.values[0].ty.len()],
+                None => vec![0; positions.len() * self.steps.function().values[0].ty.len()],
             };
             let mut batch = session.begin(positions.len())?;
             beginning.stop(&mut totals.offline);
@@ -234,11 +237,11 @@ impl Executor<'_> {
         totals: &mut Totals,
         common: &Common<'_, '_>,
     ) -> Result<(Vec<i64>, usize), Error> {
-        let last_uses = self.function.last_uses();
-        let mut shares: Vec<Vec<u64>> = Vec::with_capacity(self.function.values.len());
+        let last_uses = self.steps.function().last_uses();
+        let mut shares: Vec<Vec<u64>> = Vec::with_capacity(self.steps.function().values.len());
         let mut input = Some(input);
         let mut revealed = (Vec::new(), 0);
-        for (id, value) in self.function.iter() {
+        for (id, value) in self.steps.function().iter() {
             self.show(index, id.index(), common);
             let stopwatch = Stopwatch::start(meter);
             let last = |operand: usize| last_uses[operand] == id;
@@ -250,14 +253,14 @@ impl Executor<'_> {
                     if last(operand) { std::mem::take(&mut shares[operand]) } else { shares[operand].clone() }
                 }
                 Op::Reveal(_) => {
-                    let opened = session.reveal(&value.ty, &shares[value.operands[0].index()])?;
+                    let opened = session.reveal(id, &shares[value.operands[0].index()])?;
                     revealed = (opened.unwrap_or_default(), value.ty.len());
                     Vec::new()
                 }
                 _ => {
                     let operands: Vec<&[u64]> = value.operands.iter().map(|v| shares[v.index()].as_slice()).collect();
-                    let weights = self.model.map(|model| model.layer(self.function, value)).transpose()?;
-                    session.run(batch, self.function, id, weights.as_deref(), &operands)?
+                    let weights = self.model.map(|model| model.layer(self.steps.function(), value)).transpose()?;
+                    session.run(batch, id, weights.as_deref(), &operands)?
                 }
             };
             shares.push(share);
@@ -274,14 +277,14 @@ impl Executor<'_> {
 
     /// Tells who watches that value `layer` of micro-batch `index` is next.
     fn show(&self, index: usize, layer: usize, common: &Common<'_, '_>) {
-        let value = &self.function.values[layer];
+        let value = &self.steps.function().values[layer];
         let mut traffic = Traffic::default();
         common.meters.iter().for_each(|meter| traffic += meter.read());
         let step = Step {
             micro_batch: index,
             micro_batches: self.micro_batches(),
             layer,
-            layers: self.function.values.len(),
+            layers: self.steps.function().values.len(),
             done: common.done.load(Ordering::Relaxed),
             op: value.op.name(),
             node: value.node.as_str(),

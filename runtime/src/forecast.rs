@@ -4,10 +4,9 @@ use std::ops::AddAssign;
 use std::sync::Arc;
 
 use fusion_catalogue::ot::{Need, Stock, Supply};
-use fusion_catalogue::{Cost, Counts, Keys};
-use fusion_ir::{Function, Op, Party, ValueId};
+use fusion_catalogue::{Cost, Counts, Steps};
+use fusion_ir::Party;
 
-use crate::Error;
 use crate::report::{Correlations, Predicted};
 use crate::session::BatchSize;
 use crate::session::handshake;
@@ -35,14 +34,12 @@ struct Stream {
 }
 
 impl Forecast {
-    /// The forecast for `function` over a batch of `size`.
-    ///
-    /// # Errors
-    /// [`Error::Usage`] if the protocols cannot carry one of its layers.
-    pub fn new(function: &Function, size: BatchSize) -> Result<Forecast, Error> {
+    /// The forecast for a function over a batch of `size`.
+    pub fn new(steps: &Steps, size: BatchSize) -> Forecast {
         let BatchSize { schedule, offline, keys } = size;
-        let [whole, rest] = [schedule.whole(), schedule.rest()];
-        let costs = (micro_batch_cost(function, keys, whole)?, micro_batch_cost(function, keys, rest)?);
+        let micro_batch = |positions| steps.costs(keys, positions).into_iter().sum::<Cost>();
+        let costs = (micro_batch(schedule.whole()), micro_batch(schedule.rest()));
+        let shared = steps.shared(keys);
         let mut all = Tally::default();
         all.add(&handshake::cost(), 1);
         let mut forecast = all.forecast;
@@ -51,7 +48,7 @@ impl Forecast {
             let micro_batches = schedule.dealt(stream);
             let times = [micro_batches.whole, micro_batches.rest.into()];
             let mut tally = Tally::default();
-            tally.add(&fusion_catalogue::setup(function), 1);
+            tally.add(&shared.once(), 1);
             tally.add(&costs.0, times[0]);
             tally.add(&costs.1, times[1]);
             forecast += tally.forecast;
@@ -69,11 +66,11 @@ impl Forecast {
             forecast.streams.push(Stream { micro_batches, supply, ahead_bytes });
         }
         // The step from one micro-batch to the next, too.
-        let mut stream = fusion_catalogue::setup(function);
+        let mut stream = shared.once();
         stream.then(&costs.0);
-        stream.then(&fusion_catalogue::begin(function, keys, whole));
+        stream.then(&shared.begin(schedule.whole()));
         forecast.ahead_bytes = [Party::Client, Party::Server].map(|party| ahead_bytes(&stream, party));
-        Ok(forecast)
+        forecast
     }
 
     /// The most payload that an honest peer may have sent on the lane of a stream's layers before `party` has received it.
@@ -153,26 +150,10 @@ impl Tally {
     }
 }
 
-fn micro_batch_cost(function: &Function, keys: Keys, positions: usize) -> Result<Cost, Error> {
-    let mut cost = fusion_catalogue::begin(function, keys, positions);
-    for (id, _) in function.iter() {
-        cost.then(&layer_cost(function, id, keys, positions)?);
-    }
-    Ok(cost)
-}
-
-fn layer_cost(function: &Function, id: ValueId, keys: Keys, positions: usize) -> Result<Cost, Error> {
-    let value = function.value(id);
-    match &value.op {
-        Op::Input(_) | Op::Mix(_) | Op::Check => Ok(Cost::default()),
-        Op::Reveal(_) => Ok(fusion_catalogue::reveal(&value.ty, positions)),
-        _ => fusion_catalogue::layer(function, id, keys, positions)
-            .map_err(|why| Error::Usage(format!("the plan's {} {}: {why}", value.op.name(), value.node))),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use fusion_catalogue::Keys;
+
     use super::*;
     use crate::session::Offline;
 
@@ -206,7 +187,7 @@ mod tests {
 
     #[test]
     fn the_forecast_adds_streams_whose_micro_batches_alternate() {
-        let function = crate::testing::tiny_plan().function;
+        let steps = Steps::of(&crate::testing::tiny_plan().function).unwrap();
         let streams: [&[&[usize]]; 4] = [&[&[4, 4, 4, 2]], &[&[4, 4], &[4, 2]], &[&[4, 4], &[4, 4]], &[&[4, 4], &[4]]];
         let cases = [14, 14, 16, 12].into_iter().zip(streams);
         for ((positions, streams), keys) in
@@ -214,8 +195,8 @@ mod tests {
         {
             let ([mut up, mut down, mut rounds], mut draws) = ([0; 3], Vec::new());
             let parts = streams.iter().map(|micro_batches| {
-                let mut stream = fusion_catalogue::setup(&function);
-                micro_batches.iter().for_each(|n| stream.then(&micro_batch_cost(&function, keys, *n).unwrap()));
+                let mut stream = steps.shared(keys).once();
+                micro_batches.iter().flat_map(|n| steps.costs(keys, *n)).for_each(|cost| stream.then(&cost));
                 let supply = Supply::for_demand(stream.tiles());
                 let mut generator = supply.setup();
                 generator.then(&stream.generator(&mut Stock::new(supply)));
@@ -229,7 +210,7 @@ mod tests {
             }
             let (streams_len, offline) = (streams.len() as u8, Offline::default());
             let size = BatchSize::new(positions, 4, streams_len, offline, keys);
-            let forecast = Forecast::new(&function, size).unwrap();
+            let forecast = Forecast::new(&steps, size);
             let drawn: Vec<Need> = (0..streams.len()).flat_map(|stream| forecast.draws(stream)).collect();
             assert_eq!(drawn, draws);
             assert_eq!(forecast.predicted, Predicted { client_to_server: up, server_to_client: down, rounds });

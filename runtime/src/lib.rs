@@ -19,6 +19,7 @@ pub mod output;
 pub mod report;
 pub mod server;
 pub mod session;
+pub mod steps;
 pub mod store;
 pub mod transport;
 
@@ -35,6 +36,7 @@ pub use ledger::Ledger;
 pub use model::{Model, PlanFile};
 pub use report::{ClientReport, ServerReport, Verdict};
 pub use server::{run_server, run_server_if};
+pub use steps::resolve;
 
 #[cfg(all(
     not(debug_assertions),

@@ -5,21 +5,19 @@
 //! generator of correlations and the pads that it has in store. Of streams side by side each has its own. What the system's allocator keeps to itself
 //! is not foretold.
 
-mod linear;
-
+use fusion_backends::linear::workspace_bytes;
 use fusion_backends::ot::Generator;
-use fusion_catalogue::compare::WAVE;
+use fusion_catalogue::compare::{Nonlinear, WAVE};
 use fusion_catalogue::crypt_flow2::he;
 use fusion_catalogue::linear::{DEGREE, PRIMES, PUBLIC_KEY_BYTES, interleaved};
 use fusion_catalogue::ot::{Ferret, Need, Ots};
-use fusion_catalogue::{Demand, Keys, Schedule};
-use fusion_ir::op::CryptFlow2;
-use fusion_ir::{Backend, Function, Op, Party, WeightId};
+use fusion_catalogue::step::Linear;
+use fusion_catalogue::{Keys, Schedule, Step, Steps};
+use fusion_ir::{Party, WeightId};
 
 use crate::Error;
 use crate::fusion::inputs;
 use crate::session::{BatchSize, Offline};
-use linear::Linear;
 
 /// What either party's process may take unless its user says otherwise.
 pub const LIMIT_BYTES: u64 = 4_000_000_000;
@@ -91,33 +89,25 @@ struct Compared {
 }
 
 impl Memory {
-    /// Reads off `function` what its layers take.
-    ///
-    /// # Errors
-    /// [`Error::Usage`] if the protocols cannot carry one of its layers.
-    pub fn new(function: &Function) -> Result<Memory, Error> {
+    /// Reads off a function's steps what its layers take.
+    pub fn new(steps: &Steps) -> Memory {
+        let function = steps.function();
         let last_uses = function.last_uses();
         let len = |id: fusion_ir::ValueId| function.value(id).ty.len() as u64;
         let (mut layers, mut alive) = (Vec::new(), 0);
         for (id, value) in function.iter() {
             alive += len(id);
             let operand = value.operands.first().map_or(0, |operand| len(*operand));
-            let kind = match &value.op {
-                Op::Conv(_) | Op::Dense { .. } => {
-                    let refuse = |why| Error::Usage(format!("the plan's {} {}: {why}", value.op.name(), value.node));
-                    Kind::Linear(Linear::new(function, id).map_err(refuse)?)
-                }
-                op if op.is_local() => Kind::Local,
-                _ => {
-                    let refuse = |why| Error::Usage(format!("the plan's {} {}: {why}", value.op.name(), value.node));
-                    let draws = fusion_catalogue::layer(function, id, Keys::Position, 1).map_err(refuse)?.draws;
+            let kind = match steps.get(id) {
+                Step::Linear(linear) => Kind::Linear(linear.clone()),
+                Step::Local(_) => Kind::Local,
+                step @ (Step::Compare(_) | Step::Reveal(_)) => {
+                    let draws = step.cost(Keys::Position, 1).draws;
                     let pads = [Party::Client, Party::Server]
                         .map(|party| draws.iter().map(|need| pad_bytes(need, party)).sum::<u64>());
                     // A max-pool compares along rows, then along columns.
-                    let (elements, turns) = match &value.op {
-                        Op::MaxPool(_) => (operand / 2, 3),
-                        _ => (operand.max(len(id)), 1),
-                    };
+                    let pools = matches!(step, Step::Compare(compare) if matches!(compare.operation, Nonlinear::MaxPool { .. }));
+                    let (elements, turns) = if pools { (operand / 2, 3) } else { (operand.max(len(id)), 1) };
                     Kind::Compared(Compared { elements: elements.max(1), turns, pads })
                 }
             };
@@ -135,18 +125,15 @@ impl Memory {
             .map(|party| layers.iter().map(|layer: &Layer| layer.pads(party)).sum::<u64>());
         let input = function.values.first().map_or(0, |value| value.ty.len() as u64);
         let waiting_input = function.values.first().map_or(0, |value| inputs::memory_bytes(&value.ty, 1));
-        let pairs = [Keys::Layer, Keys::Position].map(|keys| {
-            let own = function.iter().any(|(id, _)| keys.own(function, id));
-            u64::from(own) + u64::from(Demand::of(function, keys).public_keys)
-        });
-        let demand = Demand::of(function, Keys::Position);
-        let rotations = demand.steps.map_or(0, |steps| he::key_memory_bytes(steps.len()));
-        let keys = rotations + if demand.levels > 0 { interleaved::memory_bytes(demand.levels) } else { 0 };
-        let packed = function.iter().filter(|(_, value)| value.backend == Backend::CryptFlow2(CryptFlow2::He));
-        let operands = packed.filter_map(|(id, _)| Some(he::Slots::new(function, id).ok()?.operand_memory_bytes()));
+        let pairs = [Keys::Layer, Keys::Position]
+            .map(|keys| u64::from(steps.iter().any(|step| keys.own(step))) + u64::from(steps.shared(keys).public_keys));
+        let shared = steps.shared(Keys::Position);
+        let rotations = shared.rotations.map_or(0, |rotations| he::key_memory_bytes(rotations.len()));
+        let keys = rotations + if shared.levels > 0 { interleaved::memory_bytes(shared.levels) } else { 0 };
+        let operands = steps.iter().filter_map(Step::slots).map(he::Slots::operand_memory_bytes);
         let packed = [keys, operands.max().unwrap_or(0)];
-        let key_messages = if demand.levels > 0 { interleaved::key_bytes(demand.levels) as u64 } else { 0 };
-        Ok(Memory { layers, weights, pads, input, waiting_input, packed, key_messages, pairs })
+        let key_messages = if shared.levels > 0 { interleaved::key_bytes(shared.levels) as u64 } else { 0 };
+        Memory { layers, weights, pads, input, waiting_input, packed, key_messages, pairs }
     }
 
     /// The most bytes that `party`'s process takes at once for a batch of `size`.
@@ -156,8 +143,8 @@ impl Memory {
         let mut workspace = [0; 3];
         let (mut most, mut wave) = (0, 0);
         for layer in &self.layers {
-            if let (Kind::Linear(linear), Party::Server) = (&layer.kind, party) {
-                let own = linear.workspace_bytes(micro_batch as usize);
+            if let (Kind::Linear(Linear::Cheetah(packing)), Party::Server) = (&layer.kind, party) {
+                let own = workspace_bytes(packing, micro_batch as usize);
                 workspace.iter_mut().zip(own).for_each(|(most, own)| *most = own.max(*most));
             }
             most = most.max(layer.bytes(party, micro_batch));
@@ -239,7 +226,9 @@ impl Layer {
     fn bytes(&self, party: Party, positions: u64) -> u64 {
         match &self.kind {
             Kind::Local | Kind::Compared(_) => positions * self.alive * WORD_BYTES,
-            Kind::Linear(linear) => linear.bytes(party, positions, self.alive, self.result),
+            Kind::Linear(linear) => {
+                linear.peak_bytes(party, positions, self.alive * WORD_BYTES, self.result * WORD_BYTES)
+            }
         }
     }
 }
@@ -260,22 +249,25 @@ fn pad_bytes(need: &Need, party: Party) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::resolve;
 
     const KEYS: Keys = Keys::Layer;
 
-    fn large() -> Function {
+    fn large() -> Arc<Steps> {
         let mut function = crate::testing::tiny_plan().function;
         for value in &mut function.values[..2] {
             value.ty.shape = vec![1 << 18];
         }
         function.weights[0].shape = vec![3, 1 << 18];
-        function
+        resolve(&function).unwrap()
     }
 
     #[test]
     fn more_at_once_takes_more() {
-        let memory = Memory::new(&large()).unwrap();
+        let memory = Memory::new(&large());
         for party in [Party::Client, Party::Server] {
             let peak = |micro_batch, streams| {
                 let (offline, keys) = (Offline::default(), KEYS);
@@ -289,7 +281,7 @@ mod tests {
 
     #[test]
     fn the_micro_batch_is_the_largest_within_the_limit() {
-        let memory = Memory::new(&large()).unwrap();
+        let memory = Memory::new(&large());
         let peak = |micro_batch: u32, streams: u8| {
             let size = BatchSize::new(
                 u64::from(micro_batch) * u64::from(streams),
@@ -320,7 +312,7 @@ mod tests {
                 "function \"f\"\nweight @w0 \"w\" : i16.0[3,60000]\nv0 = input : i34.0~19[60000] \"\"\n\
                  v1 = dense v0, @w0 : i34.0~33[3] by {backend} \"fc\"\n"
             );
-            Memory::new(&fusion_ir::text::parse(&text).unwrap())
+            resolve(&fusion_ir::text::parse(&text).unwrap()).map(|steps| Memory::new(&steps))
         };
         let refused = dense("cheetah").unwrap_err().to_string();
         assert!(refused.contains("fc") && refused.contains("too noisy"), "{refused}");
@@ -340,7 +332,7 @@ mod tests {
                  v1 = conv v0, @w0 strides=[1,1] pads=[0,0,0,0] dilations=[1,1] groups=1 : \
                  i28.0~27[3,1,1] by {backend} \"all\"\n"
             );
-            Memory::new(&fusion_ir::text::parse(&text).unwrap()).map(|_| ())
+            resolve(&fusion_ir::text::parse(&text).unwrap()).map(|_| ())
         };
         assert!(window("cheetah").unwrap_err().to_string().contains("4096"));
         window("crypt_flow2-ot").unwrap();
@@ -358,7 +350,7 @@ mod tests {
             .unwrap()
         };
         for (second, more) in [("cheetah", 0), ("cheetah(pack)", 1)] {
-            let memory = Memory::new(&layers(second)).unwrap();
+            let memory = Memory::new(&resolve(&layers(second)).unwrap());
             for party in [Party::Client, Party::Server] {
                 let [layer, position] = [Keys::Layer, Keys::Position].map(|keys| {
                     let offline = Offline::default();
@@ -377,7 +369,7 @@ mod tests {
              v4 = truncate v3 : i4.0~3[100] \"\"\n",
         )
         .unwrap();
-        let memory = Memory::new(&function).unwrap();
+        let memory = Memory::new(&resolve(&function).unwrap());
         let alive: Vec<u64> = memory.layers.iter().map(|layer| layer.alive).collect();
         assert_eq!(alive, [100, 200, 300, 300, 200]);
     }

@@ -11,6 +11,7 @@ use crate::memory::Memory;
 use crate::model::Model;
 use crate::report::{self, Run, ServerBatch, ServerReport};
 use crate::session::handshake::{self, Admission, CONTROL_AHEAD_BYTES, Limits, nonce};
+use crate::steps::resolve;
 use crate::transport::{Lane, Link, Metered};
 
 /// Serves one session as the server over `link`, to anyone and within `limits`.
@@ -41,20 +42,15 @@ pub fn run_server_if(
     limits: Limits,
     progress: &mut Progress<'_>,
 ) -> Result<ServerReport, Error> {
+    let steps = resolve(&plan.function)?;
     let started = Instant::now();
     let mut link = link;
     let (mut control, control_meter) = Metered::new(link.open(Lane::CONTROL, CONTROL_AHEAD_BYTES)?);
     let (session_id, size) = handshake::server(&mut control, plan, limits, admission, nonce()?)?;
-    let forecast = Forecast::new(&plan.function, size)?;
-    let memory_bytes = Memory::new(&plan.function)?.peak_bytes(Party::Server, size);
-    let executor = Executor {
-        party: Party::Server,
-        function: &plan.function,
-        model: Some(model),
-        session_id,
-        size,
-        forecast: &forecast,
-    };
+    let forecast = Forecast::new(&steps, size);
+    let memory_bytes = Memory::new(&steps).peak_bytes(Party::Server, size);
+    let executor =
+        Executor { party: Party::Server, steps: &steps, model: Some(model), session_id, size, forecast: &forecast };
     let (_, totals) = executor.run(&mut *link, &control_meter, None, progress)?;
     // Sends what is still queued, then hangs up.
     drop((control, link));

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicI32, Ordering};
 
 use fusion_backends::channel::{LocalChannel, pair};
 use fusion_backends::{Channel, Error, Kind, Session};
-use fusion_catalogue::Keys;
 use fusion_catalogue::ot::Supply;
+use fusion_catalogue::{Keys, Steps};
 use fusion_ir::types::wrap;
 use fusion_ir::verify::{explain, verify_executable};
 use fusion_ir::{Function, Op, Party, Plan, Weights, text};
@@ -57,13 +57,10 @@ fn examine(function: &Function) {
     const MOST_ELEMENTS: usize = 1 << 14;
     match verify_executable(function) {
         Err(violations) => assert!(!explain(function, &violations).is_empty()),
-        Ok(()) if function.values.iter().all(|value| value.ty.len() <= MOST_ELEMENTS) => {
-            for (id, _) in function.iter() {
-                if let Err(refusal) = fusion_catalogue::layer(function, id, Keys::Position, 2) {
-                    assert!(!refusal.to_string().is_empty());
-                }
-            }
-        }
+        Ok(()) if function.values.iter().all(|value| value.ty.len() <= MOST_ELEMENTS) => match Steps::of(function) {
+            Ok(steps) => assert_eq!(steps.costs(Keys::Position, 2).len(), 1 + function.values.len()),
+            Err(unsupported) => assert!(unsupported.iter().all(|layer| !layer.to_string().is_empty())),
+        },
         Ok(()) => {}
     }
 }
@@ -123,17 +120,19 @@ fn run(
     function: &Function,
     weights: Option<&Weights>,
 ) -> Result<(), Error> {
-    let mut session = Session::establish(party, online, offline, [7; 32], Supply::default())?;
+    let steps = Arc::new(Steps::of(function).expect("the program is one that its families carry"));
+    let session = Session::establish(party, online, offline, [7; 32], Supply::default())?;
+    let mut session = session.prepare(steps, Keys::Position)?;
     let mut batch = session.begin(1)?;
     let ty = &function.values[0].ty;
     let mut values = vec![vec![wrap(-5, ty.bits); ty.len()]];
     for (id, value) in function.iter().skip(1) {
         let operands: Vec<&[u64]> = value.operands.iter().map(|v| values[v.index()].as_slice()).collect();
         if let Op::Reveal(_) = value.op {
-            session.reveal(&value.ty, operands[0])?;
+            session.reveal(id, operands[0])?;
             values.push(Vec::new());
         } else {
-            values.push(session.run(&mut batch, function, id, weights, &operands)?);
+            values.push(session.run(&mut batch, id, weights, &operands)?);
         }
     }
     Ok(())

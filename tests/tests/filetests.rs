@@ -12,11 +12,12 @@
 //! whole range.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use fusion_backends::channel;
 use fusion_backends::session::Session;
-use fusion_catalogue::Keys;
 use fusion_catalogue::ot::Supply;
+use fusion_catalogue::{Keys, Steps};
 use fusion_ir::types::{signed, wrap};
 use fusion_ir::{Function, Op, Party, Weights, interp, text, verify};
 use fusion_tests::root;
@@ -139,8 +140,10 @@ fn party(
     weights: Option<&Weights>,
     input: Vec<u64>,
 ) -> Result<Vec<Vec<u64>>, fusion_backends::Error> {
-    let mut session = Session::establish(party, Box::new(online), Box::new(offline), [7; 32], Supply::default())?;
-    session.prepare(function, Keys::of(function))?;
+    let steps = Steps::of(function).expect("every operation is one that its backend computes");
+    let session = Session::establish(party, Box::new(online), Box::new(offline), [7; 32], Supply::default())?;
+    let keys = Keys::of(&steps);
+    let mut session = session.prepare(Arc::new(steps), keys)?;
     let mut batch = session.begin(input.len() / function.values[0].ty.len())?;
     let mut values: Vec<Vec<u64>> = vec![input];
     for (id, value) in function.iter().skip(1) {
@@ -149,7 +152,7 @@ fn party(
             continue;
         }
         let operands: Vec<&[u64]> = value.operands.iter().map(|v| values[v.index()].as_slice()).collect();
-        let result = session.run(&mut batch, function, id, weights, &operands)?;
+        let result = session.run(&mut batch, id, weights, &operands)?;
         values.push(result);
     }
     Ok(values)

@@ -12,6 +12,7 @@
 
 mod carries;
 mod flight;
+mod nonlinear;
 
 use std::ops::Range;
 
@@ -19,6 +20,7 @@ use fusion_ir::types::Sign;
 
 pub use carries::{Carries, Leaf, SEGMENTS};
 pub use flight::Flight;
+pub use nonlinear::{Nonlinear, Pool, Price, arg_max, max_pool, piecewise, top_k, tournament};
 
 use crate::ot::Need;
 use crate::{Cost, Primitive};

@@ -202,6 +202,11 @@ impl Cost {
         other.work.iter().for_each(|(primitive, count)| self.compute(*primitive, *count));
     }
 
+    /// Payload of all messages, and their headers, both ways.
+    pub fn both_ways(&self) -> u64 {
+        self.bytes(Party::Client) + self.bytes(Party::Server)
+    }
+
     /// Bytes on the wire sent by `from`, frame headers included.
     pub fn bytes(&self, from: Party) -> u64 {
         self.messages.iter().filter(|m| m.from == from).map(|m| m.payload_bytes + FRAME_HEADER_BYTES).sum()
@@ -211,6 +216,16 @@ impl Cost {
     pub fn rounds(&self) -> u64 {
         let turns = self.messages.windows(2).filter(|w| w[0].from == Party::Client && w[1].from == Party::Server);
         turns.count() as u64
+    }
+}
+
+impl std::iter::Sum for Cost {
+    /// One after the other.
+    fn sum<I: Iterator<Item = Cost>>(costs: I) -> Cost {
+        costs.fold(Cost::default(), |mut all, cost| {
+            all.then(&cost);
+            all
+        })
     }
 }
 

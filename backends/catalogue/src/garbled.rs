@@ -5,11 +5,11 @@
 
 use std::ops::Range;
 
-use fusion_ir::{Function, Op, Party, ValueId};
+use fusion_ir::Party;
 
-use crate::compare::Comparison;
+use crate::compare::{Comparison, Nonlinear};
 use crate::ot::Need;
-use crate::{Cost, Primitive, contests, packed_bytes};
+use crate::{Cost, Primitive, packed_bytes};
 
 /// Bytes of a label.
 pub const LABEL_BYTES: u64 = 16;
@@ -117,20 +117,11 @@ impl Circuit {
     }
 }
 
-/// Whether this family computes an operation: everything nonlinear but the reveal.
-pub fn computes(op: &Op) -> bool {
-    !op.is_local() && !matches!(op, Op::Conv(_) | Op::Dense { .. } | Op::Reveal(_))
-}
-
-/// What one operation that the family [computes] costs on a micro-batch of `positions`.
-pub fn layer(function: &Function, id: ValueId, positions: usize) -> Cost {
-    let value = function.value(id);
-    let Some(operand) = value.operands.first().map(|operand| &function.value(*operand).ty) else {
-        return Cost::default();
-    };
-    match value.op {
-        Op::ArgMax => Circuit::arg_max(operand.bits, value.ty.bits, operand.len()).cost(positions),
-        _ => contests::cost(&|comparison, n| Circuit::of(comparison).cost(n), value, operand, positions),
+/// What an operation takes on `positions` positions: an argmax is one circuit, others are made of [comparisons](Circuit::of).
+pub fn cost(operation: &Nonlinear, positions: usize) -> Cost {
+    match *operation {
+        Nonlinear::ArgMax { bits, index_bits, classes } => Circuit::arg_max(bits, index_bits, classes).cost(positions),
+        _ => operation.cost(&|comparison, n| Circuit::of(comparison).cost(n), positions),
     }
 }
 

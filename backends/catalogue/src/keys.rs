@@ -8,11 +8,10 @@
 use std::fmt;
 use std::str::FromStr;
 
-use fusion_ir::{Backend, Function, Op, Party, ValueId};
 use serde::Serialize;
 
 use crate::linear::Packing;
-use crate::{Demand, begin, layer};
+use crate::{SharedSetup, Step};
 
 /// How many key pairs of the `cheetah` family a position has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -30,15 +29,13 @@ const LEAST_SHARE: u64 = 100;
 impl Keys {
     /// What parties use unless the client's user asks for something else. [`Keys::Layer`] if it gives any layer a pair of its own and adds at
     /// most 1 % to what one position sends both ways, correlations not counted; so it follows from the plan alone.
-    pub fn of(function: &Function) -> Keys {
-        let ids = || function.iter().map(|(id, _)| id);
-        if !ids().any(|id| Keys::Layer.own(function, id)) {
+    pub fn of<'s>(steps: impl IntoIterator<Item = &'s Step> + Clone) -> Keys {
+        if !steps.clone().into_iter().any(|step| Keys::Layer.own(step)) {
             return Keys::Position;
         }
         let bytes = |keys| {
-            let layers = ids().map(|id| layer(function, id, keys, 1).unwrap_or_default());
-            let costs = std::iter::once(begin(function, keys, 1)).chain(layers);
-            costs.map(|cost| cost.bytes(Party::Client) + cost.bytes(Party::Server)).sum::<u64>()
+            let begin = SharedSetup::of(steps.clone(), keys).begin(1).both_ways();
+            begin + steps.clone().into_iter().map(|step| step.cost(keys, 1).both_ways()).sum::<u64>()
         };
         let [by_layer, by_position] = [Keys::Layer, Keys::Position].map(bytes);
         match by_layer.saturating_sub(by_position) <= by_position / LEAST_SHARE {
@@ -47,19 +44,15 @@ impl Keys {
         }
     }
 
-    /// How many pairs a position of `function` has.
-    pub fn pairs(self, function: &Function) -> usize {
-        let own = function.iter().filter(|(id, _)| self.own(function, *id)).count();
-        own + usize::from(Demand::of(function, self).public_keys)
+    /// How many pairs a position has.
+    pub fn pairs<'s>(self, steps: impl IntoIterator<Item = &'s Step> + Clone) -> usize {
+        let own = steps.clone().into_iter().filter(|step| self.own(step)).count();
+        own + usize::from(SharedSetup::of(steps, self).public_keys)
     }
 
-    /// Whether value `id` is a layer with a key pair of its own.
-    pub fn own(self, function: &Function, id: ValueId) -> bool {
-        let value = function.value(id);
-        let other = matches!(value.backend, Backend::CryptFlow2(_) | Backend::Garbled);
-        let linear = matches!(value.op, Op::Conv(_) | Op::Dense { .. }) && !other;
-        // A layer that cannot be carried is refused where its cost is asked for.
-        linear && Packing::new(function, id).is_ok_and(|packing| self.serve_one(&packing))
+    /// Whether a step is a layer with a key pair of its own.
+    pub fn own(self, step: &Step) -> bool {
+        step.packing().is_some_and(|packing| self.serve_one(packing))
     }
 
     /// Whether a layer with this packing has a key pair of its own.
@@ -88,12 +81,14 @@ impl FromStr for Keys {
 
 #[cfg(test)]
 mod tests {
+    use fusion_ir::{Function, ValueId};
+
     use super::*;
-    use crate::FRAME_HEADER_BYTES;
     use crate::linear::PUBLIC_KEY_BYTES;
+    use crate::{FRAME_HEADER_BYTES, Steps};
 
     /// `convs` pointwise convolutions of so many channels on 16x16 pixels, one after the other.
-    fn chain(convs: usize, channels: usize, backend: &str) -> Function {
+    fn function(convs: usize, channels: usize, backend: &str) -> Function {
         let ty = format!("i20.0~9[{channels},16,16]");
         let mut text = format!("function \"f\"\nweight @w0 \"w\" : i8.0[{channels},{channels},1,1]\n");
         text += &format!("v0 = input : {ty} \"\"\n");
@@ -106,39 +101,43 @@ mod tests {
         fusion_ir::text::parse(&text).unwrap()
     }
 
-    fn bytes(function: &Function, keys: Keys) -> u64 {
-        let layers = function.iter().map(|(id, _)| layer(function, id, keys, 1).unwrap());
-        let costs = std::iter::once(begin(function, keys, 1)).chain(layers);
-        costs.map(|cost| cost.bytes(Party::Client) + cost.bytes(Party::Server)).sum()
+    fn chain(convs: usize, channels: usize, backend: &str) -> Steps {
+        Steps::of(&function(convs, channels, backend)).unwrap()
+    }
+
+    fn bytes(steps: &Steps, keys: Keys) -> u64 {
+        steps.costs(keys, 1).iter().map(|cost| cost.both_ways()).sum()
     }
 
     #[test]
     fn a_pair_for_every_layer_is_one_public_key_each() {
         for (convs, backend, own) in [(1, "cheetah", 1), (5, "cheetah", 5), (5, "crypt_flow2-ot", 0)] {
-            let function = chain(convs, 4, backend);
-            let [layer, position] = [Keys::Layer, Keys::Position].map(|keys| bytes(&function, keys));
+            let steps = &chain(convs, 4, backend);
+            let [layer, position] = [Keys::Layer, Keys::Position].map(|keys| bytes(steps, keys));
             let one = PUBLIC_KEY_BYTES as u64 + FRAME_HEADER_BYTES;
             assert_eq!(layer - position, u64::saturating_sub(own, 1) * one, "{convs} {backend}");
-            assert_eq!(function.iter().filter(|(id, _)| Keys::Layer.own(&function, *id)).count() as u64, own);
-            assert!(function.iter().all(|(id, _)| !Keys::Position.own(&function, id)));
-            let pairs = [Keys::Layer, Keys::Position].map(|keys| keys.pairs(&function) as u64);
+            assert_eq!(steps.iter().filter(|step| Keys::Layer.own(step)).count() as u64, own);
+            assert!(steps.iter().all(|step| !Keys::Position.own(step)));
+            let pairs = [Keys::Layer, Keys::Position].map(|keys| keys.pairs(steps) as u64);
             assert_eq!(pairs, [own, own.min(1)]);
         }
     }
 
     #[test]
     fn layers_that_pack_their_results_share_a_pair() {
-        let mut function = chain(3, 64, "cheetah");
-        let packed = Packing::new(&chain(3, 64, "cheetah(pack)"), ValueId(1)).unwrap();
-        assert!(packed.levels() > 0 && !Keys::Layer.serve_one(&packed));
+        let mut function = function(3, 64, "cheetah");
+        let packed = chain(3, 64, "cheetah(pack)");
+        let packed = packed.get(ValueId(1));
+        assert!(packed.packing().unwrap().levels() > 0 && !Keys::Layer.own(packed));
         for (packing, pairs) in [(vec![], [3, 1]), (vec![2], [3, 1]), (vec![1, 3], [2, 1]), (vec![1, 2, 3], [1, 1])] {
             for at in 1..4 {
                 let family = if packing.contains(&at) { "cheetah(pack)" } else { "cheetah" };
-                function.values[at].backend = chain(1, 64, family).values[1].backend;
+                function.values[at].backend = self::function(1, 64, family).values[1].backend;
             }
-            assert_eq!([Keys::Layer, Keys::Position].map(|keys| keys.pairs(&function)), pairs, "{packing:?}");
+            let steps = Steps::of(&function).unwrap();
+            assert_eq!([Keys::Layer, Keys::Position].map(|keys| keys.pairs(&steps)), pairs, "{packing:?}");
         }
-        assert_eq!(Keys::of(&function), Keys::Position, "no layer would have a pair of its own");
+        assert_eq!(Keys::of(&Steps::of(&function).unwrap()), Keys::Position, "no layer would have a pair of its own");
     }
 
     #[test]
@@ -153,10 +152,10 @@ mod tests {
     fn by_default_it_adds_one_per_cent_at_most() {
         let mut seen = [0, 0];
         for (convs, channels) in [(1, 1), (2, 1), (2, 64), (2, 512), (3, 512), (3, 2048), (9, 64), (9, 2048)] {
-            let function = chain(convs, channels, "cheetah");
-            let [layer, position] = [Keys::Layer, Keys::Position].map(|keys| bytes(&function, keys));
+            let steps = &chain(convs, channels, "cheetah");
+            let [layer, position] = [Keys::Layer, Keys::Position].map(|keys| bytes(steps, keys));
             let cheap = 100 * (layer - position) <= position;
-            assert_eq!(Keys::of(&function) == Keys::Layer, cheap, "{convs} of {channels}: {layer}, {position}");
+            assert_eq!(Keys::of(steps) == Keys::Layer, cheap, "{convs} of {channels}: {layer}, {position}");
             seen[usize::from(cheap)] += 1;
         }
         assert!(seen.iter().all(|count| *count > 1), "{seen:?}");

@@ -4,22 +4,26 @@
 
 mod bits;
 pub mod compare;
-pub mod contests;
 mod cost;
 pub mod cpu;
 pub mod crypt_flow2;
+pub mod families;
 pub mod garbled;
 mod keys;
-mod layer;
 pub mod linear;
 pub mod ot;
 pub mod profile;
 mod schedule;
+mod setup;
+pub mod step;
+mod steps;
 pub mod time;
 
 pub use bits::packed_bytes;
 pub use cost::{Cost, FRAME_HEADER_BYTES, Message, Primitive};
 pub use keys::Keys;
-pub use layer::{Demand, begin, cheetah, elementwise, layer, reveal, setup};
 pub use profile::{Machine, Network};
 pub use schedule::{Counts, Schedule};
+pub use setup::SharedSetup;
+pub use step::Step;
+pub use steps::{Resolver, Steps, Unsupported, candidates};

@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 
 use fusion_catalogue::linear::noise::Noise;
-use fusion_catalogue::linear::{DEGREE, Geometry, Packing, Run, Unsupported, interleaved};
+use fusion_catalogue::linear::{DEGREE, Geometry, Packing, Refusal, Run, interleaved};
 
 /// Deterministic test data (SplitMix64).
 struct Random(u64);
@@ -266,17 +266,17 @@ fn known_packings() {
 
 #[test]
 fn what_does_not_fit_is_refused() {
-    assert_eq!(Packing::of(&square(1, 8, 1, 3, 1, 1, 1), 35), Err(Unsupported::Accumulator(35)));
-    assert_eq!(Packing::of(&square(1, 8, 1, 9, 1, 0, 1), 30), Err(Unsupported::Malformed));
-    assert_eq!(Packing::of(&square(1, 8, 1, 3, 1, 3, 1), 30), Err(Unsupported::Malformed));
-    assert_eq!(Packing::of(&square(3, 8, 4, 3, 1, 1, 2), 30), Err(Unsupported::Malformed));
-    assert_eq!(Packing::of(&square(1, 100, 1, 70, 1, 0, 1), 30), Err(Unsupported::Kernel));
+    assert_eq!(Packing::of(&square(1, 8, 1, 3, 1, 1, 1), 35), Err(Refusal::Accumulator(35)));
+    assert_eq!(Packing::of(&square(1, 8, 1, 9, 1, 0, 1), 30), Err(Refusal::Malformed));
+    assert_eq!(Packing::of(&square(1, 8, 1, 3, 1, 3, 1), 30), Err(Refusal::Malformed));
+    assert_eq!(Packing::of(&square(3, 8, 4, 3, 1, 1, 2), 30), Err(Refusal::Malformed));
+    assert_eq!(Packing::of(&square(1, 100, 1, 70, 1, 0, 1), 30), Err(Refusal::Kernel));
     // What a plan may declare in a few bytes, and no search would get through.
     let row = |columns, kernel| Geometry { input: [1, 1, columns], kernel: [1, kernel], ..square(1, 1, 1, 1, 1, 0, 1) };
-    assert_eq!(Packing::of(&row(1 << 28, 1), 30), Err(Unsupported::Extent));
+    assert_eq!(Packing::of(&row(1 << 28, 1), 30), Err(Refusal::Extent));
     let spread = Geometry { pads: [0, 1 << 27, 0, 1 << 27], dilations: [1, 1 << 28], ..row(1 << 16, 2) };
     assert!(Packing::of(&spread, 30).is_err());
-    assert_eq!(Packing::of(&square(1, 1 << 14, 1, 1 << 14, 1, 0, 1), 30), Err(Unsupported::Window));
+    assert_eq!(Packing::of(&square(1, 1 << 14, 1, 1 << 14, 1, 0, 1), 30), Err(Refusal::Window));
     assert!(Packing::of(&row(1 << 16, 1), 30).is_ok());
 }
 
@@ -353,7 +353,7 @@ fn packed_results_of_every_width_can_be_hidden_but_the_widest() {
         assert!((bits - hiding).abs() < 0.06, "{bits}");
     }
     let widest = Packing::packed(&geometry, 34).unwrap();
-    assert!(matches!(Noise::of(&widest, 12), Err(Unsupported::Flood { .. })));
+    assert!(matches!(Noise::of(&widest, 12), Err(Refusal::Flood { .. })));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! of [`Network::top_k`].
 
 use fusion_catalogue::compare::Comparison;
-use fusion_catalogue::contests::Pool;
+use fusion_catalogue::compare::Pool;
 use fusion_ir::Party;
 use fusion_ir::network::Network;
 use fusion_ir::op::Window;
@@ -12,7 +12,7 @@ use super::Compare;
 use crate::Error;
 
 /// Shares of [`Op::MaxPool`](fusion_ir::Op::MaxPool) over `x`, images of `height x width` one after the other (channels within
-/// positions). Exchanges the messages of [`fusion_catalogue::contests::max_pool`].
+/// positions). Exchanges the messages of [`fusion_catalogue::compare::max_pool`].
 ///
 /// # Panics
 /// If `x` is not a whole number of images.
@@ -57,7 +57,7 @@ pub fn max_pool(
 }
 
 /// Shares mod `2^index_bits` of [`Op::ArgMax`](fusion_ir::Op::ArgMax) of every `classes` elements of `x`. Exchanges the messages
-/// of [`fusion_catalogue::contests::arg_max`].
+/// of [`fusion_catalogue::compare::arg_max`].
 ///
 /// # Panics
 /// If `x` is not a whole number of vectors.
@@ -81,7 +81,7 @@ pub fn arg_max(ctx: &mut dyn Compare, bits: u8, index_bits: u8, classes: usize, 
 }
 
 /// Shares mod `2^index_bits` of [`Op::TopK`](fusion_ir::Op::TopK) of every `classes` elements of `x`. Exchanges the messages of
-/// [`fusion_catalogue::contests::top_k`].
+/// [`fusion_catalogue::compare::top_k`].
 ///
 /// # Panics
 /// If `x` is not a whole number of vectors.

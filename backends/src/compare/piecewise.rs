@@ -9,7 +9,7 @@ use super::Compare;
 use crate::Error;
 
 /// Shares of [`Op::Piecewise`](fusion_ir::Op::Piecewise) of every element of `x`. Exchanges the messages of
-/// [`fusion_catalogue::contests::piecewise`].
+/// [`fusion_catalogue::compare::piecewise`].
 #[allow(clippy::integer_division_remainder_used, reason = "of places, which are public")]
 pub fn piecewise(ctx: &mut dyn Compare, bits: u8, function: &Piecewise, x: &[u64]) -> Result<Vec<u64>, Error> {
     // Public constants enter one share only.

@@ -3,7 +3,7 @@
 use chacha20::ChaCha20Rng;
 use fusion_catalogue::Cost;
 use fusion_catalogue::compare::Comparison;
-use fusion_catalogue::contests::{arg_max, max_pool, piecewise, top_k};
+use fusion_catalogue::compare::{arg_max, max_pool, piecewise, top_k};
 use fusion_catalogue::ot::Supply;
 use fusion_ir::interp::apply_public;
 use fusion_ir::op::{Piecewise, Window};

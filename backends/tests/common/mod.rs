@@ -6,7 +6,7 @@ use chacha20::ChaCha20Rng;
 use fusion_backends::channel::pair;
 use fusion_backends::{Channel, Error, Kind, Session};
 use fusion_catalogue::ot::{Ferret, Stock, Supply};
-use fusion_catalogue::{Cost, Keys, Message};
+use fusion_catalogue::{Cost, Keys, Message, Steps};
 use fusion_ir::types::{signed, wrap};
 use fusion_ir::{Function, Op, Party, Weights, interp};
 use rand_core::{Rng, SeedableRng};
@@ -14,6 +14,7 @@ use rand_core::{Rng, SeedableRng};
 /// Asserts on random inputs and weights of full width that the shares of every value add up to the interpreter's, that the client gets
 /// what is revealed and the server nothing, and that every message is the predicted one.
 pub fn check(function: &Function, keys: Keys, positions: usize, seed: u64) {
+    let steps = &Arc::new(Steps::of(function).unwrap());
     let mut rng = ChaCha20Rng::seed_from_u64(seed);
     let mut random = |bits, n: usize| -> Vec<i64> { (0..n).map(|_| signed(rng.next_u64(), bits)).collect() };
     let weights = Weights(function.weights.iter().map(|w| random(w.bits, w.shape.iter().product())).collect());
@@ -30,8 +31,8 @@ pub fn check(function: &Function, keys: Keys, positions: usize, seed: u64) {
     let (client, server) = std::thread::scope(|scope| {
         let zero = vec![0; inputs.len()];
         let server =
-            scope.spawn(|| party(Party::Server, [server_online, server_offline], function, keys, Some(&weights), zero));
-        (party(Party::Client, [client_online, client_offline], function, keys, None, own), server.join().unwrap())
+            scope.spawn(|| party(Party::Server, [server_online, server_offline], steps, keys, Some(&weights), zero));
+        (party(Party::Client, [client_online, client_offline], steps, keys, None, own), server.join().unwrap())
     });
 
     let expected: Vec<_> = inputs.chunks_exact(ty.len()).map(|x| interp::run(function, &weights, x)).collect();
@@ -48,7 +49,7 @@ pub fn check(function: &Function, keys: Keys, positions: usize, seed: u64) {
     }
     assert_eq!((client.1, server.1), (revealed, None));
 
-    let cost = forecast(function, keys, positions);
+    let cost = forecast(steps, keys, positions);
     assert_eq!(*logs[0].lock().unwrap(), cost.messages, "{function}");
     let mut offline = SUPPLY.setup();
     offline.then(&cost.generator(&mut Stock::new(SUPPLY)));
@@ -58,12 +59,9 @@ pub fn check(function: &Function, keys: Keys, positions: usize, seed: u64) {
 const SUPPLY: Supply = Supply::Silent(Ferret::B11);
 
 /// What a session of one micro-batch costs.
-fn forecast(function: &Function, keys: Keys, positions: usize) -> Cost {
-    let mut cost = fusion_catalogue::setup(function);
-    cost.then(&fusion_catalogue::begin(function, keys, positions));
-    for (id, _) in function.iter() {
-        cost.then(&fusion_catalogue::layer(function, id, keys, positions).unwrap());
-    }
+fn forecast(steps: &Steps, keys: Keys, positions: usize) -> Cost {
+    let mut cost = steps.shared(keys).once();
+    steps.costs(keys, positions).iter().for_each(|part| cost.then(part));
     cost
 }
 
@@ -99,27 +97,28 @@ type Outcome = (Vec<Vec<u64>>, Option<Vec<i64>>);
 fn party(
     party: Party,
     [online, offline]: [Box<dyn Channel>; 2],
-    function: &Function,
+    steps: &Arc<Steps>,
     keys: Keys,
     weights: Option<&Weights>,
     input: Vec<u64>,
 ) -> Outcome {
+    let function = steps.function();
     let positions = input.len() / function.values[0].ty.len();
     let mut session = Session::establish(party, online, offline, [7; 32], SUPPLY).unwrap();
-    session.prepare(function, keys).unwrap();
     if party == Party::Client {
-        session.preprocess(forecast(function, keys, positions).draws).unwrap();
+        session.preprocess(forecast(steps, keys, positions).draws).unwrap();
     }
+    let mut session = session.prepare(Arc::clone(steps), keys).unwrap();
     let mut batch = session.begin(positions).unwrap();
     let mut values = vec![input];
     let mut revealed = None;
     for (id, value) in function.iter().skip(1) {
         let operands: Vec<&[u64]> = value.operands.iter().map(|v| values[v.index()].as_slice()).collect();
         if let Op::Reveal(_) = value.op {
-            revealed = session.reveal(&value.ty, operands[0]).unwrap();
+            revealed = session.reveal(id, operands[0]).unwrap();
             values.push(Vec::new());
         } else {
-            values.push(session.run(&mut batch, function, id, weights, &operands).unwrap());
+            values.push(session.run(&mut batch, id, weights, &operands).unwrap());
         }
     }
     (values, revealed)

@@ -10,6 +10,7 @@ use fusion_catalogue::ot::Stock;
 use fusion_catalogue::time::{Clock, Course};
 use fusion_catalogue::{Cost, Keys, Machine, Network, Primitive, Schedule};
 use fusion_runtime::fusion::Job;
+use fusion_runtime::resolve;
 use fusion_runtime::session::Offline;
 
 use crate::fit::{Sample, errors, non_negative};
@@ -82,9 +83,10 @@ pub fn calibrate() -> anyhow::Result<Calibration> {
 
 /// What an experiment costs before its first layer, and in each of them, correlations included.
 fn costs(experiment: &Experiment) -> anyhow::Result<Vec<Cost>> {
-    let (positions, keys) = (experiment.positions, Keys::of(&experiment.plan.function));
+    let steps = resolve(&experiment.plan.function).context("a network for calibration")?;
+    let (positions, keys) = (experiment.positions, Keys::of(&*steps));
     let schedule = Schedule::single(positions);
-    let mut course = Course::new(&experiment.plan.function, schedule, keys).context("a network for calibration")?;
+    let mut course = Course::new(&steps, schedule, keys);
     course.correlations = experiment.correlations;
     let supply = course.supply(0);
     let mut before = supply.setup();

@@ -5,14 +5,14 @@ use std::path::PathBuf;
 
 use fusion_catalogue::ot::{Stock, Supply};
 use fusion_catalogue::time::{Course, SessionTime};
-use fusion_catalogue::{Cost, Keys, Schedule, begin, setup};
+use fusion_catalogue::{Cost, Keys, Schedule, Steps};
 use fusion_ir::op::Mix;
-use fusion_ir::{Function, Op, Party, Plan, ValueId};
+use fusion_ir::{Op, Party, Plan, ValueId};
 
 use super::target::TargetArgs;
 use super::{compile::PolicyArgs, output, read_plan};
+use crate::Error;
 use crate::passes::select::{Candidate, Choice, Scale, Target};
-use crate::{Error, Unsupported};
 
 /// Positions of a session that is large: what happens once hardly counts.
 const LARGE_SESSION: u64 = 1024;
@@ -39,41 +39,40 @@ pub(super) fn run(args: &Args) -> Result<(), Error> {
         if verified { args.policy.suggestion()?.1 } else { Mix { queries: args.policy.queries, copies: 1, public: 0 } };
     let positions = mix.queries * mix.copies + mix.public;
     let target = args.target.target(positions, Choice::Auto)?;
-    let keys = args.keys.unwrap_or_else(|| Keys::of(&plan.function));
-    let session = session(&plan, keys, &target)?;
+    let steps = Steps::of(&plan.function)?;
+    let keys = args.keys.unwrap_or_else(|| Keys::of(&steps));
+    let session = session(&steps, keys, &target);
     let mut text = format!(
         "{:<6} {:<14} {:<28} {:<18} {:>13} {:>13} {:>6} {:>10}  {}\n",
         "value", "operation", "node", "backend", "to server", "to client", "rounds", "ms", "runner-up"
     );
-    let scale = Scale::new(&plan.function, &target);
-    // Trying other backends takes a function that may be changed.
-    let mut trial = plan.function.clone();
+    let mut scale = Scale::new(&plan.function, &target);
     for (id, value) in plan.function.iter().filter(|(_, value)| !value.op.is_local()) {
-        let cost = layer(&plan, id, keys)?;
+        let cost = steps.get(id).cost(keys, 1);
         let row = [&id.to_string(), value.op.name(), &value.node, &value.backend.to_string()];
         let seconds = session.layers[id.index()].seconds / target.schedule.micro_batch as f64;
-        let _ = writeln!(text, "{}  {}", line(row, &cost, seconds), runner_up(&mut trial, id, &scale, &target));
+        let _ = writeln!(text, "{}  {}", line(row, &cost, seconds), runner_up(&plan, id, &mut scale, &target));
     }
-    let total = position(&plan, keys)?;
+    let total: Cost = steps.costs(keys, 1).into_iter().sum();
     let correlations = Correlations::new(&total, positions);
     let each = (session.seconds - session.setup_s) / target.schedule.micro_batch as f64;
-    let whole_s = course(&plan, keys, positions, &target)?.seconds(&target.machine, target.network);
+    let whole_s = course(&steps, keys, positions, &target).seconds(&target.machine, target.network);
     let _ = writeln!(text, "{}", line(["", "one position", "", ""], &total, each));
-    let mut setup = setup(&plan.function);
+    let mut setup = steps.shared(keys).once();
     setup.then(&correlations.supply.setup());
     let _ = writeln!(text, "{}", line(["", "set-up", "once per session", ""], &setup, session.setup_s));
     let supply = correlations.supply.to_string();
     let _ = writeln!(text, "{}", line(["", "OTs", "of all positions", &supply], &correlations.draws, 0.0));
     let factor = positions as f64 / mix.queries as f64;
-    let once = both_ways(&correlations.draws) + both_ways(&setup);
-    let bytes = both_ways(&total) as f64 * factor + once as f64 / mix.queries as f64;
+    let once = correlations.draws.both_ways() + setup.both_ways();
+    let bytes = total.both_ways() as f64 * factor + once as f64 / mix.queries as f64;
     let Mix { queries, copies, public } = mix;
     let _ = writeln!(
         text,
         "bytes and rounds are of one position by itself; ms of one among {} that share their rounds, by {}",
         target.schedule.micro_batch, target.machine.name
     );
-    let _ = writeln!(text, "RLWE key pairs of one position: {} (by {keys})", keys.pairs(&plan.function));
+    let _ = writeln!(text, "RLWE key pairs of one position: {} (by {keys})", keys.pairs(&steps));
     let _ = writeln!(
         text,
         "{queries} queries, {copies} copies of each, {public} public samples: {positions} positions, {} in flight, about {} and {} per query",
@@ -103,12 +102,13 @@ impl Correlations {
 
 /// Two lines for the end of a compilation.
 pub(super) fn forecast(plan: &Plan, target: &Target) -> Result<String, Error> {
-    let keys = Keys::of(&plan.function);
-    let total = position(plan, keys)?;
+    let steps = Steps::of(&plan.function)?;
+    let keys = Keys::of(&steps);
+    let total: Cost = steps.costs(keys, 1).into_iter().sum();
     // With its part of the OTs of a large session.
     let draws = Correlations::new(&total, LARGE_SESSION).draws;
-    let bytes = output::bytes(both_ways(&total) + both_ways(&draws) / LARGE_SESSION);
-    let session = session(plan, keys, target)?;
+    let bytes = output::bytes(total.both_ways() + draws.both_ways() / LARGE_SESSION);
+    let session = session(&steps, keys, target);
     let seconds = (session.seconds - session.setup_s) / target.schedule.micro_batch as f64;
     let mut text = format!(
         "cost      {bytes} and {} rounds per position; about {} each on this network, {} together, by {}\n",
@@ -128,39 +128,13 @@ pub(super) fn forecast(plan: &Plan, target: &Target) -> Result<String, Error> {
     Ok(text)
 }
 
-fn both_ways(cost: &Cost) -> u64 {
-    cost.bytes(Party::Client) + cost.bytes(Party::Server)
-}
-
 /// The time of one micro-batch.
-fn session(plan: &Plan, keys: Keys, target: &Target) -> Result<SessionTime, Error> {
-    Ok(course(plan, keys, u64::from(target.schedule.micro_batch), target)?.play(&target.machine, target.network))
+fn session(steps: &Steps, keys: Keys, target: &Target) -> SessionTime {
+    course(steps, keys, u64::from(target.schedule.micro_batch), target).play(&target.machine, target.network)
 }
 
-fn course(plan: &Plan, keys: Keys, positions: u64, target: &Target) -> Result<Course, Error> {
-    Course::new(&plan.function, Schedule { positions, ..target.schedule }, keys)
-        .map_err(|why| Error::Usage(format!("a layer of the plan: {why}")))
-}
-
-/// The messages of one operation on one position.
-fn layer(plan: &Plan, id: ValueId, keys: Keys) -> Result<Cost, Error> {
-    fusion_catalogue::layer(&plan.function, id, keys, 1).map_err(|e| {
-        let value = plan.function.value(id);
-        Error::Unsupported(vec![Unsupported {
-            node: value.node.clone(),
-            op: value.op.name().into(),
-            why: e.to_string(),
-        }])
-    })
-}
-
-/// The messages of the whole function on one position, set-up of the session left out.
-fn position(plan: &Plan, keys: Keys) -> Result<Cost, Error> {
-    let mut total = begin(&plan.function, keys, 1);
-    for (id, _) in plan.function.iter() {
-        total.then(&layer(plan, id, keys)?);
-    }
-    Ok(total)
+fn course(steps: &Steps, keys: Keys, positions: u64, target: &Target) -> Course {
+    Course::new(steps, Schedule { positions, ..target.schedule }, keys)
 }
 
 fn line([id, op, node, backend]: [&str; 4], cost: &Cost, seconds: f64) -> String {
@@ -170,9 +144,9 @@ fn line([id, op, node, backend]: [&str; 4], cost: &Cost, seconds: f64) -> String
 }
 
 /// The best of what was not chosen, and why not: what it would take more or less.
-fn runner_up(function: &mut Function, id: ValueId, scale: &Scale<'_>, target: &Target) -> String {
-    let all = scale.candidates(function, id);
-    let chosen = all.iter().find(|candidate| candidate.backend == function.value(id).backend);
+fn runner_up(plan: &Plan, id: ValueId, scale: &mut Scale<'_>, target: &Target) -> String {
+    let all = scale.candidates(&plan.function, id);
+    let chosen = all.iter().find(|candidate| candidate.backend == plan.function.value(id).backend);
     let other = all.iter().find(|candidate| Some(candidate.backend) != chosen.map(|chosen| chosen.backend));
     let (Some(chosen), Some(other)) = (chosen, other) else { return String::new() };
     let more = |of: fn(&Candidate) -> f64| 1e3 * (of(other) - of(chosen)) / target.schedule.micro_batch as f64;

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use clap::ValueEnum;
-use fusion_catalogue::Keys;
+use fusion_catalogue::{Cost, Keys, Resolver, Step};
 use fusion_ir::{Function, Party, text};
 
 use super::compile::Pipeline;
@@ -79,9 +79,8 @@ fn render(function: &Function, text: Option<String>, format: Format, annotate: b
             if annotate { annotated(function, &text) } else { text }
         }
         Format::Dot => {
-            let keys = annotate.then(|| Keys::of(function));
-            let rows = function.iter().map(|(id, value)| {
-                let cost = keys.map(|keys| cost(function, id, keys)).unwrap_or_default();
+            let costs = if annotate { costs(function) } else { vec![String::new(); function.values.len()] };
+            let rows = function.iter().zip(costs).map(|((id, value), cost)| {
                 let label = format!("{id} {}\n{}\n{}{cost}", value.op.name(), value.ty, value.node);
                 (label, value.operands.iter().map(|operand| operand.index()).collect())
             });
@@ -122,24 +121,30 @@ fn dot(rows: impl Iterator<Item = (String, Vec<usize>)>) -> String {
 
 /// The text with a comment behind every value that costs messages.
 fn annotated(function: &Function, text: &str) -> String {
-    let (first, keys) = (1 + function.weights.len(), Keys::of(function));
+    let (first, costs) = (1 + function.weights.len(), costs(function));
     let lines = text.lines().enumerate().map(|(at, line)| {
-        let id = at.checked_sub(first).map(|index| fusion_ir::ValueId(index as u32));
-        let note = id.filter(|id| id.index() < function.values.len()).map(|id| cost(function, id, keys));
-        let note = note.unwrap_or_default().replace('\n', " ; ");
+        let note = at.checked_sub(first).and_then(|index| costs.get(index));
+        let note = note.map(|note| note.replace('\n', " ; ")).unwrap_or_default();
         format!("{line}{note}\n")
     });
     lines.collect()
 }
 
-fn cost(function: &Function, id: fusion_ir::ValueId, keys: Keys) -> String {
-    match fusion_catalogue::layer(function, id, keys, 1) {
-        Ok(cost) if !cost.messages.is_empty() => {
+/// What each value sends, on a line of its own; nothing if it sends nothing or no protocol carries it as it is.
+fn costs(function: &Function) -> Vec<String> {
+    let mut resolver = Resolver::default();
+    let steps: Vec<Option<Step>> =
+        function.iter().map(|(id, value)| resolver.step(function, id, value.backend).ok()).collect();
+    let keys = Keys::of(steps.iter().flatten());
+    let costs = steps.iter().map(|step| step.as_ref().map(|step| step.cost(keys, 1)).unwrap_or_default());
+    let line = |cost: Cost| match cost.messages.is_empty() {
+        true => String::new(),
+        false => {
             let (up, down, rounds) = (cost.bytes(Party::Client), cost.bytes(Party::Server), cost.rounds());
             format!("\n{up} bytes to server, {down} to client, {rounds} rounds")
         }
-        _ => String::new(),
-    }
+    };
+    costs.map(line).collect()
 }
 
 #[cfg(test)]

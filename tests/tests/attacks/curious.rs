@@ -2,6 +2,7 @@
 
 use fusion_backends::rlwe::{ClientKey, PublicKey};
 use fusion_backends::{Channel, Kind, channel, linear};
+use fusion_catalogue::Steps;
 use fusion_catalogue::linear::Packing;
 
 use crate::malice::Case;
@@ -11,7 +12,7 @@ fn layer() -> (Packing, &'static [i64]) {
     let Case { plan, .. } = Case::get();
     let (id, value) = plan.function.iter().find(|(_, value)| value.op.weights().next().is_some()).unwrap();
     let weight = plan.weights.as_ref().unwrap().get(value.op.weights().next().unwrap());
-    (Packing::new(&plan.function, id).unwrap(), weight)
+    (Steps::of(&plan.function).unwrap().get(id).packing().unwrap().clone(), weight)
 }
 
 /// An upload of one position under `key`.

@@ -175,14 +175,16 @@ fn the_client_process_sends_exactly_the_forecast_and_then_nothing_whether_it_acc
         assert_eq!(ended.code, code, "{ended:?}");
         assert_eq!(server.finish().0, Some(0));
         let batch = &desk.json("r.json")["batch"];
+        let steps = resolve(&plan.function).unwrap();
+        let keys = Keys::of(&*steps);
         let size = BatchSize::new(
             batch["positions"].as_u64().unwrap(),
             batch["micro_batch"].as_u64().unwrap() as u32,
             batch["streams"].as_u64().unwrap() as u8,
             Offline::default(),
-            Keys::of(&plan.function),
+            keys,
         );
-        let forecast = Forecast::new(&plan.function, size).unwrap();
+        let forecast = Forecast::new(&steps, size);
         let counted = counting.join().unwrap();
         assert_eq!(counted, forecast.predicted.client_to_server);
         counts.push((size, counted));

@@ -13,7 +13,7 @@ use fusion_runtime::fusion::{Job, PublicSample, Row, RowDigest};
 use fusion_runtime::session::handshake::{self, Limits, nonce, stream_id};
 use fusion_runtime::transport::tcp::{self, TcpOptions, open};
 use fusion_runtime::transport::{Lane, Link, Wrapped};
-use fusion_runtime::{Flow, input, run_client};
+use fusion_runtime::{Flow, input, resolve, run_client};
 use fusion_tests::desk::Desk;
 use fusion_tests::root;
 
@@ -112,13 +112,14 @@ impl Rogue {
         let nonce = nonce().expect("the system has randomness");
         let (id, size) = handshake::server(&mut *control, plan, limits, &mut |_| Ok(()), nonce)?;
         let streams = usize::from(size.schedule.streams);
+        let steps = resolve(&plan.function)?;
         let lanes: Result<Vec<_>, Error> =
             (0..streams).map(|stream| Ok([open(Lane::layers(stream))?, open(Lane::correlations(stream))?])).collect();
-        let (forecast, choice) = (Forecast::new(&plan.function, size)?, Mutex::new(choice));
+        let (forecast, choice) = (Forecast::new(&steps, size), Mutex::new(choice));
         let serve = |stream: usize, [layers, generator]: [Box<dyn Channel>; 2]| -> Result<(), Error> {
             let (id, supply) = (stream_id(&id, stream), forecast.supply(stream));
-            let mut session = Session::establish(Party::Server, layers, generator, id, supply)?;
-            session.prepare(&plan.function, size.keys)?;
+            let session = Session::establish(Party::Server, layers, generator, id, supply)?;
+            let mut session = session.prepare(Arc::clone(&steps), size.keys)?;
             for micro_batch in size.schedule.numbers(stream) {
                 let model = &models[(choice.lock().unwrap())(micro_batch)];
                 answer(plan, model, &mut session, size.schedule.range(micro_batch).len())?;
@@ -144,10 +145,10 @@ fn answer(plan: &Plan, model: &Weights, session: &mut Session, positions: usize)
         let operands: Vec<&[u64]> = value.operands.iter().map(|v| shares[v.index()].as_slice()).collect();
         let share = match &value.op {
             Op::Input(_) => vec![0; positions * value.ty.len()],
-            Op::Reveal(_) => session.reveal(&value.ty, operands[0]).map(|_| Vec::new())?,
+            Op::Reveal(_) => session.reveal(id, operands[0]).map(|_| Vec::new())?,
             // The client's alone.
             Op::Check => Vec::new(),
-            _ => session.run(&mut batch, &plan.function, id, Some(model), &operands)?,
+            _ => session.run(&mut batch, id, Some(model), &operands)?,
         };
         shares.push(share);
     }

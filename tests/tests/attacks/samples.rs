@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
 use fusion_backends::Kind;
-use fusion_catalogue::Keys;
 use fusion_catalogue::linear::{POLYNOMIAL_BYTES, PUBLIC_KEY_BYTES, Packing, SEED_BYTES};
+use fusion_catalogue::{Keys, Step, Steps};
 use fusion_runtime::Flow;
 
 use crate::malice::{Act, Case, Message, Outcome, Rogue, play, play_in};
@@ -20,7 +20,8 @@ use crate::servers::add_to_labels;
 fn comparing(positions: usize, found: Arc<Mutex<Vec<usize>>>) -> Rogue {
     let function = &Case::get().plan.function;
     let (first, _) = function.iter().find(|(_, value)| value.op.weights().next().is_some()).unwrap();
-    let one = Packing::new(function, first).unwrap().upload_bytes();
+    let steps = Steps::of(function).unwrap();
+    let one = steps.get(first).packing().unwrap().upload_bytes();
     Rogue::meddling(move |kind, number, message| {
         match (kind, message) {
             (Kind::LinearUpload, Message::Received(payload)) if number == 0 => {
@@ -85,8 +86,9 @@ impl Seen {
 fn no_two_samples_and_with_keys_by_layer_no_two_layers_share_a_key_or_a_ciphertext() {
     let case = Case::get();
     let function = &case.plan.function;
-    let layers = function.iter().filter(|(id, _)| Keys::Layer.own(function, *id));
-    let uploads: Vec<usize> = layers.map(|(id, _)| Packing::new(function, id).unwrap().upload_bytes()).collect();
+    let steps = Steps::of(function).unwrap();
+    let own = steps.iter().filter(|step| Keys::Layer.own(step)).filter_map(Step::packing);
+    let uploads: Vec<usize> = own.map(Packing::upload_bytes).collect();
     assert!(uploads.len() > 1);
     let job = case.job();
     let positions = job.batch().positions() as usize;

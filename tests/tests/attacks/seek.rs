@@ -14,11 +14,11 @@ use fusion_ir::plan::{Plan, Provenance, Suggestion};
 use fusion_ir::types::{mask, wrap};
 use fusion_ir::{Op, Party, ValueId, Weights, text, verify};
 use fusion_runtime::forecast::Forecast;
-use fusion_runtime::run_server;
 use fusion_runtime::session::handshake::{self, nonce, stream_id};
 use fusion_runtime::session::{BatchSize, Limits, Offline};
 use fusion_runtime::transport::tcp::{self, TcpOptions, open};
 use fusion_runtime::transport::{Connection, Lane, Link};
+use fusion_runtime::{resolve, run_server};
 
 const CLASSES: usize = 4;
 const CHANNELS: usize = 2;
@@ -92,10 +92,11 @@ impl Client {
         let id = handshake::client(&mut *control, &plan, size, nonce().unwrap()).unwrap();
         let [layers, correlations] =
             [Lane::layers(0), Lane::correlations(0)].map(|lane| link.open(lane, 1 << 26).unwrap());
-        let supply = Forecast::new(&plan.function, size).unwrap().supply(0);
+        let steps = resolve(&plan.function).unwrap();
+        let supply = Forecast::new(&steps, size).supply(0);
         let id = stream_id(&id, 0);
-        let mut session = Session::establish(Party::Client, layers, correlations, id, supply).unwrap();
-        session.prepare(&plan.function, size.keys).unwrap();
+        let session = Session::establish(Party::Client, layers, correlations, id, supply).unwrap();
+        let session = session.prepare(steps, size.keys).unwrap();
         Client { session, plan, _link: link, micro_batches: 0, asked: 0 }
     }
 
@@ -117,10 +118,10 @@ impl Client {
                     share
                 }
                 Op::Reveal(_) => {
-                    let labels = self.session.reveal(&value.ty, operands[0]).unwrap().unwrap();
+                    let labels = self.session.reveal(id, operands[0]).unwrap().unwrap();
                     return labels[..queries.len()].to_vec();
                 }
-                _ => self.session.run(&mut batch, &self.plan.function, id, None, &operands).unwrap(),
+                _ => self.session.run(&mut batch, id, None, &operands).unwrap(),
             };
             for (query, share) in queries.iter().zip(share.chunks_mut(len)) {
                 for (_, added) in query.added.iter().filter(|(value, _)| *value == id) {

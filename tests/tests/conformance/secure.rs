@@ -2,8 +2,8 @@
 
 use fusion_backends::Session;
 use fusion_backends::channel::{self, LocalChannel};
-use fusion_catalogue::Keys;
 use fusion_catalogue::ot::Supply;
+use fusion_catalogue::{Keys, Steps};
 use fusion_ir::types::{signed, wrap};
 use fusion_ir::{Function, Op, Party, Weights};
 
@@ -41,10 +41,20 @@ fn party(
     [online, offline]: [LocalChannel; 2],
     programs: &[&Program],
 ) -> Result<Vec<Vec<u64>>, fusion_backends::Error> {
-    let mut session = Session::establish(party, Box::new(online), Box::new(offline), [9; 32], Supply::default())?;
+    let resolve = |program: &Program| {
+        let steps = Steps::of(&program.function).expect("what was compiled can be computed");
+        let keys = Keys::of(&steps);
+        (Arc::new(steps), keys)
+    };
+    let Some(first) = programs.first() else { return Ok(Vec::new()) };
+    let session = Session::establish(party, Box::new(online), Box::new(offline), [9; 32], Supply::default())?;
+    let (steps, keys) = resolve(first);
+    let mut session = session.prepare(steps, keys)?;
     let mut results = Vec::new();
-    for Program { function, weights, input } in programs {
-        session.prepare(function, Keys::of(function))?;
+    for program in programs {
+        let (steps, keys) = resolve(program);
+        session.continue_with(steps, keys)?;
+        let Program { function, weights, input } = program;
         let mut batch = session.begin(1)?;
         let ty = &function.values[0].ty;
         // The client knows its input; the server's share of it is zero.
@@ -57,7 +67,7 @@ fn party(
             }
             let operands: Vec<&[u64]> = value.operands.iter().map(|v| values[v.index()].as_slice()).collect();
             let weights = (party == Party::Server).then_some(weights);
-            let result = session.run(&mut batch, function, id, weights, &operands)?;
+            let result = session.run(&mut batch, id, weights, &operands)?;
             values.push(result);
         }
     }

@@ -13,13 +13,12 @@
 
 use std::ops::Range;
 
-use fusion_ir::op::Conv;
-use fusion_ir::{Function, Op, Party, ValueId};
+use fusion_ir::Party;
 
 use super::compare::{Mill, Schedule, Words};
 use crate::compare::CHUNK;
 use crate::linear::noise::ERROR_FLIPS;
-use crate::linear::{Geometry, SEED_BYTES, Unsupported};
+use crate::linear::{Geometry, Refusal, SEED_BYTES};
 use crate::{Cost, Primitive, packed_bytes};
 
 /// Ring degree `N`.
@@ -100,20 +99,11 @@ pub struct Tile {
 }
 
 impl Slots {
-    /// The layout of the linear layer `id`; refused where `p` would be too wide or the noise could not be hidden.
-    pub fn new(function: &Function, id: ValueId) -> Result<Slots, Unsupported> {
-        let value = function.value(id);
-        let (Op::Conv(Conv { weight, .. }) | Op::Dense { weight, .. }) = &value.op else {
-            return Err(Unsupported::Malformed);
-        };
-        Slots::of(&Geometry::of(function, id)?, value.ty.bits, function.weight(*weight).bits)
-    }
-
-    /// The layout of a layer with weights of `weight_bits`.
-    pub fn of(geometry: &Geometry, acc_bits: u8, weight_bits: u8) -> Result<Slots, Unsupported> {
+    /// The layout of a layer with weights of `weight_bits`; refused where `p` would be too wide or the noise could not be hidden.
+    pub fn of(geometry: &Geometry, acc_bits: u8, weight_bits: u8) -> Result<Slots, Refusal> {
         geometry.check()?;
         let terms = geometry.group()[0] * geometry.kernel[0] * geometry.kernel[1];
-        let refused = Unsupported::Flood { acc_bits, weight_bits, products: terms };
+        let refused = Refusal::Flood { acc_bits, weight_bits, products: terms };
         // Shares are at most 2^(acc-1) in magnitude, weights 2^(weight-1).
         let twice = (terms as u128) << (u32::from(acc_bits) + u32::from(weight_bits) - 1);
         if twice >= 1 << MAX_MODULUS_BITS {
@@ -129,7 +119,7 @@ impl Slots {
             .iter()
             .flat_map(|rows| columns.iter().map(|columns| Tap { rows: *rows, columns: *columns }))
             .collect();
-        let (tiles, [rows, pitch]) = tiles(geometry, [&along(0), &columns]).ok_or(Unsupported::Kernel)?;
+        let (tiles, [rows, pitch]) = tiles(geometry, [&along(0), &columns]).ok_or(Refusal::Kernel)?;
         let block = (rows * pitch).next_power_of_two();
         let blocks = ROW / block;
         let [channels, _] = geometry.group();

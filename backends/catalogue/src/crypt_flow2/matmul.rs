@@ -4,15 +4,20 @@
 
 use std::ops::Range;
 
-use fusion_ir::op::Conv;
-use fusion_ir::{Function, Op, Party, ValueId};
+use fusion_ir::Party;
 
 use super::ot::iknp_bytes;
-use crate::linear::{Geometry, Unsupported};
+use crate::linear::Geometry;
 use crate::{Cost, Primitive, packed_bytes};
 
 /// Elements of the vectors of one bit of all weights in a batch, unless one weight alone has more.
 const BATCH_ELEMENTS: usize = 1 << 18;
+
+/// Bytes of the seeds of one correlated OT and of its row in the extension, at the party with more of them.
+const OT_BYTES: u64 = 2 * 16 + 2 * 16;
+/// Vectors of words that either party works with for one bit of all weights of a batch: two pads and what is masked.
+const VECTORS: u64 = 3;
+const WORD_BYTES: u64 = 8;
 
 /// One linear layer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,18 +28,6 @@ pub struct Products {
 }
 
 impl Products {
-    /// Those of the linear layer `id`.
-    ///
-    /// # Errors
-    /// If the layer's shapes contradict each other.
-    pub fn new(function: &Function, id: ValueId) -> Result<Products, Unsupported> {
-        let value = function.value(id);
-        let (Op::Conv(Conv { weight, .. }) | Op::Dense { weight, .. }) = &value.op else {
-            return Err(Unsupported::Malformed);
-        };
-        Ok(Products::of(Geometry::of(function, id)?, value.ty.bits, function.weight(*weight).bits))
-    }
-
     /// Those of a layer with weights of `weight_bits`.
     pub fn of(geometry: Geometry, acc_bits: u8, weight_bits: u8) -> Products {
         // Bits above the accumulator's do not matter.
@@ -131,6 +124,18 @@ impl Products {
             );
         }
         cost
+    }
+
+    /// Bytes that the largest batch of weights takes at either party: its messages, the seeds behind them, and the vectors of one bit.
+    /// Fewer positions make batches of more weights, and the last micro-batch may have few.
+    pub fn peak_bytes(&self, positions: usize) -> u64 {
+        let batch = |positions: usize, weights| {
+            let vectors = VECTORS * WORD_BYTES * self.elements(&weights, positions) as u64;
+            let messages = self.choice_bytes(&weights) + self.vector_bytes(&weights, positions);
+            messages + vectors + OT_BYTES * self.ots(&weights) as u64
+        };
+        let largest = |positions| self.batches(positions).into_iter().map(|weights| batch(positions, weights)).max();
+        largest(1).max(largest(positions)).unwrap_or(0)
     }
 
     /// How many places a weight contributes to.

@@ -3,9 +3,7 @@
 
 pub mod compare;
 pub mod he;
-mod layer;
 pub mod matmul;
 pub mod ot;
 
 pub use compare::{Mill, Schedule, Words};
-pub use layer::layer;

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use fusion_ir::{Function, Op, ValueId};
 
-use super::{MAX_EXTENT, MAX_TAPS, Unsupported};
+use super::{MAX_EXTENT, MAX_TAPS, Refusal};
 
 /// The most elements that an operand, a result or a kernel may have.
 const MAX_ELEMENTS: usize = 1 << 32;
@@ -28,12 +28,24 @@ pub struct Geometry {
     pub groups: usize,
 }
 
-impl Geometry {
-    /// The shape of the linear layer `id`; refused if operand, kernel and result do not fit each other.
-    pub fn of(function: &Function, id: ValueId) -> Result<Geometry, Unsupported> {
+/// A linear layer as every family sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// What is summed up.
+    pub geometry: Geometry,
+    /// Width of operand and result.
+    pub acc_bits: u8,
+    /// Width of the kernel's elements.
+    pub weight_bits: u8,
+}
+
+impl Shape {
+    /// That of the linear layer `id`; refused if operand, kernel and result do not fit each other.
+    pub fn of(function: &Function, id: ValueId) -> Result<Shape, Refusal> {
         let value = function.value(id);
         let operand = value.operands.first().map(|&operand| function.value(operand).ty.shape.as_slice());
-        let weight = value.op.weights().next().map(|weight| function.weight(weight).shape.as_slice());
+        let kernel = value.op.kernel().map(|kernel| function.weight(kernel));
+        let weight = kernel.map(|kernel| kernel.shape.as_slice());
         let geometry = match (&value.op, operand, weight) {
             (Op::Conv(conv), Some(&[channels, height, width]), Some(&[outputs, _, rows, columns])) => Geometry {
                 input: [channels, height, width],
@@ -45,14 +57,19 @@ impl Geometry {
                 groups: conv.groups,
             },
             (Op::Dense { .. }, Some(&[inputs]), Some(&[outputs, _])) => Geometry::dense(inputs, outputs),
-            _ => return Err(Unsupported::Malformed),
+            _ => return Err(Refusal::Malformed),
         };
         geometry.check()?;
         let kernel_inputs = weight.and_then(|shape| shape.get(1).copied());
         let fits = kernel_inputs == Some(geometry.group()[0]) && value.ty.len() == geometry.output_len();
-        if fits { Ok(geometry) } else { Err(Unsupported::Malformed) }
+        match kernel.filter(|_| fits) {
+            Some(kernel) => Ok(Shape { geometry, acc_bits: value.ty.bits, weight_bits: kernel.bits }),
+            None => Err(Refusal::Malformed),
+        }
     }
+}
 
+impl Geometry {
     /// A fully connected layer from `inputs` to `outputs` elements.
     pub fn dense(inputs: usize, outputs: usize) -> Geometry {
         Geometry {
@@ -69,7 +86,7 @@ impl Geometry {
     /// Refuses extents of zero, tensors of more than 2^32 elements, groups that do not divide the channels, windows
     /// that do not fit, padding as large as the window (whole windows of nothing), and, so that work on the layout ends soon
     /// whatever a plan says, images beyond [`MAX_EXTENT`] and windows of more than [`MAX_TAPS`] taps.
-    pub fn check(&self) -> Result<(), Unsupported> {
+    pub fn check(&self) -> Result<(), Refusal> {
         let [channels, rows, columns] = self.input;
         let small = |extents: &[usize]| {
             let product = extents.iter().try_fold(1usize, |product, &extent| product.checked_mul(extent));
@@ -92,12 +109,12 @@ impl Geometry {
             && fits(1)
             && small(&[self.outputs, self.output()[0], self.output()[1]]);
         if !fine {
-            return Err(Unsupported::Malformed);
+            return Err(Refusal::Malformed);
         }
         if [rows, columns].into_iter().chain(self.output()).any(|extent| extent > MAX_EXTENT) {
-            return Err(Unsupported::Extent);
+            return Err(Refusal::Extent);
         }
-        if self.kernel[0] * self.kernel[1] > MAX_TAPS { Err(Unsupported::Window) } else { Ok(()) }
+        if self.kernel[0] * self.kernel[1] > MAX_TAPS { Err(Refusal::Window) } else { Ok(()) }
     }
 
     /// Rows and columns of the result.

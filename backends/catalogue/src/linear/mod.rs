@@ -15,8 +15,8 @@ mod progression;
 
 use fusion_ir::Party;
 
-pub use geometry::Geometry;
-pub use packing::{Packing, Run, Term};
+pub use geometry::{Geometry, Shape};
+pub use packing::{Packing, Packings, Run, Term};
 
 use crate::{Cost, Primitive};
 
@@ -52,12 +52,15 @@ pub const MAX_EXTENT: usize = 1 << 16;
 /// The most taps of a kernel's window, under any protocol.
 pub const MAX_TAPS: usize = 1 << 18;
 
-/// Why a protocol cannot carry a linear layer.
+/// Why a protocol cannot carry an operation.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unsupported {
+pub enum Refusal {
     /// The value is not a convolution or a fully connected layer, or its shapes contradict each other.
     #[error("not a well-formed linear layer")]
     Malformed,
+    /// The operand is not of the shape that the operation takes.
+    #[error("its operand is not of the shape that it takes")]
+    Operand,
     /// The accumulator is wider than [`MAX_ACC_BITS`].
     #[error("an accumulator of {0} bits is wider than {MAX_ACC_BITS}")]
     Accumulator(u8),

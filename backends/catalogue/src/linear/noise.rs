@@ -24,7 +24,7 @@
 //! [`FAILURE_LOG2`] per coefficient: below 2^-40 for 2^14 positions of 2^26 coefficients each.
 
 use super::interleaved::switching_variance;
-use super::{DEGREE, MAX_ACC_BITS, PRIMES, Packing, Unsupported};
+use super::{DEGREE, MAX_ACC_BITS, PRIMES, Packing, Refusal};
 
 /// Bits of the switched modulus beyond the accumulator's: components `a` are sent modulo `2^(acc + A_EXTRA_BITS)`.
 pub const A_EXTRA_BITS: u8 = 9;
@@ -63,15 +63,15 @@ pub struct Noise {
 
 impl Noise {
     /// The noise of a layer with weights of `weight_bits`; refused if the flood could not hide it.
-    pub fn of(packing: &Packing, weight_bits: u8) -> Result<Noise, Unsupported> {
+    pub fn of(packing: &Packing, weight_bits: u8) -> Result<Noise, Refusal> {
         Noise::new(packing.acc_bits(), weight_bits, packing.terms(), packing.levels())
     }
 
     /// The noise when one output coefficient sums `products` products with weights in `-2^(weight_bits-1) ..
     /// 2^(weight_bits-1)` and results are packed in so many levels; refused if the flood could not hide it.
-    pub fn new(acc_bits: u8, weight_bits: u8, products: usize, levels: u32) -> Result<Noise, Unsupported> {
+    pub fn new(acc_bits: u8, weight_bits: u8, products: usize, levels: u32) -> Result<Noise, Refusal> {
         if acc_bits > MAX_ACC_BITS {
-            return Err(Unsupported::Accumulator(acc_bits));
+            return Err(Refusal::Accumulator(acc_bits));
         }
         let error = f64::from(ERROR_FLIPS) / 2.0;
         // Encodings are off by the signed shares over t, and those of x add up to x / t = xi or, wrapping, to xi - 1 with
@@ -82,7 +82,7 @@ impl Noise {
         let weights = products as f64 * (2.0 * (f64::from(weight_bits) - 1.0)).exp2();
         let weighted_variance = weights * (error + encoding) + rerandomisation + switching_variance(levels);
         let noise = Noise { acc_bits, weighted_variance };
-        let refused = Unsupported::Flood { acc_bits, weight_bits, products };
+        let refused = Refusal::Flood { acc_bits, weight_bits, products };
         if noise.hiding_bits() >= HIDING_BITS && noise.failure_log2() <= FAILURE_LOG2 {
             Ok(noise)
         } else {
@@ -151,8 +151,8 @@ mod tests {
         assert!((noise.weighted_deviation().log2() - 20.30).abs() < 0.05);
         assert_eq!(noise.flood_deviation().log2(), 62.0);
         assert!(noise.failure_log2() < -80.0 && noise.failure_log2() > -90.0, "{}", noise.failure_log2());
-        assert_eq!(Noise::new(35, 2, 1, 0), Err(Unsupported::Accumulator(35)));
-        assert!(matches!(Noise::new(34, 20, 36_864, 0), Err(Unsupported::Flood { .. })));
+        assert_eq!(Noise::new(35, 2, 1, 0), Err(Refusal::Accumulator(35)));
+        assert!(matches!(Noise::new(34, 20, 36_864, 0), Err(Refusal::Flood { .. })));
     }
 
     #[test]

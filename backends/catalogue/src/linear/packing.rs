@@ -20,21 +20,18 @@
 //! [`interleaved`]. Groups that share polynomials then have classes of their own instead of blocks.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::collections::btree_map::Entry;
+use std::sync::Arc;
 
-use fusion_ir::{Function, Op, ValueId};
-
-use super::geometry::{Axis, Geometry};
+use super::geometry::{Axis, Geometry, Shape};
 use super::interleaved::{self, MAX_LEVELS, SWITCH_BYTES};
 use super::noise::{A_EXTRA_BITS, B_EXTRA_BITS, Noise};
 use super::placement::Placement;
-use super::{DEGREE, MAX_ACC_BITS, POLYNOMIAL_BYTES, SEED_BYTES, Unsupported};
+use super::{DEGREE, MAX_ACC_BITS, POLYNOMIAL_BYTES, Refusal, SEED_BYTES};
 use crate::packed_bytes;
 
 /// A search for places of groups leaves no more than this many blocks to one.
 const SPARSEST: usize = 4;
-/// Packings that are remembered at most: those of several networks.
-const REMEMBERED: usize = 1024;
 
 /// Where the elements of one linear layer sit in polynomials of degree [`DEGREE`], for one position.
 ///
@@ -95,6 +92,33 @@ pub struct Term {
     pub negative: bool,
 }
 
+/// Finds the packings of a network's layers, many of which are alike.
+#[derive(Clone, Debug, Default)]
+pub struct Packings(BTreeMap<(Geometry, u8, u32), Arc<Packing>>);
+
+impl Packings {
+    /// The packing of a layer: [with output packing](Packing::packed) if that is asked for and the noise of it could be hidden,
+    /// [without](Packing::of) otherwise. Refused where that could not be hidden either.
+    pub fn find(&mut self, shape: &Shape, output_packing: bool) -> Result<Arc<Packing>, Refusal> {
+        if output_packing && let Ok(packing) = self.hideable(shape, MAX_LEVELS) {
+            return Ok(packing);
+        }
+        self.hideable(shape, 0)
+    }
+
+    fn hideable(&mut self, shape: &Shape, most_levels: u32) -> Result<Arc<Packing>, Refusal> {
+        let Shape { geometry, acc_bits, weight_bits } = shape;
+        let packing = match self.0.entry((geometry.clone(), *acc_bits, most_levels)) {
+            Entry::Occupied(found) => Arc::clone(found.get()),
+            Entry::Vacant(place) => {
+                Arc::clone(place.insert(Arc::new(Packing::search(geometry, *acc_bits, most_levels)?)))
+            }
+        };
+        Noise::of(&packing, *weight_bits)?;
+        Ok(packing)
+    }
+}
+
 /// One phase of a strided convolution: the taps that read it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Phase {
@@ -105,61 +129,25 @@ struct Phase {
 }
 
 impl Packing {
-    /// The packing of the linear layer `id`: [with output packing](Packing::packed) if its backend says so and the noise of it could be
-    /// hidden, [without](Packing::of) otherwise. Refused where that could not be hidden either.
-    pub fn new(function: &Function, id: ValueId) -> Result<Packing, Unsupported> {
-        let value = function.value(id);
-        let (Op::Conv(fusion_ir::op::Conv { weight, .. }) | Op::Dense { weight, .. }) = &value.op else {
-            return Err(Unsupported::Malformed);
-        };
-        let (geometry, acc_bits) = (Geometry::of(function, id)?, value.ty.bits);
-        let weight_bits = function.weight(*weight).bits;
-        let hideable = |packing: Packing| Noise::of(&packing, weight_bits).map(|_| packing);
-        if crate::cheetah(value).output_packing
-            && let Ok(packing) = Packing::packed(&geometry, acc_bits).and_then(hideable)
-        {
-            return Ok(packing);
-        }
-        Packing::of(&geometry, acc_bits).and_then(hideable)
-    }
-
     /// The packing with the fewest bytes in which results are sums, of equal ones the one with the fewest products; the same at both
     /// parties.
-    ///
-    /// What was found is remembered: every micro-batch asks again.
-    pub fn of(geometry: &Geometry, acc_bits: u8) -> Result<Packing, Unsupported> {
-        Packing::found(geometry, acc_bits, 0)
+    pub fn of(geometry: &Geometry, acc_bits: u8) -> Result<Packing, Refusal> {
+        Packing::search(geometry, acc_bits, 0)
     }
 
     /// The packing with the fewest bytes if the server packs results, where every change of key counts as [`SWITCH_BYTES`]. Where
     /// none pays, that is the one [without](Packing::of). Keys are not counted: many layers share them.
-    pub fn packed(geometry: &Geometry, acc_bits: u8) -> Result<Packing, Unsupported> {
-        Packing::found(geometry, acc_bits, MAX_LEVELS)
+    pub fn packed(geometry: &Geometry, acc_bits: u8) -> Result<Packing, Refusal> {
+        Packing::search(geometry, acc_bits, MAX_LEVELS)
     }
 
-    fn found(geometry: &Geometry, acc_bits: u8, most_levels: u32) -> Result<Packing, Unsupported> {
-        static FOUND: Mutex<BTreeMap<(Geometry, u8, u32), Packing>> = Mutex::new(BTreeMap::new());
-        let found = || FOUND.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (geometry.clone(), acc_bits, most_levels);
-        if let Some(packing) = found().get(&key) {
-            return Ok(packing.clone());
-        }
-        let packing = Packing::search(geometry, acc_bits, most_levels)?;
-        let mut found = found();
-        if found.len() == REMEMBERED {
-            found.clear();
-        }
-        found.insert(key, packing.clone());
-        Ok(packing)
-    }
-
-    fn search(geometry: &Geometry, acc_bits: u8, most_levels: u32) -> Result<Packing, Unsupported> {
+    fn search(geometry: &Geometry, acc_bits: u8, most_levels: u32) -> Result<Packing, Refusal> {
         if acc_bits > MAX_ACC_BITS {
-            return Err(Unsupported::Accumulator(acc_bits));
+            return Err(Refusal::Accumulator(acc_bits));
         }
         geometry.check()?;
         if geometry.kernel[0] * geometry.kernel[1] > DEGREE {
-            return Err(Unsupported::Kernel);
+            return Err(Refusal::Kernel);
         }
         let [height, width] = geometry.output();
         let group_outputs = geometry.group()[1];
@@ -188,7 +176,7 @@ impl Packing {
                 }
             }
         }
-        best.map(|(_, packing)| packing).ok_or(Unsupported::Kernel)
+        best.map(|(_, packing)| packing).ok_or(Refusal::Kernel)
     }
 
     /// The layer's shape.

@@ -9,10 +9,8 @@
 mod link;
 mod stream;
 
-use fusion_ir::Function;
-
 use crate::ot::{Choice, Supply};
-use crate::{Cost, Keys, Machine, Network, Schedule, begin, layer, linear, setup};
+use crate::{Cost, Keys, Machine, Network, Schedule, Steps};
 use link::{Ready, Shared, steps};
 use stream::{Part, Running};
 
@@ -62,7 +60,7 @@ impl Clock {
     }
 }
 
-/// What a session sends and computes: [`session`] without the function.
+/// What a session sends and computes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Course {
     /// Of the layers' side of every stream, once.
@@ -77,38 +75,17 @@ pub struct Course {
     pub correlations: Choice,
 }
 
-/// What a batch takes.
-///
-/// # Errors
-/// If the protocols cannot carry a layer.
-pub fn session(
-    function: &Function,
-    schedule: Schedule,
-    keys: Keys,
-    machine: &Machine,
-    network: Network,
-) -> Result<SessionTime, linear::Unsupported> {
-    Ok(Course::new(function, schedule, keys)?.play(machine, network))
-}
-
 impl Course {
-    /// That of `function` on a batch.
-    ///
-    /// # Errors
-    /// If the protocols cannot carry a layer.
-    pub fn new(function: &Function, schedule: Schedule, keys: Keys) -> Result<Course, linear::Unsupported> {
-        let costs = |positions: usize| {
-            let layers = function.iter().map(|(id, _)| layer(function, id, keys, positions));
-            std::iter::once(Ok(begin(function, keys, positions))).chain(layers).collect::<Result<Vec<Cost>, _>>()
-        };
+    /// That of a function on a batch.
+    pub fn new(steps: &Steps, schedule: Schedule, keys: Keys) -> Course {
         let counts = schedule.counts();
-        Ok(Course {
-            setup: setup(function),
-            whole: if counts.whole > 0 { costs(schedule.whole())? } else { Vec::new() },
-            rest: if counts.rest { costs(schedule.rest())? } else { Vec::new() },
+        Course {
+            setup: steps.shared(keys).once(),
+            whole: if counts.whole > 0 { steps.costs(keys, schedule.whole()) } else { Vec::new() },
+            rest: if counts.rest { steps.costs(keys, schedule.rest()) } else { Vec::new() },
             schedule,
             correlations: Choice::Auto,
-        })
+        }
     }
 
     /// Where the correlations of stream number `stream` come from.
@@ -219,20 +196,20 @@ mod tests {
     }
 
     /// A comparison and a linear layer.
-    fn small() -> Function {
-        fusion_ir::text::parse(
+    fn small() -> Steps {
+        let function = fusion_ir::text::parse(
             "function \"f\"\nweight @w0 \"w\" : i8.0[4,64]\nv0 = input : i16.0~9[64] \"\"\n\
              v1 = relu v0 : i16.0~9+[64] \"\"\nv2 = dense v1, @w0 : i16.0~14[4] \"\"\n",
-        )
-        .unwrap()
+        );
+        Steps::of(&function.unwrap()).unwrap()
     }
 
     #[test]
     fn a_session_is_its_set_up_and_its_micro_batches() {
-        let function = small();
+        let steps = small();
         let machine = Machine::default();
         let of = |positions, micro_batch, streams| {
-            session(&function, Schedule { positions, micro_batch, streams }, KEYS, &machine, NETWORK).unwrap()
+            Course::new(&steps, Schedule { positions, micro_batch, streams }, KEYS).play(&machine, NETWORK)
         };
         let (one, four, five) = (of(1, 4, 1), of(4, 4, 1), of(5, 4, 1));
         assert_eq!(one.setup_s, four.setup_s);
@@ -248,18 +225,18 @@ mod tests {
         close(together.layers[1].computing_s, alone.layers[1].computing_s);
         let slow = Network { mbit_per_s: 0.1, rtt_ms: 1e-3 };
         let schedule = |streams| Schedule { positions: 8, micro_batch: 1, streams };
-        let of = |streams| session(&function, schedule(streams), KEYS, &machine, slow).unwrap();
-        let bytes = layer(&function, fusion_ir::ValueId(1), KEYS, 8).unwrap().bytes(Party::Client);
+        let of = |streams| Course::new(&steps, schedule(streams), KEYS).play(&machine, slow);
+        let bytes = steps.get(fusion_ir::ValueId(1)).cost(KEYS, 8).bytes(Party::Client);
         assert!(of(2).seconds > bytes as f64 * slow.seconds_per_byte());
         assert_eq!(of(3).layers.len(), 3);
     }
 
     #[test]
     fn long_batches_take_what_their_first_micro_batches_promise() {
-        let function = small();
+        let steps = small();
         let machine = Machine::default();
         for (positions, streams) in [(7, 1), (8, 2), (402, 1), (402, 2), (400, 3)] {
-            let course = Course::new(&function, Schedule { positions, micro_batch: 4, streams }, KEYS).unwrap();
+            let course = Course::new(&steps, Schedule { positions, micro_batch: 4, streams }, KEYS);
             let (played, said) = (course.play(&machine, NETWORK).seconds, course.seconds(&machine, NETWORK));
             assert!((said / played - 1.0).abs() < 0.03, "{positions} in {streams} streams: {said} for {played}");
         }

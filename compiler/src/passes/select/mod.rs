@@ -9,19 +9,19 @@
 //! shares of the waiting, and of what comes out, and of every single backend, that is taken whose whole session is forecast to be the shortest.
 
 mod eliminate;
-mod facility;
+mod shared;
 
 use std::cmp::Ordering;
 
 use fusion_catalogue::ot::{self, Supply, TILE_ROWS};
 use fusion_catalogue::time::{Clock, Course};
-use fusion_catalogue::{Cost, Keys, Machine, Network, Primitive, Schedule, begin};
-use fusion_ir::op::{Backend, Cheetah, CryptFlow2};
-use fusion_ir::{Function, Op, Party, Value, ValueId};
+use fusion_catalogue::{Cost, Keys, Machine, Network, Primitive, Resolver, Schedule, SharedSetup, Step};
+use fusion_ir::op::{Backend, Cheetah};
+use fusion_ir::{Function, Party, ValueId};
 
 use super::{Program, Settings};
 use eliminate::{Term, least};
-use facility::Facility;
+use shared::SharedPart;
 
 /// What backends are chosen for.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,6 +64,8 @@ impl Default for Target {
 pub struct Candidate {
     /// Who computes it.
     pub backend: Backend,
+    /// How.
+    pub step: Step,
     /// What that costs on a micro-batch.
     pub cost: Cost,
     /// Seconds of it that are computation.
@@ -79,39 +81,37 @@ pub struct Scale<'t> {
     target: &'t Target,
     /// Where correlations come from.
     supply: Supply,
+    resolver: Resolver,
 }
 
 impl Scale<'_> {
     /// For a function, by what it draws now: silent correlations are cheaper than others, but only large batches have them.
     pub fn new<'t>(function: &Function, target: &'t Target) -> Scale<'t> {
-        let course = Course::new(function, target.schedule, Keys::Position);
-        Scale { target, supply: course.map_or_else(|_| Supply::default(), |course| course.supply(0)) }
+        let mut resolver = Resolver::default();
+        let course = resolver.steps(function).map(|steps| Course::new(&steps, target.schedule, Keys::Position));
+        Scale { target, supply: course.map_or_else(|_| Supply::default(), |course| course.supply(0)), resolver }
     }
 
     /// Every way to compute value `id` that the protocols have, the fastest first; of those that do the same, one. Nothing
-    /// for a local operation. The function is as before afterwards.
-    pub fn candidates(&self, function: &mut Function, id: ValueId) -> Vec<Candidate> {
-        let value = function.value(id);
-        if value.op.is_local() {
-            return Vec::new();
+    /// for a local operation.
+    pub fn candidates(&mut self, function: &Function, id: ValueId) -> Vec<Candidate> {
+        let mut backends = fusion_catalogue::candidates(&function.value(id).op);
+        if let (Choice::Always(backend), false) = (self.target.choice, backends.is_empty()) {
+            backends = vec![backend];
         }
-        let given = value.backend;
         let mut candidates: Vec<Candidate> = Vec::new();
-        for backend in backends(value, self.target.choice) {
-            function.values[id.index()].backend = backend;
-            let Ok(cost) = fusion_catalogue::layer(function, id, Keys::Position, self.target.schedule.whole()) else {
-                continue;
-            };
+        for backend in backends {
+            let Ok(step) = self.resolver.step(function, id, backend) else { continue };
+            let cost = step.cost(Keys::Position, self.target.schedule.whole());
             if candidates.iter().all(|other| other.cost != cost) {
-                candidates.push(self.candidate(backend, cost));
+                candidates.push(self.candidate(backend, step, cost));
             }
         }
-        function.values[id.index()].backend = given;
         candidates.sort_by(|a, b| a.seconds.partial_cmp(&b.seconds).unwrap_or(Ordering::Equal));
         candidates
     }
 
-    fn candidate(&self, backend: Backend, cost: Cost) -> Candidate {
+    fn candidate(&self, backend: Backend, step: Step, cost: Cost) -> Candidate {
         let Target { network, machine, .. } = self.target;
         // Correlations are made ahead, so nobody waits for their messages; their bytes and computations are there all the same.
         let (primitive, bytes) = self.supply.each();
@@ -126,11 +126,20 @@ impl Scale<'_> {
         let seconds = Clock::new(*network).run(&cost, computing_s) + sending_s;
         let link_s = [Party::Client, Party::Server].map(|party| cost.bytes(party) as f64 * network.seconds_per_byte());
         let waiting_s = (seconds - computing_s - sending_s - link_s[0].max(link_s[1])).max(0.0);
-        Candidate { backend, cost, computing_s, waiting_s, seconds }
+        Candidate { backend, step, cost, computing_s, waiting_s, seconds }
+    }
+
+    /// What a value costs that has no candidates: nothing where no protocol carries it.
+    fn local(&mut self, function: &Function, id: ValueId, candidates: &[Candidate]) -> Cost {
+        if !candidates.is_empty() {
+            return Cost::default();
+        }
+        let step = self.resolver.step(function, id, Backend::Local);
+        step.map_or_else(|_| Cost::default(), |step| step.cost(Keys::Position, self.target.schedule.whole()))
     }
 
     /// The options with the least sum of times, of which so much of the waiting counts that nothing else fills.
-    fn together(&self, function: &Function, all: &[Vec<Candidate>], waiting: f64) -> Vec<usize> {
+    fn together(&self, all: &[Vec<Candidate>], waiting: f64) -> Vec<usize> {
         // Values with nothing to choose have one option, which costs nothing.
         let options: Vec<usize> = all.iter().map(|candidates| candidates.len().max(1)).collect();
         let counted = |candidate: &Candidate| candidate.seconds - (1.0 - waiting) * candidate.waiting_s;
@@ -139,7 +148,7 @@ impl Scale<'_> {
             values: candidates.iter().map(counted).collect(),
         };
         let terms = all.iter().enumerate().filter(|(_, candidates)| !candidates.is_empty()).map(alone).collect();
-        let mut picked = least_with_facilities(function, self.target, all, options, terms);
+        let mut picked = least_with_shared(self.target, all, options, terms);
         picked.truncate(all.len());
         picked
     }
@@ -159,22 +168,24 @@ impl Scale<'_> {
         backends.into_iter().map(way).collect()
     }
 
-    /// What the whole batch takes with these options.
-    fn session_s(&self, function: &Function, all: &[Vec<Candidate>], picked: &[usize]) -> f64 {
+    /// What the whole batch takes with these options; `local` is what the values cost that have none.
+    fn session_s(&self, all: &[Vec<Candidate>], local: &[Cost], picked: &[usize]) -> f64 {
         let Target { network, machine, schedule, .. } = self.target;
         let micro_batch = schedule.whole();
-        let mut trial = function.clone();
-        choose(&mut trial, all, picked);
-        let keys = Keys::of(&trial);
-        let layer = |(id, (candidates, option)): (ValueId, (&Vec<Candidate>, &usize))| match candidates.get(*option) {
-            Some(candidate) if !keys.own(&trial, id) => candidate.cost.clone(),
-            _ => fusion_catalogue::layer(&trial, id, keys, micro_batch).unwrap_or_default(),
+        let chosen: Vec<Option<&Candidate>> =
+            all.iter().zip(picked).map(|(candidates, option)| candidates.get(*option)).collect();
+        let steps = chosen.iter().flatten().map(|candidate| &candidate.step);
+        let keys = Keys::of(steps.clone());
+        let layer = |(candidate, local): (&Option<&Candidate>, &Cost)| match candidate {
+            Some(candidate) if keys.own(&candidate.step) => candidate.step.cost(keys, micro_batch),
+            Some(candidate) => candidate.cost.clone(),
+            None => local.clone(),
         };
-        let ids = trial.iter().map(|(id, _)| id);
-        let layers = ids.zip(all.iter().zip(picked)).map(layer);
+        let layers = chosen.iter().zip(local).map(layer);
+        let shared = SharedSetup::of(steps, keys);
         let course = Course {
-            setup: fusion_catalogue::setup(&trial),
-            whole: std::iter::once(begin(&trial, keys, micro_batch)).chain(layers).collect(),
+            setup: shared.once(),
+            whole: std::iter::once(shared.begin(micro_batch)).chain(layers).collect(),
             rest: Vec::new(),
             // As if the last micro-batch were a whole one, too.
             schedule: Schedule { positions: schedule.micro_batches() * micro_batch as u64, ..*schedule },
@@ -189,15 +200,16 @@ impl Scale<'_> {
 
 pub(super) fn apply(program: &mut Program, settings: &Settings) {
     let function = &mut program.function;
-    let scale = Scale::new(function, &settings.target);
+    let mut scale = Scale::new(function, &settings.target);
     let ids = (0..function.values.len() as u32).map(ValueId);
-    let all: Vec<Vec<Candidate>> = ids.map(|id| scale.candidates(function, id)).collect();
-    let mut ways: Vec<Vec<usize>> = WAITING.iter().map(|waiting| scale.together(function, &all, *waiting)).collect();
+    let all: Vec<Vec<Candidate>> = ids.clone().map(|id| scale.candidates(function, id)).collect();
+    let local: Vec<Cost> = ids.zip(&all).map(|(id, candidates)| scale.local(function, id, candidates)).collect();
+    let mut ways: Vec<Vec<usize>> = WAITING.iter().map(|waiting| scale.together(&all, *waiting)).collect();
     ways.extend(scale.single(&all));
     ways.dedup();
     let seconds = |way: &Vec<usize>| match ways.len() {
         1 => 0.0,
-        _ => scale.session_s(function, &all, way),
+        _ => scale.session_s(&all, &local, way),
     };
     let seconds: Vec<f64> = ways.iter().map(seconds).collect();
     let best = (1..ways.len()).fold(0, |best, way| if seconds[way] < seconds[best] { way } else { best });
@@ -216,20 +228,18 @@ fn choose(function: &mut Function, all: &[Vec<Candidate>], picked: &[usize]) {
     }
 }
 
-/// [`least`], with what candidates need once: for every [`Facility`] a choice whether to have it, which costs its time, and for every
-/// value a term that excludes what needs a facility that is not there.
-fn least_with_facilities(
-    function: &Function,
+/// [`least`], with what candidates need once: for every [`SharedPart`] a choice whether to have it, which costs its time, and for every
+/// value a term that excludes what needs a part that is not there.
+fn least_with_shared(
     target: &Target,
     all: &[Vec<Candidate>],
     mut options: Vec<usize>,
     mut terms: Vec<Term>,
 ) -> Vec<usize> {
-    for facility in Facility::ALL {
+    for part in SharedPart::ALL {
         let choice = options.len();
         let needs = |(index, candidates): (usize, &Vec<Candidate>)| {
-            let value = &function.values[index];
-            let without = |candidate: &Candidate| match facility.serves(value, candidate.backend) {
+            let without = |candidate: &Candidate| match part.serves(&candidate.step) {
                 true => f64::INFINITY,
                 false => 0.0,
             };
@@ -240,33 +250,19 @@ fn least_with_facilities(
         let needs: Vec<Term> = all.iter().enumerate().filter_map(needs).collect();
         if !needs.is_empty() {
             options.push(2);
-            terms.push(Term { choices: vec![choice], values: vec![0.0, facility.seconds(function, target)] });
+            terms.push(Term { choices: vec![choice], values: vec![0.0, part.seconds(all, target)] });
             terms.extend(needs);
         }
     }
     least(&options, terms)
 }
 
-/// What a value that is not local may be computed by; of equally fast ones the first is taken.
-fn backends(value: &Value, choice: Choice) -> Vec<Backend> {
-    if let Choice::Always(backend) = choice {
-        return vec![backend];
-    }
-    let default = Cheetah::default();
-    let variants = match value.op {
-        Op::Conv(_) | Op::Dense { .. } => {
-            [false, true].map(|packing| Cheetah { output_packing: packing, ..default }).to_vec()
-        }
-        Op::Reveal(_) => return vec![Backend::Cheetah(default)],
-        _ => [default.leaf_bits, 2, 1, 4].map(|leaf_bits| Cheetah { leaf_bits, ..default }).to_vec(),
-    };
-    let [ot, he] = [CryptFlow2::Ot, CryptFlow2::He].map(Backend::CryptFlow2);
-    let others = [ot, he, Backend::Garbled];
-    variants.into_iter().map(Backend::Cheetah).chain(others).collect()
-}
-
 #[cfg(test)]
 mod tests {
+    use fusion_catalogue::Steps;
+    use fusion_ir::Value;
+    use fusion_ir::op::CryptFlow2;
+
     use super::*;
 
     fn function() -> Function {
@@ -300,7 +296,7 @@ mod tests {
 
     #[test]
     fn the_network_and_the_machine_decide() {
-        let all = Scale::new(&function(), &Target::default()).candidates(&mut function(), ValueId(2));
+        let all = Scale::new(&function(), &Target::default()).candidates(&function(), ValueId(2));
         let chosen = |target: Target| {
             let backend = selected(target)[2];
             &all.iter().find(|candidate| candidate.backend == backend).unwrap().cost
@@ -318,7 +314,7 @@ mod tests {
         let slow = Target { machine: machine(&[]), network: slow, ..Target::default() };
         for (target, joins) in [(slow_ots, true), (slow, false)] {
             let found = selected(target.clone())[2];
-            let weighed = Scale::new(&function(), &target).candidates(&mut function(), ValueId(2));
+            let weighed = Scale::new(&function(), &target).candidates(&function(), ValueId(2));
             let joined = |candidate: &&Candidate| joins || !matches!(candidate.backend, Backend::CryptFlow2(_));
             assert_eq!(weighed.iter().find(joined).map(|candidate| candidate.backend), Some(found));
         }
@@ -362,7 +358,7 @@ mod tests {
 
     #[test]
     fn the_fastest_comes_first_with_what_it_costs() {
-        let candidates = |id| Scale::new(&function(), &Target::default()).candidates(&mut function(), ValueId(id));
+        let candidates = |id| Scale::new(&function(), &Target::default()).candidates(&function(), ValueId(id));
         let all = candidates(2);
         assert_eq!(all.len(), 6);
         assert!(all.windows(2).all(|pair| pair[0].seconds <= pair[1].seconds));
@@ -380,8 +376,8 @@ mod tests {
                 let mut function = function();
                 let backends = selected(target(choice));
                 function.values.iter_mut().zip(backends).for_each(|(value, backend)| value.backend = backend);
-                let keys = Keys::of(&function);
-                let course = Course::new(&function, schedule, keys).unwrap();
+                let steps = Steps::of(&function).unwrap();
+                let course = Course::new(&steps, schedule, Keys::of(&steps));
                 course.seconds(&Machine::default(), network)
             };
             let auto = seconds(Choice::Auto);

@@ -6,7 +6,7 @@ use fusion_ir::{Plan, Weights, interp};
 use fusion_runtime::forecast::Forecast;
 use fusion_runtime::fusion::{Job, PublicSample, Row};
 use fusion_runtime::transport::tcp;
-use fusion_runtime::{Answers, ClientReport, Error, Step, input, output, report, run_client, run_server};
+use fusion_runtime::{Answers, ClientReport, Error, Step, input, output, report, resolve, run_client, run_server};
 use rayon::prelude::*;
 
 use crate::Ending;
@@ -90,10 +90,11 @@ fn job(args: &Args, plan: &Plan, weights: &Weights, demo: &Demo) -> Result<Job, 
         return Job::unverified(queries(count));
     }
     let accuracy = args.accuracy.unwrap_or_else(|| measured_accuracy(plan, weights, demo));
+    let steps = resolve(&plan.function)?;
     let affordable = |job: &Job| {
         let positions = job.batch().positions();
-        let size = args.flow().size(&plan.function, positions as usize)?;
-        let predicted = Forecast::new(&plan.function, size)?.predicted;
+        let size = args.flow().size(&steps, positions as usize)?;
+        let predicted = Forecast::new(&steps, size).predicted;
         let bytes = predicted.client_to_server + predicted.server_to_client;
         Ok::<bool, Error>(positions <= POSITIONS && bytes <= BYTES)
     };

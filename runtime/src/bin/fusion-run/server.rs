@@ -6,7 +6,7 @@ use fusion_ir::Plan;
 use fusion_runtime::session::{BatchSize, Limits};
 use fusion_runtime::transport::Tls;
 use fusion_runtime::transport::tcp::{self, TcpOptions};
-use fusion_runtime::{Budget, Error, Identity, PlanFile, ServerReport, output, report, run_server_if, store};
+use fusion_runtime::{Budget, Error, Identity, PlanFile, ServerReport, output, report, resolve, run_server_if, store};
 
 use crate::Ending;
 use crate::args::Args;
@@ -50,7 +50,10 @@ pub fn run(args: &Args) -> Result<Ending, Error> {
 pub fn limits(args: &Args, plan: &Plan) -> Result<Limits, Error> {
     Ok(Limits {
         positions: args.max_positions.unwrap_or(MAX_POSITIONS),
-        micro_batch: args.micro_batch.map_or_else(|| args.flow().largest(&plan.function), Ok)?,
+        micro_batch: match args.micro_batch {
+            Some(given) => given,
+            None => args.flow().largest(&resolve(&plan.function)?)?,
+        },
         streams: args.flow().streams(),
     })
 }

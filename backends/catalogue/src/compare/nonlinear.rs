@@ -1,33 +1,83 @@
-//! What operations made of many comparisons cost, given what a family of protocols asks for one of them.
+//! Operations made of many comparisons, and what they cost given what a family of protocols asks for one of them.
 
 use std::ops::Range;
 
+#[cfg(doc)]
+use fusion_ir::Op;
 use fusion_ir::interp::span;
 use fusion_ir::network::Network;
-use fusion_ir::op::Window;
-use fusion_ir::{Op, TensorType, Value};
+use fusion_ir::op::{Piecewise, Window};
 
-use crate::compare::{Comparison, WAVE};
-use crate::{Cost, elementwise};
+use super::{Comparison, WAVE};
+use crate::Cost;
 
 /// What a family asks for a comparison of so many elements.
 pub type Price<'p> = &'p dyn Fn(&Comparison, usize) -> Cost;
 
-/// The nonlinear operation of `value` on a first operand of type `operand`, on `positions` positions.
-pub fn cost(price: Price, value: &Value, operand: &TensorType, positions: usize) -> Cost {
-    let (ty, bits) = (&value.ty, operand.bits);
-    if let Some(comparison) = elementwise(&value.op, operand, ty) {
-        return price(&comparison, positions * ty.len());
-    }
-    match &value.op {
-        Op::MaxPool(window) => {
-            let &[channels, height, width] = operand.shape.as_slice() else { return Cost::default() };
-            max_pool(price, bits, window, [height, width], channels * positions)
+/// A nonlinear operation of one position, as comparisons that any family can run.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Nonlinear {
+    /// One comparison of every element.
+    Elementwise {
+        /// Which.
+        comparison: Comparison,
+        /// Of how many elements.
+        elements: usize,
+    },
+    /// [`Op::Piecewise`].
+    Piecewise {
+        /// Width of operand and result.
+        bits: u8,
+        /// The function.
+        function: Piecewise,
+        /// Of how many elements.
+        elements: usize,
+    },
+    /// [`Op::MaxPool`].
+    MaxPool {
+        /// Width of operand and result.
+        bits: u8,
+        /// The window.
+        window: Window,
+        /// The operand: channels, rows, columns.
+        input: [usize; 3],
+    },
+    /// [`Op::ArgMax`].
+    ArgMax {
+        /// Width of the operand.
+        bits: u8,
+        /// Width of the result.
+        index_bits: u8,
+        /// Elements of the operand.
+        classes: usize,
+    },
+    /// [`Op::TopK`].
+    TopK {
+        /// Width of the operand.
+        bits: u8,
+        /// Width of the result.
+        index_bits: u8,
+        /// Elements of the operand.
+        classes: usize,
+        /// Elements of the result.
+        k: usize,
+    },
+}
+
+impl Nonlinear {
+    /// What it takes on `positions` positions by a family of this `price`.
+    pub fn cost(&self, price: Price, positions: usize) -> Cost {
+        match *self {
+            Nonlinear::Elementwise { comparison, elements } => price(&comparison, positions * elements),
+            Nonlinear::Piecewise { bits, ref function, elements } => {
+                piecewise(price, bits, function.knots.len(), positions * elements)
+            }
+            Nonlinear::MaxPool { bits, ref window, input: [channels, height, width] } => {
+                max_pool(price, bits, window, [height, width], channels * positions)
+            }
+            Nonlinear::ArgMax { bits, index_bits, classes } => arg_max(price, bits, index_bits, classes, positions),
+            Nonlinear::TopK { bits, index_bits, classes, k } => top_k(price, bits, index_bits, classes, k, positions),
         }
-        Op::Piecewise(function) => piecewise(price, bits, function.knots.len(), positions * ty.len()),
-        Op::ArgMax => arg_max(price, bits, ty.bits, operand.len(), positions),
-        Op::TopK { k } => top_k(price, bits, ty.bits, operand.len(), usize::from(*k), positions),
-        _ => Cost::default(),
     }
 }
 
