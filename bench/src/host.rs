@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use fusion_catalogue::Machine;
+use fusion_estimate::Machine;
 
 use crate::record::{Host, Versions};
 

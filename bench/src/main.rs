@@ -15,7 +15,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use clap::{Parser, Subcommand};
-use fusion_catalogue::{Machine, Network, cpu, ot};
+use fusion_catalogue::{cpu, ot};
+use fusion_estimate::{Machine, Network};
 use fusion_runtime::Flow;
 use fusion_runtime::session::Offline;
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use fusion_catalogue::Network;
+use fusion_estimate::Network;
 use fusion_ir::{Plan, Weights, interp};
 use fusion_runtime::Answers;
 use fusion_runtime::fusion::{Job, PublicSample, Row, RowDigest};

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Context;
-use fusion_catalogue::{Machine, Network};
+use fusion_estimate::{Machine, Network};
 use serde::{Deserialize, Serialize};
 
 /// Version of the format.

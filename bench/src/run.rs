@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use fusion_catalogue::Schedule;
 use fusion_catalogue::ot::{Choice, Supply};
-use fusion_catalogue::time::Course;
-use fusion_catalogue::{Machine, Network, Schedule};
+use fusion_estimate::Course;
+use fusion_estimate::{Machine, Network};
 use fusion_ir::soundness::Policy;
 use fusion_ir::{Plan, ValueId};
 use fusion_runtime::Flow;

@@ -5,12 +5,13 @@
 //! generator of correlations and the pads that it has in store. Of streams side by side each has its own. What the system's allocator keeps to itself
 //! is not foretold.
 
-use fusion_backends::linear::workspace_bytes;
+use fusion_backends::cheetah::linear::workspace_bytes;
 use fusion_backends::ot::Generator;
+use fusion_catalogue::cheetah::interleaved;
 use fusion_catalogue::compare::{Nonlinear, WAVE};
 use fusion_catalogue::crypt_flow2::he;
-use fusion_catalogue::linear::{DEGREE, PRIMES, PUBLIC_KEY_BYTES, interleaved};
 use fusion_catalogue::ot::{Ferret, Need, Ots};
+use fusion_catalogue::rlwe::{DEGREE, PRIMES, PUBLIC_KEY_BYTES};
 use fusion_catalogue::step::Linear;
 use fusion_catalogue::{Keys, Schedule, Step, Steps};
 use fusion_ir::{Party, WeightId};

@@ -4,8 +4,8 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use fusion_catalogue::ot::{Stock, Supply};
-use fusion_catalogue::time::{Course, SessionTime};
 use fusion_catalogue::{Cost, Keys, Schedule, Steps};
+use fusion_estimate::{Course, SessionTime};
 use fusion_ir::op::Mix;
 use fusion_ir::{Op, Party, Plan, ValueId};
 

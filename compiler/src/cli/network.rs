@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::str::FromStr;
 
-use fusion_catalogue::Network;
+use fusion_estimate::Network;
 
 use super::read;
 use crate::Error;
@@ -28,10 +28,8 @@ impl Choice {
         }
         let path = Path::new(&self.0);
         let text = String::from_utf8_lossy(&read(path)?).into_owned();
-        text.parse().map_err(|why: fusion_catalogue::profile::NotANetwork| Error::Input {
-            path: path.into(),
-            why: why.to_string(),
-        })
+        text.parse()
+            .map_err(|why: fusion_estimate::NotANetwork| Error::Input { path: path.into(), why: why.to_string() })
     }
 }
 

@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use fusion_catalogue::Schedule;
 use fusion_catalogue::cpu::Form;
-use fusion_catalogue::{Machine, Network, Schedule};
+use fusion_estimate::{Machine, Network};
 
 use super::{network, read};
 use crate::Error;

@@ -9,7 +9,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use fusion_catalogue::Network;
+use fusion_estimate::Network;
 
 /// Bytes written and not yet read, in one direction: the buffers of both ends and what is on the way. More than rate times
 /// delay of any usual network, so that it does not slow a reader who is there.

@@ -3,7 +3,7 @@
 use fusion_backends::rlwe::{ClientKey, PublicKey};
 use fusion_backends::{Channel, Kind, channel, linear};
 use fusion_catalogue::Steps;
-use fusion_catalogue::linear::Packing;
+use fusion_catalogue::cheetah::Packing;
 
 use crate::malice::Case;
 

@@ -8,7 +8,8 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
 use fusion_backends::Kind;
-use fusion_catalogue::linear::{POLYNOMIAL_BYTES, PUBLIC_KEY_BYTES, Packing, SEED_BYTES};
+use fusion_catalogue::cheetah::Packing;
+use fusion_catalogue::rlwe::{POLYNOMIAL_BYTES, PUBLIC_KEY_BYTES, SEED_BYTES};
 use fusion_catalogue::{Keys, Step, Steps};
 use fusion_runtime::Flow;
 

@@ -14,8 +14,9 @@ mod shared;
 use std::cmp::Ordering;
 
 use fusion_catalogue::ot::{self, Supply, TILE_ROWS};
-use fusion_catalogue::time::{Clock, Course};
-use fusion_catalogue::{Cost, Keys, Machine, Network, Primitive, Resolver, Schedule, SharedSetup, Step};
+use fusion_catalogue::{Cost, Keys, Primitive, Resolver, Schedule, SharedSetup, Step};
+use fusion_estimate::{Clock, Course};
+use fusion_estimate::{Machine, Network};
 use fusion_ir::op::{Backend, Cheetah};
 use fusion_ir::{Function, Party, ValueId};
 

@@ -1,8 +1,8 @@
 //! What some backends need once, however many values use them: keys of each position, extensions of a session.
 
 use fusion_catalogue::crypt_flow2::he;
-use fusion_catalogue::time::Clock;
 use fusion_catalogue::{Cost, SharedSetup, Step};
+use fusion_estimate::Clock;
 
 use super::{Candidate, Target};
 

@@ -52,7 +52,10 @@ pub fn limits(args: &Args, plan: &Plan) -> Result<Limits, Error> {
         positions: args.max_positions.unwrap_or(MAX_POSITIONS),
         micro_batch: match args.micro_batch {
             Some(given) => given,
-            None => args.flow().largest(&resolve(&plan.function)?)?,
+            None => {
+                let steps = resolve(&plan.function)?;
+                args.flow().largest(&steps)?
+            }
         },
         streams: args.flow().streams(),
     })

@@ -1,0 +1,266 @@
+//! Comparisons keep the laws; tournaments are the interpreter's; hostile messages are refused.
+
+use chacha20::ChaCha20Rng;
+use fusion_catalogue::compare::Comparison;
+use fusion_catalogue::compare::{arg_max, max_pool, piecewise, top_k};
+use fusion_catalogue::ot::Supply;
+use fusion_catalogue::{Cost, Message};
+use fusion_ir::interp::apply_public;
+use fusion_ir::op::{Piecewise, Window};
+use fusion_ir::types::mask;
+use fusion_ir::{Op, Party, TensorType};
+use rand_core::SeedableRng;
+
+use super::Ctx;
+use crate::channel::{LocalChannel, pair};
+use crate::compare::laws::{Family, Noting, comparison_laws, elements, reconstruct, share, ty};
+use crate::compare::{self, Compare};
+use crate::ot::Generator;
+use crate::{Error, Kind};
+
+comparison_laws!(Trees);
+
+/// The comparisons of this folder, by the most bits of a leaf.
+struct Trees(u8);
+
+impl Family for Trees {
+    fn variants() -> Vec<Trees> {
+        (1..=4).map(Trees).collect()
+    }
+
+    fn setup(&self) -> Cost {
+        Cost::default()
+    }
+
+    fn cost(&self, operation: &Comparison, n: usize) -> Cost {
+        operation.cost(self.0, n)
+    }
+
+    fn session(
+        &self,
+        party: Party,
+        channel: &mut Noting,
+        offline: LocalChannel,
+        run: &mut dyn FnMut(&mut dyn Compare),
+    ) {
+        let correlations = Generator::establish(party, Box::new(offline), &[6; 32], Supply::default());
+        let correlations = &mut correlations.expect("honest peer");
+        run(&mut Ctx { party, channel, correlations, leaf_bits: self.0 });
+    }
+}
+
+/// Both parties' results of `run` on one established session, and the client's messages after set-up.
+fn both<T: Send>(leaf_bits: u8, run: impl Fn(&mut Ctx) -> T + Sync) -> ([T; 2], Vec<Message>, Vec<u8>) {
+    let (left, right) = pair();
+    let ends = pair();
+    let side = |party, inner, offline| {
+        let mut channel = Noting::new(party, inner);
+        let mut correlations =
+            Generator::establish(party, Box::new(offline), &[6; 32], Supply::default()).expect("honest peer");
+        let result = run(&mut Ctx { party, channel: &mut channel, correlations: &mut correlations, leaf_bits });
+        (result, channel)
+    };
+    std::thread::scope(|scope| {
+        let server = scope.spawn(|| side(Party::Server, right, ends.1));
+        let (client, channel) = side(Party::Client, left, ends.0);
+        let (server, _) = server.join().expect("server");
+        ([client, server], channel.messages, channel.sent)
+    })
+}
+
+#[test]
+fn max_pools_and_argmaxes_are_the_interpreters() {
+    let mut rng = ChaCha20Rng::seed_from_u64(11);
+    let window = |kernel, strides, pads| Window { kernel, strides, pads };
+    let windows = [
+        (window([2, 2], [2, 2], [0, 0, 0, 0]), 7, 6, 3),
+        (window([3, 3], [2, 2], [1, 1, 1, 1]), 9, 8, 3),
+        (window([3, 3], [1, 1], [0, 0, 0, 0]), 3, 5, 1),
+        (window([2, 5], [3, 1], [1, 4, 0, 2]), 8, 5, 3),
+        (window([1, 1], [2, 2], [0, 0, 0, 0]), 4, 4, 2),
+        (window([4, 4], [1, 1], [0, 0, 0, 0]), 3, 3, 2),
+        // More images than are pooled at once.
+        (window([2, 2], [2, 2], [0, 0, 0, 0]), 256, 256, 17),
+    ];
+    let (bits, index_bits) = (11, 9);
+    let images: Vec<Vec<i64>> = windows.iter().map(|(_, h, w, n)| elements(n * h * w, bits, &mut rng)).collect();
+    let classes = [1, 2, 3, 10, 33];
+    const POSITIONS: usize = 4;
+    let vectors: Vec<Vec<i64>> = classes
+        .iter()
+        .map(|n| elements(POSITIONS * n, bits, &mut rng).iter().map(|x| x >> 2).collect::<Vec<i64>>())
+        .collect();
+    let mut split = |all: &Vec<Vec<i64>>| -> [Vec<Vec<u64>>; 2] {
+        let (client, server) = all.iter().map(|x| share(x, bits, &mut rng)).unzip();
+        [client, server]
+    };
+    let (image_shares, vector_shares) = (split(&images), split(&vectors));
+    let (results, messages, _) = both(3, |ctx| {
+        let mut results = Vec::new();
+        for ((window, height, width, _), x) in windows.iter().zip(&image_shares[ctx.party as usize]) {
+            results.push(compare::max_pool(ctx, bits, window, *height, *width, x).expect("honest peer"));
+        }
+        for (classes, x) in classes.iter().zip(&vector_shares[ctx.party as usize]) {
+            results.push(compare::arg_max(ctx, bits, index_bits, *classes, x).expect("honest peer"));
+        }
+        results
+    });
+    let mut found = results[0].iter().zip(&results[1]);
+    let mut cost = Cost::default();
+    let price = |comparison: &Comparison, n| comparison.cost(3, n);
+    for ((window, height, width, images), x) in windows.iter().zip(&images) {
+        let shape = |rows, columns| TensorType { shape: vec![*images, rows, columns], ..ty(bits, 0) };
+        let [rows, columns] = window.output(*height, *width).unwrap_or_default();
+        let from = shape(*height, *width);
+        let expected = apply_public(&Op::MaxPool(window.clone()), &[x], &[&from], &shape(rows, columns));
+        let (client, server) = found.next().expect("one result each");
+        assert_eq!(reconstruct(client, server, bits), expected, "{window:?}");
+        cost.then(&max_pool(&price, bits, window, [*height, *width], *images));
+    }
+    for (n, x) in classes.iter().zip(&vectors) {
+        let label = |x: &[i64]| apply_public(&Op::ArgMax, &[x], &[&ty(bits, *n)], &ty(index_bits, 1))[0];
+        let (client, server) = found.next().expect("one result each");
+        assert_eq!(reconstruct(client, server, index_bits), x.chunks_exact(*n).map(label).collect::<Vec<i64>>());
+        cost.then(&arg_max(&price, bits, index_bits, *n, POSITIONS));
+    }
+    assert_eq!(messages, cost.messages);
+}
+
+#[test]
+fn top_ks_and_piecewise_functions_are_the_interpreters() {
+    let mut rng = ChaCha20Rng::seed_from_u64(14);
+    const POSITIONS: usize = 3;
+    let ranked: Vec<(usize, usize, Vec<i64>)> = [(1, 1), (2, 1), (3, 3), (10, 5), (33, 4), (40, 40)]
+        .map(|(n, k)| {
+            // Small elements make ties.
+            let x = elements(POSITIONS * n, 12, &mut rng).iter().map(|x| x >> 7).collect();
+            (n, k, x)
+        })
+        .into();
+    let functions: Vec<(u8, Piecewise, Vec<i64>)> = [2, 5, 17, 40, 63]
+        .into_iter()
+        .flat_map(|bits| [1, 2, 7].map(|knots| (bits, knots)))
+        .map(|(bits, knots)| {
+            let mut constant = || elements(10, bits, &mut rng)[9];
+            let (first_slope, offset) = (constant(), constant());
+            let mut knots: Vec<(i64, i64)> = (0..knots).map(|_| (constant(), constant())).collect();
+            knots.sort_unstable();
+            let function = Piecewise { first_slope, slope_frac: 0, offset, knots };
+            (bits, function, elements(70, bits, &mut rng))
+        })
+        .collect();
+    let mut split = |x: &[i64], bits| -> [Vec<u64>; 2] { share(x, bits, &mut rng).into() };
+    let ranked_shares: Vec<_> = ranked.iter().map(|(_, _, x)| split(x, 12)).collect();
+    let function_shares: Vec<_> = functions.iter().map(|(bits, _, x)| split(x, *bits)).collect();
+    for leaf_bits in [1, 4] {
+        let (results, messages, _) = both(leaf_bits, |ctx| {
+            let (mut results, party) = (Vec::new(), ctx.party as usize);
+            for ((n, k, _), x) in ranked.iter().zip(&ranked_shares) {
+                results.push(compare::top_k(ctx, 12, 8, *n, *k, &x[party]).expect("honest peer"));
+            }
+            for ((bits, function, _), x) in functions.iter().zip(&function_shares) {
+                results.push(compare::piecewise(ctx, *bits, function, &x[party]).expect("honest peer"));
+            }
+            results
+        });
+        let mut found = results[0].iter().zip(&results[1]);
+        let mut cost = Cost::default();
+        let price = |comparison: &Comparison, n| comparison.cost(leaf_bits, n);
+        for (n, k, x) in &ranked {
+            let op = Op::TopK { k: *k as u16 };
+            let best = |x: &[i64]| apply_public(&op, &[x], &[&ty(12, *n)], &ty(8, *k));
+            let (client, server) = found.next().expect("one result each");
+            assert_eq!(reconstruct(client, server, 8), x.chunks_exact(*n).flat_map(best).collect::<Vec<i64>>());
+            cost.then(&top_k(&price, 12, 8, *n, *k, POSITIONS));
+        }
+        for (bits, function, x) in &functions {
+            let ty = ty(*bits, x.len());
+            let expected = apply_public(&Op::Piecewise(function.clone()), &[x], &[&ty], &ty);
+            let (client, server) = found.next().expect("one result each");
+            assert_eq!(reconstruct(client, server, *bits), expected, "{function:?}");
+            cost.then(&piecewise(&price, *bits, function.knots.len(), x.len()));
+        }
+        assert_eq!(messages, cost.messages);
+    }
+}
+
+#[test]
+fn messages_look_random_whatever_the_shares_are() {
+    for share in [0, mask(28)] {
+        let (_, _, sent) = both(3, |ctx| {
+            let operation = Comparison::RequantRelu { bits: 28, shift: 12, k: 16 };
+            super::run(ctx, &operation, &[&[share; 512]]).expect("honest peer")
+        });
+        let ones: u32 = sent.iter().map(|byte| byte.count_ones()).sum();
+        let (bits, ones) = (sent.len() as f64 * 8.0, f64::from(ones));
+        assert!((ones - bits / 2.0).abs() < 5.0 * bits.sqrt() / 2.0, "{ones} of {bits} bits are one");
+    }
+}
+
+#[test]
+fn filling_that_is_not_zero_is_refused() {
+    let ([client, _], _, _) = both(3, |ctx| {
+        let operation = Comparison::Sign { bits: 2 };
+        if ctx.party == Party::Client {
+            let result = super::run(ctx, &operation, &[&[1]]);
+            return matches!(result, Err(Error::PeerMisbehaved(_)));
+        }
+        ctx.correlations.draw(&operation.need(3, 1)).expect("honest peer");
+        ctx.channel.send(Kind::Comparison, vec![0x80]).expect("the client listens");
+        true
+    });
+    assert!(client);
+}
+
+#[test]
+fn the_wire_is_as_it_was() {
+    let digests = |leaf_bits, work: fn(&mut Ctx, &[u64])| {
+        crate::ot::wire(Supply::default(), |party, channel, correlations| {
+            let own: Vec<u64> = (0..100).map(|i| ((i + 7) * (i + 1)) << (8 * party as u8)).collect();
+            work(&mut Ctx { party, channel, correlations, leaf_bits }, &own);
+        })
+    };
+    let requant_relu = |ctx: &mut Ctx, own: &[u64]| {
+        let operation = Comparison::RequantRelu { bits: 28, shift: 12, k: 16 };
+        super::run(ctx, &operation, &[own]).expect("honest peer");
+    };
+    let requant_clip = |ctx: &mut Ctx, own: &[u64]| {
+        let operation = Comparison::RequantClip { bits: 28, shift: 12, k: 15, limit: 1536 };
+        super::run(ctx, &operation, &[own]).expect("honest peer");
+    };
+    let step = |ctx: &mut Ctx, own: &[u64]| {
+        super::run(ctx, &Comparison::Step { bits: 34, k: 4 }, &[own]).expect("honest peer");
+    };
+    let product = |ctx: &mut Ctx, own: &[u64]| {
+        super::run(ctx, &Comparison::Mul { bits: 28 }, &[own, own]).expect("honest peer");
+    };
+    let clip = |ctx: &mut Ctx, own: &[u64]| {
+        let knots = vec![(0, 1), (1536, -1)];
+        let function = Piecewise { first_slope: 0, slope_frac: 0, offset: 0, knots };
+        compare::piecewise(ctx, 28, &function, own).expect("honest peer");
+    };
+    let top_k = |ctx: &mut Ctx, own: &[u64]| drop(compare::top_k(ctx, 28, 6, 25, 3, own).expect("honest peer"));
+    let found = [
+        digests(1, requant_relu),
+        digests(2, requant_relu),
+        digests(3, requant_relu),
+        digests(4, requant_relu),
+        digests(3, requant_clip),
+        digests(3, product),
+        digests(3, clip),
+        digests(3, top_k),
+        digests(3, step),
+    ];
+    let known = [
+        ["2100393ad465591e", "674695cfcb1bda6c"],
+        ["7ae0f301d7b76162", "75b110a2e44d4786"],
+        ["596dd14dca9280d5", "a2298cf9ccbffdb2"],
+        ["62894fdf685dcc27", "594c7b12cf2df2ab"],
+        ["fcee5cb807e6e235", "8e5a2534adf3c395"],
+        ["df3f9c558bd67e48", "9b4a02b39cadf3d6"],
+        ["de0314f13fcb333d", "0be6f4853d291b63"],
+        ["45118be970a040a0", "54a47cc4e226a961"],
+        ["21eb2e6751c93885", "8a68fda22bf9756f"],
+    ];
+    assert_eq!(found, known);
+}

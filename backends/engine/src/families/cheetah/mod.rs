@@ -1,0 +1,165 @@
+//! The `cheetah` family: linear layers over RLWE ciphertexts, comparisons by carry trees.
+
+pub mod compare;
+#[allow(clippy::integer_division_remainder_used, reason = "places in memory")]
+pub mod linear;
+
+use fusion_catalogue::cheetah::{Packing, interleaved};
+use fusion_catalogue::compare::Nonlinear;
+use fusion_catalogue::rlwe::PUBLIC_KEY_BYTES;
+use fusion_catalogue::{Keys, SharedSetup};
+use fusion_ir::Party;
+use rayon::prelude::*;
+
+use super::{Place, Task};
+use crate::compare::evaluate;
+use crate::rlwe::{ClientKey, PublicKey};
+use crate::{Channel, Error, Kind};
+
+/// One party's half of the family.
+pub(crate) struct Engine {
+    keys: Keys,
+    /// Whether layers share a key pair for each position.
+    shared: bool,
+    /// The levels of the keys for output packing.
+    levels: u32,
+}
+
+/// What it keeps for a micro-batch.
+pub(crate) struct Batch {
+    pairs: Pairs,
+    workspace: linear::Workspace,
+}
+
+/// A key pair for each position, for all layers that have none of their own.
+enum Pairs {
+    None,
+    Client(Vec<ClientKey>),
+    Server(Vec<PublicKey>),
+}
+
+impl Engine {
+    /// Before anything is set up.
+    pub fn new() -> Engine {
+        Engine { keys: Keys::Position, shared: false, levels: 0 }
+    }
+}
+
+impl super::Engine for Engine {
+    type Batch = Batch;
+    type Layer = Packing;
+    /// Most bits of a leaf.
+    type Choice = u8;
+
+    fn set_up(&mut self, _: &mut Place<'_>, shared: &SharedSetup, keys: Keys) -> Result<(), Error> {
+        *self = Engine { keys, shared: shared.public_keys, levels: shared.levels };
+        Ok(())
+    }
+
+    /// The client makes a key pair for each position and sends the public keys, and those for output packing, as far as layers share
+    /// them.
+    fn begin(&mut self, place: &mut Place<'_>, positions: usize) -> Result<Batch, Error> {
+        let (channel, levels) = (&mut *place.channel, self.levels);
+        let pairs = match place.party {
+            // No layer shares keys, or none is encrypted.
+            _ if !self.shared => Pairs::None,
+            Party::Client => {
+                let keys = make_keys(channel, positions)?;
+                if levels > 0 {
+                    keys.iter().try_for_each(|key| channel.send(Kind::PublicKeys, key.packing_keys(levels)))?;
+                }
+                Pairs::Client(keys)
+            }
+            Party::Server => {
+                let mut keys = receive_keys(channel, positions)?;
+                for key in keys.iter_mut().filter(|_| levels > 0) {
+                    let message = channel.receive(Kind::PublicKeys, interleaved::key_bytes(levels))?;
+                    key.set_packing_keys(&message, levels)?;
+                }
+                Pairs::Server(keys)
+            }
+        };
+        Ok(Batch { pairs, workspace: linear::Workspace::default() })
+    }
+
+    fn linear(
+        &mut self,
+        place: &mut Place<'_>,
+        batch: &mut Batch,
+        packing: &Packing,
+        task: Task<'_>,
+    ) -> Result<Vec<u64>, Error> {
+        let Task { steps, id, weights, share, positions } = task;
+        let (channel, own) = (&mut *place.channel, self.keys.serve_one(packing));
+        match place.party {
+            Party::Client => {
+                let mut made;
+                let keys = match &mut batch.pairs {
+                    _ if own => {
+                        made = make_keys(channel, positions)?;
+                        &mut made
+                    }
+                    Pairs::Client(keys) => keys,
+                    _ => unreachable!("every shared pair is set up for"),
+                };
+                linear::client(channel, packing, keys, share)
+            }
+            Party::Server => {
+                let received;
+                let keys = match &batch.pairs {
+                    _ if own => {
+                        received = receive_keys(channel, positions)?;
+                        &received
+                    }
+                    Pairs::Server(keys) => keys,
+                    _ => unreachable!("every shared pair is set up for"),
+                };
+                let weights = weights.expect("the server has the weights");
+                let op = &steps.function().value(id).op;
+                let kernel = weights.get(op.kernel().expect("a linear layer has a kernel"));
+                let bias = op.bias().map(|bias| weights.get(bias));
+                linear::server(channel, packing, keys, &mut batch.workspace, share, kernel, bias)
+            }
+        }
+    }
+
+    fn compare(
+        &mut self,
+        place: &mut Place<'_>,
+        leaf_bits: u8,
+        operation: &Nonlinear,
+        operands: &[&[u64]],
+        positions: usize,
+    ) -> Result<Vec<u64>, Error> {
+        let (channel, correlations) = (&mut *place.channel, &mut *place.correlations);
+        let ctx = &mut compare::Ctx { party: place.party, channel, correlations, leaf_bits };
+        evaluate(ctx, operation, operands, positions)
+    }
+}
+
+/// The client makes a key pair for each position and sends the public keys.
+fn make_keys(channel: &mut dyn Channel, positions: usize) -> Result<Vec<ClientKey>, Error> {
+    let keys = client_keys(positions)?;
+    let public: Vec<&[u8]> = keys.iter().map(ClientKey::public).collect();
+    channel.send(Kind::PublicKeys, public.concat())?;
+    Ok(keys)
+}
+
+/// The server reads what [`make_keys`] sends.
+fn receive_keys(channel: &mut dyn Channel, positions: usize) -> Result<Vec<PublicKey>, Error> {
+    let public = channel.receive(Kind::PublicKeys, positions * PUBLIC_KEY_BYTES)?;
+    public.par_chunks_exact(PUBLIC_KEY_BYTES).map(PublicKey::decode).collect()
+}
+
+/// A key pair for each position, each fresh.
+#[cfg(not(feature = "shared-key"))]
+fn client_keys(positions: usize) -> Result<Vec<ClientKey>, Error> {
+    (0..positions).into_par_iter().map(|_| ClientKey::generate()).collect()
+}
+
+/// INSECURE: one key pair and its seeds for all positions.
+#[cfg(feature = "shared-key")]
+fn client_keys(positions: usize) -> Result<Vec<ClientKey>, Error> {
+    let seed = crate::ring::sample::fresh_seed()?;
+    Ok((0..positions).map(|_| ClientKey::from_seed(seed.clone())).collect())
+}

@@ -1,0 +1,147 @@
+//! A stream of micro-batches on its way through the layers, and who makes its correlations.
+
+use std::collections::VecDeque;
+
+use fusion_catalogue::Cost;
+use fusion_catalogue::ot::{Stock, Supply};
+
+use crate::link::{Ready, Shared, Step, steps};
+use crate::profile::Machine;
+
+/// What one layer takes on all its micro-batches, from when its stream reaches it.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct LayerTime {
+    /// Seconds in all, waiting for other streams included.
+    pub seconds: f64,
+    /// Seconds of it that are computation.
+    pub computing_s: f64,
+}
+
+/// Consecutive steps of a micro-batch.
+pub(crate) struct Part<'c> {
+    /// The layer they are of; `None` for the keys.
+    layer: Option<usize>,
+    computing_s: f64,
+    steps: Vec<Step>,
+    /// What it costs, with the correlations that it draws first.
+    cost: &'c Cost,
+}
+
+/// A stream on its way: which micro-batch, part and step come next.
+pub(crate) struct Running {
+    ready: Ready,
+    /// The numbers of its micro-batches that are not done, the one it is at first.
+    left: VecDeque<usize>,
+    part: usize,
+    step: usize,
+    began: f64,
+    pub maker: Maker,
+}
+
+/// Who makes a stream's correlations, ahead of its layers: for which micro-batch and part, and step by step.
+pub(crate) struct Maker {
+    ready: Ready,
+    stock: Stock,
+    left: VecDeque<usize>,
+    part: usize,
+    steps: VecDeque<Step>,
+    /// When those were ready that are not drawn yet.
+    made: VecDeque<f64>,
+}
+
+impl<'c> Part<'c> {
+    /// Those of a micro-batch: what begins it, then every value.
+    pub fn all(costs: &'c [Cost], machine: &Machine) -> Vec<Part<'c>> {
+        let part = |(index, cost): (usize, &'c Cost)| {
+            let computing_s = machine.seconds(cost);
+            Part { layer: index.checked_sub(1), computing_s, steps: steps(cost, computing_s), cost }
+        };
+        costs.iter().enumerate().map(part).collect()
+    }
+}
+
+impl Running {
+    /// One that runs the micro-batches of these numbers when it is set up.
+    pub fn new(numbers: VecDeque<usize>, ready: Ready, supply: Supply) -> Running {
+        let stock = Stock::new(supply);
+        let maker =
+            Maker { ready, stock, left: numbers.clone(), part: 0, steps: VecDeque::new(), made: VecDeque::new() };
+        Running { ready, left: numbers, part: 0, step: 0, began: 0.0, maker }
+    }
+
+    /// When both parties are done with everything so far.
+    pub fn ready_s(&self) -> f64 {
+        self.ready.both()
+    }
+
+    /// When it could take its next step; `None` if it has none, or waits for correlations.
+    pub fn next<'p>(&self, parts: impl Fn(usize) -> &'p [Part<'p>]) -> Option<f64> {
+        let part = parts(*self.left.front()?).get(self.part)?;
+        let earliest = self.ready.0[0].min(self.ready.0[1]);
+        match self.step == 0 && !part.cost.draws.is_empty() {
+            true => self.maker.made.front().map(|made| earliest.max(*made)),
+            false => Some(earliest),
+        }
+    }
+
+    /// Takes it.
+    pub fn go_on<'p>(&mut self, parts: impl Fn(usize) -> &'p [Part<'p>], shared: &mut Shared, times: &mut [LayerTime]) {
+        let Some(&number) = self.left.front() else { return };
+        let parts = parts(number);
+        let part = &parts[self.part];
+        if self.step == 0 {
+            self.began = self.ready.both();
+            if !part.cost.draws.is_empty() {
+                let made = self.maker.made.pop_front().unwrap_or(0.0);
+                self.ready.0.iter_mut().for_each(|ready| *ready = ready.max(made));
+            }
+        }
+        if let Some(step) = part.steps.get(self.step) {
+            shared.take(step, &mut self.ready);
+            self.step += 1;
+        }
+        if self.step == part.steps.len() {
+            if let Some(layer) = part.layer {
+                times[layer].seconds += self.ready.both() - self.began;
+                times[layer].computing_s += part.computing_s;
+            }
+            (self.part, self.step) = (self.part + 1, 0);
+        }
+        if self.part == parts.len() {
+            self.left.pop_front();
+            self.part = 0;
+        }
+    }
+}
+
+impl Maker {
+    /// When it could take its next step; `None` when everything is made.
+    pub fn next<'p>(&self, parts: impl Fn(usize) -> &'p [Part<'p>]) -> Option<f64> {
+        parts(*self.left.front()?).get(self.part).map(|_| self.ready.0[0].min(self.ready.0[1]))
+    }
+
+    /// Takes it.
+    pub fn go_on<'p>(&mut self, parts: impl Fn(usize) -> &'p [Part<'p>], machine: &Machine, shared: &mut Shared) {
+        let Some(&number) = self.left.front() else { return };
+        let parts = parts(number);
+        let draws = &parts[self.part].cost;
+        if !draws.draws.is_empty() {
+            if self.steps.is_empty() {
+                let cost = draws.generator(&mut self.stock);
+                self.steps = steps(&cost, machine.seconds(&cost)).into();
+            }
+            if let Some(step) = self.steps.pop_front() {
+                shared.take(&step, &mut self.ready);
+            }
+            if !self.steps.is_empty() {
+                return;
+            }
+            self.made.push_back(self.ready.both());
+        }
+        self.part += 1;
+        if self.part == parts.len() {
+            self.left.pop_front();
+            self.part = 0;
+        }
+    }
+}

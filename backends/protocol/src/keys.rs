@@ -1,0 +1,61 @@
+//! Which layers of a position share a key pair of the `cheetah` family.
+//!
+//! The secret of a pair that serves one layer only has encrypted everything it ever will before the client decrypts
+//! anything under it. Of layers that share a pair, a later one's operand may depend on what an earlier one's decryption
+//! gave, hence on the secret. So pairs of layers' own spare an assumption on key-dependent messages; they cost the bytes of
+//! a public key for every layer. Keys for output packing are large: layers that pack their results share the position's pair.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::Serialize;
+
+use crate::cheetah::Packing;
+
+/// How many key pairs of the `cheetah` family a position has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Keys {
+    /// One for every layer that does not pack its results, and one for all that do.
+    Layer,
+    /// One for all layers.
+    Position,
+}
+
+impl Keys {
+    /// Whether a layer with this packing has a key pair of its own.
+    pub fn serve_one(self, packing: &Packing) -> bool {
+        self == Keys::Layer && packing.levels() == 0
+    }
+}
+
+impl fmt::Display for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Keys::Layer => "layer",
+            Keys::Position => "position",
+        })
+    }
+}
+
+impl FromStr for Keys {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Keys, String> {
+        let known = [Keys::Layer, Keys::Position].into_iter().find(|keys| keys.to_string() == text);
+        known.ok_or_else(|| format!("{text} is neither layer nor position"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn choices_are_read_as_they_are_written() {
+        for keys in [Keys::Layer, Keys::Position] {
+            assert_eq!(keys.to_string().parse(), Ok(keys));
+        }
+        assert!("none".parse::<Keys>().unwrap_err().contains("neither layer nor position"));
+    }
+}
