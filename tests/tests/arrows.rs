@@ -3,13 +3,14 @@
 use std::process::Command;
 
 /// Every crate with the only crates of this workspace it may depend on.
-const ARROWS: [(&str, &[&str]); 7] = [
+const ARROWS: [(&str, &[&str]); 8] = [
     ("fusion-ir", &[]),
     ("fusion-catalogue", &["fusion-ir"]),
+    ("fusion-estimate", &["fusion-catalogue", "fusion-ir"]),
     ("fusion-backends", &["fusion-catalogue", "fusion-ir"]),
-    ("fusion-compiler", &["fusion-catalogue", "fusion-ir"]),
-    ("fusion-runtime", &["fusion-backends", "fusion-catalogue", "fusion-ir"]),
-    ("fusion-bench", &["fusion-catalogue", "fusion-ir", "fusion-runtime"]),
+    ("fusion-compiler", &["fusion-catalogue", "fusion-estimate", "fusion-ir"]),
+    ("fusion-runtime", &["fusion-backends", "fusion-catalogue", "fusion-estimate", "fusion-ir"]),
+    ("fusion-bench", &["fusion-catalogue", "fusion-estimate", "fusion-ir", "fusion-runtime"]),
     ("fusion-tests", &["fusion-backends", "fusion-catalogue", "fusion-compiler", "fusion-ir", "fusion-runtime"]),
 ];
 

@@ -13,7 +13,7 @@ import random
 import re
 import sys
 
-# Ones in a row of the code (`DENSITY` in backends/src/kernels/lpn.rs).
+# Ones in a row of the code (`DENSITY` in backends/engine/src/kernels/lpn.rs).
 ONES = 10
 # Exponent of dense elimination, without a constant: Strassen's, rounded down (ePrint 2022/712).
 OMEGA = 2.8
