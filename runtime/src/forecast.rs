@@ -6,8 +6,8 @@ use std::sync::Arc;
 use fusion_catalogue::ot::{Need, Stock, Supply};
 use fusion_catalogue::{Cost, Counts, Steps};
 use fusion_ir::Party;
+use serde::Serialize;
 
-use crate::report::{Correlations, Predicted};
 use crate::session::BatchSize;
 use crate::session::handshake;
 
@@ -22,6 +22,26 @@ pub struct Forecast {
     /// Of a whole micro-batch, and of the smaller one.
     draws: [Arc<[Need]>; 2],
     streams: Vec<Stream>,
+}
+
+/// What the plan foretells for a batch; exact.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Predicted {
+    /// Bytes from client to server.
+    pub client_to_server: u64,
+    /// Bytes from server to client.
+    pub server_to_client: u64,
+    /// How often the client turns from sending to receiving.
+    pub rounds: u64,
+}
+
+/// Correlated OTs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Correlations {
+    /// In which the client is the receiver.
+    pub client_receives_ots: u64,
+    /// In which the server is the receiver.
+    pub server_receives_ots: u64,
 }
 
 /// What one stream of micro-batches is made of.

@@ -13,6 +13,7 @@ use serde::Serialize;
 use crate::Error;
 use crate::executor::{Spent, Totals};
 use crate::forecast::Forecast;
+pub use crate::forecast::{Correlations, Predicted};
 use crate::ledger::Entry;
 use crate::session::handshake::{PROTOCOL_VERSION, hex};
 use crate::transport::Traffic;
@@ -237,26 +238,6 @@ pub struct Layer {
     pub op: &'static str,
     /// The ONNX node it comes from.
     pub node: String,
-}
-
-/// Correlated OTs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Correlations {
-    /// In which the client is the receiver.
-    pub client_receives_ots: u64,
-    /// In which the server is the receiver.
-    pub server_receives_ots: u64,
-}
-
-/// What the plan foretells for a batch; exact.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Predicted {
-    /// Bytes from client to server.
-    pub client_to_server: u64,
-    /// Bytes from server to client.
-    pub server_to_client: u64,
-    /// How often the client turns from sending to receiving.
-    pub rounds: u64,
 }
 
 /// What ran.

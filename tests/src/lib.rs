@@ -2,6 +2,7 @@
 
 pub mod desk;
 pub mod garbage;
+pub mod modules;
 pub mod party;
 
 use std::path::{Path, PathBuf};

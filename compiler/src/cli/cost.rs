@@ -9,8 +9,9 @@ use fusion_estimate::{Course, SessionTime};
 use fusion_ir::op::Mix;
 use fusion_ir::{Op, Party, Plan, ValueId};
 
+use super::policy::PolicyArgs;
 use super::target::TargetArgs;
-use super::{compile::PolicyArgs, output, read_plan};
+use super::{output, read_plan};
 use crate::Error;
 use crate::passes::select::{Candidate, Choice, Scale, Target};
 

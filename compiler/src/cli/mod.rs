@@ -8,6 +8,7 @@ mod dump;
 mod eval;
 mod network;
 mod output;
+mod policy;
 mod progress;
 mod soundness;
 mod target;

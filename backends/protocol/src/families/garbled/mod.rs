@@ -3,17 +3,17 @@
 //! The server garbles, the client evaluates: one message up, which chooses the client's input labels, and one down. XOR gates are
 //! free (Kolesnikov and Schneider, ICALP 2008); an AND gate is two blocks (Zahur, Rosulek and Evans, EUROCRYPT 2015).
 
+mod family;
+
 use std::ops::Range;
 
 use fusion_ir::Party;
-use fusion_ir::op::Backend;
 
 use crate::compare::{Comparison, Nonlinear};
-use crate::families::cheetah::Packings;
-use crate::linear::{Refusal, Shape};
 use crate::ot::Need;
-use crate::step::{Compare, Comparer, Linear};
 use crate::{Cost, Primitive, packed_bytes};
+
+pub use family::Family;
 
 /// Bytes of a label.
 pub const LABEL_BYTES: u64 = 16;
@@ -126,27 +126,6 @@ pub fn cost(operation: &Nonlinear, positions: usize) -> Cost {
     match *operation {
         Nonlinear::ArgMax { bits, index_bits, classes } => Circuit::arg_max(bits, index_bits, classes).cost(positions),
         _ => operation.cost(&|comparison, n| Circuit::of(comparison).cost(n), positions),
-    }
-}
-
-/// Garbled circuits: everything that looks at bits.
-pub struct Family;
-
-impl super::Family for Family {
-    fn linear_candidates(&self) -> Vec<Backend> {
-        Vec::new()
-    }
-
-    fn compare_candidates(&self) -> Vec<Backend> {
-        vec![Backend::Garbled]
-    }
-
-    fn linear(&self, _: Backend, _: &Shape, _: &mut Packings) -> Result<Linear, Refusal> {
-        Err(Refusal::Circuit)
-    }
-
-    fn compare(&self, _: Backend, operation: Nonlinear) -> Compare {
-        Compare { operation, by: Comparer::Garbled }
     }
 }
 
