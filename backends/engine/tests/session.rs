@@ -52,3 +52,16 @@ fn check(family: &str) {
     fusion_ir::verify::verify_executable(&function).unwrap();
     [Keys::Layer, Keys::Position].into_iter().for_each(|keys| common::check(&function, keys, 3, 5));
 }
+
+/// What RLWE ciphertexts have no room for is no matter to oblivious transfer.
+#[test]
+fn accumulators_wider_than_ciphertexts_carry_are_exact_by_correlated_ots() {
+    let text = "function \"wide\"\nweight @w0 \"w\" : i16.4[3,40]\nweight @w1 \"b\" : i50.12[3]\n\
+                v0 = input : i50.8~9[40] by local \"x\"\n\
+                v1 = dense v0, @w0, @w1 : i50.12~40[3] by crypt_flow2-ot \"d\"\n\
+                v2 = argmax v1 : i3.0~2+[1] by crypt_flow2-ot \"y\"\n\
+                v3 = fusion.reveal v2 what=label : i3.0~2+[1] by cheetah \"y\"\n";
+    let function = text::parse(text).unwrap();
+    fusion_ir::verify::verify_executable(&function).unwrap();
+    common::check(&function, Keys::Position, 2, 8);
+}

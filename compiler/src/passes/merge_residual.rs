@@ -7,7 +7,7 @@
 //! The sum moves to the finest format of its operands. Its width grows by as many bits, so the requantisation's result keeps its format,
 //! and fewer roundings make it more exact. Not done where the accumulator would become wider than RLWE allows.
 
-use fusion_ir::verify::MAX_ACCUMULATOR_BITS;
+use fusion_catalogue::rlwe::MAX_ACC_BITS;
 use fusion_ir::{Op, ValueId};
 
 use super::widths::{can_set_width, set_width};
@@ -53,7 +53,7 @@ fn merge(program: &mut Program, users: &[Vec<ValueId>], sum: ValueId) -> Option<
             let follows = |a| u8::try_from(bits).is_ok_and(|bits| can_set_width(program, users, a, bits));
             magnitude < bits && b.accumulator.map_or(i16::from(ty.bits) < bits, follows)
         };
-        (frac, bits, bits <= i16::from(MAX_ACCUMULATOR_BITS) && branches.iter().all(wide_enough))
+        (frac, bits, bits <= i16::from(MAX_ACC_BITS) && branches.iter().all(wide_enough))
     };
     let (mut frac, mut bits, mut fits) = plan(&branches);
     // With two accumulators of very different formats, one may still be merged.

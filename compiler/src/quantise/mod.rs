@@ -10,7 +10,7 @@ pub mod input;
 pub mod polyline;
 pub mod table;
 
-use fusion_ir::verify::MAX_ACCUMULATOR_BITS;
+use fusion_catalogue::rlwe::MAX_ACC_BITS;
 
 /// How many bits each kind of tensor gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ impl Default for Precision {
             activation_bits: 14,
             weight_bits: 12,
             input_bits: 12,
-            max_accumulator_bits: MAX_ACCUMULATOR_BITS,
+            max_accumulator_bits: MAX_ACC_BITS,
             worst_case: false,
         }
     }
