@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use fusion_catalogue::Schedule;
-use fusion_catalogue::ot::{Choice, Supply};
-use fusion_estimate::Course;
+use fusion_catalogue::ot::{Choice, OtSource};
+use fusion_estimate::SessionTrace;
 use fusion_estimate::{Machine, Network};
 use fusion_ir::soundness::Policy;
 use fusion_ir::{Plan, ValueId};
@@ -112,8 +112,8 @@ fn job(entry: &Entry, plan: &Plan, settings: &Settings) -> anyhow::Result<(Job, 
             let steps = resolve(&plan.function)?;
             let whole = flow.size(&steps, entry.batch.positions as usize)?;
             flow.offline.choice = match Forecast::new(&steps, whole).supply(0) {
-                Supply::SoftSpoken(_) => Choice::SoftSpoken,
-                Supply::Silent(_) => Choice::Silent,
+                OtSource::SoftSpoken(_) => Choice::SoftSpoken,
+                OtSource::Silent(_) => Choice::Silent,
             };
         }
         return Ok((Job::unverified(measure::rows(plan, sample as usize))?, flow));
@@ -135,7 +135,7 @@ fn row(entry: &Entry, settings: &Settings) -> anyhow::Result<Row> {
     let keys = entry.flow.keys(&steps);
     let size = BatchSize::new(entry.batch.positions, micro_batch, streams, entry.flow.offline, keys);
     let whole = Forecast::new(&steps, size);
-    let mut course = Course::new(&steps, Schedule { positions, micro_batch, streams }, keys);
+    let mut course = SessionTrace::new(&steps, Schedule { positions, micro_batch, streams }, keys);
     course.correlations = entry.flow.offline.choice;
     let forecast = course.play(&settings.machine, entry.network);
     let share = entry.batch.positions as f64 / positions as f64;

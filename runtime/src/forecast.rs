@@ -3,7 +3,7 @@
 use std::ops::AddAssign;
 use std::sync::Arc;
 
-use fusion_catalogue::ot::{Need, Stock, Supply};
+use fusion_catalogue::ot::{OtCount, OtPool, OtSource};
 use fusion_catalogue::{Cost, Counts, Steps};
 use fusion_ir::Party;
 use serde::Serialize;
@@ -20,7 +20,7 @@ pub struct Forecast {
     pub correlations: Correlations,
     ahead_bytes: [u64; 2],
     /// Of a whole micro-batch, and of the smaller one.
-    draws: [Arc<[Need]>; 2],
+    draws: [Arc<[OtCount]>; 2],
     streams: Vec<Stream>,
 }
 
@@ -48,7 +48,7 @@ pub struct Correlations {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Stream {
     micro_batches: Counts,
-    supply: Supply,
+    supply: OtSource,
     /// How far its generator may be ahead, by the party that waits.
     ahead_bytes: [u64; 2],
 }
@@ -76,7 +76,7 @@ impl Forecast {
             let tiles = [costs.0.tiles(), costs.1.tiles()];
             let tiles = [0, 1].map(|receiver| times[0] * tiles[0][receiver] + times[1] * tiles[1][receiver]);
             let supply = offline.choice.supply(tiles);
-            let mut stock = Stock::new(supply);
+            let mut stock = OtPool::new(supply);
             let mut generator = supply.setup();
             forecast.draws_of(micro_batches).for_each(|need| generator.then(&stock.draw(&need)));
             let mut tally = Tally::default();
@@ -104,16 +104,16 @@ impl Forecast {
     }
 
     /// Where the correlations of stream number `stream` come from.
-    pub fn supply(&self, stream: usize) -> Supply {
-        self.streams.get(stream).map_or_else(Supply::default, |stream| stream.supply)
+    pub fn supply(&self, stream: usize) -> OtSource {
+        self.streams.get(stream).map_or_else(OtSource::default, |stream| stream.supply)
     }
 
     /// Everything that the layers of stream number `stream` draw, in order.
-    pub fn draws(&self, stream: usize) -> impl Iterator<Item = Need> + Send + use<> {
+    pub fn draws(&self, stream: usize) -> impl Iterator<Item = OtCount> + Send + use<> {
         self.draws_of(self.streams.get(stream).map_or_else(Counts::default, |stream| stream.micro_batches))
     }
 
-    fn draws_of(&self, Counts { whole, rest }: Counts) -> impl Iterator<Item = Need> + Send + use<> {
+    fn draws_of(&self, Counts { whole, rest }: Counts) -> impl Iterator<Item = OtCount> + Send + use<> {
         let [one, smaller] = self.draws.clone();
         let micro_batches = (0..whole).map(move |_| one.clone()).chain(rest.then_some(smaller));
         micro_batches.flat_map(|draws| (0..draws.len()).map(move |index| draws[index]))
@@ -217,9 +217,9 @@ mod tests {
             let parts = streams.iter().map(|micro_batches| {
                 let mut stream = steps.shared(keys).once();
                 micro_batches.iter().flat_map(|n| steps.costs(keys, *n)).for_each(|cost| stream.then(&cost));
-                let supply = Supply::for_demand(stream.tiles());
+                let supply = OtSource::for_demand(stream.tiles());
                 let mut generator = supply.setup();
-                generator.then(&stream.generator(&mut Stock::new(supply)));
+                generator.then(&stream.generator(&mut OtPool::new(supply)));
                 [stream, generator]
             });
             for part in parts.flatten().chain([handshake::cost()]) {
@@ -231,7 +231,7 @@ mod tests {
             let (streams_len, offline) = (streams.len() as u8, Offline::default());
             let size = BatchSize::new(positions, 4, streams_len, offline, keys);
             let forecast = Forecast::new(&steps, size);
-            let drawn: Vec<Need> = (0..streams.len()).flat_map(|stream| forecast.draws(stream)).collect();
+            let drawn: Vec<OtCount> = (0..streams.len()).flat_map(|stream| forecast.draws(stream)).collect();
             assert_eq!(drawn, draws);
             assert_eq!(forecast.predicted, Predicted { client_to_server: up, server_to_client: down, rounds });
         }

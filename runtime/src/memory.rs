@@ -10,7 +10,7 @@ use fusion_backends::ot::Generator;
 use fusion_catalogue::cheetah::interleaved;
 use fusion_catalogue::compare::{Nonlinear, WAVE};
 use fusion_catalogue::crypt_flow2::he;
-use fusion_catalogue::ot::{Ferret, Need, Ots};
+use fusion_catalogue::ot::{Ferret, OtCount, Ots};
 use fusion_catalogue::rlwe::{DEGREE, PRIMES, PUBLIC_KEY_BYTES};
 use fusion_catalogue::step::Linear;
 use fusion_catalogue::{Keys, Schedule, Step, Steps};
@@ -235,7 +235,7 @@ impl Layer {
 }
 
 /// What `party` keeps of the pads of one draw.
-fn pad_bytes(need: &Need, party: Party) -> u64 {
+fn pad_bytes(need: &OtCount, party: Party) -> u64 {
     // A sender keeps both pads of an OT, a receiver one and its choice; tables have more of both.
     let sent = |ots: &Ots| {
         let tables: u64 = ots.tables().map(|(width, n)| (2u64 << width) * n).sum();

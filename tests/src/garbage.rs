@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 
 use fusion_backends::channel::{LocalChannel, pair};
 use fusion_backends::{Channel, Error, Kind, Session};
-use fusion_catalogue::ot::Supply;
+use fusion_catalogue::ot::OtSource;
 use fusion_catalogue::{Keys, Steps};
 use fusion_ir::types::wrap;
 use fusion_ir::verify::{explain, verify_executable};
@@ -121,7 +121,7 @@ fn run(
     weights: Option<&Weights>,
 ) -> Result<(), Error> {
     let steps = Arc::new(Steps::of(function).expect("the program is one that its families carry"));
-    let session = Session::establish(party, online, offline, [7; 32], Supply::default())?;
+    let session = Session::establish(party, online, offline, [7; 32], OtSource::default())?;
     let mut session = session.prepare(steps, Keys::Position)?;
     let mut batch = session.begin(1)?;
     let ty = &function.values[0].ty;

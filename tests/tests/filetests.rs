@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use fusion_backends::channel;
 use fusion_backends::session::Session;
-use fusion_catalogue::ot::Supply;
+use fusion_catalogue::ot::OtSource;
 use fusion_catalogue::{Keys, Steps};
 use fusion_ir::types::{signed, wrap};
 use fusion_ir::{Function, Op, Party, Weights, interp, text, verify};
@@ -141,7 +141,7 @@ fn party(
     input: Vec<u64>,
 ) -> Result<Vec<Vec<u64>>, fusion_backends::Error> {
     let steps = Steps::of(function).expect("every operation is one that its backend computes");
-    let session = Session::establish(party, Box::new(online), Box::new(offline), [7; 32], Supply::default())?;
+    let session = Session::establish(party, Box::new(online), Box::new(offline), [7; 32], OtSource::default())?;
     let keys = Keys::of(&steps);
     let mut session = session.prepare(Arc::new(steps), keys)?;
     let mut batch = session.begin(input.len() / function.values[0].ty.len())?;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use fusion_backends::Error;
 use fusion_backends::channel::{LocalChannel, pair};
 use fusion_backends::ot::Correlations;
-use fusion_catalogue::ot::{Ferret, Need, Ots, SoftSpoken, Stock, Supply, TILE_ROWS};
+use fusion_catalogue::ot::{Ferret, OtCount, OtPool, OtSource, Ots, SoftSpoken, TILE_ROWS};
 use fusion_ir::Party;
 
 /// Tiles that are drawn at once.
@@ -17,8 +17,8 @@ const DRAW_TILES: u64 = 1 << 13;
 fn main() {
     let form = fusion_catalogue::cpu::from_environment().unwrap_or_else(|refused| panic!("{refused}"));
     println!("kernels: {}", form.name());
-    let soft_spoken = |k| (format!("SoftSpoken k={k}"), Supply::SoftSpoken(SoftSpoken::new(k).expect("a parameter")));
-    let silent = |name: &str, set| (format!("silent {name}"), Supply::Silent(set));
+    let soft_spoken = |k| (format!("SoftSpoken k={k}"), OtSource::SoftSpoken(SoftSpoken::new(k).expect("a parameter")));
+    let silent = |name: &str, set| (format!("silent {name}"), OtSource::Silent(set));
     let supplies =
         [soft_spoken(2), soft_spoken(4), soft_spoken(8), silent("b11", Ferret::B11), silent("b12", Ferret::B12)];
     println!("correlated OTs: rows, not hashed");
@@ -34,7 +34,7 @@ fn main() {
     for (name, supply) in &supplies {
         let ots = |tiles| Ots { bits: tiles * TILE_ROWS, ..Ots::default() };
         let draw = [DRAW_TILES / 2; 2];
-        let need = Need { client_receives: ots(draw[0]), server_receives: ots(draw[1]) };
+        let need = OtCount { client_receives: ots(draw[0]), server_receives: ots(draw[1]) };
         measure(name, *supply, true, draw, |_, channel, correlations| correlations.draw(channel, &need).map(drop));
     }
 }
@@ -49,14 +49,14 @@ fn header() {
 /// The fastest of three runs of as many draws as use up a round of the largest set at least twice.
 fn measure(
     name: &str,
-    supply: Supply,
+    supply: OtSource,
     both_ways: bool,
     draw: [u64; 2],
     work: impl Fn(Party, &mut LocalChannel, &mut Correlations) -> Result<(), Error> + Sync,
 ) {
     let per_round = match supply {
-        Supply::Silent(set) => set.round_tiles(),
-        Supply::SoftSpoken(_) => 1 << 16,
+        OtSource::Silent(set) => set.round_tiles(),
+        OtSource::SoftSpoken(_) => 1 << 16,
     };
     let draws = (2 * per_round).div_ceil(draw[0]);
     let ready = std::sync::Barrier::new(2);
@@ -84,9 +84,9 @@ fn measure(
         (side(Party::Client, left), server.join().expect("the server"))
     });
     let n = (draws * (draw[0] + draw[1]) * TILE_ROWS) as f64;
-    let mut stock = Stock::new(supply);
+    let mut stock = OtPool::new(supply);
     let need = |tiles| Ots { bits: tiles * TILE_ROWS, ..Ots::default() };
-    let need = Need { client_receives: need(draw[0]), server_receives: need(draw[1]) };
+    let need = OtCount { client_receives: need(draw[0]), server_receives: need(draw[1]) };
     stock.draw(&need);
     let bytes: u64 =
         (0..3 * draws).map(|_| stock.draw(&need)).map(|c| c.bytes(Party::Client) + c.bytes(Party::Server)).sum();

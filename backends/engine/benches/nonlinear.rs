@@ -15,7 +15,7 @@ use fusion_backends::ot::Generator;
 use fusion_backends::{Channel, Error, Kind};
 use fusion_catalogue::Cost;
 use fusion_catalogue::compare::Comparison;
-use fusion_catalogue::ot::{Ferret, Stock, Supply};
+use fusion_catalogue::ot::{Ferret, OtPool, OtSource};
 use fusion_ir::Party;
 use fusion_ir::types::{Sign, mask};
 
@@ -50,7 +50,7 @@ fn main() {
         "rounds",
         "slow s"
     );
-    let supplies = [("softspkn", Supply::default()), ("silent", Supply::Silent(Ferret::B12))];
+    let supplies = [("softspkn", OtSource::default()), ("silent", OtSource::Silent(Ferret::B12))];
     for (name, supply) in supplies.iter().filter(|(name, _)| !std::env::args().any(|arg| arg == format!("no-{name}"))) {
         for bits in &widths {
             for leaf_bits in &leaves {
@@ -60,7 +60,7 @@ fn main() {
     }
 }
 
-fn activations(name: &str, supply: Supply, bits: u8, leaf_bits: u8, n: usize) {
+fn activations(name: &str, supply: OtSource, bits: u8, leaf_bits: u8, n: usize) {
     let k = 16.min(bits - 12);
     let operations = [
         Comparison::RequantRelu { bits, shift: 12, k },
@@ -85,7 +85,7 @@ fn activations(name: &str, supply: Supply, bits: u8, leaf_bits: u8, n: usize) {
     };
     let fast = (0..3).map(|_| measure(supply, None, &work)).min_by_key(|took| took.wall).expect("three runs");
     let slow = measure(supply, Some(SLOW), &work);
-    let (mut cost, mut exchanged, mut stock) = (Cost::default(), Cost::default(), Stock::new(supply));
+    let (mut cost, mut exchanged, mut stock) = (Cost::default(), Cost::default(), OtPool::new(supply));
     for operation in &operations {
         for wave in operation.waves(n) {
             for chunk in operation.chunks(wave.len()) {
@@ -123,7 +123,7 @@ struct Took {
 
 /// One run by both parties after set-up.
 fn measure(
-    supply: Supply,
+    supply: OtSource,
     link: Option<Link>,
     work: &(impl Fn(Party, &mut dyn Channel, &mut Generator) -> Duration + Sync),
 ) -> Took {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 #[cfg(doc)]
 use fusion_catalogue::SharedSetup;
-use fusion_catalogue::ot::{Need, Supply};
+use fusion_catalogue::ot::{OtCount, OtSource};
 use fusion_catalogue::step::{Comparer, Linear, Reveal};
 use fusion_catalogue::{Keys, Step, Steps};
 use fusion_ir::types::signed;
@@ -74,7 +74,10 @@ impl Unprepared {
     ///
     /// # Panics
     /// If it was called before.
-    pub fn preprocess(&mut self, draws: impl IntoIterator<Item = Need, IntoIter: Send + 'static>) -> Result<(), Error> {
+    pub fn preprocess(
+        &mut self,
+        draws: impl IntoIterator<Item = OtCount, IntoIter: Send + 'static>,
+    ) -> Result<(), Error> {
         self.wire.correlations.preprocess(draws)
     }
 
@@ -102,7 +105,7 @@ impl Session {
         online: Box<dyn Channel>,
         offline: Box<dyn Channel>,
         session_id: [u8; 32],
-        supply: Supply,
+        supply: OtSource,
     ) -> Result<Unprepared, Error> {
         let correlations = Generator::establish(party, offline, &session_id, supply)?;
         Ok(Unprepared { wire: Wire { party, channel: online, correlations, session_id } })

@@ -8,7 +8,6 @@ use fusion_backends::cheetah::linear::{Workspace, client, server};
 use fusion_backends::rlwe::{ClientKey, PublicKey};
 use fusion_backends::{Channel, Error, Kind};
 use fusion_catalogue::Message;
-use fusion_catalogue::cheetah::noise::Noise;
 use fusion_catalogue::cheetah::{Packing, cost, interleaved};
 use fusion_catalogue::linear::Geometry;
 use fusion_ir::Party;
@@ -60,7 +59,7 @@ impl Case {
     /// The same with output packing, if that pays and can be hidden.
     fn packed(mut self, weight_bits: u8) -> Option<Case> {
         self.packing = Packing::packed(self.packing.geometry(), self.packing.acc_bits()).unwrap();
-        let hidden = Noise::of(&self.packing, weight_bits).is_ok();
+        let hidden = self.packing.noise(weight_bits).is_ok();
         (self.packing.levels() > 0 && hidden).then_some(self)
     }
 

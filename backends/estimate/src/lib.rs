@@ -6,5 +6,5 @@ mod session;
 mod stream;
 
 pub use profile::{Machine, Network, NotANetwork};
-pub use session::{Clock, Course, SessionTime};
+pub use session::{Clock, SessionTime, SessionTrace};
 pub use stream::LayerTime;

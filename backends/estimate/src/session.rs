@@ -6,7 +6,7 @@
 //! the machine's profile counts both as one. Streams that are in flight together, and who makes their correlations ahead of their
 //! layers, compute one after the other.
 
-use fusion_catalogue::ot::{Choice, Supply};
+use fusion_catalogue::ot::{Choice, OtSource};
 use fusion_catalogue::{Cost, Keys, Schedule, Steps};
 
 use crate::link::{Ready, Shared, steps};
@@ -52,7 +52,7 @@ impl Clock {
 
 /// What a session sends and computes.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Course {
+pub struct SessionTrace {
     /// Of the layers' side of every stream, once.
     pub setup: Cost,
     /// Of a whole micro-batch: what begins it, then every value of the function.
@@ -65,11 +65,11 @@ pub struct Course {
     pub correlations: Choice,
 }
 
-impl Course {
+impl SessionTrace {
     /// That of a function on a batch.
-    pub fn new(steps: &Steps, schedule: Schedule, keys: Keys) -> Course {
+    pub fn new(steps: &Steps, schedule: Schedule, keys: Keys) -> SessionTrace {
         let counts = schedule.counts();
-        Course {
+        SessionTrace {
             setup: steps.shared(keys).once(),
             whole: if counts.whole > 0 { steps.costs(keys, schedule.whole()) } else { Vec::new() },
             rest: if counts.rest { steps.costs(keys, schedule.rest()) } else { Vec::new() },
@@ -79,7 +79,7 @@ impl Course {
     }
 
     /// Where the correlations of stream number `stream` come from.
-    pub fn supply(&self, stream: usize) -> Supply {
+    pub fn supply(&self, stream: usize) -> OtSource {
         let dealt = self.schedule.dealt(stream);
         let tiles = |costs: &[Cost], times: u64| {
             let all = costs.iter().map(Cost::tiles).fold([0; 2], |sum, tiles| [sum[0] + tiles[0], sum[1] + tiles[1]]);
@@ -100,7 +100,9 @@ impl Course {
         }
         let of = |micro_batches: u64| {
             let positions = micro_batches * self.schedule.whole() as u64;
-            Course { schedule: Schedule { positions, ..self.schedule }, ..self.clone() }.play(machine, network).seconds
+            SessionTrace { schedule: Schedule { positions, ..self.schedule }, ..self.clone() }
+                .play(machine, network)
+                .seconds
         };
         let [first_s, some_s] = [first, some].map(of);
         let share = if counts.rest { 1.0 } else { 0.0 };
@@ -199,7 +201,7 @@ mod tests {
         let steps = small();
         let machine = Machine::default();
         let of = |positions, micro_batch, streams| {
-            Course::new(&steps, Schedule { positions, micro_batch, streams }, KEYS).play(&machine, NETWORK)
+            SessionTrace::new(&steps, Schedule { positions, micro_batch, streams }, KEYS).play(&machine, NETWORK)
         };
         let (one, four, five) = (of(1, 4, 1), of(4, 4, 1), of(5, 4, 1));
         assert_eq!(one.setup_s, four.setup_s);
@@ -215,7 +217,7 @@ mod tests {
         close(together.layers[1].computing_s, alone.layers[1].computing_s);
         let slow = Network { mbit_per_s: 0.1, rtt_ms: 1e-3 };
         let schedule = |streams| Schedule { positions: 8, micro_batch: 1, streams };
-        let of = |streams| Course::new(&steps, schedule(streams), KEYS).play(&machine, slow);
+        let of = |streams| SessionTrace::new(&steps, schedule(streams), KEYS).play(&machine, slow);
         let bytes = steps.get(fusion_ir::ValueId(1)).cost(KEYS, 8).bytes(Party::Client);
         assert!(of(2).seconds > bytes as f64 * slow.seconds_per_byte());
         assert_eq!(of(3).layers.len(), 3);
@@ -226,7 +228,7 @@ mod tests {
         let steps = small();
         let machine = Machine::default();
         for (positions, streams) in [(7, 1), (8, 2), (402, 1), (402, 2), (400, 3)] {
-            let course = Course::new(&steps, Schedule { positions, micro_batch: 4, streams }, KEYS);
+            let course = SessionTrace::new(&steps, Schedule { positions, micro_batch: 4, streams }, KEYS);
             let (played, said) = (course.play(&machine, NETWORK).seconds, course.seconds(&machine, NETWORK));
             assert!((said / played - 1.0).abs() < 0.03, "{positions} in {streams} streams: {said} for {played}");
         }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use fusion_catalogue::Cost;
-use fusion_catalogue::ot::{Stock, Supply};
+use fusion_catalogue::ot::{OtPool, OtSource};
 
 use crate::link::{Ready, Shared, Step, steps};
 use crate::profile::Machine;
@@ -41,7 +41,7 @@ pub(crate) struct Running {
 /// Who makes a stream's correlations, ahead of its layers: for which micro-batch and part, and step by step.
 pub(crate) struct Maker {
     ready: Ready,
-    stock: Stock,
+    stock: OtPool,
     left: VecDeque<usize>,
     part: usize,
     steps: VecDeque<Step>,
@@ -62,8 +62,8 @@ impl<'c> Part<'c> {
 
 impl Running {
     /// One that runs the micro-batches of these numbers when it is set up.
-    pub fn new(numbers: VecDeque<usize>, ready: Ready, supply: Supply) -> Running {
-        let stock = Stock::new(supply);
+    pub fn new(numbers: VecDeque<usize>, ready: Ready, supply: OtSource) -> Running {
+        let stock = OtPool::new(supply);
         let maker =
             Maker { ready, stock, left: numbers.clone(), part: 0, steps: VecDeque::new(), made: VecDeque::new() };
         Running { ready, left: numbers, part: 0, step: 0, began: 0.0, maker }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use fusion_ir::Party;
 use serde::{Deserialize, Serialize};
 
-use crate::ot::Need;
+use crate::ot::OtCount;
 
 /// Bytes that every message carries on the wire beside its payload.
 pub const FRAME_HEADER_BYTES: u64 = 8;
@@ -28,7 +28,7 @@ pub struct Cost {
     /// Places in `messages` of the server's half of every exchange: it was sent without waiting for the message before it.
     pub exchanges: Vec<usize>,
     /// The random OTs that layers use up, draw by draw. Those who make them have a channel of their own: see [`Cost::generator`].
-    pub draws: Vec<Need>,
+    pub draws: Vec<OtCount>,
     /// Correlated OTs consumed in which the client is the receiver.
     pub client_receives_ots: u64,
     /// Correlated OTs consumed in which the server is the receiver.
@@ -158,8 +158,8 @@ impl Cost {
     }
 
     /// Appends a draw of random OTs; none if nothing is needed.
-    pub fn draw(&mut self, need: Need) {
-        if need == Need::default() {
+    pub fn draw(&mut self, need: OtCount) {
+        if need == OtCount::default() {
             return;
         }
         let (client, server) = (&need.client_receives, &need.server_receives);
@@ -168,9 +168,9 @@ impl Cost {
         self.draws.push(need);
     }
 
-    /// [Tiles](crate::ot::Ots::tiles) of all draws, by receiver: what a [supply](crate::ot::Supply::for_demand) is chosen by.
+    /// [Tiles](crate::ot::Ots::tiles) of all draws, by receiver: what a [supply](crate::ot::OtSource::for_demand) is chosen by.
     pub fn tiles(&self) -> [u64; 2] {
-        let tiles = |tiles: [u64; 2], need: &Need| {
+        let tiles = |tiles: [u64; 2], need: &OtCount| {
             [tiles[0] + need.client_receives.tiles(), tiles[1] + need.server_receives.tiles()]
         };
         self.draws.iter().fold([0; 2], tiles)

@@ -35,7 +35,7 @@ impl SharedSetup {
     }
 
     /// The messages of setting up a session's layers, before any position. Its generator sets up as its
-    /// [source](crate::ot::Supply::setup) does.
+    /// [source](crate::ot::OtSource::setup) does.
     pub fn once(&self) -> Cost {
         if self.extensions { crypt_flow2::ot::setup() } else { Cost::default() }
     }

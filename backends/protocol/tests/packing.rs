@@ -347,7 +347,7 @@ fn packed_results_of_every_width_can_be_hidden_but_the_widest() {
     let geometry = square(512, 7, 512, 3, 1, 1, 1);
     for acc_bits in [20, 28, 32, 33] {
         let packing = Packing::packed(&geometry, acc_bits).unwrap();
-        assert!(packing.levels() >= 4 && Noise::of(&packing, 12).is_ok(), "{acc_bits}");
+        assert!(packing.levels() >= 4 && packing.noise(12).is_ok(), "{acc_bits}");
     }
     // The figures of SECURITY.md.
     for (acc_bits, hiding) in [(28, 45.7), (32, 41.7)] {
@@ -355,7 +355,7 @@ fn packed_results_of_every_width_can_be_hidden_but_the_widest() {
         assert!((bits - hiding).abs() < 0.06, "{bits}");
     }
     let widest = Packing::packed(&geometry, 34).unwrap();
-    assert!(matches!(Noise::of(&widest, 12), Err(Refusal::Flood { .. })));
+    assert!(matches!(widest.noise(12), Err(Refusal::Flood { .. })));
 }
 
 #[test]

@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 
 use anyhow::Context;
 use fusion_catalogue::cpu::Form;
-use fusion_catalogue::ot::Stock;
+use fusion_catalogue::ot::OtPool;
 use fusion_catalogue::{Cost, Keys, Primitive, Schedule};
-use fusion_estimate::{Clock, Course};
+use fusion_estimate::{Clock, SessionTrace};
 use fusion_estimate::{Machine, Network};
 use fusion_runtime::fusion::Job;
 use fusion_runtime::resolve;
@@ -87,12 +87,12 @@ fn costs(experiment: &Experiment) -> anyhow::Result<Vec<Cost>> {
     let steps = resolve(&experiment.plan.function).context("a network for calibration")?;
     let (positions, keys) = (experiment.positions, Keys::of(&*steps));
     let schedule = Schedule::single(positions);
-    let mut course = Course::new(&steps, schedule, keys);
+    let mut course = SessionTrace::new(&steps, schedule, keys);
     course.correlations = experiment.correlations;
     let supply = course.supply(0);
     let mut before = supply.setup();
     before.then(&course.setup);
-    let mut stock = Stock::new(supply);
+    let mut stock = OtPool::new(supply);
     let mut costs: Vec<Cost> = course.whole.iter().map(|cost| cost.with_generator(&mut stock)).collect();
     if let Some(begin) = costs.first_mut() {
         before.then(begin);

@@ -3,9 +3,9 @@
 use std::fmt::Write;
 use std::path::PathBuf;
 
-use fusion_catalogue::ot::{Stock, Supply};
+use fusion_catalogue::ot::{OtPool, OtSource};
 use fusion_catalogue::{Cost, Keys, Schedule, Steps};
-use fusion_estimate::{Course, SessionTime};
+use fusion_estimate::{SessionTime, SessionTrace};
 use fusion_ir::op::Mix;
 use fusion_ir::{Op, Party, Plan, ValueId};
 
@@ -86,15 +86,15 @@ pub(super) fn run(args: &Args) -> Result<(), Error> {
 
 /// The oblivious transfers of a session.
 struct Correlations {
-    supply: Supply,
+    supply: OtSource,
     draws: Cost,
 }
 
 impl Correlations {
     /// Of so many positions that each cost `position`, one by one.
     fn new(position: &Cost, positions: u64) -> Correlations {
-        let supply = Supply::for_demand(position.tiles().map(|tiles| tiles * positions));
-        let mut stock = Stock::new(supply);
+        let supply = OtSource::for_demand(position.tiles().map(|tiles| tiles * positions));
+        let mut stock = OtPool::new(supply);
         let mut draws = Cost::default();
         (0..positions).for_each(|_| draws.then(&position.generator(&mut stock)));
         Correlations { supply, draws }
@@ -134,8 +134,8 @@ fn session(steps: &Steps, keys: Keys, target: &Target) -> SessionTime {
     course(steps, keys, u64::from(target.schedule.micro_batch), target).play(&target.machine, target.network)
 }
 
-fn course(steps: &Steps, keys: Keys, positions: u64, target: &Target) -> Course {
-    Course::new(steps, Schedule { positions, ..target.schedule }, keys)
+fn course(steps: &Steps, keys: Keys, positions: u64, target: &Target) -> SessionTrace {
+    SessionTrace::new(steps, Schedule { positions, ..target.schedule }, keys)
 }
 
 fn line([id, op, node, backend]: [&str; 4], cost: &Cost, seconds: f64) -> String {

@@ -2,7 +2,7 @@
 
 use fusion_backends::Session;
 use fusion_backends::channel::{self, LocalChannel};
-use fusion_catalogue::ot::Supply;
+use fusion_catalogue::ot::OtSource;
 use fusion_catalogue::{Keys, Steps};
 use fusion_ir::types::{signed, wrap};
 use fusion_ir::{Function, Op, Party, Weights};
@@ -47,7 +47,7 @@ fn party(
         (Arc::new(steps), keys)
     };
     let Some(first) = programs.first() else { return Ok(Vec::new()) };
-    let session = Session::establish(party, Box::new(online), Box::new(offline), [9; 32], Supply::default())?;
+    let session = Session::establish(party, Box::new(online), Box::new(offline), [9; 32], OtSource::default())?;
     let (steps, keys) = resolve(first);
     let mut session = session.prepare(steps, keys)?;
     let mut results = Vec::new();

@@ -1,4 +1,4 @@
-//! Contests of many: max-pool and argmax as knock-outs in the order that [`fusion_ir::interp::tournament`] defines, top-k as the network
+//! Max-pool and argmax as tournaments in the order that [`fusion_ir::interp::tournament`] defines, top-k as the network
 //! of [`Network::top_k`].
 
 use fusion_catalogue::compare::Comparison;
@@ -127,7 +127,7 @@ pub fn top_k(
     Ok(keys.chunks_exact(classes.max(1)).flat_map(|vector| top.iter().map(|place| index(vector[*place]))).collect())
 }
 
-/// Players of `N` values each, in groups that play their own knock-outs side by side.
+/// Players of `N` values each, in groups that play their own tournaments side by side.
 struct Groups<const N: usize> {
     players: Vec<[u64; N]>,
     sizes: Vec<usize>,

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-use fusion_catalogue::ot::{Need, Supply};
+use fusion_catalogue::ot::{OtCount, OtSource};
 use fusion_ir::Party;
 
 use super::{Correlations, Pads};
@@ -12,7 +12,7 @@ use crate::{Channel, Error};
 
 /// Makes one party's [`Pads`] on a channel of its own, independently of all inputs.
 ///
-/// A generator begins [on demand](Generator::establish): each draw exchanges the messages of [`Stock::draw`](fusion_catalogue::ot::Stock::draw). Once it is known
+/// A generator begins [on demand](Generator::establish): each draw exchanges the messages of [`OtPool::draw`](fusion_catalogue::ot::OtPool::draw). Once it is known
 /// what will be drawn, it may [run ahead](Generator::preprocess) on a thread of its own. The messages on its channel are the same, and both
 /// parties may choose independently.
 ///
@@ -40,7 +40,7 @@ impl Generator {
     /// Pads that wait for their draw take up no more memory than this, but that of the largest draw.
     pub const AHEAD_BYTES: usize = 48 << 20;
 
-    /// Sets up the correlations with the generator at the other end of `channel`, which no other messages may cross: [`Supply::setup`].
+    /// Sets up the correlations with the generator at the other end of `channel`, which no other messages may cross: [`OtSource::setup`].
     ///
     /// Both parties must use the same `supply` and the same `session_id`, which no other session may have had.
     ///
@@ -50,7 +50,7 @@ impl Generator {
         party: Party,
         mut channel: Box<dyn Channel>,
         session_id: &[u8; 32],
-        supply: Supply,
+        supply: OtSource,
     ) -> Result<Generator, Error> {
         let correlations = Correlations::establish(party, &mut *channel, session_id, supply)?;
         Ok(Generator::new(correlations, channel))
@@ -68,7 +68,10 @@ impl Generator {
     ///
     /// # Panics
     /// If it runs ahead already.
-    pub fn preprocess(&mut self, needs: impl IntoIterator<Item = Need, IntoIter: Send + 'static>) -> Result<(), Error> {
+    pub fn preprocess(
+        &mut self,
+        needs: impl IntoIterator<Item = OtCount, IntoIter: Send + 'static>,
+    ) -> Result<(), Error> {
         let Mode::OnDemand(mut on_demand) = std::mem::replace(&mut self.mode, Mode::Between) else {
             panic!("the generator runs ahead already");
         };
@@ -97,7 +100,7 @@ impl Generator {
     ///
     /// # Panics
     /// If it runs ahead and the need is not the one that was announced.
-    pub fn draw(&mut self, need: &Need) -> Result<Pads, Error> {
+    pub fn draw(&mut self, need: &OtCount) -> Result<Pads, Error> {
         match &mut self.mode {
             Mode::OnDemand(OnDemand { correlations, channel }) => correlations.draw(&mut **channel, need),
             Mode::Ahead { shelf, .. } => shelf.take(need),
@@ -129,7 +132,7 @@ struct Shelf {
 
 #[derive(Default)]
 struct Stored {
-    pads: VecDeque<(Need, Pads)>,
+    pads: VecDeque<(OtCount, Pads)>,
     bytes: usize,
     end: Option<End>,
 }
@@ -146,7 +149,7 @@ enum End {
 
 impl Shelf {
     /// Stores what was made once there is room. False if there is no point in making more.
-    fn put(&self, need: Need, made: Result<Pads, Error>) -> bool {
+    fn put(&self, need: OtCount, made: Result<Pads, Error>) -> bool {
         let mut stored = self.lock();
         match made {
             Ok(pads) => {
@@ -166,7 +169,7 @@ impl Shelf {
         stored.end.is_none()
     }
 
-    fn take(&self, need: &Need) -> Result<Pads, Error> {
+    fn take(&self, need: &OtCount) -> Result<Pads, Error> {
         let mut stored = self.lock();
         loop {
             if let Some((made, pads)) = stored.pads.pop_front() {
@@ -252,12 +255,12 @@ mod tests {
 
     const ID: [u8; 32] = [8; 32];
 
-    fn need(client: u64, server: u64) -> Need {
+    fn need(client: u64, server: u64) -> OtCount {
         let ots = |words| Ots { words, bits: 3, ..Ots::default() };
-        Need { client_receives: ots(client), server_receives: ots(server) }
+        OtCount { client_receives: ots(client), server_receives: ots(server) }
     }
 
-    fn both<T: Send>(supply: Supply, run: impl Fn(Party, &mut Generator) -> T + Sync) -> [T; 2] {
+    fn both<T: Send>(supply: OtSource, run: impl Fn(Party, &mut Generator) -> T + Sync) -> [T; 2] {
         let (left, right) = pair();
         let side =
             |party, channel| run(party, &mut Generator::establish(party, Box::new(channel), &ID, supply).unwrap());
@@ -280,7 +283,7 @@ mod tests {
             need(large / 2, 1),
             need(5, 5),
         ];
-        let supply = Supply::Silent(Ferret::B11);
+        let supply = OtSource::Silent(Ferret::B11);
         for ahead in [[true, true], [true, false]] {
             let [client, server] = both(supply, |party, generator| {
                 if ahead[party as usize] {
@@ -308,7 +311,7 @@ mod tests {
     #[test]
     fn a_misbehaving_peer_is_blamed_and_nothing_made_before_is_handed_out() {
         let need = need(100, 0);
-        let supply = Supply::default();
+        let supply = OtSource::default();
         let [_, server] = both(supply, |party, generator| {
             if party == Party::Client {
                 let Mode::OnDemand(OnDemand { correlations, channel }) = &mut generator.mode else { unreachable!() };
@@ -335,7 +338,7 @@ mod tests {
     #[test]
     fn a_lost_connection_ends_it_without_blame_and_dropping_it_never_hangs() {
         let need = need(TILE_ROWS, 0);
-        let [_, server] = both(Supply::default(), |party, generator| {
+        let [_, server] = both(OtSource::default(), |party, generator| {
             if party == Party::Client {
                 generator.draw(&need).unwrap();
                 generator.mode = Mode::Between;
@@ -352,7 +355,7 @@ mod tests {
         assert!(server);
         let (left, right) = pair();
         let side = |party, channel: LocalChannel| {
-            let mut generator = Generator::establish(party, Box::new(channel), &ID, Supply::default()).unwrap();
+            let mut generator = Generator::establish(party, Box::new(channel), &ID, OtSource::default()).unwrap();
             generator.preprocess(std::iter::repeat(need)).unwrap();
             // Fails if the peer was quicker.
             let _ = generator.draw(&need);
@@ -366,7 +369,7 @@ mod tests {
     #[test]
     #[should_panic(expected = "another need")]
     fn what_was_not_announced_is_not_drawn() {
-        both(Supply::default(), |party, generator| {
+        both(OtSource::default(), |party, generator| {
             generator.preprocess([need(1, 1)]).unwrap();
             if party == Party::Client {
                 let _ = generator.draw(&need(2, 1));

@@ -26,7 +26,7 @@ mod softspoken;
 mod tests;
 
 use chacha20::ChaCha20Rng;
-use fusion_catalogue::ot::{Need, SoftSpoken, Supply, batches};
+use fusion_catalogue::ot::{OtCount, OtSource, SoftSpoken, batches};
 use fusion_ir::Party;
 use rand_core::{Rng, SeedableRng};
 use sha2::{Digest, Sha256};
@@ -74,14 +74,14 @@ enum Source {
 }
 
 impl Correlations {
-    /// Sets up both directions with `peer` at the other end of `channel`: the two exchanges of [`Supply::setup`].
+    /// Sets up both directions with `peer` at the other end of `channel`: the two exchanges of [`OtSource::setup`].
     ///
     /// Both parties must use the same `supply` and the same `session_id`, which no other session may have had.
     pub fn establish(
         party: Party,
         channel: &mut dyn Channel,
         session_id: &[u8; 32],
-        supply: Supply,
+        supply: OtSource,
     ) -> Result<Correlations, Error> {
         Correlations::establish_with(party, channel, session_id, supply, &mut os_rng()?)
     }
@@ -91,7 +91,7 @@ impl Correlations {
         party: Party,
         channel: &mut dyn Channel,
         session_id: &[u8; 32],
-        supply: Supply,
+        supply: OtSource,
         rng: &mut ChaCha20Rng,
     ) -> Result<Correlations, Error> {
         // `sending` is the direction in which this party sends the extended OTs: there it *receives* base OTs and trees.
@@ -102,7 +102,7 @@ impl Correlations {
         let mut delta = Zeroizing::new([0; 16]);
         rng.fill_bytes(&mut *delta);
         // Rows of silent OT carry their choice in the lowest bit.
-        let lowest = u128::from(matches!(supply, Supply::Silent(_)));
+        let lowest = u128::from(matches!(supply, OtSource::Silent(_)));
         let delta = Zeroizing::new(u128::from_le_bytes(*delta) | lowest);
         // Level i of the trees is opened on the side opposite to bit i of the point.
         let (base_receiver, from_receiver) = base::Receiver::new(sending, !*delta, rng);
@@ -140,8 +140,8 @@ impl Correlations {
         let sender = softspoken::Sender::new(params, *delta, &punctured, sent);
         let receiver = softspoken::Receiver::new(params, &all_leaves, received);
         let source = match supply {
-            Supply::SoftSpoken(params) => Source::SoftSpoken { params, sender, receiver },
-            Supply::Silent(set) => {
+            OtSource::SoftSpoken(params) => Source::SoftSpoken { params, sender, receiver },
+            OtSource::Silent(set) => {
                 let session_id = *session_id;
                 let sender = Fresh { extension: sender, session_id, receiver: party.peer() };
                 let receiver = Fresh { extension: receiver, session_id, receiver: party };
@@ -157,10 +157,10 @@ impl Correlations {
         Ok(Correlations { party, state: State::Live(Box::new(live)) })
     }
 
-    /// Draws the random OTs that `need` says: the messages of [`Stock::draw`](fusion_catalogue::ot::Stock::draw).
+    /// Draws the random OTs that `need` says: the messages of [`OtPool::draw`](fusion_catalogue::ot::OtPool::draw).
     ///
     /// Both parties must draw the same needs in the same order.
-    pub fn draw(&mut self, channel: &mut dyn Channel, need: &Need) -> Result<Pads, Error> {
+    pub fn draw(&mut self, channel: &mut dyn Channel, need: &OtCount) -> Result<Pads, Error> {
         self.attempt(|live, party| live.draw(party, channel, need))
     }
 
@@ -194,7 +194,7 @@ impl Correlations {
 }
 
 impl Live {
-    fn draw(&mut self, party: Party, channel: &mut dyn Channel, need: &Need) -> Result<Pads, Error> {
+    fn draw(&mut self, party: Party, channel: &mut dyn Channel, need: &OtCount) -> Result<Pads, Error> {
         let received = need.received_by(party);
         let sent = need.received_by(party.peer());
         let mut receiving = ReceiverBuilder::new(&received, &self.receiver_hash);

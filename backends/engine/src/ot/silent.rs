@@ -1,7 +1,7 @@
 //! Silent OT as a session uses it: the first round's base by OT extension, rounds when they are due, and rows tile by tile.
 
 use chacha20::ChaCha20Rng;
-use fusion_catalogue::ot::{Ferret, SoftSpoken, Supply, batches};
+use fusion_catalogue::ot::{Ferret, OtSource, SoftSpoken, batches};
 use fusion_ir::Party;
 use rand_core::SeedableRng;
 use zeroize::Zeroizing;
@@ -44,7 +44,7 @@ enum ReceiverState {
 
 /// What the first round begins with.
 pub(super) struct Fresh<E> {
-    /// The session's extension, of [`Supply::extension`].
+    /// The session's extension, of [`OtSource::extension`].
     pub extension: E,
     /// The session.
     pub session_id: [u8; 32],
@@ -161,7 +161,7 @@ impl Fresh<softspoken::Receiver> {
 
 /// The extension that makes the first round's base.
 fn extension(set: Ferret) -> SoftSpoken {
-    Supply::Silent(set).extension()
+    OtSource::Silent(set).extension()
 }
 
 /// Rows whose lowest bit is the choice. Since that of `delta` is 1, it may be overwritten: by the choice at the receiver, by 0 at the

@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
-use fusion_catalogue::ot::{Ferret, Ots, Stock};
+use fusion_catalogue::ot::{Ferret, OtPool, Ots};
 use fusion_catalogue::{Message, cpu};
 
 use super::*;
@@ -16,7 +16,7 @@ const ID: [u8; 32] = [3; 32];
 fn both<T: Send>(k: u8, run: impl Fn(Party, &mut Correlations, &mut LocalChannel) -> T + Sync) -> [T; 2] {
     let (left, right) = pair();
     let side = |party, mut channel: LocalChannel| {
-        let supply = Supply::SoftSpoken(SoftSpoken::new(k).unwrap());
+        let supply = OtSource::SoftSpoken(SoftSpoken::new(k).unwrap());
         let mut correlations = Correlations::establish(party, &mut channel, &ID, supply).unwrap();
         run(party, &mut correlations, &mut channel)
     };
@@ -60,13 +60,13 @@ fn silent_pads_are_random_ots_whose_messages_were_predicted() {
     let rows = set.round_tiles() * COLUMNS as u64;
     let ots = |bits| Ots { bits, pairs: 129, words: 1000, tables: [300, 129, 3] };
     let needs = [
-        Need { client_receives: ots(1), server_receives: Ots::default() },
-        Need { client_receives: ots(100), server_receives: ots(0) },
+        OtCount { client_receives: ots(1), server_receives: Ots::default() },
+        OtCount { client_receives: ots(100), server_receives: ots(0) },
         // Each direction's second round begins within a draw.
-        Need { client_receives: ots(rows), server_receives: ots(rows) },
-        Need { client_receives: Ots::default(), server_receives: Ots { words: 1, ..Ots::default() } },
+        OtCount { client_receives: ots(rows), server_receives: ots(rows) },
+        OtCount { client_receives: Ots::default(), server_receives: Ots { words: 1, ..Ots::default() } },
     ];
-    let supply = Supply::Silent(set);
+    let supply = OtSource::Silent(set);
     let (left, right) = pair();
     let log = Arc::new(Mutex::new(Vec::new()));
     let side = |party, channel| {
@@ -78,7 +78,7 @@ fn silent_pads_are_random_ots_whose_messages_were_predicted() {
         let server = scope.spawn(|| side(Party::Server, right));
         (side(Party::Client, left), server.join().unwrap())
     });
-    let mut stock = Stock::new(supply);
+    let mut stock = OtPool::new(supply);
     let mut cost = supply.setup();
     for (need, (client, server)) in needs.iter().zip(client.iter_mut().zip(&mut server)) {
         cost.then(&stock.draw(need));
@@ -117,11 +117,11 @@ impl Channel for Logged {
 #[test]
 fn pads_are_random_ots_in_both_directions() {
     let needs = [
-        Need {
+        OtCount {
             client_receives: Ots { bits: 40_000, pairs: 129, words: 1000, tables: [300, 129, 3] },
             server_receives: Ots { bits: 0, pairs: 300, words: 1, tables: [0, 1, 200] },
         },
-        Need { client_receives: Ots::default(), server_receives: Ots { bits: 64, ..Ots::default() } },
+        OtCount { client_receives: Ots::default(), server_receives: Ots { bits: 64, ..Ots::default() } },
     ];
     for k in [2, 4] {
         let [mut client, mut server] =
@@ -137,7 +137,7 @@ fn pads_are_random_ots_in_both_directions() {
 #[test]
 fn the_pads_of_a_table_are_independent() {
     let ots = Ots { tables: [20_000, 0, 0], ..Ots::default() };
-    let need = Need { client_receives: ots, ..Need::default() };
+    let need = OtCount { client_receives: ots, ..OtCount::default() };
     let [_, server] = both(4, |party, correlations, channel| {
         let mut pads = correlations.draw(channel, &need).unwrap();
         (party == Party::Server).then(|| pads.sending.tables(2, 20_000))
@@ -154,7 +154,7 @@ fn the_pads_of_a_table_are_independent() {
 #[test]
 fn pads_look_random() {
     let ots = Ots { bits: 10_000, ..Ots::default() };
-    let need = Need { client_receives: ots, server_receives: ots };
+    let need = OtCount { client_receives: ots, server_receives: ots };
     let [client, server] = both(4, |_, correlations, channel| {
         let mut pads = correlations.draw(channel, &need).unwrap();
         [pads.sending.bits(10_000), pads.receiving.bits(10_000)]
@@ -167,7 +167,7 @@ fn pads_look_random() {
 
 #[test]
 fn a_corrupted_extension_voids_the_correlations() {
-    let need = Need { client_receives: Ots { bits: 1, ..Ots::default() }, ..Need::default() };
+    let need = OtCount { client_receives: Ots { bits: 1, ..Ots::default() }, ..OtCount::default() };
     let [_, server] = both(4, |party, correlations, channel| {
         if party == Party::Client {
             let bytes = SoftSpoken::default().extension_bytes(need.client_receives.tiles()) as usize;
@@ -175,14 +175,14 @@ fn a_corrupted_extension_voids_the_correlations() {
             return [true, true];
         }
         let refused = |result: Result<Pads, Error>| matches!(result, Err(Error::PeerMisbehaved(_)));
-        [refused(correlations.draw(channel, &need)), refused(correlations.draw(channel, &Need::default()))]
+        [refused(correlations.draw(channel, &need)), refused(correlations.draw(channel, &OtCount::default()))]
     });
     assert_eq!(server, [true, true]);
 }
 
 #[test]
 fn a_lost_connection_is_not_the_peers_misbehaviour() {
-    let need = Need { client_receives: Ots { bits: 1, ..Ots::default() }, ..Need::default() };
+    let need = OtCount { client_receives: Ots { bits: 1, ..Ots::default() }, ..OtCount::default() };
     let [_, server] = both(4, |party, correlations, channel| {
         if party == Party::Client {
             *channel = pair().0;
@@ -196,7 +196,7 @@ fn a_lost_connection_is_not_the_peers_misbehaviour() {
 #[test]
 fn different_sessions_do_not_understand_each_other() {
     let (mut left, mut right) = pair();
-    let params = Supply::default();
+    let params = OtSource::default();
     let results = std::thread::scope(|scope| {
         let server = scope.spawn(move || Correlations::establish(Party::Server, &mut right, &[4; 32], params).is_err());
         [Correlations::establish(Party::Client, &mut left, &ID, params).is_err(), server.join().unwrap()]
@@ -226,7 +226,7 @@ impl Channel for Digesting {
 
 /// Digests of all messages of the client and of the server in `run`, those of the generator included, as hexadecimal digits. Correlations are
 /// made with seeded randomness.
-pub(crate) fn wire(supply: Supply, run: impl Fn(Party, &mut dyn Channel, &mut Generator) + Sync) -> [String; 2] {
+pub(crate) fn wire(supply: OtSource, run: impl Fn(Party, &mut dyn Channel, &mut Generator) + Sync) -> [String; 2] {
     cpu::from_environment().unwrap();
     let (online, offline) = (pair(), pair());
     let side = |party, online, offline| {
@@ -246,13 +246,13 @@ pub(crate) fn wire(supply: Supply, run: impl Fn(Party, &mut dyn Channel, &mut Ge
 
 #[test]
 fn the_wire_is_as_it_was() {
-    let supply = Supply::default();
+    let supply = OtSource::default();
     let ots = Ots { bits: 1000, pairs: 200, words: 70, tables: [150, 20, 10] };
-    let need = Need { client_receives: ots, server_receives: ots };
+    let need = OtCount { client_receives: ots, server_receives: ots };
     let found = [
         wire(supply, |_, _, _| ()),
         wire(supply, |_, _, generator| drop(generator.draw(&need).unwrap())),
-        wire(Supply::Silent(Ferret::B11), |_, _, generator| drop(generator.draw(&need).unwrap())),
+        wire(OtSource::Silent(Ferret::B11), |_, _, generator| drop(generator.draw(&need).unwrap())),
     ];
     // Of the set-up, with an extension, and with a round of silent OT.
     let known = [

@@ -1,5 +1,7 @@
 //! Arithmetic modulo a prime, without branches or divisions on what is reduced.
 
+use fusion_catalogue::rlwe::PRIMES;
+
 /// The two moduli.
 pub const MODULI: [Modulus; 2] = [Modulus::new(PRIMES[0]), Modulus::new(PRIMES[1])];
 

@@ -16,6 +16,6 @@ mod scale;
 mod switching;
 
 pub use cipher::Ciphertext;
-pub use key::{ClientKey, PublicKey, UploadSeeds};
+pub use key::{ClientKey, PackingKeys, PublicKey, UploadSeeds};
 pub use scale::Scale;
-pub use switching::{PackingKeys, Tree};
+pub use switching::Tree;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use chacha20::ChaCha20Rng;
 use fusion_backends::channel::pair;
 use fusion_backends::{Channel, Error, Kind, Session};
-use fusion_catalogue::ot::{Ferret, Stock, Supply};
+use fusion_catalogue::ot::{Ferret, OtPool, OtSource};
 use fusion_catalogue::{Cost, Keys, Message, Steps};
 use fusion_ir::types::{signed, wrap};
 use fusion_ir::{Function, Op, Party, Weights, interp};
@@ -52,11 +52,11 @@ pub fn check(function: &Function, keys: Keys, positions: usize, seed: u64) {
     let cost = forecast(steps, keys, positions);
     assert_eq!(*logs[0].lock().unwrap(), cost.messages, "{function}");
     let mut offline = SUPPLY.setup();
-    offline.then(&cost.generator(&mut Stock::new(SUPPLY)));
+    offline.then(&cost.generator(&mut OtPool::new(SUPPLY)));
     assert_eq!(*logs[1].lock().unwrap(), offline.messages, "{function}");
 }
 
-const SUPPLY: Supply = Supply::Silent(Ferret::B11);
+const SUPPLY: OtSource = OtSource::Silent(Ferret::B11);
 
 /// What a session of one micro-batch costs.
 fn forecast(steps: &Steps, keys: Keys, positions: usize) -> Cost {

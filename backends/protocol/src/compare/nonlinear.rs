@@ -121,7 +121,7 @@ pub fn piecewise(price: Price, bits: u8, knots: usize, n: usize) -> Cost {
     price(&Comparison::Relu { bits }, knots * n)
 }
 
-/// The contests of every level of a knock-out among groups of these sizes: in each group neighbours play, an odd one out goes
+/// The contests of every level of a tournament among groups of these sizes: in each group neighbours play, an odd one out goes
 /// through, until one is left in every group.
 pub fn tournament(sizes: &[usize]) -> Vec<usize> {
     let mut sizes = sizes.to_vec();

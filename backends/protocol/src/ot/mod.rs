@@ -1,14 +1,14 @@
-//! What oblivious transfers cost: the random OTs that comparisons draw ([`Need`]), and where they come from ([`Supply`]).
+//! What oblivious transfers cost: the random OTs that comparisons draw ([`OtCount`]), and where they come from ([`OtSource`]).
 
 mod ferret;
 mod soft_spoken;
-mod supply;
+mod source;
 
 use fusion_ir::Party;
 
 pub use ferret::Ferret;
 pub use soft_spoken::{BATCH_ROWS, SoftSpoken, batches};
-pub use supply::{Choice, Stock, Supply};
+pub use source::{Choice, OtPool, OtSource};
 
 /// Computational security parameter: base OTs, columns of the extension, sacrificed rows.
 pub const SECURITY_BITS: u64 = 128;
@@ -81,14 +81,14 @@ impl std::ops::Mul<u64> for Ots {
 
 /// The random OTs that an online phase consumes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Need {
+pub struct OtCount {
     /// OTs in which the client is the receiver.
     pub client_receives: Ots,
     /// OTs in which the server is the receiver.
     pub server_receives: Ots,
 }
 
-impl Need {
+impl OtCount {
     /// The OTs in which `party` is the receiver.
     pub fn received_by(&self, party: Party) -> Ots {
         match party {
@@ -97,7 +97,7 @@ impl Need {
         }
     }
 
-    /// As [`Need::received_by`], to change.
+    /// As [`OtCount::received_by`], to change.
     pub fn received_by_mut(&mut self, party: Party) -> &mut Ots {
         match party {
             Party::Client => &mut self.client_receives,
@@ -106,17 +106,17 @@ impl Need {
     }
 }
 
-impl std::ops::AddAssign for Need {
-    fn add_assign(&mut self, more: Need) {
+impl std::ops::AddAssign for OtCount {
+    fn add_assign(&mut self, more: OtCount) {
         self.client_receives += more.client_receives;
         self.server_receives += more.server_receives;
     }
 }
 
-impl std::ops::Mul<u64> for Need {
-    type Output = Need;
+impl std::ops::Mul<u64> for OtCount {
+    type Output = OtCount;
 
-    fn mul(self, times: u64) -> Need {
-        Need { client_receives: self.client_receives * times, server_receives: self.server_receives * times }
+    fn mul(self, times: u64) -> OtCount {
+        OtCount { client_receives: self.client_receives * times, server_receives: self.server_receives * times }
     }
 }

@@ -13,9 +13,9 @@ mod shared;
 
 use std::cmp::Ordering;
 
-use fusion_catalogue::ot::{self, Supply, TILE_ROWS};
+use fusion_catalogue::ot::{self, OtSource, TILE_ROWS};
 use fusion_catalogue::{Cost, Keys, Primitive, Resolver, Schedule, SharedSetup, Step};
-use fusion_estimate::{Clock, Course};
+use fusion_estimate::{Clock, SessionTrace};
 use fusion_estimate::{Machine, Network};
 use fusion_ir::op::{Backend, Cheetah};
 use fusion_ir::{Function, Party, ValueId};
@@ -81,7 +81,7 @@ pub struct Candidate {
 pub struct Scale<'t> {
     target: &'t Target,
     /// Where correlations come from.
-    supply: Supply,
+    supply: OtSource,
     resolver: Resolver,
 }
 
@@ -89,8 +89,8 @@ impl Scale<'_> {
     /// For a function, by what it draws now: silent correlations are cheaper than others, but only large batches have them.
     pub fn new<'t>(function: &Function, target: &'t Target) -> Scale<'t> {
         let mut resolver = Resolver::default();
-        let course = resolver.steps(function).map(|steps| Course::new(&steps, target.schedule, Keys::Position));
-        Scale { target, supply: course.map_or_else(|_| Supply::default(), |course| course.supply(0)), resolver }
+        let course = resolver.steps(function).map(|steps| SessionTrace::new(&steps, target.schedule, Keys::Position));
+        Scale { target, supply: course.map_or_else(|_| OtSource::default(), |course| course.supply(0)), resolver }
     }
 
     /// Every way to compute value `id` that the protocols have, the fastest first; of those that do the same, one. Nothing
@@ -184,15 +184,15 @@ impl Scale<'_> {
         };
         let layers = chosen.iter().zip(local).map(layer);
         let shared = SharedSetup::of(steps, keys);
-        let course = Course {
+        let course = SessionTrace {
             setup: shared.once(),
             whole: std::iter::once(shared.begin(micro_batch)).chain(layers).collect(),
             rest: Vec::new(),
             // As if the last micro-batch were a whole one, too.
             schedule: Schedule { positions: schedule.micro_batches() * micro_batch as u64, ..*schedule },
             correlations: match self.supply {
-                Supply::SoftSpoken(_) => ot::Choice::SoftSpoken,
-                Supply::Silent(_) => ot::Choice::Silent,
+                OtSource::SoftSpoken(_) => ot::Choice::SoftSpoken,
+                OtSource::Silent(_) => ot::Choice::Silent,
             },
         };
         course.seconds(machine, *network)
@@ -378,7 +378,7 @@ mod tests {
                 let backends = selected(target(choice));
                 function.values.iter_mut().zip(backends).for_each(|(value, backend)| value.backend = backend);
                 let steps = Steps::of(&function).unwrap();
-                let course = Course::new(&steps, schedule, Keys::of(&steps));
+                let course = SessionTrace::new(&steps, schedule, Keys::of(&steps));
                 course.seconds(&Machine::default(), network)
             };
             let auto = seconds(Choice::Auto);

@@ -3,7 +3,7 @@
 use fusion_catalogue::Cost;
 use fusion_catalogue::compare::Comparison;
 use fusion_catalogue::crypt_flow2::{compare, ot};
-use fusion_catalogue::ot::Supply;
+use fusion_catalogue::ot::OtSource;
 use fusion_ir::Party;
 
 use super::Ctx;
@@ -41,7 +41,7 @@ comparison_laws!(CryptFlow2);
 #[test]
 fn the_wire_is_as_it_was() {
     let operation = Comparison::RequantRelu { bits: 28, shift: 12, k: 16 };
-    let wire = crate::ot::wire(Supply::default(), |party, channel, _| {
+    let wire = crate::ot::wire(OtSource::default(), |party, channel, _| {
         let rng = ChaCha20Rng::seed_from_u64(10 + party as u64);
         let extensions = &mut Extensions::establish_with(party, channel, &[3; 32], rng).expect("honest peer");
         let own: Vec<u64> = (0..100).map(|i| ((i + 7) * (i + 1)) << (8 * party as u8)).collect();

@@ -29,7 +29,7 @@ use rand_core::Rng;
 
 use super::{Place, Task};
 use crate::bits::Bits;
-use crate::compare::{Compare, evaluate};
+use crate::compare::{self, Compare};
 use crate::ot::Generator;
 use crate::{Channel, Error, Kind};
 use engine::{Engine, Gate, Wire};
@@ -82,7 +82,7 @@ impl super::Engine for State {
         let ctx = &mut Ctx { party: place.party, channel, correlations, state: self };
         match *operation {
             Nonlinear::ArgMax { bits, index_bits, classes } => arg_max(ctx, bits, index_bits, classes, operands[0]),
-            _ => evaluate(ctx, operation, operands, positions),
+            _ => compare::evaluate(ctx, operation, operands, positions),
         }
     }
 }

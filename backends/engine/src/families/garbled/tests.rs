@@ -3,7 +3,7 @@
 use fusion_catalogue::Cost;
 use fusion_catalogue::compare::Comparison;
 use fusion_catalogue::garbled::Circuit;
-use fusion_catalogue::ot::Supply;
+use fusion_catalogue::ot::OtSource;
 use fusion_ir::Party;
 
 use super::{Ctx, State};
@@ -38,7 +38,7 @@ impl Family for Garbled {
         offline: LocalChannel,
         run: &mut dyn FnMut(&mut dyn Compare),
     ) {
-        let correlations = Generator::establish(party, Box::new(offline), &[6; 32], Supply::default());
+        let correlations = Generator::establish(party, Box::new(offline), &[6; 32], OtSource::default());
         let correlations = &mut correlations.expect("honest peer");
         let state = &mut State::new(&[6; 32]).expect("randomness");
         run(&mut Ctx { party, channel, correlations, state });
@@ -55,7 +55,7 @@ fn whatever_a_garbler_sends_the_client_goes_on() {
     std::thread::scope(|scope| {
         scope.spawn(move || {
             let correlations =
-                Generator::establish(Party::Server, Box::new(their_offline), &[6; 32], Supply::default());
+                Generator::establish(Party::Server, Box::new(their_offline), &[6; 32], OtSource::default());
             correlations.expect("honest peer").draw(&circuit.need(3)).expect("honest peer");
             right.receive(Kind::Comparison, circuit.choice_bytes(3) as usize).expect("the client's choices");
             let mut garbage = vec![0x5a; circuit.garbled_bytes(3) as usize];
@@ -63,7 +63,7 @@ fn whatever_a_garbler_sends_the_client_goes_on() {
             garbage[17] = 1;
             right.send(Kind::Comparison, garbage).expect("the client listens");
         });
-        let correlations = Generator::establish(Party::Client, Box::new(offline), &[6; 32], Supply::default());
+        let correlations = Generator::establish(Party::Client, Box::new(offline), &[6; 32], OtSource::default());
         let correlations = &mut correlations.expect("honest peer");
         let state = &mut State::new(&[6; 32]).expect("randomness");
         let mut ctx = Ctx { party: Party::Client, channel: &mut left, correlations, state };
@@ -75,7 +75,7 @@ fn whatever_a_garbler_sends_the_client_goes_on() {
 #[test]
 fn the_wire_is_as_it_was() {
     let operation = Comparison::RequantRelu { bits: 28, shift: 12, k: 16 };
-    let wire = crate::ot::wire(Supply::default(), |party, channel, correlations| {
+    let wire = crate::ot::wire(OtSource::default(), |party, channel, correlations| {
         let rng = ChaCha20Rng::seed_from_u64(10 + party as u64);
         let state = &mut State { hash: super::GateHash::new(&[3; 32]), rng };
         let own: Vec<u64> = (0..100).map(|i| ((i + 7) * (i + 1)) << (8 * party as u8)).collect();

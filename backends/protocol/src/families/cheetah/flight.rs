@@ -2,7 +2,7 @@
 
 use fusion_ir::Party;
 
-use crate::ot::{Need, TABLE_WIDTHS};
+use crate::ot::{OtCount, TABLE_WIDTHS};
 use crate::{Cost, Primitive, packed_bytes};
 
 /// The gates of one flight, each over all elements at once.
@@ -45,8 +45,8 @@ impl Flight {
         packed_bytes(n * self.bits_sent(party), 1) + words.sum::<u64>()
     }
 
-    pub(super) fn need(&self, n: usize) -> Need {
-        let mut need = Need::default();
+    pub(super) fn need(&self, n: usize) -> OtCount {
+        let mut need = OtCount::default();
         for party in [Party::Client, Party::Server] {
             let ots = need.received_by_mut(party);
             ots.bits = (n * (self.private[party as usize] + self.narrow)) as u64;

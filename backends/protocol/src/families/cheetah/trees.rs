@@ -1,7 +1,7 @@
 //! What comparisons cost: the schedules that the protocols follow, and the exact messages that result.
 //!
 //! Every comparison is a sequence of *flights*. In a flight both parties send one message and then receive one; it evaluates
-//! gates that do not depend on each other ([`Flight`]). The gates use up random OTs, drawn beforehand ([`Need`]) a chunk of
+//! gates that do not depend on each other ([`Flight`]). The gates use up random OTs, drawn beforehand ([`OtCount`]) a chunk of
 //! [`CHUNK`] elements at a time. Up to [`WAVE`] elements go through the flights together. The core is one carry tree ([`Carries`]) over the bits of the two shares: generate/propagate
 //! nodes as in a carry-lookahead adder, over secret bits. Two thresholds of one number share the tree up to the lowest bit in which they
 //! differ. How many bits its leaves have at most is a choice: `leaf_bits`, in
@@ -15,7 +15,7 @@ use fusion_ir::types::Sign;
 use super::carries::Carries;
 use super::flight::Flight;
 use crate::compare::Comparison;
-use crate::ot::Need;
+use crate::ot::OtCount;
 use crate::{Cost, Primitive};
 
 impl Comparison {
@@ -90,8 +90,8 @@ impl Comparison {
     }
 
     /// The random OTs of one chunk of `n` elements.
-    pub fn need(&self, leaf_bits: u8, n: usize) -> Need {
-        let mut need = Need::default();
+    pub fn need(&self, leaf_bits: u8, n: usize) -> OtCount {
+        let mut need = OtCount::default();
         self.flights(leaf_bits).iter().for_each(|flight| need += flight.need(n));
         need
     }

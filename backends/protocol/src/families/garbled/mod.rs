@@ -10,7 +10,7 @@ use std::ops::Range;
 use fusion_ir::Party;
 
 use crate::compare::{Comparison, Nonlinear};
-use crate::ot::Need;
+use crate::ot::OtCount;
 use crate::{Cost, Primitive, packed_bytes};
 
 pub use family::Family;
@@ -81,8 +81,8 @@ impl Circuit {
     }
 
     /// The OTs for `n` elements: the client receives a label for each of its bits, as two words.
-    pub fn need(&self, n: usize) -> Need {
-        let mut need = Need::default();
+    pub fn need(&self, n: usize) -> OtCount {
+        let mut need = OtCount::default();
         need.client_receives.words = (2 * n * self.share_bits) as u64;
         need
     }

@@ -3,7 +3,7 @@
 use chacha20::ChaCha20Rng;
 use fusion_catalogue::compare::Comparison;
 use fusion_catalogue::compare::{arg_max, max_pool, piecewise, top_k};
-use fusion_catalogue::ot::Supply;
+use fusion_catalogue::ot::OtSource;
 use fusion_catalogue::{Cost, Message};
 use fusion_ir::interp::apply_public;
 use fusion_ir::op::{Piecewise, Window};
@@ -43,7 +43,7 @@ impl Family for Trees {
         offline: LocalChannel,
         run: &mut dyn FnMut(&mut dyn Compare),
     ) {
-        let correlations = Generator::establish(party, Box::new(offline), &[6; 32], Supply::default());
+        let correlations = Generator::establish(party, Box::new(offline), &[6; 32], OtSource::default());
         let correlations = &mut correlations.expect("honest peer");
         run(&mut Ctx { party, channel, correlations, leaf_bits: self.0 });
     }
@@ -56,7 +56,7 @@ fn both<T: Send>(leaf_bits: u8, run: impl Fn(&mut Ctx) -> T + Sync) -> ([T; 2], 
     let side = |party, inner, offline| {
         let mut channel = Noting::new(party, inner);
         let mut correlations =
-            Generator::establish(party, Box::new(offline), &[6; 32], Supply::default()).expect("honest peer");
+            Generator::establish(party, Box::new(offline), &[6; 32], OtSource::default()).expect("honest peer");
         let result = run(&mut Ctx { party, channel: &mut channel, correlations: &mut correlations, leaf_bits });
         (result, channel)
     };
@@ -215,7 +215,7 @@ fn filling_that_is_not_zero_is_refused() {
 #[test]
 fn the_wire_is_as_it_was() {
     let digests = |leaf_bits, work: fn(&mut Ctx, &[u64])| {
-        crate::ot::wire(Supply::default(), |party, channel, correlations| {
+        crate::ot::wire(OtSource::default(), |party, channel, correlations| {
             let own: Vec<u64> = (0..100).map(|i| ((i + 7) * (i + 1)) << (8 * party as u8)).collect();
             work(&mut Ctx { party, channel, correlations, leaf_bits }, &own);
         })

@@ -4,7 +4,7 @@
 //! are worked off in [`Blocks`]: only one block is held transformed. Weights are data here, never control: zeros are
 //! multiplied like any other value.
 
-use fusion_catalogue::cheetah::{Packing, Run};
+use fusion_catalogue::cheetah::Packing;
 use fusion_catalogue::rlwe::{POLYNOMIAL_BYTES, SEED_BYTES};
 use fusion_ir::types::{mask, wrap};
 use rayon::prelude::*;
@@ -12,8 +12,8 @@ use rayon::prelude::*;
 use super::interleave::{Block, Trees};
 use super::layer::{Downloads, FewTerms, Layer};
 use super::plaintext;
-use crate::ring::sample::{Seed, fresh_seed, stream};
-use crate::ring::{DEGREE, Kernels, MAX_DEPTH, MAX_TERMS, Operands, PRIMES, Poly, Spectrum, Sums, TILE};
+use crate::ring::sample::{fresh_seed, stream};
+use crate::ring::{DEGREE, Kernels, MAX_DEPTH, Operands, PRIMES, Poly, Spectrum, Sums, TILE};
 use crate::rlwe::{Ciphertext, PublicKey, Scale};
 use crate::{Channel, Error, Kind};
 
