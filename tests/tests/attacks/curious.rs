@@ -1,7 +1,8 @@
 //! A curious client: what comes back from a linear layer must not depend on the weights beyond the result.
 
+use fusion_backends::cheetah::linear;
 use fusion_backends::rlwe::{ClientKey, PublicKey};
-use fusion_backends::{Channel, Kind, channel, linear};
+use fusion_backends::{Channel, Kind, channel};
 use fusion_catalogue::Steps;
 use fusion_catalogue::cheetah::Packing;
 

@@ -11,6 +11,7 @@ use fusion_backends::{Channel, Error, Kind};
 use fusion_catalogue::Keys;
 use fusion_ir::Plan;
 use fusion_runtime::forecast::Forecast;
+use fusion_runtime::resolve;
 use fusion_runtime::session::{BatchSize, Offline};
 use fusion_runtime::transport::Lane;
 use fusion_runtime::transport::frame::HEADER_BYTES;

@@ -1,5 +1,7 @@
 //! Two in-memory parties that compute one program after the other in one session.
 
+use std::sync::Arc;
+
 use fusion_backends::Session;
 use fusion_backends::channel::{self, LocalChannel};
 use fusion_catalogue::ot::OtSource;
