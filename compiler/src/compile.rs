@@ -21,7 +21,7 @@ use crate::oracle::{self, Answer, Oracle};
 use crate::passes::{self, Program, Settings, Target};
 use crate::quantise::calibrate::{Calibration, MAX_SAMPLES};
 use crate::quantise::{Precision, equalise, input, margin};
-use crate::{Error, diagnose, import, npy};
+use crate::{Error, Unsupported, diagnose, import, npy};
 
 /// Samples on which each layer's precision is measured.
 const DIAGNOSED_SAMPLES: usize = 2;

@@ -7,9 +7,9 @@
 //! digits  private sums of leaves, in digits that fit the weights' width; put together again locally
 //! ```
 
+use fusion_catalogue::rlwe::MAX_ACC_BITS;
 use fusion_ir::input::ORDERED_BITS;
 use fusion_ir::op::Op;
-use fusion_ir::verify::MAX_ACCUMULATOR_BITS;
 use fusion_ir::{InputFormat, Sign, TensorType, ValueId};
 
 use super::{Lowered, Lowering};
@@ -17,7 +17,7 @@ use crate::nn;
 use crate::nn::trees::{LARGEST, Test, Trees, unordered};
 
 /// Width of the sums of leaves: the widest accumulator.
-const SUM_BITS: u8 = MAX_ACCUMULATOR_BITS;
+const SUM_BITS: u8 = MAX_ACC_BITS;
 /// Sums of leaves stay below two to the power of this, so that their differences do not wrap.
 const SUM_MAGNITUDE: u8 = SUM_BITS - 2;
 /// Bits of a digit of a leaf. More products leave less room to hide their noise.
