@@ -16,7 +16,7 @@ use crate::lower::{LayerFormat, lower};
 use crate::memory::Memory;
 use crate::nn::eval::Observed;
 use crate::nn::scales::Scales;
-use crate::nn::{Graph, commute, compose, eval, fold, gates, mask};
+use crate::nn::{Graph, commute, compose, eval, fold, gates, mask, trees};
 use crate::oracle::{self, Answer, Oracle};
 use crate::passes::{self, Program, Settings, Target};
 use crate::quantise::calibrate::{Calibration, MAX_SAMPLES};
@@ -63,6 +63,8 @@ pub struct Options {
     pub memory: Memory,
     /// What must hold for there to be a plan.
     pub checks: Checks,
+    /// What of the shape of decision trees is hidden.
+    pub hide_shape: Option<trees::HideShape>,
 }
 
 /// What is checked of a compilation before it is one.
@@ -98,6 +100,7 @@ impl Options {
             target: Target::default(),
             memory: Memory::default(),
             checks: Checks::default(),
+            hide_shape: None,
         }
     }
 }
@@ -177,7 +180,7 @@ pub fn compile_watched(options: &Options, progress: &Progress) -> Result<Compile
 /// As [`compile`].
 pub fn compile_network(options: &Options, graph: Graph, progress: &Progress) -> Result<Compiled, Error> {
     let imported = graph;
-    let graph = simplify(imported.clone());
+    let graph = simplify(hidden(imported.clone(), options)?);
     let calibration = calibration(options, &graph)?;
     let classes = graph.nodes.last().map_or(0, crate::nn::Node::len);
     let labels = match (&options.labels, &options.calibrate) {
@@ -271,6 +274,12 @@ pub fn compile_network(options: &Options, graph: Graph, progress: &Progress) -> 
     let suggestion = options.verify.as_ref().map(|(suggestion, _)| suggestion.clone()).unwrap_or_default();
     let plan = Plan { function, weights: Some(weights), suggestion, provenance, demo: Some(demo) };
     Ok(Compiled { plan, summary })
+}
+
+/// The network with the shape of its trees hidden as far as asked for.
+fn hidden(graph: Graph, options: &Options) -> Result<Graph, Error> {
+    let Some(hide) = options.hide_shape else { return Ok(graph) };
+    trees::hide(graph, hide).map_err(|why| Error::Usage(format!("--hide-shape: {why}")))
 }
 
 /// What the model answers for the calibration samples, by somebody who does not know what was imported.
@@ -462,8 +471,8 @@ fn stopped(options: &Options, stage: Stage) -> Result<Snapshot, Error> {
 }
 
 fn read(options: &Options) -> Result<Graph, Error> {
-    let graph =
-        simplify(import::read_part(&options.model, options.input_shape.as_deref(), &options.part, options.memory)?);
+    let graph = import::read_part(&options.model, options.input_shape.as_deref(), &options.part, options.memory)?;
+    let graph = simplify(hidden(graph, options)?);
     Ok(if options.reveal == Reveal::Logits { graph } else { commute::without_stretching(graph) })
 }
 

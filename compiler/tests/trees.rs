@@ -3,8 +3,9 @@
 
 use std::path::{Path, PathBuf};
 
-use fusion_compiler::compile::{Options, compile};
+use fusion_compiler::compile::{Compiled, Options, compile};
 use fusion_compiler::evaluate::{evaluate, quantise};
+use fusion_compiler::nn::trees::HideShape;
 use fusion_ir::Op;
 use fusion_ir::npy::Npy;
 
@@ -20,26 +21,62 @@ fn names() -> Vec<String> {
     names
 }
 
+/// The fixture compiled on its own rows; onnxruntime is the judge here.
+fn compiled(name: &str, hide_shape: Option<HideShape>) -> Compiled {
+    let file = |kind: &str| fixtures().join(format!("{name}.{kind}"));
+    let mut options = Options::new(file("onnx"));
+    options.calibrate = Some(file("x.npy"));
+    options.checks.min_agreement = 0.0;
+    options.hide_shape = hide_shape;
+    compile(&options).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+/// Holds the labels of every row against onnxruntime's.
+fn check(name: &str, compiled: &Compiled) {
+    let file = |kind: &str| std::fs::read(fixtures().join(format!("{name}.{kind}.npy"))).unwrap();
+    let rows = Npy::parse(&file("x")).unwrap().reals().unwrap();
+    let expected = Npy::parse(&file("y")).unwrap().integers().unwrap();
+    let function = &compiled.plan.function;
+    let samples: Vec<Vec<f32>> = rows.chunks(function.values[0].ty.len()).map(<[f32]>::to_vec).collect();
+    let weights = compiled.plan.weights.as_ref().unwrap();
+    let found = evaluate(function, weights, &quantise(function, &samples)).labels();
+    let wrong: Vec<usize> = (0..found.len()).filter(|row| found[*row] != expected[*row]).collect();
+    assert!(wrong.is_empty() && found.len() == expected.len(), "{name}: rows {wrong:?} of\n{function}");
+    assert!(matches!(&function.values[0].op, Op::Input(format) if format.ordered), "{name}");
+}
+
 #[test]
 fn every_label_is_onnxruntimes() {
-    assert!(names().len() >= 18);
-    for name in names() {
-        let file = |kind: &str| fixtures().join(format!("{name}.{kind}"));
-        let mut options = Options::new(file("onnx"));
-        options.calibrate = Some(file("x.npy"));
-        // onnxruntime is the judge here.
-        options.checks.min_agreement = 0.0;
-        let compiled = compile(&options).unwrap_or_else(|error| panic!("{name}: {error}"));
-        let bytes = std::fs::read(file("x.npy")).unwrap();
-        let rows = Npy::parse(&bytes).unwrap().reals().unwrap();
-        let function = &compiled.plan.function;
-        let samples: Vec<Vec<f32>> = rows.chunks(function.values[0].ty.len()).map(<[f32]>::to_vec).collect();
-        let bytes = std::fs::read(file("y.npy")).unwrap();
-        let expected = Npy::parse(&bytes).unwrap().integers().unwrap();
-        let weights = compiled.plan.weights.as_ref().unwrap();
-        let found = evaluate(function, weights, &quantise(function, &samples)).labels();
-        let wrong: Vec<usize> = (0..found.len()).filter(|row| found[*row] != expected[*row]).collect();
-        assert!(wrong.is_empty() && found.len() == expected.len(), "{name}: rows {wrong:?} of\n{function}");
-        assert!(matches!(&function.values[0].op, Op::Input(format) if format.ordered), "{name}");
+    assert!(names().len() >= 20);
+    names().iter().for_each(|name| check(name, &compiled(name, None)));
+}
+
+#[test]
+fn hidden_shapes_have_the_same_labels() {
+    for name in ["missing", "newest", "first_logit", "missing_two"] {
+        for hide in [HideShape::Depth, HideShape::Nodes] {
+            check(name, &compiled(name, Some(hide)));
+        }
     }
+}
+
+/// Features, thresholds, kinds of comparison, what becomes of missing values, and leaves are in no byte of the client's plan. What either party
+/// sends and when follows from that plan alone.
+#[test]
+fn ensembles_of_one_shape_have_one_clients_plan() {
+    let [a, b] = ["twin_a", "twin_b"].map(|name| compiled(name, None).plan);
+    assert_ne!(a.weights, b.weights);
+    assert_eq!(a.for_client().to_bytes(), b.for_client().to_bytes());
+    assert_eq!(a.digest(), b.digest());
+    // Hidden up to the depth, ensembles of as many trees and one depth are alike too.
+    let forest = |name: &str| {
+        let plan = compiled(name, Some(HideShape::Depth)).plan;
+        plan.function.values.iter().find_map(|value| match &value.op {
+            Op::Paths(forest) => Some(forest.clone()),
+            _ => None,
+        })
+    };
+    let plain = |name: &str| compiled(name, None).plan.function;
+    assert_eq!(forest("three"), forest("three_softmax"));
+    assert_ne!(plain("three"), plain("three_softmax"));
 }

@@ -1,12 +1,11 @@
 """Exports the models that people have to ONNX, with default settings, and what onnxruntime answers for 2,000 rows of each.
 
-    pip install scikit-learn==1.6.1 skl2onnx==1.18.0 onnxruntime==1.20.1 xgboost==2.1.4 lightgbm==4.6.0 onnxmltools==1.13.0
-    python export.py FOLDER [NAME ..]
+    pip install scikit-learn==1.6.1 skl2onnx==1.20.0 onnxruntime==1.32.0 xgboost==3.2.0 lightgbm==4.7.0 onnxmltools==1.16.0
 
 For each model NAME: NAME.onnx, NAME.x.npy (the rows), NAME.y.npy (indices of onnxruntime's labels among the model's classes),
 NAME.c.npy (512 rows for calibration, none of the 2,000).
 """
-import sys
+import argparse
 import warnings
 from pathlib import Path
 
@@ -149,7 +148,11 @@ def failed(name, error):
 
 
 def main():
-    folder, names = Path(sys.argv[1]), sys.argv[2:] or list(MODELS)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="where to write them")
+    parser.add_argument("names", nargs="*", help="which of them; all by default")
+    arguments = parser.parse_args()
+    folder, names = arguments.folder, arguments.names or list(MODELS)
     folder.mkdir(parents=True, exist_ok=True)
     for name in names:
         try:

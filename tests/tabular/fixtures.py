@@ -1,11 +1,9 @@
 """Small tree ensembles of every layout, and what onnxruntime answers: the fixtures of compiler/tests/trees.rs.
 
-    python fixtures.py FOLDER
-
 For each NAME.onnx: NAME.x.npy (rows, many of them on a threshold, some with missing values and infinities) and NAME.y.npy (indices of
 onnxruntime's labels).
 """
-import sys
+import argparse
 import warnings
 from pathlib import Path
 
@@ -110,6 +108,26 @@ def prepared(seed):
     return model
 
 
+def twin(seed):
+    """One shape of trees with other features, thresholds, modes, missing values and leaves for every seed; names and number formats are equal."""
+    model = classifier(20, 3, (0, 1, 2), -1.0, missing=True)
+    rng = np.random.default_rng(seed)
+    given = {a.name: a for a in model.graph.node[0].attribute}
+    for at in range(len(given["nodes_modes"].strings)):
+        if given["nodes_modes"].strings[at] != b"LEAF":
+            given["nodes_modes"].strings[at] = str(rng.choice(MODES[:4])).encode()
+            given["nodes_featureids"].ints[at] = int(rng.integers(FEATURES))
+            given["nodes_values"].floats[at] = float(np.float32(rng.integers(-4, 5) / 3))
+            given["nodes_missing_value_tracks_true"].ints[at] = int(rng.integers(2))
+    weights = given["class_weights"].floats
+    weights[:] = rng.uniform(-0.15, 0.15, len(weights)).astype(np.float32).tolist()
+    # The largest possible sum is in every one, so that sums have one format.
+    of_first = [at for at, class_ in enumerate(given["class_ids"].ints) if class_ == 0]
+    for tree in set(given["class_treeids"].ints):
+        weights[next(at for at in of_first if given["class_treeids"].ints[at] == tree)] = 0.16
+    return model
+
+
 def whole(nodes, outputs, version):
     inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, FEATURES])]
     outputs = [helper.make_tensor_value_info(*output) for output in outputs]
@@ -139,11 +157,15 @@ FIXTURES = {
     "missing_two": lambda: classifier(16, 2, (0,), -1.0, missing=True, count=20, depth=6),
     "newest": lambda: newest(17),
     "prepared": lambda: prepared(18),
+    "twin_a": lambda: twin(21),
+    "twin_b": lambda: twin(22),
 }
 
 
 def main():
-    folder = Path(sys.argv[1])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="where to write them: tests/fixtures/tabular")
+    folder = parser.parse_args().folder
     folder.mkdir(parents=True, exist_ok=True)
     for seed, (name, make) in enumerate(FIXTURES.items()):
         model, rng = make(), np.random.default_rng(100 + seed)

@@ -15,6 +15,7 @@ use crate::agreement::Reference;
 use crate::compile::{Checks, Compiled, Options, compile_watched};
 use crate::evaluate::Fullest;
 use crate::import::Part;
+use crate::nn::trees::HideShape;
 use crate::passes::select::Choice;
 use crate::quantise::Precision;
 
@@ -68,6 +69,9 @@ pub(super) struct Pipeline {
     no_verify: bool,
     #[command(flatten)]
     policy: PolicyArgs,
+    /// Decision trees: hide from the client their shape up to the number of trees and the depth of the deepest, or how many nodes each has
+    #[arg(long, value_enum, value_name = "WHAT")]
+    hide_shape: Option<Hide>,
     #[command(flatten)]
     checks: ChecksArgs,
     #[command(flatten)]
@@ -124,6 +128,14 @@ impl Formats {
 }
 
 #[derive(Clone, Copy, ValueEnum)]
+enum Hide {
+    /// Every tree becomes a complete one of the depth of the deepest
+    Depth,
+    /// Every tree gets as many nodes as the largest
+    Nodes,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
 enum Accumulator {
     Calibrated,
     WorstCase,
@@ -177,6 +189,10 @@ impl Pipeline {
             checks: Checks { expected: self.checks.expected, min_agreement: self.checks.min_agreement },
             target: self.target.target(positions, self.backend)?,
             memory: self.memory.max_memory,
+            hide_shape: self.hide_shape.map(|hide| match hide {
+                Hide::Depth => HideShape::Depth,
+                Hide::Nodes => HideShape::Nodes,
+            }),
         })
     }
 }

@@ -1,8 +1,11 @@
 //! Decision trees in the float network: tests of features, and sums of the leaves that are reached.
 
+use std::sync::Arc;
+
 use fusion_ir::Forest;
+use fusion_ir::forest::Extent;
 use fusion_ir::input::ordered;
-use ndarray::Array2;
+use ndarray::{Array2, Axis};
 
 use super::{Graph, NodeId, Op};
 
@@ -41,7 +44,24 @@ pub struct Trees {
     pub base: Vec<f64>,
 }
 
+/// What of the trees' shape is hidden, by tests that are always true and leaves that are never reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HideShape {
+    /// All but how many trees there are and how deep the deepest is: every tree becomes complete.
+    Depth,
+    /// How many nodes each tree has: all get as many as the largest.
+    Nodes,
+}
+
+/// Most leaves of complete trees together.
+const MOST_LEAVES: usize = 1 << 22;
+
 impl Test {
+    /// One that is true, or false, of everything.
+    fn constant(truth: bool) -> Test {
+        Test { feature: 0, most: LARGEST, above: !truth, missing: truth }
+    }
+
     /// Whether it is true of `x`.
     pub fn holds(&self, x: f32) -> bool {
         if x.is_nan() { self.missing } else { (ordered(x) <= self.most) != self.above }
@@ -95,6 +115,57 @@ impl Trees {
         ranges
     }
 
+    /// The same results by trees of a shape that says less. Every node gets as many tests as the one with most.
+    ///
+    /// # Errors
+    /// If complete trees would have too many leaves.
+    pub fn hidden(&self, hide: HideShape) -> Result<Trees, String> {
+        let extent = self.forest.extent().ok_or("trees that are not whole")?;
+        let counts = self.leaves_of_trees();
+        let most_leaves = counts.iter().copied().max().unwrap_or(0);
+        let complete = 1usize.checked_shl(extent.depth as u32).unwrap_or(usize::MAX).saturating_mul(extent.trees);
+        if hide == HideShape::Depth && complete > MOST_LEAVES {
+            let Extent { trees, depth, .. } = extent;
+            return Err(format!(
+                "{trees} complete trees of depth {depth} have more than {MOST_LEAVES} leaves: limit the depth when training, or hide the number of nodes only"
+            ));
+        }
+        let width = self.forest.0.iter().copied().max().unwrap_or(0).max(1);
+        let mut made = Hidden { width: usize::from(width), ..Hidden::default() };
+        let (mut tests, mut pending, mut leaf) = (self.tests.iter(), Vec::new(), 0);
+        let mut ends = counts.iter().scan(0, |end, count| {
+            *end += count;
+            Some(*end)
+        });
+        let mut end = 0;
+        for count in &self.forest.0 {
+            let level: usize = pending.pop().unwrap_or_else(|| {
+                end = ends.next().unwrap_or(0);
+                0
+            });
+            if *count > 0 {
+                made.node(tests.by_ref().take(usize::from(*count)).copied());
+                pending.extend([level + 1; 2]);
+                continue;
+            }
+            match hide {
+                HideShape::Depth => made.complete(leaf, extent.depth - level),
+                HideShape::Nodes => {
+                    let own = counts[made.trees];
+                    for _ in 0..if leaf + 1 == end { most_leaves - own } else { 0 } {
+                        made.node([Test::constant(true)].into_iter());
+                        made.leaf(leaf);
+                    }
+                    made.leaf(leaf);
+                }
+            }
+            leaf += 1;
+            made.trees += usize::from(leaf == end);
+        }
+        let leaves = self.leaves.select(Axis(1), &made.leaves);
+        Ok(Trees { forest: Forest(made.items), tests: made.tests, leaves, base: self.base.clone() })
+    }
+
     fn leaves_of_trees(&self) -> Vec<usize> {
         let (mut counts, mut pending) = (Vec::new(), 0usize);
         for tests in &self.forest.0 {
@@ -111,6 +182,60 @@ impl Trees {
         }
         counts
     }
+}
+
+/// Trees in the making, with the indices of the leaves that theirs are copies of.
+#[derive(Default)]
+struct Hidden {
+    /// Tests of every node.
+    width: usize,
+    /// Trees that are whole.
+    trees: usize,
+    items: Vec<u16>,
+    tests: Vec<Test>,
+    leaves: Vec<usize>,
+}
+
+impl Hidden {
+    fn node(&mut self, tests: impl Iterator<Item = Test>) {
+        self.items.push(self.width as u16);
+        let until = self.tests.len() + self.width;
+        self.tests.extend(tests);
+        self.tests.resize(until, Test::constant(false));
+    }
+
+    fn leaf(&mut self, of: usize) {
+        self.items.push(0);
+        self.leaves.push(of);
+    }
+
+    /// A complete tree of so many levels all of whose leaves are one.
+    fn complete(&mut self, of: usize, levels: usize) {
+        let mut pending = vec![levels];
+        while let Some(levels) = pending.pop() {
+            if levels == 0 {
+                self.leaf(of);
+            } else {
+                self.node([Test::constant(true)].into_iter());
+                pending.extend([levels - 1; 2]);
+            }
+        }
+    }
+}
+
+/// The network with trees of hidden shape.
+///
+/// # Errors
+/// As [`Trees::hidden`], and if there are none.
+pub fn hide(mut graph: Graph, hide: HideShape) -> Result<Graph, String> {
+    let mut found = false;
+    for node in &mut graph.nodes {
+        if let Op::Trees(trees) = &mut node.op {
+            found = true;
+            *trees = Arc::new(trees.hidden(hide)?);
+        }
+    }
+    if found { Ok(graph) } else { Err("the model has no trees".into()) }
 }
 
 /// Which nodes are elements of the sample as it is, if trees are all that the input is for: then nothing of a sample counts but how its
@@ -160,5 +285,14 @@ mod tests {
             assert_eq!(trees.apply(&x), [expected], "{x:?}");
         }
         assert_eq!(trees.ranges(), [[1.5, 105.5]]);
+
+        let [depth, nodes] = [HideShape::Depth, HideShape::Nodes].map(|hide| trees.hidden(hide).unwrap());
+        assert_eq!(depth.forest.to_string(), "[2*2o2o..2o..]");
+        assert_eq!(nodes.forest.to_string(), "[2o2o...,2o.2o..]");
+        for x in [[1.0, 2.0], [1.0, 3.0], [1.1, 3.0], [f32::NAN, f32::NAN], [-1.0, 3.5]] {
+            assert!([&depth, &nodes].iter().all(|hidden| hidden.apply(&x) == trees.apply(&x)), "{x:?}");
+        }
+        let deep = Trees { forest: Forest([1, 0].repeat(30).into_iter().chain([0]).collect()), ..trees };
+        assert!(deep.hidden(HideShape::Depth).unwrap_err().contains("depth 30"));
     }
 }
