@@ -30,6 +30,8 @@ fn ignored(node: &NodeProto, opset: i64) -> Option<&'static str> {
         "QuantizeLinear" if !zero_point && given("output_dtype").is_some_and(|kind| kind.i != 0) => {
             Some("ignores output_dtype")
         }
+        // A label is a class's place here, its name there.
+        "TreeEnsembleClassifier" | "LinearClassifier" if named(node) => Some("answers with names of classes"),
         // Of one score for two classes it takes another label than the operator's authors.
         "TreeEnsembleClassifier" if classes(node) < 3 => Some("has labels of its own for the two classes"),
         "TreeEnsembleClassifier" if tracked(node) => Some("loses missing values at nodes"),
@@ -44,6 +46,12 @@ fn ignored(node: &NodeProto, opset: i64) -> Option<&'static str> {
 fn tracked(node: &NodeProto) -> bool {
     let tracks = node.attribute.iter().find(|attribute| attribute.name == "nodes_missing_value_tracks_true");
     tracks.is_some_and(|tracks| tracks.ints.contains(&1))
+}
+
+/// Whether classes are called something else than `0, 1, ..`.
+fn named(node: &NodeProto) -> bool {
+    let mut labels = node.attribute.iter().filter(|attribute| attribute.name.starts_with("classlabels"));
+    labels.any(|labels| !labels.strings.is_empty() || !labels.ints.iter().copied().eq(0..labels.ints.len() as i64))
 }
 
 fn classes(node: &NodeProto) -> usize {
