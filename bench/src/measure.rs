@@ -80,7 +80,7 @@ pub fn verified(plan: &Plan, queries: u64, policy: Policy) -> anyhow::Result<Job
     let weights: &Weights = plan.weights.as_ref().context("a plan without weights")?;
     let needed = policy.plan(queries, None)?.public as usize;
     let distinct = inputs(plan, plan.demo.as_ref().map_or(1, |demo| demo.inputs.len().clamp(1, needed.max(1))));
-    let answers = Answers::new(&plan.function);
+    let answers = Answers::new(plan);
     let known: Vec<(Vec<i64>, Vec<i64>)> = distinct
         .into_iter()
         .map(|input| (answers.labels(&interp::output(&plan.function, weights, &input)), input))

@@ -1,14 +1,15 @@
 //! How often fixed point gives the label that the model's own meaning in float gives.
 
 use std::fmt;
-use std::path::Path;
+
+use fusion_table::{Classes, LabelFile, Scores, scores_or_labels};
 
 use fusion_ir::input::Clipped;
 
 use crate::evaluate::Fullest;
 use crate::nn::eval::argmax;
 use crate::oracle::Answer;
-use crate::{Error, npy};
+use crate::{Error, samples};
 
 /// A disagreement counts as a *near tie* if the float score of the label given is less than this fraction of the sample's range of
 /// scores below the best one: no format decides such a sample, and no two float runtimes need do.
@@ -241,6 +242,9 @@ pub fn deviation(imported: &[Vec<f32>], answers: &[Answer]) -> Option<f64> {
     [<[f32]>::to_vec, softmax, log_softmax, sigmoid].into_iter().map(worst).reduce(f64::min)
 }
 
+/// Differences up to this fraction of the largest score are rounding.
+const ROUNDING: f32 = 8.0 * f32::EPSILON;
+
 fn log_softmax(x: &[f32]) -> Vec<f32> {
     softmax(x).into_iter().map(f32::ln).collect()
 }
@@ -255,12 +259,14 @@ fn softmax(x: &[f32]) -> Vec<f32> {
     x.iter().map(|x| (x - top).exp() / sum).collect()
 }
 
-/// The largest difference as a fraction of the range of `b`.
+/// The largest difference as a fraction of the range of `b`; none if it is no more than float32's rounding, which is all the range there is
+/// where scores tie.
 fn distance(a: &[f32], b: &[f32]) -> f64 {
     let finite = || b.iter().copied().filter(|x| x.is_finite());
     let range = finite().fold(f32::NEG_INFINITY, f32::max) - finite().fold(f32::INFINITY, f32::min);
     let most = a.iter().zip(b).filter(|(a, b)| a != b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-    if most == 0.0 { 0.0 } else { f64::from(most) / f64::from(range) }
+    let rounding = ROUNDING * finite().fold(0.0, |largest: f32, x| largest.max(x.abs()));
+    if most <= rounding { 0.0 } else { f64::from(most) / f64::from(range) }
 }
 
 enum Verdict {
@@ -288,21 +294,18 @@ fn verdict(label: i64, answer: &Answer) -> Verdict {
     if range > 0.0 && scores[best] - given < NEAR_TIE * range { Verdict::NearTie } else { Verdict::Differs }
 }
 
-/// Reads what the user's own runtime answers for `total` samples: float scores `[samples, classes]` or int64 labels `[samples]`.
+/// Reads what the user's own runtime answers for `total` samples: float scores `[samples, classes]` or labels.
 ///
 /// # Errors
 /// [`Error::Input`] names the file and what is wrong with it.
-pub fn expected(path: &Path, total: usize, classes: usize) -> Result<Vec<Answer>, Error> {
-    if npy::is_integer(path)? {
-        let labels = npy::labels(path, total, classes)?;
-        return Ok(labels.into_iter().map(|label| Answer::Label(label.into())).collect());
-    }
-    let scores = npy::samples(path, &[classes])?;
-    if scores.len() != total {
-        let why = format!("it holds the outputs of {} samples, but there are {total}", scores.len());
-        return Err(Error::Input { path: path.into(), why });
-    }
-    Ok(scores.into_iter().map(Answer::Scores).collect())
+pub fn expected(of: &LabelFile, total: usize, classes: Classes<'_>) -> Result<Vec<Answer>, Error> {
+    let file = samples::open(&of.path)?;
+    let found = scores_or_labels(&file, of.column.as_deref(), total, classes);
+    let answer = |found| match found {
+        Scores::Scores(scores) => Answer::Scores(scores),
+        Scores::Label(label) => Answer::Label(label),
+    };
+    Ok(found.map_err(|error| samples::refuse(&of.path, error))?.into_iter().map(answer).collect())
 }
 
 #[cfg(test)]
@@ -347,6 +350,8 @@ mod tests {
         let half = deviation(&logits, &answers(&|x| vec![x[0], x[1] + 1.0, x[2]])).unwrap();
         assert!((half - 1.0 / 3.0).abs() < 1e-6, "{half}");
         assert_eq!(deviation(&logits, &[Answer::Label(1), Answer::Label(2)]), None);
+        let tie = |third: f32| deviation(&[vec![0.5; 3]], &[Answer::Scores(vec![0.5, 0.5, third])]).unwrap();
+        assert_eq!([tie(0.5), tie(0.500_000_1), tie(0.5001)], [0.0, 0.0, 1.0]);
     }
 
     /// Values of the interval as statsmodels' `proportion_confint(k, n, method="wilson")` gives them.

@@ -7,11 +7,12 @@ use fusion_ir::input::Clipped;
 use fusion_ir::op::{Mix, Reveal};
 use fusion_ir::plan::{Demo, Provenance, Suggestion};
 use fusion_ir::verify::MAX_TOP;
-use fusion_ir::{Function, Op, Plan};
+use fusion_ir::{Function, Op, Plan, Schema};
+use fusion_table::{Classes, LabelFile};
 
 use crate::agreement::{self, Agreement, Cause, Disagreement, Reference};
 use crate::evaluate::{Fullest, evaluate_watched, quantise};
-use crate::import::Batch;
+use crate::import::{Batch, Imported, Input};
 use crate::lower::{LayerFormat, lower};
 use crate::memory::Memory;
 use crate::nn::eval::Observed;
@@ -21,7 +22,8 @@ use crate::oracle::{self, Answer, Oracle};
 use crate::passes::{self, Program, Settings, Target};
 use crate::quantise::calibrate::{Calibration, MAX_SAMPLES};
 use crate::quantise::{Precision, equalise, input, margin};
-use crate::{Error, Unsupported, diagnose, import, npy};
+use crate::schema::{Names, schema};
+use crate::{Error, Unsupported, diagnose, import, samples};
 
 /// Samples on which each layer's precision is measured.
 const DIAGNOSED_SAMPLES: usize = 2;
@@ -43,10 +45,12 @@ const DEMO_ELEMENTS: usize = 2 << 20;
 pub struct Options {
     /// The ONNX file.
     pub model: PathBuf,
-    /// Calibration samples (`.npy`).
+    /// Calibration samples.
     pub calibrate: Option<PathBuf>,
-    /// Labels of the calibration samples (`.npy`).
-    pub labels: Option<PathBuf>,
+    /// Labels of the calibration samples.
+    pub labels: Option<LabelFile>,
+    /// What the input's elements and the classes are called, if the user says it.
+    pub names: Names,
     /// The input's extents, batch axis first.
     pub input_shape: Option<Vec<usize>>,
     /// Which of the model's results has the scores.
@@ -70,8 +74,8 @@ pub struct Options {
 /// What is checked of a compilation before it is one.
 #[derive(Clone, Debug)]
 pub struct Checks {
-    /// What the user's own runtime answers for the calibration samples (`.npy`: scores or labels); else tract is asked.
-    pub expected: Option<PathBuf>,
+    /// What the user's own runtime answers for the calibration samples, scores or labels; else tract is asked.
+    pub expected: Option<LabelFile>,
     /// The least fraction of calibration samples whose fixed-point label is the float model's.
     pub min_agreement: f64,
 }
@@ -92,6 +96,7 @@ impl Options {
             model,
             calibrate: None,
             labels: None,
+            names: Names::default(),
             input_shape: None,
             part: import::Part::default(),
             precision: Precision::default(),
@@ -169,22 +174,23 @@ pub fn compile(options: &Options) -> Result<Compiled, Error> {
 /// # Errors
 /// As [`compile`].
 pub fn compile_watched(options: &Options, progress: &Progress) -> Result<Compiled, Error> {
-    let graph = import::read_part(&options.model, options.input_shape.as_deref(), &options.part, options.memory);
-    let network = graph.and_then(|graph| compile_network(options, graph, progress));
-    network.map_err(|error| import::name_operators(error, &options.model))
+    let network = import::read_part(&options.model, options.input_shape.as_deref(), &options.part, options.memory);
+    let compiled = network.and_then(|network| compile_network(options, network, progress));
+    compiled.map_err(|error| import::name_operators(error, &options.model))
 }
 
 /// The part of [`compile`] behind the import. That `graph` is what the model means is checked, not taken for granted.
 ///
 /// # Errors
 /// As [`compile`].
-pub fn compile_network(options: &Options, graph: Graph, progress: &Progress) -> Result<Compiled, Error> {
-    let imported = graph;
-    let graph = simplify(hidden(imported.clone(), options)?);
-    let calibration = calibration(options, &graph)?;
+pub fn compile_network(options: &Options, network: impl Into<Imported>, progress: &Progress) -> Result<Compiled, Error> {
+    let network: Imported = network.into();
+    let graph = simplify(hidden(network.graph.clone(), options)?);
     let classes = graph.nodes.last().map_or(0, crate::nn::Node::len);
+    let Read { calibration, schema, notices } = read_samples(options, &graph, &network)?;
+    let named = Classes { count: classes, names: &schema.classes };
     let labels = match (&options.labels, &options.calibrate) {
-        (Some(path), Some(_)) => Some(labels(path, &calibration, classes)?),
+        (Some(path), Some(_)) => Some(labels(path, &calibration, named)?),
         (Some(_), None) => return Err(Error::Usage("--labels needs --calibrate: they label its samples".into())),
         (None, _) => None,
     };
@@ -194,7 +200,7 @@ pub fn compile_network(options: &Options, graph: Graph, progress: &Progress) -> 
         let most = classes.min(MAX_TOP);
         return Err(Error::Usage(format!("--reveal topk:{k}: this model has {classes} classes; at most {most}")));
     }
-    let meant = Meaning::of(options, &imported, &calibration, classes, progress)?;
+    let meant = Meaning::of(options, &network.inputs, &calibration, named, progress)?;
     let Built { program, layers, observed, graph, warnings: found } =
         build(&graph, &calibration, &options.precision, &settings(options))?;
 
@@ -216,7 +222,7 @@ pub fn compile_network(options: &Options, graph: Graph, progress: &Progress) -> 
     };
     if agreement.share() < options.checks.min_agreement {
         let float: Vec<i64> =
-            eval::outputs(&imported, &calibration.samples).iter().map(|y| eval::argmax(y) as i64).collect();
+            eval::outputs(&network.graph, &calibration.samples).iter().map(|y| eval::argmax(y) as i64).collect();
         let float = meant.answers.as_ref().map(|answers| Agreement::of(meant.reference.clone(), &float, answers));
         let cause = match (float, agreement.refused.first()) {
             (_, Some(first)) if 2 * agreement.refused.len() > agreement.differing.len() => {
@@ -224,7 +230,7 @@ pub fn compile_network(options: &Options, graph: Graph, progress: &Progress) -> 
             }
             (Some(float), _) if 2 * float.differing.len() > agreement.differing.len() => Cause::Import {
                 agreeing: float.agreeing,
-                node: meant.first_lost(options, &imported, &calibration.samples[float.differing[0]]),
+                node: meant.first_lost(options, &network, &calibration.samples[float.differing[0]]),
             },
             _ => {
                 let full =
@@ -243,14 +249,14 @@ pub fn compile_network(options: &Options, graph: Graph, progress: &Progress) -> 
     let small = |deviation: &f64| *deviation <= SMALL_DEVIATION;
     // What was settled on the samples, roundings left out and masks moved near, is judged by labels: it is no fault of the import.
     let deviation = match deviation(&observed.outputs) {
-        Some(far) if !small(&far) && mask::unsettled(&imported) => {
-            deviation(&eval::outputs(&imported, &calibration.samples))
+        Some(far) if !small(&far) && mask::unsettled(&network.graph) => {
+            deviation(&eval::outputs(&network.graph, &calibration.samples))
         }
         deviation => deviation,
     };
     let mut other_scores = Vec::new();
     if let Some(deviation) = deviation.filter(|deviation| !small(deviation)) {
-        let node = meant.first_lost(options, &imported, &calibration.samples[0]);
+        let node = meant.first_lost(options, &network, &calibration.samples[0]);
         if (deviation.is_nan() || deviation > LARGE_DEVIATION) && options.checks.min_agreement > 0.0 {
             let (minimum, cause) = (options.checks.min_agreement, Cause::Scores { deviation, node });
             return Err(Error::Disagreement(Box::new(Disagreement { agreement, minimum, cause })));
@@ -261,7 +267,7 @@ pub fn compile_network(options: &Options, graph: Graph, progress: &Progress) -> 
     let summary = Summary {
         precision: diagnose::layers(&graph, &program.function, &program.weights, &pairs(DIAGNOSED_SAMPLES)),
         fullest: evaluated.fullest_of_all(&program.function),
-        warnings: [other_scores, warnings(&calibration, &layers, &agreement, graph.macs()), clipped(&beyond), found]
+        warnings: [notices, other_scores, warnings(&calibration, &layers, &agreement, graph.macs()), clipped(&beyond), found]
             .concat(),
         layers,
         agreement,
@@ -272,7 +278,7 @@ pub fn compile_network(options: &Options, graph: Graph, progress: &Progress) -> 
         Provenance { compiler: format!("fusionc {}", env!("CARGO_PKG_VERSION")), calibrated: calibration.real };
     let Program { function, weights } = program;
     let suggestion = options.verify.as_ref().map(|(suggestion, _)| suggestion.clone()).unwrap_or_default();
-    let plan = Plan { function, weights: Some(weights), suggestion, provenance, demo: Some(demo) };
+    let plan = Plan { function, weights: Some(weights), suggestion, provenance, schema, demo: Some(demo) };
     Ok(Compiled { plan, summary })
 }
 
@@ -291,9 +297,9 @@ struct Meaning {
 impl Meaning {
     fn of(
         options: &Options,
-        graph: &Graph,
+        inputs: &[Input],
         calibration: &Calibration,
-        classes: usize,
+        classes: Classes<'_>,
         progress: &Progress,
     ) -> Result<Meaning, Error> {
         if let Some(path) = &options.checks.expected {
@@ -308,11 +314,16 @@ impl Meaning {
         let samples = calibration.samples.len();
         let told = |done: usize| progress("float model", done, samples);
         let import::Part { output, row } = &options.part;
-        let oracle = Oracle::open(&options.model, &batched(graph), output.as_deref(), *row);
+        let oracle = Oracle::open(&options.model, inputs, output.as_deref(), *row);
         Ok(match oracle.and_then(|oracle| oracle.run(&calibration.samples, &told)) {
             Ok(answers) => {
-                batch.map_or(Ok(()), |batch| batch.rows_apart(options, graph, &calibration.samples, &answers))?;
-                Meaning { reference: Reference::Tract, answers: Some(answers) }
+                batch.map_or(Ok(()), |batch| batch.rows_apart(options, inputs, &calibration.samples, &answers))?;
+                // A label of the model's is the number that it calls the class.
+                let named = |answer| match answer {
+                    Answer::Label(name) => Answer::Label(classes.number(name)),
+                    scores => scores,
+                };
+                Meaning { reference: Reference::Tract, answers: Some(answers.into_iter().map(named).collect()) }
             }
             Err(why) => match batch {
                 Some(batch) => return Err(batch.unknown(&why)),
@@ -321,9 +332,9 @@ impl Meaning {
         })
     }
 
-    fn first_lost(&self, options: &Options, graph: &Graph, sample: &[f32]) -> Option<String> {
+    fn first_lost(&self, options: &Options, network: &Imported, sample: &[f32]) -> Option<String> {
         (self.reference == Reference::Tract)
-            .then(|| oracle::first_lost(&options.model, &batched(graph), graph, sample))?
+            .then(|| oracle::first_lost(&options.model, &network.inputs, &network.graph, sample))?
     }
 }
 
@@ -332,15 +343,19 @@ impl Batch {
     fn rows_apart(
         &self,
         options: &Options,
-        graph: &Graph,
+        inputs: &[Input],
         samples: &[Vec<f32>],
         answers: &[Answer],
     ) -> Result<(), Error> {
         let import::Part { output, row } = &options.part;
-        options.memory.samples(self.samples, graph.nodes[0].len()).map_err(|why| self.unknown(&why))?;
-        let shape = [&[self.samples], graph.input_shape()].concat();
+        options.memory.samples(self.samples, inputs.iter().map(Input::len).sum()).map_err(|why| self.unknown(&why))?;
+        let several = |input: &Input| {
+            let shape = [&[self.samples], input.shape.get(1..).unwrap_or_default()].concat();
+            Input { shape, ..input.clone() }
+        };
+        let inputs: Vec<Input> = inputs.iter().map(several).collect();
         let together: Vec<Vec<f32>> = samples.iter().cycle().take(self.samples).cloned().collect();
-        let oracle = Oracle::open(&options.model, &shape, output.as_deref(), *row);
+        let oracle = Oracle::open(&options.model, &inputs, output.as_deref(), *row);
         let found = oracle.and_then(|oracle| oracle.together(&together)).map_err(|why| self.unknown(&why))?;
         if found.iter().zip(answers.iter().cycle()).all(|(together, alone)| together.resembles(alone)) {
             return Ok(());
@@ -360,11 +375,6 @@ impl Batch {
         let why = format!("its batch axis is fixed to {samples}, and {why}");
         Error::Unsupported(vec![Unsupported { node: input.clone(), op: "input".into(), why }])
     }
-}
-
-/// The input's extents as the model has them, with a batch of one.
-fn batched(graph: &Graph) -> Vec<usize> {
-    [&[1], graph.input_shape()].concat()
 }
 
 /// A folded network as a program that can be executed.
@@ -453,11 +463,13 @@ pub fn snapshot(options: &Options, stage: Stage) -> Result<Snapshot, Error> {
 }
 
 fn stopped(options: &Options, stage: Stage) -> Result<Snapshot, Error> {
-    let graph = read(options)?;
+    let network = read(options)?;
+    let graph = network.graph.clone();
     if stage == Stage::Import {
         return Ok(Snapshot::Graph(graph));
     }
-    let Prepared { graph, observed, .. } = prepare(&graph, &calibration(options, &graph)?, &options.precision)?;
+    let Read { calibration, .. } = read_samples(options, &graph, &network)?;
+    let Prepared { graph, observed, .. } = prepare(&graph, &calibration, &options.precision)?;
     let (mut program, _) = lower(&graph, &observed, &options.precision)?;
     match stage {
         Stage::Import | Stage::Fixed => {}
@@ -470,28 +482,43 @@ fn stopped(options: &Options, stage: Stage) -> Result<Snapshot, Error> {
     Ok(Snapshot::Function(program.function))
 }
 
-fn read(options: &Options) -> Result<Graph, Error> {
-    let graph = import::read_part(&options.model, options.input_shape.as_deref(), &options.part, options.memory)?;
-    let graph = simplify(hidden(graph, options)?);
-    Ok(if options.reveal == Reveal::Logits { graph } else { commute::without_stretching(graph) })
+fn read(options: &Options) -> Result<Imported, Error> {
+    let network = import::read_part(&options.model, options.input_shape.as_deref(), &options.part, options.memory)?;
+    let graph = simplify(hidden(network.graph, options)?);
+    let graph = if options.reveal == Reveal::Logits { graph } else { commute::without_stretching(graph) };
+    Ok(Imported { graph, ..network })
 }
 
-fn calibration(options: &Options, graph: &Graph) -> Result<Calibration, Error> {
-    match &options.calibrate {
-        Some(path) => {
-            let files = [Some(path), options.labels.as_ref(), options.checks.expected.as_ref()];
-            files.into_iter().flatten().try_for_each(|path| options.memory.admit(path))?;
-            Calibration::from_file(path, graph)
-        }
-        None => Ok(Calibration::synthetic(graph)),
-    }
+/// What the user's samples are and say.
+struct Read {
+    calibration: Calibration,
+    schema: Schema,
+    notices: Vec<String>,
+}
+
+fn read_samples(options: &Options, graph: &Graph, network: &Imported) -> Result<Read, Error> {
+    let Imported { inputs, classes: own, .. } = network;
+    let classes = graph.nodes.last().map_or(0, crate::nn::Node::len);
+    let Some(path) = &options.calibrate else {
+        let schema = schema(&options.names, inputs, (classes, own), None, &[])?;
+        return Ok(Read { calibration: Calibration::synthetic(graph), schema, notices: Vec::new() });
+    };
+    let others: Vec<&LabelFile> = [&options.labels, &options.checks.expected].into_iter().flatten().collect();
+    let files = std::iter::once(path).chain(others.iter().map(|of| &of.path));
+    files.into_iter().try_for_each(|path| options.memory.admit(path))?;
+    let file = samples::open(path)?;
+    let apart: Vec<&str> = others.into_iter().filter_map(|of| samples::apart(path, of)).collect();
+    let schema = schema(&options.names, inputs, (classes, own), file.table(), &apart)?;
+    let (shape, any) = (graph.input_shape(), trees::decide_alone(graph));
+    let (samples, notices) = samples::samples(path, &file, shape, &schema.columns, &apart, any)?;
+    Ok(Read { calibration: Calibration::of(samples, graph), schema, notices })
 }
 
 /// The labels of the calibration samples; the file may have more of both.
-fn labels(path: &std::path::Path, calibration: &Calibration, classes: usize) -> Result<Vec<i64>, Error> {
-    let mut labels = npy::labels(path, calibration.total, classes)?;
+fn labels(of: &LabelFile, calibration: &Calibration, classes: Classes<'_>) -> Result<Vec<i64>, Error> {
+    let mut labels = samples::labels(of, calibration.total, classes)?;
     labels.truncate(calibration.samples.len());
-    Ok(labels.into_iter().map(i64::from).collect())
+    Ok(labels)
 }
 
 /// Every layer fits the protocols that would carry it.

@@ -6,7 +6,6 @@
 pub mod agreement;
 pub mod cli;
 pub mod compile;
-mod contain;
 pub mod diagnose;
 mod error;
 pub mod evaluate;
@@ -14,9 +13,10 @@ pub mod import;
 pub mod lower;
 pub mod memory;
 pub mod nn;
-pub mod npy;
 pub mod oracle;
 pub mod passes;
 pub mod quantise;
+pub mod samples;
+pub mod schema;
 
 pub use error::{Error, Unsupported};

@@ -9,7 +9,7 @@ use fusion_compiler::import::Part;
 use fusion_compiler::nn::eval;
 use fusion_compiler::passes::Target;
 use fusion_compiler::quantise::Precision;
-use fusion_compiler::{import, npy};
+use fusion_compiler::{import, samples};
 use fusion_ir::Plan;
 use fusion_ir::op::{Mix, Reveal};
 use fusion_ir::plan::Suggestion;
@@ -29,7 +29,7 @@ fn case(name: &str) -> Option<PathBuf> {
 
 /// The first `limit` samples and what onnxruntime computes for them.
 fn samples(folder: &Path, shape: &[usize], limit: usize) -> (Vec<Vec<f32>>, Vec<Vec<f32>>) {
-    let mut inputs = npy::samples(&folder.join("inputs.npy"), shape).unwrap();
+    let mut inputs = samples::array(&folder.join("inputs.npy"), shape).unwrap();
     let expected: ndarray::ArrayD<f32> = ndarray_npy::read_npy(folder.join("expected.npy")).unwrap();
     let classes = expected.len() / inputs.len();
     let expected = expected.into_raw_vec_and_offset().0.chunks(classes).take(limit).map(<[f32]>::to_vec).collect();
@@ -88,6 +88,7 @@ fn fixed_point_agrees(name: &str, limit: usize, per_cent: usize) {
         model: folder.join("model.onnx"),
         calibrate: Some(calibrate.clone()),
         labels: None,
+        names: Default::default(),
         input_shape: Some(inputs.shape().to_vec()),
         part: Part::default(),
         precision: Precision::default(),

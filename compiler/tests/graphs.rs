@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use fusion_compiler::compile::{Options, compile};
 use fusion_compiler::evaluate::{evaluate, quantise};
-use fusion_compiler::npy;
+use fusion_compiler::samples;
 
 fn folders() -> Vec<PathBuf> {
     let graphs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/graphs");
@@ -20,7 +20,7 @@ fn labels(folder: &Path) -> Result<Vec<i64>, String> {
     let options = Options { calibrate: Some(samples.clone()), ..Options::new(folder.join("model.onnx")) };
     let plan = compile(&options).map_err(|error| error.to_string())?.plan;
     let function = &plan.function;
-    let samples = npy::samples(&samples, &function.values[0].ty.shape).map_err(|error| error.to_string())?;
+    let samples = samples::array(&samples, &function.values[0].ty.shape).map_err(|error| error.to_string())?;
     Ok(evaluate(function, plan.weights.as_ref().unwrap(), &quantise(function, &samples)).labels())
 }
 

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use fusion_compiler::agreement::{Agreement, Reference};
 use fusion_compiler::compile::{Options, compile, simplify};
 use fusion_compiler::evaluate::{evaluate, quantise};
-use fusion_compiler::import;
+use fusion_compiler::import::{self, Imported, Part};
+use fusion_compiler::memory::Memory;
 use fusion_compiler::nn::{eval, mask};
-use fusion_compiler::npy;
+use fusion_compiler::samples;
 use fusion_compiler::oracle::Oracle;
 
 fn folder() -> PathBuf {
@@ -34,7 +35,7 @@ fn cases() -> Vec<PathBuf> {
 fn networks_mean_what_their_files_mean() {
     for case in cases() {
         let graph = import::read(&case.join("model.onnx"), None).unwrap_or_else(|e| panic!("{}: {e}", case.display()));
-        let samples = npy::samples(&case.join("input.npy"), graph.input_shape()).unwrap();
+        let samples = samples::array(&case.join("input.npy"), graph.input_shape()).unwrap();
         let expected = labels(&case);
         let settled = mask::settle(&graph, &samples).unwrap();
         for graph in [graph.clone(), settled.clone(), simplify(settled)] {
@@ -51,7 +52,7 @@ fn plans_mean_what_their_files_mean() {
         let calibrate = Some(case.join("input.npy"));
         let options = Options { calibrate, ..Options::new(case.join("model.onnx")) };
         let plan = compile(&options).unwrap_or_else(|e| panic!("{}: {e}", case.display())).plan;
-        let samples = npy::samples(&case.join("input.npy"), &plan.function.values[0].ty.shape).unwrap();
+        let samples = samples::array(&case.join("input.npy"), &plan.function.values[0].ty.shape).unwrap();
         let expected = labels(&case);
         let quantised = quantise(&plan.function, &samples[..expected.len()]);
         let found = evaluate(&plan.function, plan.weights.as_ref().unwrap(), &quantised).labels();
@@ -65,10 +66,9 @@ fn plans_mean_what_their_files_mean() {
 fn tract_means_what_onnxruntime_means() {
     let mut silent = Vec::new();
     for case in cases() {
-        let graph = import::read(&case.join("model.onnx"), None).unwrap();
-        let samples = npy::samples(&case.join("input.npy"), graph.input_shape()).unwrap();
-        let shape = [&[1], graph.input_shape()].concat();
-        let oracle = Oracle::open(&case.join("model.onnx"), &shape, None, None);
+        let Imported { graph, inputs, .. } = import::read_part(&case.join("model.onnx"), None, &Part::default(), Memory::default()).unwrap();
+        let samples = samples::array(&case.join("input.npy"), graph.input_shape()).unwrap();
+        let oracle = Oracle::open(&case.join("model.onnx"), &inputs, None, None);
         let expected = labels(&case);
         match oracle.and_then(|oracle| oracle.run(&samples[..expected.len()], &|_| ())) {
             Ok(answers) => {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use fusion_compiler::compile::{Checks, Compiled, Options, compile};
 use fusion_compiler::evaluate::{evaluate, quantise};
-use fusion_compiler::npy;
+use fusion_compiler::samples;
 use fusion_compiler::passes::Target;
 use fusion_compiler::quantise::Precision;
 use fusion_ir::op::Reveal;
@@ -20,6 +20,7 @@ fn compiled(name: &str) -> Compiled {
         model: file(&format!("{name}.onnx")),
         calibrate: Some(file(&format!("{name}_calibrate.npy"))),
         labels: None,
+        names: Default::default(),
         input_shape: None,
         part: Default::default(),
         precision: Precision::default(),
@@ -35,7 +36,7 @@ fn compiled(name: &str) -> Compiled {
 /// Fixed point gives onnxruntime's label on all rows but `missed`.
 fn agrees(name: &str, missed: usize) {
     let Compiled { plan, .. } = compiled(name);
-    let samples = npy::samples(&file(&format!("{name}.npy")), &plan.function.values[0].ty.shape).unwrap();
+    let samples = samples::array(&file(&format!("{name}.npy")), &plan.function.values[0].ty.shape).unwrap();
     let expected: ndarray::Array1<i64> = ndarray_npy::read_npy(file(&format!("{name}_labels.npy"))).unwrap();
     let labels = evaluate(&plan.function, plan.weights.as_ref().unwrap(), &quantise(&plan.function, &samples)).labels();
     assert_eq!(labels.len(), expected.len());

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use fusion_compiler::compile::{Options, compile};
 use fusion_compiler::evaluate::{evaluate, quantise};
-use fusion_compiler::npy;
+use fusion_compiler::samples;
 
 /// Cases that are refused, with the node and words of the reason. README's table of what is refused has each.
 const REFUSED: &[(&str, [&str; 2])] = &[("output_two_rows_softmax", ["node \"y\"", "several rows of scores"])];
@@ -53,7 +53,7 @@ fn cases_that_were_wrong_are_right_or_refused() {
         }
         let plan = compiled.unwrap_or_else(|why| panic!("{name}: {why}")).plan;
         let function = &plan.function;
-        let samples = npy::samples(&case.join("input.npy"), &function.values[0].ty.shape).unwrap();
+        let samples = samples::array(&case.join("input.npy"), &function.values[0].ty.shape).unwrap();
         if CLIPPED.contains(&name.as_str()) {
             let quantiser = function.quantiser();
             assert!(samples.iter().all(|sample| !quantiser.clipped(sample).is_empty()), "{name}: not clipped");

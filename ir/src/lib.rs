@@ -5,7 +5,7 @@
 //! integers in `Z_2^bits`; a protocol holds it as two additive shares. The crate has no I/O and no
 //! cryptography: it defines the types ([`types`]), how samples are quantised ([`input`]), the operations ([`op`]), what well-formed means ([`mod@verify`]),
 //! a text form that prints and parses ([`text`]), the versioned plan file ([`plan`]), what every backend must
-//! agree with bit for bit ([`interp`]), the order of top-k contests ([`network`]), the shape of decision trees ([`forest`]), how files of samples are read ([`npy`]), and the arithmetic of Fusion's guarantees.
+//! agree with bit for bit ([`interp`]), the order of top-k contests ([`network`]), the shape of decision trees ([`forest`]), how files of samples are read ([`npy`]) and what their columns are called ([`schema`]), and the arithmetic of Fusion's guarantees.
 
 pub mod forest;
 pub mod function;
@@ -15,6 +15,7 @@ pub mod network;
 pub mod npy;
 pub mod op;
 pub mod plan;
+pub mod schema;
 pub mod soundness;
 pub mod text;
 pub mod types;
@@ -25,6 +26,7 @@ pub use function::{Function, Value, ValueId, Weight, WeightId, Weights};
 pub use input::{Feature, InputFormat};
 pub use op::{Backend, Op};
 pub use plan::Plan;
+pub use schema::Schema;
 pub use types::{Party, Sign, TensorType};
 
 /// The README's example compiles.

@@ -121,16 +121,12 @@ impl<'b> Npy<'b> {
             Element::Float(2) => self.each(|_, bytes| Ok(f16::from_le_bytes(array(bytes)).to_f32())),
             Element::Float(_) => self.each(|index, bytes| {
                 let wide = f64::from_le_bytes(array(bytes));
-                let real = wide as f32;
-                let beyond = wide.is_finite() && (!real.is_finite() || real == 0.0 && wide != 0.0);
-                let whole = wide.fract() == 0.0 && f64::from(real) != wide;
-                if beyond || whole { Err(lost(index, wide.to_string())) } else { Ok(real) }
+                float32(wide).ok_or_else(|| lost(index, wide.to_string()))
             }),
             Element::Bool => self.each(|_, bytes| Ok(if bytes[0] == 0 { 0.0 } else { 1.0 })),
             Element::Signed(_) | Element::Unsigned(_) => self.each(|index, bytes| {
                 let wide = self.integer(bytes);
-                let real = wide as f32;
-                if real as i128 == wide { Ok(real) } else { Err(lost(index, wide.to_string())) }
+                float32_of_integer(wide).ok_or_else(|| lost(index, wide.to_string()))
             }),
         }
     }
@@ -193,6 +189,20 @@ impl<'b> Npy<'b> {
         }
         Ok(elements)
     }
+}
+
+/// The float32 next to `wide`; none for what is finite and beyond float32, and for an integer that is not one of its numbers.
+pub fn float32(wide: f64) -> Option<f32> {
+    let real = wide as f32;
+    let beyond = wide.is_finite() && (!real.is_finite() || real == 0.0 && wide != 0.0);
+    let whole = wide.fract() == 0.0 && f64::from(real) != wide;
+    (!beyond && !whole).then_some(real)
+}
+
+/// The float32 that is `wide`; none if no one is.
+pub fn float32_of_integer(wide: i128) -> Option<f32> {
+    let real = wide as f32;
+    (real as i128 == wide).then_some(real)
 }
 
 impl Element {

@@ -3,7 +3,7 @@
 //! ```text
 //! magic "FUSION\r\n", version u32
 //! section: tag u8, length u64, SHA-256 of the payload, payload      (integers little-endian)
-//!     tag 1  public     function, suggestion, provenance             in both files
+//!     tag 1  public     function, suggestion, provenance, names      in both files
 //!     tag 2  weights    every element, in ceil(bits / 8) bytes       in the server's file only
 //!     tag 3  demo       samples for a first run                      in the server's file only
 //! ```
@@ -23,6 +23,7 @@ pub use read::StoredWeights;
 
 use crate::function::{Function, Weight, Weights};
 use crate::op::Op;
+use crate::schema::{Schema, SchemaError};
 
 /// The version that this code writes and reads.
 pub const VERSION: u32 = 5;
@@ -38,6 +39,8 @@ pub struct Plan {
     pub suggestion: Suggestion,
     /// What made the plan.
     pub provenance: Provenance,
+    /// What the input's elements and the classes are called.
+    pub schema: Schema,
     /// The model's elements: in the server's plan only.
     pub weights: Option<Weights>,
     /// Samples for a first run: in the server's plan only.
@@ -106,6 +109,9 @@ pub enum PlanError {
     /// The function in it must not be executed.
     #[error("the plan's function is not acceptable:\n{0}")]
     Unacceptable(String),
+    /// Its names are not names of the function's inputs and classes.
+    #[error("the plan's names are not acceptable: {0}")]
+    Names(#[from] SchemaError),
     /// The file is no longer what it was when it was read first.
     #[error("the plan's weights have changed since it was opened")]
     Changed,
@@ -119,6 +125,7 @@ struct Public {
     function: Function,
     suggestion: Suggestion,
     provenance: Provenance,
+    schema: Schema,
 }
 
 const PUBLIC: (u8, &str) = (1, "public section");
@@ -156,8 +163,8 @@ impl Plan {
     }
 
     fn public_bytes(&self) -> Vec<u8> {
-        let Plan { function, suggestion, provenance, .. } = self.clone();
-        encode(&Public { function, suggestion, provenance })
+        let Plan { function, suggestion, provenance, schema, .. } = self.clone();
+        encode(&Public { function, suggestion, provenance, schema })
     }
 }
 
@@ -202,7 +209,8 @@ mod tests {
         let weights = Weights(vec![vec![-2048, 2047, 0, -1, 1, 77], vec![-(1 << 19), 5, (1 << 19) - 1]]);
         let demo = Demo { inputs: vec![vec![1, -2], vec![3, 4]], labels: vec![0, 2], labelled: true };
         let provenance = Provenance { compiler: "test".into(), calibrated: true };
-        Plan { function, suggestion: Suggestion::default(), provenance, weights: Some(weights), demo: Some(demo) }
+        let schema = Schema { columns: vec!["age".into(), "income".into()], classes: Vec::new() };
+        Plan { function, suggestion: Suggestion::default(), provenance, schema, weights: Some(weights), demo: Some(demo) }
     }
 
     #[test]
@@ -307,6 +315,11 @@ mod tests {
         let mut early = plan().for_client();
         early.function.values[2].op = Op::Reveal(crate::op::Reveal::Logits);
         assert!(matches!(Plan::from_bytes(&early.to_bytes()), Err(PlanError::Unacceptable(_))));
+        let mut names = plan();
+        names.schema.columns.pop();
+        assert!(matches!(Plan::from_bytes(&names.to_bytes()), Err(PlanError::Names(_))));
+        names.schema = Schema { columns: Vec::new(), classes: vec!["yes".into(), "no".into(), "\u{7}".into()] };
+        assert!(matches!(Plan::from_bytes(&names.to_bytes()), Err(PlanError::Names(_))));
         let mut wide = plan();
         wide.weights = Some(Weights(vec![vec![2048; 6], vec![0; 3]]));
         assert_eq!(Plan::from_bytes(&wide.to_bytes()), Err(PlanError::Corrupt { section: "weights" }));

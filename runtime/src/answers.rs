@@ -1,29 +1,32 @@
 //! What a plan reveals of each position: its labels, and the file that accepted answers are written to and read from.
 
-use std::fmt::Write;
 use std::path::Path;
 
 use fusion_ir::op::Reveal;
-use fusion_ir::{Function, TensorType, interp};
+use fusion_ir::{Function, Plan, TensorType, interp};
+use fusion_table::{Cells, Classes, Column, File, LabelFile, Results, Table, Values};
 
 use crate::Error;
-use crate::input::refuse;
+use crate::input::{open, refuse};
 use crate::session::handshake::revealed;
 
 /// Reads what a function reveals about one position.
 ///
-/// The file is `index,label`, or `index,label_1,..,label_K` where the plan reveals `K` labels, or
-/// `index,label,logit_0,..` where it reveals logits: what `fusionc eval` writes, with `--logits` for the last.
+/// The file has the columns `index,label`, or `index,label_1,..,label_K` where the plan reveals `K` labels, or
+/// `index,label,logit_0,..` where it reveals logits: what `fusionc eval` writes, with `--logits` for the last. A column that identifies the
+/// rows may take the place of `index`. Where the plan names classes, labels are their names.
 #[derive(Clone, Copy, Debug)]
 pub struct Answers<'a> {
     function: &'a Function,
     reveal: Reveal,
+    names: &'a [String],
 }
 
 impl<'a> Answers<'a> {
-    /// The answers of `function`.
-    pub fn new(function: &'a Function) -> Answers<'a> {
-        Answers { function, reveal: revealed(function).unwrap_or(Reveal::Label) }
+    /// The answers of `plan`.
+    pub fn new(plan: &'a Plan) -> Answers<'a> {
+        let Plan { function, schema, .. } = plan;
+        Answers { function, reveal: revealed(function).unwrap_or(Reveal::Label), names: &schema.classes }
     }
 
     /// What is revealed.
@@ -40,8 +43,9 @@ impl<'a> Answers<'a> {
     }
 
     /// Classes that a label can name.
-    pub fn classes(&self) -> usize {
-        interp::logits_of(self.function).map_or(0, |logits| self.function.value(logits).ty.len())
+    pub fn classes(&self) -> Classes<'a> {
+        let count = interp::logits_of(self.function).map_or(0, |logits| self.function.value(logits).ty.len());
+        Classes { count, names: self.names }
     }
 
     /// The labels of an answer, best first; none if it is nothing that could be revealed.
@@ -60,74 +64,78 @@ impl<'a> Answers<'a> {
         self.logits().map_or(Vec::new(), |ty| answer.iter().map(|element| ty.dequantize(*element)).collect())
     }
 
-    fn header(&self) -> String {
-        let mut header = match self.reveal {
-            Reveal::TopK(k) if k > 1 => {
-                (1..=k).fold(String::from("index"), |all, rank| all + &format!(",label_{rank}"))
-            }
-            _ => String::from("index,label"),
-        };
-        (0..self.logits().map_or(0, TensorType::len)).for_each(|class| header += &format!(",logit_{class}"));
-        header
+    /// The file of accepted answers, one row per query in input order; `identifiers` are a column and what it says of each row.
+    pub fn results(&self, answers: &[Vec<i64>], identifiers: Option<(&str, Values)>) -> Results {
+        let labels = answers.iter().map(|answer| self.labels(answer)).collect();
+        let logits: Option<Vec<Vec<f64>>> =
+            self.logits().map(|_| answers.iter().map(|answer| self.reals(answer)).collect());
+        Results::new(identifiers, labels, self.ranks(), self.classes(), logits.as_deref())
     }
 
-    /// The file of accepted answers, one row per query in input order.
-    pub fn csv(&self, answers: &[Vec<i64>]) -> String {
-        let mut text = self.header() + "\n";
-        for (index, answer) in answers.iter().enumerate() {
-            let _ = write!(text, "{index}");
-            self.labels(answer).iter().for_each(|label| text += &format!(",{label}"));
-            self.reals(answer).iter().for_each(|real| text += &format!(",{real}"));
-            text.push('\n');
-        }
-        text
-    }
-
-    /// Reads complete answers to `samples` samples, as [`Answers::csv`] writes them or, where one label is revealed,
-    /// as int64 `.npy`: everything that the plan reveals, so that it can be compared in full.
+    /// Reads complete answers to `samples` samples, as [`Answers::results`] are written or, where one label is revealed,
+    /// as int64 `.npy`: everything that the plan reveals, so that it can be compared in full. If the samples have identifiers, the answers
+    /// are of the same.
     ///
     /// # Errors
     /// [`Error::Usage`] names the file and what is wrong with it.
-    pub fn read(&self, path: &Path, samples: usize, of: &str) -> Result<Vec<Vec<i64>>, Error> {
-        if path.extension().is_none_or(|extension| extension != "csv") {
+    pub fn read(
+        &self,
+        path: &Path,
+        samples: usize,
+        of: &str,
+        identifiers: Option<(&str, &Values)>,
+    ) -> Result<Vec<Vec<i64>>, Error> {
+        let File::Table(table) = open(path)? else {
             if self.reveal != Reveal::Label {
-                let why = format!("the plan reveals {}: the answers to compare with are a .csv file", self.reveal);
+                let why = format!("the plan reveals {}: the answers to compare with are a table of results", self.reveal);
                 return Err(refuse(path, why));
             }
-            return crate::input::labels(path, samples, of, self.classes(), 1);
+            let from = LabelFile::from(path.to_owned());
+            return crate::input::labels(&from, [samples, 1], of, self.classes());
+        };
+        let first = identifiers.map_or("index", |(name, _)| name);
+        let columns = self.columns(&table, first, path)?;
+        if table.rows != samples {
+            return Err(refuse(path, format!("it has {} rows, but there are {samples} {of}", table.rows)));
         }
-        let text = std::fs::read_to_string(path).map_err(|error| refuse(path, format!("cannot be read: {error}")))?;
-        let mut lines = text.lines();
-        let header = self.header();
-        if lines.next() != Some(header.as_str()) {
-            let why =
-                format!("its first line is not {header}: the plan reveals {}, all of which is compared", self.reveal);
-            return Err(refuse(path, why));
+        for row in 0..samples {
+            let wanted = identifiers.map_or_else(|| row.to_string(), |(_, values)| values.written(row));
+            let found = columns[0].written(row);
+            if found != wanted {
+                let why = format!("row {row} is an answer to {first} {found:?}, but the {of} have {wanted:?} there");
+                return Err(refuse(path, why));
+            }
         }
-        let answers: Vec<Vec<i64>> = lines
-            .enumerate()
-            .map(|(row, line)| {
-                let why = || refuse(path, format!("line {} is no answer that the plan gives for index {row}", row + 2));
-                self.answer(row, line).ok_or_else(why)
-            })
-            .collect::<Result<_, Error>>()?;
-        if answers.len() != samples {
-            return Err(refuse(path, format!("it has {} rows, but there are {samples} {of}", answers.len())));
-        }
-        Ok(answers)
+        let why = |row: usize| refuse(path, format!("row {row} is no answer that the plan gives"));
+        (0..samples).map(|row| self.answer(&columns[1..], row).ok_or_else(|| why(row))).collect()
     }
 
-    /// The answer in a line of the file.
-    fn answer(&self, row: usize, line: &str) -> Option<Vec<i64>> {
-        let cells: Vec<&str> = line.split(',').collect();
-        let (labels, logits) = cells.get(1..)?.split_at_checked(self.ranks())?;
-        let labels: Vec<i64> = labels.iter().map(|cell| cell.parse().ok()).collect::<Option<_>>()?;
+    /// The columns of a table of results, of which the first is to be called `first`.
+    fn columns<'t>(&self, table: &'t Table, first: &str, path: &Path) -> Result<Vec<&'t Column>, Error> {
+        let header = self.results(&[], Some((first, Values::Text(Vec::new()))));
+        let header = header.header();
+        if table.names() != header {
+            let (header, reveal) = (header.join(","), self.reveal);
+            let why = format!("its columns are not {header}: the plan reveals {reveal}, all of which is compared");
+            return Err(refuse(path, why));
+        }
+        Ok(table.columns.iter().collect())
+    }
+
+    /// The answer in a row of the file.
+    fn answer(&self, columns: &[&Column], row: usize) -> Option<Vec<i64>> {
+        let (labels, logits) = columns.split_at_checked(self.ranks())?;
+        let labels: Vec<i64> =
+            labels.iter().map(|column| column.label(row, self.classes()).ok()).collect::<Option<_>>()?;
+        let real = |column: &Column| match &column.cells {
+            Cells::Reals(reals) => reals.get(row).copied(),
+            _ => column.written(row).parse().ok(),
+        };
         let answer = match self.logits() {
-            Some(ty) => logits.iter().map(|cell| exactly(cell.parse().ok()?, ty)).collect::<Option<_>>()?,
+            Some(ty) => logits.iter().map(|column| exactly(real(column)?, ty)).collect::<Option<_>>()?,
             None => labels.clone(),
         };
-        let complete = self.logits().map_or(logits.is_empty(), |ty| logits.len() == ty.len());
-        (cells[0] == row.to_string() && complete && self.labels(&answer) == labels).then_some(answer)
+        (self.labels(&answer) == labels).then_some(answer)
     }
 }
 
@@ -141,33 +149,57 @@ fn exactly(real: f64, ty: &TensorType) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use fusion_table::Kind;
+
     use crate::testing::tiny_plan;
 
     fn read(answers: &Answers<'_>, text: &str) -> Result<Vec<Vec<i64>>, String> {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("labels.csv");
         std::fs::write(&path, text).unwrap();
-        answers.read(&path, 2, "probes").map_err(|error| error.to_string())
+        answers.read(&path, 2, "probes", None).map_err(|error| error.to_string())
     }
 
     #[test]
     fn what_is_written_is_read_again() {
-        let function = tiny_plan().function;
-        let answers = Answers::new(&function);
-        let csv = answers.csv(&[vec![1], vec![0]]);
+        let plan = tiny_plan();
+        let answers = Answers::new(&plan);
+        let csv = answers.results(&[vec![1], vec![0]], None).to_csv().unwrap();
         assert_eq!(csv, "index,label\n0,1\n1,0\n");
         assert_eq!(read(&answers, &csv).unwrap(), [[1], [0]]);
         for (text, why) in [
-            ("", "first line is not index,label"),
+            ("", "it is empty"),
             ("index,label_1,label_2\n0,1,0\n1,0,1\n", "all of which is compared"),
             ("index,label\n0,1\n", "it has 1 rows, but there are 2 probes"),
-            ("index,label\n0,1\n2,0\n", "line 3 is no answer"),
-            ("index,label\n0,1\n1,zero\n", "line 3 is no answer"),
-            ("index,label\n0,1\n1,0,1\n", "line 3 is no answer"),
-            ("index,label\n0,1\n1,99\n", "line 3 is no answer"),
+            ("index,label\n0,1\n2,0\n", "row 1 is an answer to index \"2\", but the probes have \"1\" there"),
+            ("index,label\n0,1\n1,zero\n", "row 1 is no answer"),
+            ("index,label\n0,1\n1,0,1\n", "line 3 has 3 cells"),
+            ("index,label\n0,1\n1,99\n", "row 1 is no answer"),
         ] {
             let error = read(&answers, text).unwrap_err();
             assert!(error.contains(why), "{text:?}: {error}");
         }
+    }
+
+    #[test]
+    fn names_and_identifiers_come_back_too() {
+        let mut plan = tiny_plan();
+        plan.schema.classes = ["benign", "malignant, early"].map(String::from).to_vec();
+        plan.schema.classes.truncate(Answers::new(&plan).classes().count);
+        let answers = Answers::new(&plan);
+        let patients = Values::Text(["p-1".into(), "p \"2\"".into()].to_vec());
+        let results = answers.results(&[vec![1], vec![0]], Some(("patient", patients.clone())));
+        let csv = results.to_csv().unwrap();
+        assert_eq!(csv, "patient,label\np-1,\"malignant, early\"\n\"p \"\"2\"\"\",benign\n");
+        let directory = tempfile::tempdir().unwrap();
+        for (name, kind) in [("r.csv", Kind::Csv), ("r.parquet", Kind::Parquet)] {
+            let path = directory.path().join(name);
+            std::fs::write(&path, results.to_bytes(kind).unwrap()).unwrap();
+            let read = |values: &Values| answers.read(&path, 2, "probes", Some(("patient", values)));
+            assert_eq!(read(&patients).unwrap(), [[1], [0]]);
+            let others = Values::Text(["p-1".into(), "p-3".into()].to_vec());
+            assert!(read(&others).unwrap_err().to_string().contains("row 1 is an answer to patient"));
+        }
+        assert!(results.to_bytes(Kind::Npy).unwrap_err().to_string().contains("no place for identifiers"));
     }
 }

@@ -69,7 +69,7 @@ pub fn run_client(
     let total = Spent { traffic: totals.traffic(control_meter.read()), time: started.elapsed() };
 
     let answers = mix.unmix(answers)?;
-    let revealed = Answers::new(&plan.function);
+    let revealed = Answers::new(plan);
     let findings = check(&answers, &job.public_labels(), &job.probe_answers(), |answer| revealed.labels(answer));
     let run = Run::new(Party::Client, plan, total, &totals, &forecast, memory_bytes);
     Ok(conclude(job, revealed, findings, size, run))
@@ -120,7 +120,7 @@ fn conclude(job: &Job, revealed: Answers<'_>, findings: Findings, size: BatchSiz
     let verified = job.policy().is_some();
     let accepted = !verified || findings.accepted(batch);
     let policy = job.policy().copied().unwrap_or(Policy { lambda: 0.0, ..Policy::default() });
-    let proven = soundness::Forecast::new(batch, &policy, revealed.classes() as u64);
+    let proven = soundness::Forecast::new(batch, &policy, revealed.classes().count as u64);
     let several = revealed.ranks() > 1;
     let answers = Some(findings.answers).filter(|_| accepted);
     let first = |answer: &Vec<i64>| revealed.labels(answer).first().copied().unwrap_or(-1);

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use fusion_ir::Plan;
-use fusion_ir::input::{Clipped, Quantiser};
-use fusion_ir::npy::{Npy, NpyError};
+use fusion_ir::input::Clipped;
+use fusion_table::{Classes, File, LabelFile, TableError, Values, Wanted};
 
 use crate::Error;
 use crate::fusion::{Row, RowDigest};
@@ -25,107 +25,70 @@ pub struct Samples {
     pub rows: Vec<Row>,
     /// The samples with elements that the input's format does not hold.
     pub clipped: Vec<Clipped>,
+    /// What identifies the rows, if that was asked for.
+    pub identifiers: Option<Values>,
+    /// What the user should know.
+    pub notices: Vec<String>,
 }
 
-/// Reads samples and quantises them: first axis the samples, the others the shape of the plan's input; at least one
-/// sample, every number one that the format [takes](Quantiser::takes). Any type of number that float32 holds, in either order of axes. Each result has as many
-/// elements as the input, and is known by the numbers in the file.
+/// What of a table is no feature.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Apart<'a> {
+    /// The column that identifies the rows: it is kept.
+    pub identifier: Option<&'a str>,
+    /// Columns that are for something else.
+    pub others: &'a [&'a str],
+}
+
+/// Reads samples and quantises them: an array whose first axis they are and whose others are the shape of the plan's input, or a table
+/// with the plan's columns; at least one sample, every number one that the format
+/// [takes](fusion_ir::input::Quantiser::takes). Any type of number that float32 holds. Each result has as
+/// many elements as the input, and is known by the numbers in the file.
 ///
 /// # Errors
 /// [`Error::Usage`] names the file and what is wrong with it.
-pub fn samples(path: &Path, quantiser: Quantiser<'_>) -> Result<Samples, Error> {
-    let ty = quantiser.ty;
-    let bytes = bytes(path)?;
-    let npy = Npy::parse(&bytes).map_err(|error| refuse(path, error))?;
-    let found = npy.shape();
-    if found.get(1..) != Some(&ty.shape[..]) {
-        let shape = std::iter::once("samples".into()).chain(ty.shape.iter().map(usize::to_string));
-        let shape = shape.collect::<Vec<_>>().join(", ");
-        return Err(refuse(path, format!("its shape is {found:?}, the plan needs [{shape}]")));
-    }
-    if found[0] == 0 {
-        return Err(refuse(path, "it holds no sample"));
-    }
-    let sample_len = ty.len();
-    let place = |index: usize| (index / sample_len, index % sample_len);
-    let elements = npy.reals().map_err(|error| match error {
-        NpyError::Loss { index, value, kind } => {
-            let (sample, element) = place(index);
-            refuse(path, format!("sample {sample} holds {value} at element {element}, which {kind} does not hold"))
-        }
-        other => refuse(path, other),
-    })?;
-    if let Some(at) = elements.iter().position(|element| !quantiser.takes(*element)) {
-        let (sample, element) = place(at);
-        return Err(refuse(path, format!("sample {sample} holds {} at element {element}", elements[at])));
-    }
+pub fn samples(path: &Path, plan: &Plan, apart: Apart<'_>) -> Result<Samples, Error> {
+    let quantiser = plan.function.quantiser();
+    let file = open(path)?;
+    let known: Vec<&str> = apart.identifier.into_iter().chain(apart.others.iter().copied()).collect();
+    let wanted = Wanted { shape: &quantiser.ty.shape, columns: &plan.schema.columns, apart: &known, any: quantiser.is_ordered() };
+    let samples = fusion_table::samples(&file, wanted).map_err(|error| refuse(path, error))?;
+    let identifiers = apart.identifier.map(|name| identifiers(&file, name)).transpose();
     let row = |sample: &[f32]| Row {
         elements: quantiser.quantise(sample),
         digest: RowDigest::of(sample.iter().map(|real| f64::from(*real))),
     };
-    let samples = || elements.chunks_exact(sample_len);
-    Ok(Samples { rows: samples().map(row).collect(), clipped: quantiser.all_clipped(samples()) })
+    Ok(Samples {
+        rows: samples.rows().map(row).collect(),
+        clipped: quantiser.all_clipped(samples.rows()),
+        identifiers: identifiers.map_err(|error| refuse(path, error))?,
+        notices: samples.notices,
+    })
 }
 
-/// Reads the labels of `samples` samples (`of` says to people what those are), each in `0..classes`: one of each, or
-/// up to `ranks` different ones, best first. Integers in a `.npy` file of shape `[samples]` or `[samples, k]`, or a `.csv`
-/// file with the header `index,label` or `index,label_1,..,label_k`.
+fn identifiers(file: &File, name: &str) -> Result<Values, TableError> {
+    let none = || TableError::Content(format!("it is an array, which has no column {name:?} to identify its rows"));
+    let table = file.table().ok_or_else(none)?;
+    Values::identifiers(table.column(name)?, table.rows)
+}
+
+/// Reads the labels of `samples` samples (`of` says to people what those are): one of each, or up to `ranks` different ones, best first.
 ///
 /// # Errors
 /// [`Error::Usage`] names the file and what is wrong with it.
-pub fn labels(path: &Path, samples: usize, of: &str, classes: usize, ranks: usize) -> Result<Vec<Vec<i64>>, Error> {
-    let csv = path.extension().is_some_and(|extension| extension == "csv");
-    let (shape, labels) = if csv { csv_labels(path)? } else { npy_labels(path)? };
-    let known = match shape[..] {
-        [rows] if rows == samples => 1,
-        [rows, known] if rows == samples => known,
-        _ => return Err(refuse(path, format!("its shape is {shape:?}, but there are {samples} {of}"))),
-    };
-    if known == 0 || known > ranks {
-        let why = format!("it has {known} labels of each sample, but the plan reveals {ranks}");
-        return Err(refuse(path, why));
-    }
-    let labels: Vec<Vec<i64>> = labels.chunks_exact(known).map(<[i64]>::to_vec).collect();
-    let exists = |label: &i64| usize::try_from(*label).is_ok_and(|label| label < classes);
-    for (at, labels) in labels.iter().enumerate() {
-        if let Some(label) = labels.iter().find(|label| !exists(label)) {
-            return Err(refuse(path, format!("label {label} of sample {at} is not in 0..{classes}")));
-        }
-        if (1..labels.len()).any(|rank| labels[..rank].contains(&labels[rank])) {
-            return Err(refuse(path, format!("sample {at} has a label twice among its ranks")));
-        }
-    }
-    Ok(labels)
+pub fn labels(
+    from: &LabelFile,
+    [samples, ranks]: [usize; 2],
+    of: &str,
+    classes: Classes<'_>,
+) -> Result<Vec<Vec<i64>>, Error> {
+    let labels = fusion_table::labels(&open(&from.path)?, from.column.as_deref(), [samples, ranks], of, classes);
+    labels.map_err(|error| refuse(&from.path, error))
 }
 
-fn csv_labels(path: &Path) -> Result<(Vec<usize>, Vec<i64>), Error> {
-    let text = std::fs::read_to_string(path).map_err(|error| refuse(path, format!("cannot be read: {error}")))?;
-    let mut lines = text.lines();
-    let header = lines.next().unwrap_or_default();
-    let columns: Vec<&str> = header.split(',').skip(1).take_while(|name| name.starts_with("label")).collect();
-    if !header.starts_with("index,") || columns.is_empty() {
-        return Err(refuse(path, "its first line is not index,label or index,label_1,.."));
-    }
-    let mut labels = Vec::new();
-    let mut rows = 0;
-    for (row, line) in lines.enumerate() {
-        let cells: Vec<&str> = line.split(',').collect();
-        let whole = cells.len() == header.split(',').count() && cells[0] == row.to_string();
-        let read = || cells[1..=columns.len()].iter().map(|cell| cell.parse().ok()).collect::<Option<Vec<i64>>>();
-        let Some(row_labels) = whole.then(read).flatten() else {
-            return Err(refuse(path, format!("line {} is not a label for index {row}", row + 2)));
-        };
-        labels.extend(row_labels);
-        rows = row + 1;
-    }
-    let shape = if columns.len() == 1 { vec![rows] } else { vec![rows, columns.len()] };
-    Ok((shape, labels))
-}
-
-fn npy_labels(path: &Path) -> Result<(Vec<usize>, Vec<i64>), Error> {
-    let bytes = bytes(path)?;
-    let npy = Npy::parse(&bytes).map_err(|error| refuse(path, error))?;
-    Ok((npy.shape().to_vec(), npy.integers().map_err(|error| refuse(path, error))?))
+/// Opens a file of samples, labels or results.
+pub(crate) fn open(path: &Path) -> Result<File, Error> {
+    File::open(path).map_err(|error| refuse(path, error))
 }
 
 /// An [`Error::Usage`] about `path`.
@@ -140,13 +103,17 @@ fn bytes(path: &Path) -> Result<Vec<u8>, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use fusion_ir::Function;
+    use fusion_ir::{Function, Schema};
     use ndarray::{Array, ArrayBase, Dimension, OwnedRepr, ShapeBuilder};
     use ndarray_npy::{WritableElement, write_npy};
 
-    fn function() -> Function {
-        fusion_ir::text::parse("function \"f\"\nv0 = input : i16.4~10[1,3] \"x\"\n").unwrap()
+    fn input() -> Plan {
+        let function: Function = fusion_ir::text::parse("function \"f\"\nv0 = input : i16.4~10[1,3] \"x\"\n").unwrap();
+        let schema = Schema { columns: ["a", "b", "c"].map(String::from).to_vec(), classes: Vec::new() };
+        Plan { function, schema, weights: None, ..crate::testing::tiny_plan() }
     }
+
+    const THREE: Classes<'_> = Classes { count: 3, names: &[] };
 
     /// What `read` says about a file with `bytes`.
     fn about<T: std::fmt::Debug>(bytes: &[u8], read: impl Fn(&Path) -> Result<T, Error>) -> String {
@@ -166,7 +133,7 @@ mod tests {
     }
 
     fn about_samples(bytes: &[u8]) -> String {
-        about(bytes, |path| samples(path, function().quantiser()))
+        about(bytes, |path| samples(path, &input(), Apart::default()))
     }
 
     #[test]
@@ -174,24 +141,24 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         let reals = Array::from_shape_vec((2, 1, 3), vec![0.0, 1.0, -0.5, 100.0, -100.0, 0.03f32]).unwrap();
         write_npy(file.path(), &reals).unwrap();
-        let Samples { rows, clipped } = samples(file.path(), function().quantiser()).unwrap();
+        let Samples { rows, clipped, .. } = samples(file.path(), &input(), Apart::default()).unwrap();
         assert!(clipped.len() == 1 && (clipped[0].sample, clipped[0].elements) == (1, 2), "{clipped:?}");
         assert_eq!([&rows[0].elements[..], &rows[1].elements], [[0, 16, -8], [1023, -1023, 0]]);
         assert_eq!(rows[0].digest, RowDigest::of([0.0, 1.0, -0.5]));
         let fortran = Array::from_shape_fn((2, 1, 3).f(), |(i, _, j)| [[1i32, 2, 3], [4, 5, 6]][i][j]);
         write_npy(file.path(), &fortran).unwrap();
-        let rows = samples(file.path(), function().quantiser()).unwrap().rows;
+        let rows = samples(file.path(), &input(), Apart::default()).unwrap().rows;
         assert_eq!([&rows[0].elements[..], &rows[1].elements], [[16, 32, 48], [64, 80, 96]]);
         write_npy(file.path(), &Array::from_vec(vec![2i64, 0])).unwrap();
-        assert_eq!(labels(file.path(), 2, "public samples", 3, 1).unwrap(), [[2], [0]]);
+        assert_eq!(labels(&file.path().to_owned().into(), [2, 1], "public samples", THREE).unwrap(), [[2], [0]]);
     }
 
     #[test]
     fn samples_that_do_not_fit_are_refused() {
         let shape = about_samples(&npy(&Array::<f32, _>::zeros((2, 3))));
-        assert_eq!(shape, "its shape is [2, 3], the plan needs [samples, 1, 3]");
+        assert_eq!(shape, "its shape is [2, 3], but [samples, 1, 3] is needed");
         let flat = about_samples(&npy(&Array::<f32, _>::zeros(())));
-        assert_eq!(flat, "its shape is [], the plan needs [samples, 1, 3]");
+        assert_eq!(flat, "its shape is [], but [samples, 1, 3] is needed");
         assert_eq!(about_samples(&npy(&Array::<f32, _>::zeros((0, 1, 3)))), "it holds no sample");
         let double = about_samples(&npy(&Array::<f64, _>::from_elem((2, 1, 3), 1e39)));
         assert!(double.starts_with("sample 0 holds 1") && double.ends_with("which float32 does not hold"), "{double}");
@@ -208,7 +175,7 @@ mod tests {
 
     #[test]
     fn labels_that_do_not_fit_are_refused() {
-        let about_labels = |bytes: &[u8]| about(bytes, |path| labels(path, 2, "public samples", 3, 1));
+        let about_labels = |bytes: &[u8]| about(bytes, |path| labels(&path.to_owned().into(), [2, 1], "public samples", THREE));
         let count = about_labels(&npy(&Array::from_vec(vec![1i64])));
         assert_eq!(count, "its shape is [1], but there are 2 public samples");
         let high = about_labels(&npy(&Array::from_vec(vec![0i64, 3])));
@@ -220,29 +187,23 @@ mod tests {
     }
 
     #[test]
-    fn accepted_labels_can_be_read_again() {
+    fn tables_are_read_by_name_with_what_identifies_their_rows() {
         let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("labels.csv");
-        let read = |text: &str| {
-            std::fs::write(&path, text).unwrap();
-            labels(&path, 2, "public samples", 3, 2)
-        };
-        assert_eq!(read("index,label\n0,2\n1,0\n").unwrap(), [[2], [0]]);
-        assert_eq!(read("index,label_1,label_2\n0,2,1\n1,0,2\n").unwrap(), [[2, 1], [0, 2]]);
-        assert_eq!(read("index,label,logit_0,logit_1\n0,1,-0.5,2\n1,0,7,1\n").unwrap(), [[1], [0]]);
-        for (text, why) in [
-            ("", "first line is not index,label"),
-            ("0,2\n1,0\n", "first line is not index,label"),
-            ("index,label\n0,2\n", "its shape is [1], but there are 2 public samples"),
-            ("index,label\n0,2\n2,0\n", "line 3 is not a label for index 1"),
-            ("index,label\n0,2\n1,zero\n", "line 3 is not a label for index 1"),
-            ("index,label\n0,2\n1,3\n", "label 3 of sample 1 is not in 0..3"),
-            ("index,label_1,label_2\n0,2,2\n1,0,1\n", "sample 0 has a label twice"),
-            ("index,label_1,label_2,label_3\n0,2,1,0\n1,0,1,2\n", "3 labels of each sample, but the plan reveals 2"),
-        ] {
-            let error = read(text).unwrap_err().to_string();
-            assert!(error.contains(why), "{text:?}: {error}");
-        }
+        let path = directory.path().join("x.csv");
+        std::fs::write(&path, "c,id,a,y,b\n-0.5,p-1,0,1,1\n0.03,p-2,100,0,-100\n").unwrap();
+        let apart = Apart { identifier: Some("id"), others: &["y"] };
+        let read = samples(&path, &input(), apart).unwrap();
+        assert_eq!([&read.rows[0].elements[..], &read.rows[1].elements], [[0, 16, -8], [1023, -1023, 0]]);
+        assert_eq!(read.rows[0].digest, RowDigest::of([0.0, 1.0, -0.5]));
+        assert_eq!(read.identifiers, Some(Values::Text(vec!["p-1".into(), "p-2".into()])));
+        assert_eq!((read.clipped.len(), read.notices.len()), (1, 0));
+        let read = samples(&path, &input(), Apart::default()).unwrap();
+        assert_eq!(read.notices, ["columns that the model does not take are ignored: \"id\", \"y\""]);
+        std::fs::write(&path, "a,b,c\n1,2,\n").unwrap();
+        let error = samples(&path, &input(), Apart::default()).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        let text = error.to_string();
+        assert!(text.starts_with(&format!("{}: row 0 (line 2), column \"c\": it is empty", path.display())), "{text}");
     }
 
     #[test]

@@ -229,7 +229,7 @@ fn bad_samples_and_policies_are_refused_before_anything_is_sent() {
     write_npy(desk.path("high.npy"), &Array1::<i64>::from_elem(PUBLIC, 3)).unwrap();
     let public = "--public-inputs px.npy --public-labels py.npy";
     for (line, why) in [
-        (format!("--input wide.npy {public}"), "wide.npy: its shape is [3, 5], the plan needs [samples, 2]"),
+        (format!("--input wide.npy {public}"), "wide.npy: its shape is [3, 5], but [samples, 2] is needed"),
         (
             format!("--input double.npy {public}"),
             "double.npy: sample 0 holds 16777217 at element 0, which float32 does not hold",

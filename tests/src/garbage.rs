@@ -47,8 +47,14 @@ fn sealed(payload: &[u8]) -> Vec<u8> {
 
 /// The public section of a plan for `function`: good input to mutate.
 pub fn public_section(function: Function) -> Vec<u8> {
-    let plan =
-        Plan { function, suggestion: Default::default(), provenance: Default::default(), weights: None, demo: None };
+    let plan = Plan {
+        function,
+        suggestion: Default::default(),
+        provenance: Default::default(),
+        schema: Default::default(),
+        weights: None,
+        demo: None,
+    };
     plan.to_bytes().split_off(sealed(&[]).len())
 }
 

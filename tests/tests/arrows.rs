@@ -7,15 +7,19 @@ use fusion_tests::modules::Uses;
 use fusion_tests::root;
 
 /// Every crate with the only crates of this workspace it may depend on.
-const ARROWS: [(&str, &[&str]); 8] = [
+const ARROWS: [(&str, &[&str]); 9] = [
     ("fusion-ir", &[]),
     ("fusion-catalogue", &["fusion-ir"]),
     ("fusion-estimate", &["fusion-catalogue", "fusion-ir"]),
     ("fusion-backends", &["fusion-catalogue", "fusion-ir"]),
-    ("fusion-compiler", &["fusion-catalogue", "fusion-estimate", "fusion-ir"]),
-    ("fusion-runtime", &["fusion-backends", "fusion-catalogue", "fusion-estimate", "fusion-ir"]),
+    ("fusion-table", &["fusion-ir"]),
+    ("fusion-compiler", &["fusion-catalogue", "fusion-estimate", "fusion-ir", "fusion-table"]),
+    ("fusion-runtime", &["fusion-backends", "fusion-catalogue", "fusion-estimate", "fusion-ir", "fusion-table"]),
     ("fusion-bench", &["fusion-catalogue", "fusion-estimate", "fusion-ir", "fusion-runtime"]),
-    ("fusion-tests", &["fusion-backends", "fusion-catalogue", "fusion-compiler", "fusion-ir", "fusion-runtime"]),
+    (
+        "fusion-tests",
+        &["fusion-backends", "fusion-catalogue", "fusion-compiler", "fusion-ir", "fusion-runtime", "fusion-table"],
+    ),
 ];
 
 fn metadata() -> serde_json::Value {

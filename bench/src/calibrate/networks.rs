@@ -3,7 +3,7 @@
 use fusion_catalogue::ot::Choice;
 use fusion_ir::op::{Cheetah, Conv, CryptFlow2, Reveal, Window};
 use fusion_ir::plan::{Provenance, Suggestion};
-use fusion_ir::{Backend, Function, Op, Plan, Sign, TensorType, ValueId, Weight, WeightId, Weights};
+use fusion_ir::{Backend, Function, Op, Plan, Schema, Sign, TensorType, ValueId, Weight, WeightId, Weights};
 
 /// A network, and how it is to be run.
 pub struct Experiment {
@@ -182,6 +182,7 @@ impl Net {
             function: self.function,
             suggestion: Suggestion::default(),
             provenance: Provenance::default(),
+            schema: Schema::default(),
             weights: Some(Weights(self.weights)),
             demo: None,
         }

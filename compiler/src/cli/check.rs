@@ -16,7 +16,7 @@ pub(super) struct Args {
     /// The input's extents, batch first, if the model leaves them open
     #[arg(long, value_name = "N,C,H,W", value_delimiter = ',')]
     input_shape: Option<Vec<usize>>,
-    /// Typical inputs (float32 .npy, first axis the samples), as for compile
+    /// Typical inputs (.npy, .csv or .parquet), as for compile
     #[arg(long, value_name = "X.npy")]
     calibrate: Option<PathBuf>,
     #[command(flatten)]

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::ValueEnum;
 use fusion_ir::Backend;
 use fusion_ir::op::Reveal;
+use fusion_table::LabelFile;
 
 use super::policy::PolicyArgs;
 use super::target::TargetArgs;
@@ -18,6 +19,7 @@ use crate::import::Part;
 use crate::nn::trees::HideShape;
 use crate::passes::select::Choice;
 use crate::quantise::Precision;
+use crate::schema::Names;
 
 /// Compile an ONNX model into a plan for the server, weights inside, and one for the client, without them
 #[derive(clap::Args)]
@@ -37,12 +39,14 @@ pub(super) struct Args {
 pub(super) struct Pipeline {
     /// The ONNX file
     pub model: PathBuf,
-    /// Typical inputs (float32 .npy, first axis the samples) to choose number formats on; without them formats are a guess
+    /// Typical inputs to choose number formats on: .npy (first axis the samples), .csv or .parquet; without them formats are a guess
     #[arg(long, value_name = "X.npy")]
     calibrate: Option<PathBuf>,
-    /// Their labels (int64 .npy), for the summary's accuracy and the demo samples
+    /// Their labels (int64 .npy, or FILE.csv:COLUMN), for the summary's accuracy and the demo samples
     #[arg(long, value_name = "Y.npy")]
-    labels: Option<PathBuf>,
+    labels: Option<LabelFile>,
+    #[command(flatten)]
+    names: NamesArgs,
     /// The input's extents, batch first, if the model leaves them open, such as 1,3,32,32
     #[arg(long, value_name = "N,C,H,W", value_delimiter = ',')]
     input_shape: Option<Vec<usize>>,
@@ -81,13 +85,25 @@ pub(super) struct Pipeline {
 /// What must hold for there to be a plan.
 #[derive(clap::Args)]
 struct ChecksArgs {
-    /// What your own runtime answers for the samples of --calibrate (.npy: float scores [n,k] or int64 labels [n]); without it tract runs
-    /// the model's file for comparison
+    /// What your own runtime answers for the samples of --calibrate (.npy: float scores [n,k] or int64 labels [n]; or labels as
+    /// FILE.csv:COLUMN); without it tract runs the model's file for comparison
     #[arg(long, value_name = "Y.npy")]
-    expected: Option<PathBuf>,
+    expected: Option<LabelFile>,
     /// Least fraction of calibration samples with the float model's label, near ties counted in; else there is no plan
     #[arg(long, value_name = "FRACTION", default_value_t = Checks::default().min_agreement, value_parser = fraction)]
     min_agreement: f64,
+}
+
+/// What things are called. Names are public: the client's plan has them.
+#[derive(clap::Args)]
+struct NamesArgs {
+    /// The columns of a table that the model's inputs come from, in its order [default: the names of the model's inputs if it has several, or
+    /// the header of --calibrate]
+    #[arg(long, value_name = "A,B,..", value_delimiter = ',')]
+    columns: Vec<String>,
+    /// What the classes are called, in the order of the model's scores: labels are read and written by name
+    #[arg(long, value_name = "A,B,..", value_delimiter = ',')]
+    classes: Vec<String>,
 }
 
 /// Which of the model's results the label is of; `check` takes them too.
@@ -150,8 +166,8 @@ enum Arithmetic {
 pub(super) fn run(args: Args) -> Result<(), Error> {
     let client = client_path(&args.output)?;
     let options = args.pipeline.options()?;
-    let inputs =
-        [Some(&options.model), options.calibrate.as_ref(), options.labels.as_ref(), options.checks.expected.as_ref()];
+    let [labels, expected] = [&options.labels, &options.checks.expected].map(|of| of.as_ref().map(|of| &of.path));
+    let inputs = [Some(&options.model), options.calibrate.as_ref(), labels, expected];
     output::spare(&inputs, &[&args.output, &client])?;
     let compiled = progress::shown(|progress| compile_watched(&options, progress))?;
     let plan = &compiled.plan;
@@ -181,6 +197,7 @@ impl Pipeline {
             model: self.model,
             calibrate: self.calibrate,
             labels: self.labels,
+            names: Names { columns: self.names.columns, classes: self.names.classes },
             input_shape: self.input_shape,
             part: self.part.part(),
             precision: self.formats.precision(matches!(self.acc, Accumulator::WorstCase)),
@@ -239,6 +256,12 @@ fn summary(compiled: &Compiled, diagnose: bool) -> String {
         "model     {}, input {:?} with {} fractional bits",
         compiled.plan.function.name, ty.shape, ty.frac
     );
+    let schema = &compiled.plan.schema;
+    for (what, names) in [("columns", &schema.columns), ("classes", &schema.classes)] {
+        if let ([first, .., last], n) = (names.as_slice(), names.len()) {
+            let _ = writeln!(text, "{what}   {n} named in both plans, from {first:?} to {last:?}");
+        }
+    }
     for layer in &summary.layers {
         let _ = writeln!(
             text,

@@ -1,15 +1,15 @@
 //! `fusionc eval`.
 
-use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use fusion_ir::{Function, interp};
+use fusion_table::{Classes, File, Kind, LabelFile, Results, Values};
 use rayon::prelude::*;
 
 use super::{MemoryArgs, output, progress, read_plan};
 use crate::evaluate::{Evaluated, Fullest, evaluate_watched, quantise};
-use crate::{Error, npy};
+use crate::{Error, samples};
 
 /// Most overflowing samples that are listed one by one.
 const MAX_LISTED: usize = 10;
@@ -19,11 +19,15 @@ const MAX_LISTED: usize = 10;
 pub(super) struct Args {
     /// The server's plan
     plan: PathBuf,
-    /// Samples (.npy of any number type that float32 holds, first axis the samples)
+    /// Samples: .npy of any number type that float32 holds, first axis the samples; or a table, .csv or .parquet, with the plan's columns
     #[arg(long, value_name = "X.npy")]
     input: PathBuf,
-    /// Where to write the rows `index,label` (`index,label_1,..` for a top-k plan); standard output otherwise
-    #[arg(short, long, value_name = "CSV")]
+    /// The column of --input that identifies its rows; it takes the place of `index` in the results
+    #[arg(long, value_name = "COLUMN")]
+    id: Option<String>,
+    /// Where to write the rows `index,label` (`index,label_1,..` for a top-k plan): .csv, .parquet or, of labels alone, .npy; standard
+    /// output otherwise
+    #[arg(short, long, value_name = "Y.csv")]
     output: Option<PathBuf>,
     /// Add every logit to the rows
     #[arg(long)]
@@ -31,9 +35,9 @@ pub(super) struct Args {
     /// What to do about a sample of which more than 1 % of the elements are beyond the plan's input format
     #[arg(long, value_enum, value_name = "warn|refuse", default_value_t = OnClipped::Refuse)]
     clipped: OnClipped,
-    /// The true labels (int64 .npy): print the accuracy
+    /// The true labels (int64 .npy, or FILE.csv:COLUMN): print the accuracy
     #[arg(long, value_name = "Y.npy")]
-    labels: Option<PathBuf>,
+    labels: Option<LabelFile>,
     #[command(flatten)]
     memory: MemoryArgs,
 }
@@ -48,7 +52,7 @@ enum OnClipped {
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Error> {
-    let inputs = [Some(&args.plan), Some(&args.input), args.labels.as_ref()];
+    let inputs = [Some(&args.plan), Some(&args.input), args.labels.as_ref().map(|of| &of.path)];
     output::spare(&inputs, args.output.as_deref().as_slice())?;
     let memory = args.memory.max_memory;
     inputs.into_iter().flatten().try_for_each(|path| memory.admit(path))?;
@@ -59,48 +63,55 @@ pub(super) fn run(args: &Args) -> Result<(), Error> {
         let why = "this is the client's plan, without weights; eval needs the server's".into();
         return Err(Error::Input { path: args.plan.clone(), why });
     };
-    let missing = function.quantiser().is_ordered();
-    let reals = npy::samples_or_missing(&args.input, &function.values[0].ty.shape, missing)?;
+    let file = samples::open(&args.input)?;
+    let of_input = args.labels.as_ref().and_then(|of| samples::apart(&args.input, of));
+    let apart: Vec<&str> = args.id.as_deref().into_iter().chain(of_input).collect();
+    let (shape, columns) = (&function.values[0].ty.shape, &plan.schema.columns);
+    let (reals, notices) = samples::samples(&args.input, &file, shape, columns, &apart, function.quantiser().is_ordered())?;
+    notices.iter().for_each(|notice| eprintln!("note      {notice}"));
+    let id = args.id.as_deref();
+    let identifiers = id.map(|id| identifiers(&args.input, &file, id)).transpose()?;
     clipped(function, args, &reals)?;
     let samples = quantise(function, &reals);
     let Some(logits) = interp::logits_of(function) else {
         return Err(Error::Input { path: args.plan.clone(), why: "its function has no logits".into() });
     };
-    let classes = function.value(logits).ty.len();
-    let truth = args.labels.as_ref().map(|path| npy::labels(path, samples.len(), classes)).transpose()?;
+    let classes = Classes { count: function.value(logits).ty.len(), names: &plan.schema.classes };
+    let truth = args.labels.as_ref().map(|of| samples::labels(of, samples.len(), classes)).transpose()?;
     let evaluated = progress::shown(|progress| evaluate_watched(function, weights, &samples, progress));
     let labels = &evaluated.rankings;
-    let mut csv = match labels.first().map_or(1, Vec::len) {
-        0 | 1 => String::from("index,label"),
-        k => (1..=k).fold(String::from("index"), |header, place| header + &format!(",label_{place}")),
-    };
     let ty = &function.value(logits).ty;
-    let rows: Vec<Vec<i64>> = if args.logits {
-        (0..classes).for_each(|class| csv += &format!(",logit_{class}"));
-        let all = |sample: &Vec<i64>| interp::run(function, weights, sample).swap_remove(logits.index());
-        samples.par_iter().map(all).collect()
-    } else {
-        vec![Vec::new(); samples.len()]
+    let all = |sample: &Vec<i64>| {
+        let logits = interp::run(function, weights, sample).swap_remove(logits.index());
+        logits.into_iter().map(|element| ty.dequantize(element)).collect()
     };
-    csv.push('\n');
-    for (index, (labels, row)) in labels.iter().zip(&rows).enumerate() {
-        let _ = write!(csv, "{index}");
-        labels.iter().for_each(|label| csv += &format!(",{label}"));
-        row.iter().for_each(|element| csv += &format!(",{}", ty.dequantize(*element)));
-        csv.push('\n');
-    }
+    let rows: Option<Vec<Vec<f64>>> = args.logits.then(|| samples.par_iter().map(all).collect());
+    let ranks = labels.first().map_or(1, Vec::len);
+    let results = Results::new(id.zip(identifiers), labels.clone(), ranks, classes, rows.as_deref());
+    let place = args.output.as_deref().unwrap_or(Path::new("standard output"));
+    let refuse = |error| samples::refuse(place, error);
     match &args.output {
-        Some(path) => output::write_files(&[(path, csv.into_bytes())])?,
-        None => output::print(&csv)?,
+        Some(path) => output::write_files(&[(path, results.to_bytes(Kind::of(path)).map_err(refuse)?)])?,
+        None => output::print(&results.to_csv().map_err(refuse)?)?,
     }
     overflows(function, &evaluated);
     if let Some(truth) = truth {
         let right =
-            truth.iter().zip(labels).filter(|(known, found)| found.first() == Some(&i64::from(**known))).count();
+            truth.iter().zip(labels).filter(|(known, found)| found.first() == Some(known)).count();
         let share = 100.0 * right as f64 / labels.len() as f64;
         eprintln!("accuracy {share:.2} % ({right} of {})", labels.len());
     }
     Ok(())
+}
+
+/// What identifies the rows of a table.
+fn identifiers(path: &Path, file: &File, column: &str) -> Result<Values, Error> {
+    let Some(table) = file.table() else {
+        let why = format!("it is an array, which has no column {column:?} to identify its rows");
+        return Err(Error::Input { path: path.into(), why });
+    };
+    let found = table.column(column).and_then(|column| Values::identifiers(column, table.rows));
+    found.map_err(|error| samples::refuse(path, error))
 }
 
 /// Says which samples the input's format does not hold.

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
+use fusion_table::contain::contain;
 use tract_onnx::pb::{
     GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, ValueInfoProto, tensor_proto::DataType,
 };
 use tract_onnx::prelude::{DatumType, InferenceModelExt, IntoArcTensor, IntoRunnable, Tensor, TractResult, tvec};
 
 use super::size;
-use crate::contain::contain;
 
 /// Operators that are evaluated at compile time beyond those that data may meet, with their attributes.
 const EVALUATED: &[(&str, &str)] = &[

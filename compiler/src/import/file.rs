@@ -153,8 +153,8 @@ impl<'p> OnnxFile<'p> {
         })
     }
 
-    /// The input with batch 1 and its element type. Inputs that the output does not depend on are passed over.
-    pub fn input(&self, given: Option<&[usize]>) -> Result<(String, Vec<usize>, Kind), Unsupported> {
+    /// The inputs with batch 1 and their element types, in the file's order. Inputs that the output does not depend on are passed over.
+    pub fn inputs(&self, given: Option<&[usize]>) -> Result<Vec<(String, Vec<usize>, Kind)>, Vec<Unsupported>> {
         let live = graph::live(&self.graph);
         let mut read: HashSet<&str> = live.iter().flat_map(|index| graph::reads(&self.graph.node[*index])).collect();
         read.extend(self.graph.output.iter().map(|output| output.name.as_str()));
@@ -162,14 +162,25 @@ impl<'p> OnnxFile<'p> {
         let wanted =
             |input: &&ValueInfoProto| !stored.contains(input.name.as_str()) && read.contains(input.name.as_str());
         let inputs: Vec<&ValueInfoProto> = self.graph.input.iter().filter(wanted).collect();
-        let [input] = inputs.as_slice() else {
-            let names: Vec<String> = inputs.iter().map(|input| format!("{:?}", input.name)).collect();
-            let why = match names.len() {
-                0 => "its output depends on no input".into(),
-                n => format!("it has {n} inputs, {}: a classifier has one", names.join(", ")),
-            };
-            return Err(row("model", &self.graph.name, why));
-        };
+        match (inputs.len(), given) {
+            (0, _) => return Err(vec![row("model", &self.graph.name, "its output depends on no input".into())]),
+            (n @ 2.., Some(_)) => {
+                let why = format!("it has {n} inputs, and --input-shape is for models of one: fix their shapes in the file");
+                return Err(vec![row("model", &self.graph.name, why)]);
+            }
+            _ => {}
+        }
+        let (mut found, mut refused) = (Vec::new(), Vec::new());
+        for input in inputs {
+            match self.input(input, given) {
+                Ok(input) => found.push(input),
+                Err(why) => refused.push(why),
+            }
+        }
+        if refused.is_empty() { Ok(found) } else { Err(refused) }
+    }
+
+    fn input(&self, input: &ValueInfoProto, given: Option<&[usize]>) -> Result<(String, Vec<usize>, Kind), Unsupported> {
         let refuse = |why: String| row("input", &input.name, why);
         let value = input.r#type.as_ref().and_then(|t| t.value.as_ref());
         let Some(type_proto::Value::TensorType(tensor)) = value else {

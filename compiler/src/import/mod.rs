@@ -24,6 +24,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use fusion_ir::schema::check_names;
 use tract_onnx::pb::ModelProto;
 use tract_onnx::prelude::Tensor;
 
@@ -47,6 +48,41 @@ pub struct Part {
     pub row: Option<usize>,
 }
 
+/// One of a model's inputs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Input {
+    /// Its name in the file; empty for the only input of a network that is not from a file.
+    pub name: String,
+    /// Its extents, batch first, which is 1.
+    pub shape: Vec<usize>,
+}
+
+impl Input {
+    /// The elements of one sample.
+    #[expect(clippy::len_without_is_empty, reason = "no input is empty")]
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+}
+
+/// A network and the model's inputs that its one input is made of, flattened, one after the other, if there are several.
+#[derive(Clone, Debug)]
+pub struct Imported {
+    /// The network.
+    pub graph: Graph,
+    /// The inputs in the file's order.
+    pub inputs: Vec<Input>,
+    /// What the model calls the classes, if it is something else than their numbers.
+    pub classes: Vec<String>,
+}
+
+impl From<Graph> for Imported {
+    fn from(graph: Graph) -> Imported {
+        let shape = [&[1], graph.input_shape()].concat();
+        Imported { graph, inputs: vec![Input { name: String::new(), shape }], classes: Vec::new() }
+    }
+}
+
 /// Reads the ONNX model at `path` as the program of one sample.
 ///
 /// `input_shape` overrides the input's extents, batch axis first; it is needed if one of them other than the batch is dynamic.
@@ -55,40 +91,43 @@ pub struct Part {
 /// [`Error::Unsupported`] with every node that cannot be compiled and everything else that is in the way, [`Error::Model`] if the file is
 /// corrupt or holds NaN, [`Error::Io`].
 pub fn read(path: &Path, input_shape: Option<&[usize]>) -> Result<Graph, Error> {
-    read_part(path, input_shape, &Part::default(), Memory::default())
+    Ok(read_part(path, input_shape, &Part::default(), Memory::default())?.graph)
 }
 
 /// As [`read`], of a part of the model, if it takes no more than `memory`.
 ///
 /// # Errors
 /// As [`read`]; [`Error::Usage`] if there is no such part.
-pub fn read_part(path: &Path, input_shape: Option<&[usize]>, part: &Part, memory: Memory) -> Result<Graph, Error> {
+pub fn read_part(path: &Path, input_shape: Option<&[usize]>, part: &Part, memory: Memory) -> Result<Imported, Error> {
     let mut file = OnnxFile::open(path, part, memory)?;
     let constants = file.constants(memory);
     let mut refused = support::refused(&file.survey());
     refused.splice(0..0, file.problems.drain(..));
-    let start = match file.input(input_shape) {
-        Ok(input) => Some(input),
+    let start = match file.inputs(input_shape) {
+        Ok(inputs) => Some(inputs),
         Err(why) => {
-            refused.insert(0, why);
+            refused.splice(0..0, why);
             None
         }
     };
+    let named = |(name, shape, _): &(String, Vec<usize>, Kind)| Input { name: name.clone(), shape: shape.clone() };
+    let sources: Vec<Input> = start.iter().flatten().map(named).collect();
     let stem = || path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let name = if file.graph.name.is_empty() { stem() } else { file.graph.name.clone() };
     let mut found = Err(Vec::new());
     // Without a shape, or without its weights, there is no more to find out.
-    if let (Some(input), true) = (start, file.corrupt.is_empty()) {
-        let (directory, inputs) = (path.parent(), vec![input]);
+    if let (Some(inputs), true) = (start, file.corrupt.is_empty()) {
+        let directory = path.parent();
         let (graph, opset, name) = (&file.graph, file.opset, name.as_str());
         let start = walk::Start { graph, opset, name, directory, constants, inputs, memory };
-        found = walk::graph(start).and_then(|(graph, output)| {
+        found = walk::graph(start).and_then(|(graph, output, classes)| {
             memory.network(&graph).map_err(|why| vec![why])?;
-            network(graph, output, part)
+            let graph = network(graph, output, part)?;
+            Ok((classes.filter(|names| are_names(names, &graph)).unwrap_or_default(), graph))
         });
     }
     match found {
-        Ok(graph) if refused.is_empty() => return Ok(graph),
+        Ok((classes, graph)) if refused.is_empty() => return Ok(Imported { graph, inputs: sources, classes }),
         Ok(_) => {}
         Err(found) => {
             let new = found.into_iter().filter(|one| !refused.iter().any(|other| other.node == one.node));
@@ -107,6 +146,13 @@ pub fn read_part(path: &Path, input_shape: Option<&[usize]>, part: &Part, memory
     let row = |(node, why): (String, String)| Unsupported { node, op: "weight".into(), why };
     refused.extend(file.corrupt.into_iter().map(row));
     Err(Error::Unsupported(refused))
+}
+
+/// Whether these are names of the network's classes, and not just their numbers.
+fn are_names(names: &[String], graph: &Graph) -> bool {
+    let classes = graph.nodes.last().map_or(0, crate::nn::Node::len);
+    let numbers = names.iter().enumerate().all(|(index, name)| *name == index.to_string());
+    !numbers && !names.is_empty() && check_names(names, classes, "classes").is_ok()
 }
 
 /// From what the nodes mean to the network whose result is the scores.
@@ -135,7 +181,7 @@ pub fn function(
     let inputs = secret.iter().map(|(name, shape)| (name.clone(), shape.clone(), Kind::Real)).collect();
     let (graph, opset, name) = (&file.graph, file.opset, file.graph.name.as_str());
     let start = walk::Start { graph, opset, name, directory: None, constants: known, inputs, memory };
-    let (graph, output) = walk::graph(start).map_err(Error::Unsupported)?;
+    let (graph, output, _) = walk::graph(start).map_err(Error::Unsupported)?;
     if let Some(node) = graph.clone().reachable(output).nodes.iter().find(|node| node.op == Op::ArgMax) {
         let why = "supported at the output of a classifier only".into();
         return Err(Error::Unsupported(vec![Unsupported { node: node.name.clone(), op: "ArgMax".into(), why }]));

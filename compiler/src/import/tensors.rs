@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
+use fusion_table::contain::contain;
 use tract_onnx::pb::{TensorProto, tensor_proto::DataLocation, tensor_proto::DataType};
 use tract_onnx::prelude::{DatumType, Tensor};
 use tract_onnx::tensor::load_tensor;
 
-use crate::contain::contain;
 
 /// The names of ONNX's element types, by their numbers.
 const TYPES: &[&str] = &[

@@ -53,11 +53,11 @@ pub(super) struct Walk<'w> {
     pub suffix: String,
 }
 
-/// The network that ends at the model's output, its softmaxes as they are, and whether the output is a truth value.
+/// The network that ends at the model's output, its softmaxes as they are, and what the model calls the classes.
 ///
 /// # Errors
 /// Every node that has no counterpart.
-pub(super) fn graph(start: Start) -> Result<(Graph, NodeId), Vec<Unsupported>> {
+pub(super) fn graph(start: Start) -> Result<(Graph, NodeId, Option<Vec<String>>), Vec<Unsupported>> {
     let Start { graph, opset, name, directory, constants, inputs, memory } = start;
     let mut used = size::Used::none(memory);
     // What is stored has been admitted one by one.
@@ -77,13 +77,14 @@ pub(super) fn graph(start: Start) -> Result<(Graph, NodeId), Vec<Unsupported>> {
         tabular: Tabular::default(),
         suffix: String::new(),
     };
+    let mut from = 0;
     for (name, id, kind) in sources(&mut walk.builder, &inputs) {
-        if inputs.len() == 1 {
-            let elements = walk.builder.graph.node(id).len();
-            if elements <= ml::MAX_COLUMNS {
-                walk.tabular.given(id, 0..elements);
-            }
+        let elements = walk.builder.graph.node(id).len();
+        let end = elements.saturating_add(from);
+        if end <= ml::MAX_COLUMNS {
+            walk.tabular.given(id, from..end);
         }
+        from = end;
         walk.scopes[0].insert(name.into(), Wire::Data(id, kind));
     }
     walk.nodes(graph);
@@ -92,7 +93,9 @@ pub(super) fn graph(start: Start) -> Result<(Graph, NodeId), Vec<Unsupported>> {
         return Err(walk.refused);
     }
     match output {
-        Some(Wire::Data(output, kind)) if !matches!(kind, Kind::Quantised { .. }) => Ok((walk.builder.graph, output)),
+        Some(Wire::Data(output, kind)) if !matches!(kind, Kind::Quantised { .. }) => {
+            Ok((walk.builder.graph, output, walk.tabular.labels))
+        }
         Some(Wire::Data(..)) => Err(refusal(name, "its output is quantised integers: end it with DequantizeLinear")),
         _ => Err(refusal(name, "its output does not depend on its input, or is none that a network gives")),
     }

@@ -191,7 +191,39 @@ impl Builder {
             let y = self.concat(&inner, inner_axis);
             return self.reshape(y, &shape);
         }
-        self.push(Op::Concat { axis }, parts.to_vec(), shape)
+        match self.rejoined(parts, axis).as_slice() {
+            [only] => *only,
+            joined => self.push(Op::Concat { axis }, joined.to_vec(), shape),
+        }
+    }
+
+    /// The same parts, those that are neighbouring slices of one tensor as one.
+    fn rejoined(&mut self, parts: &[NodeId], axis: usize) -> Vec<NodeId> {
+        let slice = |graph: &Graph, part: NodeId| match &graph.node(part).op {
+            Op::Slice { start } => Some((graph.node(part).inputs[0], start.clone())),
+            _ => None,
+        };
+        let mut joined: Vec<NodeId> = Vec::with_capacity(parts.len());
+        for part in parts.iter().copied() {
+            let last = joined.last().copied();
+            let both = last.and_then(|last| Some((last, slice(&self.graph, last)?, slice(&self.graph, part)?)));
+            let Some((last, (x, start), (y, mut next))) = both else {
+                joined.push(part);
+                continue;
+            };
+            let mut shape = self.shape(last).to_vec();
+            let neighbours = next[axis] == start[axis] + shape[axis];
+            next[axis] = start[axis];
+            if x != y || !neighbours || next != start {
+                joined.push(part);
+                continue;
+            }
+            shape[axis] += self.shape(part)[axis];
+            joined.pop();
+            let whole = self.slice(x, &start, &shape);
+            joined.push(whole);
+        }
+        joined
     }
 
     /// The part of `x` that begins at `start`.
@@ -421,6 +453,23 @@ mod tests {
         assert_eq!(last(&b, five).1, n[3..].repeat(5));
         assert!(b.expand(row, &[5, 4]).is_err());
         assert_eq!(broadcast(&[3, 1, 2], &[4, 1]), Ok(vec![3, 4, 2]));
+    }
+
+    #[test]
+    fn neighbouring_slices_are_one_again() {
+        let (mut b, x) = start(&[6]);
+        let mut part = |i| {
+            let part = b.slice(x, &[i], &[1]);
+            b.reshape(part, &[1, 1])
+        };
+        let parts: Vec<NodeId> = (0..6).map(&mut part).collect();
+        let all = b.concat(&parts, 1);
+        assert_eq!(last(&b, all).0, ["input", "reshape"]);
+        let some = b.concat(&[parts[2], parts[3], parts[1], parts[0]], 1);
+        let (ops, found) = last(&b, some);
+        assert_eq!(ops, ["input", "slice", "slice", "slice", "concat", "reshape"]);
+        let n = numbers(6);
+        assert_eq!(found, [n[2], n[3], n[1], n[0]]);
     }
 
     #[test]

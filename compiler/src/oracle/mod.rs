@@ -12,14 +12,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use fusion_table::contain::contain;
 use rayon::prelude::*;
 use tract_onnx::prelude::{
     Datum, DatumType, Framework, InferenceFact, InferenceModel, InferenceModelExt, IntoRunnable, IntoTValue, TValue,
-    Tensor, TractError, TractResult, TypedRunnableModel, tvec,
+    TVec, Tensor, TractError, TractResult, TypedRunnableModel,
 };
 use tract_onnx::tract_hir::infer::Factoid;
 
-use crate::contain::contain;
+use crate::import::Input;
+
 
 /// Most nodes, stored tensors included, of a model that tract optimises: it takes longer by about the cube of their number, and what it
 /// saves on every sample only grows with it.
@@ -31,9 +33,8 @@ const SAME: f32 = 1e-3;
 /// The untouched model, ready to run one sample at a time.
 pub struct Oracle {
     plan: Arc<TypedRunnableModel>,
-    /// The input's extents, and its type in the file.
-    shape: Vec<usize>,
-    kind: DatumType,
+    /// The inputs' extents, and their types in the file.
+    inputs: Vec<(Vec<usize>, DatumType)>,
     /// Of an output of several rows, the one with the scores.
     row: Option<usize>,
 }
@@ -48,15 +49,15 @@ pub enum Answer {
 }
 
 impl Oracle {
-    /// Reads the file at `path` for inputs of `shape`, batch axis first. The answer is the value called `output`, by default the
+    /// Reads the file at `path` for these inputs, one sample being all of them, one after the other. The answer is the value called `output`, by default the
     /// model's first output; of several rows, `row`.
     ///
     /// # Errors
     /// Why tract cannot run it, as a phrase.
-    pub fn open(path: &Path, shape: &[usize], output: Option<&str>, row: Option<usize>) -> Result<Oracle, String> {
+    pub fn open(path: &Path, inputs: &[Input], output: Option<&str>, row: Option<usize>) -> Result<Oracle, String> {
         let prepare = |optimised: bool| {
-            let attempt = || -> TractResult<Option<(Arc<TypedRunnableModel>, DatumType)>> {
-                let (mut model, kind) = read(path, shape)?;
+            let attempt = || -> TractResult<Option<(Arc<TypedRunnableModel>, Vec<DatumType>)>> {
+                let (mut model, kinds) = read(path, inputs)?;
                 if optimised && model.nodes().len() > MOST_OPTIMISED {
                     return Ok(None);
                 }
@@ -72,7 +73,7 @@ impl Oracle {
                 } else {
                     model.into_typed()?.into_runnable()
                 };
-                Ok(Some((plan?, kind)))
+                Ok(Some((plan?, kinds)))
             };
             spoken(contain(attempt))
         };
@@ -81,8 +82,9 @@ impl Oracle {
             Ok(Some(made)) => Some(made),
             _ => prepare(false)?,
         };
-        let (plan, kind) = made.ok_or("it is not prepared")?;
-        Ok(Oracle { plan, shape: shape.to_vec(), kind, row })
+        let (plan, kinds) = made.ok_or("it is not prepared")?;
+        let shapes = inputs.iter().map(|input| input.shape.clone());
+        Ok(Oracle { plan, inputs: shapes.zip(kinds).collect(), row })
     }
 
     /// The answers for `samples`, in parallel; `done` is told how many there are, again and again.
@@ -113,7 +115,7 @@ impl Oracle {
 
     /// What the output says of each of `count` samples.
     fn answers(&self, samples: &[f32], count: usize) -> TractResult<Vec<Answer>> {
-        let output = self.plan.run(tvec![input(&self.shape, self.kind, samples)?])?.remove(0);
+        let output = self.plan.run(values(&self.inputs, samples, count)?)?.remove(0);
         let is_label = output.datum_type().is_integer() || output.datum_type() == DatumType::TDim;
         let width = output.shape().last().copied().unwrap_or(1).max(1);
         if is_label && output.len() == count {
@@ -153,13 +155,26 @@ impl Answer {
     }
 }
 
-/// A sample as the model's input.
-fn input(shape: &[usize], kind: DatumType, sample: &[f32]) -> TractResult<TValue> {
-    Ok(Tensor::from_shape(shape, sample)?.cast_to_dt(kind)?.into_owned().into_tvalue())
+/// So many samples, one after the other, as the model's inputs.
+fn values(inputs: &[(Vec<usize>, DatumType)], samples: &[f32], count: usize) -> TractResult<TVec<TValue>> {
+    let of_input = |shape: &[usize]| shape.iter().product::<usize>() / count;
+    let each: usize = inputs.iter().map(|(shape, _)| of_input(shape)).sum();
+    if samples.len() != each * count || each == 0 {
+        return Err(TractError::msg(format!("{} numbers for {count} samples of {each}", samples.len())));
+    }
+    let mut from = 0;
+    let mut value = |(shape, kind): &(Vec<usize>, DatumType)| {
+        let own = from..from + of_input(shape);
+        from = own.end;
+        let own: Vec<f32> = samples.chunks_exact(each).flat_map(|sample| sample[own.clone()].iter().copied()).collect();
+        Ok(Tensor::from_shape(shape, &own)?.cast_to_dt(*kind)?.into_owned().into_tvalue())
+    };
+    inputs.iter().map(&mut value).collect()
 }
 
-/// Decodes the file, its tensors in files beside it included, and fixes the input's shape; with the input's type.
-fn read(path: &Path, shape: &[usize]) -> TractResult<(InferenceModel, DatumType)> {
+/// Decodes the file, its tensors in files beside it included, and fixes the inputs' shapes; with the inputs' types. Inputs that are not
+/// among these are left open.
+fn read(path: &Path, inputs: &[Input]) -> TractResult<(InferenceModel, Vec<DatumType>)> {
     // Shapes that the file declares beside the operators are hints of its exporter, for another batch maybe.
     let reader = tract_onnx::onnx().with_ignore_output_shapes(true).with_ignore_value_info(true);
     let proto = reader.proto_model_for_path(path)?;
@@ -167,9 +182,18 @@ fn read(path: &Path, shape: &[usize]) -> TractResult<(InferenceModel, DatumType)
         return Err(TractError::msg(why));
     }
     let folder = path.parent().and_then(Path::to_str);
-    let model = reader.parse(&proto, folder)?.model;
-    let kind = model.input_fact(0)?.datum_type.concretize().unwrap_or(f32::datum_type());
-    Ok((model.with_input_fact(0, InferenceFact::dt_shape(kind, shape))?, kind))
+    let mut model = reader.parse(&proto, folder)?.model;
+    // One that is not from a file has no name: the model's only one is meant.
+    if inputs.iter().all(|input| !input.name.is_empty()) {
+        model.select_inputs_by_name(inputs.iter().map(|input| input.name.as_str()))?;
+    }
+    let mut kinds = Vec::new();
+    for (index, input) in inputs.iter().enumerate() {
+        let kind = model.input_fact(index)?.datum_type.concretize().unwrap_or(f32::datum_type());
+        model.set_input_fact(index, InferenceFact::dt_shape(kind, &input.shape))?;
+        kinds.push(kind);
+    }
+    Ok((model, kinds))
 }
 
 fn numbers<T: Datum + Copy>(tensor: &Tensor) -> TractResult<Vec<T>> {

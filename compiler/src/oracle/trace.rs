@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
-use tract_onnx::prelude::{InferenceModelExt, IntoRunnable, OutletId, TractResult, tvec};
+use fusion_table::contain::contain;
+use tract_onnx::prelude::{InferenceModelExt, IntoRunnable, OutletId, TractResult};
 
-use super::{input, numbers, read};
-use crate::contain::contain;
+use super::{numbers, read};
+use crate::import::Input;
 use crate::nn::{Graph, eval};
 
 /// Most values that are kept of one sample.
@@ -18,8 +19,8 @@ const TOLERANCE: f32 = 1e-3;
 ///
 /// Layouts differ, nodes are joined and taken apart; so a tensor counts as found if some node of `graph` holds the same numbers in any
 /// order.
-pub(crate) fn first_lost(path: &Path, shape: &[usize], graph: &Graph, sample: &[f32]) -> Option<String> {
-    let theirs = contain(|| values(path, shape, sample))?.ok()?;
+pub(crate) fn first_lost(path: &Path, inputs: &[Input], graph: &Graph, sample: &[f32]) -> Option<String> {
+    let theirs = contain(|| values(path, inputs, sample))?.ok()?;
     let mut ours: Vec<Vec<f32>> = Vec::new();
     eval::visit(graph, sample, |_, value| ours.push(sorted(value.to_vec())));
     let found = |value: &Vec<f32>| ours.iter().any(|own| same(own, value));
@@ -28,8 +29,8 @@ pub(crate) fn first_lost(path: &Path, shape: &[usize], graph: &Graph, sample: &[
 }
 
 /// Every node's first output that depends on the sample, sorted, in the order of the file.
-fn values(path: &Path, shape: &[usize], sample: &[f32]) -> TractResult<Vec<(String, Vec<f32>)>> {
-    let (mut model, kind) = read(path, shape)?;
+fn values(path: &Path, given: &[Input], sample: &[f32]) -> TractResult<Vec<(String, Vec<f32>)>> {
+    let (mut model, kinds) = read(path, given)?;
     let inputs: Vec<usize> = model.input_outlets()?.iter().map(|outlet| outlet.node).collect();
     let mut live = vec![false; model.nodes().len()];
     let mut shown: Vec<(String, OutletId)> = Vec::new();
@@ -43,7 +44,8 @@ fn values(path: &Path, shape: &[usize], sample: &[f32]) -> TractResult<Vec<(Stri
     let outlets: Vec<OutletId> = shown.iter().map(|(_, outlet)| *outlet).collect();
     model.select_output_outlets(&outlets)?;
     let plan = model.into_typed()?.into_runnable()?;
-    let outputs = plan.run(tvec![input(shape, kind, sample)?])?;
+    let shapes = given.iter().map(|input| input.shape.clone());
+    let outputs = plan.run(super::values(&shapes.zip(kinds).collect::<Vec<_>>(), sample, 1)?)?;
     let mut left = MOST_ELEMENTS;
     let mut values = Vec::new();
     for ((name, _), output) in shown.into_iter().zip(outputs) {

@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::Path;
 
 use crate::lower::wide::opposed_factors;
 use crate::nn::eval::{self, Observed, Range};
 use crate::nn::scales::Scales;
+use crate::Error;
 use crate::nn::{Graph, NodeId, Op, trees};
-use crate::{Error, npy};
 
 /// Most samples used; more change ranges little and cost time.
 pub const MAX_SAMPLES: usize = 512;
@@ -32,15 +31,11 @@ pub struct Calibration {
 }
 
 impl Calibration {
-    /// The first samples of an `.npy` file, as many as a network of this size can be run on: [`MAX_SAMPLES`] at most.
-    ///
-    /// # Errors
-    /// As [`npy::samples`].
-    pub fn from_file(path: &Path, graph: &Graph) -> Result<Self, Error> {
-        let mut samples = npy::samples_or_missing(path, graph.input_shape(), trees::decide_alone(graph))?;
+    /// The first of these samples, as many as a network of this size can be run on: [`MAX_SAMPLES`] at most.
+    pub fn of(mut samples: Vec<Vec<f32>>, graph: &Graph) -> Self {
         let total = samples.len();
         samples.truncate(affordable(graph.macs()));
-        Ok(Calibration { samples, total, real: true })
+        Calibration { samples, total, real: true }
     }
 
     /// Made-up samples: smooth and rough, in `0..1` and around zero, the same at every call. Real inputs may differ in every respect.

@@ -115,8 +115,9 @@ impl<R: Read> Source<R> {
         if tag != Some(PUBLIC.0) {
             return Err(truncated(PUBLIC));
         }
-        let Public { function, suggestion, provenance } = decode(&self.payload(PUBLIC)?, PUBLIC)?;
+        let Public { function, suggestion, provenance, schema } = decode(&self.payload(PUBLIC)?, PUBLIC)?;
         verify_executable(&function).map_err(|violations| unacceptable(&function, &violations))?;
+        schema.check(&function)?;
         tag = self.tag()?;
         let has_weights = tag == Some(WEIGHTS.0);
         if has_weights {
@@ -136,7 +137,7 @@ impl<R: Read> Source<R> {
             return Err(corrupt(DEMO));
         }
         match tag {
-            None => Ok((Plan { function, suggestion, provenance, weights: None, demo }, has_weights)),
+            None => Ok((Plan { function, suggestion, provenance, schema, weights: None, demo }, has_weights)),
             Some(_) => Err(PlanError::Corrupt { section: "end" }),
         }
     }

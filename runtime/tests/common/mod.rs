@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "each test uses some of them")]
 
 use fusion_ir::plan::{Demo, Plan, Provenance, Suggestion};
-use fusion_ir::{Weights, text};
+use fusion_ir::{Schema, Weights, text};
 
 /// Two inputs, three classes, `scores = W x` with `W = [1 0; 0 1; -1 -1]`: the larger coordinate, or 2 if both are
 /// negative. Verified, without demo samples.
@@ -25,7 +25,7 @@ pub fn tiny_plan_with(matrix: [i64; 6]) -> Plan {
     .expect("the text is well-formed");
     let weights = Some(Weights(vec![matrix.iter().map(|weight| 16 * weight).collect()]));
     let provenance = Provenance { compiler: "test 1".into(), calibrated: true };
-    Plan { function, suggestion: Suggestion::default(), provenance, weights, demo: None }
+    Plan { function, suggestion: Suggestion::default(), provenance, schema: Schema::default(), weights, demo: None }
 }
 
 /// The quantised input `(x, y)` of a tiny plan.

@@ -211,7 +211,7 @@ impl Case {
         CASE.get_or_init(|| {
             let plan = Plan::from_bytes(&Desk::new().read("plan.bin")).unwrap();
             let path = root().join("models/digits/queries.npy");
-            let rows = input::samples(&path, plan.function.quantiser()).unwrap().rows;
+            let rows = input::samples(&path, &plan, input::Apart::default()).unwrap().rows;
             let inputs: Vec<Vec<i64>> = rows.into_iter().map(|row| row.elements).collect();
             let labels = answers(&plan, plan.weights.as_ref().unwrap(), &inputs);
             Case { plan, inputs, labels }

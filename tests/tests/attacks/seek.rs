@@ -12,7 +12,7 @@ use fusion_backends::session::Session;
 use fusion_catalogue::Keys;
 use fusion_ir::plan::{Plan, Provenance, Suggestion};
 use fusion_ir::types::{mask, wrap};
-use fusion_ir::{Op, Party, ValueId, Weights, text, verify};
+use fusion_ir::{Op, Party, Schema, ValueId, Weights, text, verify};
 use fusion_runtime::forecast::Forecast;
 use fusion_runtime::session::handshake::{self, nonce, stream_id};
 use fusion_runtime::session::{BatchSize, Limits, Offline};
@@ -56,7 +56,14 @@ fn plan() -> Plan {
     let function = text::parse(NETWORK).unwrap();
     verify::verify_executable(&function).unwrap();
     let provenance = Provenance { compiler: "test 1".into(), calibrated: true };
-    Plan { function, suggestion: Suggestion::default(), provenance, weights: Some(weights), demo: None }
+    Plan {
+        function,
+        suggestion: Suggestion::default(),
+        provenance,
+        schema: Schema::default(),
+        weights: Some(weights),
+        demo: None,
+    }
 }
 
 /// What a client asks at one position: its input, and what it adds to its shares of values.

@@ -143,11 +143,11 @@ fn models_that_do_not_fit_together_are_refused() {
         (Graph { weights: weights(&[4, 1], &WEIGHTS[..4]), ..Graph::default() }, "or ends with a Sigmoid"),
         (
             Graph {
-                inputs: vec![port("x", FLOAT, &row), port("second", FLOAT, &row)],
+                inputs: vec![port("x", FLOAT, &row), port("second", FLOAT, &[Some(4)])],
                 nodes: vec![node("Add", "both", &["x", "second"], "y")],
                 ..Graph::default()
             },
-            "it has 2 inputs, \"x\", \"second\": a classifier has one",
+            "input \"second\": it has no batch axis",
         ),
     ];
     for (graph, why) in cases {
@@ -191,15 +191,15 @@ fn calibration_data_must_fit_the_model() {
     desk.write_array("four.npy", &Array1::<i64>::zeros(4));
     for (more, why) in [
         ("--calibrate missing.npy", "missing.npy: "),
-        ("--calibrate wide.npy", "wide.npy: shape [3, 1, 8, 9], but the model needs [samples, 1, 8, 8]"),
+        ("--calibrate wide.npy", "wide.npy: its shape is [3, 1, 8, 9], but [samples, 1, 8, 8] is needed"),
         ("--calibrate double.npy", "which float32 does not hold"),
-        ("--calibrate empty.npy", "empty.npy: it holds no samples"),
+        ("--calibrate empty.npy", "empty.npy: it holds no sample"),
         ("--calibrate nan.npy", "nan.npy: sample 0 holds NaN at element 0"),
         ("--calibrate huge.npy", "overflow float32"),
         ("--calibrate model.onnx", "model.onnx: not a readable .npy file"),
         ("--calibrate x.npy --labels high.npy", "high.npy: label 10 of sample 0 is not in 0..10"),
-        ("--calibrate x.npy --labels four.npy", "four.npy: shape [4], but there are 3 samples"),
-        ("--calibrate x.npy --labels x.npy", "x.npy: shape [3, 1, 8, 8], but there are 3 samples"),
+        ("--calibrate x.npy --labels four.npy", "four.npy: its shape is [4], but there are 3 samples"),
+        ("--calibrate x.npy --labels x.npy", "x.npy: elements of type '<f4', but int64 is needed"),
         ("--labels py.npy", "--labels needs --calibrate"),
     ] {
         refused(&desk, &model, more, &[why]);

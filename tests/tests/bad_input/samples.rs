@@ -45,8 +45,8 @@ fn samples_that_do_not_fit_are_refused_whichever_they_are() {
     desk.write("longer.npy", &[&whole[..], b"more"].concat());
     std::fs::create_dir(desk.path("folder.npy")).unwrap();
     for (name, why) in [
-        ("wide.npy", "its shape is [3, 1, 8, 9], the plan needs [samples, 1, 8, 8]"),
-        ("flat.npy", "its shape is [3, 64], the plan needs [samples, 1, 8, 8]"),
+        ("wide.npy", "its shape is [3, 1, 8, 9], but [samples, 1, 8, 8] is needed"),
+        ("flat.npy", "its shape is [3, 64], but [samples, 1, 8, 8] is needed"),
         ("double.npy", "which float32 does not hold"),
         ("whole.npy", "sample 0 holds 16777217 at element 0, which float32 does not hold"),
         ("greedy.npy", "it is truncated: shape [300000000000, 8, 8]"),

@@ -13,6 +13,7 @@ use fusion_runtime::session::Offline;
 use fusion_runtime::transport::tcp::TcpOptions;
 use fusion_runtime::transport::{Credentials, Fingerprint, Lane, Tls};
 use fusion_runtime::{Error, Flow};
+use fusion_table::LabelFile;
 
 /// What makes oblivious transfers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -84,28 +85,31 @@ pub struct Args {
     /// The server's address, host:port
     #[arg(long, value_name = "ADDR", help_heading = "Client")]
     pub connect: Option<String>,
-    /// Queries: .npy of any number type that float32 holds, first axis the samples
+    /// Queries: .npy of any number type that float32 holds, first axis the samples; or a table, .csv or .parquet, with the plan's columns
     #[arg(long, value_name = "X.npy", help_heading = "Client")]
     pub input: Option<PathBuf>,
+    /// The column of --input (and of --probe-inputs) that identifies its rows: results have it in the place of `index`. It is not sent
+    #[arg(long, value_name = "COLUMN", help_heading = "Client")]
+    pub id: Option<String>,
     /// What to do about a sample of which more than 1 % of the elements are beyond the plan's input format [default: refuse]
     #[arg(long, value_enum, value_name = "warn|refuse", help_heading = "Client")]
     pub clipped: Option<OnClipped>,
     /// Public samples: like the queries, from the same distribution, never shown to the server
     #[arg(long, value_name = "PX.npy", help_heading = "Client")]
     pub public_inputs: Option<PathBuf>,
-    /// Labels of the public samples: int64 .npy, one each or ranked in k columns, or labels.csv. With one label each only the
-    /// first of several revealed ranks is verified, and logits never
+    /// Labels of the public samples: int64 .npy, one each or ranked in k columns, FILE.csv:COLUMN, or labels.csv. With one label each
+    /// only the first of several revealed ranks is verified, and logits never
     #[arg(long, value_name = "PY.npy", help_heading = "Client")]
-    pub public_labels: Option<PathBuf>,
+    pub public_labels: Option<LabelFile>,
     /// Known-answer probes: queries of earlier accepted batches under this plan, as --input was
     #[arg(long, value_name = "X.npy", requires = "probe_labels", help_heading = "Client")]
     pub probe_inputs: Option<PathBuf>,
-    /// Everything accepted for the probes, all of which must come again: labels.csv as it was written (or, where a plan
+    /// Everything accepted for the probes, all of which must come again: labels.csv or .parquet as it was written (or, where a plan
     /// reveals one label, int64 .npy)
     #[arg(long, value_name = "labels.csv", requires = "probe_inputs", help_heading = "Client")]
     pub probe_labels: Option<PathBuf>,
-    /// Where accepted labels go: the header `index,label` (or `index,label_1,..`, or `index,label,logit_0,..`), then one row
-    /// per query
+    /// Where accepted labels go: columns `index,label` (or `index,label_1,..`, or `index,label,logit_0,..`), one row
+    /// per query, as .csv, .parquet or, of labels alone, .npy
     #[arg(short, long, value_name = "labels.csv", help_heading = "Client")]
     pub output: Option<PathBuf>,
     /// What the plan may reveal of each position, most: label, topk:K or logits. Everything revealed tells about the model, and is the
@@ -229,6 +233,7 @@ impl Args {
             ("--public-inputs", self.public_inputs.is_some()),
             ("--public-labels", self.public_labels.is_some()),
             ("--probe-inputs", self.probe_inputs.is_some()),
+            ("--id", self.id.is_some()),
             ("--output", self.output.is_some()),
             ("--reveal", self.reveal.is_some()),
             ("--clipped", self.clipped.is_some()),
@@ -276,6 +281,11 @@ impl Args {
     /// The compiled plan.
     pub fn plan(&self) -> &Path {
         self.plan.as_deref().unwrap_or(Path::new(""))
+    }
+
+    /// The column that identifies rows.
+    pub fn id(&self) -> &str {
+        self.id.as_deref().unwrap_or("index")
     }
 
     /// What the client's user accepts to be revealed.

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use fusion_ir::Plan;
 use fusion_runtime::client::check_reveal;
 use fusion_runtime::fusion::{Job, Probe, PublicSample, Row};
-use fusion_runtime::input::Samples;
+use fusion_runtime::input::{Apart, Samples};
 use fusion_runtime::ledger::{Entry, Outcome};
 use fusion_runtime::transport::tcp;
 use fusion_runtime::{Answers, ClientReport, Error, Ledger, input, output, report, run_client, store};
+use fusion_table::{Kind, TableError, Values};
 
 use crate::Ending;
 use crate::args::{Args, OnClipped};
@@ -28,7 +29,12 @@ pub fn run(args: &Args) -> Result<Ending, Error> {
     let plan = input::plan(args.plan())?;
     check_reveal(&plan, args.reveal())?;
     let ledger = ledger(args)?;
-    let mut job = job(args, &plan, ledger.as_ref())?;
+    let (mut job, identifiers) = job(args, &plan, ledger.as_ref())?;
+    if let Some(path) = &args.output {
+        // What the file cannot hold is said before anything is sent.
+        let none = Answers::new(&plan).results(&[], identifiers.clone().map(|values| (args.id(), values)));
+        none.to_bytes(Kind::of(path)).map_err(|error| refuse(path, error))?;
+    }
     let (connection, peer) = tcp::connect(server, &args.tcp()?)?;
     warn_plaintext(&peer);
     if let Some(ledger) = &ledger {
@@ -49,15 +55,16 @@ pub fn run(args: &Args) -> Result<Ending, Error> {
         }
     }
     let concluded = concluded?;
-    let labels = concluded.answers.as_ref().map(|answers| Answers::new(&plan.function).csv(answers));
-    if let (Some(path), Some(labels)) = (&args.output, &labels) {
-        output::write(path, labels.as_bytes())?;
+    let identifiers = identifiers.map(|values| (args.id(), values));
+    let results = concluded.answers.as_ref().map(|answers| Answers::new(&plan).results(answers, identifiers));
+    if let (Some(path), Some(results)) = (&args.output, &results) {
+        output::write(path, &results.to_bytes(Kind::of(path)).map_err(|error| refuse(path, error))?)?;
     }
     if let Some(path) = &args.report {
         output::write(path, report::to_json(&concluded)?.as_bytes())?;
     }
-    if let (None, Some(labels)) = (&args.output, &labels) {
-        output::print(labels)?;
+    if let (None, Some(results)) = (&args.output, &results) {
+        output::print(&results.to_csv().map_err(|error| refuse(Path::new("standard output"), error))?)?;
     }
     if !args.quiet {
         let unrecorded = if args.no_ledger { " (not recorded: --no-ledger)" } else { "" };
@@ -106,21 +113,29 @@ fn warn_risk(entry: &Entry, budget_bits: f64) {
     }
 }
 
-/// Reads the samples and plans the batch; public samples that the ledger does not know are preferred.
-fn job(args: &Args, plan: &Plan, ledger: Option<&Ledger>) -> Result<Job, Error> {
-    let read = |path: &Path| samples(args, plan, path);
-    let queries = read(args.need("--input", &args.input)?)?;
+/// An error about what is written to `path`.
+fn refuse(path: &Path, error: TableError) -> Error {
+    Error::Usage(format!("{}: {error}", path.display()))
+}
+
+/// Reads the samples and plans the batch; public samples that the ledger does not know are preferred. With what identifies the queries.
+fn job(args: &Args, plan: &Plan, ledger: Option<&Ledger>) -> Result<(Job, Option<Values>), Error> {
+    // Public samples need no identifier; what may be in their table beside features is no surprise.
+    let labelled = args.public_labels.as_ref().and_then(|from| from.column.as_deref());
+    let known: Vec<&str> = args.id.as_deref().into_iter().chain(labelled).collect();
+    let read = |path: &Path, identifier| samples(args, plan, path, Apart { identifier, others: &known });
+    let (queries, identifiers) = read(args.need("--input", &args.input)?, args.id.as_deref())?;
     if args.no_verify {
-        return Job::unverified(queries);
+        return Ok((Job::unverified(queries)?, identifiers));
     }
     let needed = "is missing (or say --no-verify and believe the server)";
     let (Some(inputs), Some(labels)) = (&args.public_inputs, &args.public_labels) else {
         let flag = if args.public_inputs.is_none() { "--public-inputs" } else { "--public-labels" };
         return Err(Error::Usage(format!("{flag} {needed}")));
     };
-    let revealed = Answers::new(&plan.function);
-    let inputs = read(inputs)?;
-    let labels = input::labels(labels, inputs.len(), "public samples", revealed.classes(), revealed.ranks())?;
+    let revealed = Answers::new(plan);
+    let (inputs, _) = read(inputs, None)?;
+    let labels = input::labels(labels, [inputs.len(), revealed.ranks()], "public samples", revealed.classes())?;
     let public = inputs.into_iter().zip(labels).map(|(row, labels)| PublicSample { row, labels }).collect();
     let fresh = |public: &[PublicSample]| match ledger {
         Some(ledger) => ledger.fresh(public.iter().map(|sample| &sample.row)),
@@ -128,8 +143,9 @@ fn job(args: &Args, plan: &Plan, ledger: Option<&Ledger>) -> Result<Job, Error> 
     };
     let probes = match (&args.probe_inputs, &args.probe_labels) {
         (Some(inputs), Some(labels)) => {
-            let inputs = read(inputs)?;
-            let answers = revealed.read(labels, inputs.len(), "probes")?;
+            let (inputs, identifiers) = read(inputs, args.id.as_deref())?;
+            let identifiers = identifiers.as_ref().map(|values| (args.id(), values));
+            let answers = revealed.read(labels, inputs.len(), "probes", identifiers)?;
             inputs.into_iter().zip(answers).map(|(row, answer)| Probe { row, answer }).collect()
         }
         _ => Vec::new(),
@@ -141,12 +157,15 @@ fn job(args: &Args, plan: &Plan, ledger: Option<&Ledger>) -> Result<Job, Error> 
             job.repeats()
         );
     }
-    Ok(job)
+    Ok((job, identifiers))
 }
 
-/// Reads samples and says which of them the plan's input format does not hold.
-fn samples(args: &Args, plan: &Plan, path: &Path) -> Result<Vec<Row>, Error> {
-    let Samples { rows, clipped } = input::samples(path, plan.function.quantiser())?;
+/// Reads samples, with what identifies them, and says which of them the plan's input format does not hold.
+fn samples(args: &Args, plan: &Plan, path: &Path, apart: Apart<'_>) -> Result<(Vec<Row>, Option<Values>), Error> {
+    let Samples { rows, clipped, identifiers, notices } = input::samples(path, plan, apart)?;
+    for notice in notices {
+        eprintln!("fusion-run: note: {}: {notice}", path.display());
+    }
     for found in clipped.iter().take(MAX_LISTED) {
         eprintln!("fusion-run: warning: {}: {found}", path.display());
     }
@@ -159,7 +178,7 @@ fn samples(args: &Args, plan: &Plan, path: &Path) -> Result<Vec<Row>, Error> {
              the units that the model was made for, or say --clipped warn",
             path.display()
         ))),
-        _ => Ok(rows),
+        _ => Ok((rows, identifiers)),
     }
 }
 
@@ -167,8 +186,10 @@ fn samples(args: &Args, plan: &Plan, path: &Path) -> Result<Vec<Row>, Error> {
 fn spare_inputs(args: &Args) -> Result<(), Error> {
     let place = |path: &Path| path.canonicalize().or_else(|_| std::path::absolute(path)).ok();
     let same = |one: &Path, other: &Path| place(one).is_some_and(|one| Some(one) == place(other));
-    let known = [&args.public_inputs, &args.public_labels, &args.probe_inputs, &args.probe_labels];
-    let known = known.map(Option::as_deref);
+    let labels = args.public_labels.as_ref().map(|from| from.path.as_path());
+    let [public, probes, answers] =
+        [&args.public_inputs, &args.probe_inputs, &args.probe_labels].map(Option::as_deref);
+    let known = [public, labels, probes, answers];
     let inputs = [[Some(args.plan()), args.input.as_deref(), args.ledger.as_deref()].as_slice(), &known].concat();
     let outputs: Vec<&PathBuf> = [&args.output, &args.report].into_iter().flatten().collect();
     for path in &outputs {

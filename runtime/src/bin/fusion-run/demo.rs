@@ -123,7 +123,7 @@ fn measured_accuracy(plan: &Plan, weights: &Weights, demo: &Demo) -> f64 {
     if !demo.labelled {
         return 1.0;
     }
-    let answers = Answers::new(&plan.function);
+    let answers = Answers::new(plan);
     let samples = demo.inputs.par_iter().zip(&demo.labels);
     let label = |input: &Vec<i64>| answers.labels(&interp::output(&plan.function, weights, input)).first().copied();
     let correct = samples.filter(|(input, known)| label(input) == Some(**known));

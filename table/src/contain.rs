@@ -10,7 +10,7 @@ thread_local! {
 }
 
 /// What `attempt` returns, or `None` if it panics. Only panics of this thread are silent, and only for that long.
-pub(crate) fn contain<T>(attempt: impl FnOnce() -> T) -> Option<T> {
+pub fn contain<T>(attempt: impl FnOnce() -> T) -> Option<T> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
         let usual = take_hook();

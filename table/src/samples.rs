@@ -1,0 +1,163 @@
+//! Samples out of a file: an array of the right shape, or the right columns of a table.
+
+use fusion_ir::npy::{Npy, NpyError};
+
+use crate::error::{CellError, TableError};
+use crate::file::File;
+use crate::table::{Column, Table, listed};
+
+/// What samples must be.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'w> {
+    /// The extents of one sample.
+    pub shape: &'w [usize],
+    /// The names of a sample's elements, row-major, if they have names.
+    pub columns: &'w [String],
+    /// Columns that are there for something else: identifiers, labels.
+    pub apart: &'w [&'w str],
+    /// Whether infinities and NaN, which stands for what is missing, are numbers too; else every number is finite, and none missing.
+    pub any: bool,
+}
+
+/// Samples as a file has them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Samples {
+    /// Elements of all samples, row-major.
+    reals: Vec<f32>,
+    /// Elements of one.
+    len: usize,
+    /// What the user should know.
+    pub notices: Vec<String>,
+}
+
+impl Samples {
+    /// The samples, at least one, in the file's order.
+    pub fn rows(&self) -> impl ExactSizeIterator<Item = &[f32]> {
+        self.reals.chunks_exact(self.len)
+    }
+}
+
+/// The samples in `file`: all rows of a table, or an array whose first axis they are. Any type of number that float32 holds; at
+/// least one sample; every number finite.
+///
+/// # Errors
+/// [`TableError`] says what is wrong, and where.
+pub fn samples(file: &File, wanted: Wanted<'_>) -> Result<Samples, TableError> {
+    match file {
+        File::Npy(bytes) => array(bytes, wanted),
+        File::Table(table) => rows(table, wanted),
+    }
+}
+
+fn array(bytes: &[u8], Wanted { shape, any, .. }: Wanted<'_>) -> Result<Samples, TableError> {
+    let npy = Npy::parse(bytes)?;
+    let found = npy.shape();
+    if found.get(1..) != Some(shape) {
+        let needed = std::iter::once("samples".into()).chain(shape.iter().map(usize::to_string));
+        let needed = needed.collect::<Vec<_>>().join(", ");
+        return Err(TableError::Content(format!("its shape is {found:?}, but [{needed}] is needed")));
+    }
+    if found[0] == 0 {
+        return Err(TableError::Content("it holds no sample".into()));
+    }
+    let len = shape.iter().product::<usize>().max(1);
+    let holds = |index: usize, value: &str| format!("sample {} holds {value} at element {}", index / len, index % len);
+    let reals = npy.reals().map_err(|error| match error {
+        NpyError::Loss { index, value, kind } => {
+            TableError::Content(format!("{}, which {kind} does not hold", holds(index, &value)))
+        }
+        other => other.into(),
+    })?;
+    match reals.iter().position(|real| !any && !real.is_finite()) {
+        Some(index) => Err(TableError::Content(holds(index, &reals[index].to_string()))),
+        None => Ok(Samples { reals, len, notices: Vec::new() }),
+    }
+}
+
+fn rows(table: &Table, Wanted { shape, columns, apart, any }: Wanted<'_>) -> Result<Samples, TableError> {
+    let len = shape.iter().product::<usize>();
+    if columns.len() != len || len == 0 {
+        let why = "the plan has no names for its inputs, so a table's columns cannot be matched: give the numbers as .npy, or have the \
+                   model compiled with the names of its columns";
+        return Err(TableError::Content(why.into()));
+    }
+    let absent: Vec<String> =
+        columns.iter().filter(|name| table.columns.iter().all(|column| column.name != **name)).cloned().collect();
+    if !absent.is_empty() {
+        let (absent, there) = (listed(&absent), listed(&table.names()));
+        return Err(TableError::Content(format!("the columns {absent} are missing; its columns are {there}")));
+    }
+    if table.rows == 0 {
+        return Err(TableError::Content("it holds no sample".into()));
+    }
+    let found: Vec<&Column> = columns.iter().map(|name| table.column(name)).collect::<Result<_, _>>()?;
+    let mut reals = Vec::with_capacity(table.rows * len);
+    for row in 0..table.rows {
+        for column in &found {
+            let refuse = |error| table.cell(row, &column.name, error);
+            match column.number(row).map_err(refuse)? {
+                real if any || real.is_finite() => reals.push(real),
+                real if real.is_nan() => return Err(refuse(CellError::Empty)),
+                real => return Err(refuse(CellError::NotFinite(real))),
+            }
+        }
+    }
+    let unused = |name: &String| !columns.contains(name) && !apart.contains(&name.as_str());
+    let unused: Vec<String> = table.names().into_iter().filter(unused).collect();
+    let notice = || format!("columns that the model does not take are ignored: {}", listed(&unused));
+    Ok(Samples { reals, len, notices: if unused.is_empty() { Vec::new() } else { vec![notice()] } })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::file::Kind;
+
+    fn csv(text: &str) -> File {
+        File::of(Kind::Csv, text.into()).unwrap()
+    }
+
+    fn read(text: &str) -> Result<Samples, String> {
+        let columns = ["age", "mean radius"].map(String::from);
+        let wanted = Wanted { shape: &[1, 2], columns: &columns, apart: &["id"], any: false };
+        samples(&csv(text), wanted).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn columns_are_found_by_name_in_any_order() {
+        let found = read("mean radius,id,age\n1.5,x,30\n2.5,y,40\n").unwrap();
+        assert_eq!(found.rows().collect::<Vec<_>>(), [[30.0, 1.5], [40.0, 2.5]]);
+        assert!(found.notices.is_empty());
+        let found = read("mean radius,age,label,note\n1.5,30,M,\n").unwrap();
+        assert_eq!(found.notices, ["columns that the model does not take are ignored: \"label\", \"note\""]);
+    }
+
+    #[test]
+    fn what_is_missing_or_wrong_is_named_with_its_place() {
+        let error = read("age,radius\n1,2\n").unwrap_err();
+        assert_eq!(error, "the columns \"mean radius\" are missing; its columns are \"age\", \"radius\"");
+        let error = read("age,mean radius\n1,2\n3,\n").unwrap_err();
+        assert_eq!(
+            error,
+            "row 1 (line 3), column \"mean radius\": it is empty, and the model takes no missing values"
+        );
+        let error = read("age,mean radius\nold,2\n").unwrap_err();
+        assert!(error.starts_with("row 0 (line 2), column \"age\": \"old\" is no number"), "{error}");
+        assert_eq!(read("age,mean radius\n").unwrap_err(), "it holds no sample");
+        assert_eq!(read("age,mean radius,age\n1,2,3\n").unwrap_err(), "it has two columns \"age\"");
+        let nameless = Wanted { shape: &[2], columns: &[], apart: &[], any: false };
+        assert!(samples(&csv("a,b\n1,2\n"), nameless).unwrap_err().to_string().contains("no names for its inputs"));
+    }
+
+    #[test]
+    fn missing_values_are_nan_where_the_model_takes_them() {
+        let columns = ["a", "b"].map(String::from);
+        let wanted = Wanted { shape: &[2], columns: &columns, apart: &[], any: true };
+        let found = samples(&csv("a,b\n1,\nNA,4\n"), wanted).unwrap();
+        let nan: Vec<bool> = found.rows().flatten().map(|x| x.is_nan()).collect();
+        assert_eq!(nan, [false, true, true, false]);
+        let finite = Wanted { any: false, ..wanted };
+        assert!(samples(&csv("a,b\n1,inf\n"), wanted).is_ok());
+        assert!(samples(&csv("a,b\n1,-inf\n"), finite).unwrap_err().to_string().ends_with("-inf is not finite"));
+    }
+}

@@ -1,0 +1,124 @@
+//! Tables in and out of both programs: the walk-through of docs/tabular.md, and what is refused.
+
+use std::path::{Path, PathBuf};
+
+use fusion_tests::desk::Desk;
+use fusion_tests::party::{Server, client};
+use fusion_tests::{arg, root};
+use serde_json::Value;
+
+fn example(name: &str) -> PathBuf {
+    root().join("models/breast_cancer").join(name)
+}
+
+/// The commands of a section of docs/tabular.md, in order.
+fn commands(section: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(root().join("docs/tabular.md")).unwrap();
+    let section = text.split("\n## ").find(|part| part.starts_with(section)).expect("the section is there");
+    let blocks = section.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next());
+    blocks.flat_map(str::lines).map(String::from).collect()
+}
+
+/// A command as it runs on a desk: with the paths of this workspace.
+fn here(command: &str) -> String {
+    command.replace("models/", &format!("{}/models/", arg(&root())))
+}
+
+#[test]
+fn the_walk_through_gives_verified_predictions() {
+    let commands = commands("From a csv to a verified private prediction");
+    let [compile, eval, server, client] = &commands[..] else { panic!("{commands:?}") };
+    let desk = Desk::bare();
+    let said = desk.succeed(&here(compile));
+    assert!(said.contains("agreement 284 of 284 calibration samples"), "{said}");
+    desk.succeed(&here(eval));
+
+    let listen = "fusion-run plan.bin --role server --listen 127.0.0.1:7000";
+    assert_eq!(server, listen);
+    let server = Server::start(&desk.path("plan.bin"), &[]);
+    let ended = desk.run(&(here(&client.replace("127.0.0.1:7000", &server.address)) + " --report r.json"));
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    let (code, error) = server.finish();
+    assert_eq!(code, Some(0), "{error}");
+
+    let report: Value = desk.json("r.json");
+    assert_eq!((&report["verdict"]["accepted"], &report["verdict"]["verified"]), (&true.into(), &true.into()));
+    assert_eq!(report["batch"]["queries"], 64);
+    // The labels are scikit-learn's own, and the reference's to the byte.
+    let results = desk.read("results.csv");
+    assert_eq!(results, desk.read("expected.csv"));
+    assert_eq!(results, std::fs::read(example("answers.csv")).unwrap());
+    let text = String::from_utf8(results).unwrap();
+    let shown: Vec<&str> = text.lines().take(3).collect();
+    let page = std::fs::read_to_string(root().join("docs/tabular.md")).unwrap();
+    assert!(page.contains(&format!("    {}", shown.join("\n    "))), "docs/tabular.md shows other rows than {shown:?}");
+}
+
+fn compiled() -> Desk {
+    let desk = Desk::bare();
+    desk.succeed(&here(&commands("From a csv to a verified private prediction")[0]));
+    desk
+}
+
+#[test]
+fn results_are_the_same_from_and_in_every_kind_of_file() {
+    let desk = compiled();
+    let eval = |more: &str| desk.succeed(&format!("fusionc eval plan.bin {more}"));
+    let queries = example("queries.csv");
+    eval(&format!("--input {} --id patient --logits -o a.parquet", arg(&queries)));
+    eval(&format!("--input {} --id patient --logits -o a.csv", arg(&queries)));
+    // A table of results is a table: what one has as text the other has as numbers.
+    let [csv, parquet] = ["a.csv", "a.parquet"].map(|name| fusion_table::File::open(&desk.path(name)).unwrap());
+    let rows = |file: &fusion_table::File| {
+        let table = file.table().unwrap();
+        let row = |row| table.columns.iter().map(|column| column.written(row)).collect::<Vec<_>>();
+        (table.names(), (0..table.rows).map(row).collect::<Vec<_>>())
+    };
+    assert_eq!(rows(&csv), rows(&parquet));
+    assert_eq!(rows(&csv).0, ["patient", "label", "logit_0", "logit_1"]);
+
+    eval(&format!("--input {} -o b.npy", arg(&queries)));
+    let labels = fusion_tests::load::<i64>(&desk.path("b.npy"));
+    let names = rows(&csv).1.into_iter().map(|row| i64::from(row[1] == "benign"));
+    assert!(labels.iter().copied().eq(names), "{labels}");
+    let refused = desk.run(&format!("fusionc eval plan.bin --input {} --id patient -o c.npy", arg(&queries)));
+    assert!(refused.code == 2 && refused.err.contains("no place for identifiers"), "{}", refused.err);
+    assert!(!desk.path("c.npy").exists());
+}
+
+#[test]
+fn what_a_table_lacks_is_said_before_anything_is_sent() {
+    let desk = compiled();
+    let queries = std::fs::read_to_string(example("queries.csv")).unwrap();
+    let plan = desk.path("plan.client.bin");
+    // Nobody listens there: only what is refused beforehand can have another exit code than 4.
+    let run = |input: &str, more: &[&str]| {
+        desk.write("x.csv", input.as_bytes());
+        let input = desk.path("x.csv");
+        let fixed = ["--timeout", "1", "--no-verify", "--input", arg(&input), "-o", "out.csv"];
+        let ended = client(&plan, "127.0.0.1:1", &[&fixed[..], more].concat());
+        (ended.status.code(), String::from_utf8(ended.stderr).unwrap())
+    };
+    let (code, said) = run(&queries, &["--id", "patient"]);
+    assert_eq!(code, Some(4), "{said}");
+    let (code, said) = run(&queries, &[]);
+    assert!(code == Some(4) && said.contains("ignored: \"patient\""), "{said}");
+    for (input, more, why) in [
+        (queries.replace("mean radius", "radius"), vec![], "the columns \"mean radius\" are missing"),
+        (queries.replacen(",0.", ",,0.", 1), vec![], "not a readable csv file: line 2 has 32 cells"),
+        (queries.replacen("P-6563,", "P-6563,big", 1), vec![], "row 0 (line 2), column \"mean radius\": \"big"),
+        (queries.clone(), vec!["--id", "name"], "no column \"name\""),
+        (queries.replacen("P-6563", "", 1), vec!["--id", "patient"], "row 0 has nothing in column \"patient\""),
+    ] {
+        let (code, said) = run(&input, &more);
+        let named = said.contains(arg(&desk.path("x.csv")));
+        assert!(code == Some(2) && named && said.contains(why), "{why}: {code:?} {said}");
+    }
+    let labels = format!("{}:patient", arg(&example("queries.csv")));
+    let public = example("queries.csv");
+    let more = ["--public-inputs", arg(&public), "--public-labels", &labels];
+    let ended = client(&plan, "127.0.0.1:1", &[&["--input", arg(&public)][..], &more].concat());
+    let said = String::from_utf8(ended.stderr).unwrap();
+    assert!(said.contains("\"P-6563\" is no label: the classes are \"malignant\", \"benign\""), "{said}");
+    assert!(!Path::new("out.csv").exists());
+}
