@@ -183,7 +183,11 @@ pub fn compile_watched(options: &Options, progress: &Progress) -> Result<Compile
 ///
 /// # Errors
 /// As [`compile`].
-pub fn compile_network(options: &Options, network: impl Into<Imported>, progress: &Progress) -> Result<Compiled, Error> {
+pub fn compile_network(
+    options: &Options,
+    network: impl Into<Imported>,
+    progress: &Progress,
+) -> Result<Compiled, Error> {
     let network: Imported = network.into();
     let graph = simplify(hidden(network.graph.clone(), options)?);
     let classes = graph.nodes.last().map_or(0, crate::nn::Node::len);
@@ -267,8 +271,14 @@ pub fn compile_network(options: &Options, network: impl Into<Imported>, progress
     let summary = Summary {
         precision: diagnose::layers(&graph, &program.function, &program.weights, &pairs(DIAGNOSED_SAMPLES)),
         fullest: evaluated.fullest_of_all(&program.function),
-        warnings: [notices, other_scores, warnings(&calibration, &layers, &agreement, graph.macs()), clipped(&beyond), found]
-            .concat(),
+        warnings: [
+            notices,
+            other_scores,
+            warnings(&calibration, &layers, &agreement, graph.macs()),
+            clipped(&beyond),
+            found,
+        ]
+        .concat(),
         layers,
         agreement,
         correct: labels.as_ref().map(right),

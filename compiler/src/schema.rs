@@ -34,7 +34,8 @@ pub fn schema(
     check_names(&given.columns, elements, "inputs").map_err(|error| refuse("--columns", error))?;
     let columns = match (given.columns.as_slice(), inputs, table) {
         (_, _, Some(_)) if elements > MAX_COLUMNS => {
-            let why = format!("a table is for at most {MAX_COLUMNS} inputs, the model has {elements}: calibrate on .npy");
+            let why =
+                format!("a table is for at most {MAX_COLUMNS} inputs, the model has {elements}: calibrate on .npy");
             return Err(Error::Usage(why));
         }
         ([_, ..], _, _) => given.columns.clone(),
@@ -42,7 +43,7 @@ pub fn schema(
         ([], _, Some(table)) => of_table(table, elements, apart)?,
         ([], _, None) => Vec::new(),
     };
-        let classes = if given.classes.is_empty() { own } else { &given.classes };
+    let classes = if given.classes.is_empty() { own } else { &given.classes };
     Ok(Schema { columns, classes: classes.to_vec() })
 }
 

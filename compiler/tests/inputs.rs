@@ -39,7 +39,13 @@ fn columns() -> Vec<u8> {
     ];
     let inputs: [(&str, &[u64]); 3] = [("age", &[1]), ("body_mass", &[1]), ("pressure", &[2])];
     let weights: Vec<f32> = numbers(12);
-    model_of(&inputs, &["y"], 13, &nodes, &[tensor("mean", &[4], &[25.0, 50.0, 120.0, 80.0]), tensor("w", &[4, 3], &weights)])
+    model_of(
+        &inputs,
+        &["y"],
+        13,
+        &nodes,
+        &[tensor("mean", &[4], &[25.0, 50.0, 120.0, 80.0]), tensor("w", &[4, 3], &weights)],
+    )
 }
 
 /// Rows of age, body mass, and pressure, twice.
@@ -103,7 +109,8 @@ fn a_table_finds_them_by_name_and_tract_agrees() {
     let names = Names { columns: Vec::new(), classes: vec!["low".into(), "high".into()] };
     let text = refused(Options { names, ..Options::new(model.clone()) });
     assert_eq!(text, "--classes: 2 names for 3 classes");
-    let Err(Error::Unsupported(why)) = compile(&Options { input_shape: Some(vec![1, 4]), ..Options::new(model) }) else {
+    let Err(Error::Unsupported(why)) = compile(&Options { input_shape: Some(vec![1, 4]), ..Options::new(model) })
+    else {
         panic!("compiled")
     };
     assert!(why[0].why.contains("--input-shape is for models of one"), "{}", why[0]);

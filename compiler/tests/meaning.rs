@@ -8,8 +8,8 @@ use fusion_compiler::evaluate::{evaluate, quantise};
 use fusion_compiler::import::{self, Imported, Part};
 use fusion_compiler::memory::Memory;
 use fusion_compiler::nn::{eval, mask};
-use fusion_compiler::samples;
 use fusion_compiler::oracle::Oracle;
+use fusion_compiler::samples;
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/meaning")
@@ -66,7 +66,8 @@ fn plans_mean_what_their_files_mean() {
 fn tract_means_what_onnxruntime_means() {
     let mut silent = Vec::new();
     for case in cases() {
-        let Imported { graph, inputs, .. } = import::read_part(&case.join("model.onnx"), None, &Part::default(), Memory::default()).unwrap();
+        let Imported { graph, inputs, .. } =
+            import::read_part(&case.join("model.onnx"), None, &Part::default(), Memory::default()).unwrap();
         let samples = samples::array(&case.join("input.npy"), graph.input_shape()).unwrap();
         let oracle = Oracle::open(&case.join("model.onnx"), &inputs, None, None);
         let expected = labels(&case);

@@ -4,9 +4,9 @@ use std::path::Path;
 
 use fusion_compiler::compile::{Checks, Compiled, Options, compile};
 use fusion_compiler::evaluate::{evaluate, quantise};
-use fusion_compiler::samples;
 use fusion_compiler::passes::Target;
 use fusion_compiler::quantise::Precision;
+use fusion_compiler::samples;
 use fusion_ir::op::Reveal;
 use fusion_ir::text::parse;
 use fusion_ir::{Op, Plan};

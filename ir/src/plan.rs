@@ -210,7 +210,14 @@ mod tests {
         let demo = Demo { inputs: vec![vec![1, -2], vec![3, 4]], labels: vec![0, 2], labelled: true };
         let provenance = Provenance { compiler: "test".into(), calibrated: true };
         let schema = Schema { columns: vec!["age".into(), "income".into()], classes: Vec::new() };
-        Plan { function, suggestion: Suggestion::default(), provenance, schema, weights: Some(weights), demo: Some(demo) }
+        Plan {
+            function,
+            suggestion: Suggestion::default(),
+            provenance,
+            schema,
+            weights: Some(weights),
+            demo: Some(demo),
+        }
     }
 
     #[test]

@@ -87,7 +87,8 @@ impl<'a> Answers<'a> {
     ) -> Result<Vec<Vec<i64>>, Error> {
         let File::Table(table) = open(path)? else {
             if self.reveal != Reveal::Label {
-                let why = format!("the plan reveals {}: the answers to compare with are a table of results", self.reveal);
+                let why =
+                    format!("the plan reveals {}: the answers to compare with are a table of results", self.reveal);
                 return Err(refuse(path, why));
             }
             let from = LabelFile::from(path.to_owned());

@@ -51,7 +51,12 @@ pub fn samples(path: &Path, plan: &Plan, apart: Apart<'_>) -> Result<Samples, Er
     let quantiser = plan.function.quantiser();
     let file = open(path)?;
     let known: Vec<&str> = apart.identifier.into_iter().chain(apart.others.iter().copied()).collect();
-    let wanted = Wanted { shape: &quantiser.ty.shape, columns: &plan.schema.columns, apart: &known, any: quantiser.is_ordered() };
+    let wanted = Wanted {
+        shape: &quantiser.ty.shape,
+        columns: &plan.schema.columns,
+        apart: &known,
+        any: quantiser.is_ordered(),
+    };
     let samples = fusion_table::samples(&file, wanted).map_err(|error| refuse(path, error))?;
     let identifiers = apart.identifier.map(|name| identifiers(&file, name)).transpose();
     let row = |sample: &[f32]| Row {
@@ -175,7 +180,8 @@ mod tests {
 
     #[test]
     fn labels_that_do_not_fit_are_refused() {
-        let about_labels = |bytes: &[u8]| about(bytes, |path| labels(&path.to_owned().into(), [2, 1], "public samples", THREE));
+        let about_labels =
+            |bytes: &[u8]| about(bytes, |path| labels(&path.to_owned().into(), [2, 1], "public samples", THREE));
         let count = about_labels(&npy(&Array::from_vec(vec![1i64])));
         assert_eq!(count, "its shape is [1], but there are 2 public samples");
         let high = about_labels(&npy(&Array::from_vec(vec![0i64, 3])));

@@ -36,7 +36,9 @@ impl FromStr for LabelFile {
         // Names of files and of columns may have colons: the first one behind a table's file splits.
         let splits = text.match_indices(':').map(|(at, _)| (&text[..at], &text[at + 1..]));
         let mut split = splits.filter(|(path, column)| Kind::of(Path::new(path)) != Kind::Npy && !column.is_empty());
-        Ok(split.next().map_or_else(whole, |(path, column)| LabelFile { path: path.into(), column: Some(column.into()) }))
+        Ok(split
+            .next()
+            .map_or_else(whole, |(path, column)| LabelFile { path: path.into(), column: Some(column.into()) }))
     }
 }
 
@@ -154,7 +156,8 @@ fn columns(table: &Table, column: Option<&str>, classes: Classes<'_>) -> Result<
                 Err(_) if !ranks.is_empty() => ranks,
                 Err(_) => {
                     let names = listed(&table.names());
-                    let why = format!("it has no column \"label\" or \"label_1\": say FILE:COLUMN; its columns are {names}");
+                    let why =
+                        format!("it has no column \"label\" or \"label_1\": say FILE:COLUMN; its columns are {names}");
                     return Err(TableError::Content(why));
                 }
             }

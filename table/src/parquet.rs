@@ -52,7 +52,8 @@ fn table(bytes: Bytes) -> Result<Table, TableError> {
             let codec = metadata.row_group(group).column(index).compression();
             let known = [Compression::UNCOMPRESSED, Compression::SNAPPY, Compression::LZ4, Compression::LZ4_RAW];
             if !known.contains(&codec) && !matches!(codec, Compression::GZIP(_)) {
-                let why = format!("column {name:?} is compressed by {codec}: write it with snappy, gzip, lz4 or nothing");
+                let why =
+                    format!("column {name:?} is compressed by {codec}: write it with snappy, gzip, lz4 or nothing");
                 return Err(refuse(why));
             }
             let group = reader.get_row_group(group).map_err(refuse)?;

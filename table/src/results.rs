@@ -27,8 +27,9 @@ impl Results {
     ) -> Results {
         let rows = labels.len();
         let numbers = classes.numbers();
-        let called =
-            |numbers: &[i64], label: i64| usize::try_from(label).ok().and_then(|at| numbers.get(at)).copied().unwrap_or(label);
+        let called = |numbers: &[i64], label: i64| {
+            usize::try_from(label).ok().and_then(|at| numbers.get(at)).copied().unwrap_or(label)
+        };
         let (first, more) = match identifiers {
             Some((name, values)) => ((name.to_owned(), values), Some("identifiers")),
             None => (("index".into(), Values::Integers((0..rows as i64).collect())), logits.map(|_| "logits")),
@@ -70,9 +71,9 @@ impl Results {
             (Kind::Csv, _) => self.to_csv().map(String::into_bytes),
             (Kind::Parquet, _) => parquet::write(&self.columns),
             (Kind::Npy, None) => Ok(self.to_npy()),
-            (Kind::Npy, Some(more)) => {
-                Err(TableError::Content(format!("an array has no place for {more} beside labels: write .csv or .parquet")))
-            }
+            (Kind::Npy, Some(more)) => Err(TableError::Content(format!(
+                "an array has no place for {more} beside labels: write .csv or .parquet"
+            ))),
         }
     }
 

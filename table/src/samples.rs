@@ -137,10 +137,7 @@ mod tests {
         let error = read("age,radius\n1,2\n").unwrap_err();
         assert_eq!(error, "the columns \"mean radius\" are missing; its columns are \"age\", \"radius\"");
         let error = read("age,mean radius\n1,2\n3,\n").unwrap_err();
-        assert_eq!(
-            error,
-            "row 1 (line 3), column \"mean radius\": it is empty, and the model takes no missing values"
-        );
+        assert_eq!(error, "row 1 (line 3), column \"mean radius\": it is empty, and the model takes no missing values");
         let error = read("age,mean radius\nold,2\n").unwrap_err();
         assert!(error.starts_with("row 0 (line 2), column \"age\": \"old\" is no number"), "{error}");
         assert_eq!(read("age,mean radius\n").unwrap_err(), "it holds no sample");

@@ -64,10 +64,10 @@ mod tests {
         assert_eq!([cell(0, 1), cell(1, 0), cell(1, 1)], ["8", "1.5", ""]);
         assert_eq!(cell(2, 0), "a, \"b\"\n and c");
         // The first row takes two lines, and one is blank.
-        assert_eq!([table.place(0, "id").to_string(), table.place(1, "id").to_string()].map(|s| s.replace('"', "'")), [
-            "row 0 (line 2), column 'id'",
-            "row 1 (line 5), column 'id'"
-        ]);
+        assert_eq!(
+            [table.place(0, "id").to_string(), table.place(1, "id").to_string()].map(|s| s.replace('"', "'")),
+            ["row 0 (line 2), column 'id'", "row 1 (line 5), column 'id'"]
+        );
     }
 
     #[test]

@@ -159,9 +159,10 @@ impl Table {
         let mut found = self.columns.iter().filter(|column| column.name == name);
         match (found.next(), found.next()) {
             (Some(column), None) => Ok(column),
-            (None, _) => {
-                Err(TableError::Content(format!("it has no column {name:?}; its columns are {}", listed(&self.names()))))
-            }
+            (None, _) => Err(TableError::Content(format!(
+                "it has no column {name:?}; its columns are {}",
+                listed(&self.names())
+            ))),
             (Some(_), Some(_)) => Err(TableError::Content(format!("it has two columns {name:?}"))),
         }
     }
@@ -216,7 +217,10 @@ mod tests {
         assert!((0..5).all(|row| missing.number(row).unwrap().is_nan()));
         let wrong = text(&["male", "1,5", "16777217", "1e39"]);
         let said: Vec<String> = (0..4).map(|row| wrong.number(row).unwrap_err().to_string()).collect();
-        assert!(said[0].starts_with("\"male\" is no number") && said[1].starts_with("\"1,5\" is no number"), "{said:?}");
+        assert!(
+            said[0].starts_with("\"male\" is no number") && said[1].starts_with("\"1,5\" is no number"),
+            "{said:?}"
+        );
         assert!(said[2].starts_with("16777217 is a number that float32 does not hold") && said[3].contains("float32"));
     }
 

@@ -67,7 +67,8 @@ pub(super) fn run(args: &Args) -> Result<(), Error> {
     let of_input = args.labels.as_ref().and_then(|of| samples::apart(&args.input, of));
     let apart: Vec<&str> = args.id.as_deref().into_iter().chain(of_input).collect();
     let (shape, columns) = (&function.values[0].ty.shape, &plan.schema.columns);
-    let (reals, notices) = samples::samples(&args.input, &file, shape, columns, &apart, function.quantiser().is_ordered())?;
+    let (reals, notices) =
+        samples::samples(&args.input, &file, shape, columns, &apart, function.quantiser().is_ordered())?;
     notices.iter().for_each(|notice| eprintln!("note      {notice}"));
     let id = args.id.as_deref();
     let identifiers = id.map(|id| identifiers(&args.input, &file, id)).transpose()?;
@@ -96,8 +97,7 @@ pub(super) fn run(args: &Args) -> Result<(), Error> {
     }
     overflows(function, &evaluated);
     if let Some(truth) = truth {
-        let right =
-            truth.iter().zip(labels).filter(|(known, found)| found.first() == Some(known)).count();
+        let right = truth.iter().zip(labels).filter(|(known, found)| found.first() == Some(known)).count();
         let share = 100.0 * right as f64 / labels.len() as f64;
         eprintln!("accuracy {share:.2} % ({right} of {})", labels.len());
     }

@@ -165,7 +165,8 @@ impl<'p> OnnxFile<'p> {
         match (inputs.len(), given) {
             (0, _) => return Err(vec![row("model", &self.graph.name, "its output depends on no input".into())]),
             (n @ 2.., Some(_)) => {
-                let why = format!("it has {n} inputs, and --input-shape is for models of one: fix their shapes in the file");
+                let why =
+                    format!("it has {n} inputs, and --input-shape is for models of one: fix their shapes in the file");
                 return Err(vec![row("model", &self.graph.name, why)]);
             }
             _ => {}
@@ -180,7 +181,11 @@ impl<'p> OnnxFile<'p> {
         if refused.is_empty() { Ok(found) } else { Err(refused) }
     }
 
-    fn input(&self, input: &ValueInfoProto, given: Option<&[usize]>) -> Result<(String, Vec<usize>, Kind), Unsupported> {
+    fn input(
+        &self,
+        input: &ValueInfoProto,
+        given: Option<&[usize]>,
+    ) -> Result<(String, Vec<usize>, Kind), Unsupported> {
         let refuse = |why: String| row("input", &input.name, why);
         let value = input.r#type.as_ref().and_then(|t| t.value.as_ref());
         let Some(type_proto::Value::TensorType(tensor)) = value else {

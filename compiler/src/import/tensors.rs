@@ -7,7 +7,6 @@ use tract_onnx::pb::{TensorProto, tensor_proto::DataLocation, tensor_proto::Data
 use tract_onnx::prelude::{DatumType, Tensor};
 use tract_onnx::tensor::load_tensor;
 
-
 /// The names of ONNX's element types, by their numbers.
 const TYPES: &[&str] = &[
     "undefined",

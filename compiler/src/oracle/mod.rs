@@ -22,7 +22,6 @@ use tract_onnx::tract_hir::infer::Factoid;
 
 use crate::import::Input;
 
-
 /// Most nodes, stored tensors included, of a model that tract optimises: it takes longer by about the cube of their number, and what it
 /// saves on every sample only grows with it.
 const MOST_OPTIMISED: usize = 400;

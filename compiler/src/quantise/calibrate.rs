@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::Error;
 use crate::lower::wide::opposed_factors;
 use crate::nn::eval::{self, Observed, Range};
 use crate::nn::scales::Scales;
-use crate::Error;
 use crate::nn::{Graph, NodeId, Op, trees};
 
 /// Most samples used; more change ranges little and cost time.

@@ -187,8 +187,7 @@ fn spare_inputs(args: &Args) -> Result<(), Error> {
     let place = |path: &Path| path.canonicalize().or_else(|_| std::path::absolute(path)).ok();
     let same = |one: &Path, other: &Path| place(one).is_some_and(|one| Some(one) == place(other));
     let labels = args.public_labels.as_ref().map(|from| from.path.as_path());
-    let [public, probes, answers] =
-        [&args.public_inputs, &args.probe_inputs, &args.probe_labels].map(Option::as_deref);
+    let [public, probes, answers] = [&args.public_inputs, &args.probe_inputs, &args.probe_labels].map(Option::as_deref);
     let known = [public, labels, probes, answers];
     let inputs = [[Some(args.plan()), args.input.as_deref(), args.ledger.as_deref()].as_slice(), &known].concat();
     let outputs: Vec<&PathBuf> = [&args.output, &args.report].into_iter().flatten().collect();
