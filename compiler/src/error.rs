@@ -18,6 +18,7 @@ pub struct Unsupported {
 
 /// What can go wrong in the compiler.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Error {
     /// The model uses what Fusion does not support; every such node is listed.
     #[error("{}", Listed(.0))]

@@ -315,17 +315,18 @@ impl Window {
     /// Output rows and columns over an `height x width` image, or `None` if no window fits.
     pub fn output(&self, height: usize, width: usize) -> Option<[usize; 2]> {
         let axis = |extent: usize, i: usize| {
-            let padded = extent + self.pads[i] + self.pads[i + 2];
-            Some(padded.checked_sub(self.kernel[i])? / self.strides[i] + 1)
+            let padded = extent.checked_add(self.pads[i])?.checked_add(self.pads[i + 2])?;
+            Some(padded.checked_sub(self.kernel[i])?.checked_div(self.strides[i])? + 1)
         };
         Some([axis(height, 0)?, axis(width, 1)?])
     }
 }
 
 impl Conv {
-    /// Output rows and columns over an `height x width` image with a `kernel` of rows, columns; `None` if none fits.
+    /// Output rows and columns over an `height x width` image with a `kernel` of rows, columns; `None`
+    /// if none fits, or the kernel is empty.
     pub fn output(&self, height: usize, width: usize, kernel: [usize; 2]) -> Option<[usize; 2]> {
-        let reach = |i: usize| self.dilations[i] * (kernel[i] - 1) + 1;
-        Window { kernel: [reach(0), reach(1)], strides: self.strides, pads: self.pads }.output(height, width)
+        let reach = |i: usize| self.dilations[i].checked_mul(kernel[i].checked_sub(1)?)?.checked_add(1);
+        Window { kernel: [reach(0)?, reach(1)?], strides: self.strides, pads: self.pads }.output(height, width)
     }
 }

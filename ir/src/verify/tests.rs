@@ -145,6 +145,22 @@ fn a_kernel_without_axes_is_refused() {
 }
 
 #[test]
+fn an_empty_or_huge_kernel_is_refused() {
+    let text = |kernel: &str, dilation: &str| {
+        format!(
+            "function \"k\"\nweight @w0 \"c\" : i4.0[2,1,{kernel}]\nv0 = input : i20.0~9[1,3,3] by local \"x\"\n\
+             v1 = conv v0, @w0 strides=[1,1] pads=[0,0,0,0] dilations=[{dilation},1] groups=1 \
+             : i20.0~16[2,4,2] by cheetah \"c\"\n"
+        )
+    };
+    let most = MAX_ELEMENTS.to_string();
+    for (kernel, dilation) in [("0,2", "1"), ("0,0", "1"), ("2,2", most.as_str()), (&format!("{most},2"), &most)] {
+        let function = parse(&text(kernel, dilation)).unwrap();
+        assert!(verify(&function).is_err(), "{kernel} {dilation}");
+    }
+}
+
+#[test]
 fn nothing_bypasses_the_mix() {
     let text = GOOD.replace("v2 = dense v1", "v2 = add v0, v1 : i24.8~9[8] by local \"x\"\nv3 = dense v2");
     let text = text.replace("v6 =", "v7 =").replace("v5 =", "v6 =").replace("v4 =", "v5 =").replace("v3 = r", "v4 = r");
