@@ -3,15 +3,12 @@
 
 use std::path::{Path, PathBuf};
 
-use fusion_compiler::compile::{Checks, Options, compile};
+use fusion_compiler::compile::{Options, compile};
 use fusion_compiler::evaluate::{evaluate, quantise};
-use fusion_compiler::import::Part;
 use fusion_compiler::nn::eval;
-use fusion_compiler::passes::Target;
-use fusion_compiler::quantise::Precision;
 use fusion_compiler::{import, samples};
 use fusion_ir::Plan;
-use fusion_ir::op::{Mix, Reveal};
+use fusion_ir::op::Mix;
 use fusion_ir::plan::Suggestion;
 use ndarray::Axis;
 
@@ -85,18 +82,10 @@ fn fixed_point_agrees(name: &str, limit: usize, per_cent: usize) {
     let few = 32.min(inputs.shape()[0] / 2);
     ndarray_npy::write_npy(&calibrate, &inputs.slice_axis(Axis(0), (0..few).into())).unwrap();
     let options = Options {
-        model: folder.join("model.onnx"),
         calibrate: Some(calibrate.clone()),
-        labels: None,
-        names: Default::default(),
         input_shape: Some(inputs.shape().to_vec()),
-        part: Part::default(),
-        precision: Precision::default(),
-        reveal: Reveal::Label,
         verify: Some((Suggestion::default(), Mix { queries: 1024, copies: 5, public: 100 })),
-        target: Target::default(),
-        memory: Default::default(),
-        checks: Checks::default(),
+        ..Options::new(folder.join("model.onnx"))
     };
     let compiled = compile(&options).unwrap();
     std::fs::remove_file(&calibrate).unwrap();

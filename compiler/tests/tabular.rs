@@ -2,12 +2,9 @@
 
 use std::path::Path;
 
-use fusion_compiler::compile::{Checks, Compiled, Options, compile};
+use fusion_compiler::compile::{Compiled, Options, compile};
 use fusion_compiler::evaluate::{evaluate, quantise};
-use fusion_compiler::passes::Target;
-use fusion_compiler::quantise::Precision;
 use fusion_compiler::samples;
-use fusion_ir::op::Reveal;
 use fusion_ir::text::parse;
 use fusion_ir::{Op, Plan};
 
@@ -16,21 +13,8 @@ fn file(name: &str) -> std::path::PathBuf {
 }
 
 fn compiled(name: &str) -> Compiled {
-    compile(&Options {
-        model: file(&format!("{name}.onnx")),
-        calibrate: Some(file(&format!("{name}_calibrate.npy"))),
-        labels: None,
-        names: Default::default(),
-        input_shape: None,
-        part: Default::default(),
-        precision: Precision::default(),
-        reveal: Reveal::Label,
-        verify: None,
-        target: Target::default(),
-        memory: Default::default(),
-        checks: Checks::default(),
-    })
-    .unwrap()
+    let calibrate = Some(file(&format!("{name}_calibrate.npy")));
+    compile(&Options { calibrate, ..Options::new(file(&format!("{name}.onnx"))) }).unwrap()
 }
 
 /// Fixed point gives onnxruntime's label on all rows but `missed`.

@@ -8,14 +8,20 @@ use fusion_table::{Classes, File, LabelFile, TableError, Values, Wanted};
 
 use crate::Error;
 use crate::fusion::{Row, RowDigest};
+use crate::steps;
 
-/// Reads a plan. Its function is verified: it may come from an adversary.
+/// Reads a plan. Its function is verified and its protocols carry every layer: it may come from an adversary.
 ///
 /// # Errors
 /// [`Error::Usage`] names the file and what is wrong with it.
 pub fn plan(path: &Path) -> Result<Plan, Error> {
     let bytes = bytes(path)?;
-    Plan::from_bytes(&bytes).map_err(|error| refuse(path, error))
+    let plan = Plan::from_bytes(&bytes).map_err(|error| refuse(path, error))?;
+    match steps::resolve(&plan.function) {
+        Err(Error::Usage(why)) => Err(refuse(path, why)),
+        Err(error) => Err(error),
+        Ok(_) => Ok(plan),
+    }
 }
 
 /// Samples of a file.

@@ -15,6 +15,9 @@ use super::{Batch, Part, graph, ml, size, support, tensors};
 use crate::memory::Memory;
 use crate::{Error, Unsupported};
 
+/// Name, extents without the batch axis, and kind of every input.
+pub type Inputs = Vec<(String, Vec<usize>, Kind)>;
+
 /// A decoded model whose graph is there and closed.
 pub(super) struct OnnxFile<'p> {
     pub path: &'p Path,
@@ -154,7 +157,7 @@ impl<'p> OnnxFile<'p> {
     }
 
     /// The inputs with batch 1 and their element types, in the file's order. Inputs that the output does not depend on are passed over.
-    pub fn inputs(&self, given: Option<&[usize]>) -> Result<Vec<(String, Vec<usize>, Kind)>, Vec<Unsupported>> {
+    pub fn inputs(&self, given: Option<&[usize]>) -> Result<Inputs, Vec<Unsupported>> {
         let live = graph::live(&self.graph);
         let mut read: HashSet<&str> = live.iter().flat_map(|index| graph::reads(&self.graph.node[*index])).collect();
         read.extend(self.graph.output.iter().map(|output| output.name.as_str()));

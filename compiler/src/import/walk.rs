@@ -53,11 +53,14 @@ pub(super) struct Walk<'w> {
     pub suffix: String,
 }
 
+/// A network, its output, and what its classes are called, if the model says so.
+pub(super) type Network = (Graph, NodeId, Option<Vec<String>>);
+
 /// The network that ends at the model's output, its softmaxes as they are, and what the model calls the classes.
 ///
 /// # Errors
 /// Every node that has no counterpart.
-pub(super) fn graph(start: Start) -> Result<(Graph, NodeId, Option<Vec<String>>), Vec<Unsupported>> {
+pub(super) fn graph(start: Start) -> Result<Network, Vec<Unsupported>> {
     let Start { graph, opset, name, directory, constants, inputs, memory } = start;
     let mut used = size::Used::none(memory);
     // What is stored has been admitted one by one.

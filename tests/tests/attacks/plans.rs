@@ -26,7 +26,7 @@ const SPOILS: [Spoil; 22] = [
     ("checks early", check_early, "checks before the end"),
     ("reads what comes later", |f| value(f, "conv").operands = vec![ValueId(9)], "invariant 1"),
     ("reads what does not exist", |f| value(f, "conv").operands = vec![ValueId(4_000_000_000)], "invariant 1"),
-    ("accumulates too wide", |f| widen(f, 40), "invariant"),
+    ("accumulates too wide", |f| widen(f, 40), "wider than 34"),
     ("has no bits", |f| value(f, "requant").ty.bits = 0, "invariant 2"),
     ("has 200 bits", |f| value(f, "requant").ty.bits = 200, "invariant 2"),
     ("is absurdly large", |f| f.values[0].ty.shape = vec![1 << 40, 1 << 40, 8], "invariant 2"),
