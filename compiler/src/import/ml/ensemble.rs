@@ -138,7 +138,8 @@ mod tests {
     fn modes_are_tests() {
         let values = [f32::NAN, f32::NEG_INFINITY, -1.0, 0.0, 1.0, 1.5, 2.0, 3.0, f32::INFINITY];
         let members = Mode::Member(vec![3.0, -1.0, 1.5]);
-        let modes: [(Mode, fn(f32) -> bool); 7] = [
+        type Rule = fn(f32) -> bool;
+        let modes: [(Mode, Rule); 7] = [
             (Mode::LessOrEqual, |x| x <= 1.5),
             (Mode::Less, |x| x < 1.5),
             (Mode::GreaterOrEqual, |x| x >= 1.5),
