@@ -373,7 +373,7 @@ fn pools_are_their_definitions() {
             (Op::SumPool(window.clone()), plain::sum_pool(&window, &x, &image)),
         ] {
             assert!(apply_public(&op, &[&x], &[&image], &result) == expected, "{op:?} of {image:?}");
-            assert!(watched(&op, &[&x], &[image.clone()], &result) == expected, "{op:?} of {image:?}");
+            assert!(watched(&op, &[&x], std::slice::from_ref(&image), &result) == expected, "{op:?} of {image:?}");
         }
     }
 }
