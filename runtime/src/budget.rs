@@ -32,6 +32,12 @@ impl Identity {
         }
     }
 
+    /// The client that a transport calls `name`. Two names are two clients, so a client must not be able
+    /// to choose its own.
+    pub fn named(name: &str) -> Identity {
+        Identity(format!("client {name}"))
+    }
+
     /// The client of an unauthenticated connection from `address`. IPv6 clients choose freely within their network of 64
     /// bits, so that is who they are.
     pub fn address(address: IpAddr) -> Identity {

@@ -1,7 +1,8 @@
 //! Two parties execute a Fusion plan over a network, and the client verifies the answers.
 //!
-//! [`run_server`] and [`run_client`] are one session each over any [`Link`](transport::Link); a [`Job`] is
-//! what the client brings to it. The batch is mixed ([`fusion::mix`]), cut into micro-batches that go through the layers
+//! A [`Client`] and a [`Server`] keep what outlives a session: a plan, a ledger, a budget. [`run_client`]
+//! and [`run_server`] are one session each over any [`Link`](transport::Link); a [`Job`] is what the
+//! client brings to it. The batch is mixed ([`fusion::mix`]), cut into micro-batches that go through the layers
 //! in streams ([`executor`]), and checked after the last message ([`fusion::check`]).
 
 pub mod answers;
@@ -16,6 +17,7 @@ pub mod ledger;
 pub mod memory;
 pub mod model;
 pub mod output;
+pub mod party;
 pub mod report;
 pub mod server;
 pub mod session;
@@ -34,6 +36,7 @@ pub use executor::{Progress, Step};
 pub use fusion::Job;
 pub use ledger::Ledger;
 pub use model::{Model, PlanFile};
+pub use party::{Client, Event, Server};
 pub use report::{ClientReport, ServerReport, Verdict};
 pub use server::{run_server, run_server_if};
 pub use steps::resolve;

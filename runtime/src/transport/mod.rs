@@ -3,7 +3,8 @@
 //! [`frame`] is the wire format. A [`Link`] gives a session its channels, one for each [`Lane`]; a [`Connection`] is one
 //! over any two byte streams, [`tcp`] opens such streams and decides where plaintext may go, with [`Tls`] between the holders of
 //! known [`Credentials`], and [`Metered`] counts bytes, messages and rounds. The ends of a [`link`], which has a network's
-//! rate and delay inside one process, are byte streams too.
+//! rate and delay inside one process, are byte streams too. [`Dial`] and [`Listen`] are what a transport
+//! of one's own implements.
 
 mod connection;
 mod failure;
@@ -12,6 +13,7 @@ mod identity;
 mod incoming;
 mod lane;
 pub mod link;
+mod meet;
 mod meter;
 mod outgoing;
 pub mod tcp;
@@ -21,6 +23,7 @@ pub use connection::Connection;
 pub use identity::{Credentials, Fingerprint};
 pub(crate) use lane::BreakOff;
 pub use lane::{Lane, Link, Wrapped};
+pub use meet::{Dial, Listen, Met, in_process};
 pub use meter::{Meter, Metered, Traffic};
 pub use outgoing::ALIVE_EVERY;
 pub use tls::Tls;

@@ -5,8 +5,9 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
 use super::tls::{TlsReader, TlsWriter};
-use super::{Connection, Fingerprint, Tls};
+use super::{Connection, Dial, Fingerprint, Listen, Met, Tls};
 use crate::Error;
+use crate::budget::Identity;
 
 /// How long a party waits, and how it speaks to another machine.
 #[derive(Clone, Debug)]
@@ -76,6 +77,66 @@ pub fn connect(address: &str, options: &TcpOptions) -> Result<(Connection, Peer)
             }
             Err(_) => std::thread::sleep(RETRY_PAUSE),
         }
+    }
+}
+
+/// A server's address, for its client.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// `host:port`.
+    pub address: String,
+    /// How to speak to it.
+    pub options: TcpOptions,
+}
+
+impl Dial for &Server {
+    fn dial(self) -> Result<Met, Error> {
+        connect(&self.address, &self.options).map(Met::from)
+    }
+}
+
+/// A socket on which a server waits for clients.
+#[derive(Debug)]
+pub struct Listener {
+    socket: TcpListener,
+    options: TcpOptions,
+}
+
+impl Listener {
+    /// As [`listen`].
+    ///
+    /// # Errors
+    /// As [`listen`].
+    pub fn bind(address: &str, options: TcpOptions) -> Result<Listener, Error> {
+        Ok(Listener { socket: listen(address, &options)?, options })
+    }
+
+    /// Where it listens: the port is the one that the system chose.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if the system does not say.
+    pub fn address(&self) -> Result<SocketAddr, Error> {
+        self.socket.local_addr().map_err(|error| Error::Usage(format!("the socket has no address: {error}")))
+    }
+}
+
+impl Listen for Listener {
+    fn accept(&mut self) -> Result<Met, Error> {
+        accept(&self.socket, &self.options).map(Met::from)
+    }
+}
+
+impl From<(Connection, Peer)> for Met {
+    fn from((connection, peer): (Connection, Peer)) -> Met {
+        let identity = Identity::of(&peer);
+        Met { identity, exposed: peer.is_exposed(), ..Met::new(connection, peer.address.to_string()) }
+    }
+}
+
+impl Peer {
+    /// Whether bytes to it leave this machine without encryption and authentication.
+    pub fn is_exposed(&self) -> bool {
+        !self.address.ip().is_loopback() && self.fingerprint.is_none()
     }
 }
 

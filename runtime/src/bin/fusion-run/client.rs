@@ -3,18 +3,16 @@
 use std::path::{Path, PathBuf};
 
 use fusion_ir::Plan;
-use fusion_runtime::client::check_reveal;
 use fusion_runtime::fusion::{Job, Probe, PublicSample, Row};
 use fusion_runtime::input::{Apart, Samples};
-use fusion_runtime::ledger::{Entry, Outcome};
 use fusion_runtime::transport::tcp;
-use fusion_runtime::{Answers, ClientReport, Error, Ledger, input, output, report, run_client, store};
+use fusion_runtime::{Client, Error, Ledger, input, output, report, store};
 use fusion_table::{Kind, TableError, Values};
 
 use crate::Ending;
 use crate::args::{Args, OnClipped};
-use crate::progress::Bar;
-use crate::verdict::{self, say, warn_plaintext};
+use crate::progress::Screen;
+use crate::verdict::{self, say};
 
 /// Most samples beyond the input's format that are listed one by one.
 const MAX_LISTED: usize = 10;
@@ -26,37 +24,20 @@ pub fn run(args: &Args) -> Result<Ending, Error> {
     let prepared = [&args.output, &args.report].map(|path| path.as_deref().map_or(Ok(()), output::prepare));
     prepared.into_iter().collect::<Result<(), Error>>()?;
     let server = args.need("--connect", &args.connect)?;
-    let plan = input::plan(args.plan())?;
-    check_reveal(&plan, args.reveal())?;
-    let ledger = ledger(args)?;
-    let (mut job, identifiers) = job(args, &plan, ledger.as_ref())?;
+    let client = client(args, input::plan(args.plan())?)?.flow(args.flow());
+    let (job, identifiers) = job(args, &client)?;
     if let Some(path) = &args.output {
         // What the file cannot hold is said before anything is sent.
-        let none = Answers::new(&plan).results(&[], identifiers.clone().map(|values| (args.id(), values)));
+        let none = client.answers().results(&[], identifiers.clone().map(|values| (args.id(), values)));
         none.to_bytes(Kind::of(path)).map_err(|error| refuse(path, error))?;
     }
-    let (connection, peer) = tcp::connect(server, &args.tcp()?)?;
-    warn_plaintext(&peer);
-    if let Some(ledger) = &ledger {
-        // From here on the session counts, whatever becomes of it.
-        let entry = ledger.start(&job, &plan, &peer.address.to_string())?;
-        job.set_entry(entry);
-        warn_used(&job, &entry);
-        warn_risk(&entry, args.risk_budget());
-    }
-
-    let bar = Bar::new(args.quiet);
-    let concluded = run_client(Box::new(connection), &plan, &job, args.flow(), &mut |step| bar.show(step));
-    drop(bar);
-    if let (Some(ledger), Some(entry)) = (&ledger, job.entry()) {
-        // It counts as started in any case, so what was concluded stands.
-        if let Err(error) = ledger.finish(entry.session, outcome(&concluded)) {
-            eprintln!("fusion-run: warning: session {} stays without an outcome: {error}", entry.session);
-        }
-    }
+    let server = tcp::Server { address: server.clone(), options: args.tcp()? };
+    let mut screen = Screen::new(args);
+    let concluded = client.run(job, &server, &mut |event| screen.show(event));
+    drop(screen);
     let concluded = concluded?;
     let identifiers = identifiers.map(|values| (args.id(), values));
-    let results = concluded.answers.as_ref().map(|answers| Answers::new(&plan).results(answers, identifiers));
+    let results = concluded.answers.as_ref().map(|answers| client.answers().results(answers, identifiers));
     if let (Some(path), Some(results)) = (&args.output, &results) {
         output::write(path, &results.to_bytes(Kind::of(path)).map_err(|error| refuse(path, error))?)?;
     }
@@ -68,49 +49,20 @@ pub fn run(args: &Args) -> Result<Ending, Error> {
     }
     if !args.quiet {
         let unrecorded = if args.no_ledger { " (not recorded: --no-ledger)" } else { "" };
-        say(format_args!("{}{unrecorded}", verdict::words(&concluded, &plan)));
+        say(format_args!("{}{unrecorded}", verdict::words(&concluded, client.plan())));
     }
     Ok(if concluded.verdict.accepted { Ending::Finished } else { Ending::Rejected })
 }
 
-/// The client's ledger, unless none is kept.
-fn ledger(args: &Args) -> Result<Option<Ledger>, Error> {
-    match (&args.ledger, args.no_ledger) {
-        (_, true) => Ok(None),
-        (Some(path), false) => Ledger::open(path).map(Some),
-        (None, false) => Ledger::open(&store::default_place("ledger.redb", "--ledger FILE or --no-ledger")?).map(Some),
+/// The client, with its ledger unless none is kept.
+fn client(args: &Args, plan: Plan) -> Result<Client, Error> {
+    let client = Client::without_ledger(plan, args.reveal())?;
+    if args.no_ledger {
+        return Ok(client);
     }
-}
-
-fn outcome(concluded: &Result<ClientReport, Error>) -> Outcome {
-    match concluded {
-        Ok(report) if !report.verdict.verified => Outcome::Unverified,
-        Ok(report) if report.verdict.accepted => Outcome::Accepted,
-        Ok(_) => Outcome::Rejected,
-        Err(error) => Outcome::Failed(error.to_string()),
-    }
-}
-
-fn warn_used(job: &Job, entry: &Entry) {
-    let (public, fresh) = (job.batch().public, entry.public_fresh);
-    if fresh < public {
-        eprintln!(
-            "fusion-run: warning: {} of {public} public samples were part of a session before: they are no new evidence of \
-             accuracy, {fresh} are",
-            public - fresh
-        );
-    }
-}
-
-fn warn_risk(entry: &Entry, budget_bits: f64) {
-    if entry.risk_bits < budget_bits {
-        let bits = (entry.risk_bits * 10.0).floor() / 10.0;
-        eprintln!(
-            "fusion-run: warning: over the {} sessions of this ledger a label changed at chosen positions may have passed with probability \
-             2^-{bits:.1}, more than the budget of 2^-{budget_bits} (--risk-budget)",
-            entry.session
-        );
-    }
+    let default = || store::default_place("ledger.redb", "--ledger FILE or --no-ledger");
+    let path = args.ledger.clone().map_or_else(default, Ok)?;
+    Ok(client.with_ledger(Ledger::open(&path)?))
 }
 
 /// An error about what is written to `path`.
@@ -118,8 +70,9 @@ fn refuse(path: &Path, error: TableError) -> Error {
     Error::Usage(format!("{}: {error}", path.display()))
 }
 
-/// Reads the samples and plans the batch; public samples that the ledger does not know are preferred. With what identifies the queries.
-fn job(args: &Args, plan: &Plan, ledger: Option<&Ledger>) -> Result<(Job, Option<Values>), Error> {
+/// Reads the samples and plans the batch. With what identifies the queries.
+fn job(args: &Args, client: &Client) -> Result<(Job, Option<Values>), Error> {
+    let plan = client.plan();
     // Public samples need no identifier; what may be in their table beside features is no surprise.
     let labelled = args.public_labels.as_ref().and_then(|from| from.column.as_deref());
     let known: Vec<&str> = args.id.as_deref().into_iter().chain(labelled).collect();
@@ -133,14 +86,10 @@ fn job(args: &Args, plan: &Plan, ledger: Option<&Ledger>) -> Result<(Job, Option
         let flag = if args.public_inputs.is_none() { "--public-inputs" } else { "--public-labels" };
         return Err(Error::Usage(format!("{flag} {needed}")));
     };
-    let revealed = Answers::new(plan);
+    let revealed = client.answers();
     let (inputs, _) = read(inputs, None)?;
     let labels = input::labels(labels, [inputs.len(), revealed.ranks()], "public samples", revealed.classes())?;
     let public = inputs.into_iter().zip(labels).map(|(row, labels)| PublicSample { row, labels }).collect();
-    let fresh = |public: &[PublicSample]| match ledger {
-        Some(ledger) => ledger.fresh(public.iter().map(|sample| &sample.row)),
-        None => Ok(vec![true; public.len()]),
-    };
     let probes = match (&args.probe_inputs, &args.probe_labels) {
         (Some(inputs), Some(labels)) => {
             let (inputs, identifiers) = read(inputs, args.id.as_deref())?;
@@ -150,7 +99,7 @@ fn job(args: &Args, plan: &Plan, ledger: Option<&Ledger>) -> Result<(Job, Option
         }
         _ => Vec::new(),
     };
-    let job = Job::verified_with(queries, public, fresh, probes, args.policy())?;
+    let job = client.verified(queries, public, probes, args.policy())?;
     if job.repeats() > 0 {
         eprintln!(
             "fusion-run: warning: {} public samples are left out: each repeats another public sample, a query or a probe",

@@ -1,7 +1,63 @@
-//! The progress bar: micro-batch, layer and bytes so far, on a terminal only.
+//! What people see during a session: warnings, and on a terminal micro-batch, layer and bytes so far.
 
-use fusion_runtime::Step;
+use fusion_runtime::ledger::Entry;
+use fusion_runtime::{Event, Step};
 use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::args::Args;
+use crate::verdict::warn_plaintext;
+
+/// Shows a client's session.
+pub struct Screen {
+    quiet: bool,
+    risk_budget_bits: f64,
+    bar: Option<Bar>,
+}
+
+impl Screen {
+    /// An empty one.
+    pub fn new(args: &Args) -> Screen {
+        Screen { quiet: args.quiet, risk_budget_bits: args.risk_budget(), bar: None }
+    }
+
+    /// Shows what has happened.
+    pub fn show(&mut self, event: Event<'_>) {
+        match event {
+            Event::Connected { exposed: true, .. } => warn_plaintext(),
+            Event::Counted { entry, public } => {
+                warn_used(public, entry.public_fresh);
+                warn_risk(&entry, self.risk_budget_bits);
+            }
+            Event::Step(step) => self.bar.get_or_insert_with(|| Bar::new(self.quiet)).show(step),
+            Event::Unrecorded { session, error } => {
+                self.bar = None;
+                eprintln!("fusion-run: warning: session {session} stays without an outcome: {error}");
+            }
+            _ => {}
+        }
+    }
+}
+
+fn warn_used(public: u64, fresh: u64) {
+    if fresh < public {
+        eprintln!(
+            "fusion-run: warning: {} of {public} public samples were part of a session before: they are no new evidence of \
+             accuracy, {fresh} are",
+            public - fresh
+        );
+    }
+}
+
+fn warn_risk(entry: &Entry, budget_bits: f64) {
+    if entry.risk_bits < budget_bits {
+        let bits = (entry.risk_bits * 10.0).floor() / 10.0;
+        eprintln!(
+            "fusion-run: warning: over the {} sessions of this ledger a label changed at chosen positions may have passed with probability \
+             2^-{bits:.1}, more than the budget of 2^-{budget_bits} (--risk-budget)",
+            entry.session
+        );
+    }
+}
 
 /// A bar on standard error, invisible if that is not a terminal.
 pub struct Bar(ProgressBar);

@@ -1,20 +1,14 @@
 //! `--role server`: waits for clients and serves them one after the other.
 
-use std::net::TcpListener;
-
 use fusion_ir::Plan;
-use fusion_runtime::session::{BatchSize, Limits};
-use fusion_runtime::transport::Tls;
-use fusion_runtime::transport::tcp::{self, TcpOptions};
-use fusion_runtime::{Budget, Error, Identity, PlanFile, ServerReport, output, report, resolve, run_server_if, store};
+use fusion_runtime::session::Limits;
+use fusion_runtime::transport::{Tls, tcp};
+use fusion_runtime::{Budget, Error, Event, PlanFile, Server, ServerReport, output, report, store};
 
 use crate::Ending;
 use crate::args::Args;
 use crate::progress::Bar;
 use crate::verdict::{megabytes, say, warn_plaintext};
-
-/// Positions of one session unless the flag says otherwise.
-const MAX_POSITIONS: u64 = 1 << 20;
 
 /// Serves `--sessions` sessions. The error, if any, is the last failed session's: others go on.
 pub fn run(args: &Args) -> Result<Ending, Error> {
@@ -24,18 +18,24 @@ pub fn run(args: &Args) -> Result<Ending, Error> {
     }
     let file = PlanFile::open(args.plan())?;
     let limits = limits(args, file.plan())?;
-    let budget = budget(args)?;
+    let mut server = Server::of_file(file, args.flow())?.limits(limits);
+    if let Some(budget) = budget(args)? {
+        server = server.budget(budget);
+    }
     let tcp = args.tcp()?;
-    let listener = tcp::listen(listen, &tcp)?;
-    let address = listener.local_addr().map_err(|error| Error::Usage(format!("cannot listen on {listen}: {error}")))?;
-    warn_plaintext(&tcp::Peer { address, fingerprint: tcp.tls.as_ref().map(Tls::fingerprint) });
+    let fingerprint = tcp.tls.as_ref().map(Tls::fingerprint);
+    let mut listener = tcp::Listener::bind(listen, tcp)?;
+    let address = listener.address()?;
+    if (tcp::Peer { address, fingerprint }).is_exposed() {
+        warn_plaintext();
+    }
     // The first line of output, for scripts.
     say(format_args!("listening on {address}"));
 
     let mut outcome = Ok(Ending::Finished);
     let sessions = args.sessions.unwrap_or(1);
     for left in (0..sessions).rev() {
-        let served = session(args, &tcp, &file, limits, budget.as_ref(), &listener);
+        let served = session(args, &server, &mut listener);
         if let Err(error) = served {
             if left > 0 {
                 eprintln!("fusion-run: {error}");
@@ -48,17 +48,8 @@ pub fn run(args: &Args) -> Result<Ending, Error> {
 
 /// What this server accepts.
 pub fn limits(args: &Args, plan: &Plan) -> Result<Limits, Error> {
-    Ok(Limits {
-        positions: args.max_positions.unwrap_or(MAX_POSITIONS),
-        micro_batch: match args.micro_batch {
-            Some(given) => given,
-            None => {
-                let steps = resolve(&plan.function)?;
-                args.flow().largest(&steps)?
-            }
-        },
-        streams: args.flow().streams(),
-    })
+    let limits = Limits::of(plan, args.flow())?;
+    Ok(Limits { positions: args.max_positions.unwrap_or(limits.positions), ..limits })
 }
 
 /// What each client may still have answered, unless that is anything.
@@ -69,27 +60,21 @@ fn budget(args: &Args) -> Result<Option<Budget>, Error> {
     Budget::open(&path, positions).map(Some)
 }
 
-fn session(
-    args: &Args,
-    tcp: &TcpOptions,
-    file: &PlanFile,
-    limits: Limits,
-    budget: Option<&Budget>,
-    listener: &TcpListener,
-) -> Result<(), Error> {
-    let (connection, peer) = tcp::accept(listener, tcp)?;
-    let client = Identity::of(&peer);
-    let admission =
-        &mut |size: BatchSize| budget.map_or(Ok(()), |budget| budget.spend(&client, size.schedule.positions));
-    let bar = Bar::new(args.quiet);
-    let served = run_server_if(admission, Box::new(connection), file.plan(), file, limits, &mut |step| bar.show(step));
+fn session(args: &Args, server: &Server, listener: &mut tcp::Listener) -> Result<(), Error> {
+    let mut bar = None;
+    let watch = &mut |event: Event<'_>| {
+        if let Event::Step(step) = event {
+            bar.get_or_insert_with(|| Bar::new(args.quiet)).show(step);
+        }
+    };
+    let served = server.serve(listener, watch);
     drop(bar);
     let served = served?;
     if let Some(path) = &args.report {
-        output::write(path, report::to_json(&served)?.as_bytes())?;
+        output::write(path, report::to_json(&served.report)?.as_bytes())?;
     }
     if !args.quiet {
-        say(format_args!("served {}: {}", peer.address, summary(&served)));
+        say(format_args!("served {}: {}", served.name, summary(&served.report)));
     }
     Ok(())
 }

@@ -5,7 +5,6 @@ use std::io::Write;
 use fusion_ir::Plan;
 use fusion_runtime::ClientReport;
 use fusion_runtime::report::Verdict;
-use fusion_runtime::transport::tcp::Peer;
 
 /// The verdict, and if the answers are accepted what it excludes and what not: one line each.
 pub fn words(report: &ClientReport, plan: &Plan) -> String {
@@ -112,12 +111,10 @@ pub fn say(line: impl std::fmt::Display) {
     let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
 }
 
-/// Says that the connection is not protected, if it leaves this machine.
-pub fn warn_plaintext(peer: &Peer) {
-    if !peer.address.ip().is_loopback() && peer.fingerprint.is_none() {
-        eprintln!(
-            "fusion-run: warning: the connection is neither encrypted nor authenticated (--allow-plaintext): anyone \
-             on the path can take either party's place"
-        );
-    }
+/// Says that the connection leaves this machine and is not protected.
+pub fn warn_plaintext() {
+    eprintln!(
+        "fusion-run: warning: the connection is neither encrypted nor authenticated (--allow-plaintext): anyone \
+         on the path can take either party's place"
+    );
 }

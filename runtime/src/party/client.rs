@@ -1,0 +1,133 @@
+//! The client: plans batches, runs them, and keeps its ledger.
+
+use fusion_ir::Plan;
+use fusion_ir::op::Reveal;
+use fusion_ir::soundness::Policy;
+
+use super::event::{Event, Watch};
+use super::samples;
+use crate::client::check_reveal;
+use crate::fusion::{Probe, PublicSample, Row};
+use crate::input::Samples;
+use crate::ledger::{Ledger, Outcome};
+use crate::transport::{Dial, Met};
+use crate::{Answers, ClientReport, Error, Flow, Job, run_client};
+
+/// The party that has the inputs and checks the answers.
+#[derive(Clone, Debug)]
+pub struct Client {
+    plan: Plan,
+    flow: Flow,
+    ledger: Option<Ledger>,
+}
+
+impl Client {
+    /// A client that counts its sessions in `ledger` and accepts that `plan` reveals as much as
+    /// `wanted`, and no more.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if the plan reveals more.
+    pub fn new(plan: Plan, wanted: Reveal, ledger: Ledger) -> Result<Client, Error> {
+        Ok(Client::without_ledger(plan, wanted)?.with_ledger(ledger))
+    }
+
+    /// A client without a ledger. Nobody then counts how often a server had a chance to cheat, or
+    /// notices that public samples are used a second time: for tests and demonstrations.
+    ///
+    /// # Errors
+    /// As [`Client::new`].
+    pub fn without_ledger(plan: Plan, wanted: Reveal) -> Result<Client, Error> {
+        check_reveal(&plan, wanted)?;
+        Ok(Client { plan, flow: Flow::default(), ledger: None })
+    }
+
+    /// The same client, which counts its sessions in `ledger`.
+    pub fn with_ledger(self, ledger: Ledger) -> Client {
+        Client { ledger: Some(ledger), ..self }
+    }
+
+    /// The same client, whose batches go through the layers as `flow` says.
+    pub fn flow(self, flow: Flow) -> Client {
+        Client { flow, ..self }
+    }
+
+    /// The plan.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// What an answer means.
+    pub fn answers(&self) -> Answers<'_> {
+        Answers::new(&self.plan)
+    }
+
+    /// Quantises samples that lie one after the other in `elements`.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if there is no sample, a part of one, or an element that the plan's format
+    /// does not take.
+    pub fn samples(&self, elements: &[f32]) -> Result<Samples, Error> {
+        samples::quantise(elements, self.plan.function.quantiser())
+    }
+
+    /// Public samples with one label each.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if there are not as many labels as samples, or a label that no class has.
+    pub fn public(&self, rows: Vec<Row>, labels: &[i64]) -> Result<Vec<PublicSample>, Error> {
+        samples::public(rows, labels, self.answers().classes().count)
+    }
+
+    /// A batch that meets `policy` at least cost. Public samples that the ledger does not know are
+    /// preferred.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if the policy cannot be met with these public samples; it says how many would
+    /// do. [`Error::State`] if the ledger cannot be used.
+    pub fn verified(
+        &self,
+        queries: Vec<Row>,
+        public: Vec<PublicSample>,
+        probes: Vec<Probe>,
+        policy: Policy,
+    ) -> Result<Job, Error> {
+        let fresh = |public: &[PublicSample]| match &self.ledger {
+            Some(ledger) => ledger.fresh(public.iter().map(|sample| &sample.row)),
+            None => Ok(vec![true; public.len()]),
+        };
+        Job::verified_with(queries, public, fresh, probes, policy)
+    }
+
+    /// Runs a batch as one session. An error does not mean that the session does not count: from the
+    /// first byte on it does, and nothing here tries again.
+    ///
+    /// # Errors
+    /// Those of `server` and of [`run_client`]; [`Error::State`] if the ledger cannot be used, and then
+    /// nothing was sent.
+    pub fn run(&self, mut job: Job, server: impl Dial, watch: &mut Watch<'_>) -> Result<ClientReport, Error> {
+        let Met { link, name, exposed, .. } = server.dial()?;
+        watch(Event::Connected { name: &name, exposed });
+        if let Some(ledger) = &self.ledger {
+            let entry = ledger.start(&job, &self.plan, &name)?;
+            job.set_entry(entry);
+            watch(Event::Counted { entry, public: job.batch().public });
+        }
+        let concluded = run_client(link, &self.plan, &job, self.flow, &mut |step| watch(Event::Step(step)));
+        if let (Some(ledger), Some(entry)) = (&self.ledger, job.entry())
+            // It counts as started in any case, so what was concluded stands.
+            && let Err(error) = ledger.finish(entry.session, outcome(&concluded))
+        {
+            watch(Event::Unrecorded { session: entry.session, error: &error });
+        }
+        concluded
+    }
+}
+
+fn outcome(concluded: &Result<ClientReport, Error>) -> Outcome {
+    match concluded {
+        Ok(report) if !report.verdict.verified => Outcome::Unverified,
+        Ok(report) if report.verdict.accepted => Outcome::Accepted,
+        Ok(_) => Outcome::Rejected,
+        Err(error) => Outcome::Failed(error.to_string()),
+    }
+}

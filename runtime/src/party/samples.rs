@@ -1,0 +1,81 @@
+//! Samples and labels that a program has in memory.
+
+use fusion_ir::input::Quantiser;
+
+use crate::Error;
+use crate::fusion::{PublicSample, Row, RowDigest};
+use crate::input::Samples;
+
+/// Quantises samples that lie one after the other.
+pub(super) fn quantise(elements: &[f32], quantiser: Quantiser<'_>) -> Result<Samples, Error> {
+    let len = quantiser.ty.len();
+    if elements.is_empty() || !elements.len().is_multiple_of(len) {
+        let found = elements.len();
+        return Err(Error::Usage(format!("{found} elements are no samples of {len} elements each")));
+    }
+    if let Some(at) = elements.iter().position(|element| !quantiser.takes(*element)) {
+        let (sample, element) = (at / len, at % len);
+        return Err(Error::Usage(format!("sample {sample} holds {} at element {element}", elements[at])));
+    }
+    let row = |sample: &[f32]| Row {
+        elements: quantiser.quantise(sample),
+        digest: RowDigest::of(sample.iter().map(|real| f64::from(*real))),
+    };
+    let samples = || elements.chunks_exact(len);
+    Ok(Samples {
+        rows: samples().map(row).collect(),
+        clipped: quantiser.all_clipped(samples()),
+        identifiers: None,
+        notices: Vec::new(),
+    })
+}
+
+/// Samples with one label each, below `classes`.
+pub(super) fn public(rows: Vec<Row>, labels: &[i64], classes: usize) -> Result<Vec<PublicSample>, Error> {
+    if rows.len() != labels.len() {
+        return Err(Error::Usage(format!("{} labels for {} public samples", labels.len(), rows.len())));
+    }
+    let unknown = |label: &i64| usize::try_from(*label).map_or(true, |label| label >= classes);
+    if let Some(at) = labels.iter().position(unknown) {
+        return Err(Error::Usage(format!("label {} of sample {at} is not in 0..{classes}", labels[at])));
+    }
+    let labelled = rows.into_iter().zip(labels);
+    Ok(labelled.map(|(row, label)| PublicSample { row, labels: vec![*label] }).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::tiny_plan;
+
+    #[test]
+    fn arrays_are_samples_like_those_of_files() {
+        let plan = tiny_plan();
+        let len = plan.function.values[0].ty.len();
+        let elements: Vec<f32> = (0..2 * len).map(|i| i as f32 / 16.0).collect();
+        let samples = quantise(&elements, plan.function.quantiser()).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.npy");
+        let shape = [&[2], &plan.function.values[0].ty.shape[..]].concat();
+        let array = ndarray::ArrayD::from_shape_vec(shape, elements.clone()).unwrap();
+        ndarray_npy::write_npy(&path, &array).unwrap();
+        let read = crate::input::samples(&path, &plan, crate::input::Apart::default()).unwrap();
+        assert_eq!(samples.rows, read.rows);
+        let refused = |elements: &[f32]| quantise(elements, plan.function.quantiser()).unwrap_err().to_string();
+        assert!(refused(&[]).contains("0 elements"));
+        assert!(refused(&elements[1..]).contains("are no samples"));
+        let mut broken = elements;
+        broken[len + 1] = f32::NAN;
+        assert!(refused(&broken).contains("sample 1 holds NaN at element 1"));
+    }
+
+    #[test]
+    fn labels_fit_samples_and_classes() {
+        let rows = || vec![Row::from(vec![1]), Row::from(vec![2])];
+        assert_eq!(public(rows(), &[1, 0], 2).unwrap()[0].labels, [1]);
+        assert!(public(rows(), &[1], 2).unwrap_err().to_string().contains("1 labels for 2"));
+        for wrong in [-1, 2, i64::MAX] {
+            assert!(public(rows(), &[0, wrong], 2).unwrap_err().to_string().contains("of sample 1 is not in 0..2"));
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! The server: answers clients on its model, within limits and budgets.
+
+use fusion_ir::{Plan, Weights};
+
+use super::event::{Event, Watch};
+use crate::session::{BatchSize, Limits};
+use crate::transport::{Listen, Met};
+use crate::{Budget, Error, Flow, Model, PlanFile, ServerReport, resolve, run_server_if};
+
+/// The party that has the model.
+#[derive(Debug)]
+pub struct Server {
+    source: Source,
+    limits: Limits,
+    budget: Option<Budget>,
+}
+
+/// Where the program and the weights are.
+#[derive(Debug)]
+enum Source {
+    File(PlanFile),
+    Memory(Plan, Weights),
+}
+
+/// One session, served.
+#[derive(Clone, Debug)]
+pub struct Served {
+    /// What the client is called.
+    pub name: String,
+    /// What it took.
+    pub report: ServerReport,
+}
+
+impl Server {
+    /// A server whose weights stay in the plan's file, which must not change while it serves.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if `flow`'s memory does not hold one position.
+    pub fn of_file(file: PlanFile, flow: Flow) -> Result<Server, Error> {
+        let limits = Limits::of(file.plan(), flow)?;
+        Ok(Server { source: Source::File(file), limits, budget: None })
+    }
+
+    /// A server with a whole plan in memory.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if the plan has no weights, or `flow`'s memory does not hold one position.
+    pub fn of_plan(mut plan: Plan, flow: Flow) -> Result<Server, Error> {
+        let limits = Limits::of(&plan, flow)?;
+        let weights = plan.weights.take();
+        let weights = weights.ok_or_else(|| Error::Usage("the plan has no weights: it is a client's".into()))?;
+        plan.demo = None;
+        Ok(Server { source: Source::Memory(plan, weights), limits, budget: None })
+    }
+
+    /// The same server, which accepts sessions of at most this size.
+    pub fn limits(self, limits: Limits) -> Server {
+        Server { limits, ..self }
+    }
+
+    /// The same server, which answers each client as much as `budget` says; else as much as it asks for.
+    pub fn budget(self, budget: Budget) -> Server {
+        Server { budget: Some(budget), ..self }
+    }
+
+    /// The program, without weights.
+    pub fn plan(&self) -> &Plan {
+        match &self.source {
+            Source::File(file) => file.plan(),
+            Source::Memory(program, _) => program,
+        }
+    }
+
+    /// Waits for the next client and serves it one session.
+    ///
+    /// # Errors
+    /// Those of `listener` and of [`run_server_if`]; other clients may still be served.
+    pub fn serve(&self, listener: &mut impl Listen, watch: &mut Watch<'_>) -> Result<Served, Error> {
+        self.serve_peer(listener.accept()?, watch)
+    }
+
+    /// Serves one session to a client who is there.
+    ///
+    /// # Errors
+    /// As [`run_server_if`].
+    pub fn serve_peer(&self, client: Met, watch: &mut Watch<'_>) -> Result<Served, Error> {
+        let Met { link, name, identity, exposed } = client;
+        watch(Event::Connected { name: &name, exposed });
+        let spend = |budget: &Budget, size: BatchSize| budget.spend(&identity, size.schedule.positions);
+        let admission = &mut |size: BatchSize| self.budget.as_ref().map_or(Ok(()), |budget| spend(budget, size));
+        let model: &dyn Model = match &self.source {
+            Source::File(file) => file,
+            Source::Memory(_, weights) => weights,
+        };
+        let progress = &mut |step: crate::Step<'_>| watch(Event::Step(step));
+        let report = run_server_if(admission, link, self.plan(), model, self.limits, progress)?;
+        Ok(Served { name, report })
+    }
+}
+
+impl Limits {
+    /// Positions of one session, unless told otherwise.
+    pub const POSITIONS: u64 = 1 << 20;
+
+    /// Micro-batches as large as `flow`'s memory holds, or as `flow` says.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if not even one position fits, or the protocols cannot carry a layer.
+    pub fn of(plan: &Plan, flow: Flow) -> Result<Limits, Error> {
+        let largest = || flow.largest(&resolve(&plan.function)?);
+        let micro_batch = flow.micro_batch.map_or_else(largest, Ok)?;
+        Ok(Limits { positions: Limits::POSITIONS, micro_batch, streams: flow.streams() })
+    }
+}
