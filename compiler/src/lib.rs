@@ -4,6 +4,7 @@
 //! point, and [`passes`] make that a plan. The binary `fusionc` ([`cli`]) is a thin skin over [`compile`].
 
 pub mod agreement;
+#[cfg(feature = "cli")]
 pub mod cli;
 pub mod compile;
 pub mod diagnose;
@@ -18,5 +19,6 @@ pub mod passes;
 pub mod quantise;
 pub mod samples;
 pub mod schema;
+pub mod suggest;
 
 pub use error::{Error, Unsupported};

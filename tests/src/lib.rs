@@ -2,6 +2,8 @@
 
 pub mod desk;
 pub mod garbage;
+pub mod garbage_onnx;
+pub mod garbage_wire;
 pub mod modules;
 pub mod party;
 

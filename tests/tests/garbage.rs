@@ -1,9 +1,11 @@
 //! The fuzz targets on mutations of good input, a few thousand each: see `fuzz/` for as many as one likes.
 
 use std::path::Path;
+use std::time::Duration;
 
 use fusion_ir::text;
-use fusion_tests::{garbage, root};
+use fusion_runtime::transport::Lane;
+use fusion_tests::{garbage, garbage_onnx, garbage_wire, root};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 
@@ -69,6 +71,44 @@ fn plans() {
         garbage::plan(&payload);
         for _ in 0..300 {
             garbage::plan(&mutate(&payload, &words, &mut rng));
+        }
+    }
+}
+
+#[test]
+fn models() {
+    let mut rng = ChaCha20Rng::seed_from_u64(4);
+    let words: [&[u8]; 6] = [&[0xff; 9], &[0], b"Conv", b"Gemm", b"N", b"strides"];
+    let good = std::fs::read(root().join("models/digits/digits.onnx")).unwrap();
+    garbage_onnx::onnx(&good);
+    // Most bytes are weights, so mutations of the first and the last ones say most.
+    let (head, tail) = (&good[..2000], &good[good.len() - 300..]);
+    for turn in 0..300 {
+        let (head, tail) = match turn % 2 {
+            0 => (mutate(head, &words, &mut rng), tail.to_vec()),
+            _ => (head.to_vec(), mutate(tail, &words, &mut rng)),
+        };
+        garbage_onnx::onnx(&[&head, &good[2000..good.len() - 300], &tail].concat());
+        garbage_onnx::onnx(&head);
+    }
+}
+
+#[test]
+fn frames() {
+    let mut rng = ChaCha20Rng::seed_from_u64(5);
+    let good = garbage_wire::good_frames();
+    assert_eq!(garbage_wire::frames_within(&good, Duration::from_secs(60)), Lane::COUNT);
+    for _ in 0..2000 {
+        garbage_wire::frames(&mutate(&good, &[&[0xff; 4], &[0], &[1], &[9, 0, 0, 0]], &mut rng));
+    }
+}
+
+#[test]
+fn hellos() {
+    let mut rng = ChaCha20Rng::seed_from_u64(6);
+    for good in garbage_wire::good_hellos() {
+        for _ in 0..2000 {
+            garbage_wire::handshake(&mutate(&good, &[&[0xff; 8], &[0], &[1], &[2]], &mut rng));
         }
     }
 }

@@ -2,19 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use fusion_catalogue::Schedule;
 use fusion_catalogue::cpu::Form;
 use fusion_estimate::{Machine, Network};
 
 use super::{network, read};
-use crate::Error;
 use crate::passes::select::{Choice, Target};
-
-/// Positions that are taken to go through the layers together in a batch that has as many: about what fits memory for a
-/// large network. What they share is nearly shared out by then, so the choice hardly depends on it.
-const MICRO_BATCH: u32 = 16;
-/// Micro-batches in flight in a batch of more than one, as clients have them unless told otherwise.
-const STREAMS: u8 = 2;
+use crate::{Error, suggest};
 
 /// The network and the machine.
 #[derive(clap::Args)]
@@ -33,7 +26,7 @@ impl TargetArgs {
     /// # Errors
     /// If a profile cannot be read.
     pub fn target(&self, positions: u64, choice: Choice) -> Result<Target, Error> {
-        let schedule = Schedule::new(positions.max(1), MICRO_BATCH, STREAMS);
+        let schedule = suggest::schedule(positions);
         Ok(Target { network: self.network()?, machine: self.machine()?, schedule, choice })
     }
 

@@ -1,0 +1,10 @@
+//! A stream of bytes as a connection's frames.
+#![no_main]
+
+#[path = "../../tests/src/garbage_wire.rs"]
+#[allow(dead_code, reason = "each target uses one")]
+mod garbage_wire;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    garbage_wire::frames(bytes);
+});
