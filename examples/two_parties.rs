@@ -28,18 +28,20 @@ fn run(folder: &Path) -> Result<(), Box<dyn Error>> {
     std::fs::write(folder.join("plan.bin"), plan.to_bytes())?;
     std::fs::write(folder.join("plan.client.bin"), plan.for_client().to_bytes())?;
 
-    // The server's weights stay in its file.
-    let server = Server::of_file(PlanFile::open(&folder.join("plan.bin"))?, Flow::default())?;
-    let limits = Limits::of(server.plan(), Flow::default())?;
-    let server = server.limits(Limits { positions: 100, ..limits });
-    let server = server.budget(Budget::open(&folder.join("budget.redb"), 100)?);
-    let options = tcp::TcpOptions { timeout: TIMEOUT, tls: None, allow_plaintext: false };
-    let mut listener = tcp::Listener::bind("127.0.0.1:0", options.clone())?;
-    let address = tcp::Server { address: listener.address()?.to_string(), options };
-
     // The plan comes from the server: reading it verifies it.
     let plan = Plan::from_bytes(&std::fs::read(folder.join("plan.client.bin"))?)?;
     let client = Client::new(plan, Reveal::Label, Ledger::open(&folder.join("ledger.redb"))?)?;
+    let job = digits::job(&client)?;
+    let positions = job.batch().positions();
+
+    // The server's weights stay in its file. Its budget for a client is one such batch.
+    let server = Server::of_file(PlanFile::open(&folder.join("plan.bin"))?, Flow::default())?;
+    let limits = Limits::of(server.plan(), Flow::default())?;
+    let server = server.limits(Limits { positions: 1000, ..limits });
+    let server = server.budget(Budget::open(&folder.join("budget.redb"), positions)?);
+    let options = tcp::TcpOptions { timeout: TIMEOUT, tls: None, allow_plaintext: false };
+    let mut listener = tcp::Listener::bind("127.0.0.1:0", options.clone())?;
+    let address = tcp::Server { address: listener.address()?.to_string(), options };
 
     std::thread::scope(|scope| {
         let serving = scope.spawn(move || {
@@ -47,7 +49,7 @@ fn run(folder: &Path) -> Result<(), Box<dyn Error>> {
             let refused = server.serve(&mut listener, &mut |_| ()).map(|_| ());
             (served, refused)
         });
-        let report = client.run(digits::job(&client)?, &address, &mut |event| match event {
+        let report = client.run(job, &address, &mut |event| match event {
             Event::Counted { entry, public } => {
                 println!("session {}: {} of {public} public samples are fresh", entry.session, entry.public_fresh);
             }

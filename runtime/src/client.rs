@@ -7,7 +7,6 @@ use fusion_ir::op::Reveal;
 use fusion_ir::soundness::{self, Batch, Policy};
 use fusion_ir::{Party, Plan};
 
-use crate::Error;
 use crate::answers::Answers;
 use crate::executor::{Executor, Progress, Spent};
 use crate::forecast::Forecast;
@@ -18,6 +17,7 @@ use crate::report::{self, ClientBatch, ClientReport, Run, Verdict};
 use crate::session::handshake::{self, BatchSize, CONTROL_AHEAD_BYTES, Offline, nonce};
 use crate::steps::resolve;
 use crate::transport::{Lane, Link, Metered};
+use crate::{Error, Setting};
 
 /// How the client's batch goes through the layers; `None` is a choice by what fits in memory.
 #[derive(Clone, Copy, Debug, Default)]
@@ -178,7 +178,7 @@ fn even(positions: u64, largest: u32, streams: u8) -> u32 {
 /// Refuses a plan that opens more than the client's user wants: a label says least, of ranked labels fewer say less, and logits say most.
 ///
 /// # Errors
-/// [`Error::Usage`] says what the plan reveals.
+/// [`Error::Setting`] says what the plan reveals.
 pub fn check_reveal(plan: &Plan, wanted: Reveal) -> Result<(), Error> {
     let extent = |reveal| match reveal {
         Reveal::Label => 1,
@@ -186,9 +186,10 @@ pub fn check_reveal(plan: &Plan, wanted: Reveal) -> Result<(), Error> {
         Reveal::Logits => u32::MAX,
     };
     match handshake::revealed(&plan.function) {
-        Some(found) if extent(found) > extent(wanted) => Err(Error::Usage(format!(
-            "the plan reveals {found} for every position, more than {wanted}: --reveal {found} accepts that"
-        ))),
+        Some(found) if extent(found) > extent(wanted) => Err(Error::setting(
+            Setting::Reveal(found),
+            format!("the plan reveals {found} for every position, more than {wanted}"),
+        )),
         _ => Ok(()),
     }
 }
@@ -224,7 +225,10 @@ mod tests {
                 assert_eq!(checked.is_ok(), i <= j, "{found} where {wanted} is wanted");
                 if let Err(error) = checked {
                     assert_eq!(error.exit_code(), 2);
-                    assert!(error.to_string().contains(&format!("--reveal {found}")), "{error}");
+                    assert!(
+                        matches!(error, Error::Setting { setting: Setting::Reveal(what), .. } if what == found),
+                        "{error}"
+                    );
                 }
             }
         }

@@ -2,13 +2,25 @@
 
 use std::path::Path;
 
+use fusion_ir::op::Reveal;
+
 /// Why a run did not finish. That verification *rejected* a server's answers is not an error but an
 /// [outcome](crate::Verdict).
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Error {
     /// A flag, file or policy of this party's user; nothing was sent.
     #[error("{0}")]
     Usage(String),
+    /// A setting of this party's user that does not go with the others; nothing was sent. Programs say
+    /// what the setting is called with them.
+    #[error("{why}")]
+    Setting {
+        /// Which.
+        setting: Setting,
+        /// What is wrong.
+        why: String,
+    },
     /// Results could not be written; nothing is left half-written.
     #[error("cannot write {path}: {error}")]
     Output {
@@ -36,11 +48,35 @@ pub enum Error {
     Bug(String),
 }
 
+/// What a user may set, where an error is about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Setting {
+    /// What a plan may reveal of each position: this is what it does reveal.
+    Reveal(Reveal),
+    /// What the process may take of memory, for so many micro-batches in flight.
+    Memory {
+        /// Micro-batches in flight.
+        streams: u8,
+    },
+    /// This party's certificate and key.
+    Credentials,
+    /// The fingerprints of the certificates that the peer may have.
+    Peers,
+    /// Whether bytes may leave this machine unprotected.
+    Plaintext,
+}
+
 impl Error {
+    /// An [`Error::Setting`].
+    pub(crate) fn setting(setting: Setting, why: impl Into<String>) -> Error {
+        Error::Setting { setting, why: why.into() }
+    }
+
     /// The process exit code: 2 for bad usage, input, output or state, 4 for a peer or protocol failure, 1 for a bug.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Error::Usage(_) | Error::Output { .. } | Error::State { .. } => 2,
+            Error::Usage(_) | Error::Setting { .. } | Error::Output { .. } | Error::State { .. } => 2,
             Error::Peer(_) => 4,
             Error::Entropy(_) | Error::Bug(_) => 1,
         }

@@ -31,7 +31,7 @@ mod testing;
 pub use answers::Answers;
 pub use budget::{Budget, Identity};
 pub use client::{Flow, run_client};
-pub use error::Error;
+pub use error::{Error, Setting};
 pub use executor::{Progress, Step};
 pub use fusion::Job;
 pub use ledger::Ledger;

@@ -16,9 +16,9 @@ use fusion_catalogue::step::Linear;
 use fusion_catalogue::{Keys, Schedule, Step, Steps};
 use fusion_ir::{Party, WeightId};
 
-use crate::Error;
 use crate::fusion::inputs;
 use crate::session::{BatchSize, Offline};
+use crate::{Error, Setting};
 
 /// What either party's process may take unless its user says otherwise.
 pub const LIMIT_BYTES: u64 = 4_000_000_000;
@@ -182,7 +182,7 @@ impl Memory {
     /// keys they have.
     ///
     /// # Errors
-    /// [`Error::Usage`] if not even one position does; it says what would do.
+    /// [`Error::Setting`] if not even one position does; it says what would do.
     pub fn fitting(&self, limit_bytes: u64, most: u32, streams: u8) -> Result<u32, Error> {
         let peak = |micro_batch: u32| {
             let positions = u64::from(micro_batch) * u64::from(streams);
@@ -192,11 +192,9 @@ impl Memory {
             [Party::Client, Party::Server].map(|party| self.peak_bytes(party, size)).into_iter().fold(0, u64::max)
         };
         if peak(1) > limit_bytes {
-            let less = if streams > 1 { " (--in-flight 1 needs less)" } else { "" };
             let [needed, limit] = [peak(1), limit_bytes].map(|bytes| bytes.div_ceil(1_000_000));
-            let text =
-                format!("one position at a time takes about {needed} MB, more than the {limit} MB of --memory{less}");
-            return Err(Error::Usage(text));
+            let text = format!("one position at a time takes about {needed} MB, more than the limit of {limit} MB");
+            return Err(Error::setting(Setting::Memory { streams }, text));
         }
         let (mut fits, mut too_large) = (1, most.max(1) + 1);
         while fits + 1 < too_large {
@@ -300,8 +298,9 @@ mod tests {
                 assert_eq!(memory.fitting(limit, micro_batch.min(5), streams).unwrap(), micro_batch.min(5));
             }
         }
-        let error = memory.fitting(1_000_000, 64, 2).unwrap_err().to_string();
-        assert!(error.contains("more than the 1 MB of --memory (--in-flight 1 needs less)"), "{error}");
+        let error = memory.fitting(1_000_000, 64, 2).unwrap_err();
+        assert!(error.to_string().contains("more than the limit of 1 MB"), "{error}");
+        assert!(matches!(error, Error::Setting { setting: Setting::Memory { streams: 2 }, .. }));
         assert_eq!(memory.fitting(u64::MAX, 64, 2).unwrap(), 64);
     }
 

@@ -11,7 +11,7 @@ use desk::{Desk, PUBLIC};
 use fusion_backends::Kind;
 use fusion_runtime::transport::tcp::{self, Peer, TcpOptions};
 use fusion_runtime::transport::{Connection, Credentials, Fingerprint, Lane, Link, Tls};
-use fusion_runtime::{Error, Identity};
+use fusion_runtime::{Error, Identity, Setting};
 
 /// Someone with a certificate of their own.
 fn someone() -> (Credentials, Fingerprint) {
@@ -96,7 +96,7 @@ fn strangers_are_refused_by_name() {
     // A client that the server does not know. Its own handshake is done before it hears of that.
     let (client, served) = meet(&options(Some(Tls::new(&eve, &[bob_is]).unwrap())), &server);
     let said = text(served);
-    assert!(said.contains(&eve_is.to_string()) && said.contains("which no --peer names"), "{said}");
+    assert!(said.contains(&eve_is.to_string()) && said.contains("which is not the one to expect"), "{said}");
     let (mut connection, _) = client.unwrap();
     let mut control = connection.open(Lane::CONTROL, 0).unwrap();
     let said = control.receive(Kind::Hello, 4).unwrap_err().to_string();
@@ -162,11 +162,11 @@ fn plaintext_and_tls_do_not_meet() {
 #[test]
 fn between_machines_tls_is_enough() {
     let ((ann, _), (_, bob_is)) = (someone(), someone());
-    assert!(matches!(Tls::new(&ann, &[]), Err(Error::Usage(_))));
+    assert!(matches!(Tls::new(&ann, &[]), Err(Error::Setting { setting: Setting::Peers, .. })));
     let protected = options(Some(Tls::new(&ann, &[bob_is]).unwrap()));
     assert!(tcp::listen("0.0.0.0:0", &protected).is_ok());
-    let said = tcp::listen("0.0.0.0:0", &options(None)).unwrap_err().to_string();
-    assert!(said.contains("--identity"), "{said}");
+    let refused = tcp::listen("0.0.0.0:0", &options(None)).unwrap_err();
+    assert!(matches!(refused, Error::Setting { setting: Setting::Plaintext, .. }), "{refused}");
 }
 
 /// Makes credentials with the program; their fingerprint as it prints it.

@@ -456,7 +456,10 @@ fn a_lane_is_opened_once() {
 #[test]
 fn plaintext_stays_on_loopback_unless_allowed() {
     let text = tcp::listen("0.0.0.0:0", &OPTIONS).unwrap_err().to_string();
-    assert!(text.contains("0.0.0.0:0 is not a loopback address") && text.contains("--allow-plaintext"), "{text}");
+    assert!(
+        text.contains("0.0.0.0:0 is not a loopback address") && text.contains("neither encrypted nor authenticated"),
+        "{text}"
+    );
     assert!(tcp::listen("0.0.0.0:0", &tcp::TcpOptions { allow_plaintext: true, ..OPTIONS }).is_ok());
     assert_eq!(tcp::connect("192.0.2.1:9", &OPTIONS).err().unwrap().exit_code(), 2);
     assert_eq!(tcp::connect("nonsense", &OPTIONS).err().unwrap().exit_code(), 2);

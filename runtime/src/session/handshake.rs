@@ -270,7 +270,7 @@ impl BatchSize {
         }
         if micro_batch > limits.micro_batch {
             let text = format!(
-                "the micro-batch has {micro_batch} positions, this server takes at most {} (--micro-batch)",
+                "the micro-batch has {micro_batch} positions, this server takes micro-batches of at most {}",
                 limits.micro_batch
             );
             return Err(Error::PeerIncompatible(text));
@@ -280,7 +280,7 @@ impl BatchSize {
         }
         if streams > limits.streams {
             let text = format!(
-                "the batch has {streams} micro-batches in flight, this server takes at most {} (--in-flight)",
+                "the batch has {streams} micro-batches in flight, this server takes at most {}",
                 limits.streams
             );
             return Err(Error::PeerIncompatible(text));

@@ -116,7 +116,7 @@ pub fn check_outgoing(kind: Kind, payload_bytes: usize) -> std::io::Result<()> {
         return Ok(());
     }
     let text = format!(
-        "a {kind:?} message of {payload_bytes} bytes exceeds the limit of {MAX_PAYLOAD_BYTES} (a smaller --micro-batch helps)"
+        "a {kind:?} message of {payload_bytes} bytes exceeds the limit of {MAX_PAYLOAD_BYTES} (a smaller micro-batch helps)"
     );
     Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, text))
 }
@@ -199,7 +199,7 @@ mod tests {
     fn a_payload_above_the_limit_is_not_sent() {
         assert!(check_outgoing(Kind::LinearUpload, MAX_PAYLOAD_BYTES).is_ok());
         let error = check_outgoing(Kind::LinearUpload, MAX_PAYLOAD_BYTES + 1).unwrap_err().to_string();
-        assert!(error.contains("--micro-batch"), "{error}");
+        assert!(error.contains("a smaller micro-batch"), "{error}");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use sha2::{Digest, Sha256};
 
-use crate::Error;
+use crate::{Error, Setting};
 
 /// SHA-256 of a certificate: what the parties tell each other, by a way they trust, before they meet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -57,13 +57,13 @@ impl Credentials {
     /// Reads them.
     ///
     /// # Errors
-    /// [`Error::Usage`] names the file and what is missing in it.
+    /// [`Error::Usage`] or [`Error::Setting`] names the file and what is missing in it.
     pub fn read(path: &Path) -> Result<Credentials, Error> {
         let refuse = |why: String| Error::Usage(format!("{}: {why}", path.display()));
+        let lacks = |what: &str| Error::setting(Setting::Credentials, format!("{}: {what}", path.display()));
         let pem = std::fs::read(path).map_err(|error| refuse(format!("cannot be read: {error}")))?;
-        let certificate = CertificateDer::from_pem_slice(&pem)
-            .map_err(|_| refuse("it holds no certificate in PEM (fusion-run --keygen makes one)".into()))?;
-        let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|_| refuse("it holds no private key in PEM".into()))?;
+        let certificate = CertificateDer::from_pem_slice(&pem).map_err(|_| lacks("it holds no certificate in PEM"))?;
+        let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|_| lacks("it holds no private key in PEM"))?;
         Ok(Credentials { certificate, key })
     }
 

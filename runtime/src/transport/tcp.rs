@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use super::tls::{TlsReader, TlsWriter};
 use super::{Connection, Dial, Fingerprint, Listen, Met, Tls};
-use crate::Error;
 use crate::budget::Identity;
+use crate::{Error, Setting};
 
 /// How long a party waits, and how it speaks to another machine.
 #[derive(Clone, Debug)]
@@ -32,7 +32,8 @@ pub struct Peer {
 /// Listens on `address` (`host:port`; port 0 lets the system choose).
 ///
 /// # Errors
-/// [`Error::Usage`] if the address does not resolve, cannot be bound, or is not loopback and plaintext is not allowed.
+/// [`Error::Usage`] if the address does not resolve or cannot be bound, [`Error::Setting`] if it is not loopback and plaintext is
+/// not allowed.
 pub fn listen(address: &str, options: &TcpOptions) -> Result<TcpListener, Error> {
     let addresses = resolve(address, options)?;
     TcpListener::bind(&addresses[..]).map_err(|error| Error::Usage(format!("cannot listen on {address}: {error}")))
@@ -52,7 +53,7 @@ pub fn accept(listener: &TcpListener, options: &TcpOptions) -> Result<(Connectio
 /// who answered, too.
 ///
 /// # Errors
-/// [`Error::Usage`] if the address does not resolve, or is not loopback and plaintext is not allowed;
+/// [`Error::Usage`] if the address does not resolve, [`Error::Setting`] if it is not loopback and plaintext is not allowed;
 /// [`Error::Peer`] if nobody answers in time, or TLS says that it is somebody else.
 pub fn connect(address: &str, options: &TcpOptions) -> Result<(Connection, Peer), Error> {
     let addresses = resolve(address, options)?;
@@ -187,10 +188,10 @@ fn resolve(address: &str, options: &TcpOptions) -> Result<Vec<SocketAddr>, Error
     };
     let protected = options.tls.is_some() || options.allow_plaintext;
     if let Some(remote) = addresses.iter().find(|address| !address.ip().is_loopback() && !protected) {
-        return Err(Error::Usage(format!(
-            "{remote} is not a loopback address, and the connection would be neither encrypted nor authenticated: \
-             --identity and --peer protect it; --allow-plaintext permits it (on a private link, or through a tunnel of your own)"
-        )));
+        let why = format!(
+            "{remote} is not a loopback address, and the connection would be neither encrypted nor authenticated"
+        );
+        return Err(Error::setting(Setting::Plaintext, why));
     }
     match addresses.is_empty() {
         true => Err(Error::Usage(format!("address {address} does not resolve"))),

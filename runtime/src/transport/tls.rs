@@ -20,7 +20,7 @@ use rustls::{
 };
 
 use super::{Credentials, Fingerprint};
-use crate::Error;
+use crate::{Error, Setting};
 
 /// How this party speaks TLS.
 #[derive(Clone, Debug)]
@@ -34,14 +34,15 @@ impl Tls {
     /// As the holder of `credentials`, with any of `peers`.
     ///
     /// # Errors
-    /// [`Error::Usage`] if there are no peers, or the credentials are of a kind that TLS 1.3 does not know.
+    /// [`Error::Setting`] if there are no peers, or the credentials are of a kind that TLS 1.3 does not know.
     pub fn new(credentials: &Credentials, peers: &[Fingerprint]) -> Result<Tls, Error> {
         if peers.is_empty() {
-            return Err(Error::Usage(
-                "--identity needs --peer: the fingerprint of the other party's certificate".into(),
-            ));
+            let why = "the fingerprint of the other party's certificate is missing";
+            return Err(Error::setting(Setting::Peers, why));
         }
-        let refuse = |error: rustls::Error| Error::Usage(format!("--identity: these credentials do not do: {error}"));
+        let refuse = |error: rustls::Error| {
+            Error::setting(Setting::Credentials, format!("these credentials do not do: {error}"))
+        };
         let provider = Arc::new(ring::default_provider());
         let algorithms = provider.signature_verification_algorithms;
         let pinned = Arc::new(Pinned { peers: peers.to_vec(), algorithms });
@@ -266,7 +267,7 @@ impl Pinned {
             return Ok(());
         }
         Err(rustls::Error::General(format!(
-            "the peer's certificate has the fingerprint {found}, which no --peer names"
+            "the peer's certificate has the fingerprint {found}, which is not the one to expect"
         )))
     }
 }

@@ -176,7 +176,7 @@ fn batches_beyond_the_servers_limits_are_refused_on_both_sides_with_the_limit() 
     let desk = Desk::new();
     for (flags, why) in [
         (["--max-positions", "5"], "this server takes at most 5"),
-        (["--micro-batch", "1"], "this server takes at most 1 (--micro-batch)"),
+        (["--micro-batch", "1"], "this server takes micro-batches of at most 1"),
     ] {
         let server = desk.serve(&flags);
         desk.client_refuses(4, &server.address, "", &["it refused: ", why]);

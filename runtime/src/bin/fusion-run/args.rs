@@ -12,7 +12,7 @@ use fusion_runtime::ledger::SESSIONS_BITS;
 use fusion_runtime::session::Offline;
 use fusion_runtime::transport::tcp::TcpOptions;
 use fusion_runtime::transport::{Credentials, Fingerprint, Lane, Tls};
-use fusion_runtime::{Error, Flow};
+use fusion_runtime::{Error, Flow, Setting};
 use fusion_table::LabelFile;
 
 /// What makes oblivious transfers.
@@ -337,6 +337,24 @@ impl Args {
     /// A flag without which this form of the command cannot run.
     pub fn need<'a, T>(&self, flag: &str, value: &'a Option<T>) -> Result<&'a T, Error> {
         value.as_ref().ok_or_else(|| Error::Usage(format!("{flag} is missing")))
+    }
+}
+
+/// What this program calls the setting that an error is about, to follow the error's text.
+pub fn hint(error: &Error) -> String {
+    let Error::Setting { setting, .. } = error else { return String::new() };
+    match setting {
+        Setting::Reveal(found) => format!(": --reveal {found} accepts that"),
+        Setting::Memory { streams: 1 } => " (--memory)".into(),
+        Setting::Memory { .. } => " (--memory; --in-flight 1 needs less)".into(),
+        Setting::Credentials => " (--identity; --keygen makes a file for it)".into(),
+        Setting::Peers => ": --identity needs --peer".into(),
+        Setting::Plaintext => {
+            ": --identity and --peer protect it; --allow-plaintext permits it (on a private link, or \
+                               through a tunnel of your own)"
+                .into()
+        }
+        _ => String::new(),
     }
 }
 

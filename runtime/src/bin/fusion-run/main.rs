@@ -29,7 +29,7 @@ fn main() -> ExitCode {
         Ok(Ok(Ending::Finished)) => ExitCode::SUCCESS,
         Ok(Ok(Ending::Rejected)) => ExitCode::from(3),
         Ok(Err(error)) => {
-            eprintln!("fusion-run: {error}");
+            eprintln!("fusion-run: {error}{}", args::hint(&error));
             ExitCode::from(error.exit_code())
         }
         Err(_) => ExitCode::from(1),
