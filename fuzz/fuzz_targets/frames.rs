@@ -1,6 +1,9 @@
 //! A stream of bytes as a connection's frames.
 #![no_main]
 
+#[path = "../../tests/src/garbage.rs"]
+#[allow(dead_code, reason = "for its plan")]
+mod garbage;
 #[path = "../../tests/src/garbage_wire.rs"]
 #[allow(dead_code, reason = "each target uses one")]
 mod garbage_wire;

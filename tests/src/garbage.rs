@@ -35,7 +35,7 @@ pub fn plan(payload: &[u8]) {
 }
 
 /// A plan file of one section with a checksum that is right.
-fn sealed(payload: &[u8]) -> Vec<u8> {
+pub fn sealed(payload: &[u8]) -> Vec<u8> {
     let mut file = b"FUSION\r\n".to_vec();
     file.extend(fusion_ir::plan::VERSION.to_le_bytes());
     file.push(1);

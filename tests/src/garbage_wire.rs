@@ -10,6 +10,8 @@ use fusion_ir::{Plan, text};
 use fusion_runtime::session::{Limits, handshake};
 use fusion_runtime::transport::{Connection, Lane, Link};
 
+use crate::garbage;
+
 /// What the server of [`handshake`] accepts.
 const LIMITS: Limits = Limits { positions: 100, micro_batch: 16, streams: 2 };
 
@@ -118,8 +120,8 @@ fn plan() -> Plan {
          v2 = argmax v1 : i3.0~2+[1] by cheetah \"label\"\n\
          v3 = fusion.reveal v2 what=label : i3.0~2+[1] by cheetah \"label\"\n",
     );
-    let function = function.expect("the text is well-formed");
-    Plan { function, suggestion: Default::default(), provenance: Default::default(), weights: None, demo: None }
+    let payload = garbage::public_section(function.expect("the text is well-formed"));
+    Plan::from_bytes(&garbage::sealed(&payload)).expect("the plan is a good one")
 }
 
 /// A channel on which the same bytes come whatever is asked for, as many as are asked for.
