@@ -1,7 +1,9 @@
 //! Non-linear layers: exact requantisation with ReLU by 12 bits and the extension back, activations per second and bytes.
 //!
-//!     cargo bench -p fusion-backends --bench nonlinear                          # every width, leaf and supply, over loopback and the slow link
-//!     cargo bench -p fusion-backends --bench nonlinear -- acc=28 leaf=3 n=20    # some of it
+//!     cargo bench -p fusion-backends --bench nonlinear
+//!     cargo bench -p fusion-backends --bench nonlinear -- acc=28 leaf=3 n=20
+//!
+//! The first runs every width, leaf and supply, over loopback and the slow link, the second some of it.
 //!
 //! Both parties run in this process, one thread each. CPU time is each thread's own. The slow link is emulated: each direction sends
 //! 400 Mbit/s, and what was sent arrives 20 ms later.

@@ -4,7 +4,7 @@
 //! tests   step(one private feature, once or twice, and a private threshold)
 //! paths   the public forest: minus the number of tests on the way to each leaf that lead elsewhere
 //! leaves  step(that): 1 for the leaf of each tree that is reached
-//! digits  private sums of leaves, in digits that fit the weights' width; put together again locally
+//! digits  private sums of leaves, in digits no wider than weights; put together again locally
 //! ```
 
 use fusion_catalogue::rlwe::MAX_ACC_BITS;

@@ -1,7 +1,8 @@
 //! A skip connection is added to the accumulator of the layer it meets, before the one requantisation that is left:
 //!
 //! ```text
-//! requant(extend(requant(conv)) + shift_left(extend(skip)))   becomes   requant(conv + shift_left(extend(skip)))
+//!         requant(extend(requant(conv)) + shift_left(extend(skip)))
+//! becomes requant(conv + shift_left(extend(skip)))
 //! ```
 //!
 //! The sum moves to the finest format of its operands. Its width grows by as many bits, so the requantisation's result keeps its format,

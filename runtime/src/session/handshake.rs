@@ -1,8 +1,9 @@
 //! The handshake: one hello each way, then both parties know that they execute the same plan on the same batch.
 //!
 //! ```text
-//! client -> server   magic, version, plan digest, nonce, positions, micro-batch, streams, correlations, keys, reveal   (CLIENT_HELLO_BYTES)
-//! server -> client   magic, version, plan digest, nonce                                                    (SERVER_HELLO_BYTES)
+//! client -> server   magic, version, plan digest, nonce, positions, micro-batch, streams,
+//!                    correlations, keys, reveal                    (CLIENT_HELLO_BYTES)
+//! server -> client   magic, version, plan digest, nonce            (SERVER_HELLO_BYTES)
 //! ```
 //!
 //! Integers are little-endian. The session id, under which every protocol separates its hashes, is SHA-256 over both
