@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use fusion_backends::{Channel, Error, Kind};
 use fusion_ir::{Plan, text};
-use fusion_runtime::session::{Limits, handshake};
+use fusion_runtime::session::{BatchSize, Limits, handshake};
 use fusion_runtime::transport::{Connection, Lane, Link};
 
 use crate::garbage;
@@ -92,8 +92,7 @@ pub fn handshake(bytes: &[u8]) {
         }
         Err(error) => assert!(matches!(error, fusion_runtime::Error::Peer(_)) && !error.to_string().is_empty()),
     }
-    let flow = fusion_runtime::Flow::default();
-    let size = flow.size(&plan.function, 10).expect("the plan is small");
+    let size = size(&plan);
     match handshake::client(&mut Fixed::new(bytes), &plan, size, [2; 32]) {
         Ok(_) => assert!(bytes.windows(32).any(|window| window == plan.digest())),
         Err(error) => assert!(!error.to_string().is_empty()),
@@ -103,13 +102,18 @@ pub fn handshake(bytes: &[u8]) {
 /// Both parties' hellos: good input to mutate.
 pub fn good_hellos() -> [Vec<u8>; 2] {
     let plan = plan();
-    let size = fusion_runtime::Flow::default().size(&plan.function, 10).expect("the plan is small");
+    let size = size(&plan);
     let mut client = Fixed::new(&[]);
     let _ = handshake::client(&mut client, &plan, size, [3; 32]);
     let client = client.sent();
     let mut server = Fixed::new(&client);
     handshake::server(&mut server, &plan, LIMITS, &mut |_| Ok(()), [4; 32]).expect("it is a client's hello");
     [client, server.sent()]
+}
+
+fn size(plan: &Plan) -> BatchSize {
+    let steps = fusion_runtime::resolve(&plan.function).expect("the protocols carry the plan");
+    fusion_runtime::Flow::default().size(&steps, 10).expect("the plan is small")
 }
 
 fn plan() -> Plan {

@@ -3,11 +3,11 @@
 use std::io::Read;
 use std::path::Path;
 
-use fusion_estimate::{Machine, Network};
 use fusion_compiler::compile::{Compiled, Options, compile};
 use fusion_compiler::passes::select::Choice;
 use fusion_compiler::quantise::Precision;
 use fusion_compiler::{Error, suggest};
+use fusion_estimate::{Machine, Network};
 use fusion_ir::op::Reveal;
 use fusion_ir::plan::Suggestion;
 use ndarray::ArrayViewD;

@@ -4,11 +4,11 @@ mod compiler;
 
 pub use compiler::Compiler;
 pub use fusion_backends::Error as PeerError;
-pub use fusion_estimate::{Machine, Network};
 pub use fusion_compiler::compile::{Compiled, Summary};
 pub use fusion_compiler::passes::select::Choice;
 pub use fusion_compiler::quantise::Precision;
 pub use fusion_compiler::{Error as CompileError, Unsupported};
+pub use fusion_estimate::{Machine, Network};
 pub use fusion_ir::npy;
 pub use fusion_ir::op::{Backend, Reveal};
 pub use fusion_ir::plan::{Plan, PlanError, Suggestion};

@@ -107,8 +107,13 @@ impl Limits {
     /// # Errors
     /// [`Error::Usage`] if not even one position fits, or the protocols cannot carry a layer.
     pub fn of(plan: &Plan, flow: Flow) -> Result<Limits, Error> {
-        let largest = || flow.largest(&resolve(&plan.function)?);
-        let micro_batch = flow.micro_batch.map_or_else(largest, Ok)?;
+        let micro_batch = match flow.micro_batch {
+            Some(given) => given,
+            None => {
+                let steps = resolve(&plan.function)?;
+                flow.largest(&steps)?
+            }
+        };
         Ok(Limits { positions: Limits::POSITIONS, micro_batch, streams: flow.streams() })
     }
 }
