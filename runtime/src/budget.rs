@@ -5,8 +5,6 @@
 //! known: a client that hangs up after it has its labels has spent them too. What is spent stays spent when the limit
 //! changes.
 
-use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
 use std::path::Path;
 
 use fusion_backends::Error as PeerError;
@@ -14,48 +12,9 @@ use redb::{ReadableTable, TableDefinition};
 
 use crate::Error;
 use crate::store::Store;
-use crate::transport::tcp::Peer;
+use crate::transport::Identity;
 
 const SPENT: TableDefinition<&str, u64> = TableDefinition::new("positions spent");
-
-/// Who a budget belongs to: the holder of a certificate. Without one, whoever is at an address, which binds only clients that
-/// cannot choose theirs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity(String);
-
-impl Identity {
-    /// The client at the other end of a connection.
-    pub fn of(peer: &Peer) -> Identity {
-        match peer.fingerprint {
-            Some(fingerprint) => Identity(format!("certificate {fingerprint}")),
-            None => Identity::address(peer.address.ip()),
-        }
-    }
-
-    /// The client that a transport calls `name`. Two names are two clients, so a client must not be able
-    /// to choose its own.
-    pub fn named(name: &str) -> Identity {
-        Identity(format!("client {name}"))
-    }
-
-    /// The client of an unauthenticated connection from `address`. IPv6 clients choose freely within their network of 64
-    /// bits, so that is who they are.
-    pub fn address(address: IpAddr) -> Identity {
-        match address.to_canonical() {
-            IpAddr::V4(address) => Identity(format!("address {address}")),
-            IpAddr::V6(address) => {
-                let network = Ipv6Addr::from_bits(address.to_bits() & !(u128::MAX >> 64));
-                Identity(format!("network {network}/64"))
-            }
-        }
-    }
-}
-
-impl fmt::Display for Identity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
 
 /// The budgets of all clients, in a file.
 #[derive(Clone, Debug)]
@@ -81,7 +40,7 @@ impl Budget {
     /// [`Error::State`] if the file cannot be used.
     pub fn left(&self, client: &Identity) -> Result<u64, Error> {
         let spent = self.store.transaction(|transaction| {
-            Ok(transaction.open_table(SPENT)?.get(client.0.as_str())?.map_or(0, |spent| spent.value()))
+            Ok(transaction.open_table(SPENT)?.get(client.as_str())?.map_or(0, |spent| spent.value()))
         })?;
         Ok(self.positions.saturating_sub(spent))
     }
@@ -94,13 +53,13 @@ impl Budget {
     pub fn spend(&self, client: &Identity, positions: u64) -> Result<(), Error> {
         let refused = self.store.transaction(|transaction| {
             let mut table = transaction.open_table(SPENT)?;
-            let spent = table.get(client.0.as_str())?.map_or(0, |spent| spent.value());
+            let spent = table.get(client.as_str())?.map_or(0, |spent| spent.value());
             let left = self.positions.saturating_sub(spent);
             if positions > left {
                 return Ok(Some(left));
             }
             // At most the limit, so the sum is in range.
-            table.insert(client.0.as_str(), spent + positions)?;
+            table.insert(client.as_str(), spent + positions)?;
             Ok(None)
         })?;
         match refused {

@@ -29,7 +29,7 @@ pub mod transport;
 mod testing;
 
 pub use answers::Answers;
-pub use budget::{Budget, Identity};
+pub use budget::Budget;
 pub use client::{Flow, run_client};
 pub use error::{Error, Setting};
 pub use executor::{Progress, Step};
@@ -40,6 +40,7 @@ pub use party::{Client, Event, Server};
 pub use report::{ClientReport, ServerReport, Verdict};
 pub use server::{run_server, run_server_if};
 pub use steps::resolve;
+pub use transport::Identity;
 
 #[cfg(all(
     not(debug_assertions),

@@ -6,9 +6,8 @@
 use std::io::{Read, Write};
 use std::time::Duration;
 
-use super::{Connection, Link};
+use super::{Connection, Identity, Link};
 use crate::Error;
-use crate::budget::Identity;
 
 /// A peer to whom there is a link.
 pub struct Met {

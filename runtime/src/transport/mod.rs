@@ -6,6 +6,7 @@
 //! rate and delay inside one process, are byte streams too. [`Dial`] and [`Listen`] are what a transport
 //! of one's own implements.
 
+mod caller;
 mod connection;
 mod failure;
 pub mod frame;
@@ -19,6 +20,7 @@ mod outgoing;
 pub mod tcp;
 mod tls;
 
+pub use caller::Identity;
 pub use connection::Connection;
 pub use identity::{Credentials, Fingerprint};
 pub(crate) use lane::BreakOff;

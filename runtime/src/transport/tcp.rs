@@ -5,8 +5,7 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
 use super::tls::{TlsReader, TlsWriter};
-use super::{Connection, Dial, Fingerprint, Listen, Met, Tls};
-use crate::budget::Identity;
+use super::{Connection, Dial, Fingerprint, Identity, Listen, Met, Tls};
 use crate::{Error, Setting};
 
 /// How long a party waits, and how it speaks to another machine.
@@ -131,6 +130,13 @@ impl From<(Connection, Peer)> for Met {
     fn from((connection, peer): (Connection, Peer)) -> Met {
         let identity = Identity::of(&peer);
         Met { identity, exposed: peer.is_exposed(), ..Met::new(connection, peer.address.to_string()) }
+    }
+}
+
+impl Identity {
+    /// The client at the other end of a connection.
+    pub fn of(peer: &Peer) -> Identity {
+        peer.fingerprint.map_or_else(|| Identity::address(peer.address.ip()), Identity::certificate)
     }
 }
 
