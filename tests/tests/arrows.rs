@@ -19,7 +19,15 @@ const ARROWS: [(&str, &[&str]); 10] = [
     ("fusion", &["fusion-backends", "fusion-compiler", "fusion-estimate", "fusion-ir", "fusion-runtime"]),
     (
         "fusion-tests",
-        &["fusion", "fusion-backends", "fusion-catalogue", "fusion-compiler", "fusion-ir", "fusion-runtime", "fusion-table"],
+        &[
+            "fusion",
+            "fusion-backends",
+            "fusion-catalogue",
+            "fusion-compiler",
+            "fusion-ir",
+            "fusion-runtime",
+            "fusion-table",
+        ],
     ),
 ];
 
