@@ -1,5 +1,5 @@
-//! A transport of one's own: Unix sockets. What a transport needs is two byte streams, whose reads and
-//! writes end by themselves, and a name for the peer.
+//! A transport of one's own: Unix sockets. What a transport needs is two byte streams, whose reads
+//! and writes end by themselves, and a name for the peer.
 //!
 //!     cargo run -p fusion-tests --example own_transport
 
@@ -34,8 +34,8 @@ impl Dial for Path {
     }
 }
 
-/// A connection over a socket. Only the writing half is shut when it is dropped, so the reading half
-/// keeps what is still on its way.
+/// A connection over a socket. Only the writing half is shut when it is dropped, so the reading
+/// half keeps what is still on its way.
 fn met(stream: UnixStream, name: &str) -> Result<Met, fusion::Error> {
     let prepare = || {
         stream.set_read_timeout(Some(STALL))?;

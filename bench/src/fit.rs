@@ -11,11 +11,12 @@ pub struct Sample {
     pub total: f64,
 }
 
-/// The non-negative values of the unknowns that explain the samples best: least squares of the relative errors, so that short
-/// measurements count as much as long ones.
+/// The non-negative values of the unknowns that explain the samples best: least squares of the
+/// relative errors, so that short measurements count as much as long ones.
 ///
-/// Cyclic coordinate descent, each step the exact minimum along its coordinate or zero (Franc, Hlavac, Navara: "Sequential
-/// coordinate-wise algorithm for the non-negative least squares problem", CAIP 2005).
+/// Cyclic coordinate descent, each step the exact minimum along its coordinate or zero (Franc,
+/// Hlavac, Navara: "Sequential coordinate-wise algorithm for the non-negative least squares
+/// problem", CAIP 2005).
 pub fn non_negative(samples: &[Sample], unknowns: usize) -> Vec<f64> {
     const SWEEPS: usize = 20_000;
     let rows: Vec<Vec<f64>> =

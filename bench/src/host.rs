@@ -52,7 +52,8 @@ pub fn cpu_s() -> Option<f64> {
     /// Linux counts in hundredths of a second here, on every architecture.
     const TICKS_PER_S: f64 = 100.0;
     let text = std::fs::read_to_string("/proc/self/stat").ok()?;
-    // The second field is the program's name in parentheses; user and kernel time are the 14th and 15th.
+    // The second field is the program's name in parentheses; user and kernel time are the 14th and
+    // 15th.
     let mut fields = text.rsplit_once(')')?.1.split_whitespace().skip(11);
     let mut ticks = || fields.next()?.parse::<f64>().ok();
     Some((ticks()? + ticks()?) / TICKS_PER_S)

@@ -1,4 +1,5 @@
-//! `fusion-bench`: measures whole networks over emulated links, beside what the catalogue forecasts.
+//! `fusion-bench`: measures whole networks over emulated links, beside what the catalogue
+//! forecasts.
 
 mod calibrate;
 mod fit;
@@ -23,7 +24,8 @@ use fusion_runtime::session::Offline;
 use record::{Mode, Record};
 use workload::{Folders, WORKLOADS, Workload};
 
-/// Measures private inference on whole networks: time, bytes and rounds of a query, over links with a rate and a delay.
+/// Measures private inference on whole networks: time, bytes and rounds of a query, over links with
+/// a rate and a delay.
 #[derive(Parser)]
 #[command(name = "fusion-bench", version, max_term_width = 110)]
 struct Cli {
@@ -46,7 +48,8 @@ struct PrepareArgs {
     /// Where plans go
     #[arg(short, long, value_name = "FOLDER")]
     output: PathBuf,
-    /// Workloads, of digits, mnist, mnist-strided, resnet20, squeezenet, mobilenetv2 and resnet50; all whose files are there if not given
+    /// Workloads, of digits, mnist, mnist-strided, resnet20, squeezenet, mobilenetv2 and resnet50;
+    /// all whose files are there if not given
     #[arg(long, value_delimiter = ',')]
     workload: Vec<String>,
     /// What fusionc knows as --backend, with commas between
@@ -125,7 +128,8 @@ struct RunArgs {
 #[derive(Clone)]
 struct Backends(Vec<String>);
 
-/// Reads names with commas between them; those within brackets belong to a name, as in `cheetah(leaf=4,pack)`.
+/// Reads names with commas between them; those within brackets belong to a name, as in
+/// `cheetah(leaf=4,pack)`.
 fn backends(text: &str) -> Result<Backends, std::convert::Infallible> {
     let mut depth = 0_i32;
     let names = text.split(|letter| {

@@ -29,7 +29,8 @@ pub struct Measured {
 /// Runs `job` on a plan with weights.
 ///
 /// # Errors
-/// Whatever either party meets; and if bytes or rounds are not those forecast, or a verdict is not acceptance.
+/// Whatever either party meets; and if bytes or rounds are not those forecast, or a verdict is not
+/// acceptance.
 pub fn session(plan: &Plan, job: &Job, flow: Flow, network: Network) -> anyhow::Result<Measured> {
     let limits = Limits { positions: u64::MAX >> 1, micro_batch: u32::MAX, streams: u8::MAX };
     // One after the other, as the forecast of time has it.

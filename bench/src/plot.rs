@@ -1,4 +1,5 @@
-//! What verification costs: seconds and bytes of a query over the number of queries in a batch, redrawn from a record.
+//! What verification costs: seconds and bytes of a query over the number of queries in a batch,
+//! redrawn from a record.
 
 use std::path::Path;
 

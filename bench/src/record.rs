@@ -35,7 +35,8 @@ pub struct Host {
     pub memory_bytes: Option<u64>,
     /// Operating system and its version.
     pub system: String,
-    /// Load averages over 1, 5 and 15 minutes at the start and at the end, both parties of the bench included.
+    /// Load averages over 1, 5 and 15 minutes at the start and at the end, both parties of the
+    /// bench included.
     pub load: [Option<[f64; 3]>; 2],
     /// Seconds since 1970 at the start.
     pub unix_time: u64,
@@ -81,8 +82,9 @@ pub struct Row {
     pub mode: Mode,
     /// The batch that the figures are of.
     pub batch: BatchShape,
-    /// Seconds of every repetition, from the handshake to the last message, for the whole batch. Where fewer positions
-    /// were run than the batch has, in proportion: then set-up is counted too often, never too rarely.
+    /// Seconds of every repetition, from the handshake to the last message, for the whole batch.
+    /// Where fewer positions were run than the batch has, in proportion: then set-up is counted too
+    /// often, never too rarely.
     pub seconds: Vec<f64>,
     /// Positions that were run in each repetition.
     pub positions_run: u64,
@@ -90,11 +92,14 @@ pub struct Row {
     pub micro_batch: u32,
     /// Micro-batches in flight.
     pub streams: u8,
-    /// Seconds forecast for the positions that were run, and what they took, the median of all repetitions.
+    /// Seconds forecast for the positions that were run, and what they took, the median of all
+    /// repetitions.
     pub forecast_and_measured_s: [f64; 2],
-    /// Processor seconds of both parties, the median of all repetitions, in proportion as `seconds`.
+    /// Processor seconds of both parties, the median of all repetitions, in proportion as
+    /// `seconds`.
     pub cpu_s: Option<f64>,
-    /// Bytes of the whole batch. Exact; where fewer positions were run, theirs were measured equal to the forecast.
+    /// Bytes of the whole batch. Exact; where fewer positions were run, theirs were measured equal
+    /// to the forecast.
     pub bytes: Directions,
     /// Rounds of the whole batch, exact likewise.
     pub rounds: u64,

@@ -1,4 +1,5 @@
-//! Measuring plans, each repetition of all of them before the next, so that what disturbs the machine disturbs all alike.
+//! Measuring plans, each repetition of all of them before the next, so that what disturbs the
+//! machine disturbs all alike.
 
 use std::path::{Path, PathBuf};
 
@@ -46,7 +47,8 @@ struct Entry<'a> {
     flow: Flow,
 }
 
-/// Measures `plans`, on every network that they are for. After every repetition `save` gets what there is by then.
+/// Measures `plans`, on every network that they are for. After every repetition `save` gets what
+/// there is by then.
 ///
 /// # Errors
 /// If a plan cannot be read, a session fails, or `save` does.
@@ -103,8 +105,9 @@ fn policy(lambda: f64) -> Policy {
     Policy { lambda, largest_share: Some(0.5), ..Policy::default() }
 }
 
-/// The batch, or as many positions as are run of it, and how. The server cannot tell a copy or a public sample from a query, so
-/// a part of a verified batch is a semi-honest batch of as many positions; its correlations are made as the whole batch's would be.
+/// The batch, or as many positions as are run of it, and how. The server cannot tell a copy or a
+/// public sample from a query, so a part of a verified batch is a semi-honest batch of as many
+/// positions; its correlations are made as the whole batch's would be.
 fn job(entry: &Entry, plan: &Plan, settings: &Settings) -> anyhow::Result<(Job, Flow)> {
     let mut flow = settings.flow;
     if let Some(sample) = settings.sample.filter(|sample| *sample < entry.batch.positions) {

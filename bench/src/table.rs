@@ -1,4 +1,5 @@
-//! A record as the table that papers have: time, bytes and rounds of a query, beside the baseline's.
+//! A record as the table that papers have: time, bytes and rounds of a query, beside the
+//! baseline's.
 
 use std::fmt::Write;
 
@@ -9,7 +10,8 @@ pub const BASELINE: &str = "crypt_flow2-he";
 /// The backend that the compiler chooses layer by layer.
 const CHOSEN: &str = "auto";
 
-/// The table, how good forecasts of time were, and how the compiler's choice compares with single backends.
+/// The table, how good forecasts of time were, and how the compiler's choice compares with single
+/// backends.
 pub fn table(record: &Record) -> String {
     let mut text = format!(
         "{}, {} threads, load {}; {} build of {}\n\n",
@@ -107,8 +109,8 @@ fn line(row: &Row, baseline: Option<&Row>) -> String {
     )
 }
 
-/// The semi-honest baseline on the same network: with as many queries if there is such a row, since queries share rounds, weights and
-/// set-up, else the first.
+/// The semi-honest baseline on the same network: with as many queries if there is such a row, since
+/// queries share rounds, weights and set-up, else the first.
 fn baseline<'r>(rows: &'r [Row], row: &Row) -> Option<&'r Row> {
     let same = |other: &&Row| {
         (&other.workload, &other.network_name) == (&row.workload, &row.network_name)
@@ -122,7 +124,8 @@ fn baseline<'r>(rows: &'r [Row], row: &Row) -> Option<&'r Row> {
 /// How the compiler's choice compares with the best single backend: ratios below one are its gain.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Comparison<'r> {
-    /// The single backend with the shortest time for the same task. Other programs only make times longer.
+    /// The single backend with the shortest time for the same task. Other programs only make times
+    /// longer.
     pub best: &'r str,
     /// Median of the ratios of times, pair by pair.
     pub median: f64,

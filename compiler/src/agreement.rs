@@ -11,8 +11,9 @@ use crate::nn::eval::argmax;
 use crate::oracle::Answer;
 use crate::{Error, samples};
 
-/// A disagreement counts as a *near tie* if the float score of the label given is less than this fraction of the sample's range of
-/// scores below the best one: no format decides such a sample, and no two float runtimes need do.
+/// A disagreement counts as a *near tie* if the float score of the label given is less than this
+/// fraction of the sample's range of scores below the best one: no format decides such a sample,
+/// and no two float runtimes need do.
 pub const NEAR_TIE: f32 = 1.0 / 1024.0;
 
 /// Who says what the model means.
@@ -22,7 +23,8 @@ pub enum Reference {
     Tract,
     /// The outputs that the user gave.
     Expected,
-    /// Nobody: tract cannot run the file, for the reason given. The network as imported is all there is.
+    /// Nobody: tract cannot run the file, for the reason given. The network as imported is all
+    /// there is.
     Imported(String),
 }
 
@@ -37,9 +39,11 @@ pub struct Agreement {
     pub near_ties: usize,
     /// All samples.
     pub samples: usize,
-    /// The samples whose labels differ by more than a near tie, and those that are [refused](Agreement::refused).
+    /// The samples whose labels differ by more than a near tie, and those that are
+    /// [refused](Agreement::refused).
     pub differing: Vec<usize>,
-    /// Samples that are too far beyond the input's format to be evaluated at all, whatever their label. They do not agree.
+    /// Samples that are too far beyond the input's format to be evaluated at all, whatever their
+    /// label. They do not agree.
     pub refused: Vec<Clipped>,
 }
 
@@ -75,7 +79,8 @@ impl Agreement {
         self.agreeing as f64 / self.samples.max(1) as f64
     }
 
-    /// Between which fractions the agreement on all inputs like these samples is, with 95 % confidence: Wilson's score interval.
+    /// Between which fractions the agreement on all inputs like these samples is, with 95 %
+    /// confidence: Wilson's score interval.
     pub fn interval(&self) -> [f64; 2] {
         let (n, p, z) = (self.samples.max(1) as f64, self.share(), 1.959_964);
         let centre = p + z * z / (2.0 * n);
@@ -109,7 +114,8 @@ pub enum Cause {
     Formats {
         /// The layer that loses most.
         node: String,
-        /// The part of its elements' variation from sample to sample that rounding hides, beyond what is hidden in what it reads.
+        /// The part of its elements' variation from sample to sample that rounding hides, beyond
+        /// what is hidden in what it reads.
         hidden: f64,
     },
 }
@@ -224,9 +230,9 @@ fn import_advice(reference: &Reference) -> &'static str {
     }
 }
 
-/// How far the scores of the network as imported are from the model's, at most, as a fraction of a sample's range of scores. `None` if
-/// only labels are known. What the model does to all scores at the end, a softmax, its logarithm or a sigmoid, is done here too if that
-/// explains more.
+/// How far the scores of the network as imported are from the model's, at most, as a fraction of a
+/// sample's range of scores. `None` if only labels are known. What the model does to all scores at
+/// the end, a softmax, its logarithm or a sigmoid, is done here too if that explains more.
 pub fn deviation(imported: &[Vec<f32>], answers: &[Answer]) -> Option<f64> {
     let mut pairs: Vec<(&[f32], &[f32])> = Vec::new();
     for (own, answer) in imported.iter().zip(answers) {
@@ -259,8 +265,8 @@ fn softmax(x: &[f32]) -> Vec<f32> {
     x.iter().map(|x| (x - top).exp() / sum).collect()
 }
 
-/// The largest difference as a fraction of the range of `b`; none if it is no more than float32's rounding, which is all the range there is
-/// where scores tie.
+/// The largest difference as a fraction of the range of `b`; none if it is no more than float32's
+/// rounding, which is all the range there is where scores tie.
 fn distance(a: &[f32], b: &[f32]) -> f64 {
     let finite = || b.iter().copied().filter(|x| x.is_finite());
     let range = finite().fold(f32::NEG_INFINITY, f32::max) - finite().fold(f32::INFINITY, f32::min);
@@ -294,7 +300,8 @@ fn verdict(label: i64, answer: &Answer) -> Verdict {
     if range > 0.0 && scores[best] - given < NEAR_TIE * range { Verdict::NearTie } else { Verdict::Differs }
 }
 
-/// Reads what the user's own runtime answers for `total` samples: float scores `[samples, classes]` or labels.
+/// Reads what the user's own runtime answers for `total` samples: float scores `[samples, classes]`
+/// or labels.
 ///
 /// # Errors
 /// [`Error::Input`] names the file and what is wrong with it.
@@ -354,7 +361,8 @@ mod tests {
         assert_eq!([tie(0.5), tie(0.500_000_1), tie(0.5001)], [0.0, 0.0, 1.0]);
     }
 
-    /// Values of the interval as statsmodels' `proportion_confint(k, n, method="wilson")` gives them.
+    /// Values of the interval as statsmodels' `proportion_confint(k, n, method="wilson")` gives
+    /// them.
     #[test]
     fn intervals_are_wilsons() {
         let about = |k: usize, n: usize| {

@@ -31,7 +31,8 @@ const DIAGNOSED_SAMPLES: usize = 2;
 const MAX_NAMED: usize = 8;
 /// Samples on which the layer that loses most is found.
 const COMPARED_SAMPLES: usize = 16;
-/// How far float scores of the imported network may be from the model's without a word, as a fraction of their range.
+/// How far float scores of the imported network may be from the model's without a word, as a
+/// fraction of their range.
 const SMALL_DEVIATION: f64 = 0.01;
 /// How far at all.
 const LARGE_DEVIATION: f64 = 0.1;
@@ -59,7 +60,8 @@ pub struct Options {
     pub precision: Precision,
     /// What the client learns.
     pub reveal: Reveal,
-    /// The suggested batch, with its suggested copies and public samples; `None` for a plan without verification.
+    /// The suggested batch, with its suggested copies and public samples; `None` for a plan without
+    /// verification.
     pub verify: Option<(Suggestion, Mix)>,
     /// What backends are chosen for.
     pub target: Target,
@@ -74,7 +76,8 @@ pub struct Options {
 /// What is checked of a compilation before it is one.
 #[derive(Clone, Debug)]
 pub struct Checks {
-    /// What the user's own runtime answers for the calibration samples, scores or labels; else tract is asked.
+    /// What the user's own runtime answers for the calibration samples, scores or labels; else
+    /// tract is asked.
     pub expected: Option<LabelFile>,
     /// The least fraction of calibration samples whose fixed-point label is the float model's.
     pub min_agreement: f64,
@@ -158,7 +161,8 @@ pub enum Snapshot {
     Function(Function),
 }
 
-/// What a long step is told to: its name, how much of it is done, and how much there is. From any thread.
+/// What a long step is told to: its name, how much of it is done, and how much there is. From any
+/// thread.
 pub type Progress<'p> = dyn Fn(&str, usize, usize) + Sync + 'p;
 
 /// Compiles a model.
@@ -179,7 +183,8 @@ pub fn compile_watched(options: &Options, progress: &Progress) -> Result<Compile
     compiled.map_err(|error| import::name_operators(error, &options.model))
 }
 
-/// The part of [`compile`] behind the import. That `graph` is what the model means is checked, not taken for granted.
+/// The part of [`compile`] behind the import. That `graph` is what the model means is checked, not
+/// taken for granted.
 ///
 /// # Errors
 /// As [`compile`].
@@ -251,7 +256,8 @@ pub fn compile_network(
     }
     let deviation = |outputs: &[Vec<f32>]| agreement::deviation(outputs, meant.answers.as_ref()?);
     let small = |deviation: &f64| *deviation <= SMALL_DEVIATION;
-    // What was settled on the samples, roundings left out and masks moved near, is judged by labels: it is no fault of the import.
+    // What was settled on the samples, roundings left out and masks moved near, is judged by
+    // labels: it is no fault of the import.
     let deviation = match deviation(&observed.outputs) {
         Some(far) if !small(&far) && mask::unsettled(&network.graph) => {
             deviation(&eval::outputs(&network.graph, &calibration.samples))
@@ -298,7 +304,8 @@ fn hidden(graph: Graph, options: &Options) -> Result<Graph, Error> {
     trees::hide(graph, hide).map_err(|why| Error::Usage(format!("--hide-shape: {why}")))
 }
 
-/// What the model answers for the calibration samples, by somebody who does not know what was imported.
+/// What the model answers for the calibration samples, by somebody who does not know what was
+/// imported.
 struct Meaning {
     reference: Reference,
     answers: Option<Vec<Answer>>,
@@ -349,7 +356,8 @@ impl Meaning {
 }
 
 impl Batch {
-    /// Accepts a model whose input holds several samples if each row of its answers is that of its sample by itself.
+    /// Accepts a model whose input holds several samples if each row of its answers is that of its
+    /// sample by itself.
     fn rows_apart(
         &self,
         options: &Options,
@@ -402,12 +410,14 @@ pub struct Built {
     pub warnings: Vec<String>,
 }
 
-/// What is done on floats: affine maps folded, rising functions behind pools, products with their gates apart.
+/// What is done on floats: affine maps folded, rising functions behind pools, products with their
+/// gates apart.
 pub fn simplify(graph: Graph) -> Graph {
     gates::split(commute::commute(fold::fold(graph)))
 }
 
-/// What only the calibration samples decide: how far down masked scores lie, which roundings are felt.
+/// What only the calibration samples decide: how far down masked scores lie, which roundings are
+/// felt.
 ///
 /// # Errors
 /// [`Error::Unsupported`] for a node all of whose scores are masked.
@@ -419,10 +429,12 @@ fn settle(graph: Graph, calibration: &Calibration) -> Result<Graph, Error> {
     Ok(simplify(compose::chained(settled)))
 }
 
-/// The part of [`compile`] behind the import: from a folded, settled network to what the parties execute.
+/// The part of [`compile`] behind the import: from a folded, settled network to what the parties
+/// execute.
 ///
 /// # Errors
-/// [`Error::Unsupported`] for layers that no format or protocol holds, [`Error::Usage`] as [`Calibration::observe`].
+/// [`Error::Unsupported`] for layers that no format or protocol holds, [`Error::Usage`] as
+/// [`Calibration::observe`].
 pub fn build(
     graph: &Graph,
     calibration: &Calibration,
@@ -447,7 +459,8 @@ struct Prepared {
     warnings: Vec<String>,
 }
 
-/// The network in units that fit its number formats: features of the input and channels inside are scaled by powers of two.
+/// The network in units that fit its number formats: features of the input and channels inside are
+/// scaled by powers of two.
 fn prepare(graph: &Graph, calibration: &Calibration, precision: &Precision) -> Result<Prepared, Error> {
     let graph = settle(graph.clone(), calibration)?;
     let (mut graph, mut warnings) = input::fit(&graph, &calibration.samples, precision.input_bits);

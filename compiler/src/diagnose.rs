@@ -1,4 +1,5 @@
-//! Where fixed point loses precision: each layer's signal-to-noise ratio against the float network on the same samples.
+//! Where fixed point loses precision: each layer's signal-to-noise ratio against the float network
+//! on the same samples.
 
 use std::collections::HashMap;
 
@@ -12,9 +13,11 @@ use crate::nn::{Graph, NodeId, eval};
 pub struct Precision {
     /// The ONNX node.
     pub node: String,
-    /// Ten times the decimal logarithm of the signal's power over that of the difference from float; infinite without difference.
+    /// Ten times the decimal logarithm of the signal's power over that of the difference from
+    /// float; infinite without difference.
     pub decibels: f64,
-    /// The same with the difference from what float makes of the fixed-point operands: the layer's own noise.
+    /// The same with the difference from what float makes of the fixed-point operands: the layer's
+    /// own noise.
     pub own_decibels: f64,
 }
 
@@ -37,8 +40,9 @@ pub fn layers(graph: &Graph, function: &Function, weights: &Weights, samples: &[
     layers
 }
 
-/// The layer that loses most, and how much: what part of its elements' variation from sample to sample is hidden by rounding, beyond
-/// what is hidden in what it reads. A feature that a shared number format rounds away is seen so, however small it is.
+/// The layer that loses most, and how much: what part of its elements' variation from sample to
+/// sample is hidden by rounding, beyond what is hidden in what it reads. A feature that a shared
+/// number format rounds away is seen so, however small it is.
 pub fn most_lost<'f>(
     graph: &Graph,
     function: &'f Function,
@@ -67,7 +71,8 @@ pub fn most_lost<'f>(
     most
 }
 
-/// Sums over samples of one element: its float value, the square, and the square of fixed point's error.
+/// Sums over samples of one element: its float value, the square, and the square of fixed point's
+/// error.
 #[derive(Clone, Copy, Debug, Default)]
 struct Moments([f64; 3]);
 
@@ -92,8 +97,9 @@ fn hidden_part(moments: &[Moments], samples: usize) -> Option<f64> {
     (!parts.is_empty()).then(|| parts.iter().sum::<f64>() / parts.len() as f64)
 }
 
-/// For each ONNX node, the power of its last float value, that of the fixed-point value's difference from it, and that of its difference
-/// from what float makes of the fixed-point operands.
+/// For each ONNX node, the power of its last float value, that of the fixed-point value's
+/// difference from it, and that of its difference from what float makes of the fixed-point
+/// operands.
 fn powers<'f>(
     graph: &Graph,
     function: &'f Function,
@@ -132,7 +138,8 @@ fn powers<'f>(
     powers
 }
 
-/// Shows every fixed-point value's index beside the last float value of the same ONNX node, and what the fixed-point elements stand for.
+/// Shows every fixed-point value's index beside the last float value of the same ONNX node, and
+/// what the fixed-point elements stand for.
 fn counterparts(
     graph: &Graph,
     function: &Function,

@@ -1,4 +1,5 @@
-//! The fixed-point reference on many samples: what it answers, and how much room its number formats leave.
+//! The fixed-point reference on many samples: what it answers, and how much room its number formats
+//! leave.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -65,7 +66,8 @@ impl Evaluated {
         self.rankings.iter().map(|labels| labels.first().copied().unwrap_or(-1)).collect()
     }
 
-    /// Where one sample comes nearest to the end of a ring. The samples are those that `function` was evaluated on.
+    /// Where one sample comes nearest to the end of a ring. The samples are those that `function`
+    /// was evaluated on.
     pub fn fullest(&self, function: &Function, sample: usize) -> Option<Fullest> {
         let (value, fill): (&Value, &f64) =
             function.values.iter().zip(&self.fill[sample]).max_by(|a, b| a.1.total_cmp(b.1))?;

@@ -1,7 +1,8 @@
 //! ONNX to secure-inference plans.
 //!
-//! [`import`] reads a model as a float network ([`nn`]), calibration ([`quantise`]) and [`lower`] turn it into the secure IR in fixed
-//! point, and [`passes`] make that a plan. The binary `fusionc` ([`cli`]) is a thin skin over [`compile`].
+//! [`import`] reads a model as a float network ([`nn`]), calibration ([`quantise`]) and [`lower`]
+//! turn it into the secure IR in fixed point, and [`passes`] make that a plan. The binary `fusionc`
+//! ([`cli`]) is a thin skin over [`compile`].
 
 pub mod agreement;
 #[cfg(feature = "cli")]

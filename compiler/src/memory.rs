@@ -1,4 +1,5 @@
-//! How much memory a model may ask for. A few bytes can name any size, so sizes are looked at before anything of that size is made.
+//! How much memory a model may ask for. A few bytes can name any size, so sizes are looked at
+//! before anything of that size is made.
 
 use std::fmt;
 use std::io::Read;
@@ -10,7 +11,8 @@ use fusion_ir::{Function, Value};
 use crate::nn::{Graph, Node, Op};
 use crate::{Error, Unsupported};
 
-/// Bytes of one layer that has no weights, roughly: its name, shapes, and what is known of its values on every sample.
+/// Bytes of one layer that has no weights, roughly: its name, shapes, and what is known of its
+/// values on every sample.
 const LAYER_BYTES: u64 = 40_000;
 /// Bytes of a number while a network is compiled: once in float, once in fixed point.
 const NUMBER_BYTES: u64 = 12;
@@ -71,7 +73,8 @@ impl Memory {
         Error::Usage(format!("{}: reading it takes more than --max-memory {self}", path.display()))
     }
 
-    /// Refuses a network whose weights and values alone take more. The refusal is of the node that has most of them.
+    /// Refuses a network whose weights and values alone take more. The refusal is of the node that
+    /// has most of them.
     pub(crate) fn network(self, graph: &Graph) -> Result<(), Unsupported> {
         let size = |node: &Node| NUMBER_BYTES.saturating_mul(node.len() as u64 + node.op.parameters());
         let total = graph.nodes.iter().map(size).fold(0, u64::saturating_add);

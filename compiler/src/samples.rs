@@ -14,8 +14,8 @@ pub fn open(path: &Path) -> Result<File, Error> {
     File::open(path).map_err(|error| refuse(path, error))
 }
 
-/// The samples of a file: an array whose other axes are `shape`, or a table with `columns`, infinities and NaN among them if `any` numbers
-/// are taken; with what the user should know.
+/// The samples of a file: an array whose other axes are `shape`, or a table with `columns`,
+/// infinities and NaN among them if `any` numbers are taken; with what the user should know.
 ///
 /// # Errors
 /// As [`open`].

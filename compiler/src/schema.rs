@@ -1,4 +1,5 @@
-//! What the plan calls the input's elements and the classes: from the user, from the model, or from the table that calibrates it.
+//! What the plan calls the input's elements and the classes: from the user, from the model, or from
+//! the table that calibrates it.
 
 use fusion_ir::Schema;
 use fusion_ir::schema::{MAX_COLUMNS, check_names};
@@ -16,11 +17,12 @@ pub struct Names {
     pub classes: Vec<String>,
 }
 
-/// The names for a network with these inputs and so many classes, which the model itself may have names for. `table` is what it is calibrated on, with columns that are for something
-/// else.
+/// The names for a network with these inputs and so many classes, which the model itself may have
+/// names for. `table` is what it is calibrated on, with columns that are for something else.
 ///
 /// # Errors
-/// [`Error::Usage`] if the names that were given do not fit, or a table's do not and none were given.
+/// [`Error::Usage`] if the names that were given do not fit, or a table's do not and none were
+/// given.
 pub fn schema(
     given: &Names,
     inputs: &[Input],
@@ -47,7 +49,8 @@ pub fn schema(
     Ok(Schema { columns, classes: classes.to_vec() })
 }
 
-/// The names of a model's several inputs, with an index where one has several elements; none if they are no names.
+/// The names of a model's several inputs, with an index where one has several elements; none if
+/// they are no names.
 fn of_inputs(inputs: &[Input], elements: usize) -> Vec<String> {
     if elements > MAX_COLUMNS {
         return Vec::new();

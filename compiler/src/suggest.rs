@@ -7,9 +7,9 @@ use fusion_ir::soundness::Policy;
 
 use crate::Error;
 
-/// Positions that are taken to go through the layers together in a batch that has as many: about what
-/// fits memory for a large network. What they share is nearly shared out by then, so the choice of
-/// backends hardly depends on it.
+/// Positions that are taken to go through the layers together in a batch that has as many: about
+/// what fits memory for a large network. What they share is nearly shared out by then, so the
+/// choice of backends hardly depends on it.
 const MICRO_BATCH: u32 = 16;
 /// Micro-batches in flight in a batch of more than one, as clients have them unless told otherwise.
 const STREAMS: u8 = 2;

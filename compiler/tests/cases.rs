@@ -1,5 +1,5 @@
-//! The compiler on real models. The case folder stands beside the project (or at `FUSION_CASES`); without it these tests say so and
-//! pass.
+//! The compiler on real models. The case folder stands beside the project (or at `FUSION_CASES`);
+//! without it these tests say so and pass.
 
 use std::path::{Path, PathBuf};
 
@@ -74,7 +74,8 @@ fn float_resnet8() {
     float_network_agrees("cifar10_mlperf_resnet8", true);
 }
 
-/// Compiles on a few of the case's samples and compares fixed-point labels with onnxruntime's on the first `limit`.
+/// Compiles on a few of the case's samples and compares fixed-point labels with onnxruntime's on
+/// the first `limit`.
 fn fixed_point_agrees(name: &str, limit: usize, per_cent: usize) {
     let Some(folder) = case(name) else { return };
     let inputs: ndarray::ArrayD<f32> = ndarray_npy::read_npy(folder.join("inputs.npy")).unwrap();

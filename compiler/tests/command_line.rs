@@ -1,4 +1,5 @@
-//! The binary on good and bad input: messages that name the thing, exit codes, and no half-written files.
+//! The binary on good and bad input: messages that name the thing, exit codes, and no half-written
+//! files.
 
 mod support;
 

@@ -29,7 +29,8 @@ fn conv(b: &mut Builder, name: &str, x: NodeId, seed: u64) -> NodeId {
     b.push(Op::Conv(op), vec![x], [4, 6, 6])
 }
 
-/// Every kind of operation that can leave a ring: linear maps, a skip connection, a clip, a product, a sum pool, private summands.
+/// Every kind of operation that can leave a ring: linear maps, a skip connection, a clip, a
+/// product, a sum pool, private summands.
 fn network() -> Graph {
     let mut b = Builder::default();
     let x = b.push(Op::Input, vec![], [4, 6, 6]);
@@ -49,7 +50,8 @@ fn network() -> Graph {
     let pooled = b.scale(0.3, pooled);
     let flat = b.reshape(pooled, &[36]);
     b.node = "dense".into();
-    // Positive weights of positive data: sums come near their worst case, so that formats for it keep some precision.
+    // Positive weights of positive data: sums come near their worst case, so that formats for it
+    // keep some precision.
     let weight = Array2::from_shape_vec([5, 36], noise(180, 9)).unwrap().mapv(f32::abs);
     let y = b.push(Op::Dense(Dense { weight, bias: noise(5, 10) }), vec![flat], [5]);
     simplify(b.graph.reachable(y))
@@ -68,7 +70,8 @@ fn fill(calibrated_on: Vec<f32>, worst_case: bool) -> f64 {
     evaluated.fullest_of_all(&program.function).unwrap().fill
 }
 
-/// The formats that `graph` gets on `samples`, its warnings, and how many of the samples keep the float label.
+/// The formats that `graph` gets on `samples`, its warnings, and how many of the samples keep the
+/// float label.
 fn fixed(graph: &Graph, samples: Vec<Vec<f32>>) -> (Built, usize) {
     let calibration = Calibration { total: samples.len(), samples, real: true };
     let built = build(graph, &calibration, &Precision::default(), &Settings::default()).unwrap();
@@ -108,7 +111,8 @@ fn channels_of_different_scales_keep_their_digits() {
 
 #[test]
 fn a_kernel_with_one_huge_row_gets_wider_weights() {
-    // The channel is small behind a curve, which no factor passes, and the next kernel makes it large again.
+    // The channel is small behind a curve, which no factor passes, and the next kernel makes it
+    // large again.
     let small = |channel: usize| if channel == 3 { 1.0 / 300.0 } else { 1.0 };
     let mut b = Builder::default();
     let x = b.push(Op::Input, vec![], [8]);

@@ -1,4 +1,5 @@
-//! Networks of gates in fixed point: SiLU, squeeze-and-excite and hard swish keep the labels of float, and each layer its precision.
+//! Networks of gates in fixed point: SiLU, squeeze-and-excite and hard swish keep the labels of
+//! float, and each layer its precision.
 
 use fusion_compiler::compile::{Built, build, simplify};
 use fusion_compiler::diagnose;
@@ -114,7 +115,8 @@ fn image(seed: u64) -> Vec<f32> {
     picture.iter().zip(noise(len, 9000 + seed)).map(|(a, b)| a + 0.4 * b).collect()
 }
 
-/// The network in fixed point, and how many samples that it was not calibrated on keep the float label.
+/// The network in fixed point, and how many samples that it was not calibrated on keep the float
+/// label.
 fn agreeing(graph: &Graph) -> (Built, usize) {
     let samples: Vec<Vec<f32>> = (0..CALIBRATED as u64).map(image).collect();
     let calibration = Calibration { samples, total: CALIBRATED, real: true };
@@ -192,7 +194,8 @@ fn hard_swish_is_a_product_and_keeps_float_labels() {
     assert_eq!(products.count(), 3);
 }
 
-/// A kernel with a row far larger than the others, since its channel is small, behind an activation that lets no scale pass.
+/// A kernel with a row far larger than the others, since its channel is small, behind an activation
+/// that lets no scale pass.
 #[test]
 fn rows_that_a_large_one_dwarfs_get_wider_weights() {
     let graph = network(|b, x| {

@@ -1,4 +1,5 @@
-//! Graphs on which something once went wrong, found by `tests/differential`: right labels or the refusal that is expected.
+//! Graphs on which something once went wrong, found by `tests/differential`: right labels or the
+//! refusal that is expected.
 
 use std::path::{Path, PathBuf};
 

@@ -29,8 +29,8 @@ fn folder() -> Folder {
     Folder(tempfile::tempdir().unwrap())
 }
 
-/// As skl2onnx writes a pipeline on a data frame: one input for each column, joined; one has two elements here. What reads them joins them in
-/// another order than the file lists them.
+/// As skl2onnx writes a pipeline on a data frame: one input for each column, joined; one has two
+/// elements here. What reads them joins them in another order than the file lists them.
 fn columns() -> Vec<u8> {
     let nodes = [
         node("Concat", "join", &["body_mass", "age", "pressure"], "all", &[int("axis", 1)]),
@@ -116,7 +116,8 @@ fn a_table_finds_them_by_name_and_tract_agrees() {
     assert!(why[0].why.contains("--input-shape is for models of one"), "{}", why[0]);
 }
 
-/// Default exports of pipelines on data frames: nothing is said but what to calibrate on, and every label is onnxruntime's by name.
+/// Default exports of pipelines on data frames: nothing is said but what to calibrate on, and every
+/// label is onnxruntime's by name.
 #[test]
 fn exports_of_data_frames_answer_by_name() {
     let fixture = |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/data_frame").join(name);

@@ -1,4 +1,5 @@
-//! What compiles computes what the ONNX file means: small models, each of a kind that was once misread, with another runtime's labels.
+//! What compiles computes what the ONNX file means: small models, each of a kind that was once
+//! misread, with another runtime's labels.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,5 @@
-//! Normalisations of rows whose deviations lie far apart: each row must be right to a small part of itself.
+//! Normalisations of rows whose deviations lie far apart: each row must be right to a small part of
+//! itself.
 
 mod support;
 
@@ -10,7 +11,8 @@ use support::{int, integers, model_of, node, numbers, tensor};
 
 const ROWS: usize = 5;
 
-/// Samples of five rows of `n` elements: with deviations of about 2, 1/2, 1/8 and 1/32 around different means, and one of equal elements.
+/// Samples of five rows of `n` elements: with deviations of about 2, 1/2, 1/8 and 1/32 around
+/// different means, and one of equal elements.
 fn samples(n: usize) -> Vec<Vec<f32>> {
     let row = |sample: usize, row: usize| {
         let noise = numbers(n + sample + 3 * row)[sample + 3 * row..].to_vec();
@@ -64,8 +66,8 @@ fn holds(name: &str, n: usize, nodes: &[Vec<u8>], initializers: &[Vec<u8>]) {
     for (sample, found) in samples.iter().zip(scores(name, n, &bytes, &samples)) {
         let deviations: Vec<f64> = sample.chunks(n).map(deviation).collect();
         for (at, (found, exact)) in found.iter().zip(standardised(sample, n)).enumerate() {
-            // The rounding of the input (units of 2^-9) and of the difference (2^-8) is a larger part of a smaller row. What is equal
-            // has no difference to round.
+            // The rounding of the input (units of 2^-9) and of the difference (2^-8) is a larger
+            // part of a smaller row. What is equal has no difference to round.
             let rounding = if deviations[at / n] > 0.0 { 1.5 / 256.0 / deviations[at / n] } else { 0.0 };
             let allowed = 0.03 + rounding;
             assert!((found - exact).abs() <= allowed, "{name}, n = {n}: element {at}: {found} instead of {exact}");

@@ -1,4 +1,5 @@
-//! Small ONNX models, operator by operator: import, fold, lower and all passes must keep the float network's answer.
+//! Small ONNX models, operator by operator: import, fold, lower and all passes must keep the float
+//! network's answer.
 
 mod support;
 
@@ -29,7 +30,8 @@ impl Drop for Scratch {
     }
 }
 
-/// Compiles and compares the fixed-point logits with the float ones of the unfolded network, within `tolerance`.
+/// Compiles and compares the fixed-point logits with the float ones of the unfolded network, within
+/// `tolerance`.
 fn compiles(name: &str, bytes: &[u8], tolerance: f64) -> Vec<&'static str> {
     let file = Scratch::new(name, bytes);
     let graph = import::read(&file.0, None).unwrap_or_else(|e| panic!("{name}: {e}"));

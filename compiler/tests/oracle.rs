@@ -1,4 +1,5 @@
-//! What fixed point is compared with: the model's file itself. A network that means something else has no plan.
+//! What fixed point is compared with: the model's file itself. A network that means something else
+//! has no plan.
 
 mod support;
 

@@ -1,4 +1,5 @@
-//! Classifiers of tables in raw units: features from 1e-3 to 1e5, a year, columns that are mostly zero.
+//! Classifiers of tables in raw units: features from 1e-3 to 1e5, a year, columns that are mostly
+//! zero.
 
 use std::path::Path;
 
@@ -49,7 +50,8 @@ fn both_plans_and_the_text_carry_the_features_formats() {
     let Op::Input(format) = &plan.function.values[0].op else { panic!("value 0 is the input") };
     let fracs: Vec<i16> = format.features.iter().map(|feature| feature.frac).collect();
     assert_eq!((format.axis, fracs.len()), (0, 15));
-    // The sampling weight has units of many, the rate of a fraction of a thousandth; the year counts from another one.
+    // The sampling weight has units of many, the rate of a fraction of a thousandth; the year
+    // counts from another one.
     assert!(fracs[1] < -6 && fracs[6] > 16, "{fracs:?}");
     let year = format.features[5];
     let centre = year.offset as f64 / f64::from(year.frac).exp2();

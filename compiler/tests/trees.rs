@@ -1,5 +1,6 @@
-//! Tree ensembles of every layout against onnxruntime's labels, on rows that lie on thresholds, with missing values and infinities: all of them, in
-//! the fixed-point reference that every protocol equals.
+//! Tree ensembles of every layout against onnxruntime's labels, on rows that lie on thresholds,
+//! with missing values and infinities: all of them, in the fixed-point reference that every
+//! protocol equals.
 
 use std::path::{Path, PathBuf};
 
@@ -60,8 +61,8 @@ fn hidden_shapes_have_the_same_labels() {
     }
 }
 
-/// Features, thresholds, kinds of comparison, what becomes of missing values, and leaves are in no byte of the client's plan. What either party
-/// sends and when follows from that plan alone.
+/// Features, thresholds, kinds of comparison, what becomes of missing values, and leaves are in no
+/// byte of the client's plan. What either party sends and when follows from that plan alone.
 #[test]
 fn ensembles_of_one_shape_have_one_clients_plan() {
     let [a, b] = ["twin_a", "twin_b"].map(|name| compiled(name, None).plan);

@@ -1,5 +1,6 @@
-//! Small models whose meaning was once lost, of the case folder (beside the project or at `FUSION_CASES`): the expected labels, or a
-//! refusal that names node and reason. Without the folder these tests say so and pass.
+//! Small models whose meaning was once lost, of the case folder (beside the project or at
+//! `FUSION_CASES`): the expected labels, or a refusal that names node and reason. Without the
+//! folder these tests say so and pass.
 
 use std::path::{Path, PathBuf};
 
@@ -7,9 +8,11 @@ use fusion_compiler::compile::{Options, compile};
 use fusion_compiler::evaluate::{evaluate, quantise};
 use fusion_compiler::samples;
 
-/// Cases that are refused, with the node and words of the reason. README's table of what is refused has each.
+/// Cases that are refused, with the node and words of the reason. README's table of what is refused
+/// has each.
 const REFUSED: &[(&str, [&str; 2])] = &[("output_two_rows_softmax", ["node \"y\"", "several rows of scores"])];
-/// Cases whose samples leave the calibrated format: that is said of each, and the labels mean nothing.
+/// Cases whose samples leave the calibrated format: that is said of each, and the labels mean
+/// nothing.
 const CLIPPED: &[&str] = &["calibration_zeros_input_clipped", "input_beyond_format_not_reported"];
 
 fn folder() -> Option<PathBuf> {

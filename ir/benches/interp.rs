@@ -1,10 +1,11 @@
-//! The reference interpreter: multiply-accumulates per second, layer by layer and of a whole ResNet-50.
+//! The reference interpreter: multiply-accumulates per second, layer by layer and of a whole
+//! ResNet-50.
 //!
 //!     cargo bench -p fusion-ir --bench interp             # everything
 //!     cargo bench -p fusion-ir --bench interp -- layers   # or resnet50
 //!
-//! Every figure is of the fastest of some runs, on all cores. `watched` is what `fusionc eval` and `fusionc compile` run; its samples
-//! go side by side.
+//! Every figure is of the fastest of some runs, on all cores. `watched` is what `fusionc eval` and
+//! `fusionc compile` run; its samples go side by side.
 
 use std::time::Instant;
 

@@ -1,8 +1,9 @@
 //! The public shape of decision trees: which nodes there are, not what they test.
 //!
-//! A *test* is a number that is 1 or 0. An inner node reads one test, or several whose alternating sum is its truth: an interval
-//! is one threshold less the other, a set the sum of its intervals. Trees are written in preorder, the subtree of truth first, and
-//! tests and leaves are numbered in that order.
+//! A *test* is a number that is 1 or 0. An inner node reads one test, or several whose alternating
+//! sum is its truth: an interval is one threshold less the other, a set the sum of its intervals.
+//! Trees are written in preorder, the subtree of truth first, and tests and leaves are numbered in
+//! that order.
 
 use std::fmt;
 use std::str::FromStr;
@@ -51,9 +52,10 @@ impl Forest {
         (pending.is_empty() && extent.trees > 0).then_some(extent)
     }
 
-    /// For every leaf, how many nodes on the way to it have another truth than it needs, as a negative number mod `2^64`: 0
-    /// for the leaf that is reached. It is linear in the tests but for `one`, which stands for 1: of two
-    /// parties with shares of the tests, one gives 1 and the other 0.
+    /// For every leaf, how many nodes on the way to it have another truth than it needs, as a
+    /// negative number mod `2^64`: 0 for the leaf that is reached. It is linear in the tests but
+    /// for `one`, which stands for 1: of two parties with shares of the tests, one gives 1 and the
+    /// other 0.
     ///
     /// # Panics
     /// If there are not as many tests as the forest has.
@@ -97,7 +99,8 @@ impl Forest {
 }
 
 impl fmt::Display for Forest {
-    /// `[3*oo...,o..]`: `.` is a leaf, `o` a node of one test, `2o` of two; `3*` says that a tree comes three times.
+    /// `[3*oo...,o..]`: `.` is a leaf, `o` a node of one test, `2o` of two; `3*` says that a tree
+    /// comes three times.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let trees = self.trees();
         f.write_str("[")?;

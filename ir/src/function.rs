@@ -117,7 +117,8 @@ impl Function {
         users
     }
 
-    /// For every value, the last value that reads it (itself if none): after that its shares can be dropped.
+    /// For every value, the last value that reads it (itself if none): after that its shares can be
+    /// dropped.
     pub fn last_uses(&self) -> Vec<ValueId> {
         let mut last: Vec<ValueId> = (0..self.values.len() as u32).map(ValueId).collect();
         for (id, value) in self.iter() {
@@ -128,7 +129,8 @@ impl Function {
         last
     }
 
-    /// The most elements that values have at any time whose shares or integers must be kept, what is being computed included.
+    /// The most elements that values have at any time whose shares or integers must be kept, what
+    /// is being computed included.
     pub fn most_live(&self) -> usize {
         let last_uses = self.last_uses();
         let (mut live, mut most) = (0usize, 0);

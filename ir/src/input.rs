@@ -1,10 +1,13 @@
-//! How the client's real numbers become the input's integers. All of it is public and in both parties' plans.
+//! How the client's real numbers become the input's integers. All of it is public and in both
+//! parties' plans.
 //!
-//! Features of a table have their own units, from 1e-3 to 1e5, and some lie far from zero (a year). So each index along one axis of
-//! the input may have a scale and an offset of its own; the model's first linear layers take them back.
+//! Features of a table have their own units, from 1e-3 to 1e5, and some lie far from zero (a year).
+//! So each index along one axis of the input may have a scale and an offset of its own; the model's
+//! first linear layers take them back.
 //!
-//! What is only compared with thresholds needs no unit at all, only its order: [`ordered`] maps every float32 to an integer so that any two
-//! compare as before. No range has to be known, and no threshold is rounded.
+//! What is only compared with thresholds needs no unit at all, only its order: [`ordered`] maps
+//! every float32 to an integer so that any two compare as before. No range has to be known, and no
+//! threshold is rounded.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -16,7 +19,8 @@ use crate::function::Function;
 use crate::op::Op;
 use crate::types::TensorType;
 
-/// One feature's format: the element for `real` is `round(real * 2^frac) - offset`, limited to the input's magnitude.
+/// One feature's format: the element for `real` is `round(real * 2^frac) - offset`, limited to the
+/// input's magnitude.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Feature {
     /// Fractional bits, within [`MAX_FRAC`] on both sides.
@@ -25,7 +29,8 @@ pub struct Feature {
     pub offset: i64,
 }
 
-/// The formats of the features along one axis of the input; without features, all elements have the value's own format.
+/// The formats of the features along one axis of the input; without features, all elements have the
+/// value's own format.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct InputFormat {
     /// The axis along which features lie.
@@ -41,12 +46,12 @@ pub const ORDERED_BITS: u8 = 34;
 
 /// What stands for a missing value, NaN, among [`ordered`] numbers: `-2^33`, which is `2^33` too.
 ///
-/// Twice it is 0. So whoever compares `x` with a threshold decides by a factor of 1 or 2, which changes nothing for numbers, on which
-/// side of it missing values are.
+/// Twice it is 0. So whoever compares `x` with a threshold decides by a factor of 1 or 2, which
+/// changes nothing for numbers, on which side of it missing values are.
 pub const MISSING: i64 = -1 << (ORDERED_BITS - 1);
 
-/// Every float32 as an integer below `2^31` in absolute value, in their order: `x <= y` exactly if `ordered(x) <= ordered(y)`. Both
-/// zeros are 0. NaN is [`MISSING`].
+/// Every float32 as an integer below `2^31` in absolute value, in their order: `x <= y` exactly if
+/// `ordered(x) <= ordered(y)`. Both zeros are 0. NaN is [`MISSING`].
 pub fn ordered(real: f32) -> i64 {
     if real.is_nan() {
         return MISSING;
@@ -83,7 +88,8 @@ impl Function {
     }
 }
 
-/// A sample with elements that the input's format does not hold. They are limited to it, so that the answer is about another sample.
+/// A sample with elements that the input's format does not hold. They are limited to it, so that
+/// the answer is about another sample.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Clipped {
     /// The sample's index.
@@ -92,7 +98,8 @@ pub struct Clipped {
     pub elements: usize,
     /// Of how many.
     pub of: usize,
-    /// The features that they belong to, those with most elements first; indices of elements if the input has no features.
+    /// The features that they belong to, those with most elements first; indices of elements if the
+    /// input has no features.
     pub features: Vec<usize>,
 }
 
@@ -120,7 +127,8 @@ impl fmt::Display for Clipped {
 }
 
 impl Quantiser<'_> {
-    /// What of the samples the format does not hold: one entry for each sample of which that is anything.
+    /// What of the samples the format does not hold: one entry for each sample of which that is
+    /// anything.
     pub fn all_clipped<'s>(&self, samples: impl IntoIterator<Item = &'s [f32]>) -> Vec<Clipped> {
         let one = |(sample, reals): (usize, &[f32])| {
             let clipped = self.clipped(reals);
@@ -134,8 +142,9 @@ impl Quantiser<'_> {
         samples.into_iter().enumerate().filter_map(one).collect()
     }
 
-    /// The sample's elements in fixed point, row-major. Each is the nearest one (ties away from zero), limited to the magnitude, so that an outlier
-    /// clips as an image would instead of wrapping. Every number of the sample must be one that it [takes](Self::takes).
+    /// The sample's elements in fixed point, row-major. Each is the nearest one (ties away from
+    /// zero), limited to the magnitude, so that an outlier clips as an image would instead of
+    /// wrapping. Every number of the sample must be one that it [takes](Self::takes).
     pub fn quantise(&self, sample: &[f32]) -> Vec<i64> {
         if self.is_ordered() {
             return sample.iter().map(|real| ordered(*real)).collect();
@@ -149,12 +158,14 @@ impl Quantiser<'_> {
         self.format.is_some_and(|format| format.ordered)
     }
 
-    /// Whether an element of a sample may be `real`: every finite number, and infinities and NaN where only the order counts.
+    /// Whether an element of a sample may be `real`: every finite number, and infinities and NaN
+    /// where only the order counts.
     pub fn takes(&self, real: f32) -> bool {
         real.is_finite() || self.is_ordered()
     }
 
-    /// The elements of the sample that its format does not hold: those that [`quantise`](Self::quantise) limits.
+    /// The elements of the sample that its format does not hold: those that
+    /// [`quantise`](Self::quantise) limits.
     pub fn clipped(&self, sample: &[f32]) -> Vec<usize> {
         if self.is_ordered() {
             return Vec::new();
@@ -163,7 +174,8 @@ impl Quantiser<'_> {
         (0..sample.len()).zip(sample).filter(|pair| beyond(*pair)).map(|(at, _)| at).collect()
     }
 
-    /// The index along the features' axis of the element number `at`; `at` itself if there are no features.
+    /// The index along the features' axis of the element number `at`; `at` itself if there are no
+    /// features.
     pub fn feature(&self, at: usize) -> usize {
         self.format.filter(|format| !format.features.is_empty()).map_or(at, |format| {
             let inner: usize = self.ty.shape.iter().skip(format.axis + 1).product();

@@ -1,7 +1,8 @@
-//! The reference interpreter: every operation on plain integers. Every backend must agree with it bit for bit.
+//! The reference interpreter: every operation on plain integers. Every backend must agree with it
+//! bit for bit.
 //!
-//! Elements are signed integers in `Z_2^bits`. Large operations are spread over threads; samples are independent, so callers
-//! run those in parallel, too.
+//! Elements are signed integers in `Z_2^bits`. Large operations are spread over threads; samples
+//! are independent, so callers run those in parallel, too.
 
 mod elementwise;
 mod fill;
@@ -26,12 +27,14 @@ pub use pool::{max, span, tournament};
 /// Runs `function` on one quantised input and returns every value's elements, in [`ValueId`] order.
 ///
 /// # Panics
-/// If the function does not pass [`crate::verify::verify`], or `input` or `weights` do not have its shapes.
+/// If the function does not pass [`crate::verify::verify`], or `input` or `weights` do not have its
+/// shapes.
 pub fn run(function: &Function, weights: &Weights, input: &[i64]) -> Vec<Vec<i64>> {
     values(function, true, |value, operands| apply_with(function, value, weights, operands, input, Sums::Fastest))
 }
 
-/// Runs `function` on one quantised input and returns its last value; values that nobody will read are dropped.
+/// Runs `function` on one quantised input and returns its last value; values that nobody will read
+/// are dropped.
 ///
 /// # Panics
 /// As [`run`].
@@ -41,7 +44,8 @@ pub fn output(function: &Function, weights: &Weights, input: &[i64]) -> Vec<i64>
     values(function, false, apply).pop().unwrap_or_default()
 }
 
-/// What `apply` makes of every value's operands, value by value. Unless `keep`, what nobody will read is dropped.
+/// What `apply` makes of every value's operands, value by value. Unless `keep`, what nobody will
+/// read is dropped.
 fn values(function: &Function, keep: bool, mut apply: impl FnMut(&Value, &[&[i64]]) -> Vec<i64>) -> Vec<Vec<i64>> {
     let last_uses = function.last_uses();
     let mut values: Vec<Vec<i64>> = Vec::with_capacity(function.values.len());
@@ -57,15 +61,17 @@ fn values(function: &Function, keep: bool, mut apply: impl FnMut(&Value, &[&[i64
     values
 }
 
-/// The value whose largest element is the label: the operand of the function's argmax or top-k, else what it reveals.
+/// The value whose largest element is the label: the operand of the function's argmax or top-k,
+/// else what it reveals.
 pub fn logits_of(function: &Function) -> Option<ValueId> {
     let find = |wanted: fn(&Op) -> bool| function.values.iter().find(|value| wanted(&value.op));
     let ranked = find(|op| matches!(op, Op::ArgMax | Op::TopK { .. }));
     ranked.or_else(|| find(|op| matches!(op, Op::Reveal(_))))?.operands.first().copied()
 }
 
-/// The labels in what `function` reveals about one position, best first. Of logits that is the index of the largest, the lowest
-/// winning ties; else what was revealed, if it is so many different classes of the function, and nothing if it is not.
+/// The labels in what `function` reveals about one position, best first. Of logits that is the
+/// index of the largest, the lowest winning ties; else what was revealed, if it is so many
+/// different classes of the function, and nothing if it is not.
 pub fn labels(function: &Function, revealed: &[i64]) -> Vec<i64> {
     let what = function.values.iter().rev().find_map(|value| match value.op {
         Op::Reveal(what) => Some(what),
@@ -86,7 +92,8 @@ pub fn labels(function: &Function, revealed: &[i64]) -> Vec<i64> {
     if right { revealed.to_vec() } else { Vec::new() }
 }
 
-/// One operation on plain integers. How long a linear one takes does not depend on the elements: they may be shares.
+/// One operation on plain integers. How long a linear one takes does not depend on the elements:
+/// they may be shares.
 ///
 /// # Panics
 /// If operands or weights do not have the function's shapes.
@@ -128,8 +135,9 @@ pub fn add_bias(x: &[i64], bias: &[i64], bits: u8) -> Vec<i64> {
     zip_spread(x, bias, |x, bias| signed(x.wrapping_add(bias) as u64, bits))
 }
 
-/// Repeats every element of `elements` equally often, in a row, so that there are `n` in all: a vector
-/// with one element for each index of a tensor's leading axis becomes as long as that tensor.
+/// Repeats every element of `elements` equally often, in a row, so that there are `n` in all: a
+/// vector with one element for each index of a tensor's leading axis becomes as long as that
+/// tensor.
 ///
 /// # Panics
 /// If `n` is no multiple of the length of `elements`.

@@ -1,8 +1,9 @@
-//! Selection networks: which elements are compared, in which order, to find the `k` largest. Interpreter and protocols follow the
-//! same one, so that they agree even where comparisons contradict each other.
+//! Selection networks: which elements are compared, in which order, to find the `k` largest.
+//! Interpreter and protocols follow the same one, so that they agree even where comparisons
+//! contradict each other.
 
-/// Comparisons of places. `[i, j]` leaves the larger element at `i` and the smaller at `j`, and what lies at `i` where neither is
-/// larger.
+/// Comparisons of places. `[i, j]` leaves the larger element at `i` and the smaller at `j`, and
+/// what lies at `i` where neither is larger.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Network {
     /// The comparisons that do not depend on each other, layer after layer.
@@ -12,9 +13,9 @@ pub struct Network {
 }
 
 impl Network {
-    /// For the `k` largest of `n` elements: neighbours, then neighbouring sorted lists are merged as in Batcher's odd-even merge
-    /// (Knuth, volume 3, section 5.3.4), `k` elements of each list being kept, until one is left. Comparisons that the result does not
-    /// depend on are left out.
+    /// For the `k` largest of `n` elements: neighbours, then neighbouring sorted lists are merged
+    /// as in Batcher's odd-even merge (Knuth, volume 3, section 5.3.4), `k` elements of each list
+    /// being kept, until one is left. Comparisons that the result does not depend on are left out.
     pub fn top_k(n: usize, k: usize) -> Network {
         let mut comparisons = Vec::new();
         let mut lists: Vec<Vec<usize>> = (0..n).map(|place| vec![place]).collect();
@@ -51,7 +52,8 @@ fn merge(left: &[usize], right: &[usize], comparisons: &mut Vec<[usize; 2]>) -> 
     let every_other = |list: &[usize], from: usize| list.iter().copied().skip(from).step_by(2).collect::<Vec<usize>>();
     let first = merge(&every_other(left, 0), &every_other(right, 0), comparisons);
     let second = merge(&every_other(left, 1), &every_other(right, 1), comparisons);
-    // The largest is that of the first list; from then on each of the second competes with the next of the first.
+    // The largest is that of the first list; from then on each of the second competes with the next
+    // of the first.
     let mut merged = Vec::with_capacity(left.len() + right.len());
     let mut first = first.into_iter();
     merged.extend(first.next());

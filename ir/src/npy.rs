@@ -1,7 +1,7 @@
 //! NumPy's `.npy` files, as far as people keep samples and labels in them.
 //!
-//! A file is bytes from anywhere: nothing is allocated on the word of its header, and a number is converted only if it keeps its meaning.
-//! The format is NumPy's NEP 1, versions 1 to 3.
+//! A file is bytes from anywhere: nothing is allocated on the word of its header, and a number is
+//! converted only if it keeps its meaning. The format is NumPy's NEP 1, versions 1 to 3.
 
 use half::f16;
 
@@ -110,10 +110,12 @@ impl<'b> Npy<'b> {
         matches!(self.element, Element::Signed(_) | Element::Unsigned(_))
     }
 
-    /// The elements in row-major order as float32. Wider floats are rounded to the nearest one, which may be infinite only if they are.
+    /// The elements in row-major order as float32. Wider floats are rounded to the nearest one,
+    /// which may be infinite only if they are.
     ///
     /// # Errors
-    /// [`NpyError::Loss`] for a number beyond float32, and for an integer that is not one of its numbers, whatever type it has.
+    /// [`NpyError::Loss`] for a number beyond float32, and for an integer that is not one of its
+    /// numbers, whatever type it has.
     pub fn reals(&self) -> Result<Vec<f32>, NpyError> {
         let lost = |index: usize, value: String| NpyError::Loss { index, value, kind: "float32" };
         match self.element {
@@ -191,7 +193,8 @@ impl<'b> Npy<'b> {
     }
 }
 
-/// The float32 next to `wide`; none for what is finite and beyond float32, and for an integer that is not one of its numbers.
+/// The float32 next to `wide`; none for what is finite and beyond float32, and for an integer that
+/// is not one of its numbers.
 pub fn float32(wide: f64) -> Option<f32> {
     let real = wide as f32;
     let beyond = wide.is_finite() && (!real.is_finite() || real == 0.0 && wide != 0.0);
@@ -316,7 +319,8 @@ mod tests {
         Npy::parse(&file(descr, "False", shape, data)).and_then(|npy| npy.reals())
     }
 
-    /// The bytes of `numpy.save` for `numpy.array([[1, 2, 3], [4, 5, 6]], "<f4", order="F")`, by NumPy 2.3.
+    /// The bytes of `numpy.save` for `numpy.array([[1, 2, 3], [4, 5, 6]], "<f4", order="F")`, by
+    /// NumPy 2.3.
     #[test]
     fn numpys_own_file_in_fortran_order_is_read() {
         let header = "{'descr': '<f4', 'fortran_order': True, 'shape': (2, 3), }";

@@ -1,7 +1,8 @@
 //! The operations and their exact meaning; [`crate::interp`] is the executable form of this page.
 //!
-//! `x` stands for the operand's elements as signed integers in `Z_2^bits`, `k` for the result's width. All
-//! arithmetic wraps. Operations that move or add are local; every other one is a two-party protocol.
+//! `x` stands for the operand's elements as signed integers in `Z_2^bits`, `k` for the result's
+//! width. All arithmetic wraps. Operations that move or add are local; every other one is a
+//! two-party protocol.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,8 +10,8 @@ use crate::WeightId;
 use crate::forest::Forest;
 use crate::input::InputFormat;
 
-/// A two-dimensional convolution's geometry. Operand `[C_in, H, W]`, weight `[C_out, C_in / groups, kh, kw]`,
-/// result `[C_out, H', W']`.
+/// A two-dimensional convolution's geometry. Operand `[C_in, H, W]`, weight
+/// `[C_out, C_in / groups, kh, kw]`, result `[C_out, H', W']`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Conv {
     /// Private integer kernel `[C_out, C_in / groups, kh, kw]`.
@@ -27,7 +28,8 @@ pub struct Conv {
     pub groups: usize,
 }
 
-/// A sliding window over `[C, H, W]`, each channel by itself. Windows that would leave the padded image are dropped.
+/// A sliding window over `[C, H, W]`, each channel by itself. Windows that would leave the padded
+/// image are dropped.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Window {
     /// Rows, columns.
@@ -49,8 +51,9 @@ pub enum Reveal {
     Logits,
 }
 
-/// A piecewise linear function `y = offset + first_slope x + sum of change * max(0, x - threshold) mod 2^bits` over `knots`,
-/// each difference wrapped to a signed number of `bits` bits first. All constants are public.
+/// A piecewise linear function `y = offset + first_slope x + sum of change * max(0, x - threshold)
+/// mod 2^bits` over `knots`, each difference wrapped to a signed number of `bits` bits first. All
+/// constants are public.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Piecewise {
     /// Slope below the first threshold.
@@ -59,16 +62,19 @@ pub struct Piecewise {
     pub slope_frac: u8,
     /// Added constant, with the result's fractional bits.
     pub offset: i64,
-    /// Threshold, with the operand's fractional bits, and change of slope there; thresholds rise strictly.
+    /// Threshold, with the operand's fractional bits, and change of slope there; thresholds rise
+    /// strictly.
     pub knots: Vec<(i64, i64)>,
 }
 
-/// What the selector may choose about a value that the `cheetah` family computes. Results do not depend on it.
+/// What the selector may choose about a value that the `cheetah` family computes. Results do not
+/// depend on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Cheetah {
     /// Comparisons: most bits of a leaf of a carry tree, `1..=4`.
     pub leaf_bits: u8,
-    /// Linear layers: whether the server packs results into fewer ciphertexts before it returns them.
+    /// Linear layers: whether the server packs results into fewer ciphertexts before it returns
+    /// them.
     pub output_packing: bool,
 }
 
@@ -104,7 +110,8 @@ pub enum Backend {
     Garbled,
 }
 
-/// The parameters of Fusion's gadgets: the compiler's *suggestion*; the client's own policy decides.
+/// The parameters of Fusion's gadgets: the compiler's *suggestion*; the client's own policy
+/// decides.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Mix {
     /// Queries the suggestion was made for.
@@ -120,8 +127,9 @@ pub struct Mix {
 pub enum Op {
     /// The client's input, in fixed point, by its public format.
     Input(InputFormat),
-    /// `fusion.mix`: the batch is `copies` copies of each query and the public samples under a secret permutation.
-    /// Per position it is the identity: every position carries the same program.
+    /// `fusion.mix`: the batch is `copies` copies of each query and the public samples under a
+    /// secret permutation. Per position it is the identity: every position carries the same
+    /// program.
     Mix(Mix),
     /// Convolution; result width = operand width, `frac = frac_x + frac_w`, wrap mod `2^bits`.
     Conv(Conv),
@@ -137,13 +145,15 @@ pub enum Op {
         /// Bits dropped.
         shift: u8,
     },
-    /// `max(0, requant(x))` where the sign is that of `(x + 2^(shift-1)) mod 2^bits`; needs `k <= bits - shift`.
+    /// `max(0, requant(x))` where the sign is that of `(x + 2^(shift-1)) mod 2^bits`; needs
+    /// `k <= bits - shift`.
     RequantRelu {
         /// Bits dropped.
         shift: u8,
     },
-    /// `min(limit, max(0, floor(z / 2^shift)))` of `z = (x + 2^(shift-1)) mod 2^bits`, signed: a requantised ReLU, clipped before anything is
-    /// dropped at its upper end. Needs `k <= bits - shift` and `0 < limit < 2^(k-1)`. The limit is public.
+    /// `min(limit, max(0, floor(z / 2^shift)))` of `z = (x + 2^(shift-1)) mod 2^bits`, signed: a
+    /// requantised ReLU, clipped before anything is dropped at its upper end. Needs
+    /// `k <= bits - shift` and `0 < limit < 2^(k-1)`. The limit is public.
     RequantClip {
         /// Bits dropped.
         shift: u8,
@@ -171,21 +181,24 @@ pub enum Op {
         /// The constant.
         by: i64,
     },
-    /// `x + weight`: one private constant for each element of the leading axis (weight `[C]`), or for each element (the
-    /// operand's shape). Local: the server adds.
+    /// `x + weight`: one private constant for each element of the leading axis (weight `[C]`), or
+    /// for each element (the operand's shape). Local: the server adds.
     Bias {
         /// The private constants at the operand's format.
         weight: WeightId,
     },
     /// Elementwise sum of two operands of one shape, width and `frac`. Local.
     Add,
-    /// Elementwise product of two operands of one width, `frac = frac_a + frac_b`. The second has the first's shape, or is
-    /// a vector of one factor for each element of the first's leading axis.
+    /// Elementwise product of two operands of one width, `frac = frac_a + frac_b`. The second has
+    /// the first's shape, or is a vector of one factor for each element of the first's leading
+    /// axis.
     Mul,
-    /// A piecewise linear function of each element; result width = operand width, `frac = frac_x + slope_frac`.
+    /// A piecewise linear function of each element; result width = operand width,
+    /// `frac = frac_x + slope_frac`.
     Piecewise(Piecewise),
-    /// Maximum over each window, padding excluded: first along rows of the window, then along columns, each a
-    /// left-to-right tournament of [`max`](crate::interp::max) on wrapped differences.
+    /// Maximum over each window, padding excluded: first along rows of the window, then along
+    /// columns, each a left-to-right tournament of [`max`](crate::interp::max) on wrapped
+    /// differences.
     MaxPool(Window),
     /// Sum over each window, padding counted as zero. Local.
     SumPool(Window),
@@ -215,23 +228,26 @@ pub enum Op {
     Reshape,
     /// Index of the largest element of `[n]`; the lowest index wins ties. Result `[1]`.
     ArgMax,
-    /// Indices of the `k` largest elements of `[n]`, largest first; lower indices win ties. Result `[k]`.
+    /// Indices of the `k` largest elements of `[n]`, largest first; lower indices win ties. Result
+    /// `[k]`.
     ///
-    /// Element `i` plays with the key `2^m x_i + n - 1 - i` in `Z_2^(bits + m)`, `m` being the result's width; of two keys the
-    /// one wins from which the other's difference is not negative there, in the order of
-    /// [`Network::top_k`](crate::network::Network::top_k). So ties are decided by the keys themselves.
+    /// Element `i` plays with the key `2^m x_i + n - 1 - i` in `Z_2^(bits + m)`, `m` being the
+    /// result's width; of two keys the one wins from which the other's difference is not negative
+    /// there, in the order of [`Network::top_k`](crate::network::Network::top_k). So ties are
+    /// decided by the keys themselves.
     TopK {
         /// How many.
         k: u16,
     },
-    /// `fusion.reveal`: the operand is opened to the client: an [`Op::ArgMax`] for a label, an [`Op::TopK`] for several.
+    /// `fusion.reveal`: the operand is opened to the client: an [`Op::ArgMax`] for a label, an
+    /// [`Op::TopK`] for several.
     Reveal(Reveal),
     /// `fusion.check`: the client compares copies and public samples. Local to the client.
     Check,
     /// 1 if `x >= 0`, else 0; an integer, `frac = 0`, of whatever width.
     Step,
-    /// Tests `[n]` to leaves `[m]` of a public forest, as integers, `frac = 0`: for every leaf minus the number of nodes on the way to it that lead
-    /// elsewhere, by [`Forest::paths`]. Local.
+    /// Tests `[n]` to leaves `[m]` of a public forest, as integers, `frac = 0`: for every leaf
+    /// minus the number of nodes on the way to it that lead elsewhere, by [`Forest::paths`]. Local.
     Paths(Forest),
 }
 
@@ -323,8 +339,8 @@ impl Window {
 }
 
 impl Conv {
-    /// Output rows and columns over an `height x width` image with a `kernel` of rows, columns; `None`
-    /// if none fits, or the kernel is empty.
+    /// Output rows and columns over an `height x width` image with a `kernel` of rows, columns;
+    /// `None` if none fits, or the kernel is empty.
     pub fn output(&self, height: usize, width: usize, kernel: [usize; 2]) -> Option<[usize; 2]> {
         let reach = |i: usize| self.dilations[i].checked_mul(kernel[i].checked_sub(1)?)?.checked_add(1);
         Window { kernel: [reach(0)?, reach(1)?], strides: self.strides, pads: self.pads }.output(height, width)

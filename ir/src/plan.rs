@@ -8,11 +8,12 @@
 //!     tag 3  demo       samples for a first run                      in the server's file only
 //! ```
 //!
-//! The plan's digest is that of its public section, so the server's and the client's file of one compilation share it;
-//! the parties compare it before anything else. Nothing public is derived from weights but the number formats.
+//! The plan's digest is that of its public section, so the server's and the client's file of one
+//! compilation share it; the parties compare it before anything else. Nothing public is derived
+//! from weights but the number formats.
 //!
-//! A file is read in one pass, whole ([`Plan::from_bytes`]) or without its weights ([`Plan::scan`]), which then are
-//! [read one at a time](StoredWeights).
+//! A file is read in one pass, whole ([`Plan::from_bytes`]) or without its weights
+//! ([`Plan::scan`]), which then are [read one at a time](StoredWeights).
 
 mod read;
 

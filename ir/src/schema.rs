@@ -1,4 +1,5 @@
-//! What the features of a table and the classes are called. Names are public: both parties' plans have them.
+//! What the features of a table and the classes are called. Names are public: both parties' plans
+//! have them.
 
 use std::collections::HashSet;
 

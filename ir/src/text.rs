@@ -1,7 +1,7 @@
 //! The text form: [`Function`](crate::Function)'s `Display`, and the parser that reads it back.
 //!
-//! One line per weight and value; `;` starts a comment. A type is `i16.8~13+[3,32,32]`: width, fractional bits,
-//! calibrated magnitude, `+` if proven non-negative, shape.
+//! One line per weight and value; `;` starts a comment. A type is `i16.8~13+[3,32,32]`: width,
+//! fractional bits, calibrated magnitude, `+` if proven non-negative, shape.
 //!
 //! ```text
 //! function "tiny"

@@ -30,7 +30,8 @@ pub enum Sign {
     NonNegative,
 }
 
-/// The type of one value: a tensor of signed integers in `Z_2^bits` for one position of the batch (no batch axis).
+/// The type of one value: a tensor of signed integers in `Z_2^bits` for one position of the batch
+/// (no batch axis).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct TensorType {
     /// Extents, outermost first; images are `[channels, height, width]`.
@@ -39,8 +40,8 @@ pub struct TensorType {
     pub bits: u8,
     /// Fractional bits: the real value is `element / 2^frac`.
     pub frac: i8,
-    /// Calibrated magnitude: on calibration data, margin included, `|element| < 2^magnitude`. A public format,
-    /// not a proof; at most `bits - 1`.
+    /// Calibrated magnitude: on calibration data, margin included, `|element| < 2^magnitude`. A
+    /// public format, not a proof; at most `bits - 1`.
     pub magnitude: u8,
     /// What is proven about the sign.
     pub sign: Sign,

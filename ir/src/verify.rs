@@ -1,26 +1,32 @@
 //! The verifier: what a well-formed function is, as numbered invariants.
 //!
-//! A violation in a function that a pass made is a bug in the pass; in a plan file it is a hostile or corrupt plan.
-//! All violations are collected.
+//! A violation in a function that a pass made is a bug in the pass; in a plan file it is a hostile
+//! or corrupt plan. All violations are collected.
 //!
 //! 1. Operands come before their readers, and every operation has as many operands as it takes.
-//! 2. Widths are in `2..=63`, `magnitude < bits`, no extent is zero, and sizes stay below [`MAX_ELEMENTS`] and [`MAX_VALUES`].
+//! 2. Widths are in `2..=63`, `magnitude < bits`, no extent is zero, and sizes stay below
+//!    [`MAX_ELEMENTS`] and [`MAX_VALUES`].
 //! 3. The result's shape is the one that the operation gives.
-//! 4. The result's width and `frac` follow from the operands' as [`Op`] says; public constants are in the ring's signed range, and
-//!    thresholds rise. An input has a format for each index along its features' axis, or for none.
-//! 5. Weights exist, have the shape their operation needs, at most [`MAX_WEIGHT_BITS`] bits (a bias: the accumulator's
-//!    width and `frac`), and belong to one operation.
-//! 6. Shifts are in `1..bits`; a fused `requant_relu` has `k <= bits - shift`, so that one carry tree gives both sign and
-//!    rounding.
-//! 7. Operands of comparisons between secrets (`max_pool`, `argmax`, `topk`) have `magnitude <= bits - 2`, so that
-//!    calibrated differences do not wrap; nor do those from the thresholds of `piecewise`.
+//! 4. The result's width and `frac` follow from the operands' as [`Op`] says; public constants are
+//!    in the ring's signed range, and thresholds rise. An input has a format for each index along
+//!    its features' axis, or for none.
+//! 5. Weights exist, have the shape their operation needs, at most [`MAX_WEIGHT_BITS`] bits (a
+//!    bias: the accumulator's width and `frac`), and belong to one operation.
+//! 6. Shifts are in `1..bits`; a fused `requant_relu` has `k <= bits - shift`, so that one carry
+//!    tree gives both sign and rounding.
+//! 7. Operands of comparisons between secrets (`max_pool`, `argmax`, `topk`) have
+//!    `magnitude <= bits - 2`, so that calibrated differences do not wrap; nor do those from the
+//!    thresholds of `piecewise`.
 //! 8. A sign is claimed only where it is proven.
 //! 9. Value 0 is the only input; every other value but the last is read.
-//! 10. (executable) The only reveal is the last operation, or the last but a final `fusion.check`; it opens an
-//!     argmax, or a topk or the logits if it says so; so nothing else leaves, and it leaves to the client.
-//! 11. (executable) `fusion.mix` reads the input and nothing else does; it is there exactly if `fusion.check` is.
-//! 12. (executable) Every value has a backend: [`Backend::Local`] exactly for the operations that need no message; leaves have
-//!     1 to 4 bits. Whether that backend carries the operation at these widths is its own to say.
+//! 10. (executable) The only reveal is the last operation, or the last but a final `fusion.check`;
+//!     it opens an argmax, or a topk or the logits if it says so; so nothing else leaves, and it
+//!     leaves to the client.
+//! 11. (executable) `fusion.mix` reads the input and nothing else does; it is there exactly if
+//!     `fusion.check` is.
+//! 12. (executable) Every value has a backend: [`Backend::Local`] exactly for the operations that
+//!     need no message; leaves have 1 to 4 bits. Whether that backend carries the operation at
+//!     these widths is its own to say.
 
 mod sign;
 #[cfg(test)]
@@ -514,7 +520,8 @@ fn check_constants(op: &Op, ty: &TensorType) -> Rule<()> {
     }
 }
 
-/// Whether calibrated elements of `operand` may be so far apart, or from a threshold, that their difference wraps.
+/// Whether calibrated elements of `operand` may be so far apart, or from a threshold, that their
+/// difference wraps.
 fn differences_may_wrap(op: &Op, operand: &TensorType) -> bool {
     match op {
         Op::MaxPool(_) | Op::ArgMax | Op::TopK { .. } => operand.magnitude + 2 > operand.bits,

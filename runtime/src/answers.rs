@@ -1,4 +1,5 @@
-//! What a plan reveals of each position: its labels, and the file that accepted answers are written to and read from.
+//! What a plan reveals of each position: its labels, and the file that accepted answers are written
+//! to and read from.
 
 use std::path::Path;
 
@@ -12,9 +13,10 @@ use crate::session::handshake::revealed;
 
 /// Reads what a function reveals about one position.
 ///
-/// The file has the columns `index,label`, or `index,label_1,..,label_K` where the plan reveals `K` labels, or
-/// `index,label,logit_0,..` where it reveals logits: what `fusionc eval` writes, with `--logits` for the last. A column that identifies the
-/// rows may take the place of `index`. Where the plan names classes, labels are their names.
+/// The file has the columns `index,label`, or `index,label_1,..,label_K` where the plan reveals `K`
+/// labels, or `index,label,logit_0,..` where it reveals logits: what `fusionc eval` writes, with
+/// `--logits` for the last. A column that identifies the rows may take the place of `index`. Where
+/// the plan names classes, labels are their names.
 #[derive(Clone, Copy, Debug)]
 pub struct Answers<'a> {
     function: &'a Function,
@@ -64,7 +66,8 @@ impl<'a> Answers<'a> {
         self.logits().map_or(Vec::new(), |ty| answer.iter().map(|element| ty.dequantize(*element)).collect())
     }
 
-    /// The file of accepted answers, one row per query in input order; `identifiers` are a column and what it says of each row.
+    /// The file of accepted answers, one row per query in input order; `identifiers` are a column
+    /// and what it says of each row.
     pub fn results(&self, answers: &[Vec<i64>], identifiers: Option<(&str, Values)>) -> Results {
         let labels = answers.iter().map(|answer| self.labels(answer)).collect();
         let logits: Option<Vec<Vec<f64>>> =
@@ -72,9 +75,9 @@ impl<'a> Answers<'a> {
         Results::new(identifiers, labels, self.ranks(), self.classes(), logits.as_deref())
     }
 
-    /// Reads complete answers to `samples` samples, as [`Answers::results`] are written or, where one label is revealed,
-    /// as int64 `.npy`: everything that the plan reveals, so that it can be compared in full. If the samples have identifiers, the answers
-    /// are of the same.
+    /// Reads complete answers to `samples` samples, as [`Answers::results`] are written or, where
+    /// one label is revealed, as int64 `.npy`: everything that the plan reveals, so that it can be
+    /// compared in full. If the samples have identifiers, the answers are of the same.
     ///
     /// # Errors
     /// [`Error::Usage`] names the file and what is wrong with it.

@@ -1,9 +1,10 @@
-//! The server's query budget: how many positions each client may still have answered, across sessions and restarts.
+//! The server's query budget: how many positions each client may still have answered, across
+//! sessions and restarts.
 //!
-//! A client that sees enough labels can train a copy of the model. The server cannot tell copies and public samples from
-//! queries, so it counts positions. A session's positions are spent when it starts, before anything but its size is
-//! known: a client that hangs up after it has its labels has spent them too. What is spent stays spent when the limit
-//! changes.
+//! A client that sees enough labels can train a copy of the model. The server cannot tell copies
+//! and public samples from queries, so it counts positions. A session's positions are spent when it
+//! starts, before anything but its size is known: a client that hangs up after it has its labels
+//! has spent them too. What is spent stays spent when the limit changes.
 
 use std::path::Path;
 
@@ -45,11 +46,12 @@ impl Budget {
         Ok(self.positions.saturating_sub(spent))
     }
 
-    /// Spends `positions` of `client`'s budget, all or none; spent is what is on disk when this returns.
+    /// Spends `positions` of `client`'s budget, all or none; spent is what is on disk when this
+    /// returns.
     ///
     /// # Errors
-    /// [`Error::Peer`], for the client to read, if it has too few left: it says how many. [`Error::State`] if the file cannot
-    /// be used; then no session may start.
+    /// [`Error::Peer`], for the client to read, if it has too few left: it says how many.
+    /// [`Error::State`] if the file cannot be used; then no session may start.
     pub fn spend(&self, client: &Identity, positions: u64) -> Result<(), Error> {
         let refused = self.store.transaction(|transaction| {
             let mut table = transaction.open_table(SPENT)?;

@@ -1,4 +1,5 @@
-//! The client's run: handshake, the whole batch through the protocols, hang up, and only then look at the answers.
+//! The client's run: handshake, the whole batch through the protocols, hang up, and only then look
+//! at the answers.
 
 use std::time::Instant;
 
@@ -36,12 +37,14 @@ pub struct Flow {
 
 /// Runs `job` as the client over `link`.
 ///
-/// The report has labels exactly if the answers were accepted, or if the job is unverified. The link is closed before
-/// any answer is looked at, so nothing that the server sees depends on the verdict.
+/// The report has labels exactly if the answers were accepted, or if the job is unverified. The
+/// link is closed before any answer is looked at, so nothing that the server sees depends on the
+/// verdict.
 ///
 /// # Errors
-/// [`Error::Peer`] if the server or the connection fails: then nothing is concluded. [`Error::Usage`], before
-/// anything is sent, if `flow` asks for nothing at once or the protocols cannot carry a layer of the plan.
+/// [`Error::Peer`] if the server or the connection fails: then nothing is concluded.
+/// [`Error::Usage`], before anything is sent, if `flow` asks for nothing at once or the protocols
+/// cannot carry a layer of the plan.
 pub fn run_client(
     link: Box<dyn Link>,
     plan: &Plan,
@@ -114,7 +117,8 @@ impl Flow {
 
 fn conclude(job: &Job, revealed: Answers<'_>, findings: Findings, size: BatchSize, run: Run) -> ClientReport {
     let batch = job.batch();
-    // A public sample that an earlier session had says nothing new; the errors tolerated may all fall on the fresh ones.
+    // A public sample that an earlier session had says nothing new; the errors tolerated may all
+    // fall on the fresh ones.
     let fresh = job.entry().map_or(batch.public, |entry| entry.public_fresh);
     let evidence = Batch { public: fresh, ..*batch };
     let verified = job.policy().is_some();
@@ -167,7 +171,8 @@ fn conclude(job: &Job, revealed: Answers<'_>, findings: Findings, size: BatchSiz
     }
 }
 
-/// The micro-batch, at most `largest`, that gives every stream equally much to do, unless all positions fit in one.
+/// The micro-batch, at most `largest`, that gives every stream equally much to do, unless all
+/// positions fit in one.
 fn even(positions: u64, largest: u32, streams: u8) -> u32 {
     let least = positions.div_ceil(u64::from(largest));
     let count = if least > 1 { least.next_multiple_of(u64::from(streams)) } else { 1 };
@@ -175,7 +180,8 @@ fn even(positions: u64, largest: u32, streams: u8) -> u32 {
     positions.div_ceil(count) as u32
 }
 
-/// Refuses a plan that opens more than the client's user wants: a label says least, of ranked labels fewer say less, and logits say most.
+/// Refuses a plan that opens more than the client's user wants: a label says least, of ranked
+/// labels fewer say less, and logits say most.
 ///
 /// # Errors
 /// [`Error::Setting`] says what the plan reveals.

@@ -12,8 +12,8 @@ pub enum Error {
     /// A flag, file or policy of this party's user; nothing was sent.
     #[error("{0}")]
     Usage(String),
-    /// A setting of this party's user that does not go with the others; nothing was sent. Programs say
-    /// what the setting is called with them.
+    /// A setting of this party's user that does not go with the others; nothing was sent. Programs
+    /// say what the setting is called with them.
     #[error("{why}")]
     Setting {
         /// Which.
@@ -73,7 +73,8 @@ impl Error {
         Error::Setting { setting, why: why.into() }
     }
 
-    /// The process exit code: 2 for bad usage, input, output or state, 4 for a peer or protocol failure, 1 for a bug.
+    /// The process exit code: 2 for bad usage, input, output or state, 4 for a peer or protocol
+    /// failure, 1 for a bug.
     pub fn exit_code(&self) -> u8 {
         match self {
             Error::Usage(_) | Error::Setting { .. } | Error::Output { .. } | Error::State { .. } => 2,

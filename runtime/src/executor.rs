@@ -1,8 +1,11 @@
-//! Runs a function over the batch: micro-batches stream through the layers, several streams side by side.
+//! Runs a function over the batch: micro-batches stream through the layers, several streams side by
+//! side.
 //!
-//! A stream is a session of its own, with its own lane, oblivious transfers and thread; of `s` streams, each runs the micro-batches that [`Schedule::numbers`](fusion_catalogue::Schedule::numbers)
-//! deals it. While one waits for the network, the other computes. They share nothing that is drawn in order,
-//! so both parties' streams fall into step by themselves.
+//! A stream is a session of its own, with its own lane, oblivious transfers and thread; of `s`
+//! streams, each runs the micro-batches that
+//! [`Schedule::numbers`](fusion_catalogue::Schedule::numbers) deals it. While one waits for the
+//! network, the other computes. They share nothing that is drawn in order, so both parties' streams
+//! fall into step by themselves.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -32,8 +35,8 @@ pub struct Spent {
 /// What a run took, by phase, by layer and by stream.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
-    /// Everything that does not depend on the inputs and comes before a micro-batch's first layer: the streams' set-up
-    /// and every micro-batch's keys.
+    /// Everything that does not depend on the inputs and comes before a micro-batch's first layer:
+    /// the streams' set-up and every micro-batch's keys.
     pub offline: Spent,
     /// For each value of the function, over all micro-batches.
     pub layers: Vec<Spent>,
@@ -94,11 +97,11 @@ type MeteredLane = (Metered, Meter);
 type Stream = (Vec<Vec<Vec<i64>>>, Totals);
 
 impl Executor<'_> {
-    /// Runs the whole batch over `link`; its control lane is read by `control`. The client gives the `inputs`, which are its shares of them; the
-    /// server's are zero.
+    /// Runs the whole batch over `link`; its control lane is read by `control`. The client gives
+    /// the `inputs`, which are its shares of them; the server's are zero.
     ///
-    /// The client gets what was revealed about each position, in order and after the last message; the server gets nothing.
-    /// Both do the same whatever is revealed.
+    /// The client gets what was revealed about each position, in order and after the last message;
+    /// the server gets nothing. Both do the same whatever is revealed.
     pub fn run(
         &self,
         link: &mut dyn Link,
@@ -149,9 +152,9 @@ impl Executor<'_> {
         Ok((micro_batches.into_iter().flatten().collect(), totals))
     }
 
-    /// [`Executor::stream`], which ends the other streams if it fails. If it failed because the peer
-    /// closed the connection, the others are left to end by themselves: one of them may still find, in
-    /// what has already arrived, why the peer did so.
+    /// [`Executor::stream`], which ends the other streams if it fails. If it failed because the
+    /// peer closed the connection, the others are left to end by themselves: one of them may still
+    /// find, in what has already arrived, why the peer did so.
     fn guarded(
         &self,
         link: &dyn Link,
@@ -224,8 +227,8 @@ impl Executor<'_> {
         self.size.schedule.micro_batches() as usize
     }
 
-    /// One micro-batch through all layers; what was revealed, and its number of elements per position. A share is dropped
-    /// after its last reader.
+    /// One micro-batch through all layers; what was revealed, and its number of elements per
+    /// position. A share is dropped after its last reader.
     #[expect(clippy::too_many_arguments, reason = "a stream's parts are borrowed one by one")]
     fn micro_batch(
         &self,
@@ -294,8 +297,8 @@ impl Executor<'_> {
     }
 }
 
-/// Ranks errors by how much they explain. A closed connection ranks lowest: whichever party closed it
-/// may have done so because of an error that another stream reports.
+/// Ranks errors by how much they explain. A closed connection ranks lowest: whichever party closed
+/// it may have done so because of an error that another stream reports.
 fn extent(error: &Error) -> u8 {
     use std::io::ErrorKind::{NotConnected, UnexpectedEof};
     match error {

@@ -93,7 +93,8 @@ impl Forecast {
         forecast
     }
 
-    /// The most payload that an honest peer may have sent on the lane of a stream's layers before `party` has received it.
+    /// The most payload that an honest peer may have sent on the lane of a stream's layers before
+    /// `party` has received it.
     pub fn ahead_bytes(&self, party: Party) -> u64 {
         self.ahead_bytes[party as usize]
     }
@@ -120,8 +121,9 @@ impl Forecast {
     }
 }
 
-/// The most that the peer may have sent that `party` has not received: it goes on until it needs what `party` sends next. In an
-/// exchange it sends before it needs that, so its messages up to the one after next are counted.
+/// The most that the peer may have sent that `party` has not received: it goes on until it needs
+/// what `party` sends next. In an exchange it sends before it needs that, so its messages up to the
+/// one after next are counted.
 fn ahead_bytes(cost: &Cost, party: Party) -> u64 {
     let (mut most, mut before_last, mut since_last) = (0, 0, 0);
     for message in &cost.messages {

@@ -10,7 +10,8 @@ use crate::Error;
 use crate::fusion::{Row, RowDigest};
 use crate::steps;
 
-/// Reads a plan. Its function is verified and its protocols carry every layer: it may come from an adversary.
+/// Reads a plan. Its function is verified and its protocols carry every layer: it may come from an
+/// adversary.
 ///
 /// # Errors
 /// [`Error::Usage`] names the file and what is wrong with it.
@@ -46,10 +47,10 @@ pub struct Apart<'a> {
     pub others: &'a [&'a str],
 }
 
-/// Reads samples and quantises them: an array whose first axis they are and whose others are the shape of the plan's input, or a table
-/// with the plan's columns; at least one sample, every number one that the format
-/// [takes](fusion_ir::input::Quantiser::takes). Any type of number that float32 holds. Each result has as
-/// many elements as the input, and is known by the numbers in the file.
+/// Reads samples and quantises them: an array whose first axis they are and whose others are the
+/// shape of the plan's input, or a table with the plan's columns; at least one sample, every number
+/// one that the format [takes](fusion_ir::input::Quantiser::takes). Any type of number that float32
+/// holds. Each result has as many elements as the input, and is known by the numbers in the file.
 ///
 /// # Errors
 /// [`Error::Usage`] names the file and what is wrong with it.
@@ -83,7 +84,8 @@ fn identifiers(file: &File, name: &str) -> Result<Values, TableError> {
     Values::identifiers(table.column(name)?, table.rows)
 }
 
-/// Reads the labels of `samples` samples (`of` says to people what those are): one of each, or up to `ranks` different ones, best first.
+/// Reads the labels of `samples` samples (`of` says to people what those are): one of each, or up
+/// to `ranks` different ones, best first.
 ///
 /// # Errors
 /// [`Error::Usage`] names the file and what is wrong with it.

@@ -1,15 +1,17 @@
 //! The client's ledger: every session that it started, and what it has already shown to a server.
 //!
-//! Verification lets a wrong label pass with some small probability per session, so sessions have to be counted, those
-//! too that failed: to an attacker an abort is another try. A session is therefore [written down](Ledger::start) before
-//! its first byte is sent, and what became of it [afterwards](Ledger::finish); a process that dies in between leaves it as
-//! started. Nothing here starts a session again.
+//! Verification lets a wrong label pass with some small probability per session, so sessions have
+//! to be counted, those too that failed: to an attacker an abort is another try. A session is
+//! therefore [written down](Ledger::start) before its first byte is sent, and what became of it
+//! [afterwards](Ledger::finish); a process that dies in between leaves it as started. Nothing here
+//! starts a session again.
 //!
-//! The ledger also knows by digest which samples were part of a session. A public sample says something about a model's
-//! accuracy once; a second time it says the same, and repeated sessions with it are tries. A sample is known by the
-//! numbers that the user gave ([`RowDigest`]), whatever the plan: another plan's number formats, which the server
-//! chooses, make nothing fresh. What is stored is SHA-256 over a salt of the ledger's own and that digest, so that a
-//! sample cannot be looked up in a ledger by its published hash; who has the file can still test a guess.
+//! The ledger also knows by digest which samples were part of a session. A public sample says
+//! something about a model's accuracy once; a second time it says the same, and repeated sessions
+//! with it are tries. A sample is known by the numbers that the user gave ([`RowDigest`]), whatever
+//! the plan: another plan's number formats, which the server chooses, make nothing fresh. What is
+//! stored is SHA-256 over a salt of the ledger's own and that digest, so that a sample cannot be
+//! looked up in a ledger by its published hash; who has the file can still test a guess.
 
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -24,7 +26,8 @@ use crate::fusion::{Job, Row, RowDigest};
 use crate::session::handshake::hex;
 use crate::store::Store;
 
-/// By which much the risk of all sessions together may by default exceed that of one, in bits: a thousand sessions.
+/// By which much the risk of all sessions together may by default exceed that of one, in bits: a
+/// thousand sessions.
 pub const SESSIONS_BITS: f64 = 10.0;
 
 /// What happened to a session.
@@ -64,8 +67,9 @@ pub struct Record {
     pub tolerated: u64,
     /// `K`, known-answer probes.
     pub probes: u64,
-    /// `-log2` of the probability that a wrong label at fixed positions was accepted ([`Batch::lambda_bits`] at the
-    /// accuracy claimed), rounded down; `None` if nothing was verified.
+    /// `-log2` of the probability that a wrong label at fixed positions was accepted
+    /// ([`Batch::lambda_bits`] at the accuracy claimed), rounded down; `None` if nothing was
+    /// verified.
     ///
     /// [`Batch::lambda_bits`]: fusion_ir::soundness::Batch::lambda_bits
     pub lambda_bits: Option<f64>,
@@ -80,8 +84,8 @@ pub struct Entry {
     pub session: u64,
     /// Public samples that no session before had, each counted once.
     pub public_fresh: u64,
-    /// `-log2` of the sum over all verified sessions, this one included, of the probability that a wrong label at fixed
-    /// positions is accepted, rounded down; 0 at least.
+    /// `-log2` of the sum over all verified sessions, this one included, of the probability that a
+    /// wrong label at fixed positions is accepted, rounded down; 0 at least.
     pub risk_bits: f64,
 }
 
@@ -93,7 +97,8 @@ pub struct Ledger {
 }
 
 const SALT: TableDefinition<(), [u8; 32]> = TableDefinition::new("salt");
-/// [`FORMAT`]. Ledgers from before there was one knew samples by their quantised values, under each plan anew.
+/// [`FORMAT`]. Ledgers from before there was one knew samples by their quantised values, under each
+/// plan anew.
 const VERSION: TableDefinition<(), u32> = TableDefinition::new("version");
 const FORMAT: u32 = 2;
 /// A [`Record`] each, as JSON.
@@ -106,7 +111,8 @@ impl Ledger {
     /// Opens the ledger at `path`, or begins one there.
     ///
     /// # Errors
-    /// [`Error::State`] if the file cannot be used; [`Error::Usage`] if another version of this program wrote it.
+    /// [`Error::State`] if the file cannot be used; [`Error::Usage`] if another version of this
+    /// program wrote it.
     pub fn open(path: &Path) -> Result<Ledger, Error> {
         let store = Store::new(path)?;
         let mut fresh = [0; 32];
@@ -146,7 +152,8 @@ impl Ledger {
         })
     }
 
-    /// Writes down that `job` starts now, under `plan` with the server at `address`. It is on disk when this returns.
+    /// Writes down that `job` starts now, under `plan` with the server at `address`. It is on disk
+    /// when this returns.
     ///
     /// # Errors
     /// [`Error::State`] if the file cannot be used; then the session may not start.
@@ -188,7 +195,8 @@ impl Ledger {
     /// Writes down what became of a session that was started.
     ///
     /// # Errors
-    /// [`Error::State`] if the file cannot be used; the session stays as started, so it counts all the same.
+    /// [`Error::State`] if the file cannot be used; the session stays as started, so it counts all
+    /// the same.
     pub fn finish(&self, session: u64, outcome: Outcome) -> Result<(), Error> {
         let outcome = match outcome {
             Outcome::Failed(reason) => Outcome::Failed(reason.chars().take(MAX_REASON_CHARS).collect()),
@@ -239,7 +247,8 @@ fn write(transaction: &WriteTransaction, session: u64, record: &Record) -> Resul
 /// `-log2` of the sum of `2^-bits`, rounded down; 0 at least.
 fn together(bits: impl Iterator<Item = f64> + Clone) -> f64 {
     let least = bits.clone().fold(f64::INFINITY, f64::min);
-    // Relative to the largest, so that nothing underflows that counts. The rounding errors are far below the last step.
+    // Relative to the largest, so that nothing underflows that counts. The rounding errors are far
+    // below the last step.
     let sum: f64 = bits.map(|bits| (least - bits).exp2()).sum();
     (least - sum.log2() - 1e-9).max(0.0)
 }

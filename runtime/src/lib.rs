@@ -1,9 +1,10 @@
 //! Two parties execute a Fusion plan over a network, and the client verifies the answers.
 //!
-//! A [`Client`] and a [`Server`] keep what outlives a session: a plan, a ledger, a budget. [`run_client`]
-//! and [`run_server`] are one session each over any [`Link`](transport::Link); a [`Job`] is what the
-//! client brings to it. The batch is mixed ([`fusion::mix`]), cut into micro-batches that go through the layers
-//! in streams ([`executor`]), and checked after the last message ([`fusion::check`]).
+//! A [`Client`] and a [`Server`] keep what outlives a session: a plan, a ledger, a budget.
+//! [`run_client`] and [`run_server`] are one session each over any [`Link`](transport::Link); a
+//! [`Job`] is what the client brings to it. The batch is mixed ([`fusion::mix`]), cut into
+//! micro-batches that go through the layers in streams ([`executor`]), and checked after the last
+//! message ([`fusion::check`]).
 
 pub mod answers;
 pub mod budget;

@@ -1,9 +1,10 @@
-//! How much memory a run takes, foretold from the plan: what each layer keeps while it runs, and the shares that wait for later
-//! layers.
+//! How much memory a run takes, foretold from the plan: what each layer keeps while it runs, and
+//! the shares that wait for later layers.
 //!
-//! A run's peak is that of its largest layer, and what is there all the time: the inputs, the server's workspace and the largest layer's weights, the
-//! generator of correlations and the pads that it has in store. Of streams side by side each has its own. What the system's allocator keeps to itself
-//! is not foretold.
+//! A run's peak is that of its largest layer, and what is there all the time: the inputs, the
+//! server's workspace and the largest layer's weights, the generator of correlations and the pads
+//! that it has in store. Of streams side by side each has its own. What the system's allocator
+//! keeps to itself is not foretold.
 
 use fusion_backends::cheetah::linear::workspace_bytes;
 use fusion_backends::ot::Generator;
@@ -29,12 +30,14 @@ pub const LARGEST_MICRO_BATCH: u32 = 64;
 const WORD_BYTES: u64 = 8;
 /// What a process takes before it does anything: its code, its threads.
 const PROCESS_BYTES: u64 = 12 << 20;
-/// What a comparison keeps of an element of its wave beside pads: the bits of shares, generate and propagate, or the leaves' message.
+/// What a comparison keeps of an element of its wave beside pads: the bits of shares, generate and
+/// propagate, or the leaves' message.
 const COMPARED_BYTES: u64 = 24;
-/// What a generator of correlations works with: the rows that silent OT's rounds use up in both directions, those of one's next round, and
-/// messages and the draw being made.
+/// What a generator of correlations works with: the rows that silent OT's rounds use up in both
+/// directions, those of one's next round, and messages and the draw being made.
 const GENERATOR_BYTES: u64 = 3 * 16 * Ferret::B12.base_rows() + (7 << 20);
-/// An RLWE key pair, by party: the client's secret and public key and the message with the latter; the message and what the server reads.
+/// An RLWE key pair, by party: the client's secret and public key and the message with the latter;
+/// the message and what the server reads.
 const PAIR_BYTES: [u64; 2] =
     [SPECTRUM_BYTES + 2 * PUBLIC_KEY_BYTES as u64, 2 * SPECTRUM_BYTES + PUBLIC_KEY_BYTES as u64];
 /// A transformed polynomial.
@@ -53,12 +56,13 @@ pub struct Memory {
     /// An input by its elements, and as it waits for its turn.
     input: u64,
     waiting_input: u64,
-    /// Of packed ciphertexts at the server: one position's keys, and its rotated operands in the largest layer; of output packing, keys
-    /// and what waits.
+    /// Of packed ciphertexts at the server: one position's keys, and its rotated operands in the
+    /// largest layer; of output packing, keys and what waits.
     packed: [u64; 2],
     /// What the client sends of one position's keys for output packing, before any layer.
     key_messages: u64,
-    /// Key pairs of one position that there are at the same time, if layers have their own and if not.
+    /// Key pairs of one position that there are at the same time, if layers have their own and if
+    /// not.
     pairs: [u64; 2],
 }
 
@@ -178,8 +182,8 @@ impl Memory {
         PROCESS_BYTES + inputs + streams * stream
     }
 
-    /// The largest micro-batch of at most `most` positions with which `streams` streams of either party stay within `limit_bytes`, whichever
-    /// keys they have.
+    /// The largest micro-batch of at most `most` positions with which `streams` streams of either
+    /// party stay within `limit_bytes`, whichever keys they have.
     ///
     /// # Errors
     /// [`Error::Setting`] if not even one position does; it says what would do.
@@ -221,7 +225,8 @@ impl Layer {
         at_once * COMPARED_BYTES + at_once * pads[party as usize] / (turns * elements)
     }
 
-    /// What one stream keeps while this layer runs, without the server's workspace and without what comparing takes.
+    /// What one stream keeps while this layer runs, without the server's workspace and without what
+    /// comparing takes.
     fn bytes(&self, party: Party, positions: u64) -> u64 {
         match &self.kind {
             Kind::Local | Kind::Compared(_) => positions * self.alive * WORD_BYTES,
@@ -304,7 +309,8 @@ mod tests {
         assert_eq!(memory.fitting(u64::MAX, 64, 2).unwrap(), 64);
     }
 
-    /// Which protocol carries a layer decides whether it fits and what it takes, not what another one would do with it.
+    /// Which protocol carries a layer decides whether it fits and what it takes, not what another
+    /// one would do with it.
     #[test]
     fn every_linear_layer_is_measured_by_its_own_protocol() {
         let dense = |backend: &str| {

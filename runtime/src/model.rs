@@ -1,8 +1,9 @@
 //! Where the server's weights come from: memory, or the plan's file, one layer at a time.
 //!
-//! A file is read at its weights' places when a layer needs them, not mapped: what is cut short or written to while it is mapped kills the
-//! process or changes under its hands, and a layer reads each of its weights once per micro-batch anyway. What is
-//! read must be what was there when the file was opened.
+//! A file is read at its weights' places when a layer needs them, not mapped: what is cut short or
+//! written to while it is mapped kills the process or changes under its hands, and a layer reads
+//! each of its weights once per micro-batch anyway. What is read must be what was there when the
+//! file was opened.
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -41,7 +42,8 @@ pub struct PlanFile {
 }
 
 impl PlanFile {
-    /// Opens a plan with weights. All of it is read once and checked, and nothing but the program is kept.
+    /// Opens a plan with weights. All of it is read once and checked, and nothing but the program
+    /// is kept.
     ///
     /// # Errors
     /// [`Error::Usage`] names the file and what is wrong with it.

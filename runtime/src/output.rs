@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 
 use crate::Error;
 
-/// Removes what an earlier run may have left at `path`, and makes sure that this run will be able to write there.
+/// Removes what an earlier run may have left at `path`, and makes sure that this run will be able
+/// to write there.
 ///
 /// # Errors
-/// [`Error::Output`] if the directory does not exist or cannot be written, or `path` is something other than a file.
+/// [`Error::Output`] if the directory does not exist or cannot be written, or `path` is something
+/// other than a file.
 pub fn prepare(path: &Path) -> Result<(), Error> {
     let prepare = || {
         match fs::symlink_metadata(path) {
@@ -25,7 +27,8 @@ pub fn prepare(path: &Path) -> Result<(), Error> {
     prepare().map_err(|error| Error::output(path, error))
 }
 
-/// Writes `bytes` to `path`: through a file beside it that takes its name once everything is on disk.
+/// Writes `bytes` to `path`: through a file beside it that takes its name once everything is on
+/// disk.
 ///
 /// # Errors
 /// [`Error::Output`], a full disk for example; then nothing is left behind.

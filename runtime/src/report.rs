@@ -1,7 +1,9 @@
-//! The report: one JSON document per run and party. Its fields are a contract; [`VERSION`] changes when they do.
+//! The report: one JSON document per run and party. Its fields are a contract; [`VERSION`] changes
+//! when they do.
 //!
-//! The client's report has a verdict and, if it accepted, labels. The server's has neither: it cannot know them. Bytes
-//! include frame headers but no signs of life; `rounds` is how often the reporting party turned from sending to receiving.
+//! The client's report has a verdict and, if it accepted, labels. The server's has neither: it
+//! cannot know them. Bytes include frame headers but no signs of life; `rounds` is how often the
+//! reporting party turned from sending to receiving.
 
 use std::time::Duration;
 
@@ -37,10 +39,12 @@ pub struct ClientReport {
     /// One label per query, in input order, the best one if there are several; only if accepted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub labels: Option<Vec<i64>>,
-    /// All labels revealed about each query, best first; only if accepted and the plan reveals several.
+    /// All labels revealed about each query, best first; only if accepted and the plan reveals
+    /// several.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub top_labels: Option<Vec<Vec<i64>>>,
-    /// Everything revealed about each query, as [`Answers`](crate::Answers) reads it; only if accepted.
+    /// Everything revealed about each query, as [`Answers`](crate::Answers) reads it; only if
+    /// accepted.
     #[serde(skip)]
     pub answers: Option<Vec<Vec<i64>>>,
     /// What it took.
@@ -83,18 +87,19 @@ pub struct Verdict {
     pub probes_total: u64,
     /// What the plan reveals of each position: `label`, `topk:K` or `logits`.
     pub revealed: String,
-    /// Of the revealed labels, best first, how many the public labels name; the others, and logits, public samples do
-    /// not verify.
+    /// Of the revealed labels, best first, how many the public labels name; the others, and logits,
+    /// public samples do not verify.
     pub ranks_verified: usize,
     /// The least accuracy of the honest model, as the client was told. The bits below rest on it.
     pub accuracy_claimed: f64,
-    /// The largest share of a label among inputs: as the client was told, or a bound from the public labels that holds
-    /// with 99 %.
+    /// The largest share of a label among inputs: as the client was told, or a bound from the
+    /// public labels that holds with 99 %.
     pub largest_share: f64,
     /// Bits asked for.
     pub lambda_requested: f64,
-    /// Position consistency: `-log2` of the probability that a label is accepted of a server that changes all labels at
-    /// fixed positions, where the honest model is right, rounded down. `null`, here and below, stands for infinity.
+    /// Position consistency: `-log2` of the probability that a label is accepted of a server that
+    /// changes all labels at fixed positions, where the honest model is right, rounded down.
+    /// `null`, here and below, stands for infinity.
     pub lambda_achieved_bits: f64,
     /// The same of a server that changes all labels.
     pub relabel_all_bits: f64,
@@ -104,8 +109,8 @@ pub struct Verdict {
     pub constant_label_bits: f64,
     /// The same of a server that draws labels at random.
     pub random_labels_bits: f64,
-    /// Smallest error rate that the fresh public samples catch with probability 0.99; `null` if none. Without a ledger all
-    /// of them are taken for fresh.
+    /// Smallest error rate that the fresh public samples catch with probability 0.99; `null` if
+    /// none. Without a ledger all of them are taken for fresh.
     pub smallest_eps_99: Option<f64>,
 }
 
@@ -126,7 +131,8 @@ pub struct ClientBatch {
     pub micro_batch: u32,
     /// Micro-batches that ran at the same time.
     pub streams: u8,
-    /// Which layers had a key pair of their own: `layer` if all that do not pack their results, `position` if none.
+    /// Which layers had a key pair of their own: `layer` if all that do not pack their results,
+    /// `position` if none.
     pub keys: Keys,
 }
 
@@ -139,7 +145,8 @@ pub struct ServerBatch {
     pub micro_batch: u32,
     /// Micro-batches that ran at the same time.
     pub streams: u8,
-    /// Which layers had a key pair of their own: `layer` if all that do not pack their results, `position` if none.
+    /// Which layers had a key pair of their own: `layer` if all that do not pack their results,
+    /// `position` if none.
     pub keys: Keys,
 }
 
@@ -175,7 +182,8 @@ pub struct Run {
 pub struct Times {
     /// From the handshake to the last message.
     pub total: f64,
-    /// Set-up and keys: what does not depend on the inputs and comes before each micro-batch's first layer.
+    /// Set-up and keys: what does not depend on the inputs and comes before each micro-batch's
+    /// first layer.
     pub offline: f64,
     /// Everything from the inputs on.
     pub online: f64,
@@ -225,7 +233,8 @@ pub struct StreamTraffic {
     pub client_to_server: u64,
     /// From server to client.
     pub server_to_client: u64,
-    /// As for the whole run: what this many round trips on the network take, a stream takes at least.
+    /// As for the whole run: what this many round trips on the network take, a stream takes at
+    /// least.
     pub rounds: u64,
 }
 
@@ -254,7 +263,8 @@ pub struct Versions {
 }
 
 impl Run {
-    /// Puts together what `party` measured. `total` covers the whole connection, handshake included.
+    /// Puts together what `party` measured. `total` covers the whole connection, handshake
+    /// included.
     pub fn new(
         party: Party,
         plan: &Plan,

@@ -1,4 +1,5 @@
-//! The server's run: handshake, then the whole batch through the protocols. It learns nothing but the batch's size.
+//! The server's run: handshake, then the whole batch through the protocols. It learns nothing but
+//! the batch's size.
 
 use std::time::Instant;
 
@@ -17,7 +18,8 @@ use crate::transport::{Lane, Link, Metered};
 /// Serves one session as the server over `link`, to anyone and within `limits`.
 ///
 /// # Errors
-/// [`Error::Usage`] if the plan has no weights or a layer that the protocols cannot carry; [`Error::Peer`] if the client or the connection fails.
+/// [`Error::Usage`] if the plan has no weights or a layer that the protocols cannot carry;
+/// [`Error::Peer`] if the client or the connection fails.
 pub fn run_server(
     link: Box<dyn Link>,
     plan: &Plan,
@@ -29,8 +31,9 @@ pub fn run_server(
     run_server_if(&mut |_| Ok(()), link, plan, weights, limits, progress)
 }
 
-/// [`run_server`] with the weights of `model`, if `admission` allows a session of the size that the client asks for. It is asked before
-/// anything that depends on the model is computed; what it objects is told to the client.
+/// [`run_server`] with the weights of `model`, if `admission` allows a session of the size that the
+/// client asks for. It is asked before anything that depends on the model is computed; what it
+/// objects is told to the client.
 ///
 /// # Errors
 /// As [`run_server`], and what `admission` objects or `model` lacks.

@@ -1,7 +1,8 @@
-//! Small databases that outlive a process: the client's [ledger](crate::ledger) and the server's [budget](crate::budget).
+//! Small databases that outlive a process: the client's [ledger](crate::ledger) and the server's
+//! [budget](crate::budget).
 //!
-//! A store is one redb file, readable by its owner only. It is open only for the moment of each transaction, so several
-//! processes may share it; a transaction is on disk when it returns.
+//! A store is one redb file, readable by its owner only. It is open only for the moment of each
+//! transaction, so several processes may share it; a transaction is on disk when it returns.
 
 use std::fs::{self, OpenOptions};
 use std::io;
@@ -33,10 +34,12 @@ impl Store {
         Ok(store)
     }
 
-    /// Runs `change` as one transaction: all of it is on disk afterwards, or after an error nothing of it.
+    /// Runs `change` as one transaction: all of it is on disk afterwards, or after an error nothing
+    /// of it.
     ///
     /// # Errors
-    /// [`Error::State`] if the file is no store of ours, cannot be written, or stays with another process.
+    /// [`Error::State`] if the file is no store of ours, cannot be written, or stays with another
+    /// process.
     pub fn transaction<T>(&self, change: impl FnOnce(&WriteTransaction) -> Result<T, redb::Error>) -> Result<T, Error> {
         let attempt = || {
             let transaction = self.database()?.begin_write()?;
@@ -65,7 +68,8 @@ impl Store {
     }
 }
 
-/// Where the file `name` is kept unless the user says otherwise: `$XDG_STATE_HOME/fusion`, or `~/.local/state/fusion`.
+/// Where the file `name` is kept unless the user says otherwise: `$XDG_STATE_HOME/fusion`, or
+/// `~/.local/state/fusion`.
 ///
 /// # Errors
 /// [`Error::Usage`] if the environment names no such place; it says that `flag` does.

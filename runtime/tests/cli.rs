@@ -1,4 +1,5 @@
-//! The program as its users meet it: the three forms, exit codes, files, and every bad input's message.
+//! The program as its users meet it: the three forms, exit codes, files, and every bad input's
+//! message.
 
 mod common;
 mod desk;
@@ -175,7 +176,8 @@ fn a_demonstration_with_few_samples_says_what_it_reaches() {
 fn a_full_disk_leaves_nothing_half_written() {
     let desk = Desk::new();
     let (server, address) = desk.server("plan.bin");
-    // No file may grow beyond 0 blocks, and the write fails instead of the process: as on a full disk.
+    // No file may grow beyond 0 blocks, and the write fails instead of the process: as on a full
+    // disk.
     let program = env!("CARGO_BIN_EXE_fusion-run");
     let files = "--input x.npy --public-inputs px.npy --public-labels py.npy --lambda 8 -o labels.csv --no-ledger";
     let script =

@@ -64,7 +64,8 @@ struct Session {
     client_sent: Vec<(Lane, Kind, usize)>,
 }
 
-/// One session of a client that holds [`tiny_plan`] with a server that may hold other weights and change what it sends.
+/// One session of a client that holds [`tiny_plan`] with a server that may hold other weights and
+/// change what it sends.
 fn session(server_plan: &Plan, job: &Job, micro_batch: Option<u32>, tamper: fn(Kind, &mut Vec<u8>)) -> Session {
     session_in(server_plan, job, Flow { micro_batch, ..Flow::default() }, tamper)
 }
@@ -132,7 +133,8 @@ fn measured_bytes_and_rounds_are_the_predicted_ones() {
 
 #[test]
 fn streams_end_together_when_one_of_them_fails() {
-    // Either stream's revealed labels arrive short: that one is misbehaviour, and no label of the other one is given.
+    // Either stream's revealed labels arrive short: that one is misbehaviour, and no label of the
+    // other one is given.
     let tamper = |kind, payload: &mut Vec<u8>| {
         if kind == Kind::Reveal {
             payload.pop();
@@ -154,7 +156,8 @@ fn streams_end_together_when_one_of_them_fails() {
     }
 }
 
-/// A client's lane on which nothing is received until the connection has ended on the other stream's.
+/// A client's lane on which nothing is received until the connection has ended on the other
+/// stream's.
 struct Late {
     inner: Box<dyn Channel>,
     lane: Lane,
@@ -186,7 +189,8 @@ fn a_hang_up_on_one_stream_does_not_hide_what_the_peer_did_on_the_other() {
     let ended = Arc::<(Mutex<bool>, Condvar)>::default();
     let left =
         Wrapped::new(left, move |lane, inner| Box::new(Late { inner, lane, ended: ended.clone() }) as Box<dyn Channel>);
-    // The server sends a short message on its second stream and hangs up before the last of its first.
+    // The server sends a short message on its second stream and hangs up before the last of its
+    // first.
     let gate = Arc::<(Mutex<bool>, Condvar)>::default();
     let right = Wrapped::new(right, move |lane, inner| {
         Box::new(HangingUp { inner, lane, cheated: gate.clone() }) as Box<dyn Channel>

@@ -1,4 +1,5 @@
-//! TLS between parties who know each other's certificates, over loopback: through the library and through the program.
+//! TLS between parties who know each other's certificates, over loopback: through the library and
+//! through the program.
 
 mod common;
 mod desk;
@@ -54,7 +55,8 @@ fn parties_who_know_each_other_exchange_messages_on_all_lanes() {
     let lanes = [0, 1].map(Lane::layers);
     let ends = |connection: &mut Connection| lanes.map(|lane| connection.open(lane, 1 << 30).unwrap());
     let (mut here, mut there) = (ends(&mut client), ends(&mut server));
-    // More than the sockets' buffers hold, on both lanes and both ways, before anything is received.
+    // More than the sockets' buffers hold, on both lanes and both ways, before anything is
+    // received.
     let payload = |seed: u8| -> Vec<u8> { (0..6 << 20).map(|i: u32| (i % 251) as u8 ^ seed).collect() };
     for (stream, (here, there)) in here.iter_mut().zip(&mut there).enumerate() {
         here.send(Kind::LinearUpload, payload(stream as u8)).unwrap();

@@ -1,4 +1,5 @@
-//! The transport against peers that do not follow the protocol: raw bytes over real loopback sockets.
+//! The transport against peers that do not follow the protocol: raw bytes over real loopback
+//! sockets.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -246,7 +247,8 @@ fn a_peer_may_take_its_time_to_answer_what_is_still_on_its_way() {
     assert!(uploading.elapsed() > stall * Connection::PATIENCE);
 }
 
-/// Sends `bytes` one after the other for ever, with signs of life between them, until the connection is gone.
+/// Sends `bytes` one after the other for ever, with signs of life between them, until the
+/// connection is gone.
 fn dribble(mut raw: TcpStream, bytes: Vec<u8>) -> std::thread::JoinHandle<()> {
     let pause = Duration::from_millis(2);
     std::thread::spawn(move || {
@@ -388,8 +390,8 @@ fn resident_bytes() -> u64 {
     line.trim().strip_suffix("kB").unwrap().trim().parse::<u64>().unwrap() * 1024
 }
 
-/// What waiting on the control lane gives while the peer sends `message` on another lane without end, and how much it got
-/// rid of.
+/// What waiting on the control lane gives while the peer sends `message` on another lane without
+/// end, and how much it got rid of.
 fn flooded(lane: Lane, open: bool, message: fn(u16) -> Vec<u8>) -> (String, usize) {
     let (mut connection, mut raw) = against_raw(Duration::from_secs(1));
     let mut control = channel(&mut connection, Lane::CONTROL);

@@ -1,4 +1,5 @@
-//! Calls into libraries that are not trusted with hostile files: a panic there is a refusal here, and says nothing on the terminal.
+//! Calls into libraries that are not trusted with hostile files: a panic there is a refusal here,
+//! and says nothing on the terminal.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
@@ -9,7 +10,8 @@ thread_local! {
     static CONTAINED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// What `attempt` returns, or `None` if it panics. Only panics of this thread are silent, and only for that long.
+/// What `attempt` returns, or `None` if it panics. Only panics of this thread are silent, and only
+/// for that long.
 pub fn contain<T>(attempt: impl FnOnce() -> T) -> Option<T> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {

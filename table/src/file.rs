@@ -42,7 +42,8 @@ impl File {
     /// Reads the file at `path`.
     ///
     /// # Errors
-    /// [`TableError`] says what is wrong with it; nothing is allocated beyond [`MAX_BYTES`] and what `MAX_CELLS` take.
+    /// [`TableError`] says what is wrong with it; nothing is allocated beyond [`MAX_BYTES`] and
+    /// what `MAX_CELLS` take.
     pub fn open(path: &Path) -> Result<File, TableError> {
         let file = std::fs::File::open(path).map_err(TableError::Io)?;
         let large = |found| TableError::TooLarge { what: "bytes", found, most: MAX_BYTES };

@@ -33,7 +33,8 @@ impl FromStr for LabelFile {
 
     fn from_str(text: &str) -> Result<LabelFile, Self::Err> {
         let whole = || LabelFile { path: text.into(), column: None };
-        // Names of files and of columns may have colons: the first one behind a table's file splits.
+        // Names of files and of columns may have colons: the first one behind a table's file
+        // splits.
         let splits = text.match_indices(':').map(|(at, _)| (&text[..at], &text[at + 1..]));
         let mut split = splits.filter(|(path, column)| Kind::of(Path::new(path)) != Kind::Npy && !column.is_empty());
         Ok(split
@@ -55,7 +56,8 @@ impl Classes<'_> {
         names.collect::<Option<_>>().filter(|_| !self.names.is_empty())
     }
 
-    /// The label that is called this number; the number itself if labels are not called numbers, -1 if none is called so.
+    /// The label that is called this number; the number itself if labels are not called numbers, -1
+    /// if none is called so.
     pub fn number(&self, name: i64) -> i64 {
         let place = |names: Vec<i64>| names.iter().position(|other| *other == name).map_or(-1, |label| label as i64);
         self.numbers().map_or(name, place)
@@ -87,9 +89,10 @@ impl Classes<'_> {
     }
 }
 
-/// Reads the labels of `samples` samples (`of` says to people what those are): one of each, or up to `ranks` different ones, best first.
-/// An array of integers of shape `[samples]` or `[samples, k]`; one column of a table; or a table of results, with a column
-/// `label` or columns `label_1`, `label_2` and so on.
+/// Reads the labels of `samples` samples (`of` says to people what those are): one of each, or up
+/// to `ranks` different ones, best first. An array of integers of shape `[samples]` or
+/// `[samples, k]`; one column of a table; or a table of results, with a column `label` or columns
+/// `label_1`, `label_2` and so on.
 ///
 /// # Errors
 /// [`TableError`] says what is wrong, and where.
@@ -208,7 +211,8 @@ pub enum Scores {
     Label(i64),
 }
 
-/// Reads what another program answered for `samples` samples: labels, as [`labels`], or floats of shape `[samples, classes]`.
+/// Reads what another program answered for `samples` samples: labels, as [`labels`], or floats of
+/// shape `[samples, classes]`.
 ///
 /// # Errors
 /// [`TableError`] says what is wrong, and where.

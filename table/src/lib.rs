@@ -1,9 +1,11 @@
-//! The data owner's files: samples and labels to read, results to write, as NumPy's `.npy`, `.csv` or `.parquet`.
+//! The data owner's files: samples and labels to read, results to write, as NumPy's `.npy`, `.csv`
+//! or `.parquet`.
 //!
-//! A [`File`] is read whole, within [limits](MAX_BYTES). [`samples()`] finds a table's columns by the names that the plan gives its
-//! inputs, in whatever order the file has them; [`labels()`] reads numbers or names of classes; [`Results`] writes answers. Compiler
-//! and runtime read with the same code, so a sample means the same to both. Nothing here is secret to the file's owner, and
-//! nothing is sent.
+//! A [`File`] is read whole, within [limits](MAX_BYTES). [`samples()`] finds a table's columns by
+//! the names that the plan gives its inputs, in whatever order the file has them; [`labels()`]
+//! reads numbers or names of classes; [`Results`] writes answers. Compiler and runtime read with
+//! the same code, so a sample means the same to both. Nothing here is secret to the file's owner,
+//! and nothing is sent.
 
 pub mod contain;
 mod error;

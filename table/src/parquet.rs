@@ -1,4 +1,5 @@
-//! Apache Parquet: flat columns of numbers, truth values and text, uncompressed or compressed by Snappy, Gzip or LZ4.
+//! Apache Parquet: flat columns of numbers, truth values and text, uncompressed or compressed by
+//! Snappy, Gzip or LZ4.
 
 use bytes::Bytes;
 use parquet::basic::{Compression, ConvertedType, LogicalType, Repetition, Type as Physical};

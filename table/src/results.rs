@@ -17,7 +17,8 @@ pub struct Results {
 }
 
 impl Results {
-    /// Labels of rows, `ranks` of each, best first, with what identifies the rows, by default their indices, and logits, if there are any.
+    /// Labels of rows, `ranks` of each, best first, with what identifies the rows, by default their
+    /// indices, and logits, if there are any.
     pub fn new(
         identifiers: Option<(&str, Values)>,
         labels: Vec<Vec<i64>>,

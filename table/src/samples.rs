@@ -15,7 +15,8 @@ pub struct Wanted<'w> {
     pub columns: &'w [String],
     /// Columns that are there for something else: identifiers, labels.
     pub apart: &'w [&'w str],
-    /// Whether infinities and NaN, which stands for what is missing, are numbers too; else every number is finite, and none missing.
+    /// Whether infinities and NaN, which stands for what is missing, are numbers too; else every
+    /// number is finite, and none missing.
     pub any: bool,
 }
 
@@ -37,8 +38,8 @@ impl Samples {
     }
 }
 
-/// The samples in `file`: all rows of a table, or an array whose first axis they are. Any type of number that float32 holds; at
-/// least one sample; every number finite.
+/// The samples in `file`: all rows of a table, or an array whose first axis they are. Any type of
+/// number that float32 holds; at least one sample; every number finite.
 ///
 /// # Errors
 /// [`TableError`] says what is wrong, and where.

@@ -80,7 +80,8 @@ pub enum Values {
 }
 
 impl Values {
-    /// What identifies rows, as a table has it. Text that is integers, all of them, becomes integers.
+    /// What identifies rows, as a table has it. Text that is integers, all of them, becomes
+    /// integers.
     ///
     /// # Errors
     /// [`TableError::Content`] if some row has none, or the column can be no identifier.

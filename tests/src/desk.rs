@@ -19,10 +19,11 @@ pub const PUBLIC: usize = 40;
 /// The outputs and demands of [`Desk::client`]; a small batch.
 const CLIENT: &str = "-o labels.csv --report r.json --lambda 5 --accuracy 0.9 --catch 0.6";
 
-/// A fresh folder with what both parties need: `plan.bin` and `plan.client.bin` of the digits model, the queries `x.npy`,
-/// the public samples `px.npy` and their labels `py.npy`.
+/// A fresh folder with what both parties need: `plan.bin` and `plan.client.bin` of the digits
+/// model, the queries `x.npy`, the public samples `px.npy` and their labels `py.npy`.
 ///
-/// What programs keep between runs goes to a second folder, so that a desk's own files are the user's alone.
+/// What programs keep between runs goes to a second folder, so that a desk's own files are the
+/// user's alone.
 pub struct Desk(TempDir, TempDir);
 
 /// A process that has ended by itself.
@@ -96,12 +97,14 @@ impl Desk {
         entries.map(|entry| named(entry.expect("the desk is readable").path())).collect()
     }
 
-    /// Public labels that are all wrong, as `wrong.npy`: an honest server looks like a cheating one to whoever uses them.
+    /// Public labels that are all wrong, as `wrong.npy`: an honest server looks like a cheating one
+    /// to whoever uses them.
     pub fn spoil_labels(&self) {
         self.write_array("wrong.npy", &load::<i64>(&self.path("py.npy")).mapv(|label| (label + 1) % 10));
     }
 
-    /// A command in this folder; `line` is the binary's name and its arguments, separated by blanks.
+    /// A command in this folder; `line` is the binary's name and its arguments, separated by
+    /// blanks.
     pub fn command(&self, line: &str) -> Command {
         let mut words = line.split_whitespace();
         let mut command = Command::new(binary(words.next().expect("a line names a binary")));
@@ -124,8 +127,9 @@ impl Desk {
         ended.out
     }
 
-    /// Runs a command that must fail with exit code `code`, say each of `phrases`, and leave every file as it was. Results
-    /// of an earlier run, `labels.csv` and `r.json`, are planted if the line names them, and must be gone.
+    /// Runs a command that must fail with exit code `code`, say each of `phrases`, and leave every
+    /// file as it was. Results of an earlier run, `labels.csv` and `r.json`, are planted if the
+    /// line names them, and must be gone.
     ///
     /// # Panics
     /// If it does not.
@@ -146,7 +150,8 @@ impl Desk {
         self.refuse(code, &client_line(address, more), phrases)
     }
 
-    /// Runs a client against a server at `address`: `labels.csv`, `r.json`, a small batch, and `more`.
+    /// Runs a client against a server at `address`: `labels.csv`, `r.json`, a small batch, and
+    /// `more`.
     pub fn client(&self, address: &str, more: &str) -> Ended {
         self.run(&client_line(address, more))
     }
@@ -191,7 +196,8 @@ impl Ended {
         Ended { code, out: text(output.stdout), err: text(output.stderr) }
     }
 
-    /// Asserts the exit code, that standard error says each of `phrases`, and that nothing panicked.
+    /// Asserts the exit code, that standard error says each of `phrases`, and that nothing
+    /// panicked.
     ///
     /// # Panics
     /// With everything it said.

@@ -1,5 +1,6 @@
-//! Bytes from an adversary against everything that reads them: the targets of `fuzz/`, and of the tests that run them on mutations
-//! of good input. Each panics where the code under test breaks its word.
+//! Bytes from an adversary against everything that reads them: the targets of `fuzz/`, and of the
+//! tests that run them on mutations of good input. Each panics where the code under test breaks its
+//! word.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -13,7 +14,8 @@ use fusion_ir::verify::{explain, verify_executable};
 use fusion_ir::{Function, Op, Party, Plan, Weights, text};
 use sha2::{Digest, Sha256};
 
-/// Any text is refused, or prints and parses back; whatever then passes the verifier has a cost or is refused by name.
+/// Any text is refused, or prints and parses back; whatever then passes the verifier has a cost or
+/// is refused by name.
 pub fn text(bytes: &[u8]) {
     let Ok(function) = text::parse(&String::from_utf8_lossy(bytes)) else { return };
     assert_eq!(text::parse(&function.to_string()).as_ref(), Ok(&function));
@@ -87,8 +89,9 @@ v8 = topk v7 k=2 : i3.0~2+[2] by cheetah(leaf=2) "t"
 v9 = fusion.reveal v8 what=topk:2 : i3.0~2+[2] by cheetah "t"
 "#;
 
-/// A session in which one message to one party is overwritten: it is refused as misbehaviour, or changes values only. The first two
-/// bytes say which message, the third to whom, the others what it is overwritten with, again and again.
+/// A session in which one message to one party is overwritten: it is refused as misbehaviour, or
+/// changes values only. The first two bytes say which message, the third to whom, the others what
+/// it is overwritten with, again and again.
 ///
 /// Returns whether there was such a message.
 pub fn session(bytes: &[u8]) -> bool {

@@ -1,8 +1,10 @@
-//! Bytes from an adversary as an ONNX file: a target of `fuzz/`, and of the test that runs it on mutations of good input.
+//! Bytes from an adversary as an ONNX file: a target of `fuzz/`, and of the test that runs it on
+//! mutations of good input.
 
 use fusion_compiler::{Error, import};
 
-/// Any file is read, or refused with a reason; nothing panics, and nothing large is made on its word.
+/// Any file is read, or refused with a reason; nothing panics, and nothing large is made on its
+/// word.
 pub fn onnx(bytes: &[u8]) {
     let path = std::env::temp_dir().join(format!("fusion-garbage-{}.onnx", std::process::id()));
     std::fs::write(&path, bytes).expect("the temporary folder is writable");

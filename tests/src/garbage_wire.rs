@@ -1,5 +1,5 @@
-//! Bytes from an adversary where a connection begins: frames and handshakes. Targets of `fuzz/`, and of the tests that run them on
-//! mutations of good input.
+//! Bytes from an adversary where a connection begins: frames and handshakes. Targets of `fuzz/`,
+//! and of the tests that run them on mutations of good input.
 
 use std::io::Cursor;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -15,9 +15,11 @@ use crate::garbage;
 /// What the server of [`handshake`] accepts.
 const LIMITS: Limits = Limits { positions: 100, micro_batch: 16, streams: 2 };
 
-/// Any stream is taken apart into frames that were asked for, or refused. The first byte says what is asked for on each lane.
+/// Any stream is taken apart into frames that were asked for, or refused. The first byte says what
+/// is asked for on each lane.
 pub fn frames(bytes: &[u8]) {
-    // A frame for which there is no room waits for its lane, and the other lanes wait for this long.
+    // A frame for which there is no room waits for its lane, and the other lanes wait for this
+    // long.
     frames_within(bytes, Duration::from_millis(1));
 }
 
@@ -78,7 +80,8 @@ impl std::io::Write for Recorder {
     }
 }
 
-/// Any hello is refused as the peer's fault, or opens a session within the limits; for the client only its own plan's does.
+/// Any hello is refused as the peer's fault, or opens a session within the limits; for the client
+/// only its own plan's does.
 pub fn handshake(bytes: &[u8]) {
     let plan = plan();
     let admission = &mut |_| Ok(());

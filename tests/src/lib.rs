@@ -1,4 +1,5 @@
-//! What the tests share: the binaries, the model cases, and running both parties of a session as processes.
+//! What the tests share: the binaries, the model cases, and running both parties of a session as
+//! processes.
 
 pub mod desk;
 pub mod garbage;
@@ -19,8 +20,8 @@ pub fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ is in the workspace").to_owned()
 }
 
-/// The path of a binary of this workspace (`fusionc`, `fusion-run`), built on first use with the profile of the
-/// running tests.
+/// The path of a binary of this workspace (`fusionc`, `fusion-run`), built on first use with the
+/// profile of the running tests.
 pub fn binary(name: &str) -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     let folder = BUILT.get_or_init(|| {
@@ -54,8 +55,8 @@ pub fn succeed(name: &str, args: &[&str]) -> String {
     out
 }
 
-/// The folder of a real model with data, or `None`, said aloud, where the collection is absent: `FUSION_CASES`, else
-/// `../shared/cases` beside the workspace.
+/// The folder of a real model with data, or `None`, said aloud, where the collection is absent:
+/// `FUSION_CASES`, else `../shared/cases` beside the workspace.
 pub fn case(name: &str) -> Option<PathBuf> {
     let beside = || root().join("../shared/cases");
     let folder = std::env::var_os("FUSION_CASES").map_or_else(beside, PathBuf::from).join(name);

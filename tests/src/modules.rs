@@ -1,7 +1,9 @@
-//! Which modules of a crate use which: a small reader of `use` declarations, for the test of circles.
+//! Which modules of a crate use which: a small reader of `use` declarations, for the test of
+//! circles.
 //!
-//! A module is a file, known by its path in the crate. Names that a module re-exports count as uses of the module that they come from.
-//! A folder's own module is the face of what lies in it, so neither's uses of the other count. Tests are passed over.
+//! A module is a file, known by its path in the crate. Names that a module re-exports count as uses
+//! of the module that they come from. A folder's own module is the face of what lies in it, so
+//! neither's uses of the other count. Tests are passed over.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

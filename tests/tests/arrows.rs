@@ -1,5 +1,5 @@
-//! The crates depend on each other only along the arrows of ARCHITECTURE.md, and the insecure stays out. Within a crate no two
-//! modules need each other.
+//! The crates depend on each other only along the arrows of ARCHITECTURE.md, and the insecure stays
+//! out. Within a crate no two modules need each other.
 
 use std::process::Command;
 
@@ -72,7 +72,8 @@ fn only_the_compiler_knows_tract_and_only_the_protocols_know_cryptography() {
     }
 }
 
-/// Folders of sources, with the uses that still close a circle, `from` and `to`: these lists only get shorter.
+/// Folders of sources, with the uses that still close a circle, `from` and `to`: these lists only
+/// get shorter.
 const CLOSING: [(&str, &[(&str, &str)]); 7] = [
     ("ir/src", &[("op", "function"), ("op", "input"), ("interp/planes", "interp/linear")]),
     ("backends/protocol/src", &[]),

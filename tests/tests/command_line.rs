@@ -1,4 +1,5 @@
-//! The programs as a person meets them: what they say about themselves, what a run ends with, and the files it leaves.
+//! The programs as a person meets them: what they say about themselves, what a run ends with, and
+//! the files it leaves.
 
 use fusion_tests::desk::{Desk, QUERIES};
 use fusion_tests::{read_labels, root, run, succeed};
@@ -169,8 +170,8 @@ fn soundness_as_json_has_the_known_answers() {
     close(&answer["overhead"], 5161.0 / 1024.0);
 
     let tolerant = soundness("--queries 1 --copies 2 --public 3 --tolerate 1 --lambda 0 --accuracy 0.9");
-    // d = 3 of 5 positions: both copies and one of three public samples, 3 / 10; d = 4: both copies and two, of which at
-    // most one may be an error, 3 / 5 (1 - 0.9^2).
+    // d = 3 of 5 positions: both copies and one of three public samples, 3 / 10; d = 4: both copies
+    // and two, of which at most one may be an error, 3 / 5 (1 - 0.9^2).
     assert_eq!(tolerant["worst_hits"], 3);
     close(&tolerant["worst_probability"], 0.3);
     // Everything relabelled: the model is right on at most one of three.

@@ -1,4 +1,5 @@
-//! The whole way on real models: compile, a server process and a client process, labels equal to the reference.
+//! The whole way on real models: compile, a server process and a client process, labels equal to
+//! the reference.
 
 use std::path::{Path, PathBuf};
 
@@ -13,7 +14,8 @@ struct Model {
     labels: PathBuf,
 }
 
-/// A verified batch: how many samples of the file are queries, how many of the rest are public, and the policy.
+/// A verified batch: how many samples of the file are queries, how many of the rest are public, and
+/// the policy.
 struct Batch {
     queries: usize,
     public: usize,
@@ -36,7 +38,8 @@ fn compile(model: &Model, folder: &Path, options: &[&str]) -> PathBuf {
     plan
 }
 
-/// Two processes run a verified batch: accepted, every label the reference's, every figure the predicted one.
+/// Two processes run a verified batch: accepted, every label the reference's, every figure the
+/// predicted one.
 fn verify(model: &Model, plan: &Path, folder: &Path, batch: &Batch) {
     let file = |name: &str| folder.join(name);
     let [x, px, py] = ["x.npy", "px.npy", "py.npy"].map(file);
@@ -114,7 +117,8 @@ fn digits_with_packed_results() {
     verify(&model, &plan, folder.path(), &Batch { queries: 3, public: 40, policy, least_positions: 12 });
 }
 
-/// A case: nearly all images answered as the float model does, and a verified batch equal to the reference.
+/// A case: nearly all images answered as the float model does, and a verified batch equal to the
+/// reference.
 fn real_model(name: &'static str, least_agreement: f64, batch: &Batch) {
     let folder = tempfile::tempdir().unwrap();
     let Some(model) = case_model(name, folder.path()) else { return };

@@ -8,8 +8,8 @@
 //! ;   lines of output
 //! ```
 //!
-//! `FUSION_BLESS=1` writes the output found into the files. Inputs and weights are random from the seed, over their
-//! whole range.
+//! `FUSION_BLESS=1` writes the output found into the files. Inputs and weights are random from the
+//! seed, over their whole range.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -105,7 +105,8 @@ fn interpret(function: &Function, seed: u64) -> Result<String, String> {
     Ok(function.iter().zip(&values).map(|((id, _), elements)| format!("{id} = {elements:?}\n")).collect())
 }
 
-/// Two in-memory parties on three positions; every value's shares must add up to the interpreter's value.
+/// Two in-memory parties on three positions; every value's shares must add up to the interpreter's
+/// value.
 fn both_parties(function: &Function, seed: u64) -> Result<String, String> {
     const POSITIONS: usize = 3;
     let (mut rng, weights) = random(function, seed);

@@ -1,4 +1,5 @@
-//! The fuzz targets on mutations of good input, a few thousand each: see `fuzz/` for as many as one likes.
+//! The fuzz targets on mutations of good input, a few thousand each: see `fuzz/` for as many as one
+//! likes.
 
 use std::path::Path;
 use std::time::Duration;
@@ -25,7 +26,8 @@ fn good() -> Vec<String> {
     texts
 }
 
-/// One to four times: a byte changed, bytes removed or doubled, or a word that means something put in.
+/// One to four times: a byte changed, bytes removed or doubled, or a word that means something put
+/// in.
 fn mutate(bytes: &[u8], words: &[&[u8]], rng: &mut ChaCha20Rng) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
     let mut below = |n: usize| (rng.next_u64() % n.max(1) as u64) as usize;

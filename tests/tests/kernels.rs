@@ -1,4 +1,5 @@
-//! The forms of the inner loops as a person meets them: named, forced, refused, and mixed between two parties.
+//! The forms of the inner loops as a person meets them: named, forced, refused, and mixed between
+//! two parties.
 
 use fusion_catalogue::cpu::{Form, VARIABLE};
 use fusion_tests::desk::Desk;

@@ -1,7 +1,9 @@
-//! Correlated and random OTs per second, and bits each. `cargo bench -p fusion-backends --bench correlations`
+//! Correlated and random OTs per second, and bits each.
+//! `cargo bench -p fusion-backends --bench correlations`
 //!
-//! Both parties run in this process, one thread each, over channels without delay; malicious security, set-up not counted. CPU time is each
-//! thread's own. *One way* the client receives all OTs, *both ways* each party receives half of them.
+//! Both parties run in this process, one thread each, over channels without delay; malicious
+//! security, set-up not counted. CPU time is each thread's own. *One way* the client receives all
+//! OTs, *both ways* each party receives half of them.
 
 use std::time::{Duration, Instant};
 

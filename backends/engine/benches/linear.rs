@@ -1,6 +1,8 @@
-//! Every linear layer shape of ResNet-50: processor time and bytes of each party per image, one thread each.
+//! Every linear layer shape of ResNet-50: processor time and bytes of each party per image, one
+//! thread each.
 //!
-//! `cargo bench -p fusion-backends --bench linear -- [--batch N]... [--layer PART-OF-NAME]... [--pack]`
+//! `cargo bench -p fusion-backends --bench linear -- [--batch N]... [--layer PART-OF-NAME]...
+//! [--pack]`
 //!
 //! With `--pack` the server packs results; keys for that come on top, once for each image.
 
@@ -153,7 +155,8 @@ fn measure(geometry: &Geometry, batch: usize, pack: bool, workspace: &mut Worksp
     }
 }
 
-/// Products per nanosecond of processor time of the multiply-accumulate alone, for a layer of 64 products and 48 units.
+/// Products per nanosecond of processor time of the multiply-accumulate alone, for a layer of 64
+/// products and 48 units.
 fn multiplication_rate(batch: usize) -> f64 {
     const DEPTH: usize = 64;
     const UNITS: usize = 48;

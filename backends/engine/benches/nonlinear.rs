@@ -1,12 +1,14 @@
-//! Non-linear layers: exact requantisation with ReLU by 12 bits and the extension back, activations per second and bytes.
+//! Non-linear layers: exact requantisation with ReLU by 12 bits and the extension back, activations
+//! per second and bytes.
 //!
 //!     cargo bench -p fusion-backends --bench nonlinear
 //!     cargo bench -p fusion-backends --bench nonlinear -- acc=28 leaf=3 n=20
 //!
-//! The first runs every width, leaf and supply, over loopback and the slow link, the second some of it.
+//! The first runs every width, leaf and supply, over loopback and the slow link, the second some of
+//! it.
 //!
-//! Both parties run in this process, one thread each. CPU time is each thread's own. The slow link is emulated: each direction sends
-//! 400 Mbit/s, and what was sent arrives 20 ms later.
+//! Both parties run in this process, one thread each. CPU time is each thread's own. The slow link
+//! is emulated: each direction sends 400 Mbit/s, and what was sent arrives 20 ms later.
 
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -116,7 +118,8 @@ fn activations(name: &str, supply: OtSource, bits: u8, leaf_bits: u8, n: usize) 
     );
 }
 
-/// What a measurement took: wall time, and the CPU time of client and server, in all and in online phases.
+/// What a measurement took: wall time, and the CPU time of client and server, in all and in online
+/// phases.
 struct Took {
     wall: Duration,
     cpu: [Duration; 2],

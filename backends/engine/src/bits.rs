@@ -1,7 +1,8 @@
 //! Tight packing of ring elements and of single bits: the one wire format of both.
 //!
-//! Elements of `bits` bits follow each other without gaps, least significant bit first within each byte. The bits
-//! that fill up the last byte are zero, and a message in which they are not is refused.
+//! Elements of `bits` bits follow each other without gaps, least significant bit first within each
+//! byte. The bits that fill up the last byte are zero, and a message in which they are not is
+//! refused.
 
 use fusion_catalogue::packed_bytes;
 use fusion_ir::types::mask;
@@ -9,7 +10,8 @@ use zeroize::Zeroize;
 
 use crate::{Error, kernels};
 
-/// Packs `values` of `bits` bits each (`1..=64`) into [`packed_bytes`] bytes. Higher bits are ignored.
+/// Packs `values` of `bits` bits each (`1..=64`) into [`packed_bytes`] bytes. Higher bits are
+/// ignored.
 pub fn pack(values: &[u64], bits: u8) -> Vec<u8> {
     let mut bytes = vec![0; packed_bytes(values.len(), bits) as usize];
     pack_into(values, bits, &mut bytes);
@@ -96,8 +98,8 @@ pub fn unpack_into(bytes: &[u8], bits: u8, values: &mut [u64]) -> Result<(), Err
 /// Elements that begin and end with bytes, whatever their width.
 const GROUP: usize = 8;
 
-/// Unpacks groups of [`GROUP`] elements from the beginning, by a word each wherever that begins, if no word would end behind `bytes`;
-/// returns how many groups.
+/// Unpacks groups of [`GROUP`] elements from the beginning, by a word each wherever that begins, if
+/// no word would end behind `bytes`; returns how many groups.
 fn unpack_groups(bytes: &[u8], bits: u8, mask: u64, values: &mut [u64]) -> usize {
     const WORD_BYTES: usize = 8;
     let bits = usize::from(bits);
@@ -118,7 +120,8 @@ fn unpack_groups(bytes: &[u8], bits: u8, mask: u64, values: &mut [u64]) -> usize
     count
 }
 
-/// A sequence of bits, 64 to a word, least significant first. The unused bits of the last word are zero.
+/// A sequence of bits, 64 to a word, least significant first. The unused bits of the last word are
+/// zero.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Bits {
     words: Vec<u64>,

@@ -4,7 +4,8 @@ use std::sync::mpsc;
 
 use crate::Error;
 
-/// What a message carries. Both parties know which kind and size comes next, so anything else is misbehaviour.
+/// What a message carries. Both parties know which kind and size comes next, so anything else is
+/// misbehaviour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Kind {

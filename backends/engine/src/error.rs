@@ -3,7 +3,8 @@
 /// Why a protocol could not go on.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The peer sent something that no honest peer sends. The session and everything derived in it is void.
+    /// The peer sent something that no honest peer sends. The session and everything derived in it
+    /// is void.
     #[error("the peer broke the protocol: {0}")]
     PeerMisbehaved(String),
     /// The peer speaks another version or holds another plan.

@@ -1,10 +1,13 @@
-//! Fusion's two-party protocols: linear layers over RLWE ciphertexts, oblivious transfer, comparisons.
+//! Fusion's two-party protocols: linear layers over RLWE ciphertexts, oblivious transfer,
+//! comparisons.
 //!
-//! Every protocol runs over a [`Channel`] between the [client and the server](fusion_ir::Party), and its messages are exactly those that
-//! [`fusion_catalogue`] predicts. Nothing here knows about files, sockets or command lines.
+//! Every protocol runs over a [`Channel`] between the [client and the server](fusion_ir::Party),
+//! and its messages are exactly those that [`fusion_catalogue`] predicts. Nothing here knows about
+//! files, sockets or command lines.
 //!
-//! Processors divide some numbers faster than others. So a division or a remainder has public operands: a lint asks every one for its
-//! reason, but for the modules that only compute with places and moduli. Residues of secrets are [`ring::Modulus`]'s.
+//! Processors divide some numbers faster than others. So a division or a remainder has public
+//! operands: a lint asks every one for its reason, but for the modules that only compute with
+//! places and moduli. Residues of secrets are [`ring::Modulus`]'s.
 
 #![cfg_attr(not(test), warn(clippy::integer_division_remainder_used))]
 

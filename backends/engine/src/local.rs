@@ -1,17 +1,20 @@
 //! Operations that each party computes on its own shares.
 //!
-//! They are linear mod `2^bits`, so applying them to both shares applies them to the sum. Their meaning is the interpreter's: what
-//! moves elements follows its [`gather`](interp::gather), found once for all positions, and pooling is done by it. A constant is
-//! added to one share, the server's.
+//! They are linear mod `2^bits`, so applying them to both shares applies them to the sum. Their
+//! meaning is the interpreter's: what moves elements follows its [`gather`](interp::gather), found
+//! once for all positions, and pooling is done by it. A constant is added to one share, the
+//! server's.
 
 use fusion_ir::types::{mask, signed, wrap};
 use fusion_ir::{Op, Party, TensorType, Weights, interp};
 use rayon::prelude::*;
 
-/// The local operation `op` on the shares that `party` holds of `positions` positions, position-major. The server gives the weights.
+/// The local operation `op` on the shares that `party` holds of `positions` positions,
+/// position-major. The server gives the weights.
 ///
 /// # Panics
-/// If `op` is not local, the shares do not have the shapes of `types`, or the server lacks the weights.
+/// If `op` is not local, the shares do not have the shapes of `types`, or the server lacks the
+/// weights.
 pub fn apply(
     party: Party,
     op: &Op,

@@ -1,11 +1,14 @@
-//! One party's half of a session: the state that protocols share, and each step of a function on a micro-batch.
+//! One party's half of a session: the state that protocols share, and each step of a function on a
+//! micro-batch.
 //!
-//! A session is [established](Session::establish) first: oblivious transfers in both directions, on a channel of their own. Then it is
-//! [prepared](Unprepared::prepare) for a function, resolved into [steps](Steps). A [micro-batch](MicroBatch)
-//! [begins](Session::begin) with a fresh RLWE key pair for each of its positions, which is dropped with it. Layers with
-//! [a pair of their own](fusion_catalogue::Keys) make one for each position when it is their turn, and drop it when they are done.
-//! [`Session::run`] takes shares to shares. Messages are those of [`SharedSetup`] and of each [step's cost](Step::cost), and for
-//! correlations of [`Cost::generator`](fusion_catalogue::Cost::generator).
+//! A session is [established](Session::establish) first: oblivious transfers in both directions, on
+//! a channel of their own. Then it is [prepared](Unprepared::prepare) for a function, resolved into
+//! [steps](Steps). A [micro-batch](MicroBatch) [begins](Session::begin) with a fresh RLWE key pair
+//! for each of its positions, which is dropped with it. Layers with [a pair of their
+//! own](fusion_catalogue::Keys) make one for each position when it is their turn, and drop it when
+//! they are done. [`Session::run`] takes shares to shares. Messages are those of [`SharedSetup`]
+//! and of each [step's cost](Step::cost), and for correlations of
+//! [`Cost::generator`](fusion_catalogue::Cost::generator).
 
 use std::sync::Arc;
 
@@ -66,8 +69,9 @@ impl Wire {
 }
 
 impl Unprepared {
-    /// Makes the random OTs of the draws that will come, [exactly these](fusion_catalogue::Cost::draws), ahead of the layers and of the inputs, on a
-    /// thread of its own. Without this they are made when a layer needs them.
+    /// Makes the random OTs of the draws that will come, [exactly
+    /// these](fusion_catalogue::Cost::draws), ahead of the layers and of the inputs, on a thread of
+    /// its own. Without this they are made when a layer needs them.
     ///
     /// # Errors
     /// If the system has no thread for it.
@@ -81,7 +85,8 @@ impl Unprepared {
         self.wire.correlations.preprocess(draws)
     }
 
-    /// Sets up what the families of these steps need. Steps and keys, which say which layers share key pairs, are the same at both parties.
+    /// Sets up what the families of these steps need. Steps and keys, which say which layers share
+    /// key pairs, are the same at both parties.
     ///
     /// # Errors
     /// As [`Session::establish`].
@@ -95,8 +100,9 @@ impl Unprepared {
 }
 
 impl Session {
-    /// Sets up a session with the peer, whose layers are at the other end of `online` and whose generator of correlations, of this `supply`, is
-    /// at the other end of `offline`. `session_id` and `supply` are the same at both parties, the former no other session's.
+    /// Sets up a session with the peer, whose layers are at the other end of `online` and whose
+    /// generator of correlations, of this `supply`, is at the other end of `offline`. `session_id`
+    /// and `supply` are the same at both parties, the former no other session's.
     ///
     /// # Errors
     /// Whatever the channel gives, and [`Error::PeerMisbehaved`] if a check of the set-up fails.
@@ -128,8 +134,9 @@ impl Session {
         self.garbled.set_up(place, &shared, self.keys)
     }
 
-    /// Begins a micro-batch of `positions` positions: the client makes a key pair for each and sends the public keys, and those for
-    /// output packing, as far as the function has layers that share them.
+    /// Begins a micro-batch of `positions` positions: the client makes a key pair for each and
+    /// sends the public keys, and those for output packing, as far as the function has layers that
+    /// share them.
     ///
     /// # Errors
     /// Whatever the channel gives, and [`Error::PeerMisbehaved`] if a public key is none.
@@ -140,14 +147,15 @@ impl Session {
         Ok(MicroBatch { positions, cheetah, crypt_flow2 })
     }
 
-    /// The step of value `id` on this party's shares of its operands, position-major. The server gives the
-    /// weights, the client `None`. The input and the reveal are not operations on shares.
+    /// The step of value `id` on this party's shares of its operands, position-major. The server
+    /// gives the weights, the client `None`. The input and the reveal are not operations on shares.
     ///
     /// # Errors
     /// Whatever the channel gives, and [`Error::PeerMisbehaved`].
     ///
     /// # Panics
-    /// If the function is not [verified](fusion_ir::verify::verify_executable), or the shares do not have its shapes.
+    /// If the function is not [verified](fusion_ir::verify::verify_executable), or the shares do
+    /// not have its shapes.
     pub fn run(
         &mut self,
         batch: &mut MicroBatch,
@@ -183,10 +191,12 @@ impl Session {
         }
     }
 
-    /// Opens a value to the client, who gets its elements as signed integers; the server gets `None`.
+    /// Opens a value to the client, who gets its elements as signed integers; the server gets
+    /// `None`.
     ///
     /// # Errors
-    /// Whatever the channel gives, and [`Error::PeerMisbehaved`] if the server's share is no packing of elements.
+    /// Whatever the channel gives, and [`Error::PeerMisbehaved`] if the server's share is no
+    /// packing of elements.
     ///
     /// # Panics
     /// If value `id` is no reveal.

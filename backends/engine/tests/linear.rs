@@ -14,7 +14,8 @@ use fusion_ir::Party;
 use fusion_ir::types::{mask, wrap};
 use rand_core::{Rng, SeedableRng};
 
-/// A channel that writes down what its owner, the client, sends and receives, and keeps the last message received.
+/// A channel that writes down what its owner, the client, sends and receives, and keeps the last
+/// message received.
 struct Recorder {
     inner: LocalChannel,
     messages: Vec<Message>,
@@ -158,7 +159,8 @@ fn square(channels: usize, size: usize, outputs: usize, kernel: usize, stride: u
     }
 }
 
-/// Checks `count` random shapes, with random widths and batches. Returns how many of them had their outputs packed, too.
+/// Checks `count` random shapes, with random widths and batches. Returns how many of them had their
+/// outputs packed, too.
 fn check_random_shapes(count: usize, seed: u64) -> usize {
     let mut rng = ChaCha20Rng::seed_from_u64(seed);
     let mut within = |range: std::ops::RangeInclusive<usize>| {
@@ -204,7 +206,8 @@ fn shares_add_up_over_a_thousand_random_shapes() {
     assert!(packed >= 200, "{packed}");
 }
 
-/// Every shape of a linear layer in ResNet-18 and -50, SqueezeNet 1.0 and 1.1 and MobileNetV2 at 224x224.
+/// Every shape of a linear layer in ResNet-18 and -50, SqueezeNet 1.0 and 1.1 and MobileNetV2 at
+/// 224x224.
 fn network_shapes() -> Vec<Geometry> {
     let mut shapes = vec![square(3, 224, 64, 7, 2, 3), Geometry::dense(512, 1000), Geometry::dense(2048, 1000)];
     for (stage, width) in [64, 128, 256, 512].into_iter().enumerate() {

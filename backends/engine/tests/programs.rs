@@ -1,4 +1,5 @@
-//! Random programs: every operation on values that other operations made, at random widths, shapes, parameters and leaf widths.
+//! Random programs: every operation on values that other operations made, at random widths, shapes,
+//! parameters and leaf widths.
 
 mod common;
 

@@ -1,4 +1,5 @@
-//! A whole classifier through a session: shares add up to the interpreter's values, and every message is the predicted one.
+//! A whole classifier through a session: shares add up to the interpreter's values, and every
+//! message is the predicted one.
 
 mod common;
 

@@ -1,4 +1,5 @@
-//! Estimates of time: the exact messages of a session on a [`Network`], and in between its computations on a [`Machine`].
+//! Estimates of time: the exact messages of a session on a [`Network`], and in between its
+//! computations on a [`Machine`].
 
 mod link;
 mod profile;

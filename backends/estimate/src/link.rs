@@ -78,7 +78,8 @@ pub(crate) fn steps(cost: &Cost, computing_s: f64) -> Vec<Step> {
     let mut messages = cost.messages.iter().enumerate();
     while let Some((place, message)) = messages.next() {
         let bytes = message.payload_bytes + FRAME_HEADER_BYTES;
-        // In an exchange the server's message is the next one and leaves before the client's has arrived.
+        // In an exchange the server's message is the next one and leaves before the client's has
+        // arrived.
         let exchanged = exchanges.next_if(|other| **other == place + 1).and_then(|_| messages.next());
         steps.push(match exchanged {
             Some((_, other)) => Step::Exchange([bytes, other.payload_bytes + FRAME_HEADER_BYTES]),

@@ -1,5 +1,5 @@
-//! What forecasts of time need to know of the world: the network between the parties ([`Network`]) and how fast their machines
-//! are ([`Machine`]).
+//! What forecasts of time need to know of the world: the network between the parties ([`Network`])
+//! and how fast their machines are ([`Machine`]).
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -63,17 +63,19 @@ impl FromStr for Network {
     }
 }
 
-/// How fast both parties' machines are: nanoseconds that each primitive adds to the time until a layer is done.
+/// How fast both parties' machines are: nanoseconds that each primitive adds to the time until a
+/// layer is done.
 ///
-/// Measured by running layers and explaining their times as sums of their [work](Cost::work), so whatever surrounds a primitive is in
-/// it, as is what several threads save.
+/// Measured by running layers and explaining their times as sums of their [work](Cost::work), so
+/// whatever surrounds a primitive is in it, as is what several threads save.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Machine {
     /// Processor, and what else should tell one profile from another.
     pub name: String,
     /// Threads of each party.
     pub threads: usize,
-    /// Nanoseconds of each primitive; one that is missing costs nothing, see [`Machine::is_complete`].
+    /// Nanoseconds of each primitive; one that is missing costs nothing, see
+    /// [`Machine::is_complete`].
     pub nanoseconds: BTreeMap<Primitive, f64>,
 }
 
@@ -94,8 +96,8 @@ impl Machine {
 }
 
 impl Default for Machine {
-    /// The machine of benches/README.md as `fusionc calibrate` found it, quiet, for where no other is known. Primitives at zero always come
-    /// with others, whose rates hold theirs.
+    /// The machine of benches/README.md as `fusionc calibrate` found it, quiet, for where no other
+    /// is known. Primitives at zero always come with others, whose rates hold theirs.
     fn default() -> Machine {
         let nanoseconds = [
             (Primitive::BaseOt, 85_000.0),

@@ -1,9 +1,11 @@
-//! Forecasts of time: the exact messages on a [`Network`], and in between the computations on a [`Machine`].
+//! Forecasts of time: the exact messages on a [`Network`], and in between the computations on a
+//! [`Machine`].
 //!
-//! A session is played message by message: who waits for whom, and when the link's two directions and the processors are free.
-//! What a layer computes is taken to happen before its first message, at both parties and for all of its
-//! processors: where the parties take turns their times add up, so it does not matter when, and where they compute at once
-//! the machine's profile counts both as one. Streams that are in flight together, and who makes their correlations ahead of their
+//! A session is played message by message: who waits for whom, and when the link's two directions
+//! and the processors are free. What a layer computes is taken to happen before its first message,
+//! at both parties and for all of its processors: where the parties take turns their times add up,
+//! so it does not matter when, and where they compute at once the machine's profile counts both as
+//! one. Streams that are in flight together, and who makes their correlations ahead of their
 //! layers, compute one after the other.
 
 use fusion_catalogue::ot::{Choice, OtSource};
@@ -42,7 +44,8 @@ impl Clock {
         self.stream.both()
     }
 
-    /// Both parties compute for `computing_s` seconds and exchange the messages of `cost`; how much later it is.
+    /// Both parties compute for `computing_s` seconds and exchange the messages of `cost`; how much
+    /// later it is.
     pub fn run(&mut self, cost: &Cost, computing_s: f64) -> f64 {
         let before = self.seconds();
         steps(cost, computing_s).iter().for_each(|step| self.shared.take(step, &mut self.stream));
@@ -89,8 +92,8 @@ impl SessionTrace {
         self.correlations.supply([whole[0] + rest[0], whole[1] + rest[1]])
     }
 
-    /// Seconds in all. Only the first micro-batches of a long batch are played; all others take what these do on average once all
-    /// streams are under way.
+    /// Seconds in all. Only the first micro-batches of a long batch are played; all others take
+    /// what these do on average once all streams are under way.
     pub fn seconds(&self, machine: &Machine, network: Network) -> f64 {
         let streams = u64::from(self.schedule.streams.max(1));
         let (first, some) = (streams, 3 * streams);
@@ -173,7 +176,8 @@ mod tests {
         exchange.exchange([1000 - 8, 3000 - 8]);
         close(Clock::new(NETWORK).run(&exchange, 0.5), 500.0 + 3.0 + 10.0);
         exchange.then(&exchange.clone());
-        // The server, which received earlier, answers earlier: a short and a long message make one round trip.
+        // The server, which received earlier, answers earlier: a short and a long message make one
+        // round trip.
         close(Clock::new(NETWORK).run(&exchange, 0.0), (1.0 + 10.0) + (3.0 + 10.0));
     }
 

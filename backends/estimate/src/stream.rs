@@ -38,7 +38,8 @@ pub(crate) struct Running {
     pub maker: Maker,
 }
 
-/// Who makes a stream's correlations, ahead of its layers: for which micro-batch and part, and step by step.
+/// Who makes a stream's correlations, ahead of its layers: for which micro-batch and part, and step
+/// by step.
 pub(crate) struct Maker {
     ready: Ready,
     stock: OtPool,

@@ -1,4 +1,5 @@
-//! Exact costs: the messages of a protocol, in the order the client sees them, and what is computed between them.
+//! Exact costs: the messages of a protocol, in the order the client sees them, and what is computed
+//! between them.
 
 use std::collections::BTreeMap;
 
@@ -22,12 +23,14 @@ pub struct Message {
 /// What one run of a protocol costs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cost {
-    /// Every message of the layers in the order in which the client sends or receives it. In an exchange (both send, then both
-    /// receive) the client's message comes first.
+    /// Every message of the layers in the order in which the client sends or receives it. In an
+    /// exchange (both send, then both receive) the client's message comes first.
     pub messages: Vec<Message>,
-    /// Places in `messages` of the server's half of every exchange: it was sent without waiting for the message before it.
+    /// Places in `messages` of the server's half of every exchange: it was sent without waiting for
+    /// the message before it.
     pub exchanges: Vec<usize>,
-    /// The random OTs that layers use up, draw by draw. Those who make them have a channel of their own: see [`Cost::generator`].
+    /// The random OTs that layers use up, draw by draw. Those who make them have a channel of their
+    /// own: see [`Cost::generator`].
     pub draws: Vec<OtCount>,
     /// Correlated OTs consumed in which the client is the receiver.
     pub client_receives_ots: u64,
@@ -47,33 +50,40 @@ pub enum Primitive {
     KeyPair,
     /// A ciphertext, encrypted by the client, read and transformed by the server.
     Ciphertext,
-    /// A kernel polynomial of many terms, filled and transformed by the server, once for a micro-batch.
+    /// A kernel polynomial of many terms, filled and transformed by the server, once for a
+    /// micro-batch.
     Kernel,
     /// A term of a kernel polynomial of few, which are summed up without a transform.
     KernelTerm,
     /// A product of a ciphertext and a kernel polynomial.
     Product,
-    /// A result, masked, re-randomised, flooded and switched to its modulus by the server, decrypted by the client.
+    /// A result, masked, re-randomised, flooded and switched to its modulus by the server,
+    /// decrypted by the client.
     Result,
     /// A change of key when results are packed, by the server.
     KeySwitch,
-    /// A polynomial of the keys for packed ciphertexts: made by the client, read and transformed by the server.
+    /// A polynomial of the keys for packed ciphertexts: made by the client, read and transformed by
+    /// the server.
     PackedKey,
     /// A packed ciphertext, encrypted by the client, read and transformed by the server.
     PackedCiphertext,
-    /// A packed plaintext of weights, encoded and transformed by the server, once for a micro-batch.
+    /// A packed plaintext of weights, encoded and transformed by the server, once for a
+    /// micro-batch.
     PackedKernel,
     /// A product of a packed ciphertext and a plaintext.
     PackedProduct,
     /// A rotation of a packed ciphertext: its digits, their transforms and products with a key.
     Rotation,
-    /// A packed result, masked, re-randomised, flooded and switched to its modulus by the server, decrypted by the client.
+    /// A packed result, masked, re-randomised, flooded and switched to its modulus by the server,
+    /// decrypted by the client.
     PackedResult,
     /// A correlated OT of SoftSpokenOT, at both parties.
     CorrelatedOt,
-    /// A correlated OT of those that silent OT begins with, by SoftSpokenOT of least traffic, at both parties.
+    /// A correlated OT of those that silent OT begins with, by SoftSpokenOT of least traffic, at
+    /// both parties.
     SeedOt,
-    /// An OT of an extension that sends 128 columns of bits (IKNP), at both parties; one of twice the columns (KKOT) counts twice.
+    /// An OT of an extension that sends 128 columns of bits (IKNP), at both parties; one of twice
+    /// the columns (KKOT) counts twice.
     ColumnOt,
     /// A correlated OT of silent OT, at both parties.
     SilentOt,
@@ -168,7 +178,8 @@ impl Cost {
         self.draws.push(need);
     }
 
-    /// [Tiles](crate::ot::Ots::tiles) of all draws, by receiver: what a [supply](crate::ot::OtSource::for_demand) is chosen by.
+    /// [Tiles](crate::ot::Ots::tiles) of all draws, by receiver: what a
+    /// [supply](crate::ot::OtSource::for_demand) is chosen by.
     pub fn tiles(&self) -> [u64; 2] {
         let tiles = |tiles: [u64; 2], need: &OtCount| {
             [tiles[0] + need.client_receives.tiles(), tiles[1] + need.server_receives.tiles()]

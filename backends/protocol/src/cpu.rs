@@ -1,6 +1,8 @@
-//! The forms in which inner loops exist, by the instructions that they need, and the one that this process uses.
+//! The forms in which inner loops exist, by the instructions that they need, and the one that this
+//! process uses.
 //!
-//! All forms compute the same bits. The process uses the best one that its processor has, unless one is [forced](force).
+//! All forms compute the same bits. The process uses the best one that its processor has, unless
+//! one is [forced](force).
 
 use std::sync::OnceLock;
 
@@ -10,15 +12,18 @@ pub const VARIABLE: &str = "FUSION_CPU";
 /// A form of all inner loops. Later ones are preferred.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Form {
-    /// Rust for any processor, and whatever the libraries of ciphers and transforms find themselves.
+    /// Rust for any processor, and whatever the libraries of ciphers and transforms find
+    /// themselves.
     Portable,
     /// Arm's vectors of 128 bits, its cipher and its carry-less multiplication.
     Neon,
-    /// Vectors of 256 bits with fused multiply-add; the cipher and carry-less multiplication in vectors of 128 bits.
+    /// Vectors of 256 bits with fused multiply-add; the cipher and carry-less multiplication in
+    /// vectors of 128 bits.
     Avx2,
     /// The same with the cipher and carry-less multiplication in vectors of 256 bits.
     Avx2Vaes,
-    /// Vectors of 512 bits with fused multiply-add; the cipher and carry-less multiplication in vectors of 128 bits.
+    /// Vectors of 512 bits with fused multiply-add; the cipher and carry-less multiplication in
+    /// vectors of 128 bits.
     Avx512,
     /// Vectors of 512 bits for everything, with products of 52-bit integers.
     Avx512Ifma,
@@ -54,7 +59,8 @@ pub fn from_environment() -> Result<Form, Refused> {
 
 static IN_USE: OnceLock<Form> = OnceLock::new();
 
-/// Makes the process use the form of this name, before anything else has asked for the one [in use](Form::in_use).
+/// Makes the process use the form of this name, before anything else has asked for the one [in
+/// use](Form::in_use).
 pub fn force(name: &str) -> Result<Form, Refused> {
     let form = Form::ALL.into_iter().find(|form| form.name() == name);
     let form = form.ok_or_else(|| Refused::Unknown(name.into()))?;

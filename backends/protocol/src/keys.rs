@@ -1,9 +1,10 @@
 //! Which layers of a position share a key pair of the `cheetah` family.
 //!
-//! The secret of a pair that serves one layer only has encrypted everything it ever will before the client decrypts
-//! anything under it. Of layers that share a pair, a later one's operand may depend on what an earlier one's decryption
-//! gave, hence on the secret. So pairs of layers' own spare an assumption on key-dependent messages; they cost the bytes of
-//! a public key for every layer. Keys for output packing are large: layers that pack their results share the position's pair.
+//! The secret of a pair that serves one layer only has encrypted everything it ever will before the
+//! client decrypts anything under it. Of layers that share a pair, a later one's operand may depend
+//! on what an earlier one's decryption gave, hence on the secret. So pairs of layers' own spare an
+//! assumption on key-dependent messages; they cost the bytes of a public key for every layer. Keys
+//! for output packing are large: layers that pack their results share the position's pair.
 
 use std::fmt;
 use std::str::FromStr;

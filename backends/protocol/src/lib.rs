@@ -1,6 +1,8 @@
-//! What Fusion's protocols are and what each costs, as data: no protocol code, so the compiler can see it.
+//! What Fusion's protocols are and what each costs, as data: no protocol code, so the compiler can
+//! see it.
 //!
-//! A protocol's cost is the exact list of messages it exchanges ([`Cost`]); bytes and rounds follow from the list.
+//! A protocol's cost is the exact list of messages it exchanges ([`Cost`]); bytes and rounds follow
+//! from the list.
 
 mod bits;
 pub mod compare;

@@ -7,12 +7,13 @@ use crate::{Cost, Primitive};
 /// Ring degree `N`: polynomials are in `Z_q[X] / (X^N + 1)`.
 pub const DEGREE: usize = 4096;
 
-/// The primes whose product is the ciphertext modulus `q`: the two largest below 2^50 that are 1 mod 2^34.
+/// The primes whose product is the ciphertext modulus `q`: the two largest below 2^50 that are 1
+/// mod 2^34.
 ///
-/// 1 mod `2N`, so the number-theoretic transform exists; 1 mod every admissible plaintext modulus `2^acc`, so the
-/// scale `q / 2^acc` is an integer but for `2^-acc` and plaintexts are encoded by one multiplication. With `N = 4096`,
-/// `q < 2^100` and ternary secrets this is within the 128-bit row (109 bits) of the Homomorphic Encryption
-/// Standard (Albrecht et al. 2018, table 1).
+/// 1 mod `2N`, so the number-theoretic transform exists; 1 mod every admissible plaintext modulus
+/// `2^acc`, so the scale `q / 2^acc` is an integer but for `2^-acc` and plaintexts are encoded by
+/// one multiplication. With `N = 4096`, `q < 2^100` and ternary secrets this is within the 128-bit
+/// row (109 bits) of the Homomorphic Encryption Standard (Albrecht et al. 2018, table 1).
 pub const PRIMES: [u64; 2] = [0x3_ffc0_0000_0001, 0x3_ffa0_0000_0001];
 
 /// Bits of one coefficient modulo one prime on the wire.
@@ -27,8 +28,8 @@ pub const POLYNOMIAL_BYTES: usize = PRIMES.len() * DEGREE * RESIDUE_BITS as usiz
 /// Bytes of a public key: the seed of `a`, then `b`.
 pub const PUBLIC_KEY_BYTES: usize = SEED_BYTES + POLYNOMIAL_BYTES;
 
-/// Fresh errors are centred binomial with this many coin flips on each side (standard deviation 3.24, at least the
-/// 3.2 of the Homomorphic Encryption Standard; the sampler of Microsoft SEAL).
+/// Fresh errors are centred binomial with this many coin flips on each side (standard deviation
+/// 3.24, at least the 3.2 of the Homomorphic Encryption Standard; the sampler of Microsoft SEAL).
 pub const ERROR_FLIPS: u32 = 21;
 
 /// The widest accumulator: more bits would leave too little room for the flood.

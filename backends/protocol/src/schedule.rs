@@ -4,7 +4,8 @@ use std::ops::Range;
 
 /// A batch in micro-batches, some of which are in flight at the same time.
 ///
-/// Micro-batches are numbered from 0. All have `micro_batch` positions but the last, which may have fewer.
+/// Micro-batches are numbered from 0. All have `micro_batch` positions but the last, which may have
+/// fewer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Schedule {
     /// Positions in all.
@@ -25,7 +26,8 @@ pub struct Counts {
 }
 
 impl Schedule {
-    /// `positions` in micro-batches of at most `micro_batch`, of which at most `streams` are in flight and never more than there are.
+    /// `positions` in micro-batches of at most `micro_batch`, of which at most `streams` are in
+    /// flight and never more than there are.
     pub fn new(positions: u64, micro_batch: u32, streams: u8) -> Schedule {
         let micro_batch = micro_batch.clamp(1, u32::try_from(positions.max(1)).unwrap_or(u32::MAX));
         let most = positions.div_ceil(u64::from(micro_batch)).clamp(1, u64::from(u8::MAX)) as u8;
@@ -63,7 +65,8 @@ impl Schedule {
         (number * most).min(end)..((number + 1) * most).min(end)
     }
 
-    /// The numbers of the micro-batches that stream `stream` runs, in order: they are dealt in turn.
+    /// The numbers of the micro-batches that stream `stream` runs, in order: they are dealt in
+    /// turn.
     pub fn numbers(&self, stream: usize) -> impl ExactSizeIterator<Item = usize> + Clone + use<> {
         (stream..self.micro_batches() as usize).step_by(usize::from(self.streams.max(1)))
     }

@@ -9,13 +9,16 @@ use crate::{Cost, Keys, Primitive, Step, crypt_flow2};
 /// What the steps of a function need besides their own messages.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SharedSetup {
-    /// A public key for each position: there are linear layers of the `cheetah` family without one of their own.
+    /// A public key for each position: there are linear layers of the `cheetah` family without one
+    /// of their own.
     pub public_keys: bool,
-    /// The most levels of [output packing](interleaved) that one of those layers has: keys of so many for each position.
+    /// The most levels of [output packing](interleaved) that one of those layers has: keys of so
+    /// many for each position.
     pub levels: u32,
     /// The extensions of the `crypt_flow2` family, once for a session.
     pub extensions: bool,
-    /// Keys of packed ciphertexts for each position, with rotations by these steps, if there are such layers.
+    /// Keys of packed ciphertexts for each position, with rotations by these steps, if there are
+    /// such layers.
     pub rotations: Option<Vec<usize>>,
 }
 
@@ -34,13 +37,14 @@ impl SharedSetup {
         shared
     }
 
-    /// The messages of setting up a session's layers, before any position. Its generator sets up as its
-    /// [source](crate::ot::OtSource::setup) does.
+    /// The messages of setting up a session's layers, before any position. Its generator sets up as
+    /// its [source](crate::ot::OtSource::setup) does.
     pub fn once(&self) -> Cost {
         if self.extensions { crypt_flow2::ot::setup() } else { Cost::default() }
     }
 
-    /// The messages that begin a micro-batch: the client's keys for each position, as far as layers share any.
+    /// The messages that begin a micro-batch: the client's keys for each position, as far as layers
+    /// share any.
     pub fn begin(&self, positions: usize) -> Cost {
         let mut cost = Cost::default();
         if self.public_keys {
@@ -65,8 +69,9 @@ impl SharedSetup {
 const LEAST_SHARE: u64 = 100;
 
 impl Keys {
-    /// What parties use unless the client's user asks for something else. [`Keys::Layer`] if it gives any layer a pair of its own and adds at
-    /// most 1 % to what one position sends both ways, correlations not counted; so it follows from the plan alone.
+    /// What parties use unless the client's user asks for something else. [`Keys::Layer`] if it
+    /// gives any layer a pair of its own and adds at most 1 % to what one position sends both ways,
+    /// correlations not counted; so it follows from the plan alone.
     pub fn of<'s>(steps: impl IntoIterator<Item = &'s Step> + Clone) -> Keys {
         if !steps.clone().into_iter().any(|step| Keys::Layer.own(step)) {
             return Keys::Position;

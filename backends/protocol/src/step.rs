@@ -1,4 +1,5 @@
-//! Operations resolved: what a value of a function is to the protocols, with everything that its family decided about it.
+//! Operations resolved: what a value of a function is to the protocols, with everything that its
+//! family decided about it.
 
 use fusion_ir::Party;
 
@@ -141,8 +142,8 @@ impl Linear {
         }
     }
 
-    /// Bytes that `party` keeps at once on so many positions beside the shares that are `alive`, each of so many bytes of one position,
-    /// its `result`'s share included.
+    /// Bytes that `party` keeps at once on so many positions beside the shares that are `alive`,
+    /// each of so many bytes of one position, its `result`'s share included.
     pub fn peak_bytes(&self, party: Party, positions: u64, alive: u64, result: u64) -> u64 {
         let (upload, download) = match self {
             Linear::Cheetah(packing) => (packing.upload_bytes() as u64, packing.download_bytes() as u64),
@@ -154,7 +155,8 @@ impl Linear {
             }
         };
         match party {
-            // The message that is sent; or one that came and what is read out of it, by position and in all.
+            // The message that is sent; or one that came and what is read out of it, by position
+            // and in all.
             Party::Client => positions * (alive - result + upload).max(alive + download + result),
             Party::Server => positions * (alive - result + upload).max(alive + download),
         }

@@ -1,4 +1,5 @@
-//! A function's operations resolved into [`Step`]s, once for all who ask what they are: session, forecast, memory, selector.
+//! A function's operations resolved into [`Step`]s, once for all who ask what they are: session,
+//! forecast, memory, selector.
 
 use fusion_ir::{Backend, Function, Op, ValueId};
 
@@ -126,7 +127,8 @@ impl std::fmt::Display for Unsupported {
     }
 }
 
-/// The ways to compute an operation that the families have, the default one first; none for one that each party computes by itself.
+/// The ways to compute an operation that the families have, the default one first; none for one
+/// that each party computes by itself.
 pub fn candidates(op: &Op) -> Vec<Backend> {
     match class(op) {
         Class::Moved | Class::InOrder => Vec::new(),
@@ -185,7 +187,8 @@ fn kind(function: &Function, id: ValueId) -> Result<Kind, Refusal> {
     })
 }
 
-/// The comparisons that an operation is made of; `None` if it is made of none, or its operand has another shape than it takes.
+/// The comparisons that an operation is made of; `None` if it is made of none, or its operand has
+/// another shape than it takes.
 fn nonlinear(function: &Function, id: ValueId) -> Option<Nonlinear> {
     let value = function.value(id);
     let operand = &function.value(*value.operands.first()?).ty;

@@ -1,6 +1,8 @@
-//! Holds the sets of silent OT to the count of attacks in `security/`: 128 bits, and 100 with 40 bits of the noise leaked.
+//! Holds the sets of silent OT to the count of attacks in `security/`: 128 bits, and 100 with 40
+//! bits of the noise leaked.
 //!
-//! The decisive attack is counted here a second time: information-set decoding on the part of a sparse code that is densest.
+//! The decisive attack is counted here a second time: information-set decoding on the part of a
+//! sparse code that is densest.
 
 use fusion_catalogue::ot::Ferret;
 
@@ -98,9 +100,11 @@ fn decoding_bits(set: Ferret, leak: f64) -> f64 {
     best
 }
 
-/// The smallest share of `k` columns within which some choice of them has as many of `n` rows as columns.
+/// The smallest share of `k` columns within which some choice of them has as many of `n` rows as
+/// columns.
 ///
-/// By the first moment: the binary logarithm of the expected number of such choices is not negative.
+/// By the first moment: the binary logarithm of the expected number of such choices is not
+/// negative.
 fn densest(k: f64, n: f64) -> f64 {
     let expected = |share: f64| {
         let (inside, wanted) = (share.powi(ONES), share * k / n);

@@ -1,5 +1,5 @@
-//! Packings against a naive integer convolution: the polynomial products of a packing, computed coefficient by
-//! coefficient, must hold exactly the layer's results.
+//! Packings against a naive integer convolution: the polynomial products of a packing, computed
+//! coefficient by coefficient, must hold exactly the layer's results.
 
 use std::collections::HashSet;
 
@@ -57,8 +57,8 @@ fn convolve(geometry: &Geometry, x: &[i64], weight: &[i64], element: usize) -> i
     sum
 }
 
-/// Checks `samples` sums of the packings of `geometry` without and with output packing (all of them if there are no more), and that
-/// every result has exactly one place. Returns both.
+/// Checks `samples` sums of the packings of `geometry` without and with output packing (all of them
+/// if there are no more), and that every result has exactly one place. Returns both.
 fn check(geometry: &Geometry, acc_bits: u8, samples: usize, random: &mut Random) -> [Packing; 2] {
     [Packing::of, Packing::packed].map(|packing| {
         let packing = packing(geometry, acc_bits).unwrap_or_else(|error| panic!("{geometry:?}: {error}"));
@@ -187,7 +187,8 @@ fn layers_of_small_networks() {
 fn layers_of_large_networks() {
     let mut random = Random(2);
     let mut shapes = vec![square(3, 224, 64, 7, 2, 3, 1), Geometry::dense(2048, 1000)];
-    // ResNet-50's stages: bottleneck width, image; ResNet-18's are the 3x3 layers at the same sizes.
+    // ResNet-50's stages: bottleneck width, image; ResNet-18's are the 3x3 layers at the same
+    // sizes.
     for (width, size) in [(64, 56), (128, 28), (256, 14), (512, 7)] {
         shapes.push(square(4 * width, size, width, 1, 1, 0, 1));
         shapes.push(square(width, size, width, 3, 1, 1, 1));
@@ -261,7 +262,8 @@ fn known_packings() {
     let subsampled = Packing::of(&square(256, 56, 512, 1, 2, 0, 1), 32).unwrap();
     assert_eq!(subsampled, Packing::of(&square(256, 56, 512, 1, 2, 0, 1), 32).unwrap());
     assert_eq!(subsampled.operand(0).flat_map(Run::pairs).map(|(element, _)| element % 2).max(), Some(0));
-    // Thirteen depthwise channels of seven by seven can share a product, and taking turns is cheaper.
+    // Thirteen depthwise channels of seven by seven can share a product, and taking turns is
+    // cheaper.
     let depthwise = Packing::of(&square(960, 7, 960, 3, 1, 1, 960), 32).unwrap();
     assert!(depthwise.operands() < 960usize.div_ceil(13) && depthwise.results() > 960usize.div_ceil(13));
 }

@@ -1,4 +1,5 @@
-//! How fast this machine is: small networks are run, and the times of their layers explained by what they compute.
+//! How fast this machine is: small networks are run, and the times of their layers explained by
+//! what they compute.
 
 mod networks;
 
@@ -49,8 +50,8 @@ impl Calibration {
     }
 }
 
-/// Measures this machine, in less than a minute. Repetitions go over all networks before the next begins, and the shortest times count:
-/// what else runs on a machine only makes times longer.
+/// Measures this machine, in less than a minute. Repetitions go over all networks before the next
+/// begins, and the shortest times count: what else runs on a machine only makes times longer.
 ///
 /// # Errors
 /// If a session fails.

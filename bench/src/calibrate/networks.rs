@@ -1,4 +1,5 @@
-//! Small networks that between them compute every primitive, each in several proportions to the others.
+//! Small networks that between them compute every primitive, each in several proportions to the
+//! others.
 
 use fusion_catalogue::ot::Choice;
 use fusion_ir::op::{Cheetah, Conv, CryptFlow2, Reveal, Window};
@@ -69,7 +70,8 @@ fn cheetah(leaf_bits: u8) -> Backend {
     Backend::Cheetah(Cheetah { leaf_bits, ..Cheetah::default() })
 }
 
-/// Linear layers one after the other: large kernels and small ones, more channels and fewer, strides, and a fully connected one.
+/// Linear layers one after the other: large kernels and small ones, more channels and fewer,
+/// strides, and a fully connected one.
 fn convolutions(backend: Backend, channels: usize, extent: usize) -> Plan {
     let mut net = Net::new(backend, &[channels, extent, extent]);
     net.conv(channels, 3, 1);

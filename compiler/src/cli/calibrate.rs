@@ -1,7 +1,7 @@
 //! `fusionc calibrate`.
 //!
-//! Measuring means running protocols, which the compiler knows as data only. So `fusion-bench`, which links them, measures,
-//! and what passes from one to the other is a file.
+//! Measuring means running protocols, which the compiler knows as data only. So `fusion-bench`,
+//! which links them, measures, and what passes from one to the other is a file.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,10 +9,12 @@ use std::process::Command;
 use super::{output, target};
 use crate::Error;
 
-/// Measure how fast this machine computes what protocols are made of, for forecasts and for the choice of backends
+/// Measure how fast this machine computes what protocols are made of, for forecasts and for the
+/// choice of backends
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// Where to write the profile [default: fusion/machine.json in $XDG_STATE_HOME or ~/.local/state, where fusionc looks]
+    /// Where to write the profile [default: fusion/machine.json in $XDG_STATE_HOME or
+    /// ~/.local/state, where fusionc looks]
     #[arg(short, long, value_name = "MACHINE.json")]
     output: Option<PathBuf>,
     /// The program that measures [default: fusion-bench beside fusionc, else on the path]

@@ -8,7 +8,8 @@ use super::{MemoryArgs, output};
 use crate::compile::{self, Options, Snapshot, Stage};
 use crate::{Error, import};
 
-/// Say of every node of an ONNX model whether it is supported, and what else is in the way; exit code 2 if anything is
+/// Say of every node of an ONNX model whether it is supported, and what else is in the way; exit
+/// code 2 if anything is
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// The ONNX file

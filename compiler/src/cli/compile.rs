@@ -21,7 +21,8 @@ use crate::passes::select::Choice;
 use crate::quantise::Precision;
 use crate::schema::Names;
 
-/// Compile an ONNX model into a plan for the server, weights inside, and one for the client, without them
+/// Compile an ONNX model into a plan for the server, weights inside, and one for the client,
+/// without them
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// Where to write the server's plan; plan.bin gives plan.client.bin for the client
@@ -29,7 +30,8 @@ pub(super) struct Args {
     output: PathBuf,
     #[command(flatten)]
     pipeline: Pipeline,
-    /// Print every layer's signal-to-noise ratio against the float model on the first calibration samples
+    /// Print every layer's signal-to-noise ratio against the float model on the first calibration
+    /// samples
     #[arg(long)]
     diagnose: bool,
 }
@@ -39,10 +41,12 @@ pub(super) struct Args {
 pub(super) struct Pipeline {
     /// The ONNX file
     pub model: PathBuf,
-    /// Typical inputs to choose number formats on: .npy (first axis the samples), .csv or .parquet; without them formats are a guess
+    /// Typical inputs to choose number formats on: .npy (first axis the samples), .csv or .parquet;
+    /// without them formats are a guess
     #[arg(long, value_name = "X.npy")]
     calibrate: Option<PathBuf>,
-    /// Their labels (int64 .npy, or FILE.csv:COLUMN), for the summary's accuracy and the demo samples
+    /// Their labels (int64 .npy, or FILE.csv:COLUMN), for the summary's accuracy and the demo
+    /// samples
     #[arg(long, value_name = "Y.npy")]
     labels: Option<LabelFile>,
     #[command(flatten)]
@@ -52,28 +56,33 @@ pub(super) struct Pipeline {
     input_shape: Option<Vec<usize>>,
     #[command(flatten)]
     pub part: PartArgs,
-    /// How wide accumulators are: for the range seen in calibration, or for the worst any input could do
+    /// How wide accumulators are: for the range seen in calibration, or for the worst any input
+    /// could do
     #[arg(long, value_enum, default_value_t = Accumulator::Calibrated)]
     acc: Accumulator,
     #[command(flatten)]
     formats: Formats,
-    /// What the client learns: the label, the labels of the K largest logits in order, or all logits
+    /// What the client learns: the label, the labels of the K largest logits in order, or all
+    /// logits
     #[arg(long, default_value = "label", value_name = "label|topk:K|logits")]
     reveal: Reveal,
     /// exact: the secure result is the reference's, bit for bit
     #[arg(long, value_enum, default_value_t = Arithmetic::Exact)]
     arithmetic: Arithmetic,
-    /// Who computes everything that is not local, such as cheetah or cheetah(leaf=2); auto picks the fastest for each layer
+    /// Who computes everything that is not local, such as cheetah or cheetah(leaf=2); auto picks
+    /// the fastest for each layer
     #[arg(long, default_value = "auto", value_name = "auto|BACKEND", value_parser = choice)]
     backend: Choice,
     #[command(flatten)]
     target: TargetArgs,
-    /// A plan without verification: the client trusts the server to use the model and to follow the protocol
+    /// A plan without verification: the client trusts the server to use the model and to follow the
+    /// protocol
     #[arg(long)]
     no_verify: bool,
     #[command(flatten)]
     policy: PolicyArgs,
-    /// Decision trees: hide from the client their shape up to the number of trees and the depth of the deepest, or how many nodes each has
+    /// Decision trees: hide from the client their shape up to the number of trees and the depth of
+    /// the deepest, or how many nodes each has
     #[arg(long, value_enum, value_name = "WHAT")]
     hide_shape: Option<Hide>,
     #[command(flatten)]
@@ -85,11 +94,13 @@ pub(super) struct Pipeline {
 /// What must hold for there to be a plan.
 #[derive(clap::Args)]
 struct ChecksArgs {
-    /// What your own runtime answers for the samples of --calibrate (.npy: float scores [n,k] or int64 labels [n]; or labels as
-    /// FILE.csv:COLUMN); without it tract runs the model's file for comparison
+    /// What your own runtime answers for the samples of --calibrate (.npy: float scores [n,k] or
+    /// int64 labels [n]; or labels as FILE.csv:COLUMN); without it tract runs the model's file for
+    /// comparison
     #[arg(long, value_name = "Y.npy")]
     expected: Option<LabelFile>,
-    /// Least fraction of calibration samples with the float model's label, near ties counted in; else there is no plan
+    /// Least fraction of calibration samples with the float model's label, near ties counted in;
+    /// else there is no plan
     #[arg(long, value_name = "FRACTION", default_value_t = Checks::default().min_agreement, value_parser = fraction)]
     min_agreement: f64,
 }
@@ -97,11 +108,12 @@ struct ChecksArgs {
 /// What things are called. Names are public: the client's plan has them.
 #[derive(clap::Args)]
 struct NamesArgs {
-    /// The columns of a table that the model's inputs come from, in its order [default: the names of the model's inputs if it has several, or
-    /// the header of --calibrate]
+    /// The columns of a table that the model's inputs come from, in its order [default: the names
+    /// of the model's inputs if it has several, or the header of --calibrate]
     #[arg(long, value_name = "A,B,..", value_delimiter = ',')]
     columns: Vec<String>,
-    /// What the classes are called, in the order of the model's scores: labels are read and written by name
+    /// What the classes are called, in the order of the model's scores: labels are read and written
+    /// by name
     #[arg(long, value_name = "A,B,..", value_delimiter = ',')]
     classes: Vec<String>,
 }
@@ -109,10 +121,12 @@ struct NamesArgs {
 /// Which of the model's results the label is of; `check` takes them too.
 #[derive(clap::Args)]
 pub(super) struct PartArgs {
-    /// The output with the scores or the label, if the model has several; any value in the graph may be named
+    /// The output with the scores or the label, if the model has several; any value in the graph
+    /// may be named
     #[arg(long = "output", value_name = "NAME")]
     name: Option<String>,
-    /// Of an output of several rows, the one with the scores (counted from 0 over all axes but the last)
+    /// Of an output of several rows, the one with the scores (counted from 0 over all axes but the
+    /// last)
     #[arg(long, value_name = "N")]
     row: Option<usize>,
 }

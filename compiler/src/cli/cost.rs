@@ -18,13 +18,14 @@ use crate::passes::select::{Candidate, Choice, Scale, Target};
 /// Positions of a session that is large: what happens once hardly counts.
 const LARGE_SESSION: u64 = 1024;
 
-/// Say what a plan costs, layer by layer: bytes each way and rounds, exactly; time on the network and the machine, as a model
+/// Say what a plan costs, layer by layer: bytes each way and rounds, exactly; time on the network
+/// and the machine, as a model
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// A plan, the server's or the client's
     plan: PathBuf,
-    /// Key pairs of each position, as the client chooses them: one for every layer or one for all (layer or position)
-    /// [default: layer where it adds at most 1 % to a position's bytes]
+    /// Key pairs of each position, as the client chooses them: one for every layer or one for all
+    /// (layer or position) [default: layer where it adds at most 1 % to a position's bytes]
     #[arg(long, value_name = "WHICH")]
     keys: Option<Keys>,
     #[command(flatten)]

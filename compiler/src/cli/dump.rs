@@ -130,7 +130,8 @@ fn annotated(function: &Function, text: &str) -> String {
     lines.collect()
 }
 
-/// What each value sends, on a line of its own; nothing if it sends nothing or no protocol carries it as it is.
+/// What each value sends, on a line of its own; nothing if it sends nothing or no protocol carries
+/// it as it is.
 fn costs(function: &Function) -> Vec<String> {
     let mut resolver = Resolver::default();
     let steps: Vec<Option<Step>> =

@@ -19,20 +19,22 @@ const MAX_LISTED: usize = 10;
 pub(super) struct Args {
     /// The server's plan
     plan: PathBuf,
-    /// Samples: .npy of any number type that float32 holds, first axis the samples; or a table, .csv or .parquet, with the plan's columns
+    /// Samples: .npy of any number type that float32 holds, first axis the samples; or a table,
+    /// .csv or .parquet, with the plan's columns
     #[arg(long, value_name = "X.npy")]
     input: PathBuf,
     /// The column of --input that identifies its rows; it takes the place of `index` in the results
     #[arg(long, value_name = "COLUMN")]
     id: Option<String>,
-    /// Where to write the rows `index,label` (`index,label_1,..` for a top-k plan): .csv, .parquet or, of labels alone, .npy; standard
-    /// output otherwise
+    /// Where to write the rows `index,label` (`index,label_1,..` for a top-k plan): .csv, .parquet
+    /// or, of labels alone, .npy; standard output otherwise
     #[arg(short, long, value_name = "Y.csv")]
     output: Option<PathBuf>,
     /// Add every logit to the rows
     #[arg(long)]
     logits: bool,
-    /// What to do about a sample of which more than 1 % of the elements are beyond the plan's input format
+    /// What to do about a sample of which more than 1 % of the elements are beyond the plan's input
+    /// format
     #[arg(long, value_enum, value_name = "warn|refuse", default_value_t = OnClipped::Refuse)]
     clipped: OnClipped,
     /// The true labels (int64 .npy, or FILE.csv:COLUMN): print the accuracy

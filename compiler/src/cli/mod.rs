@@ -44,12 +44,14 @@ enum Command {
 /// How much memory what a file asks for may take.
 #[derive(clap::Args)]
 struct MemoryArgs {
-    /// Refuse what takes more memory than this (kB, MB, GB), and say which node or file does, before anything of that size is made
+    /// Refuse what takes more memory than this (kB, MB, GB), and say which node or file does,
+    /// before anything of that size is made
     #[arg(long, value_name = "SIZE", default_value_t = Memory::default())]
     max_memory: Memory,
 }
 
-/// Parses the process's arguments and runs the subcommand. Bad usage ends the process with exit code 2.
+/// Parses the process's arguments and runs the subcommand. Bad usage ends the process with exit
+/// code 2.
 ///
 /// # Errors
 /// Whatever the subcommand meets.

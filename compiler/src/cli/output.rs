@@ -15,8 +15,9 @@ pub(super) fn spare(inputs: &[Option<&PathBuf>], outputs: &[&Path]) -> Result<()
     }
 }
 
-/// Writes every file completely beside its place and only then moves them into place, in order. If writing fails (a full disk), what
-/// was there before stays, and nothing half-written is left. Only files are replaced: no directory, device or link.
+/// Writes every file completely beside its place and only then moves them into place, in order. If
+/// writing fails (a full disk), what was there before stays, and nothing half-written is left. Only
+/// files are replaced: no directory, device or link.
 pub(super) fn write_files(files: &[(&Path, Vec<u8>)]) -> Result<(), Error> {
     for (path, _) in files {
         if std::fs::symlink_metadata(path).is_ok_and(|found| !found.is_file()) {

@@ -6,17 +6,19 @@ use fusion_ir::soundness::{Batch, Forecast, Infeasible, Policy};
 use super::output;
 use crate::Error;
 
-/// Find the cheapest batch for a policy and say what it proves: copies B, public samples T, tolerated errors u
+/// Find the cheapest batch for a policy and say what it proves: copies B, public samples T,
+/// tolerated errors u
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// Queries in the batch
     #[arg(long, value_name = "R")]
     queries: u64,
-    /// Labels changed at chosen positions are accepted with probability at most 2^-BITS where the honest model is right;
-    /// without --catch also one label for all inputs, or labels at random
+    /// Labels changed at chosen positions are accepted with probability at most 2^-BITS where the
+    /// honest model is right; without --catch also one label for all inputs, or labels at random
     #[arg(long, value_name = "BITS", default_value_t = 40.0)]
     lambda: f64,
-    /// A server wrong on this fraction of all inputs is caught with 99 %, instead of servers that ignore the inputs
+    /// A server wrong on this fraction of all inputs is caught with 99 %, instead of servers that
+    /// ignore the inputs
     #[arg(long, value_name = "E")]
     catch: Option<f64>,
     /// An honest server is rejected with at most this probability
@@ -40,7 +42,8 @@ pub(super) struct Args {
     /// Fix the number of public samples, instead of finding the cheapest
     #[arg(long, value_name = "T")]
     public: Option<u64>,
-    /// Known-answer probes in the batch: queries of earlier accepted batches, none of which may be answered otherwise now
+    /// Known-answer probes in the batch: queries of earlier accepted batches, none of which may be
+    /// answered otherwise now
     #[arg(long, value_name = "K", default_value_t = 0)]
     probes: u64,
     /// How to print
@@ -73,7 +76,8 @@ pub(super) fn run(args: &Args) -> Result<(), Error> {
                 tolerated: policy.tolerated(public),
                 probes: args.probes,
             };
-            // What a given batch proves is the answer, whether or not it was asked for; but the question must make sense.
+            // What a given batch proves is the answer, whether or not it was asked for; but the
+            // question must make sense.
             match policy.check(&batch) {
                 Ok(()) | Err(Infeasible::Unmet { .. }) => batch,
                 Err(error) => return Err(Error::Usage(error.to_string())),

@@ -1,4 +1,5 @@
-//! What backends are chosen and times are forecast for: a network, a machine, and how many positions go together.
+//! What backends are chosen and times are forecast for: a network, a machine, and how many
+//! positions go together.
 
 use std::path::{Path, PathBuf};
 
@@ -12,10 +13,12 @@ use crate::{Error, suggest};
 /// The network and the machine.
 #[derive(clap::Args)]
 pub(super) struct TargetArgs {
-    /// Between the parties: lan (3 Gbit/s, 0.8 ms), wan (400 Mbit/s, 40 ms), or a file with `mbit_per_s = N` and `rtt_ms = N`
+    /// Between the parties: lan (3 Gbit/s, 0.8 ms), wan (400 Mbit/s, 40 ms), or a file with
+    /// `mbit_per_s = N` and `rtt_ms = N`
     #[arg(long, default_value = "lan")]
     network: network::Choice,
-    /// How fast the parties compute, as fusionc calibrate wrote it [default: what it measured last here, else a built-in profile]
+    /// How fast the parties compute, as fusionc calibrate wrote it [default: what it measured last
+    /// here, else a built-in profile]
     #[arg(long, value_name = "MACHINE.json")]
     machine: Option<PathBuf>,
 }
@@ -61,7 +64,8 @@ fn built_in() -> Machine {
     Machine { name: format!("{} (built in, not measured here{here}: see fusionc calibrate)", machine.name), ..machine }
 }
 
-/// Where `fusionc calibrate` keeps this machine's profile: `fusion/machine.json` in `$XDG_STATE_HOME`, or in `~/.local/state`.
+/// Where `fusionc calibrate` keeps this machine's profile: `fusion/machine.json` in
+/// `$XDG_STATE_HOME`, or in `~/.local/state`.
 pub(super) fn measured_here() -> Option<PathBuf> {
     let absolute = |variable: &str| std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
     let state = absolute("XDG_STATE_HOME").or_else(|| Some(absolute("HOME")?.join(".local/state")))?;

@@ -1,8 +1,10 @@
-//! What attributes a node may have. One that no rule knows changes the operator's meaning, so it is refused, by name.
+//! What attributes a node may have. One that no rule knows changes the operator's meaning, so it is
+//! refused, by name.
 
 use tract_onnx::pb::{AttributeProto, NodeProto, attribute_proto::AttributeType};
 
-/// The first attribute of a node that is not among `known`, names with spaces between, or has another type than ONNX gives it.
+/// The first attribute of a node that is not among `known`, names with spaces between, or has
+/// another type than ONNX gives it.
 pub(super) fn unknown(node: &NodeProto, known: &str) -> Option<String> {
     node.attribute.iter().find_map(|attribute| {
         let name = attribute.name.as_str();
@@ -13,7 +15,8 @@ pub(super) fn unknown(node: &NodeProto, known: &str) -> Option<String> {
     })
 }
 
-/// Whether the attribute has the type that ONNX gives its name. Old files do not say what type theirs have.
+/// Whether the attribute has the type that ONNX gives its name. Old files do not say what type
+/// theirs have.
 fn typed(attribute: &AttributeProto) -> bool {
     let found = AttributeType::try_from(attribute.r#type).unwrap_or(AttributeType::Undefined);
     let wanted = match attribute.name.as_str() {

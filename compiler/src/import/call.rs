@@ -1,4 +1,5 @@
-//! One ONNX node on its way into the network: its inputs, attributes and the builder it is written with.
+//! One ONNX node on its way into the network: its inputs, attributes and the builder it is written
+//! with.
 
 use std::sync::Arc;
 
@@ -33,9 +34,11 @@ pub(super) enum Kind {
     Truth,
     /// An integer so wide that sums and products of what occurs fit.
     Integer,
-    /// An integer of 8 or 16 bits, or an unsigned one: arithmetic wraps where the network's does not.
+    /// An integer of 8 or 16 bits, or an unsigned one: arithmetic wraps where the network's does
+    /// not.
     Narrow,
-    /// An integer `q` that QuantizeLinear made: in the network the real number `(q - zero) * scale`.
+    /// An integer `q` that QuantizeLinear made: in the network the real number
+    /// `(q - zero) * scale`.
     Quantised { scale: f32, zero: f32 },
 }
 
@@ -157,7 +160,8 @@ impl Call<'_> {
         self.attribute(name).and_then(|attribute| std::str::from_utf8(&attribute.s).ok()).unwrap_or("")
     }
 
-    /// The data input of a node with one, and the constant's coefficients along with it: `x * scale + shift`.
+    /// The data input of a node with one, and the constant's coefficients along with it:
+    /// `x * scale + shift`.
     pub fn affine(&mut self, x: NodeId, scale: &ArrayD<f32>, shift: &ArrayD<f32>) -> Made {
         let mut shape = self.shape(x);
         for other in [scale.shape(), shift.shape()] {
@@ -172,7 +176,8 @@ impl Call<'_> {
             Ok(view.iter().copied().collect())
         };
         let affine = Affine { scale: spread(scale)?, shift: spread(shift)?, shape: extents };
-        // A summand of minus infinity may be a mask: the network says so when it is known what reads it.
+        // A summand of minus infinity may be a mask: the network says so when it is known what
+        // reads it.
         let allowed = |c: &&f32| c.is_finite() || **c == f32::NEG_INFINITY;
         if let Some(bad) = affine.shift.iter().find(|c| !allowed(c)).or(affine.scale.iter().find(|c| !c.is_finite())) {
             return Err(format!("a constant of it is {bad}"));

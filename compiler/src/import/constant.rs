@@ -1,4 +1,5 @@
-//! Evaluation at compile time: what a node gives that reads constants only, whatever operator it is. tract knows them all.
+//! Evaluation at compile time: what a node gives that reads constants only, whatever operator it
+//! is. tract knows them all.
 
 use std::sync::Arc;
 
@@ -10,7 +11,8 @@ use tract_onnx::prelude::{DatumType, InferenceModelExt, IntoArcTensor, IntoRunna
 
 use super::size;
 
-/// Operators that are evaluated at compile time beyond those that data may meet, with their attributes.
+/// Operators that are evaluated at compile time beyond those that data may meet, with their
+/// attributes.
 const EVALUATED: &[(&str, &str)] = &[
     ("Ceil", ""),
     ("Constant", "value value_float value_floats value_int value_ints"),
@@ -49,7 +51,8 @@ pub(super) fn evaluable(node: &NodeProto) -> bool {
 /// Evaluates a node under the operator set `opset`; an input that is not given is `None`.
 ///
 /// # Errors
-/// Why there is no result, as a phrase. tract is not trusted with hostile constants: a panic there is a refusal like any other.
+/// Why there is no result, as a phrase. tract is not trusted with hostile constants: a panic there
+/// is a refusal like any other.
 pub(super) fn evaluate(
     node: &NodeProto,
     inputs: &[Option<Arc<Tensor>>],

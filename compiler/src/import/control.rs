@@ -1,5 +1,5 @@
-//! If and Loop, where shapes and constants say which branch is taken and how often a body runs: the graphs inside become part of the
-//! network.
+//! If and Loop, where shapes and constants say which branch is taken and how often a body runs: the
+//! graphs inside become part of the network.
 
 use std::sync::Arc;
 

@@ -156,7 +156,8 @@ impl<'p> OnnxFile<'p> {
         })
     }
 
-    /// The inputs with batch 1 and their element types, in the file's order. Inputs that the output does not depend on are passed over.
+    /// The inputs with batch 1 and their element types, in the file's order. Inputs that the output
+    /// does not depend on are passed over.
     pub fn inputs(&self, given: Option<&[usize]>) -> Result<Inputs, Vec<Unsupported>> {
         let live = graph::live(&self.graph);
         let mut read: HashSet<&str> = live.iter().flat_map(|index| graph::reads(&self.graph.node[*index])).collect();
@@ -206,8 +207,8 @@ impl<'p> OnnxFile<'p> {
     }
 }
 
-/// Whether an output is a classifier's label, beside which its other outputs say the same: integers or texts, one for each sample, of a
-/// graph that has operators of `ai.onnx.ml`.
+/// Whether an output is a classifier's label, beside which its other outputs say the same: integers
+/// or texts, one for each sample, of a graph that has operators of `ai.onnx.ml`.
 fn is_label(graph: &GraphProto, output: &ValueInfoProto) -> bool {
     let value = output.r#type.as_ref().and_then(|t| t.value.as_ref());
     let Some(type_proto::Value::TensorType(tensor)) = value else { return false };
@@ -230,7 +231,8 @@ pub(super) fn corrupt(path: &Path, why: impl Into<String>) -> Error {
     Error::Model { path: path.into(), why: why.into() }
 }
 
-/// The declared extents, completed and overridden in the batch axis by the given ones, with batch 1.
+/// The declared extents, completed and overridden in the batch axis by the given ones, with
+/// batch 1.
 fn merge_shapes(declared: Option<Vec<Option<usize>>>, given: Option<&[usize]>) -> Result<Vec<usize>, String> {
     let declared = match (declared, given) {
         (Some(declared), _) => declared,

@@ -1,4 +1,5 @@
-//! The graph's own structure: what its nodes read, in which order they can run, and which of them matter.
+//! The graph's own structure: what its nodes read, in which order they can run, and which of them
+//! matter.
 
 use std::collections::{HashMap, HashSet};
 
@@ -31,8 +32,8 @@ pub(super) fn stored(graph: &GraphProto) -> HashSet<&str> {
     graph.initializer.iter().map(|tensor| tensor.name.as_str()).collect()
 }
 
-/// Brings the nodes into an order in which each reads only what comes before, as near to theirs as possible; graphs inside nodes too.
-/// `outside` are the names that are known without them.
+/// Brings the nodes into an order in which each reads only what comes before, as near to theirs as
+/// possible; graphs inside nodes too. `outside` are the names that are known without them.
 ///
 /// # Errors
 /// A name that is read and defined by nobody, or twice, or by what depends on it.
@@ -64,7 +65,8 @@ fn inner(attribute: &mut AttributeProto) -> impl Iterator<Item = &mut GraphProto
     attribute.g.iter_mut().chain(&mut attribute.graphs)
 }
 
-/// Indices of the nodes, depth first: what a node reads comes before it, else they keep their order.
+/// Indices of the nodes, depth first: what a node reads comes before it, else they keep their
+/// order.
 fn order(graph: &GraphProto, known: &HashSet<String>, producers: &HashMap<&str, usize>) -> Result<Vec<usize>, String> {
     #[derive(Clone, Copy, PartialEq)]
     enum State {

@@ -1,5 +1,5 @@
-//! The end of the network: from the model's output to a score for each class, a vector. What keeps the order of the scores is left out,
-//! since the label is taken inside the protocol anyway.
+//! The end of the network: from the model's output to a score for each class, a vector. What keeps
+//! the order of the scores is left out, since the label is taken inside the protocol anyway.
 
 use crate::Unsupported;
 use crate::nn::build::Builder;
@@ -44,7 +44,8 @@ pub(super) fn scores(graph: Graph, output: NodeId, row: Option<usize>) -> Result
     }
 }
 
-/// Row `row` of what is a matrix but for its axes: its last axis has the scores. A softmax of each row does not matter.
+/// Row `row` of what is a matrix but for its axes: its last axis has the scores. A softmax of each
+/// row does not matter.
 fn chosen(builder: &mut Builder, output: NodeId, row: usize) -> Result<NodeId, String> {
     let shape = builder.shape(output).to_vec();
     let last = shape.len() - 1;
@@ -94,7 +95,8 @@ fn is_label(graph: &Graph, x: NodeId) -> bool {
     }
 }
 
-/// The scores of two classes from one output: of class 1 the probability or the decision, of class 0 what is left.
+/// The scores of two classes from one output: of class 1 the probability or the decision, of class
+/// 0 what is left.
 fn two_classes(builder: &mut Builder, x: NodeId) -> Result<NodeId, String> {
     let mut at = x;
     while builder.graph.node(at).op == Op::Reshape {

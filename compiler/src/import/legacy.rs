@@ -1,4 +1,5 @@
-//! Rules of operator sets before 7, brought into today's form: how two operands of different shapes meet.
+//! Rules of operator sets before 7, brought into today's form: how two operands of different shapes
+//! meet.
 
 use std::sync::Arc;
 
@@ -8,7 +9,8 @@ use tract_onnx::prelude::Tensor;
 use super::call::Wire;
 use crate::nn::build::Builder;
 
-/// Operators whose second operand is repeated only where an attribute says so, along axes that an attribute names.
+/// Operators whose second operand is repeated only where an attribute says so, along axes that an
+/// attribute names.
 const LIMITED: &[&str] = &["Add", "And", "Div", "Equal", "Greater", "Less", "Mul", "Or", "Pow", "Sub", "Xor"];
 
 /// The node and its inputs as operator set 7 has them.

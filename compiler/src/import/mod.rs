@@ -1,9 +1,10 @@
 //! ONNX to the float network.
 //!
-//! Steps that report everything they find at once: `file` decodes and orders the graph; [`support`] checks every node of the protobuf
-//! against the table of supported operators; `walk` translates node by node, with the sample's shape in hand; `head` decides what of the
-//! last layers the label needs. Operators are read as ONNX defines them, from the protobuf, so each has one recognisable form under its
-//! own name. What does not depend on the sample is evaluated by tract.
+//! Steps that report everything they find at once: `file` decodes and orders the graph; [`support`]
+//! checks every node of the protobuf against the table of supported operators; `walk` translates
+//! node by node, with the sample's shape in hand; `head` decides what of the last layers the label
+//! needs. Operators are read as ONNX defines them, from the protobuf, so each has one recognisable
+//! form under its own name. What does not depend on the sample is evaluated by tract.
 
 mod attributes;
 mod call;
@@ -39,7 +40,8 @@ use support::NodeSupport;
 /// Decoded models and tensors as [`function`] takes them.
 pub use tract_onnx as onnx;
 
-/// Which part of a model's results the label is of. By default its only output, which is one row of scores.
+/// Which part of a model's results the label is of. By default its only output, which is one row of
+/// scores.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Part {
     /// The name of the output, or of any value in the graph.
@@ -65,7 +67,8 @@ impl Input {
     }
 }
 
-/// A network and the model's inputs that its one input is made of, flattened, one after the other, if there are several.
+/// A network and the model's inputs that its one input is made of, flattened, one after the other,
+/// if there are several.
 #[derive(Clone, Debug)]
 pub struct Imported {
     /// The network.
@@ -85,11 +88,12 @@ impl From<Graph> for Imported {
 
 /// Reads the ONNX model at `path` as the program of one sample.
 ///
-/// `input_shape` overrides the input's extents, batch axis first; it is needed if one of them other than the batch is dynamic.
+/// `input_shape` overrides the input's extents, batch axis first; it is needed if one of them other
+/// than the batch is dynamic.
 ///
 /// # Errors
-/// [`Error::Unsupported`] with every node that cannot be compiled and everything else that is in the way, [`Error::Model`] if the file is
-/// corrupt or holds NaN, [`Error::Io`].
+/// [`Error::Unsupported`] with every node that cannot be compiled and everything else that is in
+/// the way, [`Error::Model`] if the file is corrupt or holds NaN, [`Error::Io`].
 pub fn read(path: &Path, input_shape: Option<&[usize]>) -> Result<Graph, Error> {
     Ok(read_part(path, input_shape, &Part::default(), Memory::default())?.graph)
 }
@@ -161,8 +165,9 @@ fn network(graph: Graph, output: crate::nn::NodeId, part: &Part) -> Result<Graph
     compose::compose(&mask::mark(graph)?)
 }
 
-/// Reads a decoded model as a function of the inputs named in `secret`, given with their shapes; the values of all others are in
-/// `constants`. The network's one input is the secret ones, flattened, one after the other; its output is the model's, flattened.
+/// Reads a decoded model as a function of the inputs named in `secret`, given with their shapes;
+/// the values of all others are in `constants`. The network's one input is the secret ones,
+/// flattened, one after the other; its output is the model's, flattened.
 ///
 /// # Errors
 /// As [`read`].
@@ -210,7 +215,8 @@ pub struct Batch {
     pub samples: usize,
 }
 
-/// How many samples the model at `path` takes at a time, if it says so and it is several. It is read as the program of one.
+/// How many samples the model at `path` takes at a time, if it says so and it is several. It is
+/// read as the program of one.
 ///
 /// # Errors
 /// As [`survey`].
@@ -218,8 +224,8 @@ pub fn batch(path: &Path, part: &Part, memory: Memory) -> Result<Option<Batch>, 
     Ok(OnnxFile::open(path, part, memory)?.batch())
 }
 
-/// The same error about the model at `path`, nodes with their ONNX operators. What refuses a node behind the import knows only what was
-/// made of it.
+/// The same error about the model at `path`, nodes with their ONNX operators. What refuses a node
+/// behind the import knows only what was made of it.
 pub fn name_operators(error: Error, path: &Path) -> Error {
     let Error::Unsupported(mut nodes) = error else { return error };
     // The survey has gone through before.

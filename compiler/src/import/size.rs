@@ -76,7 +76,8 @@ fn element_bytes(node: &NodeProto, inputs: &[Option<Arc<Tensor>>]) -> u64 {
     if wide { 8 } else { read.max(1) as u64 }
 }
 
-/// How many elements a node's result has at most. Operators that are not named here give no more than they read.
+/// How many elements a node's result has at most. Operators that are not named here give no more
+/// than they read.
 fn elements(node: &NodeProto, inputs: &[Option<Arc<Tensor>>]) -> u128 {
     let shape = |i: usize| inputs.get(i).and_then(Option::as_ref).map_or(&[][..], |tensor| tensor.shape());
     let len = |i: usize| product(shape(i).iter().map(|extent| *extent as i128));
@@ -123,7 +124,8 @@ fn elements(node: &NodeProto, inputs: &[Option<Arc<Tensor>>]) -> u128 {
             let batches = |i: usize| product(shape(i).iter().rev().skip(2).map(|extent| *extent as i128));
             widest(0).saturating_mul(widest(1)).saturating_mul(batches(0).max(batches(1)))
         }
-        // What is left is elementwise, where operands are repeated to a common shape, or no larger than what it reads.
+        // What is left is elementwise, where operands are repeated to a common shape, or no larger
+        // than what it reads.
         _ => {
             let shapes: Vec<&[usize]> = (0..inputs.len()).map(shape).collect();
             joint(&shapes).unwrap_or(0).max(read())

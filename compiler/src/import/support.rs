@@ -1,8 +1,10 @@
-//! The table of supported ONNX operators. It is checked on the protobuf before anything else looks at the model, so that one run names
-//! every node that is in the way, and the walk translates by it.
+//! The table of supported ONNX operators. It is checked on the protobuf before anything else looks
+//! at the model, so that one run names every node that is in the way, and the walk translates by
+//! it.
 //!
-//! Only nodes that depend on the input's *values* must be in the table. What merely computes constants or shapes (`Shape`, `Gather`,
-//! `Unsqueeze` ... in front of a `Reshape`) is evaluated at compile time, whatever operator it is.
+//! Only nodes that depend on the input's *values* must be in the table. What merely computes
+//! constants or shapes (`Shape`, `Gather`, `Unsqueeze` ... in front of a `Reshape`) is evaluated at
+//! compile time, whatever operator it is.
 
 use std::collections::HashSet;
 
@@ -46,7 +48,8 @@ enum Rule {
 }
 use Rule::{Index, Moves, Real, Several, Truth};
 
-/// Supported operators, with all attributes that any operator set up to [`NEWEST_OPSET`] gives them.
+/// Supported operators, with all attributes that any operator set up to [`NEWEST_OPSET`] gives
+/// them.
 const SUPPORTED: &[(&str, Rule, &str)] = &[
     ("Abs", Real(activation::pointwise), "consumed_inputs"),
     ("Acos", Real(activation::pointwise), ""),
@@ -236,7 +239,8 @@ pub fn operators() -> impl Iterator<Item = &'static str> {
     SUPPORTED.iter().map(|(name, ..)| *name)
 }
 
-/// The verdict on every node that the outputs depend on, in graph order. Graphs inside nodes are judged when they are taken.
+/// The verdict on every node that the outputs depend on, in graph order. Graphs inside nodes are
+/// judged when they are taken.
 pub(super) fn survey(graph: &GraphProto) -> Vec<NodeSupport> {
     let initializers = graph::stored(graph);
     let inputs = graph.input.iter().map(|input| input.name.as_str());
@@ -284,7 +288,8 @@ fn rule(op: &str) -> Result<Rule, String> {
     row.map(|at| SUPPORTED[at].1).ok_or_else(|| "operator not supported".into())
 }
 
-/// What no node may be, whatever it reads: of another domain, or with an attribute that nobody here knows.
+/// What no node may be, whatever it reads: of another domain, or with an attribute that nobody here
+/// knows.
 pub(super) fn refusal(node: &NodeProto) -> Option<String> {
     let tabular = TABULAR.contains(&node.op_type.as_str());
     let own = if tabular { node.domain == ml::DOMAIN } else { matches!(node.domain.as_str(), "" | "ai.onnx") };

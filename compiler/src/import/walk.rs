@@ -1,7 +1,8 @@
 //! From the ONNX graph to the float network, node by node.
 //!
-//! Every name is either a constant, evaluated here whatever operator made it, or a node of the new graph, whose shape is known: the
-//! sample's is. Nodes that cannot be translated are collected; what reads them is passed over, so that one run names them all.
+//! Every name is either a constant, evaluated here whatever operator made it, or a node of the new
+//! graph, whose shape is known: the sample's is. Nodes that cannot be translated are collected;
+//! what reads them is passed over, so that one run names them all.
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -28,7 +29,8 @@ pub(super) struct Start<'s> {
     pub directory: Option<&'s Path>,
     /// Names that are constants.
     pub constants: HashMap<String, Arc<Tensor>>,
-    /// Secret inputs with their shapes. Together they are the network's one input, one after the other.
+    /// Secret inputs with their shapes. Together they are the network's one input, one after the
+    /// other.
     pub inputs: Vec<(String, Vec<usize>, Kind)>,
     /// What constants and weights may take.
     pub memory: Memory,
@@ -56,7 +58,8 @@ pub(super) struct Walk<'w> {
 /// A network, its output, and what its classes are called, if the model says so.
 pub(super) type Network = (Graph, NodeId, Option<Vec<String>>);
 
-/// The network that ends at the model's output, its softmaxes as they are, and what the model calls the classes.
+/// The network that ends at the model's output, its softmaxes as they are, and what the model calls
+/// the classes.
 ///
 /// # Errors
 /// Every node that has no counterpart.

@@ -12,7 +12,8 @@ use crate::quantise::table::{Folded, Results, Table};
 use crate::quantise::{frac_for, largest, magnitude, quantise};
 
 impl Lowering<'_> {
-    /// `x * factor` by a public factor: only a change of format if it is a power of two, else kept to a dozen significant bits.
+    /// `x * factor` by a public factor: only a change of format if it is a power of two, else kept
+    /// to a dozen significant bits.
     pub(super) fn scale(&mut self, id: NodeId, node: &nn::Node, x: ValueId, factor: f32) -> ValueId {
         let places = frac_for(factor.abs(), self.precision.weight_bits);
         let mut integer = quantise(f64::from(factor), places, 2 * self.precision.weight_bits);
@@ -43,7 +44,8 @@ impl Lowering<'_> {
         let results = Results { largest: self.ranges[id.0], usual, least: self.wide.least[id.0] };
         let Range { low, high } = self.observed.ranges[node.inputs[0].0];
         let start = low.max(floor as f32).min(high);
-        // What noise alone could make larger needs no room: below its start the table goes on straight.
+        // What noise alone could make larger needs no room: below its start the table goes on
+        // straight.
         if start > low {
             let most = [start, high].map(|x| f.at(f64::from(x)).abs() as f32).into_iter().fold(0.0, f32::max);
             self.ranges[id.0] = self.ranges[id.0].min(2.0 * most);
@@ -61,7 +63,8 @@ impl Lowering<'_> {
         // What the table can give on its operand's range.
         let holds = |most: i64| 64 - most.leading_zeros() as u8;
         let largest = table.largest(least, limit);
-        // What is just below a power of two must not be rounded up to it where the format is narrowed.
+        // What is just below a power of two must not be rounded up to it where the format is
+        // narrowed.
         let dropped = (holds(largest) + self.headroom[id.0]).saturating_sub(self.precision.activation_bits);
         let most = holds(largest.saturating_add((1i64 << dropped.min(62)) / 2));
         let result = self.reached(id, frac, most.max(1));

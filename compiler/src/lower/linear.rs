@@ -8,7 +8,8 @@ use super::{LayerFormat, Lowered, Lowering};
 use crate::nn::{self, NodeId};
 use crate::quantise::{self, LEAST_MARGIN, MIN_WEIGHT_BITS, frac_for, largest, magnitude, quantise};
 
-/// A linear map's parameters in one layout: `rows` output channels, each with `weight.len() / rows` weights.
+/// A linear map's parameters in one layout: `rows` output channels, each with `weight.len() / rows`
+/// weights.
 pub(super) struct Linear<'w> {
     pub weight: Vec<&'w f32>,
     pub shape: Vec<usize>,
@@ -43,19 +44,22 @@ const GOOD_WEIGHT_BITS: u8 = 9;
 const NEGLIGIBLE: f64 = 1.0 / 64.0;
 /// Fewest bits that the largest calibrated value of a layer must keep.
 const MIN_SIGNIFICANT_BITS: u8 = 3;
-/// Weights are good enough if rounding them moves results by less than this, root mean square over all rows; see [`Fit::errors`].
+/// Weights are good enough if rounding them moves results by less than this, root mean square over
+/// all rows; see [`Fit::errors`].
 const GOOD_ERROR: f64 = 1.0 / 256.0;
 /// So many samples tell that a channel inside the network is idle.
 const MANY_SAMPLES: usize = 32;
 /// A row is faint if its products are below this fraction of the largest row's.
 const FAINT: f64 = 1.0 / 128.0;
-/// Weights get more bits than asked for, if the accumulator has room, if rounding them moves the results of half the rows by more than this.
+/// Weights get more bits than asked for, if the accumulator has room, if rounding them moves the
+/// results of half the rows by more than this.
 const ROUGH_ERROR: f64 = 1.0 / 128.0;
 /// As many more as take it below this.
 const FINE_ERROR: f64 = 1.0 / 512.0;
 
 impl Lowering<'_> {
-    /// The linear map on `x`, requantised; `op` makes the operation of the declared kernel and bias.
+    /// The linear map on `x`, requantised; `op` makes the operation of the declared kernel and
+    /// bias.
     pub(super) fn linear(
         &mut self,
         id: NodeId,
@@ -70,7 +74,8 @@ impl Lowering<'_> {
         let joint = self.joint_range(id).max(largest(linear.bias));
         let own = self.ranges[id.0].max(largest(linear.bias));
         let squares = &self.observed.squares[node.inputs[0].0];
-        // What the client gives may be zero on all samples by chance, a rare feature; a channel inside hardly is, on many.
+        // What the client gives may be zero on all samples by chance, a rare feature; a channel
+        // inside hardly is, on many.
         let known = self.observed.outputs.len() >= MANY_SAMPLES && !self.is_given(node.inputs[0]);
         let top = if known { linear.top_in_use(squares) } else { largest(linear.weight.iter().copied()) };
         let operand = Operand { ty: &x_ty, squares, top };
@@ -106,8 +111,9 @@ impl Lowering<'_> {
         Ok(self.requant(acc, node))
     }
 
-    /// The widest weights, at least `least` bits, with which results up to `reach` fit the widest accumulator. Where a margin of more than a
-    /// factor of two would take a wider accumulator, weights that are good enough without their last bit give it instead.
+    /// The widest weights, at least `least` bits, with which results up to `reach` fit the widest
+    /// accumulator. Where a margin of more than a factor of two would take a wider accumulator,
+    /// weights that are good enough without their last bit give it instead.
     fn fit(&self, linear: &Linear, operand: &Operand, reach: f32, headroom: u8, least: u8) -> Option<Fit> {
         let Operand { ty: x, squares, top } = *operand;
         let at = |weight_bits: u8, frac: i8| {
@@ -159,8 +165,9 @@ impl Lowering<'_> {
         }
     }
 
-    /// The largest absolute value that `id`'s format must hold: its own, that of a sum it feeds directly, which may join its accumulator
-    /// later, and those of everything that is concatenated with it, so that all parts get one format.
+    /// The largest absolute value that `id`'s format must hold: its own, that of a sum it feeds
+    /// directly, which may join its accumulator later, and those of everything that is concatenated
+    /// with it, so that all parts get one format.
     fn joint_range(&self, id: NodeId) -> f32 {
         let sums = self.users[id.0].iter().filter(|user| self.graph.node(**user).op == nn::Op::Add);
         sums.fold(self.reach[id.0], |reach, sum| reach.max(self.ranges[sum.0]))
@@ -173,7 +180,8 @@ impl Linear<'_> {
         (self.weight.len() / self.shape[0].max(1)).max(1)
     }
 
-    /// The largest absolute weight of those that ever had something to multiply; others may be limited to it.
+    /// The largest absolute weight of those that ever had something to multiply; others may be
+    /// limited to it.
     fn top_in_use(&self, squares: &[f32]) -> f32 {
         let (row_len, taps) = (self.row_len(), self.shape[2..].iter().product::<usize>());
         let rows = self.weight.chunks_exact(row_len).enumerate();
@@ -191,9 +199,10 @@ impl Linear<'_> {
         most * x.dequantize(1i64 << x.magnitude) <= NEGLIGIBLE * f64::from(reach)
     }
 
-    /// What rounding the weights to `rounded` takes from each output on average, if the operand's channels have the means `means`: it goes
-    /// to the bias (Nagel et al., ICCV 2019, section 4.2). Data behind a ReLU are not centred, so without it weights that nearly cancel
-    /// leave an error that is larger than their result.
+    /// What rounding the weights to `rounded` takes from each output on average, if the operand's
+    /// channels have the means `means`: it goes to the bias (Nagel et al., ICCV 2019, section 4.2).
+    /// Data behind a ReLU are not centred, so without it weights that nearly cancel leave an error
+    /// that is larger than their result.
     fn shift(&self, rounded: &[i64], frac: i8, means: &[f32]) -> Vec<f64> {
         let unit = (-f64::from(frac)).exp2();
         let (row_len, taps) = (self.row_len(), self.shape[2..].iter().product::<usize>());
@@ -208,8 +217,8 @@ impl Linear<'_> {
 }
 
 impl Fit {
-    /// What rounding the weights changes in each row's results, and what they are, in power, if the operand's channels have the mean
-    /// squares `squares` and are independent.
+    /// What rounding the weights changes in each row's results, and what they are, in power, if the
+    /// operand's channels have the mean squares `squares` and are independent.
     fn errors(&self, linear: &Linear, squares: &[f32]) -> Vec<[f64; 2]> {
         let unit = (-f64::from(self.frac)).exp2();
         let (row_len, taps) = (linear.row_len(), linear.shape[2..].iter().product::<usize>());

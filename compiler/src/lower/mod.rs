@@ -1,9 +1,9 @@
-//! From the float network to the secure IR in fixed point, naively: one operation after the other, a requantisation after every linear
-//! one, an extension before. The passes make it cheap.
+//! From the float network to the secure IR in fixed point, naively: one operation after the other,
+//! a requantisation after every linear one, an extension before. The passes make it cheap.
 //!
-//! Rules that keep the secure result equal to the reference whatever the input: operand and result of a linear operation have the
-//! accumulator's width; a requantisation keeps exactly the bits that are left (`k = acc - shift`); biases are integers at the
-//! accumulator's format.
+//! Rules that keep the secure result equal to the reference whatever the input: operand and result
+//! of a linear operation have the accumulator's width; a requantisation keeps exactly the bits that
+//! are left (`k = acc - shift`); biases are integers at the accumulator's format.
 
 mod elementwise;
 mod linear;
@@ -40,7 +40,8 @@ pub struct LayerFormat {
 /// Lowers `graph`, which did what was `observed` on calibration data.
 ///
 /// # Errors
-/// [`Error::Unsupported`] for a layer that no allowed accumulator holds, or a softmax or argmax left inside.
+/// [`Error::Unsupported`] for a layer that no allowed accumulator holds, or a softmax or argmax
+/// left inside.
 pub fn lower(graph: &Graph, observed: &Observed, precision: &Precision) -> Result<(Program, Vec<LayerFormat>), Error> {
     let users = graph.users();
     let ranges: Vec<f32> = observed.ranges.iter().map(|range| range.magnitude()).collect();
@@ -94,7 +95,8 @@ struct Lowering<'g> {
     ranges: Vec<f32>,
     /// What each node's format must hold, itself included.
     reach: Vec<f32>,
-    /// Bits between each node's magnitude and its width: one more if a comparison between elements follows.
+    /// Bits between each node's magnitude and its width: one more if a comparison between elements
+    /// follows.
     headroom: Vec<u8>,
     wide: Wide,
     /// Values that keep more bits than activations have.
@@ -338,8 +340,8 @@ impl Lowering<'_> {
         self.function.push(op, operands, ty, node.name.clone())
     }
 
-    /// The magnitude that a node's result with `frac` fractional bits is given, which is never more than `most`: what its operands'
-    /// magnitudes allow.
+    /// The magnitude that a node's result with `frac` fractional bits is given, which is never more
+    /// than `most`: what its operands' magnitudes allow.
     fn reached(&self, id: NodeId, frac: i8, most: u8) -> u8 {
         let calibrated = magnitude(self.margin * self.ranges[id.0], frac);
         if self.precision.worst_case { most } else { calibrated.min(most) }
@@ -379,7 +381,8 @@ fn headroom(graph: &Graph, users: &[Vec<NodeId>]) -> Vec<u8> {
     headroom
 }
 
-/// For each node, the largest absolute value that its format must hold: its own, and those of everything that is concatenated with it.
+/// For each node, the largest absolute value that its format must hold: its own, and those of
+/// everything that is concatenated with it.
 fn reach(graph: &Graph, users: &[Vec<NodeId>], ranges: &[f32]) -> Vec<f32> {
     // What each node is made of by operations that keep the format.
     let mut origin = ranges.to_vec();

@@ -1,4 +1,5 @@
-//! Decision trees: every test is a comparison with a private threshold, and the leaf that is reached counts no test that leads elsewhere.
+//! Decision trees: every test is a comparison with a private threshold, and the leaf that is
+//! reached counts no test that leads elsewhere.
 //!
 //! ```text
 //! tests   step(one private feature, once or twice, and a private threshold)
@@ -142,9 +143,9 @@ impl Lowering<'_> {
     }
 }
 
-/// The factor and the summand that make a number of any feature's order which is not negative if it is at most the test's, and for a missing
-/// value as it should be. That is where the ring's sign turns, `2^33`: once it, with a threshold from zero on added, is
-/// negative; twice it is nothing.
+/// The factor and the summand that make a number of any feature's order which is not negative if it
+/// is at most the test's, and for a missing value as it should be. That is where the ring's sign
+/// turns, `2^33`: once it, with a threshold from zero on added, is negative; twice it is nothing.
 fn by_order(test: &Test) -> (i64, i64) {
     let most = test.most.clamp(-LARGEST - 1, LARGEST);
     let once = (test.missing != test.above) == (most < 0);

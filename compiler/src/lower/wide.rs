@@ -1,9 +1,11 @@
-//! Values that need more bits than activations have, since a function is steep where they are small: the variance under a reciprocal root,
-//! the sum of squares under a root. The sums and products that such an operand is made of are exact in a wide ring anyway; here
-//! it is decided how much of that is kept.
+//! Values that need more bits than activations have, since a function is steep where they are
+//! small: the variance under a reciprocal root, the sum of squares under a root. The sums and
+//! products that such an operand is made of are exact in a wide ring anyway; here it is decided how
+//! much of that is kept.
 //!
-//! A factor that is large where what it multiplies is small, as in every normalisation, has to be right *relative to itself*: an
-//! error of a fraction of it is that fraction of the product, wherever on its range.
+//! A factor that is large where what it multiplies is small, as in every normalisation, has to be
+//! right *relative to itself*: an error of a fraction of it is that fraction of the product,
+//! wherever on its range.
 
 use fusion_ir::ValueId;
 
@@ -15,7 +17,8 @@ use crate::quantise::frac_for;
 use crate::quantise::polyline::Allowed;
 use crate::quantise::table::TOLERANCE;
 
-/// How many times smaller a product must be than its factors' largest values allow before one of them counts as relative.
+/// How many times smaller a product must be than its factors' largest values allow before one of
+/// them counts as relative.
 const OPPOSED: f32 = 4.0;
 /// Most bits of the operand or the result of such a function.
 const MAX_KEPT_BITS: u8 = 36;
@@ -25,9 +28,11 @@ const PLACES: i32 = 512;
 /// What is known of every node before it is lowered.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Wide {
-    /// Whether the node's value stays in the ring that it is computed in, for a function that needs its small values.
+    /// Whether the node's value stays in the ring that it is computed in, for a function that needs
+    /// its small values.
     pub keeps: Vec<bool>,
-    /// For a function whose error is relative: the magnitude below which that of its results does not matter.
+    /// For a function whose error is relative: the magnitude below which that of its results does
+    /// not matter.
     pub least: Vec<Option<f32>>,
 }
 
@@ -69,7 +74,8 @@ pub(crate) fn opposed_factors(graph: &Graph, ranges: &[Range]) -> Vec<bool> {
     graph.iter().map(is_factor).collect()
 }
 
-/// If all that reads `id` multiplies it with what is small where it is large: the magnitude below which it does not matter.
+/// If all that reads `id` multiplies it with what is small where it is large: the magnitude below
+/// which it does not matter.
 fn opposed(graph: &Graph, users: &[Vec<NodeId>], ranges: &[Range], id: NodeId) -> Option<f32> {
     let mut least = f32::INFINITY;
     let mut open = vec![id];
@@ -112,7 +118,8 @@ fn sources(graph: &Graph, users: &[Vec<NodeId>], mut id: NodeId, keeps: &mut [bo
     }
 }
 
-/// What stands between the difference of elements and their sum, and the elements: rounded there, the difference of equals is not zero.
+/// What stands between the difference of elements and their sum, and the elements: rounded there,
+/// the difference of equals is not zero.
 fn centred(graph: &Graph, users: &[Vec<NodeId>], operands: &[NodeId]) -> Option<Vec<NodeId>> {
     let chains = [0, 1].map(|at| exact_chain(graph, users, operands[at]));
     let common = chains[0].iter().position(|id| chains[1].contains(id))?;
@@ -122,7 +129,8 @@ fn centred(graph: &Graph, users: &[Vec<NodeId>], operands: &[NodeId]) -> Option<
     matches!(sums, [0, 1] | [1, 0]).then(|| between.concat())
 }
 
-/// `id` and what it is made of by sums and factors that are exact and that nothing else reads; the last is not.
+/// `id` and what it is made of by sums and factors that are exact and that nothing else reads; the
+/// last is not.
 fn exact_chain(graph: &Graph, users: &[Vec<NodeId>], mut id: NodeId) -> Vec<NodeId> {
     let mut chain = vec![id];
     loop {
@@ -147,7 +155,8 @@ pub(super) fn moves(op: &nn::Op) -> bool {
     matches!(op, nn::Op::Reshape | nn::Op::Transpose { .. } | nn::Op::Slice { .. } | nn::Op::Pad { .. })
 }
 
-/// The fractional bits of an operand in `range` and at least `floor` with which its rounding moves `f` by less than half of what is allowed.
+/// The fractional bits of an operand in `range` and at least `floor` with which its rounding moves
+/// `f` by less than half of what is allowed.
 pub(super) fn wanted_frac(f: &Expr, range: Range, floor: f64, allowed: Allowed) -> i8 {
     let (low, high) = (f64::from(range.low).max(floor), f64::from(range.high));
     if low.is_nan() || high.is_nan() || low >= high {
@@ -167,14 +176,16 @@ pub(super) fn wanted_frac(f: &Expr, range: Range, floor: f64, allowed: Allowed) 
 }
 
 impl Lowering<'_> {
-    /// The operand of a function, with as many bits as its steepness asks for, if it has them; and the least operand that says anything.
+    /// The operand of a function, with as many bits as its steepness asks for, if it has them; and
+    /// the least operand that says anything.
     pub(super) fn steep(&mut self, id: NodeId, node: &nn::Node, x: ValueId, f: &Expr) -> (ValueId, f64) {
         let ty = self.ty(x).clone();
         let activation_bits = self.precision.activation_bits;
         if ty.bits <= activation_bits || !self.wide.keeps[origin(self.graph, node.inputs[0]).0] {
             return (self.narrow(x, node), f64::NEG_INFINITY);
         }
-        // Summands that are all below half of their operands' unit are lost: what is less than their sum is noise.
+        // Summands that are all below half of their operands' unit are lost: what is less than
+        // their sum is noise.
         let summands = self.summands(node.inputs[0]) as f64;
         let floor = summands / 4.0 * (-f64::from(ty.frac)).exp2();
         let allowed = allowed(self.observed.ranges[id.0], self.wide.least[id.0]);

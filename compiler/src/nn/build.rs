@@ -1,8 +1,9 @@
 //! Making networks: constructors that keep them in a simple form.
 //!
-//! Reshapes and transpositions cost nothing, but they stand between operations that could be joined. So elementwise operations are put
-//! *before* the moves that produced their operand: `relu(transpose(x))` becomes `transpose(relu(x))`. What a channels-last export writes
-//! around every layer cancels that way, and a BatchNormalization meets its convolution.
+//! Reshapes and transpositions cost nothing, but they stand between operations that could be
+//! joined. So elementwise operations are put *before* the moves that produced their operand:
+//! `relu(transpose(x))` becomes `transpose(relu(x))`. What a channels-last export writes around
+//! every layer cancels that way, and a BatchNormalization meets its convolution.
 
 use fusion_ir::op::Window;
 
@@ -112,7 +113,8 @@ impl Builder {
         self.add(a, minus)
     }
 
-    /// An elementwise operation of several operands of one shape; moves that all of them went through come after it.
+    /// An elementwise operation of several operands of one shape; moves that all of them went
+    /// through come after it.
     pub fn zip(&mut self, op: Op, operands: &[NodeId]) -> NodeId {
         let shape = self.shape(operands[0]).to_vec();
         let first = self.graph.node(operands[0]);
@@ -165,7 +167,8 @@ impl Builder {
         Ok(y)
     }
 
-    /// `times` copies of `x` one after the other along an axis of extent 1: doubled as long as it fits, then joined.
+    /// `times` copies of `x` one after the other along an axis of extent 1: doubled as long as it
+    /// fits, then joined.
     fn repeat(&mut self, x: NodeId, axis: usize, times: usize) -> NodeId {
         let (mut power, mut parts, mut left) = (x, Vec::new(), times);
         while left > 0 {
@@ -255,7 +258,8 @@ impl Builder {
         self.push(Op::Pad { before: before.to_vec(), after: after.to_vec() }, vec![x], shape)
     }
 
-    /// `max(a, b)` or `min(a, b)` of operands of one shape, or a comparison of them: an operation that [`super::compose`] replaces.
+    /// `max(a, b)` or `min(a, b)` of operands of one shape, or a comparison of them: an operation
+    /// that [`super::compose`] replaces.
     pub fn binary(&mut self, op: Binary, a: NodeId, b: NodeId) -> NodeId {
         self.zip(Op::Binary(op), &[a, b])
     }
@@ -274,7 +278,8 @@ impl Builder {
         self.pointwise(Expr::unary(Unary::Reciprocal, Expr::X), x)
     }
 
-    /// What a transposition of the reshape `x` is on what it reshapes, if the reshape only adds or drops extents of 1.
+    /// What a transposition of the reshape `x` is on what it reshapes, if the reshape only adds or
+    /// drops extents of 1.
     fn below(&self, x: NodeId, perm: &[usize]) -> Option<(NodeId, Vec<usize>)> {
         let node = self.graph.node(x);
         let inner = node.inputs[0];

@@ -1,11 +1,13 @@
-//! Rising functions behind max-pools: the maximum of `f(x)` is `f` of the maximum, and there are fewer elements after the pool. It also
-//! holds where several branches are joined in between. And at the end, where only the order of the scores matters.
+//! Rising functions behind max-pools: the maximum of `f(x)` is `f` of the maximum, and there are
+//! fewer elements after the pool. It also holds where several branches are joined in between. And
+//! at the end, where only the order of the scores matters.
 
 use super::build::Builder;
 use super::expr::{Binary, Expr};
 use super::{Graph, NodeId, Op};
 
-/// The same network with every ReLU and every limit from above behind the max-pool that alone reads it.
+/// The same network with every ReLU and every limit from above behind the max-pool that alone reads
+/// it.
 pub fn commute(graph: Graph) -> Graph {
     let users = graph.users();
     let mut builder = Builder { graph: Graph { name: graph.name.clone(), nodes: Vec::new() }, node: String::new() };
@@ -24,7 +26,8 @@ pub fn commute(graph: Graph) -> Graph {
     }
 }
 
-/// The same network without what only stretches its scores at the end, each as the others: their order stays.
+/// The same network without what only stretches its scores at the end, each as the others: their
+/// order stays.
 pub fn without_stretching(mut graph: Graph) -> Graph {
     let Some(last) = graph.nodes.len().checked_sub(1).map(NodeId) else { return graph };
     let (mut at, mut scores) = (last, last);

@@ -1,5 +1,5 @@
-//! Pointwise functions joined: operations between several functions of one tensor become one function of it, and those that have no
-//! counterpart in the IR are written in terms of others.
+//! Pointwise functions joined: operations between several functions of one tensor become one
+//! function of it, and those that have no counterpart in the IR are written in terms of others.
 
 use super::build::Builder;
 use super::expr::{Binary, Expr, Unary};
@@ -45,7 +45,8 @@ pub fn chained(mut graph: Graph) -> Graph {
             continue;
         }
         let steps = chain(&graph, id);
-        // Of what it reads, what nothing else reads may disappear; that is worth it up to the furthest table.
+        // Of what it reads, what nothing else reads may disappear; that is worth it up to the
+        // furthest table.
         let below = steps[1..].iter().take_while(|(id, _)| sole(*id)).count();
         let table = |at: &usize| matches!(graph.node(steps[*at].0).op, Op::Pointwise(_));
         let Some(furthest) = (1..=below).rev().find(table) else { continue };
@@ -57,7 +58,8 @@ pub fn chained(mut graph: Graph) -> Graph {
     graph.reachable(last)
 }
 
-/// One function of the nearest tensor that all of `inputs` are functions of, if that saves a non-linear operation.
+/// One function of the nearest tensor that all of `inputs` are functions of, if that saves a
+/// non-linear operation.
 fn joined(builder: &mut Builder, op: &Op, inputs: &[NodeId]) -> Option<NodeId> {
     let shape = builder.shape(*inputs.first()?).to_vec();
     let several = matches!(op, Op::Add | Op::Mul | Op::Binary(_) | Op::Select);
@@ -81,7 +83,8 @@ fn joined(builder: &mut Builder, op: &Op, inputs: &[NodeId]) -> Option<NodeId> {
     Some(builder.pointwise(joined, source))
 }
 
-/// `id` as a function of itself, of what it reads, and so on as long as that is pointwise, up to [`MOST_STEPS`].
+/// `id` as a function of itself, of what it reads, and so on as long as that is pointwise, up to
+/// [`MOST_STEPS`].
 fn chain(graph: &Graph, mut id: NodeId) -> Vec<(NodeId, Expr)> {
     let mut chain = vec![(id, Expr::X)];
     while chain.len() <= MOST_STEPS {

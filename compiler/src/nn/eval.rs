@@ -64,11 +64,13 @@ impl Channels {
 pub struct Observed {
     /// Every node's range.
     pub ranges: Vec<Range>,
-    /// For every node that a linear map reads, the mean of each slice along its leading axis; nothing for others.
+    /// For every node that a linear map reads, the mean of each slice along its leading axis;
+    /// nothing for others.
     pub means: Vec<Vec<f32>>,
     /// The mean square of each of these slices.
     pub squares: Vec<Vec<f32>>,
-    /// For every node that is a function of each element, the mean square of its elements; zero for others.
+    /// For every node that is a function of each element, the mean square of its elements; zero for
+    /// others.
     pub powers: Vec<f64>,
     /// Every node's channels.
     pub channels: Vec<Channels>,
@@ -154,7 +156,8 @@ pub fn observe(graph: &Graph, layouts: &[Layout], samples: &[Vec<f32>]) -> Obser
     samples.chunks(CHUNK).flat_map(chunk).fold(nothing(), join)
 }
 
-/// Runs one sample, shows every node's elements to `look` and returns the last node's; what nobody reads any more is dropped.
+/// Runs one sample, shows every node's elements to `look` and returns the last node's; what nobody
+/// reads any more is dropped.
 pub fn visit(graph: &Graph, input: &[f32], mut look: impl FnMut(NodeId, &[f32])) -> Vec<f32> {
     let mut last = vec![0; graph.nodes.len()];
     for (id, node) in graph.iter() {

@@ -1,7 +1,9 @@
-//! Pointwise functions of one variable, as expressions: what an activation means before it becomes a table.
+//! Pointwise functions of one variable, as expressions: what an activation means before it becomes
+//! a table.
 //!
-//! Exporters write activations as one node or as a dozen (`0.5 x (1 + erf(x / sqrt 2))`). Expressions compose, so both end as one
-//! function of the tensor that they read. Everything in an expression is public: it is part of the architecture.
+//! Exporters write activations as one node or as a dozen (`0.5 x (1 + erf(x / sqrt 2))`).
+//! Expressions compose, so both end as one function of the tensor that they read. Everything in an
+//! expression is public: it is part of the architecture.
 
 /// A function of one real variable.
 #[derive(Clone, Debug, PartialEq)]
@@ -276,7 +278,8 @@ impl Binary {
     }
 }
 
-/// The error function: its Taylor series near zero, the continued fraction of its complement beyond.
+/// The error function: its Taylor series near zero, the continued fraction of its complement
+/// beyond.
 fn erf(x: f64) -> f64 {
     let z = x.abs();
     if z > 6.0 {

@@ -1,8 +1,10 @@
-//! Folding on floats: every per-channel affine map (a BatchNorm, a bias written as an addition) and every averaging factor goes into a
-//! neighbouring convolution or fully connected layer. What finds no neighbour stays if it only adds, which is local, and else becomes a
-//! 1x1 depthwise convolution.
+//! Folding on floats: every per-channel affine map (a BatchNorm, a bias written as an addition) and
+//! every averaging factor goes into a neighbouring convolution or fully connected layer. What finds
+//! no neighbour stays if it only adds, which is local, and else becomes a 1x1 depthwise
+//! convolution.
 //!
-//! Folding is exact up to float rounding. A shift is never folded forward into a padded convolution: it would shift the padding too.
+//! Folding is exact up to float rounding. A shift is never folded forward into a padded
+//! convolution: it would shift the padding too.
 
 use ndarray::{Array4, Axis};
 
@@ -16,8 +18,8 @@ pub fn fold(mut graph: Graph) -> Graph {
     remaining_affine(bypass(graph))
 }
 
-/// `affine(linear(x))` becomes one linear map and `affine(affine(x))` one affine map, if nothing else reads the inner one. Goes
-/// through the network once; whether something was joined.
+/// `affine(linear(x))` becomes one linear map and `affine(affine(x))` one affine map, if nothing
+/// else reads the inner one. Goes through the network once; whether something was joined.
 fn backward(graph: &mut Graph) -> bool {
     let users = graph.users();
     let mut joined = false;
@@ -66,8 +68,8 @@ fn after(outer: &Affine, graph: &Graph, inner: NodeId) -> Affine {
     Affine { shape: extents, scale, shift }
 }
 
-/// `linear(affine(x))` becomes one linear map, if nothing else reads the inner one; a uniform factor also passes reshapes. Goes through
-/// the network once; whether something was joined.
+/// `linear(affine(x))` becomes one linear map, if nothing else reads the inner one; a uniform
+/// factor also passes reshapes. Goes through the network once; whether something was joined.
 fn forward(graph: &mut Graph) -> bool {
     let users = graph.users();
     let mut joined = false;
@@ -94,7 +96,8 @@ fn forward(graph: &mut Graph) -> bool {
                     continue;
                 }
                 if padded {
-                    // scale x + shift = scale (x + shift / scale): the sum stays in front of the padding.
+                    // scale x + shift = scale (x + shift / scale): the sum stays in front of the
+                    // padding.
                     absorb(conv, &scale, &vec![0.0; channels]);
                     let shift = shift.iter().zip(&scale).map(|(shift, scale)| shift / scale).collect();
                     let mut shape = vec![1; graph.node(id).shape.len()];
@@ -178,7 +181,8 @@ fn source(graph: &Graph, id: NodeId) -> NodeId {
     if identity { source(graph, node.inputs[0]) } else { id }
 }
 
-/// What is left of private affine maps: those that only add stay, others become depthwise convolutions between reshapes.
+/// What is left of private affine maps: those that only add stay, others become depthwise
+/// convolutions between reshapes.
 fn remaining_affine(graph: Graph) -> Graph {
     let mut result = Graph { name: graph.name.clone(), nodes: Vec::new() };
     let mut renamed: Vec<NodeId> = Vec::with_capacity(graph.nodes.len());

@@ -1,5 +1,6 @@
-//! Products with a gate: `x g(x)` whose gate `g` is made of straight lines, such as a hard swish. The product of `x` and the gate is exact and
-//! takes a comparison for each of the gate's few kinks; a table of the whole curve is neither.
+//! Products with a gate: `x g(x)` whose gate `g` is made of straight lines, such as a hard swish.
+//! The product of `x` and the gate is exact and takes a comparison for each of the gate's few
+//! kinks; a table of the whole curve is neither.
 
 use super::expr::{Binary, Expr, Unary};
 use super::{Graph, NodeId, Op};
@@ -33,7 +34,8 @@ pub fn split(graph: Graph) -> Graph {
     result
 }
 
-/// The product `x`, of which there is one reader, with its gate times `factor`; `None` if it is no product with a gate of its own.
+/// The product `x`, of which there is one reader, with its gate times `factor`; `None` if it is no
+/// product with a gate of its own.
 fn scaled_gate(result: &mut Graph, x: NodeId, factor: f32, readers: usize) -> Option<NodeId> {
     let &[operand, gate] = result.node(x).inputs.as_slice() else { return None };
     // The gate was made for this product, right before it.

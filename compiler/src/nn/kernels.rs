@@ -6,7 +6,8 @@ use ndarray::{ArrayView1, ArrayView2, ArrayViewMut2};
 
 use super::{Conv, Dense};
 
-/// Convolution by unfolding the image, so that each group is one matrix product. `out` is `[C_out, rows, columns]`.
+/// Convolution by unfolding the image, so that each group is one matrix product. `out` is
+/// `[C_out, rows, columns]`.
 pub(super) fn conv(conv: &Conv, x: &[f32], shape: &[usize], out: &[usize]) -> Vec<f32> {
     let [c_out, per_group, kh, kw] = [0, 1, 2, 3].map(|axis| conv.weight.shape()[axis]);
     let pixels = out[1] * out[2];
@@ -27,7 +28,8 @@ pub(super) fn conv(conv: &Conv, x: &[f32], shape: &[usize], out: &[usize]) -> Ve
     y
 }
 
-/// Row `(c, i, j)` of `columns` holds what kernel element `(c, i, j)` of `group` meets at each output pixel.
+/// Row `(c, i, j)` of `columns` holds what kernel element `(c, i, j)` of `group` meets at each
+/// output pixel.
 fn unfold(conv: &Conv, x: &[f32], shape: &[usize], out: &[usize], group: usize, columns: &mut [f32]) {
     let [height, width] = [shape[1], shape[2]];
     let [per_group, kh, kw] = [1, 2, 3].map(|axis| conv.weight.shape()[axis]);

@@ -1,9 +1,11 @@
-//! What only calibration can settle: how far down a masked score must lie, and whether a rounding is felt.
+//! What only calibration can settle: how far down a masked score must lie, and whether a rounding
+//! is felt.
 //!
-//! Exporters mask scores by adding or choosing a number far below all others: -1e4, -1e9, the lowest float, minus infinity. What reads them
-//! (a softmax, a maximum) only feels that they are lower than the rest, but in a number format they would leave nothing of it. So
-//! [`mark`] finds them by what reads them, and [`settle`] puts them just so far below the scores seen in calibration that no softmax feels
-//! them any more: e^-16 of its sum.
+//! Exporters mask scores by adding or choosing a number far below all others: -1e4, -1e9, the
+//! lowest float, minus infinity. What reads them (a softmax, a maximum) only feels that they are
+//! lower than the rest, but in a number format they would leave nothing of it. So [`mark`] finds
+//! them by what reads them, and [`settle`] puts them just so far below the scores seen in
+//! calibration that no softmax feels them any more: e^-16 of its sum.
 
 use fusion_ir::op::Window;
 use rayon::prelude::*;
@@ -21,10 +23,12 @@ const LOWEST: f32 = -6e4;
 pub(super) const FAR: f32 = -1e3;
 /// How far below all other scores of its tensor a masked one lies.
 const DISTANCE: f32 = 16.0;
-/// Most steps of a rounding that is kept: with more, what it takes away is like the rounding of fixed point.
+/// Most steps of a rounding that is kept: with more, what it takes away is like the rounding of
+/// fixed point.
 const MAX_STEPS: f32 = 32.0;
 
-/// The same network, with masks as [`Op::Mask`] and [`Op::MaskBy`], and padding in front of a max-pool as part of the pool.
+/// The same network, with masks as [`Op::Mask`] and [`Op::MaskBy`], and padding in front of a
+/// max-pool as part of the pool.
 ///
 /// # Errors
 /// Every node with an infinite constant that is no mask.
@@ -89,7 +93,8 @@ fn soft(graph: &Graph, users: &[Vec<NodeId>]) -> Vec<bool> {
     soft
 }
 
-/// Whether a summand is made with numbers so large that it may be a mask, which is then made of the sample.
+/// Whether a summand is made with numbers so large that it may be a mask, which is then made of the
+/// sample.
 fn is_deep(graph: &Graph, id: NodeId) -> bool {
     let node = graph.node(id);
     match &node.op {
@@ -120,7 +125,8 @@ fn is_summand(graph: &Graph, users: &[Vec<NodeId>], id: NodeId) -> bool {
     })
 }
 
-/// A map that is the same for all elements, as a function: what makes a mask of the sample is public, and nothing is folded into it.
+/// A map that is the same for all elements, as a function: what makes a mask of the sample is
+/// public, and nothing is folded into it.
 fn line(op: &Op) -> Option<Op> {
     let (scale, shift) = match op {
         Op::Affine(affine) => affine.uniform()?,
@@ -198,7 +204,8 @@ struct Seen {
     high: f32,
 }
 
-/// The same network with numbers for masks, and roundings that are felt as functions, by what the samples show.
+/// The same network with numbers for masks, and roundings that are felt as functions, by what the
+/// samples show.
 ///
 /// # Errors
 /// A node all of whose scores are masked.

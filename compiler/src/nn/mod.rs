@@ -1,7 +1,8 @@
 //! The float network: what an ONNX model means, before any number format is chosen.
 //!
-//! A [`Graph`] is the program of one sample; its input has no batch axis, other nodes have it where ONNX's operators do. The importer makes it through a
-//! [`Builder`](build::Builder), [`compose`] and [`fold`] simplify it, [`eval`] runs it in float32 for calibration, and [`crate::lower`]
+//! A [`Graph`] is the program of one sample; its input has no batch axis, other nodes have it where
+//! ONNX's operators do. The importer makes it through a [`Builder`](build::Builder), [`compose`]
+//! and [`fold`] simplify it, [`eval`] runs it in float32 for calibration, and [`crate::lower`]
 //! turns it into the secure IR.
 
 pub mod build;
@@ -57,8 +58,8 @@ pub struct Dense {
     pub bias: Vec<f32>,
 }
 
-/// `x * scale + shift`, both private. Coefficients have the extents `shape`, one for each axis of `x`: either the axis's extent, or 1
-/// where they do not vary along it.
+/// `x * scale + shift`, both private. Coefficients have the extents `shape`, one for each axis of
+/// `x`: either the axis's extent, or 1 where they do not vary along it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Affine {
     /// Extents of the coefficients.
@@ -69,7 +70,8 @@ pub struct Affine {
     pub shift: Vec<f32>,
 }
 
-/// The sample in units of its public format: `x * 2^frac - offset` of each feature's, times two to the power of `-frac` of the whole.
+/// The sample in units of its public format: `x * 2^frac - offset` of each feature's, times two to
+/// the power of `-frac` of the whole.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Normalise {
     /// What the client applies.
@@ -91,7 +93,8 @@ pub enum Op {
     Dense(Dense),
     /// A private factor and summand for each element.
     Affine(Affine),
-    /// `x * factor`; the factor is part of the architecture (an averaging pool's `1 / n`, a sign), hence public.
+    /// `x * factor`; the factor is part of the architecture (an averaging pool's `1 / n`, a sign),
+    /// hence public.
     Scale(f32),
     /// `max(x, 0)`.
     Relu,
@@ -99,11 +102,14 @@ pub enum Op {
     Pointwise(Expr),
     /// Elementwise sum of two operands of one shape.
     Add,
-    /// Elementwise product; the second operand has the first's shape, or is a vector of one factor for each element of its leading axis.
+    /// Elementwise product; the second operand has the first's shape, or is a vector of one factor
+    /// for each element of its leading axis.
     Mul,
-    /// Elementwise operation on two operands of one shape that has no counterpart in the IR: [`compose`] replaces it.
+    /// Elementwise operation on two operands of one shape that has no counterpart in the IR:
+    /// [`compose`] replaces it.
     Binary(Binary),
-    /// The second operand where the first is 1, the third where it is 0; all of one shape. [`compose`] replaces it.
+    /// The second operand where the first is 1, the third where it is 0; all of one shape.
+    /// [`compose`] replaces it.
     Select,
     /// Maximum over each window of `[C, H, W]`, padding excluded.
     MaxPool(Window),
@@ -133,16 +139,19 @@ pub enum Op {
     },
     /// The same elements in row-major order under another shape.
     Reshape,
-    /// Softmax (or its logarithm) along an axis; keeps the order of the elements. Left out at the output, else taken apart.
+    /// Softmax (or its logarithm) along an axis; keeps the order of the elements. Left out at the
+    /// output, else taken apart.
     Softmax {
         /// The axis.
         axis: usize,
         /// Whether the logarithm is meant.
         log: bool,
     },
-    /// As [`Op::Affine`], with summands that hide scores from what reads them: [`mask::settle`] replaces it.
+    /// As [`Op::Affine`], with summands that hide scores from what reads them: [`mask::settle`]
+    /// replaces it.
     Mask(Affine),
-    /// The first operand, and where the second is 1 (or, if `when` is false, 0) a number that hides it. [`mask::settle`] replaces it.
+    /// The first operand, and where the second is 1 (or, if `when` is false, 0) a number that hides
+    /// it. [`mask::settle`] replaces it.
     MaskBy {
         /// The number.
         value: f32,
@@ -175,7 +184,8 @@ pub struct Node {
     pub name: String,
 }
 
-/// The program of one sample, in topological order; node 0 is the input and the last node the output.
+/// The program of one sample, in topological order; node 0 is the input and the last node the
+/// output.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Graph {
     /// The model's name.
@@ -185,7 +195,8 @@ pub struct Graph {
 }
 
 impl Affine {
-    /// One factor and one summand for each element of the leading axis, if they vary along no other.
+    /// One factor and one summand for each element of the leading axis, if they vary along no
+    /// other.
     pub fn per_channel(&self, channels: usize) -> Option<(Vec<f32>, Vec<f32>)> {
         let leading = self.shape.first().copied().unwrap_or(1);
         if self.scale.len() != leading {

@@ -1,9 +1,10 @@
-//! What can be scaled without changing what a network computes: a channel that one linear map makes and another reads may be multiplied by a
-//! power of two between them, if everything in between is positively homogeneous, `f(s x) = s f(x)` for `s > 0` (Nagel et al., ICCV
-//! 2019, section 4.1).
+//! What can be scaled without changing what a network computes: a channel that one linear map makes
+//! and another reads may be multiplied by a power of two between them, if everything in between is
+//! positively homogeneous, `f(s x) = s f(x)` for `s > 0` (Nagel et al., ICCV 2019, section 4.1).
 //!
-//! Every element of every node has a *variable*, the logarithm of its factor. Operations equate variables; what a function that is not
-//! homogeneous reads, and the output, have the variable [`FIXED`], whose factor is 1.
+//! Every element of every node has a *variable*, the logarithm of its factor. Operations equate
+//! variables; what a function that is not homogeneous reads, and the output, have the variable
+//! [`FIXED`], whose factor is 1.
 
 use super::{Graph, Node, NodeId, Op};
 
@@ -39,7 +40,8 @@ impl Layout {
         self.vars[at / self.inner % self.vars.len()]
     }
 
-    /// The variables of `shape`'s elements by their index along `axis`, if they differ along no other.
+    /// The variables of `shape`'s elements by their index along `axis`, if they differ along no
+    /// other.
     pub fn along(&self, shape: &[usize], axis: usize) -> Option<Vec<u32>> {
         let extent = *shape.get(axis)?;
         let stride: usize = shape[axis + 1..].iter().product();
@@ -58,7 +60,8 @@ impl Layout {
         Layout { vars, inner: shape[axis + 1..].iter().product() }
     }
 
-    /// What a move of the operand of shape `from` makes of its variables; zeros that it adds are [`FIXED`]. `None` if the result is not of this form.
+    /// What a move of the operand of shape `from` makes of its variables; zeros that it adds are
+    /// [`FIXED`]. `None` if the result is not of this form.
     pub fn moved(&self, node: &Node, from: &[usize]) -> Option<Layout> {
         if node.op == Op::Reshape || self.vars.len() == 1 {
             return Some(self.clone());
@@ -108,8 +111,9 @@ impl Scales {
         self.layouts[x.0].along(&graph.node(x).shape, 0)
     }
 
-    /// The same network with every element multiplied by two to the power of its variable's exponent; that of [`FIXED`] is zero.
-    /// What gives the elements of a [`Normalise`](Op::Normalise) their factors is the caller's business.
+    /// The same network with every element multiplied by two to the power of its variable's
+    /// exponent; that of [`FIXED`] is zero. What gives the elements of a
+    /// [`Normalise`](Op::Normalise) their factors is the caller's business.
     pub fn apply(&self, graph: &mut Graph, exponents: &[i32]) {
         let factor = |var: u32| exponents[var as usize];
         for index in 0..graph.nodes.len() {
@@ -201,7 +205,8 @@ impl Analysis {
         }
     }
 
-    /// What is left of `layout` if its variables differ along the leading axis only: else they are fixed.
+    /// What is left of `layout` if its variables differ along the leading axis only: else they are
+    /// fixed.
     fn by_channel(&mut self, layout: &Layout, shape: &[usize]) {
         if layout.along(shape, 0).is_none() {
             self.fix(layout);
@@ -370,7 +375,8 @@ mod tests {
         let free: Vec<usize> = (1..scales.count)
             .filter(|var| scales.layouts.iter().any(|layout| layout.vars.contains(&(*var as u32))))
             .collect();
-        // The depthwise map's 4, the first's 4 (equated with the second's by the sum), 3 of the other branch, 2, and 5 before the last.
+        // The depthwise map's 4, the first's 4 (equated with the second's by the sum), 3 of the
+        // other branch, 2, and 5 before the last.
         assert_eq!(free.len(), 4 + 4 + 3 + 2 + 5);
         let x = numbers(72, 4);
         let before = eval::run(&graph, &x).pop().unwrap();

@@ -1,4 +1,5 @@
-//! Softmax inside a network, by operations that have protocols: subtract the maximum, exponentiate by a table, divide by the sum.
+//! Softmax inside a network, by operations that have protocols: subtract the maximum, exponentiate
+//! by a table, divide by the sum.
 
 use super::build::Builder;
 use super::expr::{Expr, Unary};

@@ -9,7 +9,8 @@ use ndarray::{Array2, Axis};
 
 use super::{Graph, NodeId, Op};
 
-/// One test: whether a feature is at most a float32, by its [order](ordered), so that the integer may lie below all numbers too.
+/// One test: whether a feature is at most a float32, by its [order](ordered), so that the integer
+/// may lie below all numbers too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Test {
     /// The feature's index.
@@ -44,7 +45,8 @@ pub struct Trees {
     pub base: Vec<f64>,
 }
 
-/// What of the trees' shape is hidden, by tests that are always true and leaves that are never reached.
+/// What of the trees' shape is hidden, by tests that are always true and leaves that are never
+/// reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HideShape {
     /// All but how many trees there are and how deep the deepest is: every tree becomes complete.
@@ -115,7 +117,8 @@ impl Trees {
         ranges
     }
 
-    /// The same results by trees of a shape that says less. Every node gets as many tests as the one with most.
+    /// The same results by trees of a shape that says less. Every node gets as many tests as the
+    /// one with most.
     ///
     /// # Errors
     /// If complete trees would have too many leaves.
@@ -238,8 +241,8 @@ pub fn hide(mut graph: Graph, hide: HideShape) -> Result<Graph, String> {
     if found { Ok(graph) } else { Err("the model has no trees".into()) }
 }
 
-/// Which nodes are elements of the sample as it is, if trees are all that the input is for: then nothing of a sample counts but how its
-/// features compare with thresholds. Else none.
+/// Which nodes are elements of the sample as it is, if trees are all that the input is for: then
+/// nothing of a sample counts but how its features compare with thresholds. Else none.
 pub fn given(graph: &Graph) -> Vec<bool> {
     let none = vec![false; graph.nodes.len()];
     let mut given = none.clone();

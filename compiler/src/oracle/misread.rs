@@ -1,4 +1,5 @@
-//! What tract 0.23.9 reads without a word and as something else than ONNX means: there it is no witness.
+//! What tract 0.23.9 reads without a word and as something else than ONNX means: there it is no
+//! witness.
 
 use tract_onnx::pb::{ModelProto, NodeProto};
 

@@ -1,7 +1,8 @@
-//! What the model means in float, by somebody else: the untouched file run by tract, from its bytes to its scores.
+//! What the model means in float, by somebody else: the untouched file run by tract, from its bytes
+//! to its scores.
 //!
-//! Nothing here reads what the importer made. tract parses the file, infers its types and runs its own operators; so a fault of the
-//! importer shows as a disagreement, not as the same fault twice.
+//! Nothing here reads what the importer made. tract parses the file, infers its types and runs its
+//! own operators; so a fault of the importer shows as a disagreement, not as the same fault twice.
 
 mod misread;
 mod trace;
@@ -22,8 +23,8 @@ use tract_onnx::tract_hir::infer::Factoid;
 
 use crate::import::Input;
 
-/// Most nodes, stored tensors included, of a model that tract optimises: it takes longer by about the cube of their number, and what it
-/// saves on every sample only grows with it.
+/// Most nodes, stored tensors included, of a model that tract optimises: it takes longer by about
+/// the cube of their number, and what it saves on every sample only grows with it.
 const MOST_OPTIMISED: usize = 400;
 
 /// Scores that differ by no more than this fraction of the largest are the same.
@@ -48,8 +49,9 @@ pub enum Answer {
 }
 
 impl Oracle {
-    /// Reads the file at `path` for these inputs, one sample being all of them, one after the other. The answer is the value called `output`, by default the
-    /// model's first output; of several rows, `row`.
+    /// Reads the file at `path` for these inputs, one sample being all of them, one after the
+    /// other. The answer is the value called `output`, by default the model's first output; of
+    /// several rows, `row`.
     ///
     /// # Errors
     /// Why tract cannot run it, as a phrase.
@@ -100,7 +102,8 @@ impl Oracle {
         samples.par_iter().map(one).collect()
     }
 
-    /// The answers to several samples that the model takes at once, as many as its batch axis has room for.
+    /// The answers to several samples that the model takes at once, as many as its batch axis has
+    /// room for.
     ///
     /// # Errors
     /// Why there are none, as a phrase.
@@ -171,10 +174,11 @@ fn values(inputs: &[(Vec<usize>, DatumType)], samples: &[f32], count: usize) -> 
     inputs.iter().map(&mut value).collect()
 }
 
-/// Decodes the file, its tensors in files beside it included, and fixes the inputs' shapes; with the inputs' types. Inputs that are not
-/// among these are left open.
+/// Decodes the file, its tensors in files beside it included, and fixes the inputs' shapes; with
+/// the inputs' types. Inputs that are not among these are left open.
 fn read(path: &Path, inputs: &[Input]) -> TractResult<(InferenceModel, Vec<DatumType>)> {
-    // Shapes that the file declares beside the operators are hints of its exporter, for another batch maybe.
+    // Shapes that the file declares beside the operators are hints of its exporter, for another
+    // batch maybe.
     let reader = tract_onnx::onnx().with_ignore_output_shapes(true).with_ignore_value_info(true);
     let proto = reader.proto_model_for_path(path)?;
     if let Some(why) = misread::found(&proto) {

@@ -1,4 +1,5 @@
-//! Where an import goes wrong: values of the network against those of tract, node by node, on one sample.
+//! Where an import goes wrong: values of the network against those of tract, node by node, on one
+//! sample.
 
 use std::path::Path;
 
@@ -14,11 +15,11 @@ const MOST_ELEMENTS: usize = 1 << 26;
 /// Two values are the same if they differ by no more than this fraction of the tensor's largest.
 const TOLERANCE: f32 = 1e-3;
 
-/// The first ONNX node behind the last one whose values `graph` has too: where it begins to mean something else. `None` if tract
-/// does not show its values, or if nothing is missing.
+/// The first ONNX node behind the last one whose values `graph` has too: where it begins to mean
+/// something else. `None` if tract does not show its values, or if nothing is missing.
 ///
-/// Layouts differ, nodes are joined and taken apart; so a tensor counts as found if some node of `graph` holds the same numbers in any
-/// order.
+/// Layouts differ, nodes are joined and taken apart; so a tensor counts as found if some node of
+/// `graph` holds the same numbers in any order.
 pub(crate) fn first_lost(path: &Path, inputs: &[Input], graph: &Graph, sample: &[f32]) -> Option<String> {
     let theirs = contain(|| values(path, inputs, sample))?.ok()?;
     let mut ours: Vec<Vec<f32>> = Vec::new();

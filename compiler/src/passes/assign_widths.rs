@@ -1,9 +1,10 @@
 //! Where extensions go. Three rules, each exact:
 //!
-//! 1. An extension behind local operations that provably do not wrap moves in front of them, where the sign is more often known:
-//!    `extend(sum_pool(extend(x)))` becomes `sum_pool(extend(x))`.
+//! 1. An extension behind local operations that provably do not wrap moves in front of them, where
+//!    the sign is more often known: `extend(sum_pool(extend(x)))` becomes `sum_pool(extend(x))`.
 //! 2. The input needs no extension: the client shares it in whatever ring its readers want.
-//! 3. A value is extended once, to the widest ring that a reader wants; narrower readers truncate, which is local.
+//! 3. A value is extended once, to the widest ring that a reader wants; narrower readers truncate,
+//!    which is local.
 
 use std::collections::HashMap;
 
@@ -32,7 +33,8 @@ fn hoist(program: &mut Program, users: &[Vec<ValueId>]) -> bool {
             continue;
         }
         set_width(&mut program.function, x, bits);
-        // A reshape to the same shape stands in for the extension, so readers stay; shapes are tidied later.
+        // A reshape to the same shape stands in for the extension, so readers stay; shapes are
+        // tidied later.
         let ty = program.function.value(x).ty.clone();
         let value = &mut program.function.values[index];
         (value.op, value.ty) = (Op::Reshape, ty);

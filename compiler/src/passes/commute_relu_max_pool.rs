@@ -1,5 +1,6 @@
-//! `max_pool(relu(x))` becomes `relu(max_pool(x))`: the maximum of clipped values is the clipped maximum, and there are fewer
-//! elements after the pool. The pool then compares values of either sign, so their magnitude must leave a bit for the difference.
+//! `max_pool(relu(x))` becomes `relu(max_pool(x))`: the maximum of clipped values is the clipped
+//! maximum, and there are fewer elements after the pool. The pool then compares values of either
+//! sign, so their magnitude must leave a bit for the difference.
 
 use fusion_ir::{Op, Sign, TensorType, ValueId};
 

@@ -1,5 +1,5 @@
-//! Consecutive shifts become one, consecutive constant factors become one, and a shift by nothing or a factor of 1 that keeps the format
-//! disappears.
+//! Consecutive shifts become one, consecutive constant factors become one, and a shift by nothing
+//! or a factor of 1 that keeps the format disappears.
 
 use fusion_ir::{Function, Op, Value};
 

@@ -1,5 +1,6 @@
-//! `min(requant_relu(x), limit)` becomes `requant_clip(x)`: both thresholds share one comparison tree, up to the bits in which they differ. The result
-//! keeps only the bits that the limit needs if all its readers extend it.
+//! `min(requant_relu(x), limit)` becomes `requant_clip(x)`: both thresholds share one comparison
+//! tree, up to the bits in which they differ. The result keeps only the bits that the limit needs
+//! if all its readers extend it.
 
 use fusion_ir::op::Piecewise;
 use fusion_ir::{Op, Sign, ValueId};

@@ -1,5 +1,5 @@
-//! `relu(requant(x))` becomes `requant_relu(x)`: one comparison tree gives both the sign and the carry out of the dropped bits, provided
-//! the result keeps no more bits than the shift leaves.
+//! `relu(requant(x))` becomes `requant_relu(x)`: one comparison tree gives both the sign and the
+//! carry out of the dropped bits, provided the result keeps no more bits than the shift leaves.
 
 use fusion_ir::{Op, Sign, ValueId};
 

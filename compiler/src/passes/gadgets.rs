@@ -1,5 +1,6 @@
-//! Fusion's gadgets: `fusion.mix` behind the input, the argmax or top-k and `fusion.reveal` at the output, and `fusion.check` last. Per position
-//! `fusion.mix` is the identity; it stands for the client's secret permutation of copies and public samples.
+//! Fusion's gadgets: `fusion.mix` behind the input, the argmax or top-k and `fusion.reveal` at the
+//! output, and `fusion.check` last. Per position `fusion.mix` is the identity; it stands for the
+//! client's secret permutation of copies and public samples.
 
 use fusion_ir::op::Reveal;
 use fusion_ir::{Function, Op, Sign, TensorType, ValueId};

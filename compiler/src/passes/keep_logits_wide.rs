@@ -1,5 +1,5 @@
-//! The last requantisation, in front of the argmax, is not needed: the accumulator itself can be compared, without a rounding error, if
-//! it has a spare bit for differences.
+//! The last requantisation, in front of the argmax, is not needed: the accumulator itself can be
+//! compared, without a rounding error, if it has a spare bit for differences.
 
 use fusion_ir::{Op, TensorType};
 

@@ -1,12 +1,14 @@
-//! A skip connection is added to the accumulator of the layer it meets, before the one requantisation that is left:
+//! A skip connection is added to the accumulator of the layer it meets, before the one
+//! requantisation that is left:
 //!
 //! ```text
 //!         requant(extend(requant(conv)) + shift_left(extend(skip)))
 //! becomes requant(conv + shift_left(extend(skip)))
 //! ```
 //!
-//! The sum moves to the finest format of its operands. Its width grows by as many bits, so the requantisation's result keeps its format,
-//! and fewer roundings make it more exact. Not done where the accumulator would become wider than RLWE allows.
+//! The sum moves to the finest format of its operands. Its width grows by as many bits, so the
+//! requantisation's result keeps its format, and fewer roundings make it more exact. Not done where
+//! the accumulator would become wider than RLWE allows.
 
 use fusion_catalogue::rlwe::MAX_ACC_BITS;
 use fusion_ir::{Op, ValueId};

@@ -1,7 +1,7 @@
 //! The passes: what turns the naive function into the plan, in order, one file each.
 //!
-//! A pass may leave values that nothing reads; [`run`] removes them and verifies the function after every pass, so a pass that breaks
-//! an invariant is named at once.
+//! A pass may leave values that nothing reads; [`run`] removes them and verifies the function after
+//! every pass, so a pass that breaks an invariant is named at once.
 
 mod assign_widths;
 mod commute_relu_max_pool;
@@ -116,7 +116,8 @@ pub const PASSES: &[Pass] = &[
     Pass { name: "select", purpose: "choose a backend for every operation", apply: select::apply },
 ];
 
-/// Runs the passes from the one named `from` (or the first) up to and including `until` (or the last).
+/// Runs the passes from the one named `from` (or the first) up to and including `until` (or the
+/// last).
 ///
 /// # Errors
 /// [`Error::Verifier`] if a pass leaves a function that is not well formed, which is a bug in it.
@@ -132,7 +133,8 @@ pub fn run(program: &mut Program, settings: &Settings, until: Option<&str>) -> R
     Ok(())
 }
 
-/// Runs one pass by name on a function whose weights are all zero, with a sample batch for the gadgets: for tests of passes.
+/// Runs one pass by name on a function whose weights are all zero, with a sample batch for the
+/// gadgets: for tests of passes.
 ///
 /// # Errors
 /// [`Error::Usage`] if there is no such pass, [`Error::Verifier`] as [`run`].
@@ -181,7 +183,8 @@ pub(crate) mod testing {
         Program { function, weights: Weights(weights) }
     }
 
-    /// Runs `pass` on `before` and expects the values of `after`; if `exact`, expects equal results on samples, too.
+    /// Runs `pass` on `before` and expects the values of `after`; if `exact`, expects equal results
+    /// on samples, too.
     pub fn expect(pass: &str, before: &str, after: &str, exact: bool) {
         let original = program(before);
         let mut changed = original.clone();

@@ -2,8 +2,8 @@
 
 use fusion_ir::{Function, Op, Value, ValueId};
 
-/// Replaces every value whose operation `join`s with that of its first operand (outer, inner) by one on the inner's operands,
-/// then takes out every value that changes `nothing`.
+/// Replaces every value whose operation `join`s with that of its first operand (outer, inner) by
+/// one on the inner's operands, then takes out every value that changes `nothing`.
 pub(super) fn rewrite(
     function: &mut Function,
     join: impl Fn(&Value, &Op) -> Option<Op>,

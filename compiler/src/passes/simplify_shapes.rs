@@ -1,5 +1,5 @@
-//! Consecutive reshapes become one, consecutive transpositions become one, and those that change nothing disappear, as does a
-//! concatenation of one operand.
+//! Consecutive reshapes become one, consecutive transpositions become one, and those that change
+//! nothing disappear, as does a concatenation of one operand.
 
 use fusion_ir::{Function, Op, Value};
 

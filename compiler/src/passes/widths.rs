@@ -25,7 +25,8 @@ fn follows(op: &Op) -> bool {
     )
 }
 
-/// Whether [`set_width`] can give `id` the width `bits`: everything up to the extensions that feed it has one reader.
+/// Whether [`set_width`] can give `id` the width `bits`: everything up to the extensions that feed
+/// it has one reader.
 pub(super) fn can_set_width(program: &Program, users: &[Vec<ValueId>], id: ValueId, bits: u8) -> bool {
     let value = program.function.value(id);
     let sole = users[id.index()].len() <= 1;
@@ -56,8 +57,9 @@ pub(super) fn set_width(function: &mut Function, id: ValueId, bits: u8) {
     operands.into_iter().for_each(|operand| set_width(function, operand, bits));
 }
 
-/// The `p` for which `-2^p <= x < 2^p` is proven whatever the input is, if `id` is made of an extension by local operations none of
-/// which can wrap: then its extension to any wider ring is the same operations in that ring.
+/// The `p` for which `-2^p <= x < 2^p` is proven whatever the input is, if `id` is made of an
+/// extension by local operations none of which can wrap: then its extension to any wider ring is
+/// the same operations in that ring.
 pub(super) fn unwrapped_magnitude(function: &Function, id: ValueId) -> Option<u8> {
     let value = function.value(id);
     let operand = || unwrapped_magnitude(function, value.operands[0]);

@@ -11,12 +11,14 @@ use crate::nn::{Graph, NodeId, Op, trees};
 
 /// Most samples used; more change ranges little and cost time.
 pub const MAX_SAMPLES: usize = 512;
-/// Most multiply-accumulates of all samples together, if there are more than [`ENOUGH_SAMPLES`]: a large network makes do with fewer.
+/// Most multiply-accumulates of all samples together, if there are more than [`ENOUGH_SAMPLES`]: a
+/// large network makes do with fewer.
 const MOST_MACS: usize = 1 << 38;
 /// Samples that are always used: with fewer, formats hold more than they would.
 const ENOUGH_SAMPLES: usize = 32;
 const SYNTHETIC_SAMPLES: usize = 64;
-/// Most multiply-accumulates of all synthetic samples together: a large network makes do with fewer of them.
+/// Most multiply-accumulates of all synthetic samples together: a large network makes do with fewer
+/// of them.
 const SYNTHETIC_MACS: usize = 1 << 34;
 
 /// Samples with what they say about the network.
@@ -31,14 +33,16 @@ pub struct Calibration {
 }
 
 impl Calibration {
-    /// The first of these samples, as many as a network of this size can be run on: [`MAX_SAMPLES`] at most.
+    /// The first of these samples, as many as a network of this size can be run on: [`MAX_SAMPLES`]
+    /// at most.
     pub fn of(mut samples: Vec<Vec<f32>>, graph: &Graph) -> Self {
         let total = samples.len();
         samples.truncate(affordable(graph.macs()));
         Calibration { samples, total, real: true }
     }
 
-    /// Made-up samples: smooth and rough, in `0..1` and around zero, the same at every call. Real inputs may differ in every respect.
+    /// Made-up samples: smooth and rough, in `0..1` and around zero, the same at every call. Real
+    /// inputs may differ in every respect.
     pub fn synthetic(graph: &Graph) -> Self {
         let mut noise = Noise(0x5eed);
         let len = graph.nodes[0].len();
@@ -57,7 +61,8 @@ impl Calibration {
         Calibration { samples: (0..total).map(sample).collect(), total, real: false }
     }
 
-    /// What the network does on the samples. Samples that alone would set a range are left out of ranges and means, and named.
+    /// What the network does on the samples. Samples that alone would set a range are left out of
+    /// ranges and means, and named.
     ///
     /// # Errors
     /// [`Error::Usage`] if the network overflows float32 on a sample.
@@ -113,7 +118,8 @@ const FEWEST: usize = 8;
 /// One in so many values may stand out beside the first.
 const RARE: usize = 64;
 
-/// What values that do not stand out alone stay below: `OUTLYING` times the largest but a few of them. Infinite if that says nothing.
+/// What values that do not stand out alone stay below: `OUTLYING` times the largest but a few of
+/// them. Infinite if that says nothing.
 pub fn regular(values: &[f32]) -> f32 {
     let mut sorted = values.to_vec();
     sorted.sort_by(|a, b| b.total_cmp(a));
@@ -123,7 +129,8 @@ pub fn regular(values: &[f32]) -> f32 {
     }
 }
 
-/// Every sample that stands out at some node, with the node where it does most; none if there are too many to speak of outliers.
+/// Every sample that stands out at some node, with the node where it does most; none if there are
+/// too many to speak of outliers.
 fn outliers(graph: &Graph, observed: &Observed) -> Vec<Outlier> {
     let each = &observed.each;
     // A factor that is large where what it multiplies is small has a format of its own.

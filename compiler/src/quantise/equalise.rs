@@ -1,8 +1,10 @@
-//! Cross-layer equalisation (Nagel et al., ICCV 2019, section 4.1): a tensor has one number format, so a channel that is small beside the
-//! largest keeps few digits. It is made larger where it arises, and the weights that read it smaller.
+//! Cross-layer equalisation (Nagel et al., ICCV 2019, section 4.1): a tensor has one number format,
+//! so a channel that is small beside the largest keeps few digits. It is made larger where it
+//! arises, and the weights that read it smaller.
 //!
-//! How much is a balance: the factor is the geometric mean of what the channel lacks and what its readers can give. Factors are powers of two,
-//! so that nothing is rounded; no channel outgrows its tensor's largest, no weight its kernel's largest, so that nothing else loses.
+//! How much is a balance: the factor is the geometric mean of what the channel lacks and what its
+//! readers can give. Factors are powers of two, so that nothing is rounded; no channel outgrows its
+//! tensor's largest, no weight its kernel's largest, so that nothing else loses.
 
 use crate::nn::eval::Channels;
 use crate::nn::scales::{FIXED, Scales};
@@ -63,8 +65,9 @@ pub fn exponents(graph: &Graph, scales: &Scales, channels: &[Channels]) -> Optio
     exponents.iter().any(|e| *e != 0).then_some(exponents)
 }
 
-/// For each variable, its largest element as a fraction of its tensor's largest, where that is most. Zero for what must keep its scale:
-/// what is [`FIXED`], and the input's features, which have formats of their own.
+/// For each variable, its largest element as a fraction of its tensor's largest, where that is
+/// most. Zero for what must keep its scale: what is [`FIXED`], and the input's features, which have
+/// formats of their own.
 fn shares(graph: &Graph, scales: &Scales, channels: &[Channels]) -> Vec<f64> {
     let mut shares = vec![0f64; scales.count];
     for (layout, seen) in scales.layouts.iter().zip(channels) {
@@ -148,7 +151,8 @@ mod tests {
     use crate::nn::build::Builder;
     use crate::nn::{Dense, eval};
 
-    /// Two dense layers with a ReLU between; `sizes` are the four hidden channels', which the second layer takes back, times `weights`.
+    /// Two dense layers with a ReLU between; `sizes` are the four hidden channels', which the
+    /// second layer takes back, times `weights`.
     fn network(sizes: [f32; 4], weights: [f32; 4]) -> Graph {
         let mut b = Builder::default();
         let x = b.push(Op::Input, vec![], [3]);

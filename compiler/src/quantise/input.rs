@@ -1,7 +1,9 @@
-//! The input's number format: one for all elements where that is precise enough, else one for each feature.
+//! The input's number format: one for all elements where that is precise enough, else one for each
+//! feature.
 //!
-//! Formats are public, and calibration samples alone decide them, never weights, but for the choice whether features have their own. A
-//! feature far from zero, compared with what it varies by, also gets an offset, rounded to an eighth of what its format holds.
+//! Formats are public, and calibration samples alone decide them, never weights, but for the choice
+//! whether features have their own. A feature far from zero, compared with what it varies by, also
+//! gets an offset, rounded to an eighth of what its format holds.
 
 use std::collections::{HashMap, HashSet};
 
@@ -15,7 +17,8 @@ use crate::nn::{Graph, Node, NodeId, Normalise, Op, trees};
 
 /// Most features that get their own formats.
 const MAX_FEATURES: usize = 4096;
-/// Rounding of the input may change results of the first linear layer by this, relative to what they vary by, root mean square.
+/// Rounding of the input may change results of the first linear layer by this, relative to what
+/// they vary by, root mean square.
 const GOOD_NOISE: f64 = 1.0 / 256.0;
 /// An offset must save so many bits.
 const OFFSET_BITS: i16 = 2;
@@ -35,7 +38,8 @@ pub fn fit(graph: &Graph, samples: &[Vec<f32>], input_bits: u8) -> (Graph, Vec<S
     let shared = frac_for(LEAST_MARGIN * largest, input_bits);
     let candidates = (0..shape.len()).filter(|axis| shape[*axis] <= MAX_FEATURES);
     let mut fits: Vec<Fit> = candidates.map(|axis| Fit::new(graph, axis, samples, input_bits)).collect();
-    // Formats along an axis help only where linear maps can take its scales back; where none does, the first axis speaks for all.
+    // Formats along an axis help only where linear maps can take its scales back; where none does,
+    // the first axis speaks for all.
     let helps = fits.iter().any(Fit::is_free);
     fits.retain(|fit| fit.is_free() || !helps);
     fits.truncate(if helps { fits.len() } else { 1 });
@@ -110,8 +114,9 @@ impl Fit {
         variables(&self.scales, &self.graph, self.axis).iter().any(|var| *var != FIXED)
     }
 
-    /// How much rounding features in these steps changes the results of the linear maps that read them, relative to what they vary by if
-    /// features vary independently: root mean square over all results. Without such maps, the same over the features themselves.
+    /// How much rounding features in these steps changes the results of the linear maps that read
+    /// them, relative to what they vary by if features vary independently: root mean square over
+    /// all results. Without such maps, the same over the features themselves.
     fn noise(&self, step: impl Fn(usize) -> f64) -> f64 {
         let vars = variables(&self.scales, &self.graph, self.axis);
         let mut index: HashMap<u32, usize> = HashMap::new();
@@ -250,7 +255,8 @@ impl Seen {
     }
 }
 
-/// The finest format that holds [`LEAST_MARGIN`] times what a feature did, counted from its offset if it may have one.
+/// The finest format that holds [`LEAST_MARGIN`] times what a feature did, counted from its offset
+/// if it may have one.
 fn format(seen: &Seen, usual: f32, offset_passes: bool, input_bits: u8) -> Feature {
     let largest = if seen.largest() > 0.0 { seen.largest() } else { usual };
     let plain = Feature { frac: finest(LEAST_MARGIN * largest, input_bits), offset: 0 };
@@ -300,7 +306,8 @@ fn moved_features(graph: &Graph) -> Vec<Option<Layout>> {
     moved
 }
 
-/// For each feature, whether all that read it are linear maps without padding, whose biases can take an offset back.
+/// For each feature, whether all that read it are linear maps without padding, whose biases can
+/// take an offset back.
 fn offsets_pass(graph: &Graph) -> Vec<bool> {
     let moved = moved_features(graph);
     let mut pass = vec![true; moved[NORMALISED.0].as_ref().map_or(0, |layout| layout.vars.len())];
@@ -409,7 +416,8 @@ mod tests {
         let graph = b.graph.reachable(y);
         let (fitted, warnings) = fit(&graph, &rows(&[(0.5, 0.5); 6]), 12);
         assert_eq!((fitted, warnings.len()), (graph.clone(), 0));
-        // Small features that matter little do not need their own either: pixels at the border of an image.
+        // Small features that matter little do not need their own either: pixels at the border of
+        // an image.
         let quiet = [(0.5, 0.5), (0.5, 0.5), (0.5, 0.5), (0.0, 0.01), (0.0, 0.0), (0.5, 0.5)];
         assert_eq!(fit(&graph, &rows(&quiet), 12).0, graph);
     }

@@ -1,8 +1,9 @@
 //! From real ranges to number formats.
 //!
-//! All scales are powers of two, so a format is a number of fractional bits. A tensor's *magnitude* is the number of bits that its
-//! largest calibrated absolute value needs, with a [`margin`] to spare. Accumulators that are nevertheless exceeded wrap, in the reference
-//! exactly as in the protocol.
+//! All scales are powers of two, so a format is a number of fractional bits. A tensor's *magnitude*
+//! is the number of bits that its largest calibrated absolute value needs, with a [`margin`] to
+//! spare. Accumulators that are nevertheless exceeded wrap, in the reference exactly as in the
+//! protocol.
 
 pub mod calibrate;
 pub mod equalise;
@@ -23,7 +24,8 @@ pub struct Precision {
     pub input_bits: u8,
     /// Widest accumulator.
     pub max_accumulator_bits: u8,
-    /// Whether accumulators hold the static worst case of their weights instead of the calibrated range.
+    /// Whether accumulators hold the static worst case of their weights instead of the calibrated
+    /// range.
     pub worst_case: bool,
 }
 
@@ -42,21 +44,24 @@ impl Default for Precision {
 /// The margin that many samples leave: what is said about factors below holds for inputs like them.
 pub const LEAST_MARGIN: f32 = 2.0;
 
-/// How many times the largest absolute value seen on `samples` calibration samples a format must hold.
+/// How many times the largest absolute value seen on `samples` calibration samples a format must
+/// hold.
 ///
-/// On networks for images, one in a thousand inputs exceeds some tensor's range on 32 others by a factor of 2, and about as many exceed
-/// the range on four others by 3 or on two by 3.5; a single sample may miss a range by 5. Formats are powers of two, so they
-/// hold up to twice as much.
+/// On networks for images, one in a thousand inputs exceeds some tensor's range on 32 others by a
+/// factor of 2, and about as many exceed the range on four others by 3 or on two by 3.5; a single
+/// sample may miss a range by 5. Formats are powers of two, so they hold up to twice as much.
 pub fn margin(samples: usize) -> f32 {
     LEAST_MARGIN * (1.0 + 1.0 / (samples.max(1) as f32).sqrt())
 }
 
 /// Fewest weight bits that still mean something.
 pub const MIN_WEIGHT_BITS: u8 = 4;
-/// Fractional bits of weights and activations stay within this on both sides, so that sums of them stay within the IR's limit.
+/// Fractional bits of weights and activations stay within this on both sides, so that sums of them
+/// stay within the IR's limit.
 const MAX_FRAC: i8 = 30;
 
-/// The most fractional bits with which every `|x| <= largest` stays below `2^bits` in absolute value after rounding.
+/// The most fractional bits with which every `|x| <= largest` stays below `2^bits` in absolute
+/// value after rounding.
 pub fn frac_for(largest: f32, bits: u8) -> i8 {
     (-MAX_FRAC..=MAX_FRAC).rev().find(|frac| magnitude(largest, *frac) <= bits).unwrap_or(-MAX_FRAC)
 }

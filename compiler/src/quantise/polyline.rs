@@ -24,11 +24,11 @@ impl Allowed {
 /// Places between two corners at which a function is looked at.
 const CHECKS: i64 = 48;
 
-/// Corners of a polyline near `at`. It goes exactly through the function at `fixed`, its kinks and ends, which rise; between them the corners
-/// are as far apart as chords stay within `tolerance`, and as high as makes the square of the error least, as a part of what is
-/// allowed. So a curve is crossed
-/// instead of cut off: means over many elements keep no error of one sign. Where the function has one sign, the polyline's corners have no
-/// other.
+/// Corners of a polyline near `at`. It goes exactly through the function at `fixed`, its kinks and
+/// ends, which rise; between them the corners are as far apart as chords stay within `tolerance`,
+/// and as high as makes the square of the error least, as a part of what is allowed. So a curve is
+/// crossed instead of cut off: means over many elements keep no error of one sign. Where the
+/// function has one sign, the polyline's corners have no other.
 pub fn fit(at: &impl Fn(i64) -> f64, fixed: &[i64], tolerance: Allowed) -> Vec<(i64, f64)> {
     let mut corners = vec![fixed[0]];
     for pair in fixed.windows(2) {
@@ -53,7 +53,8 @@ fn least_squares(
     tolerance: Allowed,
 ) -> Vec<f64> {
     let n = corners.len();
-    // A tridiagonal system: each corner's own coefficient, the one it shares with the next, and the right side.
+    // A tridiagonal system: each corner's own coefficient, the one it shares with the next, and the
+    // right side.
     let (mut own, mut next, mut right) = (vec![0f64; n], vec![0f64; n], vec![0f64; n]);
     for i in 0..n.saturating_sub(1) {
         let (from, to) = (corners[i], corners[i + 1]);

@@ -1,8 +1,9 @@
-//! Functions as tables: from a pointwise function on a range to the exact integer function that the protocol computes.
+//! Functions as tables: from a pointwise function on a range to the exact integer function that the
+//! protocol computes.
 //!
-//! The table is a polyline near the function. Kinks and jumps of the function are points of it, found exactly; between them it has few
-//! corners and crosses the function. The polyline *is* the fixed-point reference; how far it may be from the function is
-//! [`TOLERANCE`].
+//! The table is a polyline near the function. Kinks and jumps of the function are points of it,
+//! found exactly; between them it has few corners and crosses the function. The polyline *is* the
+//! fixed-point reference; how far it may be from the function is [`TOLERANCE`].
 
 use fusion_ir::op::Piecewise;
 use fusion_ir::types::{signed, wrap};
@@ -11,7 +12,8 @@ use super::polyline::{self, Allowed};
 use crate::nn::eval::Range;
 use crate::nn::expr::{Binary, Expr};
 
-/// Largest error of a table on its range, as a fraction of the function's largest absolute value there.
+/// Largest error of a table on its range, as a fraction of the function's largest absolute value
+/// there.
 pub const TOLERANCE: f64 = 1.0 / 256.0;
 /// And as a fraction of its usual value, the root mean square of what was seen.
 pub const USUAL_TOLERANCE: f64 = 1.0 / 64.0;
@@ -34,7 +36,8 @@ pub struct Results {
     pub largest: f32,
     /// The root mean square of its values.
     pub usual: f32,
-    /// If each value has to be right relative to itself: the magnitude below which that does not matter.
+    /// If each value has to be right relative to itself: the magnitude below which that does not
+    /// matter.
     pub least: Option<f32>,
 }
 
@@ -44,15 +47,16 @@ pub struct Table {
     frac: i8,
     /// Fractional bits of its slopes.
     pub slope_frac: u8,
-    /// Places and slopes of the segments that begin there; the first slope also holds below, the last beyond.
+    /// Places and slopes of the segments that begin there; the first slope also holds below, the
+    /// last beyond.
     segments: Vec<(i64, i64)>,
     /// Value at the first place, with `frac + slope_frac` fractional bits.
     start: i64,
 }
 
 impl Table {
-    /// The table of `f` for operands in `range` (and some way beyond, where `f` allows) with `frac` fractional bits; `results` are
-    /// what was seen.
+    /// The table of `f` for operands in `range` (and some way beyond, where `f` allows) with `frac`
+    /// fractional bits; `results` are what was seen.
     ///
     /// # Errors
     /// Why there is none, as a phrase.
@@ -87,8 +91,8 @@ impl Table {
         found.map(|(table, _)| table).ok_or_else(|| format!("{f} is too steep for a table on {low}..{high}"))
     }
 
-    /// Slopes rounded to `slope_frac` bits, each so that its segment ends as near to the point as it can; and the largest error
-    /// there, as a part of what is allowed.
+    /// Slopes rounded to `slope_frac` bits, each so that its segment ends as near to the point as
+    /// it can; and the largest error there, as a part of what is allowed.
     fn rounded(points: &[(i64, f64)], frac: i8, slope_frac: u8, tolerance: Allowed) -> (Table, f64) {
         let scale = (f64::from(frac) + f64::from(slope_frac)).exp2();
         let start = (points[0].1 * scale).round();
@@ -170,8 +174,9 @@ impl Table {
     }
 }
 
-/// A function that is even, or a ReLU but for an even function: `max(x, 0)`, if `relu`, plus a table of `|x|`. SiLU and GELU are such
-/// functions. The table needs half the kinks, and what it adds to the ReLU is small.
+/// A function that is even, or a ReLU but for an even function: `max(x, 0)`, if `relu`, plus a
+/// table of `|x|`. SiLU and GELU are such functions. The table needs half the kinks, and what it
+/// adds to the ReLU is small.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Folded {
     /// Whether the ReLU is part of it.
@@ -220,7 +225,8 @@ fn tolerance(results: Results, largest: f64, usual: f64) -> Allowed {
     Allowed::everywhere(usual.min(largest * TOLERANCE))
 }
 
-/// The integers for which the table is made: the range, and an eighth of it on both sides where the function does not run away.
+/// The integers for which the table is made: the range, and an eighth of it on both sides where the
+/// function does not run away.
 fn domain(at: &impl Fn(i64) -> f64, range: Range, unit: f64) -> Result<(i64, i64), String> {
     let mut low = (f64::from(range.low) / unit).floor() as i64;
     let mut high = (f64::from(range.high) / unit).ceil() as i64;
@@ -296,7 +302,8 @@ mod tests {
 
     const RESULTS: Results = Results { largest: 20.0, usual: 20.0, least: None };
 
-    /// The largest error on the range, as a fraction of the largest value, by the reference interpreter.
+    /// The largest error on the range, as a fraction of the largest value, by the reference
+    /// interpreter.
     fn error(f: &Expr, low: f32, high: f32, frac: i8) -> (f64, usize) {
         let range = Range { low, high };
         let table = Table::new(f, range, frac, RESULTS).unwrap();

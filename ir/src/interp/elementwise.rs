@@ -39,7 +39,8 @@ pub(super) fn zip(a: &[i64], b: &[i64], f: impl Fn(i64, i64) -> i64 + Sync) -> V
     y
 }
 
-/// `f` of each element of `a` and the element of `b` that it meets if each of those is taken so often in a row that there are enough.
+/// `f` of each element of `a` and the element of `b` that it meets if each of those is taken so
+/// often in a row that there are enough.
 ///
 /// # Panics
 /// If that is impossible.
@@ -97,7 +98,8 @@ pub(super) fn piecewise(function: &Piecewise, x: &[i64], bits: u8) -> Vec<i64> {
     })
 }
 
-/// Whether no element of `x` is so far from a threshold that the difference leaves the signed integers of `bits` bits.
+/// Whether no element of `x` is so far from a threshold that the difference leaves the signed
+/// integers of `bits` bits.
 pub(super) fn differences_hold(function: &Piecewise, x: &[i64], bits: u8) -> bool {
     let (low, high) = ends(x);
     let half = 1i128 << (bits - 1);

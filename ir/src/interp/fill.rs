@@ -1,7 +1,9 @@
-//! How full rings get: a run of the reference that also looks at every integer before it is reduced.
+//! How full rings get: a run of the reference that also looks at every integer before it is
+//! reduced.
 //!
-//! A value that leaves its ring wraps, in the reference exactly as in every protocol, so that copies of a query agree on the wrong answer.
-//! Only whoever knows the weights can see it, and here is where they look.
+//! A value that leaves its ring wraps, in the reference exactly as in every protocol, so that
+//! copies of a query agree on the wrong answer. Only whoever knows the weights can see it, and here
+//! is where they look.
 
 use super::elementwise::{differences_hold, ends, map};
 use super::linear::Sums;
@@ -14,8 +16,9 @@ use crate::types::MAX_BITS;
 pub struct Watched {
     /// The last value's elements, as [`super::output`] gives them.
     pub output: Vec<i64>,
-    /// For each value, the largest absolute integer that its operation forms (differences that it compares included), as a fraction
-    /// of `2^(bits-1)`: at 1 something wraps. Zero for operations that only move or narrow.
+    /// For each value, the largest absolute integer that its operation forms (differences that it
+    /// compares included), as a fraction of `2^(bits-1)`: at 1 something wraps. Zero for operations
+    /// that only move or narrow.
     pub fill: Vec<f64>,
 }
 
@@ -79,7 +82,8 @@ fn step(function: &Function, value: &Value, weights: &Weights, operands: &[&[i64
         }
         Op::Piecewise(piecewise) => {
             let mut exact = apply_public(&value.op, operands, &[&wide_operand()], &wide());
-            // The summand is a value at zero, which the function may never see: reduced, it is that of a function that fits at its kinks.
+            // The summand is a value at zero, which the function may never see: reduced, it is that
+            // of a function that fits at its kinks.
             let first = piecewise.knots.first().map_or(0, |knot| knot.0);
             let there = piecewise.offset.wrapping_add(piecewise.first_slope.wrapping_mul(first));
             let turns = there.wrapping_sub(signed(there as u64, bits));
@@ -110,7 +114,8 @@ fn step(function: &Function, value: &Value, weights: &Weights, operands: &[&[i64
     }
 }
 
-/// Whether a value reads an input whose numbers are [ordered](crate::input::InputFormat::ordered), moved or not.
+/// Whether a value reads an input whose numbers are [ordered](crate::input::InputFormat::ordered),
+/// moved or not.
 fn reads_order(function: &Function, value: &Value) -> bool {
     let Some(operand) = value.operands.first().map(|operand| function.value(*operand)) else { return false };
     match &operand.op {

@@ -14,7 +14,8 @@ use crate::types::{TensorType, signed};
 pub(super) enum Sums {
     /// Integers mod `2^64`: the time does not depend on the elements, so they may be shares.
     Ring,
-    /// Floats where no sum of these very elements can leave the integers that floats hold; else as [`Sums::Ring`].
+    /// Floats where no sum of these very elements can leave the integers that floats hold; else as
+    /// [`Sums::Ring`].
     Fastest,
 }
 
@@ -88,7 +89,8 @@ impl Convolution<'_> {
         let places: Vec<usize> = terms().map(|(c, (_, place))| c * planes.channel + place).collect();
         let rows_per_group = c_out / self.conv.groups;
         let some_rows = |first: usize, y: &mut [i64]| {
-            // The kernels of `M` output channels side by side; beyond the last channel they are zero.
+            // The kernels of `M` output channels side by side; beyond the last channel they are
+            // zero.
             let mut weights = vec![[T::default(); M]; places.len()];
             for row in 0..y.len() / pixels {
                 let kernel = &self.weight[(first + row) * per_group * area..];
@@ -99,7 +101,8 @@ impl Convolution<'_> {
             let blocks = wide.div_ceil(N);
             let mut sums = vec![T::default(); M * blocks * N];
             for block in 0..blocks {
-                // Nothing lies there if no kernel element ever meets the image; then there are no places either.
+                // Nothing lies there if no kernel element ever meets the image; then there are no
+                // places either.
                 let image = image.get(block * N..).unwrap_or_default();
                 let found = block_product::<T, M, N>(&weights, image, &places);
                 for (row, found) in found.iter().enumerate() {
@@ -159,7 +162,8 @@ pub(super) fn dense(weight: &[i64], x: &[i64], bias: Option<&[i64]>, rows: usize
     y
 }
 
-/// Whether floats hold every sum of `terms` products of these elements, in whatever order they are added.
+/// Whether floats hold every sum of `terms` products of these elements, in whatever order they are
+/// added.
 pub(super) fn floats_hold(terms: usize, weight: &[i64], x: &[i64]) -> bool {
     let most = |x: &[i64]| u128::from(x.iter().fold(0, |most: u64, x| most.max(x.unsigned_abs())));
     let (weight, x) = (most(weight).max(1), most(x).max(1));

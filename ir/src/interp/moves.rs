@@ -8,7 +8,8 @@ struct Block {
     operand: usize,
     /// Extents along the result's axes.
     extents: Vec<usize>,
-    /// Index of the block's first element in the operand, and how far apart neighbours along each axis are there.
+    /// Index of the block's first element in the operand, and how far apart neighbours along each
+    /// axis are there.
     from: (usize, Vec<usize>),
     /// The same in the result.
     to: (usize, Vec<usize>),
@@ -38,8 +39,9 @@ pub(super) fn apply(op: &Op, operands: &[&[i64]], types: &[&TensorType], ty: &Te
     result
 }
 
-/// Where each element of a moving operation's result comes from: operand and index there, or `None` for a padding
-/// zero. The one definition of `concat`, `pad`, `slice` and `transpose`, used on integers here and on shares by backends.
+/// Where each element of a moving operation's result comes from: operand and index there, or `None`
+/// for a padding zero. The one definition of `concat`, `pad`, `slice` and `transpose`, used on
+/// integers here and on shares by backends.
 pub fn gather(op: &Op, types: &[&TensorType], ty: &TensorType) -> Vec<Option<(usize, usize)>> {
     let mut sources = vec![None; ty.len()];
     for_each_run(op, types, ty, |run| {

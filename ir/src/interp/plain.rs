@@ -1,4 +1,5 @@
-//! The operations as [`Op`] states them, element by element on integers that do not overflow: what the interpreter is tested against.
+//! The operations as [`Op`] states them, element by element on integers that do not overflow: what
+//! the interpreter is tested against.
 
 use crate::op::{Conv, Op, Piecewise, Window};
 use crate::types::TensorType;
@@ -87,7 +88,8 @@ pub fn elementwise(op: &Op, a: &[i64], b: &[i64], operand: u8, bits: u8) -> Vec<
     (0..a.len()).map(one).collect()
 }
 
-/// Maxima by wrapped differences: along rows, then along columns, each from left to right in rounds of neighbours.
+/// Maxima by wrapped differences: along rows, then along columns, each from left to right in rounds
+/// of neighbours.
 pub fn max_pool(window: &Window, x: &[i64], ty: &TensorType) -> Vec<i64> {
     let contest = |mut players: Vec<i64>| {
         while players.len() > 1 {

@@ -1,8 +1,9 @@
 //! The image that a convolution reads, laid out for it.
 //!
-//! Every channel is padded and split by the strides: phase `(a, b)` holds the elements of rows `a, a + stride, ..` and columns alike. Then
-//! what one kernel element meets at consecutive outputs of a row lies in consecutive places, and so it is from row to row, if a row of
-//! outputs is taken to be as long as a row of the phase. The outputs past the real ones mean nothing.
+//! Every channel is padded and split by the strides: phase `(a, b)` holds the elements of rows
+//! `a, a + stride, ..` and columns alike. Then what one kernel element meets at consecutive outputs
+//! of a row lies in consecutive places, and so it is from row to row, if a row of outputs is taken
+//! to be as long as a row of the phase. The outputs past the real ones mean nothing.
 
 use rayon::prelude::*;
 
@@ -40,7 +41,8 @@ pub(super) struct Planes<T> {
     pub channel: usize,
     /// Elements of one row of a phase.
     pub line: usize,
-    /// For each kernel element that ever meets the image, in a channel: its index, and the place of what it meets at the first output.
+    /// For each kernel element that ever meets the image, in a channel: its index, and the place of
+    /// what it meets at the first output.
     pub taps: Vec<(usize, usize)>,
 }
 
@@ -65,7 +67,8 @@ impl Axis {
         Axis { phases, taps, extent: out + reach, first, stride, pad }
     }
 
-    /// Which elements of phase `phase` lie inside an image of `extent`, and which element of the image is the first of them.
+    /// Which elements of phase `phase` lie inside an image of `extent`, and which element of the
+    /// image is the first of them.
     fn inside(&self, phase: usize, extent: usize) -> (std::ops::Range<usize>, usize) {
         let start = self.first * self.stride + phase;
         let from = self.pad.saturating_sub(start).div_ceil(self.stride).min(self.extent);
@@ -75,7 +78,8 @@ impl Axis {
 }
 
 impl<T: Number> Planes<T> {
-    /// The image `x` of `[channels, height, width]` for a kernel of `[rows, columns]` and `out` outputs; `spare` elements lie behind.
+    /// The image `x` of `[channels, height, width]` for a kernel of `[rows, columns]` and `out`
+    /// outputs; `spare` elements lie behind.
     pub fn new(conv: &Conv, kernel: [usize; 2], x: &[i64], shape: &[usize], out: [usize; 2], spare: usize) -> Self {
         let axis =
             |i: usize| Axis::new(kernel[i], [conv.strides[i], conv.dilations[i]], conv.pads[i], shape[i + 1], out[i]);

@@ -11,7 +11,8 @@ pub fn max(left: i64, right: i64, bits: u8) -> i64 {
     if left_loses(left, right, bits) { right } else { left }
 }
 
-/// The knock-out order of every tournament: neighbours play, an odd one out goes through, until one is left.
+/// The knock-out order of every tournament: neighbours play, an odd one out goes through, until one
+/// is left.
 pub fn tournament<T>(mut players: Vec<T>, mut play: impl FnMut(T, T) -> T) -> Option<T> {
     while players.len() > 1 {
         let mut waiting = players.into_iter();
@@ -27,7 +28,8 @@ pub fn tournament<T>(mut players: Vec<T>, mut play: impl FnMut(T, T) -> T) -> Op
     players.pop()
 }
 
-/// The part `start..end` of `0..extent` that window number `i` of an axis covers (`axis` 0 rows, 1 columns).
+/// The part `start..end` of `0..extent` that window number `i` of an axis covers (`axis` 0 rows, 1
+/// columns).
 pub fn span(window: &Window, axis: usize, i: usize, extent: usize) -> std::ops::Range<usize> {
     let start = i * window.strides[axis];
     let end = (start + window.kernel[axis]).saturating_sub(window.pads[axis]).min(extent);

@@ -33,7 +33,8 @@ impl StoredWeights {
         self.0.get(id.index()).map_or(0..0, |place| place.bytes.clone())
     }
 
-    /// The elements of weight `id` of `function`, out of [these](StoredWeights::bytes) of the file's bytes.
+    /// The elements of weight `id` of `function`, out of [these](StoredWeights::bytes) of the
+    /// file's bytes.
     ///
     /// # Errors
     /// [`PlanError::Changed`] if they are no longer what they were.
@@ -58,8 +59,9 @@ impl Plan {
         Ok(Plan { weights: has_weights.then_some(Weights(weights)), ..plan })
     }
 
-    /// As [`Plan::from_bytes`] of everything that `file` gives, but leaves weights and demo samples where they are: every checksum and
-    /// every weight is checked, and one weight at a time is in memory. Says where the weights lie, if the file has any.
+    /// As [`Plan::from_bytes`] of everything that `file` gives, but leaves weights and demo samples
+    /// where they are: every checksum and every weight is checked, and one weight at a time is in
+    /// memory. Says where the weights lie, if the file has any.
     ///
     /// # Errors
     /// As [`Plan::from_bytes`], and [`PlanError::Unreadable`].
@@ -85,7 +87,8 @@ impl Demo {
     }
 }
 
-/// A file that is read from its beginning. Nothing is allocated on its word: memory grows with what really comes.
+/// A file that is read from its beginning. Nothing is allocated on its word: memory grows with what
+/// really comes.
 struct Source<R> {
     reader: R,
     /// Bytes read.
@@ -97,8 +100,9 @@ impl<R: Read> Source<R> {
         Source { reader, at: 0 }
     }
 
-    /// The whole file without its weights, and whether it has any. Each of them is given to `weight`, with its place in the file, which
-    /// says whether it is one. Demo samples are kept if they are wanted.
+    /// The whole file without its weights, and whether it has any. Each of them is given to
+    /// `weight`, with its place in the file, which says whether it is one. Demo samples are kept if
+    /// they are wanted.
     fn plan(
         mut self,
         demo_wanted: bool,

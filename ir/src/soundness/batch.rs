@@ -22,7 +22,8 @@ pub struct Batch {
     pub public: u64,
     /// `u`, wrong public answers that the client still accepts.
     pub tolerated: u64,
-    /// `K`, known-answer probes: earlier queries with the labels they were accepted with. None may be wrong.
+    /// `K`, known-answer probes: earlier queries with the labels they were accepted with. None may
+    /// be wrong.
     pub probes: u64,
 }
 
@@ -32,25 +33,28 @@ impl Batch {
         self.queries.saturating_mul(self.copies).saturating_add(self.public).saturating_add(self.probes)
     }
 
-    /// `P[Bin(T, eps) <= u]`, rounded up: the probability that a server which is wrong on a fraction `eps` of the
-    /// distribution passes the accuracy check. `eps` outside `0..=1` counts as the nearer end.
+    /// `P[Bin(T, eps) <= u]`, rounded up: the probability that a server which is wrong on a
+    /// fraction `eps` of the distribution passes the accuracy check. `eps` outside `0..=1` counts
+    /// as the nearer end.
     pub fn pass_probability(&self, eps: f64) -> f64 {
         binomial(self.public, eps, 0, self.tolerated)
     }
 
-    /// `-log2` of [`Batch::pass_probability`], rounded down, also where that is below the smallest float; infinite where
-    /// it is zero.
+    /// `-log2` of [`Batch::pass_probability`], rounded down, also where that is below the smallest
+    /// float; infinite where it is zero.
     pub fn pass_bits(&self, eps: f64) -> f64 {
         (-ln_binomial_sum(self.public, eps, 0, self.tolerated) / LN_2).max(0.0)
     }
 
-    /// `P[Bin(T, 1 - accuracy) > u]`, rounded up: the probability that an honest server of that accuracy is rejected.
+    /// `P[Bin(T, 1 - accuracy) > u]`, rounded up: the probability that an honest server of that
+    /// accuracy is rejected.
     pub fn false_reject(&self, accuracy: f64) -> f64 {
         binomial(self.public, 1.0 - accuracy, self.tolerated.saturating_add(1), self.public)
     }
 
-    /// The smallest error rate `eps` that the accuracy check catches with probability `confidence`, that is with
-    /// `P[Bin(T, eps) <= u] <= 1 - confidence`, rounded up by at most `2^-40`. `None` if `u >= T`: then it catches nothing.
+    /// The smallest error rate `eps` that the accuracy check catches with probability `confidence`,
+    /// that is with `P[Bin(T, eps) <= u] <= 1 - confidence`, rounded up by at most `2^-40`. `None`
+    /// if `u >= T`: then it catches nothing.
     pub fn smallest_eps(&self, confidence: f64) -> Option<f64> {
         if self.tolerated >= self.public {
             return None;
@@ -63,9 +67,9 @@ impl Batch {
         Some(caught)
     }
 
-    /// The probability that a *blind* server passes the accuracy check, rounded up: one whose answers do not
-    /// depend on the sample (one label for all, random labels), so that it is right on at most `share` of the
-    /// distribution, the largest share that a label has there.
+    /// The probability that a *blind* server passes the accuracy check, rounded up: one whose
+    /// answers do not depend on the sample (one label for all, random labels), so that it is right
+    /// on at most `share` of the distribution, the largest share that a label has there.
     pub fn blind_probability(&self, share: f64) -> f64 {
         self.pass_probability(1.0 - share)
     }
@@ -75,8 +79,9 @@ impl Batch {
         self.pass_bits(1.0 - share)
     }
 
-    /// The bound on `p` for shapes that the formula is not meant for: without queries nothing can go wrong; without
-    /// copies, or beyond [`MAX_POSITIONS`] and 2^20 public samples, nothing is promised.
+    /// The bound on `p` for shapes that the formula is not meant for: without queries nothing can
+    /// go wrong; without copies, or beyond [`MAX_POSITIONS`] and 2^20 public samples, nothing is
+    /// promised.
     pub(super) fn trivial(&self) -> Option<f64> {
         match self {
             Batch { queries: 0, .. } => Some(0.0),

@@ -1,39 +1,44 @@
-//! Position consistency: the probability that a server which relabels fixed positions has a wrong label accepted.
+//! Position consistency: the probability that a server which relabels fixed positions has a wrong
+//! label accepted.
 //!
-//! A position is *hit* if its answer differs from the honest model's on every sample. Where the honest model is
-//! wrong on a public sample, the answer at a hit position may be the right one, so of `j` hit public samples only
-//! those count as errors on which the model is right: `Bin(j, a)` of them, `a` being its accuracy. With
-//! `G(j) = P[Bin(j, a) <= u]`, a server that hits `d` fixed positions and answers the others as the model does gets
-//! a label accepted that is not the model's with probability at most
+//! A position is *hit* if its answer differs from the honest model's on every sample. Where the
+//! honest model is wrong on a public sample, the answer at a hit position may be the right one, so
+//! of `j` hit public samples only those count as errors on which the model is right: `Bin(j, a)` of
+//! them, `a` being its accuracy. With `G(j) = P[Bin(j, a) <= u]`, a server that hits `d` fixed
+//! positions and answers the others as the model does gets a label accepted that is not the model's
+//! with probability at most
 //!
 //! `p(d; a) = sum of C(R,c) C(T,j) G(j) / C(N,d)` over `c >= 1`, `c B + j = d`.
 //!
-//! A server may also answer differently, or better, where the model is wrong: only the queries that the model gets
-//! right guard the rest then. Given those, say `r` queries and `k` probes, and what is hit of the others, the
-//! remaining hits are a uniform placement in a batch of `r` queries and `k` probes. So a query that the model gets
-//! right is accepted with another label with probability at most `P(r, k) = max over d of p(d; a)`. With
-//! `Q(r, k) = max over r' >= r of P(r', k)`, which falls in `r` and `k`, and `Q(0, k) = Q(1, k)`, the bound of a batch
-//! is `E Q(r, k)` over `r ~ Bin(R, a)` and `k ~ Bin(K, a)`. It is at least `P(R, K)`, is `P(R, K)` for `a = 1`, and only
-//! falls where the model is better than claimed.
+//! A server may also answer differently, or better, where the model is wrong: only the queries that
+//! the model gets right guard the rest then. Given those, say `r` queries and `k` probes, and what
+//! is hit of the others, the remaining hits are a uniform placement in a batch of `r` queries and
+//! `k` probes. So a query that the model gets right is accepted with another label with probability
+//! at most `P(r, k) = max over d of p(d; a)`. With `Q(r, k) = max over r' >= r of P(r', k)`, which
+//! falls in `r` and `k`, and `Q(0, k) = Q(1, k)`, the bound of a batch is `E Q(r, k)` over
+//! `r ~ Bin(R, a)` and `k ~ Bin(K, a)`. It is at least `P(R, K)`, is `P(R, K)` for `a = 1`, and
+//! only falls where the model is better than claimed.
 //!
-//! The same argument bounds one label that is *forced* at fixed positions. If it is the truth on a share `s` of
-//! inputs at most, the queries that guard are those that the model gets right with another label, `a - s` of all,
-//! and a hit public sample is an error unless that label is its own: `G(j) = P[Bin(j, 1 - s) <= u]`.
+//! The same argument bounds one label that is *forced* at fixed positions. If it is the truth on a
+//! share `s` of inputs at most, the queries that guard are those that the model gets right with
+//! another label, `a - s` of all, and a hit public sample is an error unless that label is its own:
+//! `G(j) = P[Bin(j, 1 - s) <= u]`.
 
 use std::f64::consts::LN_2;
 
 use super::Batch;
 use super::tails::{first, ln_binomial_sum, ln_choose, ln_sum, margin};
 
-/// Numbers of queries that the model gets right are taken together where they differ by no more than one part in
-/// this many: `P(r') <= (r'/r) P(r)` for `r' >= r`.
+/// Numbers of queries that the model gets right are taken together where they differ by no more
+/// than one part in this many: `P(r') <= (r'/r) P(r)` for `r' >= r`.
 const BLOCK: u64 = 64;
 /// Summands smaller by this factor, in the logarithm, are not looked at closely.
 const NEGLIGIBLE: f64 = 30.0 * LN_2;
 
 impl Batch {
-    /// `p(d; a)`: an upper bound on the probability that a server which hits `hits` fixed positions, and is the
-    /// honest model elsewhere, has a label accepted that is not the model's; in `0..=1`. `accuracy` is the model's.
+    /// `p(d; a)`: an upper bound on the probability that a server which hits `hits` fixed
+    /// positions, and is the honest model elsewhere, has a label accepted that is not the model's;
+    /// in `0..=1`. `accuracy` is the model's.
     pub fn hit_probability(&self, hits: u64, accuracy: f64) -> f64 {
         match self.trivial() {
             Some(bound) => bound,
@@ -41,8 +46,8 @@ impl Batch {
         }
     }
 
-    /// The number of hits `d` that serves a server best, and an upper bound on `p(d; a)`, which then holds for
-    /// every number of hits. No queries: `(0, 0)`.
+    /// The number of hits `d` that serves a server best, and an upper bound on `p(d; a)`, which
+    /// then holds for every number of hits. No queries: `(0, 0)`.
     pub fn worst_hit(&self, accuracy: f64) -> (u64, f64) {
         match self.trivial() {
             Some(bound) => (0, bound),
@@ -53,22 +58,22 @@ impl Batch {
         }
     }
 
-    /// `-log2` of an upper bound, for every number of hits, on the probability that a query which the model gets right
-    /// is accepted with another label, of a server that never gives the model's label at the positions it hits, and
-    /// is as good as the model or better at the others. `accuracy` is the model's, at least. Rounded down; 0 at
-    /// least, infinite without queries.
+    /// `-log2` of an upper bound, for every number of hits, on the probability that a query which
+    /// the model gets right is accepted with another label, of a server that never gives the
+    /// model's label at the positions it hits, and is as good as the model or better at the others.
+    /// `accuracy` is the model's, at least. Rounded down; 0 at least, infinite without queries.
     pub fn lambda_bits(&self, accuracy: f64) -> f64 {
         self.bits(accuracy, accuracy)
     }
 
-    /// [`Batch::lambda_bits`] of a server that gives one label at the positions it hits, which is right on a share of
-    /// at most `share` of all inputs.
+    /// [`Batch::lambda_bits`] of a server that gives one label at the positions it hits, which is
+    /// right on a share of at most `share` of all inputs.
     pub fn forced_bits(&self, accuracy: f64, share: f64) -> f64 {
         self.bits((accuracy - share).max(0.0), 1.0 - share)
     }
 
-    /// The bound where a query guards the rest with probability `guards`, and a hit public sample is an error with
-    /// probability `errors`.
+    /// The bound where a query guards the rest with probability `guards`, and a hit public sample
+    /// is an error with probability `errors`.
     fn bits(&self, guards: f64, errors: f64) -> f64 {
         let ln = match self.trivial() {
             Some(bound) => bound.ln(),
@@ -99,8 +104,9 @@ impl Batch {
         (0..=self.public).map(ln).take_while(|ln| ln.is_finite()).collect()
     }
 
-    /// `ln E Q(r, k)` for `r ~ Bin(R, accuracy)`, `k ~ Bin(K, accuracy)`, rounded up; or some larger number than
-    /// `limit` if it exceeds that. Fewer probes than some number are so rare that `Q = 1` may be taken there.
+    /// `ln E Q(r, k)` for `r ~ Bin(R, accuracy)`, `k ~ Bin(K, accuracy)`, rounded up; or some
+    /// larger number than `limit` if it exceeds that. Fewer probes than some number are so rare
+    /// that `Q = 1` may be taken there.
     fn ln_mean(&self, accuracy: f64, unnoticed: &[f64], limit: f64) -> f64 {
         if accuracy >= 1.0 {
             return Relabelled::new(*self, unnoticed).ln_worst(f64::NEG_INFINITY).1;
@@ -117,8 +123,9 @@ impl Batch {
         ln_add(with(probes), rest)
     }
 
-    /// `ln E Q(r, K)`, as [`Batch::ln_mean`]: from `R` downwards by blocks, each with its probability and the bound at
-    /// its lower end, until what is left counts for nothing even with `Q = 1`.
+    /// `ln E Q(r, K)`, as [`Batch::ln_mean`]: from `R` downwards by blocks, each with its
+    /// probability and the bound at its lower end, until what is left counts for nothing even with
+    /// `Q = 1`.
     fn ln_mean_queries(&self, accuracy: f64, unnoticed: &[f64], limit: f64) -> f64 {
         let queries = self.queries;
         let deviation = (queries as f64 * accuracy * (1.0 - accuracy)).sqrt();
@@ -129,7 +136,8 @@ impl Batch {
             let width = if most > usual { (most / 8).min(most - usual) } else { most / BLOCK };
             let least = if queries <= BLOCK { most } else { (most - width).max(1) };
             let mass = ln_binomial_sum(queries, accuracy, least, most);
-            // Bounds this much smaller than the sum so far, or than the limit, are as good as larger ones.
+            // Bounds this much smaller than the sum so far, or than the limit, are as good as
+            // larger ones.
             let enough = if limit.is_finite() { total.max(limit) } else { total };
             let excess = (most as f64 / least as f64).ln();
             let floor = (worst - excess).max(enough - NEGLIGIBLE);
@@ -160,7 +168,8 @@ fn ln_add(a: f64, b: f64) -> f64 {
 /// A batch against servers that are the honest model where they do not hit.
 struct Relabelled<'a> {
     batch: Batch,
-    /// `ln G(j)`, falling in `j` and log-concave: `G(j)` is the chance that `u + 1` successes take more than `j` trials.
+    /// `ln G(j)`, falling in `j` and log-concave: `G(j)` is the chance that `u + 1` successes take
+    /// more than `j` trials.
     unnoticed: &'a [f64],
 }
 
@@ -174,10 +183,12 @@ impl<'a> Relabelled<'a> {
         self.ln_accepted(hits, 1, floor)
     }
 
-    /// The same with at least `complete` queries hit on all copies; with 0, also those batches in which none is.
+    /// The same with at least `complete` queries hit on all copies; with 0, also those batches in
+    /// which none is.
     ///
-    /// In `c` the terms `C(R,c) C(T,d-cB) G(d-cB)` are log-concave: the ratio of neighbours is `(R-c)/(c+1)` times a
-    /// product of `B` factors `(j-i)/(T-j+i+1)` and `G(j-B)/G(j)`, and all of them fall as `c` grows and `j` falls.
+    /// In `c` the terms `C(R,c) C(T,d-cB) G(d-cB)` are log-concave: the ratio of neighbours is
+    /// `(R-c)/(c+1)` times a product of `B` factors `(j-i)/(T-j+i+1)` and `G(j-B)/G(j)`, and all of
+    /// them fall as `c` grows and `j` falls.
     fn ln_accepted(&self, hits: u64, complete: u64, floor: f64) -> Option<f64> {
         let Batch { queries, copies, public, .. } = self.batch;
         let most_public = self.unnoticed.len() as u64 - 1;
@@ -216,13 +227,14 @@ impl<'a> Relabelled<'a> {
 
     /// Numbers of hits that contain every `d` with `ln p(d; a) > floor`.
     ///
-    /// `p(d; a)` is the mean of `h(c) G(j)`, `h(c) = C(R,c) / C(RB,cB)`, over the hypergeometric number of hits on
-    /// copies, restricted to the terms of the sum, so at most the largest `h(c) G(j)` there. `h(c+1)/h(c)` is the
-    /// product of `(cB+i)/((R-c)B-i)` over `0 < i < B`, which grows with `c`: `h` is log-convex, symmetric, and on
-    /// `m ..= R-m` at most `h(m)`. With the first `m` that has `h(m) <= exp(floor)`, all that remains is `d` with some
-    /// `c < m` or some `c > R-m`, and a `j` with `G(j) > exp(floor)`. For `B = 1`, `h` is 1 and says nothing, but there
-    /// `p(d; a)` is at most the probability that nothing is noticed, whether or not a query is hit, and that falls
-    /// with `d`.
+    /// `p(d; a)` is the mean of `h(c) G(j)`, `h(c) = C(R,c) / C(RB,cB)`, over the hypergeometric
+    /// number of hits on copies, restricted to the terms of the sum, so at most the largest
+    /// `h(c) G(j)` there. `h(c+1)/h(c)` is the product of `(cB+i)/((R-c)B-i)` over `0 < i < B`,
+    /// which grows with `c`: `h` is log-convex, symmetric, and on `m ..= R-m` at most `h(m)`. With
+    /// the first `m` that has `h(m) <= exp(floor)`, all that remains is `d` with some `c < m` or
+    /// some `c > R-m`, and a `j` with `G(j) > exp(floor)`. For `B = 1`, `h` is 1 and says nothing,
+    /// but there `p(d; a)` is at most the probability that nothing is noticed, whether or not a
+    /// query is hit, and that falls with `d`.
     fn candidates(&self, floor: f64) -> Box<dyn Iterator<Item = u64> + '_> {
         let Batch { queries, copies, .. } = self.batch;
         let unnoticed = self.unnoticed.partition_point(|ln| *ln > floor) as u64;

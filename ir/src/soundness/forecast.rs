@@ -25,8 +25,8 @@ pub struct Forecast {
     pub overhead: f64,
     /// The honest model's least accuracy, as claimed, `0..=1`. The next three rest on it.
     pub accuracy: f64,
-    /// Position consistency, [`Batch::lambda_bits`]: `-log2` of the probability that a server which relabels fixed
-    /// positions has a wrong label accepted, rounded down.
+    /// Position consistency, [`Batch::lambda_bits`]: `-log2` of the probability that a server which
+    /// relabels fixed positions has a wrong label accepted, rounded down.
     pub lambda_bits: f64,
     /// The number of hit positions that serves a server best which is the honest model elsewhere.
     pub worst_hits: u64,
@@ -36,23 +36,27 @@ pub struct Forecast {
     pub relabel_all_bits: f64,
     /// The largest share of a label among inputs, `0..=1`.
     pub largest_share: f64,
-    /// `-log2` of the probability that a server which gives that label to every input passes, rounded down.
+    /// `-log2` of the probability that a server which gives that label to every input passes,
+    /// rounded down.
     pub constant_bits: f64,
     /// Classes.
     pub classes: u64,
-    /// `-log2` of the probability that a server which gives one label at fixed positions, and is the honest model or
-    /// better elsewhere, has it accepted where the model is right with another one; rounded down.
+    /// `-log2` of the probability that a server which gives one label at fixed positions, and is
+    /// the honest model or better elsewhere, has it accepted where the model is right with another
+    /// one; rounded down.
     pub forced_bits: f64,
     /// `-log2` of the probability that a server which draws labels at random passes, rounded down.
     pub random_bits: f64,
-    /// The smallest error rate caught with probability 99 %, rounded up; none if every public error is tolerated.
+    /// The smallest error rate caught with probability 99 %, rounded up; none if every public error
+    /// is tolerated.
     pub smallest_eps_99: Option<f64>,
     /// The probability that an honest server of that accuracy is rejected, rounded up.
     pub false_reject: f64,
 }
 
 impl Forecast {
-    /// The forecast for a batch under the claims of `policy`, for a model of `classes` classes, at least 1.
+    /// The forecast for a batch under the claims of `policy`, for a model of `classes` classes, at
+    /// least 1.
     pub fn new(batch: &Batch, policy: &Policy, classes: u64) -> Forecast {
         let (accuracy, largest_share) = (policy.accuracy, policy.share());
         let (worst_hits, worst_probability) = batch.worst_hit(accuracy);

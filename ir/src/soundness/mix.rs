@@ -1,31 +1,36 @@
 //! Tampering that is wrong only on some samples: `p_mix(d, eps)`.
 //!
-//! A server tampers at `d` fixed positions so that a sample's answer there is wrong with probability `eps`, the same for
-//! all copies of a sample (another model, a constant label, a lazy answer). With `r ~ Bin(R,eps)` queries,
-//! `t ~ Bin(T,eps)` public samples and `k ~ Bin(K,eps)` probes that it is wrong on,
-//! `p_mix(d,eps) = E[ sum over c >= 1, j <= u of C(r,c) C(t,j) C(N-rB-t-k, d-cB-j) / C(N,d) ]`.
+//! A server tampers at `d` fixed positions so that a sample's answer there is wrong with
+//! probability `eps`, the same for all copies of a sample (another model, a constant label, a lazy
+//! answer). With `r ~ Bin(R,eps)` queries, `t ~ Bin(T,eps)` public samples and `k ~ Bin(K,eps)`
+//! probes that it is wrong on, `p_mix(d,eps) = E[ sum over c >= 1, j <= u of C(r,c) C(t,j)
+//! C(N-rB-t-k, d-cB-j) / C(N,d) ]`.
 //!
-//! The sum has four indices. It is reckoned here as follows. Let every position be tampered with independently with
-//! probability `q = d/N`; given that `d` are, they are a uniform set. Queries and public samples are then independent,
-//! and with `x` marking a tampered position, one query contributes
-//! `G = (1-eps) (1-q+qx)^B + eps (1-q)^B` if its copies agree on the right label and `F = G + eps q^B x^B` if they agree.
-//! So `p_mix P[Bin(N,q) = d]` is the coefficient of `x^d` in `(F^R - G^R) A(x) D(x)`, where
-//! `A(x) = sum over k of P[Bin(T,q) = k] P[Bin(k,eps) <= u] x^k` and `D(x) = (1-q+(1-eps)qx)^K`: a probe that is tampered
-//! with must come out right. The difference is carried through the powers by
-//! `F^2n - G^2n = (F^n - G^n) (F^n + G^n)`, so nothing is ever subtracted.
+//! The sum has four indices. It is reckoned here as follows. Let every position be tampered with
+//! independently with probability `q = d/N`; given that `d` are, they are a uniform set. Queries
+//! and public samples are then independent, and with `x` marking a tampered position, one query
+//! contributes `G = (1-eps) (1-q+qx)^B + eps (1-q)^B` if its copies agree on the right label and
+//! `F = G + eps q^B x^B` if they agree. So `p_mix P[Bin(N,q) = d]` is the coefficient of `x^d` in
+//! `(F^R - G^R) A(x) D(x)`, where `A(x) = sum over k of P[Bin(T,q) = k] P[Bin(k,eps) <= u] x^k` and
+//! `D(x) = (1-q+(1-eps)qx)^K`: a probe that is tampered with must come out right. The difference is
+//! carried through the powers by `F^2n - G^2n = (F^n - G^n) (F^n + G^n)`, so nothing is ever
+//! subtracted.
 
 use super::Batch;
 use super::tails::{binomial, ln_binomial, margin};
 
-/// Coefficients this far below a polynomial's largest are dropped, as are those that no float can hold.
+/// Coefficients this far below a polynomial's largest are dropped, as are those that no float can
+/// hold.
 const NEGLIGIBLE: f64 = 1e-40;
 
 impl Batch {
-    /// `p_mix(d, eps)`: the probability that tampering at `hits` fixed positions, wrong on a fraction `eps` of the
-    /// samples, gets at least one wrong label accepted. With `eps = 1` it is [`Batch::hit_probability`] of a model that is never wrong; with every
-    /// position tampered with it is `(1 - (1-eps)^R) P[Bin(T,eps) <= u]`.
+    /// `p_mix(d, eps)`: the probability that tampering at `hits` fixed positions, wrong on a
+    /// fraction `eps` of the samples, gets at least one wrong label accepted. With `eps = 1` it is
+    /// [`Batch::hit_probability`] of a model that is never wrong; with every position tampered with
+    /// it is `(1 - (1-eps)^R) P[Bin(T,eps) <= u]`.
     ///
-    /// Rounded up, by at most a relative `2^-18` and an absolute `1e-20` for `N` up to `4 * 10^6`. The time grows as `N`.
+    /// Rounded up, by at most a relative `2^-18` and an absolute `1e-20` for `N` up to `4 * 10^6`.
+    /// The time grows as `N`.
     pub fn mix_probability(&self, hits: u64, eps: f64) -> f64 {
         let positions = self.positions();
         if let Some(bound) = self.trivial() {
@@ -39,7 +44,8 @@ impl Batch {
         let wrong = some_wrong(self.queries, self.copies, eps, q);
         let known = self.known_right(eps, q);
         let accepted = wrong.terms().map(|(on_copies, weight)| weight * known.weight(hits.checked_sub(on_copies)));
-        // Covers the three logarithms and a rounding in each of the multiplications that make up the powers.
+        // Covers the three logarithms and a rounding in each of the multiplications that make up
+        // the powers.
         let rounding = 4.0 * margin(positions);
         let conditional = accepted.sum::<f64>().ln() - ln_binomial(positions, q, hits);
         ((conditional + rounding).exp() + 1e-20).min(1.0)
@@ -56,7 +62,8 @@ impl Batch {
     }
 }
 
-/// A polynomial with non-negative coefficients: that of `x^(start + i)` is `weights[i]`; never empty.
+/// A polynomial with non-negative coefficients: that of `x^(start + i)` is `weights[i]`; never
+/// empty.
 #[derive(Clone)]
 struct Polynomial {
     start: u64,

@@ -18,12 +18,14 @@ pub const MAX_PUBLIC: u64 = 1 << 16;
 pub struct Policy {
     /// Position consistency, in bits ([`Batch::lambda_bits`]); `>= 0`.
     pub lambda: f64,
-    /// Accuracy: a server that is wrong on this fraction of the distribution is caught with probability
-    /// [`CONFIDENCE`]; in `0..=1`, more than `1 - accuracy`. `None` demands instead that a blind server, whose
-    /// answers do not depend on the input, passes with probability at most `2^-lambda`.
+    /// Accuracy: a server that is wrong on this fraction of the distribution is caught with
+    /// probability [`CONFIDENCE`]; in `0..=1`, more than `1 - accuracy`. `None` demands instead
+    /// that a blind server, whose answers do not depend on the input, passes with probability at
+    /// most `2^-lambda`.
     pub catch: Option<f64>,
-    /// The largest share of a label in the distribution, in `0..=1`: what a blind server is right on at most.
-    /// [`largest_share`](super::largest_share) bounds it from labels; `None` is one half, two balanced classes.
+    /// The largest share of a label in the distribution, in `0..=1`: what a blind server is right
+    /// on at most. [`largest_share`](super::largest_share) bounds it from labels; `None` is one
+    /// half, two balanced classes.
     pub largest_share: Option<f64>,
     /// An honest server is rejected with probability at most this, in `0..=1`.
     pub false_reject: f64,
@@ -36,7 +38,8 @@ pub struct Policy {
 }
 
 impl Default for Policy {
-    /// `lambda` 40, false rejects 1 %, and a model that is never wrong: no public error is tolerated.
+    /// `lambda` 40, false rejects 1 %, and a model that is never wrong: no public error is
+    /// tolerated.
     fn default() -> Policy {
         Policy {
             lambda: 40.0,
@@ -109,7 +112,8 @@ pub enum Infeasible {
         /// A [`Policy::catch`] that they do meet, if there is one.
         catch: Option<f64>,
     },
-    /// No batch of at most [`MAX_COPIES`] copies and [`MAX_PUBLIC`] public samples meets the demand.
+    /// No batch of at most [`MAX_COPIES`] copies and [`MAX_PUBLIC`] public samples meets the
+    /// demand.
     #[error("no batch of reasonable size meets the demand on {0}{hint}", hint = hint(*.0))]
     OutOfReach(Demand),
     /// The batch does not meet the demand.
@@ -125,19 +129,21 @@ pub enum Infeasible {
 }
 
 impl Policy {
-    /// The cheapest batch, in positions `R B + T`, for `queries` queries and at most `public_available` public samples
-    /// (`None`: as many as needed) that meets all demands together. Of equally cheap batches the one with the most public
-    /// samples, since those prove accuracy too.
+    /// The cheapest batch, in positions `R B + T`, for `queries` queries and at most
+    /// `public_available` public samples (`None`: as many as needed) that meets all demands
+    /// together. Of equally cheap batches the one with the most public samples, since those prove
+    /// accuracy too.
     ///
     /// # Errors
-    /// All of [`Infeasible`] but `Unmet`: what cannot be met, and where more public samples would do, how many.
+    /// All of [`Infeasible`] but `Unmet`: what cannot be met, and where more public samples would
+    /// do, how many.
     pub fn plan(&self, queries: u64, public_available: Option<u64>) -> Result<Batch, Infeasible> {
         self.plan_with_probes(queries, public_available, 0)
     }
 
-    /// [`Policy::plan`] for a batch that holds `probes` known-answer probes besides: the more there are, the fewer copies
-    /// and public samples `lambda` needs. Some public sample stays, and not every error is tolerated: probes alone would
-    /// say nothing about accuracy.
+    /// [`Policy::plan`] for a batch that holds `probes` known-answer probes besides: the more there
+    /// are, the fewer copies and public samples `lambda` needs. Some public sample stays, and not
+    /// every error is tolerated: probes alone would say nothing about accuracy.
     ///
     /// # Errors
     /// As [`Policy::plan`].
@@ -152,8 +158,8 @@ impl Policy {
             return Err(Infeasible::Queries { queries });
         }
         let available = public_available.unwrap_or(MAX_PUBLIC).min(MAX_PUBLIC);
-        // What public samples alone must do, whatever the probes: not every error is tolerated, which would prove
-        // nothing, and relabelling everything is noticed.
+        // What public samples alone must do, whatever the probes: not every error is tolerated,
+        // which would prove nothing, and relabelling everything is noticed.
         let useful = |(public, tolerated)| {
             let all = Batch { queries: 1, copies: 1, public, tolerated, probes: 0 };
             self.lambda == 0.0 || (tolerated < public && all.pass_bits(self.right()) >= self.lambda)
@@ -170,8 +176,8 @@ impl Policy {
         }
     }
 
-    /// Whether a given batch meets the demands; `copies` is none, it only shapes plans. Fewer tolerated errors than
-    /// `tolerate` are fine.
+    /// Whether a given batch meets the demands; `copies` is none, it only shapes plans. Fewer
+    /// tolerated errors than `tolerate` are fine.
     ///
     /// # Errors
     /// [`Infeasible::Unmet`] with the first demand that is not met, or a number out of range.
@@ -201,7 +207,8 @@ impl Policy {
         }
     }
 
-    /// `u` for `public` public samples: `tolerate`, or the least that rejects an honest server rarely enough.
+    /// `u` for `public` public samples: `tolerate`, or the least that rejects an honest server
+    /// rarely enough.
     pub fn tolerated(&self, public: u64) -> u64 {
         let rare = |u: u64| binomial(public, 1.0 - self.accuracy, u + 1, public) <= self.false_reject;
         self.tolerate.unwrap_or_else(|| first(0, public, rare).unwrap_or(public))
@@ -277,8 +284,9 @@ impl Policy {
         Ok(())
     }
 
-    /// The cheapest batch with `least` to `available` public samples, looked for under a budget of positions that
-    /// doubles, so that no shape is examined that is much dearer than the answer. Probes do not count: there is no choice.
+    /// The cheapest batch with `least` to `available` public samples, looked for under a budget of
+    /// positions that doubles, so that no shape is examined that is much dearer than the answer.
+    /// Probes do not count: there is no choice.
     fn cheapest(&self, queries: u64, least: u64, available: u64, probes: u64) -> Option<Batch> {
         let most_copies = self.copies.unwrap_or(MAX_COPIES);
         let dearest = queries.saturating_mul(most_copies).saturating_add(available).min(MAX_POSITIONS);
@@ -294,9 +302,9 @@ impl Policy {
 
     /// The cheapest batch of at most `budget` positions besides its probes.
     ///
-    /// A batch that reaches lambda still does with one copy more of each query: whatever is hit among the new copies, the
-    /// rest is a batch of the old shape. So the least `T` only grows as the copies get fewer, and every search starts
-    /// where the one before ended.
+    /// A batch that reaches lambda still does with one copy more of each query: whatever is hit
+    /// among the new copies, the rest is a batch of the old shape. So the least `T` only grows as
+    /// the copies get fewer, and every search starts where the one before ended.
     fn cheapest_within(&self, queries: u64, least: u64, available: u64, probes: u64, mut budget: u64) -> Option<Batch> {
         let (mut cheapest, mut least) = (None, least);
         let shape = |copies, public, tolerated| Batch { queries, copies, public, tolerated, probes };
@@ -319,12 +327,14 @@ impl Policy {
         cheapest
     }
 
-    /// The least `T` in `least ..= most`, with its `u`, that meets the demand on accuracy, `false_reject` and `reaches`.
+    /// The least `T` in `least ..= most`, with its `u`, that meets the demand on accuracy,
+    /// `false_reject` and `reaches`.
     ///
-    /// For a fixed `u`, a batch that reaches lambda still does with one public sample more: if the server hits that one,
-    /// it does with the rest no better than with one hit fewer and no more tolerated, else no better than before. So
-    /// for a fixed `u` there is a least `T`, it grows with `u`, and the least `u` grows with `T`: going to and fro
-    /// between the two from below ends at the least pair that satisfies both, if there is one.
+    /// For a fixed `u`, a batch that reaches lambda still does with one public sample more: if the
+    /// server hits that one, it does with the rest no better than with one hit fewer and no more
+    /// tolerated, else no better than before. So for a fixed `u` there is a least `T`, it grows
+    /// with `u`, and the least `u` grows with `T`: going to and fro between the two from below ends
+    /// at the least pair that satisfies both, if there is one.
     fn least_public(&self, least: u64, most: u64, reaches: impl Fn((u64, u64)) -> bool) -> Option<(u64, u64)> {
         let mut public = least;
         loop {

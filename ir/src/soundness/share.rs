@@ -3,9 +3,10 @@
 use super::CONFIDENCE;
 use super::tails::binomial;
 
-/// An upper bound, with confidence [`CONFIDENCE`] over the draw, on the largest share of a label in the distribution
-/// that `labels` labels were drawn from, of which the most frequent one has `most`: Clopper and Pearson's. It grows
-/// with `most`, so it holds for the label that is the most frequent in truth. 1 without labels, or if all are equal.
+/// An upper bound, with confidence [`CONFIDENCE`] over the draw, on the largest share of a label in
+/// the distribution that `labels` labels were drawn from, of which the most frequent one has
+/// `most`: Clopper and Pearson's. It grows with `most`, so it holds for the label that is the most
+/// frequent in truth. 1 without labels, or if all are equal.
 pub fn largest_share(most: u64, labels: u64) -> f64 {
     let doubt = 1.0 - CONFIDENCE;
     let (mut likely, mut unlikely) = (0.0, 1.0);

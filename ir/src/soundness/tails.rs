@@ -1,6 +1,7 @@
 //! Factorials, binomial coefficients and tail sums in the logarithm, with a stated error.
 
-/// `ln n!` with an error below `2^-50 (1 + ln n!)`: a product while it is short, then Stirling's series.
+/// `ln n!` with an error below `2^-50 (1 + ln n!)`: a product while it is short, then Stirling's
+/// series.
 pub(super) fn ln_factorial(n: u64) -> f64 {
     if n < 32 {
         return (2..=n).map(|factor| factor as f64).product::<f64>().ln();
@@ -19,16 +20,19 @@ pub(super) fn ln_choose(n: u64, k: u64) -> f64 {
     ln_factorial(n) - ln_factorial(k) - ln_factorial(n - k)
 }
 
-/// What to add to a logarithm assembled from factorials of numbers that sum to at most a few `n`, so that it is an
-/// upper bound: a generous multiple of their errors and of the roundings in between.
+/// What to add to a logarithm assembled from factorials of numbers that sum to at most a few `n`,
+/// so that it is an upper bound: a generous multiple of their errors and of the roundings in
+/// between.
 pub(super) fn margin(n: u64) -> f64 {
     (1.0 + ln_factorial(n)) * 2f64.powi(-46)
 }
 
-/// The logarithm of the sum of `exp(ln_term(i))` over `lo ..= hi`, for terms that are log-concave in `i` and positive.
+/// The logarithm of the sum of `exp(ln_term(i))` over `lo ..= hi`, for terms that are log-concave
+/// in `i` and positive.
 ///
-/// Sums outwards from the largest term; once the rest, bounded by its first term times their number, is below rounding
-/// it is added as that bound. `None` if the sum cannot exceed `exp(floor)`, which the largest term alone may show.
+/// Sums outwards from the largest term; once the rest, bounded by its first term times their
+/// number, is below rounding it is added as that bound. `None` if the sum cannot exceed
+/// `exp(floor)`, which the largest term alone may show.
 pub(super) fn ln_sum(lo: u64, hi: u64, floor: f64, ln_term: impl Fn(u64) -> f64) -> Option<f64> {
     if lo > hi {
         return None;
@@ -60,8 +64,8 @@ pub(super) fn ln_sum(lo: u64, hi: u64, floor: f64, ln_term: impl Fn(u64) -> f64)
     (total > floor).then_some(total)
 }
 
-/// The least `i` in `lo ..= hi` with `holds(i)`, for a predicate that once true stays true. Gallops from `lo`, so small
-/// answers never ask about large `i`.
+/// The least `i` in `lo ..= hi` with `holds(i)`, for a predicate that once true stays true. Gallops
+/// from `lo`, so small answers never ask about large `i`.
 pub(super) fn first(lo: u64, hi: u64, mut holds: impl FnMut(u64) -> bool) -> Option<u64> {
     let (mut below, mut above, mut step) = (lo, lo, 1);
     if lo > hi {

@@ -8,8 +8,8 @@ use crate::function::{Function, Value, Weight, WeightId, Weights};
 use crate::op::{Backend, Cheetah, CryptFlow2, Op, Reveal};
 use crate::types::{Sign, TensorType};
 
-/// The function's text with a digest of each weight's elements as a comment beside its declaration. Only a model
-/// owner can print this.
+/// The function's text with a digest of each weight's elements as a comment beside its declaration.
+/// Only a model owner can print this.
 pub fn print_with_weights(function: &Function, weights: &Weights) -> String {
     let mut lines: Vec<String> = function.to_string().lines().map(str::to_owned).collect();
     for (index, elements) in weights.0.iter().enumerate() {

@@ -1,7 +1,8 @@
 use super::*;
 use crate::verify::{explain, verify, verify_executable};
 
-/// Every operation once, but for the argmax in place of which there is a topk; also a valid function.
+/// Every operation once, but for the argmax in place of which there is a topk; also a valid
+/// function.
 pub(crate) const EVERYTHING: &str = r#"function "every \"op\"\u{a}"
 weight @w0 "c.weight" : i8.4[2,1,3,3]
 weight @w1 "c.bias" : i24.12[2]

@@ -8,7 +8,8 @@ pub fn sign_is_proven(op: &Op, operands: &[&TensorType], ty: &TensorType) -> boo
     match op {
         Op::Relu | Op::Step | Op::ArgMax | Op::TopK { .. } => true,
         Op::RequantClip { limit, .. } => (0..1 << (ty.bits - 1)).contains(limit),
-        // The rounded accumulator is below 2^(bits-1), so what is left of it is below 2^(bits-1-shift).
+        // The rounded accumulator is below 2^(bits-1), so what is left of it is below
+        // 2^(bits-1-shift).
         Op::RequantRelu { shift } => ty.bits.checked_add(*shift) == Some(operands[0].bits),
         Op::Piecewise(function) => piecewise_is_non_negative(function, operands[0], ty.bits),
         Op::Mix(_)
@@ -27,12 +28,14 @@ pub fn sign_is_proven(op: &Op, operands: &[&TensorType], ty: &TensorType) -> boo
 
 /// Whether `function` has results in `0..2^(bits-1)` for every operand of its type.
 ///
-/// Between breakpoints, the places where a slope changes or a difference wraps, the exact sum is linear. So it stays within one
-/// period of `2^bits`, and in the lower half of it, if it does at both ends of every part.
+/// Between breakpoints, the places where a slope changes or a difference wraps, the exact sum is
+/// linear. So it stays within one period of `2^bits`, and in the lower half of it, if it does at
+/// both ends of every part.
 fn piecewise_is_non_negative(function: &Piecewise, operand: &TensorType, bits: u8) -> bool {
     let half = 1i128 << (bits - 1);
     let least = if operand.sign == Sign::NonNegative { 0 } else { -half };
-    // Where a part begins: at thresholds, and where `x - threshold` leaves the signed range and comes back negative or positive.
+    // Where a part begins: at thresholds, and where `x - threshold` leaves the signed range and
+    // comes back negative or positive.
     let breaks = function.knots.iter().flat_map(|(t, _)| [0, half, -half].map(|wrap| i128::from(*t) + wrap));
     let mut starts: Vec<i128> = breaks.chain([least]).filter(|x| (least..half).contains(x)).collect();
     starts.sort_unstable();
@@ -40,7 +43,8 @@ fn piecewise_is_non_negative(function: &Piecewise, operand: &TensorType, bits: u
     let exact = |x: i128, part: i128| {
         let line = i128::from(function.first_slope).checked_mul(x)?.checked_add(i128::from(function.offset))?;
         function.knots.iter().try_fold(line, |y, (threshold, change)| {
-            // Which turn of the ring brings the difference into the signed range is the same in all of a part.
+            // Which turn of the ring brings the difference into the signed range is the same in all
+            // of a part.
             let turn = (part - i128::from(*threshold) + half).div_euclid(2 * half) * 2 * half;
             let is_above = part - i128::from(*threshold) - turn >= 0;
             let above = if is_above { x - i128::from(*threshold) - turn } else { 0 };

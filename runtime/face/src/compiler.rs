@@ -50,8 +50,8 @@ impl Compiler {
         }
     }
 
-    /// Chooses number formats on these inputs, which should be like those to come; without them formats
-    /// are a guess. `shape` has the samples as its first axis.
+    /// Chooses number formats on these inputs, which should be like those to come; without them
+    /// formats are a guess. `shape` has the samples as its first axis.
     pub fn calibrate(self, shape: &[usize], elements: &[f32]) -> Compiler {
         Compiler { samples: Some((shape.to_vec(), elements.to_vec())), ..self }
     }
@@ -91,18 +91,18 @@ impl Compiler {
         Compiler { choice, ..self }
     }
 
-    /// Which part of the calibration samples must have the label that the model gives in float, from 0
-    /// to 1; else there is no plan.
+    /// Which part of the calibration samples must have the label that the model gives in float,
+    /// from 0 to 1; else there is no plan.
     pub fn min_agreement(self, part: f64) -> Compiler {
         Compiler { min_agreement: part, ..self }
     }
 
-    /// Compiles an ONNX model. While it is compiled it is kept, with the samples, in a temporary folder
-    /// that only this user can read.
+    /// Compiles an ONNX model. While it is compiled it is kept, with the samples, in a temporary
+    /// folder that only this user can read.
     ///
     /// # Errors
-    /// Everything about the model that is not supported, at once; or what is wrong with model, samples or
-    /// options.
+    /// Everything about the model that is not supported, at once; or what is wrong with model,
+    /// samples or options.
     pub fn compile(&self, mut onnx: impl Read) -> Result<Compiled, Error> {
         let folder = folder()?;
         let path = folder.path().join("model.onnx");

@@ -1,4 +1,5 @@
-//! `fusion.check`: what the client concludes from the answers, by itself and after the last message.
+//! `fusion.check`: what the client concludes from the answers, by itself and after the last
+//! message.
 
 use fusion_ir::soundness::Batch;
 
@@ -13,14 +14,17 @@ pub struct Findings {
     pub public_correct: u64,
     /// Probes answered exactly as they were earlier.
     pub probes_correct: u64,
-    /// The answer to each query, its first copy's if copies disagree. For the user's eyes only if accepted.
+    /// The answer to each query, its first copy's if copies disagree. For the user's eyes only if
+    /// accepted.
     pub answers: Vec<Vec<i64>>,
 }
 
-/// Compares the answers with each other, with the known labels of public samples, and with the probes' complete answers.
+/// Compares the answers with each other, with the known labels of public samples, and with the
+/// probes' complete answers.
 ///
-/// An answer is everything that was revealed about one position; `labels` reads off the labels it has, best first, and
-/// none if it is nothing that could be revealed. Of a public sample the first labels are known, or more.
+/// An answer is everything that was revealed about one position; `labels` reads off the labels it
+/// has, best first, and none if it is nothing that could be revealed. Of a public sample the first
+/// labels are known, or more.
 pub fn check(
     answers: &Unmixed<Vec<i64>>,
     public: &[&[i64]],
@@ -50,7 +54,8 @@ pub fn check(
 }
 
 impl Findings {
-    /// Whether the answers to `batch` stand: consistent, all public samples but those tolerated correct, and every probe.
+    /// Whether the answers to `batch` stand: consistent, all public samples but those tolerated
+    /// correct, and every probe.
     pub fn accepted(&self, batch: &Batch) -> bool {
         let consistent = self.consistent || cfg!(feature = "without-consistency");
         let accurate = self.public_correct.saturating_add(batch.tolerated) >= batch.public;

@@ -1,10 +1,11 @@
 //! The batch's inputs, gathered before anything is sent.
 //!
-//! What a processor has read lately it reads again faster. If a position's input were read where its sample lies, copies of a
-//! query would be prepared faster than the first of them, and the server could see it in when an upload comes. So every position gets
-//! memory of its own before the session's first message. Samples are read once each, in the order in which the user gave
-//! them; then all positions are written, in theirs. How recently a position's memory was touched depends on its place
-//! in the batch alone, and nothing after that reads a sample.
+//! What a processor has read lately it reads again faster. If a position's input were read where
+//! its sample lies, copies of a query would be prepared faster than the first of them, and the
+//! server could see it in when an upload comes. So every position gets memory of its own before the
+//! session's first message. Samples are read once each, in the order in which the user gave them;
+//! then all positions are written, in theirs. How recently a position's memory was touched depends
+//! on its place in the batch alone, and nothing after that reads a sample.
 
 use std::ops::Range;
 
@@ -31,7 +32,8 @@ pub(crate) fn memory_bytes(ty: &TensorType, positions: u64) -> u64 {
 }
 
 impl Inputs {
-    /// Those of the samples that `mix` arranges, `sample` giving the quantised elements of each, of type `ty`.
+    /// Those of the samples that `mix` arranges, `sample` giving the quantised elements of each, of
+    /// type `ty`.
     ///
     /// # Errors
     /// [`Error::Bug`] if a sample is not of that type.
@@ -57,7 +59,8 @@ impl Inputs {
         Ok(Inputs { elements: ty.len(), bits: ty.bits, each, packed })
     }
 
-    /// The shares of `positions`, one after the other: of the parties' sum, the client's share is all.
+    /// The shares of `positions`, one after the other: of the parties' sum, the client's share is
+    /// all.
     ///
     /// # Errors
     /// [`Error::Bug`] if there are no such positions.

@@ -9,7 +9,8 @@ use super::row::Row;
 use crate::Error;
 use crate::ledger::Entry;
 
-/// A public sample: an input whose labels the client knows, independent of and unknown to the server.
+/// A public sample: an input whose labels the client knows, independent of and unknown to the
+/// server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublicSample {
     /// The input.
@@ -18,7 +19,8 @@ pub struct PublicSample {
     pub labels: Vec<i64>,
 }
 
-/// A known-answer probe: a query of an earlier batch with everything that was accepted for it, under the same plan.
+/// A known-answer probe: a query of an earlier batch with everything that was accepted for it,
+/// under the same plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Probe {
     /// The input.
@@ -40,21 +42,22 @@ pub struct Job {
 }
 
 impl Job {
-    /// A batch that meets `policy` at least cost. If there are more public samples than it needs, a random choice of them is
-    /// used, since files are often sorted by class.
+    /// A batch that meets `policy` at least cost. If there are more public samples than it needs, a
+    /// random choice of them is used, since files are often sorted by class.
     ///
     /// # Errors
-    /// [`Error::Usage`] if the policy cannot be met with these public samples; it says how many would do.
+    /// [`Error::Usage`] if the policy cannot be met with these public samples; it says how many
+    /// would do.
     pub fn verified(queries: Vec<Row>, public: Vec<PublicSample>, policy: Policy) -> Result<Job, Error> {
         Job::verified_with(queries, public, |public| Ok(vec![true; public.len()]), Vec::new(), policy)
     }
 
-    /// [`Job::verified`] with a random choice among the public samples that `fresh` prefers, before any other, and with
-    /// all of `probes`.
+    /// [`Job::verified`] with a random choice among the public samples that `fresh` prefers, before
+    /// any other, and with all of `probes`.
     ///
-    /// A public sample that repeats another, a query or a probe is left out: a server that errs on one errs on both, so
-    /// it is no evidence of its own. How frequent the most frequent label may be is judged by the labels, unless the
-    /// policy says it.
+    /// A public sample that repeats another, a query or a probe is left out: a server that errs on
+    /// one errs on both, so it is no evidence of its own. How frequent the most frequent label may
+    /// be is judged by the labels, unless the policy says it.
     ///
     /// # Errors
     /// As [`Job::verified`], and those of `fresh`.
@@ -176,8 +179,9 @@ fn most_frequent(public: &[PublicSample]) -> u64 {
     counts.into_values().max().unwrap_or(0)
 }
 
-/// The error for public samples that do not meet a policy. Where what lacks is knowledge of how frequent labels are,
-/// more samples say more of that too: the number that would do is the least with the same shares.
+/// The error for public samples that do not meet a policy. Where what lacks is knowledge of how
+/// frequent labels are, more samples say more of that too: the number that would do is the least
+/// with the same shares.
 fn refuse(
     infeasible: Infeasible,
     policy: &Policy,
@@ -209,7 +213,8 @@ fn refuse(
             Infeasible::PublicSamples { catch, .. } => catch,
             _ => None,
         };
-        // Where more samples do not help, a label is too frequent, unless something else is out of reach.
+        // Where more samples do not help, a label is too frequent, unless something else is out of
+        // reach.
         let frequent = most as f64 / available as f64 + 0.05 > policy.accuracy;
         text = match enough(many) {
             true => Infeasible::PublicSamples { available, needed: many, demand: Demand::Blind, catch }.to_string(),

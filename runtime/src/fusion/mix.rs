@@ -16,9 +16,11 @@ pub enum Sample {
     Probe(usize),
 }
 
-/// One batch: `copies` copies of each query, and every public sample and probe once, under a uniform permutation of all positions.
+/// One batch: `copies` copies of each query, and every public sample and probe once, under a
+/// uniform permutation of all positions.
 ///
-/// The permutation is the client's secret: whoever knows it can be wrong on all copies of a query and on nothing else.
+/// The permutation is the client's secret: whoever knows it can be wrong on all copies of a query
+/// and on nothing else.
 #[derive(Clone, Debug)]
 pub struct Mix {
     queries: usize,
@@ -50,8 +52,8 @@ impl Mix {
         &self.samples
     }
 
-    /// Sorts `answers`, one per position, by sample: the answers to all copies of each query, and the answer to each
-    /// public sample and probe.
+    /// Sorts `answers`, one per position, by sample: the answers to all copies of each query, and
+    /// the answer to each public sample and probe.
     ///
     /// # Errors
     /// [`Error::Bug`] if there is not exactly one answer per position.
@@ -106,8 +108,9 @@ fn shuffle<T>(items: &mut [T], rng: &mut impl Rng) {
     }
 }
 
-/// Uniform in `0..bound`: the high word of a product, without the bias that it has where the low word is below `2^64 mod bound`; those
-/// draws are thrown away (Lemire, ACM TOMACS 2019). Nothing secret is divided.
+/// Uniform in `0..bound`: the high word of a product, without the bias that it has where the low
+/// word is below `2^64 mod bound`; those draws are thrown away (Lemire, ACM TOMACS 2019). Nothing
+/// secret is divided.
 fn below(bound: u64, rng: &mut impl Rng) -> u64 {
     let excess = bound.wrapping_neg() % bound;
     loop {
@@ -154,8 +157,8 @@ mod tests {
 
     #[test]
     fn all_permutations_are_equally_likely() {
-        // Chi-square over the 24 permutations of 4 items: 23 degrees of freedom, 49.7 is the 0.1 % tail. The biased
-        // shuffle that swaps with any position fails by orders of magnitude.
+        // Chi-square over the 24 permutations of 4 items: 23 degrees of freedom, 49.7 is the 0.1 %
+        // tail. The biased shuffle that swaps with any position fails by orders of magnitude.
         const DRAWS: u32 = 24_000;
         let mut rng = ChaCha20Rng::from_seed([7; 32]);
         let mut counts = std::collections::BTreeMap::new();

@@ -1,4 +1,5 @@
-//! Fusion's client (Dong et al., NDSS 2023): mix copies of the queries with samples of known label, and check.
+//! Fusion's client (Dong et al., NDSS 2023): mix copies of the queries with samples of known label,
+//! and check.
 
 pub mod check;
 pub(crate) mod inputs;

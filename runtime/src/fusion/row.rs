@@ -6,8 +6,8 @@ use sha2::{Digest, Sha256};
 
 /// What a sample is known by, whatever the plan: SHA-256 of the numbers that the user gave.
 ///
-/// Other number formats, calibrations or models do not make another sample of it; nor does the type of the numbers, or
-/// the sign of a zero.
+/// Other number formats, calibrations or models do not make another sample of it; nor does the type
+/// of the numbers, or the sign of a zero.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct RowDigest([u8; 32]);
 
@@ -24,7 +24,8 @@ impl RowDigest {
     /// The digest of a sample of these numbers.
     pub fn of(reals: impl IntoIterator<Item = f64>) -> RowDigest {
         let hash = Sha256::new().chain_update(b"fusion sample\0");
-        // Adding zero makes a positive zero of a negative one, and changes nothing else. A missing value has many forms.
+        // Adding zero makes a positive zero of a negative one, and changes nothing else. A missing
+        // value has many forms.
         let number = |real: f64| if real.is_nan() { f64::NAN } else { real + 0.0 };
         let all = reals.into_iter().fold(hash, |hash, real| hash.chain_update(number(real).to_bits().to_le_bytes()));
         RowDigest(all.finalize().into())

@@ -82,8 +82,8 @@ impl Client {
     /// preferred.
     ///
     /// # Errors
-    /// [`Error::Usage`] if the policy cannot be met with these public samples; it says how many would
-    /// do. [`Error::State`] if the ledger cannot be used.
+    /// [`Error::Usage`] if the policy cannot be met with these public samples; it says how many
+    /// would do. [`Error::State`] if the ledger cannot be used.
     pub fn verified(
         &self,
         queries: Vec<Row>,
@@ -98,12 +98,12 @@ impl Client {
         Job::verified_with(queries, public, fresh, probes, policy)
     }
 
-    /// Runs a batch as one session. An error does not mean that the session does not count: from the
-    /// first byte on it does, and nothing here tries again.
+    /// Runs a batch as one session. An error does not mean that the session does not count: from
+    /// the first byte on it does, and nothing here tries again.
     ///
     /// # Errors
-    /// Those of `server` and of [`run_client`]; [`Error::State`] if the ledger cannot be used, and then
-    /// nothing was sent.
+    /// Those of `server` and of [`run_client`]; [`Error::State`] if the ledger cannot be used, and
+    /// then nothing was sent.
     pub fn run(&self, mut job: Job, server: impl Dial, watch: &mut Watch<'_>) -> Result<ClientReport, Error> {
         let Met { link, name, exposed, .. } = server.dial()?;
         watch(Event::Connected { name: &name, exposed });

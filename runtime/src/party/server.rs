@@ -58,7 +58,8 @@ impl Server {
         Server { limits, ..self }
     }
 
-    /// The same server, which answers each client as much as `budget` says; else as much as it asks for.
+    /// The same server, which answers each client as much as `budget` says; else as much as it asks
+    /// for.
     pub fn budget(self, budget: Budget) -> Server {
         Server { budget: Some(budget), ..self }
     }

@@ -1,4 +1,5 @@
-//! The handshake: one hello each way, then both parties know that they execute the same plan on the same batch.
+//! The handshake: one hello each way, then both parties know that they execute the same plan on the
+//! same batch.
 //!
 //! ```text
 //! client -> server   magic, version, plan digest, nonce, positions, micro-batch, streams,
@@ -6,10 +7,10 @@
 //! server -> client   magic, version, plan digest, nonce            (SERVER_HELLO_BYTES)
 //! ```
 //!
-//! Integers are little-endian. The session id, under which every protocol separates its hashes, is SHA-256 over both
-//! hellos; the nonces make it fresh if either party is honest. The server learns the number of positions, not how many
-//! queries, copies and public samples it is made of. A server that does not like the client's hello sends a refusal
-//! that says why, instead of its own.
+//! Integers are little-endian. The session id, under which every protocol separates its hashes, is
+//! SHA-256 over both hellos; the nonces make it fresh if either party is honest. The server learns
+//! the number of positions, not how many queries, copies and public samples it is made of. A server
+//! that does not like the client's hello sends a refusal that says why, instead of its own.
 
 use fusion_backends::{Channel, Error, Kind};
 use fusion_catalogue::ot::Choice;
@@ -34,7 +35,8 @@ pub const CONTROL_AHEAD_BYTES: u64 = 1 << 12;
 /// The size of a batch, which the client decides and the server may refuse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchSize {
-    /// At least one position, and at most [`Lane::STREAMS`] streams and as many as there are micro-batches.
+    /// At least one position, and at most [`Lane::STREAMS`] streams and as many as there are
+    /// micro-batches.
     pub schedule: Schedule,
     /// How correlations are made.
     pub offline: Offline,
@@ -99,7 +101,8 @@ pub fn cost() -> Cost {
 /// The client's side. Returns the session id.
 ///
 /// # Errors
-/// [`Error::PeerIncompatible`] if the server refuses or holds another plan, and whatever the channel gives.
+/// [`Error::PeerIncompatible`] if the server refuses or holds another plan, and whatever the
+/// channel gives.
 pub fn client(channel: &mut dyn Channel, plan: &Plan, batch: BatchSize, nonce: [u8; 32]) -> Result<[u8; 32], Error> {
     let hello = ClientHello { common: Common::new(plan, nonce), batch, reveal: reveal_code(plan) }.encode();
     channel.send(Kind::Hello, hello.clone())?;
@@ -113,8 +116,8 @@ pub fn client(channel: &mut dyn Channel, plan: &Plan, batch: BatchSize, nonce: [
 /// last, with a batch that is within `limits`; the session that it allows counts as started.
 ///
 /// # Errors
-/// [`Error::PeerIncompatible`] if the client holds another plan or asks for more than `limits`; the client is told, as it is
-/// what `admission` objects. And whatever the channel gives.
+/// [`Error::PeerIncompatible`] if the client holds another plan or asks for more than `limits`; the
+/// client is told, as it is what `admission` objects. And whatever the channel gives.
 pub fn server(
     channel: &mut dyn Channel,
     plan: &Plan,
@@ -151,7 +154,8 @@ pub fn server(
     Ok((session_id(&hello, &answer), batch))
 }
 
-/// The id of one stream of a session's micro-batches: to the protocols each is a session of its own.
+/// The id of one stream of a session's micro-batches: to the protocols each is a session of its
+/// own.
 pub fn stream_id(session_id: &[u8; 32], stream: usize) -> [u8; 32] {
     Sha256::new()
         .chain_update(b"fusion stream id\0")
@@ -204,7 +208,8 @@ impl Common {
         Ok(Common { version: u16::from_le_bytes(take(rest)?), digest: take(rest)?, nonce: take(rest)? })
     }
 
-    /// Whether `sender` speaks this protocol and holds this plan. The texts name the parties, since both may read them.
+    /// Whether `sender` speaks this protocol and holds this plan. The texts name the parties, since
+    /// both may read them.
     fn check(&self, plan: &Plan, sender: Party) -> Result<(), Error> {
         let (own, found) = (PROTOCOL_VERSION, self.version);
         if found != own {
@@ -254,7 +259,8 @@ impl ClientHello {
 }
 
 impl BatchSize {
-    /// The batch in micro-batches of at most `micro_batch` positions, as many at the same time as there are, at most `streams`.
+    /// The batch in micro-batches of at most `micro_batch` positions, as many at the same time as
+    /// there are, at most `streams`.
     pub fn new(positions: u64, micro_batch: u32, streams: u8, offline: Offline, keys: Keys) -> BatchSize {
         let schedule = Schedule::new(positions, micro_batch, streams.min(Lane::STREAMS as u8));
         BatchSize { schedule, offline, keys }

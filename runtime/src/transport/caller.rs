@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use super::Fingerprint;
 
-/// Who a budget belongs to: the holder of a certificate. Without one, whoever is at an address, which binds only clients that
-/// cannot choose theirs.
+/// Who a budget belongs to: the holder of a certificate. Without one, whoever is at an address,
+/// which binds only clients that cannot choose theirs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity(String);
 
@@ -21,14 +21,14 @@ impl Identity {
         &self.0
     }
 
-    /// The client that a transport calls `name`. Two names are two clients, so a client must not be able
-    /// to choose its own.
+    /// The client that a transport calls `name`. Two names are two clients, so a client must not be
+    /// able to choose its own.
     pub fn named(name: &str) -> Identity {
         Identity(format!("client {name}"))
     }
 
-    /// The client of an unauthenticated connection from `address`. IPv6 clients choose freely within their network of 64
-    /// bits, so that is who they are.
+    /// The client of an unauthenticated connection from `address`. IPv6 clients choose freely
+    /// within their network of 64 bits, so that is who they are.
     pub fn address(address: IpAddr) -> Identity {
         match address.to_canonical() {
             IpAddr::V4(address) => Identity(format!("address {address}")),

@@ -15,9 +15,11 @@ use super::{Lane, Link};
 
 /// One party's end of a connection: lanes of frames over a reading and a writing half.
 ///
-/// The halves are any byte streams (a TCP socket's, a TLS session's, a pipe's) whose reads and writes give up by
-/// themselves when the peer stalls. A peer that shows signs of life and gets nowhere is given up after some [more time](Connection::PATIENCE).
-/// A thread writes, so [`Channel::send`] never waits for the peer; another one reads, so no lane waits for another one's reader. Dropping the connection and all its channels sends what is still queued, then
+/// The halves are any byte streams (a TCP socket's, a TLS session's, a pipe's) whose reads and
+/// writes give up by themselves when the peer stalls. A peer that shows signs of life and gets
+/// nowhere is given up after some [more time](Connection::PATIENCE). A thread writes, so
+/// [`Channel::send`] never waits for the peer; another one reads, so no lane waits for another
+/// one's reader. Dropping the connection and all its channels sends what is still queued, then
 /// drops the writing half. After the first error every call on every lane fails with it.
 pub struct Connection(Arc<Halves>);
 
@@ -37,11 +39,12 @@ struct LaneChannel {
 }
 
 impl Connection {
-    /// So many times the stall may pass without a message from a peer that shows signs of life, or without one that it takes.
+    /// So many times the stall may pass without a message from a peer that shows signs of life, or
+    /// without one that it takes.
     pub const PATIENCE: u32 = PATIENCE;
 
-    /// A connection over two halves; `stall` is the time after which they give up. Dropping the writing half must end the
-    /// peer's reading.
+    /// A connection over two halves; `stall` is the time after which they give up. Dropping the
+    /// writing half must end the peer's reading.
     ///
     /// # Errors
     /// If the system has no more threads.
@@ -70,7 +73,8 @@ impl Connection {
         let write = move || {
             if let Err(error) = own.write_all(writer) {
                 let failure = Failure::writing(&error, stall);
-                // A peer that hangs up may have said why: that is still to be read, and then the end.
+                // A peer that hangs up may have said why: that is still to be read, and then the
+                // end.
                 if !failure.is_hang_up() {
                     into.fail(failure.clone());
                 }

@@ -7,9 +7,10 @@
 //! | 5     | [`Lane`]                                                              |
 //! | 6..8  | sequence number within its lane and direction, little-endian, wraps   |
 //!
-//! Who receives on a lane knows which message comes next there, so a header is checked against the expected one, and what
-//! nobody waits for yet against the room left for it, before a byte of payload is allocated or read. The one exception is
-//! a [`Kind::Refusal`], which may come instead of anything. A sign of life belongs to the control lane and says nothing.
+//! Who receives on a lane knows which message comes next there, so a header is checked against the
+//! expected one, and what nobody waits for yet against the room left for it, before a byte of
+//! payload is allocated or read. The one exception is a [`Kind::Refusal`], which may come instead
+//! of anything. A sign of life belongs to the control lane and says nothing.
 
 use fusion_backends::{Error, Kind, channel::expect};
 use fusion_catalogue::FRAME_HEADER_BYTES;
@@ -126,8 +127,8 @@ pub fn encode_refusal(reason: &str) -> Vec<u8> {
     reason.as_bytes()[..reason.floor_char_boundary(MAX_REFUSAL_BYTES)].to_vec()
 }
 
-/// The error that a received refusal stands for. Its text comes from the peer and goes to a terminal, so whatever is
-/// not printable is replaced.
+/// The error that a received refusal stands for. Its text comes from the peer and goes to a
+/// terminal, so whatever is not printable is replaced.
 pub fn decode_refusal(payload: &[u8]) -> Error {
     let text = String::from_utf8_lossy(payload);
     let printable = |c: char| matches!(c, '\'' | '"' | '\\') || c.escape_debug().count() == 1;

@@ -12,7 +12,8 @@ use sha2::{Digest, Sha256};
 
 use crate::{Error, Setting};
 
-/// SHA-256 of a certificate: what the parties tell each other, by a way they trust, before they meet.
+/// SHA-256 of a certificate: what the parties tell each other, by a way they trust, before they
+/// meet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Fingerprint([u8; 32]);
 
@@ -32,7 +33,8 @@ impl fmt::Display for Fingerprint {
 impl FromStr for Fingerprint {
     type Err = String;
 
-    /// 64 hexadecimal digits; colons between them, as `openssl x509 -fingerprint -sha256` prints, do not matter.
+    /// 64 hexadecimal digits; colons between them, as `openssl x509 -fingerprint -sha256` prints,
+    /// do not matter.
     fn from_str(text: &str) -> Result<Fingerprint, String> {
         let digits: Vec<u8> = text.bytes().filter(|byte| *byte != b':').collect();
         let wrong = || "a fingerprint is SHA-256 of a certificate, 64 hexadecimal digits".to_owned();

@@ -1,4 +1,5 @@
-//! What has arrived and was not received yet, by lane, with room for no more than an honest peer needs.
+//! What has arrived and was not received yet, by lane, with room for no more than an honest peer
+//! needs.
 
 use std::collections::VecDeque;
 use std::io::{BufReader, ErrorKind, Read};
@@ -13,18 +14,21 @@ use super::{Lane, frame};
 
 /// Messages that may wait in one lane, beside the bound on their bytes.
 const MESSAGES_AHEAD: usize = 1 << 12;
-/// A payload is read in pieces of this size: what a peer only announces takes no memory, and a slow one shows life.
+/// A payload is read in pieces of this size: what a peer only announces takes no memory, and a slow
+/// one shows life.
 const PIECE_BYTES: usize = 1 << 18;
 const BUFFER_BYTES: usize = 1 << 16;
-/// Signs of life are no progress: so many times the stall may pass without a message where layers are computed..
+/// Signs of life are no progress: so many times the stall may pass without a message where layers
+/// are computed..
 pub const PATIENCE: u32 = 20;
 /// ..and on the control lane, where nothing takes long.
 const CONTROL_PATIENCE: u32 = 2;
 
 /// The messages of all lanes between the thread that reads them and those that wait for them.
 ///
-/// The reader takes a message off the wire if its lane waits for it, or if it fits in the room that the lane has for what
-/// comes early. Else it stops reading, for all lanes: the peer's bytes stay in the network, and the peer must wait.
+/// The reader takes a message off the wire if its lane waits for it, or if it fits in the room that
+/// the lane has for what comes early. Else it stops reading, for all lanes: the peer's bytes stay
+/// in the network, and the peer must wait.
 pub struct Incoming {
     state: Mutex<State>,
     changed: Condvar,
@@ -51,8 +55,9 @@ struct Inbox {
 }
 
 impl Incoming {
-    /// Empty. A lane whose messages cannot arrive because another lane is full gives up after `stall`, and one that waits while no message moves either
-    /// way after [`PATIENCE`] times as long.
+    /// Empty. A lane whose messages cannot arrive because another lane is full gives up after
+    /// `stall`, and one that waits while no message moves either way after [`PATIENCE`] times as
+    /// long.
     pub fn new(stall: Duration) -> Incoming {
         let state = State { inboxes: Default::default(), failure: None, full: None, progress: Instant::now() };
         Incoming { state: Mutex::new(state), changed: Condvar::new(), stall }
@@ -66,8 +71,8 @@ impl Incoming {
         first
     }
 
-    /// Waits for the next message of `lane`, which must be of `kind` and `payload_bytes` long. `sent` says when the peer last took
-    /// something: it cannot answer what is still on its way.
+    /// Waits for the next message of `lane`, which must be of `kind` and `payload_bytes` long.
+    /// `sent` says when the peer last took something: it cannot answer what is still on its way.
     pub fn receive(
         &self,
         lane: Lane,
@@ -120,8 +125,8 @@ impl Incoming {
         checked.map_err(|error| self.fail(error.into()).into())
     }
 
-    /// Ends all lanes; the first failure is the one that counts, and returned. What has arrived can still be received, and what is
-    /// wrong with it precedes the end of the connection.
+    /// Ends all lanes; the first failure is the one that counts, and returned. What has arrived can
+    /// still be received, and what is wrong with it precedes the end of the connection.
     pub fn fail(&self, failure: Failure) -> Failure {
         let mut state = self.lock();
         if state.failure.as_ref().is_none_or(Failure::is_hang_up) {

@@ -4,7 +4,8 @@ use std::fmt;
 
 use fusion_backends::{Channel, Error};
 
-/// Which of a connection's channels a message belongs to. Messages are in order within a lane and independent across lanes.
+/// Which of a connection's channels a message belongs to. Messages are in order within a lane and
+/// independent across lanes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Lane(u8);
 
@@ -53,16 +54,18 @@ impl fmt::Display for Lane {
     }
 }
 
-/// What gives a session its channels. Dropping it and all of them sends what is still queued, then hangs up.
+/// What gives a session its channels. Dropping it and all of them sends what is still queued, then
+/// hangs up.
 pub trait Link: Send + Sync {
-    /// The channel of `lane`. A peer that follows the protocol is never more than `ahead_bytes` of payload ahead of what
-    /// this party has received there; a link need not hold more for it.
+    /// The channel of `lane`. A peer that follows the protocol is never more than `ahead_bytes` of
+    /// payload ahead of what this party has received there; a link need not hold more for it.
     ///
     /// # Errors
     /// Whatever keeps the link from opening a lane; each is opened once.
     fn open(&mut self, lane: Lane, ahead_bytes: u64) -> Result<Box<dyn Channel>, Error>;
 
-    /// Hangs up at once: from now on every call on any lane fails, here and, once it has noticed, at the peer.
+    /// Hangs up at once: from now on every call on any lane fails, here and, once it has noticed,
+    /// at the peer.
     fn break_off(&self);
 }
 
@@ -98,7 +101,8 @@ where
     }
 }
 
-/// Breaks a link off when dropped, unless told that all went well: so a failure on one lane ends whoever waits on another.
+/// Breaks a link off when dropped, unless told that all went well: so a failure on one lane ends
+/// whoever waits on another.
 pub(crate) struct BreakOff<'l> {
     link: &'l dyn Link,
     armed: bool,

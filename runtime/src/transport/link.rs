@@ -1,8 +1,9 @@
-//! A link inside this process with a rate and a delay, for benchmarks: what a network would make of a session.
+//! A link inside this process with a rate and a delay, for benchmarks: what a network would make of
+//! a session.
 //!
-//! Each direction sends its bytes one after the other at the link's rate; each byte arrives the one-way delay after it was
-//! sent. Directions do not influence each other. Nothing is lost or reordered, and a writer waits while [`WINDOW_BYTES`] are
-//! unread, as over TCP.
+//! Each direction sends its bytes one after the other at the link's rate; each byte arrives the
+//! one-way delay after it was sent. Directions do not influence each other. Nothing is lost or
+//! reordered, and a writer waits while [`WINDOW_BYTES`] are unread, as over TCP.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
@@ -11,15 +12,16 @@ use std::time::{Duration, Instant};
 
 use fusion_estimate::Network;
 
-/// Bytes written and not yet read, in one direction: the buffers of both ends and what is on the way. More than rate times
-/// delay of any usual network, so that it does not slow a reader who is there.
+/// Bytes written and not yet read, in one direction: the buffers of both ends and what is on the
+/// way. More than rate times delay of any usual network, so that it does not slow a reader who is
+/// there.
 pub const WINDOW_BYTES: usize = 16 << 20;
 
 /// Bytes that arrive together.
 const SEGMENT_BYTES: usize = 16 << 10;
 
-/// The two ends of a link of `network`'s rate and delay, each as its reading and its writing half. Either end may move to
-/// another thread. Dropping a writing half ends what the other end reads.
+/// The two ends of a link of `network`'s rate and delay, each as its reading and its writing half.
+/// Either end may move to another thread. Dropping a writing half ends what the other end reads.
 pub fn link(network: Network) -> [(LinkReader, LinkWriter); 2] {
     let [(there, from_left), (back, from_right)] = [pipe(network), pipe(network)];
     [(back, from_left), (there, from_right)]
@@ -112,7 +114,8 @@ impl Drop for LinkWriter {
     }
 }
 
-/// One direction's bytes in time, which is given from outside as what has passed since the link was made.
+/// One direction's bytes in time, which is given from outside as what has passed since the link was
+/// made.
 struct Flow {
     seconds_per_byte: f64,
     delay: Duration,
@@ -148,7 +151,8 @@ impl Flow {
         }
     }
 
-    /// Sends as many of `bytes` as the window has room for, beginning at `now` or when the link is free; how many.
+    /// Sends as many of `bytes` as the window has room for, beginning at `now` or when the link is
+    /// free; how many.
     fn take(&mut self, now: Duration, bytes: &[u8]) -> usize {
         let taken = bytes.len().min(WINDOW_BYTES - self.unread);
         for segment in bytes[..taken].chunks(SEGMENT_BYTES) {
@@ -271,7 +275,8 @@ mod tests {
         let [there, back] = [5u8, 250].map(|seed| -> Vec<u8> {
             (0..3 * WINDOW_BYTES as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8 ^ seed).collect()
         });
-        // More than a window each way before either end reads: only independent directions get through.
+        // More than a window each way before either end reads: only independent directions get
+        // through.
         std::thread::scope(|scope| {
             scope.spawn(|| left_out.write_all(&there).unwrap());
             scope.spawn(|| right_out.write_all(&back).unwrap());

@@ -1,7 +1,8 @@
 //! How two parties come to be connected: what a transport gives to the rest.
 //!
-//! A transport is a [`Link`], usually a [`Connection`] over two byte streams, and something that makes
-//! it: [`Dial`] for the client, [`Listen`] for the server. Both are functions or types of one method.
+//! A transport is a [`Link`], usually a [`Connection`] over two byte streams, and something that
+//! makes it: [`Dial`] for the client, [`Listen`] for the server. Both are functions or types of one
+//! method.
 
 use std::io::{Read, Write};
 use std::time::Duration;
@@ -30,8 +31,8 @@ impl Met {
     }
 
     /// A peer over two byte streams that the caller vouches for. Reads and writes should give up by
-    /// themselves, or be ended by the caller, if the peer stalls; `stall` is after how long. Dropping
-    /// the writing half must end what the peer reads.
+    /// themselves, or be ended by the caller, if the peer stalls; `stall` is after how long.
+    /// Dropping the writing half must end what the peer reads.
     ///
     /// # Errors
     /// [`Error::Peer`] if the system has no more threads.

@@ -1,10 +1,11 @@
 //! From byte streams to the typed messages that protocols exchange.
 //!
-//! [`frame`] is the wire format. A [`Link`] gives a session its channels, one for each [`Lane`]; a [`Connection`] is one
-//! over any two byte streams, [`tcp`] opens such streams and decides where plaintext may go, with [`Tls`] between the holders of
-//! known [`Credentials`], and [`Metered`] counts bytes, messages and rounds. The ends of a [`link`], which has a network's
-//! rate and delay inside one process, are byte streams too. [`Dial`] and [`Listen`] are what a transport
-//! of one's own implements.
+//! [`frame`] is the wire format. A [`Link`] gives a session its channels, one for each [`Lane`]; a
+//! [`Connection`] is one over any two byte streams, [`tcp`] opens such streams and decides where
+//! plaintext may go, with [`Tls`] between the holders of known [`Credentials`], and [`Metered`]
+//! counts bytes, messages and rounds. The ends of a [`link`], which has a network's rate and delay
+//! inside one process, are byte streams too. [`Dial`] and [`Listen`] are what a transport of one's
+//! own implements.
 
 mod caller;
 mod connection;

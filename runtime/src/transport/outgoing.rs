@@ -15,7 +15,8 @@ const BUFFER_BYTES: usize = 1 << 16;
 /// A payload is written in pieces of this size, each of which is progress.
 const PIECE_BYTES: usize = 1 << 18;
 
-/// Messages in the order in which they go out. Its length is the sender's own affair: who waits for an answer stops adding.
+/// Messages in the order in which they go out. Its length is the sender's own affair: who waits for
+/// an answer stops adding.
 pub struct Outgoing {
     queue: Mutex<Queue>,
     changed: Condvar,
@@ -56,8 +57,8 @@ impl Outgoing {
         }
     }
 
-    /// Nothing more will be added: what is queued goes out. Waits for that, and no longer than `patience` without progress; whether it is
-    /// done.
+    /// Nothing more will be added: what is queued goes out. Waits for that, and no longer than
+    /// `patience` without progress; whether it is done.
     pub fn finish(&self, patience: Duration) -> bool {
         let mut queue = self.lock();
         queue.closed = true;
@@ -86,8 +87,8 @@ impl Outgoing {
         self.changed.notify_all();
     }
 
-    /// Writes messages until the queue is closed, and flushes whenever it runs empty; between them signs of life, at times
-    /// that depend on nothing but the clock.
+    /// Writes messages until the queue is closed, and flushes whenever it runs empty; between them
+    /// signs of life, at times that depend on nothing but the clock.
     pub fn write_all(&self, writer: impl Write) -> io::Result<()> {
         let mut writer = BufWriter::with_capacity(BUFFER_BYTES, writer);
         let result = self.write_to(&mut writer);

@@ -11,11 +11,13 @@ use crate::{Error, Setting};
 /// How long a party waits, and how it speaks to another machine.
 #[derive(Clone, Debug)]
 pub struct TcpOptions {
-    /// Time without a byte from the peer after which the session fails; also the deadline of connecting. Not zero.
+    /// Time without a byte from the peer after which the session fails; also the deadline of
+    /// connecting. Not zero.
     pub timeout: Duration,
     /// Encrypts and authenticates the connection.
     pub tls: Option<Tls>,
-    /// Allows addresses other than loopback without TLS. The connection is neither encrypted nor authenticated.
+    /// Allows addresses other than loopback without TLS. The connection is neither encrypted nor
+    /// authenticated.
     pub allow_plaintext: bool,
 }
 
@@ -31,8 +33,8 @@ pub struct Peer {
 /// Listens on `address` (`host:port`; port 0 lets the system choose).
 ///
 /// # Errors
-/// [`Error::Usage`] if the address does not resolve or cannot be bound, [`Error::Setting`] if it is not loopback and plaintext is
-/// not allowed.
+/// [`Error::Usage`] if the address does not resolve or cannot be bound, [`Error::Setting`] if it is
+/// not loopback and plaintext is not allowed.
 pub fn listen(address: &str, options: &TcpOptions) -> Result<TcpListener, Error> {
     let addresses = resolve(address, options)?;
     TcpListener::bind(&addresses[..]).map_err(|error| Error::Usage(format!("cannot listen on {address}: {error}")))
@@ -48,12 +50,13 @@ pub fn accept(listener: &TcpListener, options: &TcpOptions) -> Result<(Connectio
     Ok((connection, Peer { address, fingerprint }))
 }
 
-/// Connects to a server at `address` (`host:port`), trying until the timeout has passed: the server may be starting. Returns
-/// who answered, too.
+/// Connects to a server at `address` (`host:port`), trying until the timeout has passed: the server
+/// may be starting. Returns who answered, too.
 ///
 /// # Errors
-/// [`Error::Usage`] if the address does not resolve, [`Error::Setting`] if it is not loopback and plaintext is not allowed;
-/// [`Error::Peer`] if nobody answers in time, or TLS says that it is somebody else.
+/// [`Error::Usage`] if the address does not resolve, [`Error::Setting`] if it is not loopback and
+/// plaintext is not allowed; [`Error::Peer`] if nobody answers in time, or TLS says that it is
+/// somebody else.
 pub fn connect(address: &str, options: &TcpOptions) -> Result<(Connection, Peer), Error> {
     let addresses = resolve(address, options)?;
     let deadline = Instant::now() + options.timeout;
@@ -205,7 +208,8 @@ fn resolve(address: &str, options: &TcpOptions) -> Result<Vec<SocketAddr>, Error
     }
 }
 
-/// The writing half of a socket: the reading half keeps the socket open, so dropping must say that no more comes.
+/// The writing half of a socket: the reading half keeps the socket open, so dropping must say that
+/// no more comes.
 struct WritingHalf(TcpStream);
 
 impl Write for WritingHalf {

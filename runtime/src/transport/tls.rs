@@ -1,8 +1,8 @@
 //! TLS 1.3 in which both parties show certificates that the other one knows by their fingerprints.
 //!
-//! There are no certificate authorities, no names and no resumption: a connection is with the holder of one of the expected
-//! keys, or there is none. A TLS session is one object, so its two halves share it under a lock that nobody holds while
-//! waiting for the network.
+//! There are no certificate authorities, no names and no resumption: a connection is with the
+//! holder of one of the expected keys, or there is none. A TLS session is one object, so its two
+//! halves share it under a lock that nobody holds while waiting for the network.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -34,7 +34,8 @@ impl Tls {
     /// As the holder of `credentials`, with any of `peers`.
     ///
     /// # Errors
-    /// [`Error::Setting`] if there are no peers, or the credentials are of a kind that TLS 1.3 does not know.
+    /// [`Error::Setting`] if there are no peers, or the credentials are of a kind that TLS 1.3 does
+    /// not know.
     pub fn new(credentials: &Credentials, peers: &[Fingerprint]) -> Result<Tls, Error> {
         if peers.is_empty() {
             let why = "the fingerprint of the other party's certificate is missing";
@@ -105,8 +106,8 @@ fn shake(mut session: Connection, mut socket: TcpStream) -> io::Result<(TlsReade
     Ok((reader, TlsWriter { socket, session, raw: Vec::new() }, fingerprint))
 }
 
-/// Completes the handshake within the time that the socket gives one read: a peer that sends a byte now and then does not hold this party
-/// for longer than a silent one.
+/// Completes the handshake within the time that the socket gives one read: a peer that sends a byte
+/// now and then does not hold this party for longer than a silent one.
 fn complete(session: &mut Connection, socket: &mut TcpStream) -> io::Result<()> {
     let limit = socket.read_timeout()?;
     let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));

@@ -5,8 +5,8 @@
 use fusion_ir::plan::{Demo, Plan, Provenance, Suggestion};
 use fusion_ir::{Schema, Weights, text};
 
-/// Two inputs, three classes, `scores = W x` with `W = [1 0; 0 1; -1 -1]`: the larger coordinate, or 2 if both are
-/// negative. Verified, without demo samples.
+/// Two inputs, three classes, `scores = W x` with `W = [1 0; 0 1; -1 -1]`: the larger coordinate,
+/// or 2 if both are negative. Verified, without demo samples.
 pub fn tiny_plan() -> Plan {
     tiny_plan_with([1, 0, 0, 1, -1, -1])
 }
@@ -39,7 +39,8 @@ pub fn tiny_label(x: i64, y: i64) -> i64 {
     (0..3).rev().max_by_key(|class| scores[*class]).unwrap() as i64
 }
 
-/// A plan with [`tiny_plan`]'s digest that is wrong on every one of [`labelled_points`]: it rotates the classes.
+/// A plan with [`tiny_plan`]'s digest that is wrong on every one of [`labelled_points`]: it rotates
+/// the classes.
 pub fn wrong_plan() -> Plan {
     tiny_plan_with([-1, -1, 1, 0, 0, 1])
 }

@@ -1,4 +1,5 @@
-//! A curious client: what comes back from a linear layer must not depend on the weights beyond the result.
+//! A curious client: what comes back from a linear layer must not depend on the weights beyond the
+//! result.
 
 use fusion_backends::cheetah::linear;
 use fusion_backends::rlwe::{ClientKey, PublicKey};
@@ -49,7 +50,8 @@ fn a_client_cannot_test_a_guess_of_the_weights() {
     let public = key.public().to_vec();
     let upload = upload(&packing, key);
     let answered = answer(&packing, &public, &upload, weight);
-    // The client knows everything else that goes into `a`: with the right guess it could make the same.
+    // The client knows everything else that goes into `a`: with the right guess it could make the
+    // same.
     let guessed = answer(&packing, &public, &upload, weight);
     let differing = answered.iter().zip(&guessed).filter(|(left, right)| left != right).count();
     // Independent bytes are equal once in 256.

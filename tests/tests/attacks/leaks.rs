@@ -1,6 +1,6 @@
-//! What a server sees: on every lane the same messages, of the same sizes in the same order, whatever the inputs, the
-//! permutation and the verdict, and nothing after the last of them. How lanes interleave is up to the threads' clocks: no
-//! lane waits for what another has decrypted.
+//! What a server sees: on every lane the same messages, of the same sizes in the same order,
+//! whatever the inputs, the permutation and the verdict, and nothing after the last of them. How
+//! lanes interleave is up to the threads' clocks: no lane waits for what another has decrypted.
 
 use std::collections::BTreeMap;
 use std::io::{BufReader, Read, Write};
@@ -98,7 +98,8 @@ fn messages_are_the_same_whatever_the_inputs_the_permutation_and_the_verdict() {
     assert!(layers.ends_with(&last), "it hangs up on the last protocol message");
     assert!(layers.len() > 80 && reference[&Lane::correlations(0)].len() > 8);
 
-    // The same inputs under other permutations and keys, others, and all the same: all queries and public samples equal.
+    // The same inputs under other permutations and keys, others, and all the same: all queries and
+    // public samples equal.
     let equal = [7; 60];
     for (queries, public) in [([0, 1, 2], &public[..]), ([31, 32, 33], &public[..]), ([7, 7, 7], &equal[..])] {
         let (events, outcome) = watch(1, &queries, public, honest());
@@ -134,8 +135,8 @@ fn reveal_bytes(events: &[Event]) -> usize {
     reveals.expect("something was revealed")
 }
 
-/// Passes a connection on to `server` and counts what the client sends until it hangs up, but for signs of life: their number depends
-/// on the clock alone.
+/// Passes a connection on to `server` and counts what the client sends until it hangs up, but for
+/// signs of life: their number depends on the clock alone.
 fn count_bytes(server: &str) -> (String, std::thread::JoinHandle<u64>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -143,7 +144,8 @@ fn count_bytes(server: &str) -> (String, std::thread::JoinHandle<u64>) {
     let counting = std::thread::spawn(move || {
         let client = listener.accept().unwrap().0;
         let (mut from, mut into) = (upstream.try_clone().unwrap(), client.try_clone().unwrap());
-        // The server's end must not end the client's: whatever the client still says afterwards is counted too.
+        // The server's end must not end the client's: whatever the client still says afterwards is
+        // counted too.
         std::thread::spawn(move || std::io::copy(&mut from, &mut into));
         let (mut count, mut header) = (0, [0; HEADER_BYTES]);
         let (mut client, mut upstream) = (BufReader::new(client), upstream);
@@ -223,7 +225,8 @@ fn the_clients_plan_is_the_same_for_two_models_of_one_architecture_and_format_ch
     assert_eq!(desk.read("other.client.bin"), desk.read("plan.client.bin"));
     let [other, plan] = ["other.bin", "plan.bin"].map(|name| Plan::from_bytes(&desk.read(name)).unwrap());
     assert_ne!(other.weights, plan.weights);
-    // Nor is there room for any: the plan of the client does not shrink or grow with what the weights are.
+    // Nor is there room for any: the plan of the client does not shrink or grow with what the
+    // weights are.
     let mut zero = plan.clone();
     zero.weights.as_mut().unwrap().0.iter_mut().for_each(|tensor| tensor.fill(0));
     assert_eq!(zero.for_client().to_bytes(), desk.read("plan.client.bin"));

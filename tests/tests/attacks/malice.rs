@@ -1,4 +1,5 @@
-//! A malicious server as a test double: the real protocols, driven by hand, with every message in its own hands.
+//! A malicious server as a test double: the real protocols, driven by hand, with every message in
+//! its own hands.
 
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -98,8 +99,8 @@ impl Rogue {
         })
     }
 
-    /// Serves one session with whoever connects, as the protocols demand but for the choices above. The first stream that fails ends the
-    /// others.
+    /// Serves one session with whoever connects, as the protocols demand but for the choices above.
+    /// The first stream that fails ends the others.
     pub fn serve(self, plan: &Plan, mut link: impl Link) -> Result<(), fusion_runtime::Error> {
         let Rogue { models, choice, meddle } = self;
         let hands = Arc::new(Mutex::new(Hands { meddle, sent: Vec::new(), received: Vec::new() }));
@@ -233,12 +234,14 @@ impl Case {
         self.labels[..QUERIES].to_vec()
     }
 
-    /// A client's samples: the first are queries, the rest public, with the model's own labels: it is never wrong.
+    /// A client's samples: the first are queries, the rest public, with the model's own labels: it
+    /// is never wrong.
     pub fn job(&self) -> Job {
         self.job_of(&(0..QUERIES).collect::<Vec<_>>(), &(QUERIES..self.inputs.len()).collect::<Vec<_>>())
     }
 
-    /// A client with these samples as queries and those as public ones, each of which passes for a sample of its own.
+    /// A client with these samples as queries and those as public ones, each of which passes for a
+    /// sample of its own.
     pub fn job_of(&self, queries: &[usize], public: &[usize]) -> Job {
         self.job_of_accuracy(queries, public, 1.0)
     }
@@ -275,7 +278,8 @@ impl Case {
         model
     }
 
-    /// The right model with a last layer of zeros, which need not be computed: class 0, whatever the sample.
+    /// The right model with a last layer of zeros, which need not be computed: class 0, whatever
+    /// the sample.
     pub fn lazy(&self) -> Weights {
         let mut model = self.weights().clone();
         self.last_layer().into_iter().for_each(|tensor| model.0[tensor].fill(0));
@@ -294,7 +298,8 @@ fn answers(plan: &Plan, model: &Weights, inputs: &[Vec<i64>]) -> Vec<i64> {
     inputs.iter().map(|input| interp::output(&plan.function, model, input)[0]).collect()
 }
 
-/// A client with `job` against `rogue` over TCP, in micro-batches of `micro_batch` positions; 0 is the whole batch.
+/// A client with `job` against `rogue` over TCP, in micro-batches of `micro_batch` positions; 0 is
+/// the whole batch.
 pub fn play(job: &Job, micro_batch: usize, rogue: Rogue) -> Outcome {
     play_over(job, micro_batch, 1, rogue, |_, channel| channel)
 }

@@ -1,4 +1,5 @@
-//! Hostile plans: the client refuses each before it connects to anybody, by exit code 2 and with the reason.
+//! Hostile plans: the client refuses each before it connects to anybody, by exit code 2 and with
+//! the reason.
 
 use std::io::ErrorKind;
 use std::net::TcpListener;
@@ -85,7 +86,8 @@ fn widen(function: &mut Function, bits: u8) {
     function.weights.iter_mut().filter(|weight| weight.bits == widest).for_each(|weight| weight.bits = bits);
 }
 
-/// Runs the client with `hostile.client.bin` in its folder against a server that must never hear of it.
+/// Runs the client with `hostile.client.bin` in its folder against a server that must never hear of
+/// it.
 fn refused(desk: &Desk, plan: &[u8], name: &str, phrase: &str) -> bool {
     desk.write("hostile.client.bin", plan);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -1,4 +1,5 @@
-//! Malicious servers against the real client process: its exit code, and that a stale `labels.csv` does not survive.
+//! Malicious servers against the real client process: its exit code, and that a stale `labels.csv`
+//! does not survive.
 
 use std::net::TcpListener;
 use std::time::Duration;

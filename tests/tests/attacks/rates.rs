@@ -1,8 +1,8 @@
 //! How often each strategy gets a wrong label accepted, measured against the formulas.
 //!
-//! The client's gadgets are the real ones ([`Mix`] under the system's randomness, [`check`]); the protocols in between
-//! are replaced by the reference interpreter's labels, which they equal, so that many batches can be tried. Batches are
-//! small and weak on purpose: rates that can be seen.
+//! The client's gadgets are the real ones ([`Mix`] under the system's randomness, [`check`]); the
+//! protocols in between are replaced by the reference interpreter's labels, which they equal, so
+//! that many batches can be tried. Batches are small and weak on purpose: rates that can be seen.
 
 use fusion_ir::Weights;
 use fusion_ir::interp;
@@ -17,7 +17,8 @@ use crate::statistics::interval;
 
 const CLASSES: i64 = 10;
 const TRIALS: u64 = 40_000;
-/// Of each side of each interval: all together raise a false alarm less than once in a million runs.
+/// Of each side of each interval: all together raise a false alarm less than once in a million
+/// runs.
 const RISK: f64 = 5e-9;
 
 /// Batches that are weak in different ways.
@@ -28,10 +29,12 @@ const BATCHES: [Batch; 4] = [
     Batch { queries: 4, copies: 3, public: 6, tolerated: 2, probes: 0 },
 ];
 
-/// What a server answers at a position for the sample with this index: it sees neither, but its model does the second.
+/// What a server answers at a position for the sample with this index: it sees neither, but its
+/// model does the second.
 type Answer<'a> = dyn FnMut(u64, usize) -> i64 + 'a;
 
-/// One batch of samples drawn independently from the case's: whether it was accepted, and whether with a wrong label.
+/// One batch of samples drawn independently from the case's: whether it was accepted, and whether
+/// with a wrong label.
 fn trial(case: &Case, batch: &Batch, rng: &mut ChaCha20Rng, answer: &mut Answer<'_>) -> [bool; 2] {
     let mut draw = |count: u64| -> Vec<usize> {
         (0..count).map(|_| ((u128::from(rng.next_u64()) * case.inputs.len() as u128) >> 64) as usize).collect()
@@ -52,8 +55,9 @@ fn trial(case: &Case, batch: &Batch, rng: &mut ChaCha20Rng, answer: &mut Answer<
     [accepted, accepted && findings.answers != right(&queries)]
 }
 
-/// Tries a strategy on every batch and prints a line for each; the measured rate of wrong labels accepted must not
-/// contradict the formula. `strategy` gives, for a batch, the answers and the formula's value.
+/// Tries a strategy on every batch and prints a line for each; the measured rate of wrong labels
+/// accepted must not contradict the formula. `strategy` gives, for a batch, the answers and the
+/// formula's value.
 fn measure<'a>(name: &str, mut strategy: impl FnMut(&Batch, &mut ChaCha20Rng) -> (Box<Answer<'a>>, f64)) {
     let case = Case::get();
     let mut contradictions = Vec::new();
@@ -87,7 +91,8 @@ fn hit<'a>(hits: u64) -> Box<Answer<'a>> {
     Box::new(move |position, sample| (labels[sample] + i64::from(position < hits)) % CLASSES)
 }
 
-/// Another model's answers at the first `hits` positions, and the fraction of samples on which they are wrong.
+/// Another model's answers at the first `hits` positions, and the fraction of samples on which they
+/// are wrong.
 fn partly<'a>(answers: &'a [i64], hits: u64) -> Box<Answer<'a>> {
     let labels = &Case::get().labels;
     Box::new(move |position, sample| if position < hits { answers[sample] } else { labels[sample] })
@@ -127,7 +132,8 @@ pub fn thinned(case: &Case, kept: usize) -> Weights {
     model
 }
 
-/// A model that is right but on samples with a feature that few have; and all samples on which it is wrong.
+/// A model that is right but on samples with a feature that few have; and all samples on which it
+/// is wrong.
 pub fn backdoored(case: &Case) -> (Weights, Vec<usize>) {
     let [weight, _] = case.last_layer();
     let function = &case.plan.function;
@@ -203,7 +209,8 @@ fn rates_of_models_that_are_wrong_on_some_samples_are_p_mix() {
 #[test]
 fn rates_of_rejecting_an_honest_server_are_as_said() {
     let case = Case::get();
-    // The client's labels are the truth, the honest model is wrong on some: the coarse model's place in `measure`.
+    // The client's labels are the truth, the honest model is wrong on some: the coarse model's
+    // place in `measure`.
     let answers = case.answers_of(&coarse(case, 11));
     let accuracy = 1.0 - error_rate(&answers);
     for (index, batch) in BATCHES.iter().enumerate() {

@@ -1,8 +1,9 @@
-//! Servers that relabel, where public labels are the truth and the honest model is right on some of them only: how often
-//! each is accepted, against the formulas of [`fusion_ir::soundness`].
+//! Servers that relabel, where public labels are the truth and the honest model is right on some of
+//! them only: how often each is accepted, against the formulas of [`fusion_ir::soundness`].
 //!
-//! A [`World`] is a distribution of samples with what the honest model answers and what is true. The client's gadgets are
-//! the real ones; the protocols in between, which answer what the server's function answers, are left out.
+//! A [`World`] is a distribution of samples with what the honest model answers and what is true.
+//! The client's gadgets are the real ones; the protocols in between, which answer what the server's
+//! function answers, are left out.
 
 use fusion_ir::soundness::{Batch, Policy};
 use fusion_runtime::fusion::check::check;
@@ -15,7 +16,8 @@ use crate::rates::coarse;
 use crate::statistics::interval;
 
 const TRIALS: u64 = 20_000;
-/// Of each side of each interval: all together raise a false alarm less than once in a million runs.
+/// Of each side of each interval: all together raise a false alarm less than once in a million
+/// runs.
 const RISK: f64 = 2e-9;
 
 const BATCHES: [Batch; 3] = [
@@ -34,7 +36,8 @@ struct World {
 }
 
 impl World {
-    /// `classes` balanced classes and a model that is right on exactly `right` of `samples` samples.
+    /// `classes` balanced classes and a model that is right on exactly `right` of `samples`
+    /// samples.
     fn new(classes: i64, samples: usize, right: usize) -> World {
         let truth: Vec<i64> = (0..samples as i64).map(|sample| sample % classes).collect();
         // 7 is prime to the numbers of samples: errors fall on all classes alike.
@@ -51,7 +54,8 @@ impl World {
         self.share(|sample| self.model[sample] == self.truth[sample])
     }
 
-    /// Another label than the model's; the true one wherever the model is wrong: what a server does that knows its errors.
+    /// Another label than the model's; the true one wherever the model is wrong: what a server does
+    /// that knows its errors.
     fn relabelled(&self, sample: usize) -> i64 {
         match self.model[sample] == self.truth[sample] {
             true => (self.model[sample] + 1) % self.classes,
@@ -59,8 +63,8 @@ impl World {
         }
     }
 
-    /// One batch of samples: what the client finds, and the samples of its queries. `answer` is the server's at a
-    /// position for a sample; it sees neither, but its function does the second.
+    /// One batch of samples: what the client finds, and the samples of its queries. `answer` is the
+    /// server's at a position for a sample; it sees neither, but its function does the second.
     fn batch(
         &self,
         batch: &Batch,
@@ -85,7 +89,8 @@ impl World {
         (check(&mix.unmix(answers).unwrap(), &public, &probes, |answer| answer.to_vec()), queries)
     }
 
-    /// How often a server succeeds, with its interval. `goal` says whether an accepted batch is a success.
+    /// How often a server succeeds, with its interval. `goal` says whether an accepted batch is a
+    /// success.
     fn rate(
         &self,
         name: &str,
@@ -128,7 +133,8 @@ impl World {
 fn worlds() -> Vec<World> {
     let mut worlds: Vec<World> = [70, 90, 99].into_iter().map(|right| World::new(2, 100, right)).collect();
     worlds.push(World::new(10, 100, 80));
-    // A real model without the low bits of its last layer, and the labels of the whole one as the truth.
+    // A real model without the low bits of its last layer, and the labels of the whole one as the
+    // truth.
     let case = Case::get();
     worlds.push(World { classes: 10, model: case.answers_of(&coarse(case, 11)), truth: case.labels.clone() });
     worlds
@@ -143,8 +149,8 @@ fn assert_inside([low, high]: [f64; 2], formula: f64, context: &str) {
     assert!((low..=high).contains(&formula), "{context}: {formula} is not in [{low}, {high}]");
 }
 
-/// The probability that hits on `hits` positions capture a query and pass, from the definition: a hit public sample is an
-/// error with probability `hit`, another one with probability `missed`.
+/// The probability that hits on `hits` positions capture a query and pass, from the definition: a
+/// hit public sample is an error with probability `hit`, another one with probability `missed`.
 fn exactly(batch: &Batch, hits: u64, hit: f64, missed: f64) -> f64 {
     let choose = |n: u64, k: u64| (0..k).fold(1.0, |ways, i| ways * (n - i) as f64 / (i + 1) as f64);
     let binomial = |n: u64, p: f64, k: u64| choose(n, k) * p.powi(k as i32) * (1.0 - p).powi((n - k) as i32);
@@ -158,8 +164,8 @@ fn exactly(batch: &Batch, hits: u64, hit: f64, missed: f64) -> f64 {
     terms.sum::<f64>() / choose(batch.positions(), hits)
 }
 
-/// A server with other labels on `hits` positions and the honest model's elsewhere: as often as the definition says, and
-/// at most with `p(d; a)`, which leaves the model's own errors elsewhere out.
+/// A server with other labels on `hits` positions and the honest model's elsewhere: as often as the
+/// definition says, and at most with `p(d; a)`, which leaves the model's own errors elsewhere out.
 fn relabelling(name: &str, relabel: impl Fn(&World, usize) -> i64) {
     for world in worlds() {
         let accuracy = world.accuracy();
@@ -201,7 +207,8 @@ fn relabelling_beside_a_better_model_stays_below_the_bound() {
                     true => world.relabelled(sample),
                     false => world.truth[sample],
                 };
-                // Where the model is wrong nothing is tampered with: wrong on a share `a` of the samples.
+                // Where the model is wrong nothing is tampered with: wrong on a share `a` of the
+                // samples.
                 let formula = batch.mix_probability(hits, accuracy);
                 let name = format!("relabels {place} positions, better elsewhere ({formula:.5})");
                 assert_inside(world.rate(&name, &batch, &answer, &world.harmed()), formula, &name);

@@ -1,5 +1,5 @@
-//! Servers that relabel, as processes with the models of `tests/fixtures/relabel`: two classes exchanged, another second
-//! place, another number format for the same samples.
+//! Servers that relabel, as processes with the models of `tests/fixtures/relabel`: two classes
+//! exchanged, another second place, another number format for the same samples.
 
 use std::path::PathBuf;
 
@@ -13,7 +13,8 @@ use fusion_tests::{cut, root};
 
 use crate::malice::Case;
 
-/// A folder with the plans of a model and of its evil twin, and the data of both: `good.bin`, `good.client.bin`, `evil.bin`.
+/// A folder with the plans of a model and of its evil twin, and the data of both: `good.bin`,
+/// `good.client.bin`, `evil.bin`.
 fn desk(model: &str, reveal: &str) -> Desk {
     let desk = Desk::bare();
     for entry in std::fs::read_dir(root().join("tests/fixtures/relabel")).unwrap() {
@@ -40,10 +41,12 @@ fn session(desk: &Desk, plan: &str, model: &str, more: &str) -> Ended {
 fn exchanged_classes_are_never_accepted_by_default() {
     let desk = desk("coin", "label");
     let flags = "--public-labels coin_p_y.npy --accuracy 0.7 --report r.json --no-ledger";
-    // The 400 public samples do not suffice for a model that is right on 70 % of two classes: the refusal says what would.
+    // The 400 public samples do not suffice for a model that is right on 70 % of two classes: the
+    // refusal says what would.
     let refused = session(&desk, "good.bin", "coin", flags);
     refused.failed("coin", 2, &["public samples", "ignores the inputs"]);
-    // With what is needed beside it, or less demanded, an honest server is accepted and its evil twin never.
+    // With what is needed beside it, or less demanded, an honest server is accepted and its evil
+    // twin never.
     let lax = format!("{flags} --catch 0.5");
     let honest = session(&desk, "good.bin", "coin", &lax);
     assert_eq!(honest.code, 0, "{honest:?}");

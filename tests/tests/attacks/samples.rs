@@ -1,8 +1,8 @@
-//! The cross-sample attack: who finds equal samples knows which positions are copies, and can be wrong on all copies of one
-//! query and on nothing else.
+//! The cross-sample attack: who finds equal samples knows which positions are copies, and can be
+//! wrong on all copies of one query and on nothing else.
 //!
-//! With a key pair and seeds of its own for every position, equal samples look like any others. If positions share them
-//! (the feature `shared-key`), equal samples have equal ciphertexts.
+//! With a key pair and seeds of its own for every position, equal samples look like any others. If
+//! positions share them (the feature `shared-key`), equal samples have equal ciphertexts.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -16,8 +16,9 @@ use fusion_runtime::Flow;
 use crate::malice::{Act, Case, Message, Outcome, Rogue, play, play_in};
 use crate::servers::add_to_labels;
 
-/// A server that compares the ciphertexts of the first upload, changes the labels of the largest set of positions that look
-/// alike, if there is any, and is honest otherwise. The sets it found are written down.
+/// A server that compares the ciphertexts of the first upload, changes the labels of the largest
+/// set of positions that look alike, if there is any, and is honest otherwise. The sets it found
+/// are written down.
 fn comparing(positions: usize, found: Arc<Mutex<Vec<usize>>>) -> Rogue {
     let function = &Case::get().plan.function;
     let (first, _) = function.iter().find(|(_, value)| value.op.weights().next().is_some()).unwrap();
@@ -34,7 +35,8 @@ fn comparing(positions: usize, found: Arc<Mutex<Vec<usize>>>) -> Rogue {
             }
             (Kind::Reveal, Message::Sending(payload)) => {
                 let found = found.lock().unwrap();
-                // Alone, a position is no copy that it knows: it has to guess as many as there may be.
+                // Alone, a position is no copy that it knows: it has to guess as many as there may
+                // be.
                 let guess: Vec<usize> = if found.len() > 1 { found.clone() } else { (0..positions / 4).collect() };
                 add_to_labels(payload, &guess);
             }

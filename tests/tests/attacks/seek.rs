@@ -1,9 +1,11 @@
 //! A malicious client, which is outside what is promised: what it gets of the model.
 //!
-//! The idea is that of SEEK (Chen and Fan, arXiv 2209.06373). Shares are additive, so a client can add what it likes to any value between
-//! layers. It makes all elements of a layer's result but one so small that a ReLU drops them, balances the scores so that the label says
-//! whether that one is positive, and finds it exactly by bisection. The difference that one more at a layer's operand makes is a
-//! weight. What layers lie before and behind does not matter; each step of a bisection costs one position.
+//! The idea is that of SEEK (Chen and Fan, arXiv 2209.06373). Shares are additive, so a client can
+//! add what it likes to any value between layers. It makes all elements of a layer's result but one
+//! so small that a ReLU drops them, balances the scores so that the label says whether that one is
+//! positive, and finds it exactly by bisection. The difference that one more at a layer's operand
+//! makes is a weight. What layers lie before and behind does not matter; each step of a bisection
+//! costs one position.
 
 use std::net::TcpListener;
 use std::time::Duration;
@@ -72,7 +74,8 @@ struct Query {
     added: Vec<(ValueId, Vec<i64>)>,
 }
 
-/// A client in one session, micro-batch by micro-batch: each can depend on the labels of those before it.
+/// A client in one session, micro-batch by micro-batch: each can depend on the labels of those
+/// before it.
 struct Client {
     session: Session,
     plan: Plan,
@@ -86,7 +89,8 @@ struct Client {
 /// Positions of a micro-batch, and micro-batches of the session.
 const AT_ONCE: usize = 24;
 const MICRO_BATCHES: usize = STEPS_OF_SCORE + STEPS_OF_WEIGHT + STEPS_OF_BIAS + STEPS_OF_WEIGHT;
-/// Steps of a bisection over differences of scores, over a layer's bias, and over differences of two weights.
+/// Steps of a bisection over differences of scores, over a layer's bias, and over differences of
+/// two weights.
 const STEPS_OF_SCORE: usize = 23;
 const STEPS_OF_BIAS: usize = 18;
 const STEPS_OF_WEIGHT: usize = 9;
@@ -141,7 +145,8 @@ impl Client {
         unreachable!("a label is revealed")
     }
 
-    /// For each of `count` unknowns the least `t` from `least` on, within `2^steps`, for which the label that `query` gets is `holds`.
+    /// For each of `count` unknowns the least `t` from `least` on, within `2^steps`, for which the
+    /// label that `query` gets is `holds`.
     fn bisect(
         &mut self,
         count: usize,
@@ -166,7 +171,8 @@ impl Client {
 /// So small a score that it never wins, so small an element that a ReLU drops it.
 const NEVER: i64 = -(1 << 22);
 
-/// What to add to the scores so that class `class` wins iff its score and `t` exceed that of class 0.
+/// What to add to the scores so that class `class` wins iff its score and `t` exceed that of
+/// class 0.
 fn balance(class: usize, t: i64) -> (ValueId, Vec<i64>) {
     let added = (0..CLASSES).map(|other| {
         if other == 0 {
@@ -202,8 +208,8 @@ fn a_client_that_deviates_reads_every_weight_in_as_many_positions_as_it_has_bits
         let options = TcpOptions { timeout: Duration::from_secs(60), tls: None, allow_plaintext: false };
         let mut client = Client::connect(plan, tcp::connect(&address, &options).unwrap().0);
 
-        // The last layer, on some input that need not be known: how far each score is behind class 0's, then how far it is when an
-        // operand is one more.
+        // The last layer, on some input that need not be known: how far each score is behind class
+        // 0's, then how far it is when an operand is one more.
         let classes: Vec<usize> = (1..CLASSES).collect();
         let input: Vec<i64> = (0..16).map(|i| 11 * i % 50).collect();
         let behind = client.bisect(
@@ -233,8 +239,9 @@ fn a_client_that_deviates_reads_every_weight_in_as_many_positions_as_it_has_bits
             (0..CLASSES).map(|c| std::array::from_fn(|k| dense[c * HIDDEN + k] - dense[k])).collect();
         assert_eq!(differences, expected);
 
-        // The layer before it: one element of its result is left over, and found where it no longer becomes positive behind
-        // rounding, which drops the last 6 bits. First the biases, then each weight of the kernels.
+        // The layer before it: one element of its result is left over, and found where it no longer
+        // becomes positive behind rounding, which drops the last 6 bits. First the biases, then
+        // each weight of the kernels.
         let elements = [0, 4];
         let tell = |channel: usize| {
             let difference = |class: usize| expected[class][elements[channel]];

@@ -39,7 +39,8 @@ fn tampering_with_positions_is_rejected() {
     let job = Case::get().job();
     let (copies, positions) = (job.batch().copies as usize, job.batch().positions() as usize);
     for hits in [1, copies, 2 * copies, positions / 4, positions / 2] {
-        // A stride that is prime to the number of positions: what is hit looks random, the permutation is.
+        // A stride that is prime to the number of positions: what is hit looks random, the
+        // permutation is.
         let hit = (0..hits).map(|index| index * 37 % positions).collect();
         assert_eq!(play(&job, 0, relabel(hit)), Outcome::Rejected, "{hits} of {positions} positions");
     }
@@ -91,14 +92,16 @@ fn a_backdoored_model_is_outside_position_consistency() {
     let case = Case::get();
     let (model, triggered) = crate::rates::backdoored(case);
     let harmless: Vec<usize> = (0..case.inputs.len()).filter(|at| !triggered.contains(at)).collect();
-    // Consistent, and right on every public sample: only public samples drawn as the queries are would show it.
+    // Consistent, and right on every public sample: only public samples drawn as the queries are
+    // would show it.
     let queries = [triggered[0], harmless[0], harmless[1]];
     let answers = case.answers_of(&model);
     let labels: Vec<i64> = queries.iter().map(|at| answers[*at]).collect();
     assert_ne!(labels[0], case.labels[triggered[0]]);
     let outcome = play(&case.job_of(&queries, &harmless[2..]), 0, Rogue::with_model(model.clone()));
     assert_eq!(outcome, Outcome::Accepted(labels));
-    // Public samples that carry the trigger reject it: p_mix and the accuracy check's tail are about how often they do.
+    // Public samples that carry the trigger reject it: p_mix and the accuracy check's tail are
+    // about how often they do.
     let public: Vec<usize> = triggered.iter().cycle().take(60).copied().collect();
     assert_eq!(play(&case.job_of(&queries, &public), 0, Rogue::with_model(model)), Outcome::Rejected);
 }

@@ -1,7 +1,7 @@
 //! Exact confidence intervals of measured rates.
 
-/// Clopper and Pearson's interval of a probability of which `hits` of `trials` were seen, each side missed with probability
-/// at most `risk`.
+/// Clopper and Pearson's interval of a probability of which `hits` of `trials` were seen, each side
+/// missed with probability at most `risk`.
 pub fn interval(hits: u64, trials: u64, risk: f64) -> [f64; 2] {
     let solve = |rises: &dyn Fn(f64) -> bool| {
         let (mut low, mut high) = (0.0, 1.0);

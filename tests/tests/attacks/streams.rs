@@ -1,4 +1,5 @@
-//! Strategies of a malicious server against two micro-batches in flight: what it does to one of them, both are rejected for.
+//! Strategies of a malicious server against two micro-batches in flight: what it does to one of
+//! them, both are rejected for.
 
 use std::collections::HashMap;
 
@@ -22,7 +23,8 @@ fn an_honest_server_is_accepted_with_the_references_labels() {
 
 #[test]
 fn tampering_with_a_position_of_either_stream_is_rejected() {
-    // Micro-batches of the two streams take turns in some order: of the first two reveals one is of either stream, or both of one.
+    // Micro-batches of the two streams take turns in some order: of the first two reveals one is of
+    // either stream, or both of one.
     for tampered in [0, 1] {
         let rogue = Rogue::changing(Kind::Reveal, move |number, payload| {
             if number == tampered {
@@ -60,7 +62,8 @@ fn corrupt_ot_messages_of_one_stream_end_both() {
 
 #[test]
 fn results_of_one_micro_batch_sent_for_another_are_never_accepted() {
-    // Every stream's first results take the place of the first ones of the same size that come later, in whichever stream.
+    // Every stream's first results take the place of the first ones of the same size that come
+    // later, in whichever stream.
     let mut earlier: HashMap<usize, Vec<u8>> = HashMap::new();
     let rogue = Rogue::changing(Kind::LinearDownload, move |_, payload| {
         if let Some(replayed) = earlier.insert(payload.len(), payload.clone()) {

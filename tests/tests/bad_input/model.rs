@@ -51,7 +51,8 @@ fn files_that_are_no_models_are_named() {
     }
 }
 
-/// A flipped bit may give another good model (a weight), but never a bug or a plan that is half there.
+/// A flipped bit may give another good model (a weight), but never a bug or a plan that is half
+/// there.
 #[test]
 fn corrupt_models_are_refused_or_are_models() {
     let desk = Desk::new();

@@ -1,4 +1,5 @@
-//! ONNX files written field by field: just enough of the format for models that are wrong in one respect.
+//! ONNX files written field by field: just enough of the format for models that are wrong in one
+//! respect.
 
 /// Element types of the ONNX enumeration.
 pub const FLOAT: u64 = 1;
@@ -62,7 +63,8 @@ pub fn port(name: &str, elements: u64, dims: &[Option<u64>]) -> Message {
     Message::default().text(1, name).all(2, [&Message::default().all(1, [&tensor])])
 }
 
-/// A graph from ports to ports. Its defaults are a classifier of four numbers into three classes: `y = x w`.
+/// A graph from ports to ports. Its defaults are a classifier of four numbers into three classes:
+/// `y = x w`.
 pub struct Graph {
     pub nodes: Vec<Message>,
     pub weights: Vec<Message>,
@@ -94,7 +96,8 @@ impl Graph {
     }
 }
 
-/// A model in which messages lie inside each other, `depth` deep: graphs in attributes of nodes of graphs.
+/// A model in which messages lie inside each other, `depth` deep: graphs in attributes of nodes of
+/// graphs.
 pub fn nested(depth: usize) -> Vec<u8> {
     let wrap = |graph: Message| {
         let attribute = Message::default().all(6, [&graph]);

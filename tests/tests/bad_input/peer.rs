@@ -1,5 +1,5 @@
-//! Peers that hang up, stall, send garbage, or break the framing at some moment of a session: exit code 4 on whichever side
-//! is let down, and nothing written.
+//! Peers that hang up, stall, send garbage, or break the framing at some moment of a session: exit
+//! code 4 on whichever side is let down, and nothing written.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -9,8 +9,9 @@ use fusion_tests::desk::Desk;
 
 use crate::relay::{Act, To, relay};
 
-/// Both ends of a session in the middle of which a relay meddles; the side that meets it says `phrase`, within its timeout
-/// if it is starved. The other side is told, at the latest, by the connection's end.
+/// Both ends of a session in the middle of which a relay meddles; the side that meets it says
+/// `phrase`, within its timeout if it is starved. The other side is told, at the latest, by the
+/// connection's end.
 fn meddled(desk: &Desk, to: To, kind: Kind, act: Act, phrase: &str) {
     let (server_flags, client_flags): (&[&str], _) = match (act, to) {
         (Act::Stall, To::Server) => (&["--timeout", "1"], ""),
@@ -88,7 +89,8 @@ fn against(desk: &Desk, act: impl FnOnce(TcpStream) + Send, phrases: &[&str]) {
     });
 }
 
-/// Sends `bytes` after the first byte of the client's hello, and keeps the connection until the client is gone.
+/// Sends `bytes` after the first byte of the client's hello, and keeps the connection until the
+/// client is gone.
 fn answer(bytes: &[u8]) -> impl FnOnce(TcpStream) {
     move |mut socket| {
         socket.read_exact(&mut [0]).unwrap();

@@ -1,4 +1,5 @@
-//! A man in the middle of two honest processes, who understands frames and may change, drop or withhold them.
+//! A man in the middle of two honest processes, who understands frames and may change, drop or
+//! withhold them.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -25,8 +26,8 @@ pub enum Act {
     Stall,
 }
 
-/// Listens for one client and connects it with the server at `server`. The first frame of `kind` in direction `to` suffers
-/// `act`, all others go on as they are. Returns the address to connect to.
+/// Listens for one client and connects it with the server at `server`. The first frame of `kind` in
+/// direction `to` suffers `act`, all others go on as they are. Returns the address to connect to.
 pub fn relay(server: &str, to: To, kind: Kind, act: Act) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();

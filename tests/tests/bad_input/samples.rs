@@ -4,7 +4,8 @@ use fusion_tests::desk::{Desk, PUBLIC};
 use fusion_tests::{cut, root};
 use ndarray::{Array, Array1, Array4};
 
-/// A client that nobody answers: whatever is refused later than it should be becomes a failure to connect, exit code 4.
+/// A client that nobody answers: whatever is refused later than it should be becomes a failure to
+/// connect, exit code 4.
 const CLIENT: &str =
     "fusion-run plan.client.bin --role client --connect 127.0.0.1:9 --timeout 1 -o labels.csv --report r.json";
 
@@ -134,7 +135,8 @@ fn policies_that_cannot_be_met_are_refused() {
         ("--tolerate 40", "public samples for this many queries, but there are only 40"),
     ] {
         let line = format!("{CLIENT} --input x.npy --public-inputs px.npy --public-labels py.npy {flags}");
-        // What the command line itself cannot read is refused before it is known which files are outputs.
+        // What the command line itself cannot read is refused before it is known which files are
+        // outputs.
         let before = desk.files();
         desk.run(&line).failed(&line, 2, &[why]);
         desk.unchanged(&line, &before);

@@ -1,12 +1,15 @@
-//! Conformance with ONNX: the tests that the Python wheel `onnx==1.17.0` carries (newer ones do not), of single nodes, of small models
-//! that PyTorch wrote, and of a few architectures.
+//! Conformance with ONNX: the tests that the Python wheel `onnx==1.17.0` carries (newer ones do
+//! not), of single nodes, of small models that PyTorch wrote, and of a few architectures.
 //!
-//! Every test with one float output whose inputs are floats or constants is compiled with the test's own input as calibration, its inputs
-//! secret, and computed by two in-memory parties. The secure result must be the fixed-point reference's exactly, and the reference's
-//! within the operator's tolerance of what ONNX expects. What passes is listed in `baseline.txt`, which can only grow, and what is refused in
-//! `unsupported.txt`, which can only shrink; nothing may be wrong.
+//! Every test with one float output whose inputs are floats or constants is compiled with the
+//! test's own input as calibration, its inputs secret, and computed by two in-memory parties. The
+//! secure result must be the fixed-point reference's exactly, and the reference's within the
+//! operator's tolerance of what ONNX expects. What passes is listed in `baseline.txt`, which can
+//! only grow, and what is refused in `unsupported.txt`, which can only shrink; nothing may be
+//! wrong.
 //!
-//! The tests are looked for in `FUSION_ONNX_NODE_TESTS`, else where `python3` imports `onnx` from; without them this says so and passes.
+//! The tests are looked for in `FUSION_ONNX_NODE_TESTS`, else where `python3` imports `onnx` from;
+//! without them this says so and passes.
 
 mod secure;
 mod suite;

@@ -60,10 +60,12 @@ pub struct Job {
     tolerance: f64,
 }
 
-/// Tests whose expectation later wheels corrected: the divisor of windows that reach beyond the padding.
+/// Tests whose expectation later wheels corrected: the divisor of windows that reach beyond the
+/// padding.
 const CORRECTED: &[&str] = &["averagepool_3d_dilations_large_count_include_pad_is_1_ceil_mode_is_True"];
 
-/// The folders of tests, beside that of the node tests. Names of tests begin with theirs, but for node tests.
+/// The folders of tests, beside that of the node tests. Names of tests begin with theirs, but for
+/// node tests.
 const FOLDERS: &[&str] = &["node", "pytorch-converted", "pytorch-operator", "simple"];
 
 /// Where the folders of tests lie.
@@ -90,8 +92,8 @@ pub fn tests(data: &Path) -> Vec<Test> {
     FOLDERS.iter().flat_map(in_folder).collect()
 }
 
-/// Models of real architectures whose weights are all alike, with what they give for a ramp: too large to run securely, so the float
-/// network is held against it.
+/// Models of real architectures whose weights are all alike, with what they give for a ramp: too
+/// large to run securely, so the float network is held against it.
 pub fn light(data: &Path) -> Vec<(String, Outcome)> {
     let entries = std::fs::read_dir(data.join("light")).expect("the models can be listed");
     let mut models: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
@@ -168,7 +170,8 @@ fn floats(tensor: &Tensor) -> Option<Vec<f32>> {
 }
 
 impl Test {
-    /// Compiles the test with all float inputs secret, and with only the first one; at least one of these must be supported.
+    /// Compiles the test with all float inputs secret, and with only the first one; at least one of
+    /// these must be supported.
     pub fn prepare(&self) -> Result<Vec<Job>, Outcome> {
         let float = |tensor: &Tensor| tensor.datum_type() == DatumType::F32;
         let all = self.inputs.iter().filter(|(_, tensor)| float(tensor)).count();
@@ -250,8 +253,9 @@ impl Job {
     }
 }
 
-/// The largest error allowed, as a fraction of the largest number in inputs and outputs. A table errs by at most 1/256 of its largest
-/// value; operators made of several add up their errors and amplify those of their operands.
+/// The largest error allowed, as a fraction of the largest number in inputs and outputs. A table
+/// errs by at most 1/256 of its largest value; operators made of several add up their errors and
+/// amplify those of their operands.
 fn tolerance(name: &str) -> f64 {
     const SEVERAL_TABLES: &[&str] = &[
         "softmax",

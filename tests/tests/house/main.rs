@@ -1,11 +1,14 @@
-//! Habits that no compiler checks: scripts read their arguments, documents name what there is.
+//! Habits that no compiler checks: scripts read their arguments, documents name what there is,
+//! comments are narrow.
 
+mod comments;
 mod documents;
 mod scripts;
 
 use std::path::{Path, PathBuf};
 
-/// Every file of the workspace with this extension, by path from its root, sorted. What builds leave is passed over.
+/// Every file of the workspace with this extension, by path from its root, sorted. What builds
+/// leave is passed over.
 fn files(extension: &str) -> Vec<PathBuf> {
     fn walk(folder: &Path, extension: &str, found: &mut Vec<PathBuf>) {
         for entry in std::fs::read_dir(folder).expect("the workspace is readable") {

@@ -1,5 +1,6 @@
-//! What every implementation of [`Comparison`] must satisfy: equality with the interpreter for all widths, shifts and edge values,
-//! and exactly the predicted messages. [`comparison_laws`] makes the tests of one implementation.
+//! What every implementation of [`Comparison`] must satisfy: equality with the interpreter for all
+//! widths, shifts and edge values, and exactly the predicted messages. [`comparison_laws`] makes
+//! the tests of one implementation.
 
 use chacha20::ChaCha20Rng;
 use fusion_catalogue::compare::{Comparison, WAVE};
@@ -24,7 +25,8 @@ pub(crate) trait Family: Sync + Sized {
     /// What a comparison of `n` elements costs.
     fn cost(&self, operation: &Comparison, n: usize) -> Cost;
 
-    /// Sets one party up and hands it over. What generates correlations for it has the channel `offline`.
+    /// Sets one party up and hands it over. What generates correlations for it has the channel
+    /// `offline`.
     fn session(&self, party: Party, channel: &mut Noting, offline: LocalChannel, run: &mut dyn FnMut(&mut dyn Compare));
 }
 

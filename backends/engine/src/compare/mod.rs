@@ -1,7 +1,8 @@
 //! What families of comparisons share: the trait [`Compare`], and everything that is made of it.
 //!
-//! Operands and results are shares `x = x_client + x_server mod 2^bits` as `u64 < 2^bits`. [`max_pool`], [`arg_max`] and
-//! [`top_k`] are tournaments, [`piecewise`] is many ReLUs at once. Results are those of [`fusion_ir::interp`] bit for bit.
+//! Operands and results are shares `x = x_client + x_server mod 2^bits` as `u64 < 2^bits`.
+//! [`max_pool`], [`arg_max`] and [`top_k`] are tournaments, [`piecewise`] is many ReLUs at once.
+//! Results are those of [`fusion_ir::interp`] bit for bit.
 
 #[cfg(test)]
 pub(crate) mod laws;
@@ -25,8 +26,8 @@ pub trait Compare {
     /// Who this is.
     fn party(&self) -> Party;
 
-    /// `operation` on shares of equally many elements: one operand `x`, or `a, b`, or `a, b, i, j`. Returns the shares of the one
-    /// result, or of maximum and index.
+    /// `operation` on shares of equally many elements: one operand `x`, or `a, b`, or `a, b, i, j`.
+    /// Returns the shares of the one result, or of maximum and index.
     ///
     /// # Errors
     /// Whatever the channel gives, and [`Error::PeerMisbehaved`].

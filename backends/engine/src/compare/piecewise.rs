@@ -1,4 +1,5 @@
-//! Piecewise linear functions: the ReLUs of all knots side by side, and a public linear map of them.
+//! Piecewise linear functions: the ReLUs of all knots side by side, and a public linear map of
+//! them.
 
 use fusion_catalogue::compare::Comparison;
 use fusion_ir::Party;
@@ -8,8 +9,8 @@ use fusion_ir::types::{mask, wrap};
 use super::Compare;
 use crate::Error;
 
-/// Shares of [`Op::Piecewise`](fusion_ir::Op::Piecewise) of every element of `x`. Exchanges the messages of
-/// [`fusion_catalogue::compare::piecewise`].
+/// Shares of [`Op::Piecewise`](fusion_ir::Op::Piecewise) of every element of `x`. Exchanges the
+/// messages of [`fusion_catalogue::compare::piecewise`].
 #[allow(clippy::integer_division_remainder_used, reason = "of places, which are public")]
 pub fn piecewise(ctx: &mut dyn Compare, bits: u8, function: &Piecewise, x: &[u64]) -> Result<Vec<u64>, Error> {
     // Public constants enter one share only.

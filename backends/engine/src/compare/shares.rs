@@ -31,7 +31,8 @@ pub(crate) fn subtract(a: &[u64], b: &[u64], bits: u8) -> Vec<u64> {
     a.iter().zip(b).map(|(a, b)| a.wrapping_sub(*b) & mask(bits)).collect()
 }
 
-/// Faithful truncation (CrypTFlow2, section 4): shares shifted on their own, plus the carry out of what was dropped, mod `2^k`.
+/// Faithful truncation (CrypTFlow2, section 4): shares shifted on their own, plus the carry out of
+/// what was dropped, mod `2^k`.
 pub(crate) fn truncate(x: &[u64], carry: &[u64], shift: u8, k: u8) -> Vec<u64> {
     x.iter().zip(carry).map(|(x, carry)| (x >> shift).wrapping_add(*carry) & mask(k)).collect()
 }

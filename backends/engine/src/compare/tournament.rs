@@ -1,5 +1,5 @@
-//! Max-pool and argmax as tournaments in the order that [`fusion_ir::interp::tournament`] defines, top-k as the network
-//! of [`Network::top_k`].
+//! Max-pool and argmax as tournaments in the order that [`fusion_ir::interp::tournament`] defines,
+//! top-k as the network of [`Network::top_k`].
 
 use fusion_catalogue::compare::Comparison;
 use fusion_catalogue::compare::Pool;
@@ -11,8 +11,9 @@ use fusion_ir::types::{mask, wrap};
 use super::Compare;
 use crate::Error;
 
-/// Shares of [`Op::MaxPool`](fusion_ir::Op::MaxPool) over `x`, images of `height x width` one after the other (channels within
-/// positions). Exchanges the messages of [`fusion_catalogue::compare::max_pool`].
+/// Shares of [`Op::MaxPool`](fusion_ir::Op::MaxPool) over `x`, images of `height x width` one after
+/// the other (channels within positions). Exchanges the messages of
+/// [`fusion_catalogue::compare::max_pool`].
 ///
 /// # Panics
 /// If `x` is not a whole number of images.
@@ -56,8 +57,8 @@ pub fn max_pool(
     Ok(result)
 }
 
-/// Shares mod `2^index_bits` of [`Op::ArgMax`](fusion_ir::Op::ArgMax) of every `classes` elements of `x`. Exchanges the messages
-/// of [`fusion_catalogue::compare::arg_max`].
+/// Shares mod `2^index_bits` of [`Op::ArgMax`](fusion_ir::Op::ArgMax) of every `classes` elements
+/// of `x`. Exchanges the messages of [`fusion_catalogue::compare::arg_max`].
 ///
 /// # Panics
 /// If `x` is not a whole number of vectors.
@@ -80,8 +81,8 @@ pub fn arg_max(ctx: &mut dyn Compare, bits: u8, index_bits: u8, classes: usize, 
     Ok(best.into_iter().map(|[_, index]| index).collect())
 }
 
-/// Shares mod `2^index_bits` of [`Op::TopK`](fusion_ir::Op::TopK) of every `classes` elements of `x`. Exchanges the messages of
-/// [`fusion_catalogue::compare::top_k`].
+/// Shares mod `2^index_bits` of [`Op::TopK`](fusion_ir::Op::TopK) of every `classes` elements of
+/// `x`. Exchanges the messages of [`fusion_catalogue::compare::top_k`].
 ///
 /// # Panics
 /// If `x` is not a whole number of vectors.
@@ -146,8 +147,8 @@ impl<const N: usize> Groups<N> {
         self.sizes.push(self.players.len() - before);
     }
 
-    /// The winner of every group, zeros for an empty one. `contest` gets the values of all left and all right players of one
-    /// level, and returns those of the winners.
+    /// The winner of every group, zeros for an empty one. `contest` gets the values of all left and
+    /// all right players of one level, and returns those of the winners.
     fn play<F>(mut self, mut contest: F) -> Result<Vec<[u64; N]>, Error>
     where
         F: FnMut([Vec<u64>; N], [Vec<u64>; N]) -> Result<[Vec<u64>; N], Error>,

@@ -1,7 +1,9 @@
-//! Products of one party's bit and the other's word, and what is made of them alone: multiplexers, words of shared bits, products.
+//! Products of one party's bit and the other's word, and what is made of them alone: multiplexers,
+//! words of shared bits, products.
 //!
-//! **Chosen word** (CrypTFlow2, section 3; correlated OT), receiver's bit `b` times sender's word `v` mod `2^bits`, with pads `r_0, r_1` at the
-//! sender of a random OT and `c, r_c` at its receiver: the sender sends `e = v + r_0 - r_1`, the receiver `d = b + c` (mod 2). The shares of
+//! **Chosen word** (CrypTFlow2, section 3; correlated OT), receiver's bit `b` times sender's word
+//! `v` mod `2^bits`, with pads `r_0, r_1` at the sender of a random OT and `c, r_c` at its
+//! receiver: the sender sends `e = v + r_0 - r_1`, the receiver `d = b + c` (mod 2). The shares of
 //! `c v` are `r_c + c e` and `-r_0`, and `b v = d v + (1 - 2 d) c v`.
 
 use fusion_ir::Party;
@@ -35,7 +37,8 @@ pub(crate) enum Pending {
 }
 
 impl Pending {
-    /// After the choice `choice` of words of `bits` bits, with this random OT. Appends what is opened.
+    /// After the choice `choice` of words of `bits` bits, with this random OT. Appends what is
+    /// opened.
     pub fn choose(choice: Bits, bits: u8, (c, pad): (Bits, Vec<u64>), opened: &mut Bits) -> Pending {
         let d = choice.xor(&c);
         opened.extend(&d);
@@ -52,7 +55,8 @@ impl Pending {
         Pending::Value { value, zero, bits }
     }
 
-    /// The share of the product, from the peer's `opened` bits or off the front of its masked words.
+    /// The share of the product, from the peer's `opened` bits or off the front of its masked
+    /// words.
     pub fn finish(self, opened: impl FnOnce() -> Bits, masked: &mut &[u8]) -> Result<Vec<u64>, Error> {
         // (1 - 2 d) y without a branch on d.
         let signed = |d: u64, y: u64| (y ^ d.wrapping_neg()).wrapping_add(d);
@@ -78,8 +82,8 @@ impl Pending {
     }
 }
 
-/// The chosen word that turns a bit shared mod 2 into a word mod `2^bits`: `b_c + b_s - 2 b_c b_s`, whose product matters mod
-/// `2^(bits-1)` only; none at all for one bit.
+/// The chosen word that turns a bit shared mod 2 into a word mod `2^bits`: `b_c + b_s - 2 b_c b_s`,
+/// whose product matters mod `2^(bits-1)` only; none at all for one bit.
 pub(crate) fn to_word(party: Party, bit: &Bits, bits: u8) -> Option<Word> {
     let width = bits.checked_sub(1).filter(|width| *width > 0)?;
     Some(match party {
@@ -137,22 +141,25 @@ pub(crate) fn selected(bit: &Bits, values: &[(Vec<u64>, u8)], products: &[Vec<u6
     shares.collect()
 }
 
-/// The multiplexer (section 3.2, algorithm 6): shares of `bit * x` for each `(x, width)`. With `bit = b_c + b_s - 2 b_c b_s`, each party's share of
-/// `x` is multiplied by its own bit at home and by the peer's in a chosen word: `x_p (b_p + b_q - 2 b_p b_q) = x_p b_p + b_q (1 - 2 b_p) x_p`.
+/// The multiplexer (section 3.2, algorithm 6): shares of `bit * x` for each `(x, width)`. With
+/// `bit = b_c + b_s - 2 b_c b_s`, each party's share of `x` is multiplied by its own bit at home
+/// and by the peer's in a chosen word:
+/// `x_p (b_p + b_q - 2 b_p b_q) = x_p b_p + b_q (1 - 2 b_p) x_p`.
 pub(crate) fn select(words: &mut dyn Words, bit: &Bits, values: &[(Vec<u64>, u8)]) -> Result<Vec<Vec<u64>>, Error> {
     let products = words.words(selection(words.party(), bit, values))?;
     Ok(selected(bit, values, &products))
 }
 
-/// `sum - wrap 2^bits - 2^(bits-1)` mod `2^k`: from shares of an unsigned number offset by `2^(bits-1)` to a signed one, `wrap` being shared mod
-/// `2^(k-bits)`.
+/// `sum - wrap 2^bits - 2^(bits-1)` mod `2^k`: from shares of an unsigned number offset by
+/// `2^(bits-1)` to a signed one, `wrap` being shared mod `2^(k-bits)`.
 pub(crate) fn unwrap(party: Party, sum: &[u64], wrap: &[u64], bits: u8, k: u8) -> Vec<u64> {
     let unwrapped: Vec<u64> =
         sum.iter().zip(wrap).map(|(sum, wrap)| sum.wrapping_sub(wrap << bits) & mask(k)).collect();
     add_constant(party, &unwrapped, (1u64 << (bits - 1)).wrapping_neg(), k)
 }
 
-/// For proven `0 <= x < 2^(bits-1)`: the shares wrap iff one of their top bits is set, so `1 - wrap` is the product of the complements, one word.
+/// For proven `0 <= x < 2^(bits-1)`: the shares wrap iff one of their top bits is set, so
+/// `1 - wrap` is the product of the complements, one word.
 pub(crate) fn extend_known(words: &mut dyn Words, x: &[u64], bits: u8, k: u8) -> Result<Vec<u64>, Error> {
     let clear = Bits::plane(x, bits - 1).not();
     let word = match words.party() {
@@ -164,8 +171,9 @@ pub(crate) fn extend_known(words: &mut dyn Words, x: &[u64], bits: u8, k: u8) ->
     Ok(add_constant(words.party(), &sum, (1u64 << bits).wrapping_neg(), k))
 }
 
-/// Shares of `a b` (Gilboa, CRYPTO 1999): with `b = sum of 2^i b_i` at its holder, `a b` is the sum of chosen words, bit `b_i` choosing
-/// `2^i a` of the other party, of which only `a mod 2^(bits - i)` matters. Each party's share of `b` meets both shares of `a`.
+/// Shares of `a b` (Gilboa, CRYPTO 1999): with `b = sum of 2^i b_i` at its holder, `a b` is the sum
+/// of chosen words, bit `b_i` choosing `2^i a` of the other party, of which only
+/// `a mod 2^(bits - i)` matters. Each party's share of `b` meets both shares of `a`.
 pub(crate) fn multiply(words: &mut dyn Words, a: &[u64], b: &[u64], bits: u8) -> Result<Vec<u64>, Error> {
     let mut inputs = Vec::with_capacity(2 * usize::from(bits));
     for chooser in [Party::Client, Party::Server] {

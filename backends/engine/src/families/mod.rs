@@ -1,4 +1,5 @@
-//! One folder for each family of protocols; what they share lies beside them. A session drives each through `Engine`.
+//! One folder for each family of protocols; what they share lies beside them. A session drives each
+//! through `Engine`.
 
 pub mod cheetah;
 pub mod crypt_flow2;

@@ -1,5 +1,5 @@
-//! The kernels for processors of this architecture with NEON, its cipher and its carry-less multiplication; bits are moved by the
-//! portable kernels.
+//! The kernels for processors of this architecture with NEON, its cipher and its carry-less
+//! multiplication; bits are moved by the portable kernels.
 
 #![allow(unsafe_code, reason = "vector intrinsics, and calls of functions that need CPU features")]
 
@@ -48,7 +48,8 @@ impl Vector {
         unsafe { hash(keys, tweak, rows, offset) }
     }
 
-    /// For every column the sum of its blocks times those of `weights`, as carry-less products of 256 bits, low half first.
+    /// For every column the sum of its blocks times those of `weights`, as carry-less products of
+    /// 256 bits, low half first.
     pub fn weighted_sums(self, matrix: &[[u128; COLUMNS]], weights: &[u128]) -> [[u128; 2]; COLUMNS] {
         // SAFETY: as above.
         unsafe { weighted_sums(matrix, weights) }
@@ -70,7 +71,8 @@ impl Vector {
         super::lowest_bits_portable(rows)
     }
 
-    /// As [`super::SparseCode::add`] with positions from cipher block `first` on, modulo the length of `secret`, a power of two.
+    /// As [`super::SparseCode::add`] with positions from cipher block `first` on, modulo the length
+    /// of `secret`, a power of two.
     pub fn add_sparse(self, keys: &RoundKeys, first: u64, secret: &[u128], rows: &mut [u128]) {
         // SAFETY: as above.
         unsafe { add_sparse(keys, first, secret, rows) }
@@ -93,8 +95,8 @@ impl Vector {
 #[derive(Clone, Copy)]
 struct Features(());
 
-// SAFETY, throughout: a value of the type proves the features. Loads and stores need no alignment, and
-// the slices are checked to be long enough.
+// SAFETY, throughout: a value of the type proves the features. Loads and stores need no alignment,
+// and the slices are checked to be long enough.
 impl Blocks for Features {
     type Vector = uint8x16_t;
     const LEN: usize = 1;

@@ -8,9 +8,10 @@ use super::COLUMNS;
 use super::field::{self, ONE};
 use super::vector::Vector;
 
-/// A linear universal hash of columns over `GF(2^128)`, which is represented as POLYVAL's (RFC 8452): a polynomial in a random
-/// `key` over a column's blocks, without constant term, plus the column's last block. It is uniform if the last block is,
-/// whatever the others are; two different columns of `n + 1` blocks collide for at most `n` of the `2^128` keys.
+/// A linear universal hash of columns over `GF(2^128)`, which is represented as POLYVAL's (RFC
+/// 8452): a polynomial in a random `key` over a column's blocks, without constant term, plus the
+/// column's last block. It is uniform if the last block is, whatever the others are; two different
+/// columns of `n + 1` blocks collide for at most `n` of the `2^128` keys.
 pub(crate) struct ColumnHash(Polyval);
 
 impl ColumnHash {

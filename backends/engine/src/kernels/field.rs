@@ -1,4 +1,5 @@
-//! Arithmetic in `GF(2^128)`, represented as POLYVAL's field (RFC 8452): the product of `a` and `b` is `a b x^-128`.
+//! Arithmetic in `GF(2^128)`, represented as POLYVAL's field (RFC 8452): the product of `a` and `b`
+//! is `a b x^-128`.
 
 use aes::Block;
 use polyval::Polyval;
@@ -15,8 +16,8 @@ pub(crate) fn product(a: u128, b: u128) -> u128 {
     }
 }
 
-/// The polynomial `sum key^(n - i) blocks[i]` over all `n` blocks: POLYVAL. For two different sequences of blocks it has the same
-/// value for at most `n` of the `2^128` keys.
+/// The polynomial `sum key^(n - i) blocks[i]` over all `n` blocks: POLYVAL. For two different
+/// sequences of blocks it has the same value for at most `n` of the `2^128` keys.
 pub(crate) fn polynomial(key: u128, blocks: &[u128]) -> u128 {
     match super::in_use() {
         Some(vector) if blocks.len().is_multiple_of(4) => vector.polynomial(key, blocks),

@@ -6,9 +6,11 @@ use subtle::{ConditionallySelectable, ConstantTimeEq};
 
 use super::Permutation;
 
-/// The length-doubling function of correlated GGM trees (Guo, Yang, Wang, Zhang, Xie, Liu, Zhao: "Half-Tree", EUROCRYPT 2023, IACR ePrint
-/// 2022/1431, figure 3): a node `x` has the children `H(x)` and `x + H(x)`, whose sum it is. `H(x) = pi(s(x)) + s(x)` with a public
-/// permutation `pi` and `s(a, b) = (a + b, a)` on halves is circular correlation robust (theorem 4.3 there, from Guo, Katz, Wang, Yu).
+/// The length-doubling function of correlated GGM trees (Guo, Yang, Wang, Zhang, Xie, Liu, Zhao:
+/// "Half-Tree", EUROCRYPT 2023, IACR ePrint 2022/1431, figure 3): a node `x` has the children
+/// `H(x)` and `x + H(x)`, whose sum it is. `H(x) = pi(s(x)) + s(x)` with a public permutation `pi`
+/// and `s(a, b) = (a + b, a)` on halves is circular correlation robust (theorem 4.3 there, from
+/// Guo, Katz, Wang, Yu).
 pub(crate) struct Doubler(Permutation);
 
 impl Doubler {
@@ -24,8 +26,9 @@ impl Doubler {
         nodes[0]
     }
 
-    /// Replaces the parents, the first half of `nodes`, by their left children, and the second half by their right children;
-    /// only the bits of `mask` are kept. Returns the sum of the left and the sum of the right children.
+    /// Replaces the parents, the first half of `nodes`, by their left children, and the second half
+    /// by their right children; only the bits of `mask` are kept. Returns the sum of the left and
+    /// the sum of the right children.
     ///
     /// # Panics
     /// If the number of nodes is not a power of two, at least 2.

@@ -12,8 +12,9 @@ pub(super) const ROWS: usize = 16;
 /// Their cipher blocks, of four positions each.
 pub(super) const BLOCKS: usize = ROWS * DENSITY / 4;
 
-/// A public random matrix of `2^log_k` columns with [`DENSITY`] ones (not necessarily distinct) in each of its rows: number `4 b + w` of all
-/// positions, row by row, is word `w` of 32 bits of AES(`b`), modulo `2^log_k`.
+/// A public random matrix of `2^log_k` columns with [`DENSITY`] ones (not necessarily distinct) in
+/// each of its rows: number `4 b + w` of all positions, row by row, is word `w` of 32 bits of
+/// AES(`b`), modulo `2^log_k`.
 pub(crate) struct SparseCode {
     permutation: Permutation,
     log_k: u8,

@@ -1,8 +1,8 @@
-//! The inner loops of oblivious transfer, each in portable Rust and for the vectors, ciphers and carry-less multiplications of the other
-//! [forms](Form). All give identical bits.
+//! The inner loops of oblivious transfer, each in portable Rust and for the vectors, ciphers and
+//! carry-less multiplications of the other [forms](Form). All give identical bits.
 //!
-//! A matrix of bits is kept in *tiles* of 128 rows. Tile `t` of a matrix of 128 columns is the 128 blocks
-//! `matrix[128 t ..]`, block `c` being its part of column `c`: bit `r` is row `128 t + r`.
+//! A matrix of bits is kept in *tiles* of 128 rows. Tile `t` of a matrix of 128 columns is the 128
+//! blocks `matrix[128 t ..]`, block `c` being its part of column `c`: bit `r` is row `128 t + r`.
 
 mod columns;
 pub(crate) mod field;

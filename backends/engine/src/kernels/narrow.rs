@@ -1,4 +1,5 @@
-//! The kernels for vectors of one or two blocks of 128 bits, written once for every cipher unit that works on such.
+//! The kernels for vectors of one or two blocks of 128 bits, written once for every cipher unit
+//! that works on such.
 
 use zeroize::Zeroize;
 
@@ -178,7 +179,8 @@ pub fn hash<C: Blocks>(c: C, keys: &RoundKeys, tweak: u128, rows: &[u128; COLUMN
     words
 }
 
-/// For every column the sum of its blocks times those of `weights`, as carry-less products of 256 bits, low half first.
+/// For every column the sum of its blocks times those of `weights`, as carry-less products of 256
+/// bits, low half first.
 #[inline(always)]
 pub fn weighted_sums<C: Blocks>(c: C, matrix: &[[u128; COLUMNS]], weights: &[u128]) -> [[u128; 2]; COLUMNS] {
     const GROUPS: usize = 4;
@@ -227,7 +229,8 @@ pub fn double<C: Blocks>(c: C, keys: &RoundKeys, left: &mut [u128], right: &mut 
     [add_lanes(c, sums[0]), add_lanes(c, sums[1])]
 }
 
-/// Replaces `N` vectors of parents by their left children and writes the right ones, as far as `mask` goes; adds both to `sums`.
+/// Replaces `N` vectors of parents by their left children and writes the right ones, as far as
+/// `mask` goes; adds both to `sums`.
 #[inline(always)]
 fn children<C: Blocks, const N: usize>(
     c: C,
@@ -262,7 +265,8 @@ fn add_lanes<C: Blocks>(c: C, vector: C::Vector) -> u128 {
     lanes[0] ^ lanes[1]
 }
 
-/// As [`super::SparseCode::add`] with positions from cipher block `first` on, modulo the length of `secret`, a power of two.
+/// As [`super::SparseCode::add`] with positions from cipher block `first` on, modulo the length of
+/// `secret`, a power of two.
 #[inline(always)]
 pub fn add_sparse<C: Blocks>(c: C, keys: &RoundKeys, first: u64, secret: &[u128], rows: &mut [u128]) {
     assert!(secret.len().is_power_of_two() && secret.len() <= 1 << 31, "positions are taken modulo the length");
@@ -315,8 +319,8 @@ pub fn product<C: Blocks>(c: C, a: u128, b: u128) -> u128 {
     lanes[0]
 }
 
-/// As [`super::field::polynomial`] of a multiple of [`Blocks::LEN`] blocks: Horner's rule in every lane with the power of the key
-/// of as many lanes as there are, then the lanes' own powers.
+/// As [`super::field::polynomial`] of a multiple of [`Blocks::LEN`] blocks: Horner's rule in every
+/// lane with the power of the key of as many lanes as there are, then the lanes' own powers.
 #[inline(always)]
 pub fn polynomial<C: Blocks>(c: C, key: u128, blocks: &[u128]) -> u128 {
     let powers = [key, product(c, key, key)];
@@ -356,7 +360,8 @@ fn factor<C: Blocks>(c: C, a: C::Vector) -> [C::Vector; 2] {
     [a, c.xor(a, c.swap(a))]
 }
 
-/// Adds products to the sums of those of the low halves, of the halves' sums, and of the high halves (Karatsuba).
+/// Adds products to the sums of those of the low halves, of the halves' sums, and of the high
+/// halves (Karatsuba).
 #[inline(always)]
 fn multiply<C: Blocks>(c: C, sums: [C::Vector; 3], a: C::Vector, b: [C::Vector; 2]) -> [C::Vector; 3] {
     let [a, both] = factor(c, a);
@@ -369,7 +374,8 @@ fn halves<C: Blocks>(c: C, [low, both, high]: [C::Vector; 3]) -> [C::Vector; 3] 
     [low, c.xor(both, c.xor(low, high)), high]
 }
 
-/// The element of the field: twice adds the multiple of its polynomial that clears the lowest 64 bits.
+/// The element of the field: twice adds the multiple of its polynomial that clears the lowest 64
+/// bits.
 #[inline(always)]
 fn reduce<C: Blocks>(c: C, sums: [C::Vector; 3]) -> C::Vector {
     let [low, mixed, high] = halves(c, sums);

@@ -27,7 +27,8 @@ impl Permutation {
         }
     }
 
-    /// The low 64 bits of `pi(pi(x) + tweak) + pi(x)` for every `x = row + offset`, with tweaks that count up from `tweak`.
+    /// The low 64 bits of `pi(pi(x) + tweak) + pi(x)` for every `x = row + offset`, with tweaks
+    /// that count up from `tweak`.
     pub fn hash(&self, tweak: u128, rows: &[u128; COLUMNS], offset: u128) -> [u64; COLUMNS] {
         let permutation = match self {
             Permutation::Vector(vector, keys) => return vector.hash(keys, tweak, rows, offset),

@@ -7,7 +7,8 @@ use zeroize::{Zeroize, Zeroizing};
 use super::vector::Vector;
 use super::{COLUMNS, RoundKeys};
 
-/// Blocks of key stream that are expanded at once, over all leaves of a tree: what stays in the caches nearby.
+/// Blocks of key stream that are expanded at once, over all leaves of a tree: what stays in the
+/// caches nearby.
 const STREAM_BLOCKS: usize = 2048;
 /// Tiles that are expanded at once at least, to keep the cipher's pipeline full.
 const FEWEST_TILES: usize = 16;
@@ -38,9 +39,10 @@ impl Trees {
         Trees { leaves, keys }
     }
 
-    /// The small-field VOLEs of the tiles from `first` on, with `r_y` the key stream of leaf `y`: writes the sum of the `r_y` of
-    /// tree `i` with bit `j` of `y` set to column `k i + j` of `matrix`, and the sum of all of them to block `i` of the tile's
-    /// blocks in `sums`. The trees must have 128 columns together.
+    /// The small-field VOLEs of the tiles from `first` on, with `r_y` the key stream of leaf `y`:
+    /// writes the sum of the `r_y` of tree `i` with bit `j` of `y` set to column `k i + j` of
+    /// `matrix`, and the sum of all of them to block `i` of the tile's blocks in `sums`. The trees
+    /// must have 128 columns together.
     pub fn expand(&self, first: u64, matrix: &mut [u128], sums: &mut [u128]) {
         match &self.keys {
             Keys::Portable(keys) => self.expand_portable(keys, first, matrix, sums),
@@ -92,8 +94,8 @@ fn fold(leaves: &[Aes128Enc], first: u64, tree: usize, matrix: &mut [u128], sums
     for (sum, block) in streams.iter_mut().zip(&scratch.0) {
         *sum = u128::from_le_bytes((*block).into());
     }
-    // From the highest bit down: the upper half of the leaves has it set. Added to the lower half, the upper half
-    // need not be looked at again.
+    // From the highest bit down: the upper half of the leaves has it set. Added to the lower half,
+    // the upper half need not be looked at again.
     for bit in (0..k).rev() {
         let (lower, upper) = streams[..tiles << (bit + 1)].split_at_mut(tiles << bit);
         sum.fill(0);

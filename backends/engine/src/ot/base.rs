@@ -1,15 +1,18 @@
-//! Base oblivious transfers with malicious security: "Endemic Oblivious Transfer" of Masny and Rindal (CCS 2019; IACR ePrint
-//! 2019/706), its Diffie-Hellman instance of one simultaneous round, over Ristretto.
+//! Base oblivious transfers with malicious security: "Endemic Oblivious Transfer" of Masny and
+//! Rindal (CCS 2019; IACR ePrint 2019/706), its Diffie-Hellman instance of one simultaneous round,
+//! over Ristretto.
 //!
-//! For each OT with choice `b`, the receiver draws a random point `r_{1-b}` of unknown discrete logarithm and a scalar
-//! `x`, and sends `r_0, r_1` with `r_b = xG - H_b(r_{1-b})`. The sender draws `y`, sends `A = yG` and derives
-//! `key_i = KDF(y (r_i + H_i(r_{1-i})))`; the receiver derives `key_b = KDF(x A)`. Neither message depends on the other, so
-//! both directions' OTs take one exchange. The hashes to the group and the key derivation are separated by session,
+//! For each OT with choice `b`, the receiver draws a random point `r_{1-b}` of unknown discrete
+//! logarithm and a scalar `x`, and sends `r_0, r_1` with `r_b = xG - H_b(r_{1-b})`. The sender
+//! draws `y`, sends `A = yG` and derives `key_i = KDF(y (r_i + H_i(r_{1-i})))`; the receiver
+//! derives `key_b = KDF(x A)`. Neither message depends on the other, so both directions' OTs take
+//! one exchange. The hashes to the group and the key derivation are separated by session,
 //! direction, index and branch, and the key binds the whole transcript of its OT.
 //!
-//! What each learns: the receiver one key of each pair, the sender both and nothing about the choice. A malicious party may
-//! choose *its own* outputs (that is what "endemic" says), which SoftSpoken's trees allow. Points are decoded strictly:
-//! an invalid encoding and the identity are [`Error::PeerMisbehaved`].
+//! What each learns: the receiver one key of each pair, the sender both and nothing about the
+//! choice. A malicious party may choose *its own* outputs (that is what "endemic" says), which
+//! SoftSpoken's trees allow. Points are decoded strictly: an invalid encoding and the identity are
+//! [`Error::PeerMisbehaved`].
 
 use curve25519_dalek::ristretto::{CompressedRistretto, RistrettoPoint};
 use curve25519_dalek::scalar::Scalar;
@@ -108,7 +111,8 @@ pub(super) struct Receiver {
 }
 
 impl Receiver {
-    /// Draws the secrets for choice bit `i` of `choices` in OT `i`; returns the message of [`RECEIVER_BYTES`] too.
+    /// Draws the secrets for choice bit `i` of `choices` in OT `i`; returns the message of
+    /// [`RECEIVER_BYTES`] too.
     pub fn new(domain: Domain, choices: u128, rng: &mut impl CryptoRng) -> (Receiver, Vec<u8>) {
         let mut secrets = Zeroizing::new(Vec::with_capacity(OTS));
         let mut message = Vec::with_capacity(RECEIVER_BYTES);

@@ -1,6 +1,8 @@
-//! From correlated rows to pads: tiles are dealt to the kinds of OTs that are wanted, hashed, and put side by side.
+//! From correlated rows to pads: tiles are dealt to the kinds of OTs that are wanted, hashed, and
+//! put side by side.
 //!
-//! Rows `q_i = t_i + c_i delta` make `sum x^i q_i = sum x^i t_i + (sum c_i x^i) delta`, one row with a choice of many.
+//! Rows `q_i = t_i + c_i delta` make `sum x^i q_i = sum x^i t_i + (sum c_i x^i) delta`, one row
+//! with a choice of many.
 
 use fusion_catalogue::ot::{Ots, TABLE_WIDTHS};
 use zeroize::{Zeroize, Zeroizing};
@@ -10,8 +12,8 @@ use super::pads::{Queue, ReceiverPads, SenderPads};
 use crate::bits::Bits;
 use crate::kernels::{self, COLUMNS};
 
-/// Which pads a tile of rows becomes: first all one-bit OTs, then two-bit ones, then words, then tables by width, each kind from a
-/// new tile on. A table's OTs take as many tiles as it is wide.
+/// Which pads a tile of rows becomes: first all one-bit OTs, then two-bit ones, then words, then
+/// tables by width, each kind from a new tile on. A table's OTs take as many tiles as it is wide.
 #[derive(Clone, Copy)]
 enum Kind {
     Bits,
@@ -52,8 +54,9 @@ impl Dealer {
     }
 }
 
-/// Multiplication by `x` in `GF(2^128)` modulo `x^128 + x^7 + x^2 + x + 1`. Rows `q_i = t_i + c_i delta` make `sum x^i q_i =
-/// sum x^i t_i + (sum c_i x^i) delta`, one row with a choice of many.
+/// Multiplication by `x` in `GF(2^128)` modulo `x^128 + x^7 + x^2 + x + 1`. Rows
+/// `q_i = t_i + c_i delta` make `sum x^i q_i = sum x^i t_i + (sum c_i x^i) delta`, one row with a
+/// choice of many.
 fn double(block: u128) -> u128 {
     block << 1 ^ 0x87 & (block >> 127).wrapping_neg()
 }
@@ -80,7 +83,8 @@ impl Joined {
     }
 }
 
-/// The difference of the rows for choice `choice` and for choice 0: its bit `part` belongs to that tile of [`Joined::push`].
+/// The difference of the rows for choice `choice` and for choice 0: its bit `part` belongs to that
+/// tile of [`Joined::push`].
 fn multiple(delta: u128, width: usize, choice: usize) -> u128 {
     (0..width).fold(0, |sum, part| double(sum) ^ delta & ((choice >> part & 1) as u128).wrapping_neg())
 }

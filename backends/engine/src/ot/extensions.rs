@@ -1,8 +1,10 @@
-//! OT extension of CrypTFlow2's kind: correlated OTs by IKNP in both directions, OTs of one among many by KKOT, received by the client.
+//! OT extension of CrypTFlow2's kind: correlated OTs by IKNP in both directions, OTs of one among
+//! many by KKOT, received by the client.
 //!
-//! Other than [`super::Correlations`], nothing is drawn ahead: messages are made by the protocols that use them, which put the parts
-//! they need side by side. IKNP is SoftSpoken with `k = 1`, with its consistency check, so both directions are secure against a
-//! malicious server; KKOT needs none, since its receiver is the client ([`super::kkot`]).
+//! Other than [`super::Correlations`], nothing is drawn ahead: messages are made by the protocols
+//! that use them, which put the parts they need side by side. IKNP is SoftSpoken with `k = 1`, with
+//! its consistency check, so both directions are secure against a malicious server; KKOT needs
+//! none, since its receiver is the client ([`super::kkot`]).
 
 use chacha20::ChaCha20Rng;
 use fusion_catalogue::crypt_flow2::ot::{iknp, iknp_bytes};
@@ -68,10 +70,12 @@ impl Run {
 }
 
 impl Extensions {
-    /// Sets up all extensions with the peer: the two exchanges of [`fusion_catalogue::crypt_flow2::ot::setup`].
+    /// Sets up all extensions with the peer: the two exchanges of
+    /// [`fusion_catalogue::crypt_flow2::ot::setup`].
     ///
     /// # Errors
-    /// Whatever the channel gives, and [`Error::PeerMisbehaved`] if a point is none or a check fails.
+    /// Whatever the channel gives, and [`Error::PeerMisbehaved`] if a point is none or a check
+    /// fails.
     pub fn establish(party: Party, channel: &mut dyn Channel, session_id: &[u8; 32]) -> Result<Extensions, Error> {
         Extensions::establish_with(party, channel, session_id, os_rng()?)
     }
@@ -87,7 +91,8 @@ impl Extensions {
         let domain = |index: usize| Domain { session_id: &ids[index], receiver: RUNS[index].receiver() };
         let sends_base = |index: &usize| RUNS[*index].receiver() == party;
 
-        // First the messages of this party's base receivers, then those of its base senders, each in the order of the runs.
+        // First the messages of this party's base receivers, then those of its base senders, each
+        // in the order of the runs.
         let (mut first, mut senders, mut receivers) = (Vec::new(), Vec::new(), Vec::new());
         for index in (0..RUNS.len()).filter(|index| !sends_base(index)) {
             let secret = Zeroizing::new(u128::from(rng.next_u64()) << 64 | u128::from(rng.next_u64()));
@@ -115,7 +120,8 @@ impl Extensions {
             keys.push((index, receiver.finish(domain(index), message)?, secret, digest(&[&own, message])));
         }
 
-        // IKNP's streams are checked; each party sends them in one run and receives them in the other.
+        // IKNP's streams are checked; each party sends them in one run and receives them in the
+        // other.
         let (sending, receiving) = (party.peer() as usize, party as usize);
         let (_, own_pairs, received) = &pairs[usize::from(pairs[0].0 != receiving)];
         let (_, own_keys, delta, sent) = &keys[usize::from(keys[0].0 != sending)];
@@ -162,8 +168,8 @@ impl Extensions {
         })
     }
 
-    /// As the client, receives OTs of one among `2^w` with the given choices: appends to the message to the server, and
-    /// returns both bits of every chosen pad.
+    /// As the client, receives OTs of one among `2^w` with the given choices: appends to the
+    /// message to the server, and returns both bits of every chosen pad.
     ///
     /// # Panics
     /// At the server.
@@ -174,8 +180,8 @@ impl Extensions {
         }
     }
 
-    /// As the server, sends `n` OTs of one among `2^width`: takes the client's part off the front of `message`, and returns both
-    /// bits of every pad.
+    /// As the server, sends `n` OTs of one among `2^width`: takes the client's part off the front
+    /// of `message`, and returns both bits of every pad.
     ///
     /// # Panics
     /// At the client.
@@ -186,7 +192,8 @@ impl Extensions {
         }
     }
 
-    /// Receives `n` random OTs of words: appends to the message to the sender, and returns every choice and the chosen word.
+    /// Receives `n` random OTs of words: appends to the message to the sender, and returns every
+    /// choice and the chosen word.
     pub fn receive_words(&mut self, n: usize, message: &mut Vec<u8>) -> (Bits, Vec<u64>) {
         let mut words = Vec::with_capacity(n.next_multiple_of(COLUMNS));
         let hash = &self.receiver_hash;
@@ -195,7 +202,8 @@ impl Extensions {
         (choices, words)
     }
 
-    /// Sends `n` random OTs of words: takes the receiver's part off the front of `message`, and returns both words of each.
+    /// Sends `n` random OTs of words: takes the receiver's part off the front of `message`, and
+    /// returns both words of each.
     pub fn send_words(&mut self, n: usize, message: &mut &[u8]) -> Result<[Vec<u64>; 2], Error> {
         let offsets = [0, self.sender.delta()];
         let mut words = offsets.map(|_| Vec::with_capacity(n.next_multiple_of(COLUMNS)));

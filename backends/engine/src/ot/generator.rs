@@ -12,11 +12,13 @@ use crate::{Channel, Error};
 
 /// Makes one party's [`Pads`] on a channel of its own, independently of all inputs.
 ///
-/// A generator begins [on demand](Generator::establish): each draw exchanges the messages of [`OtPool::draw`](fusion_catalogue::ot::OtPool::draw). Once it is known
-/// what will be drawn, it may [run ahead](Generator::preprocess) on a thread of its own. The messages on its channel are the same, and both
-/// parties may choose independently.
+/// A generator begins [on demand](Generator::establish): each draw exchanges the messages of
+/// [`OtPool::draw`](fusion_catalogue::ot::OtPool::draw). Once it is known what will be drawn, it
+/// may [run ahead](Generator::preprocess) on a thread of its own. The messages on its channel are
+/// the same, and both parties may choose independently.
 ///
-/// After any error every draw fails, with the blame of the first failure, and pads made ahead are wiped.
+/// After any error every draw fails, with the blame of the first failure, and pads made ahead are
+/// wiped.
 pub struct Generator {
     mode: Mode,
 }
@@ -37,12 +39,15 @@ struct OnDemand {
 }
 
 impl Generator {
-    /// Pads that wait for their draw take up no more memory than this, but that of the largest draw.
+    /// Pads that wait for their draw take up no more memory than this, but that of the largest
+    /// draw.
     pub const AHEAD_BYTES: usize = 48 << 20;
 
-    /// Sets up the correlations with the generator at the other end of `channel`, which no other messages may cross: [`OtSource::setup`].
+    /// Sets up the correlations with the generator at the other end of `channel`, which no other
+    /// messages may cross: [`OtSource::setup`].
     ///
-    /// Both parties must use the same `supply` and the same `session_id`, which no other session may have had.
+    /// Both parties must use the same `supply` and the same `session_id`, which no other session
+    /// may have had.
     ///
     /// # Errors
     /// Whatever the channel gives, and [`Error::PeerMisbehaved`] if a check fails.
@@ -112,8 +117,8 @@ impl Generator {
 impl Drop for Generator {
     fn drop(&mut self) {
         if let Mode::Ahead { shelf, thread } = &mut self.mode {
-            // A thread that has made everything is about to end, and with it its end of the channel. One that waits for its peer ends
-            // when the connection does.
+            // A thread that has made everything is about to end, and with it its end of the
+            // channel. One that waits for its peer ends when the connection does.
             if shelf.close()
                 && let Some(thread) = thread.take()
             {
@@ -318,7 +323,8 @@ mod tests {
                 correlations.draw(&mut **channel, &need).unwrap();
                 let bytes = SoftSpoken::default().extension_bytes(need.client_receives.tiles()) as usize;
                 channel.send(Kind::OtExtension, vec![7; bytes]).unwrap();
-                // Its own message of the second draw does not matter any more, but hanging up early would.
+                // Its own message of the second draw does not matter any more, but hanging up early
+                // would.
                 let _ = channel.receive(Kind::OtExtension, 0);
                 return true;
             }

@@ -1,11 +1,14 @@
 //! The tweakable circular-correlation-robust hash that breaks the correlation of extended OTs:
-//! `H(x, i) = pi(pi(x) + i) + pi(x)` with `pi` AES-128 under a fixed key (TMMO of Guo, Katz, Wang and Yu, IEEE S&P 2020).
+//! `H(x, i) = pi(pi(x) + i) + pi(x)` with `pi` AES-128 under a fixed key (TMMO of Guo, Katz, Wang
+//! and Yu, IEEE S&P 2020).
 //!
-//! Where `w` rows make a 1-of-`2^w` OT, the unknown hashes are at `x + y` for the products `y` of the secret and the elements of
-//! `GF(2^128)` of degree below `w` other than zero, each a fixed bijection of it, as in section 5 of SoftSpokenOT (Roy, CRYPTO 2022).
+//! Where `w` rows make a 1-of-`2^w` OT, the unknown hashes are at `x + y` for the products `y` of
+//! the secret and the elements of `GF(2^128)` of degree below `w` other than zero, each a fixed
+//! bijection of it, as in section 5 of SoftSpokenOT (Roy, CRYPTO 2022).
 //!
-//! The key is derived from the session's identifier, so that no two sessions hash with one permutation. A tweak is a direction
-//! and a row's running number in it; rows are numbered once, so no tweak of a session comes twice.
+//! The key is derived from the session's identifier, so that no two sessions hash with one
+//! permutation. A tweak is a direction and a row's running number in it; rows are numbered once, so
+//! no tweak of a session comes twice.
 
 use fusion_ir::Party;
 use sha2::Sha256;
@@ -29,7 +32,8 @@ impl RowHash {
         RowHash { permutation: Permutation::new(key), direction: (domain.receiver as u128 + 1) << 64 }
     }
 
-    /// The low 64 bits of the hashes of the 128 rows of tile number `tile`, with `offset` added to every row.
+    /// The low 64 bits of the hashes of the 128 rows of tile number `tile`, with `offset` added to
+    /// every row.
     pub fn hash_tile(&self, tile: u64, rows: &[u128; COLUMNS], offset: u128) -> [u64; COLUMNS] {
         let tweak = self.direction + u128::from(tile) * COLUMNS as u128;
         self.permutation.hash(tweak, rows, offset)

@@ -1,18 +1,22 @@
-//! OTs of one among `2^w` with short pads, `w` up to 4: Kolesnikov and Kumaresan (CRYPTO 2013) with the Walsh-Hadamard code.
+//! OTs of one among `2^w` with short pads, `w` up to 4: Kolesnikov and Kumaresan (CRYPTO 2013) with
+//! the Walsh-Hadamard code.
 //!
-//! **Correlation.** The sender has a secret `s` of 256 bits and for every row `q = t + (C(c) and s)`, of which the receiver has `t` and
-//! its choice `c`; `C(c)` is the codeword of which bit `i` is the inner product of `c` and the low `w` bits `p` of `i`. Columns come as in
-//! IKNP: of each the receiver knows two key streams, the sender the one its bit of `s` says; the receiver sends their
-//! sum plus the codewords' bits. Columns with `p = 0` are the same for all choices, and drop out.
+//! **Correlation.** The sender has a secret `s` of 256 bits and for every row
+//! `q = t + (C(c) and s)`, of which the receiver has `t` and its choice `c`; `C(c)` is the codeword
+//! of which bit `i` is the inner product of `c` and the low `w` bits `p` of `i`. Columns come as in
+//! IKNP: of each the receiver knows two key streams, the sender the one its bit of `s` says; the
+//! receiver sends their sum plus the codewords' bits. Columns with `p = 0` are the same for all
+//! choices, and drop out.
 //!
-//! **Compression.** Rows are hashed after a linear map to 128 bits. Codewords of two choices differ by a codeword; in the columns
-//! in which that one is set, `s` has 128 uniform bits, and the map is a *bijection* on these for every codeword
-//! (`LINES`). So pads hash points whose unknown differences are, each by itself, uniform blocks: the very condition under
-//! which rows of SoftSpoken are hashed ([`super::hash`]).
+//! **Compression.** Rows are hashed after a linear map to 128 bits. Codewords of two choices differ
+//! by a codeword; in the columns in which that one is set, `s` has 128 uniform bits, and the map is
+//! a *bijection* on these for every codeword (`LINES`). So pads hash points whose unknown
+//! differences are, each by itself, uniform blocks: the very condition under which rows of
+//! SoftSpoken are hashed ([`super::hash`]).
 //!
-//! **Malicious parties.** There is no consistency check, because the receiver is always the client, who is assumed to follow the
-//! protocol. A malicious *sender* sees nothing but sums with key streams that it lacks: whatever it does, it learns nothing about a
-//! choice.
+//! **Malicious parties.** There is no consistency check, because the receiver is always the client,
+//! who is assumed to follow the protocol. A malicious *sender* sees nothing but sums with key
+//! streams that it lacks: whatever it does, it learns nothing about a choice.
 
 use fusion_catalogue::crypt_flow2::ot::{CODE_BITS, sent_positions};
 use zeroize::Zeroizing;
@@ -28,9 +32,10 @@ const TILES: usize = 32;
 #[allow(clippy::integer_division_remainder_used, reason = "of sizes, which are public")]
 const HALVES: usize = CODE_BITS / COLUMNS;
 
-/// For every width `w` and every `p` below `2^w`, the symbols of the compressed row that columns `p` are added to. For each choice that is
-/// not 0, the `2^(w-1)` entries whose `p` has inner product 1 with it are linearly independent. For `w = 4` the entries are `p` and
-/// its inverse in `GF(16)` with `x^4 + x + 1`.
+/// For every width `w` and every `p` below `2^w`, the symbols of the compressed row that columns
+/// `p` are added to. For each choice that is not 0, the `2^(w-1)` entries whose `p` has inner
+/// product 1 with it are linearly independent. For `w = 4` the entries are `p` and its inverse in
+/// `GF(16)` with `x^4 + x + 1`.
 const LINES: [&[u8]; 5] = [
     &[],
     &[0, 1],
@@ -66,7 +71,8 @@ impl Receiver {
         Receiver(State::new(keys.map(|keys| Trees::new(&trees(keys))), hash))
     }
 
-    /// OTs with the given choices, bit by bit, lowest first: appends the receiver's message and returns both bits of the chosen pads.
+    /// OTs with the given choices, bit by bit, lowest first: appends the receiver's message and
+    /// returns both bits of the chosen pads.
     #[allow(clippy::integer_division_remainder_used, reason = "of places, which are public")]
     pub fn receive(&mut self, choices: &[Bits], message: &mut Vec<u8>) -> [Bits; 2] {
         let (width, n) = (choices.len(), choices[0].len());
@@ -106,7 +112,8 @@ impl Sender {
         Sender { state, secret, offsets }
     }
 
-    /// `n` OTs of one among `2^width`: takes the receiver's part off the front of `message`, and returns both bits of every pad.
+    /// `n` OTs of one among `2^width`: takes the receiver's part off the front of `message`, and
+    /// returns both bits of every pad.
     #[allow(clippy::integer_division_remainder_used, reason = "of sizes, which are public")]
     pub fn send(&mut self, width: usize, n: usize, message: &mut &[u8]) -> Result<Vec<[Bits; 2]>, Error> {
         let short = || Error::PeerMisbehaved("an OT extension of the wrong size".into());
@@ -153,7 +160,8 @@ impl State {
         State { trees, hash, next_tile: 0, columns: [buffer(), buffer()], sums: [buffer(), buffer()] }
     }
 
-    /// Expands as many tiles as `n` rows take and hands each over: its place, its rows, its columns and sums.
+    /// Expands as many tiles as `n` rows take and hands each over: its place, its rows, its columns
+    /// and sums.
     fn tiles(&mut self, n: usize, mut each: impl FnMut(Tile, usize, &mut Columns, [&[u128]; HALVES], &RowHash)) {
         let total = n.div_ceil(COLUMNS);
         for first in (0..total).step_by(TILES) {

@@ -1,15 +1,20 @@
-//! Random oblivious transfers between two parties, in both directions, against malicious adversaries.
+//! Random oblivious transfers between two parties, in both directions, against malicious
+//! adversaries.
 //!
-//! [`Correlations::establish`] runs base OTs (`base`), turns them into punctured PRFs (`pprf`) and keeps these for the
-//! session. [`Correlations::draw`] is the *preprocess* step of every protocol that consumes OTs: independent of all inputs, it
-//! makes as many correlated rows in both directions as are needed, by OT extension (`softspoken`) or, in rounds of millions, by silent OT
-//! (`silent`, `ferret`), hashes them (`hash`) and returns compact [`Pads`] of random OTs: for each, its sender holds `r_0` and `r_1`, its receiver a random choice `c` and `r_c`. The sender does
-//! not learn `c`, the receiver not the other pad. Several correlated rows also make one OT of many pads (`pads`).
+//! [`Correlations::establish`] runs base OTs (`base`), turns them into punctured PRFs (`pprf`) and
+//! keeps these for the session. [`Correlations::draw`] is the *preprocess* step of every protocol
+//! that consumes OTs: independent of all inputs, it makes as many correlated rows in both
+//! directions as are needed, by OT extension (`softspoken`) or, in rounds of millions, by silent OT
+//! (`silent`, `ferret`), hashes them (`hash`) and returns compact [`Pads`] of random OTs: for each,
+//! its sender holds `r_0` and `r_1`, its receiver a random choice `c` and `r_c`. The sender does
+//! not learn `c`, the receiver not the other pad. Several correlated rows also make one OT of many
+//! pads (`pads`).
 //!
 //! Layers draw from a [`Generator`], which has a channel of its own and may run ahead of them.
 //!
-//! A peer that deviates is [`Error::PeerMisbehaved`]. After any error the correlations are void: seeds and the senders' secrets
-//! are wiped and every further draw fails with the blame of the first failure. Pads already drawn are their holder's.
+//! A peer that deviates is [`Error::PeerMisbehaved`]. After any error the correlations are void:
+//! seeds and the senders' secrets are wiped and every further draw fails with the blame of the
+//! first failure. Pads already drawn are their holder's.
 
 mod base;
 mod builders;
@@ -74,9 +79,11 @@ enum Source {
 }
 
 impl Correlations {
-    /// Sets up both directions with `peer` at the other end of `channel`: the two exchanges of [`OtSource::setup`].
+    /// Sets up both directions with `peer` at the other end of `channel`: the two exchanges of
+    /// [`OtSource::setup`].
     ///
-    /// Both parties must use the same `supply` and the same `session_id`, which no other session may have had.
+    /// Both parties must use the same `supply` and the same `session_id`, which no other session
+    /// may have had.
     pub fn establish(
         party: Party,
         channel: &mut dyn Channel,
@@ -94,7 +101,8 @@ impl Correlations {
         supply: OtSource,
         rng: &mut ChaCha20Rng,
     ) -> Result<Correlations, Error> {
-        // `sending` is the direction in which this party sends the extended OTs: there it *receives* base OTs and trees.
+        // `sending` is the direction in which this party sends the extended OTs: there it
+        // *receives* base OTs and trees.
         let sending = Domain { session_id, receiver: party.peer() };
         let receiving = Domain { session_id, receiver: party };
 
@@ -157,21 +165,23 @@ impl Correlations {
         Ok(Correlations { party, state: State::Live(Box::new(live)) })
     }
 
-    /// Draws the random OTs that `need` says: the messages of [`OtPool::draw`](fusion_catalogue::ot::OtPool::draw).
+    /// Draws the random OTs that `need` says: the messages of
+    /// [`OtPool::draw`](fusion_catalogue::ot::OtPool::draw).
     ///
     /// Both parties must draw the same needs in the same order.
     pub fn draw(&mut self, channel: &mut dyn Channel, need: &OtCount) -> Result<Pads, Error> {
         self.attempt(|live, party| live.draw(party, channel, need))
     }
 
-    /// Makes the correlated rows of as many tiles as the client and the server are to receive, and drops them: for measurements. The messages are
-    /// those of drawing as many tiles.
+    /// Makes the correlated rows of as many tiles as the client and the server are to receive, and
+    /// drops them: for measurements. The messages are those of drawing as many tiles.
     pub fn discard(&mut self, channel: &mut dyn Channel, tiles: [u64; 2]) -> Result<(), Error> {
         self.attempt(|live, party| live.discard(channel, tiles[party as usize], tiles[party.peer() as usize]))
     }
 
     fn attempt<T>(&mut self, action: impl FnOnce(&mut Live, Party) -> Result<T, Error>) -> Result<T, Error> {
-        // Until the draw succeeds the state is over, so whatever fails drops and wipes it: an extension is never retried.
+        // Until the draw succeeds the state is over, so whatever fails drops and wipes it: an
+        // extension is never retried.
         let over = State::Over { peer_misbehaved: false };
         let mut live = match std::mem::replace(&mut self.state, over) {
             State::Live(live) => live,
@@ -211,8 +221,9 @@ impl Live {
 }
 
 impl Source {
-    /// Makes so many tiles to be received and to be sent: gives `receive` the number of each of the former, its choices and its rows `t`, and `send` the
-    /// number of each of the latter and its rows `q`.
+    /// Makes so many tiles to be received and to be sent: gives `receive` the number of each of the
+    /// former, its choices and its rows `t`, and `send` the number of each of the latter and its
+    /// rows `q`.
     fn run(
         &mut self,
         channel: &mut dyn Channel,

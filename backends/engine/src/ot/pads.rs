@@ -1,4 +1,5 @@
-//! What random OTs leave with each party, in compact sequences that are consumed front to back, each pad once, and wiped when they are dropped.
+//! What random OTs leave with each party, in compact sequences that are consumed front to back,
+//! each pad once, and wiped when they are dropped.
 
 use std::collections::VecDeque;
 
@@ -74,7 +75,8 @@ impl SenderPads {
         [[a, b], [c, d]]
     }
 
-    /// Of the next `n` 1-of-`2^width` OTs, for a width in [`TABLE_WIDTHS`]: both bits of every pad `r_0`, `r_1` and so on.
+    /// Of the next `n` 1-of-`2^width` OTs, for a width in [`TABLE_WIDTHS`]: both bits of every pad
+    /// `r_0`, `r_1` and so on.
     pub fn tables(&mut self, width: usize, n: usize) -> Vec<[Bits; 2]> {
         let pads = self.tables[width - TABLE_WIDTHS.start()].take_all(2 << width, n);
         let mut pads = pads.into_iter();
@@ -116,7 +118,8 @@ impl ReceiverPads {
         (choice, [a, b])
     }
 
-    /// Of the next `n` 1-of-`2^width` OTs, for a width in [`TABLE_WIDTHS`]: the bits of every choice `c`, lowest first, and both bits of every `r_c`.
+    /// Of the next `n` 1-of-`2^width` OTs, for a width in [`TABLE_WIDTHS`]: the bits of every
+    /// choice `c`, lowest first, and both bits of every `r_c`.
     pub fn tables(&mut self, width: usize, n: usize) -> (Vec<Bits>, Vec<Bits>) {
         let mut choices = self.tables[width - TABLE_WIDTHS.start()].take_all(width + 2, n);
         let pad = choices.split_off(width);
@@ -189,7 +192,8 @@ impl Sequence for Vec<u64> {
     }
 }
 
-/// Sequences of one length that are consumed together, in parts as they were made. What was consumed is wiped part by part.
+/// Sequences of one length that are consumed together, in parts as they were made. What was
+/// consumed is wiped part by part.
 pub(super) struct Queue<T: Sequence> {
     /// None of them empty.
     parts: VecDeque<Vec<T>>,

@@ -1,15 +1,18 @@
-//! Puncturable PRFs from OTs with a malicious consistency check: SoftSpokenOT (Roy, CRYPTO 2022), figures 13 and 14.
+//! Puncturable PRFs from OTs with a malicious consistency check: SoftSpokenOT (Roy, CRYPTO 2022),
+//! figures 13 and 14.
 //!
-//! A GGM tree with `2^k` leaves turns `k` OTs into one all-but-one OT. The sender of the tree learns every leaf, the receiver
-//! every leaf but the one at its secret `point`. The keys of the first OT are the nodes of the first level; for every
-//! further level the sender sends the sum of all left and the sum of all right children, each under the key of one branch,
-//! and the receiver opens the side it needs. A child's index is its parent's with one more *high* bit, so that level `i`
-//! uses bit `i` of the point.
+//! A GGM tree with `2^k` leaves turns `k` OTs into one all-but-one OT. The sender of the tree
+//! learns every leaf, the receiver every leaf but the one at its secret `point`. The keys of the
+//! first OT are the nodes of the first level; for every further level the sender sends the sum of
+//! all left and the sum of all right children, each under the key of one branch, and the receiver
+//! opens the side it needs. A child's index is its parent's with one more *high* bit, so that level
+//! `i` uses bit `i` of the point.
 //!
-//! A malicious sender could send wrong sums and so make some leaves depend on the point. Against that every leaf also yields a
-//! check value of 256 bits; the sender sends their sum, which gives the receiver the one it lacks, and a digest of all of them,
-//! which the receiver verifies. What remains is selective failure: the sender may guess some bits of the point and is
-//! caught if wrong, exactly the leakage that the functionality of the extension grants anyway.
+//! A malicious sender could send wrong sums and so make some leaves depend on the point. Against
+//! that every leaf also yields a check value of 256 bits; the sender sends their sum, which gives
+//! the receiver the one it lacks, and a digest of all of them, which the receiver verifies. What
+//! remains is selective failure: the sender may guess some bits of the point and is caught if
+//! wrong, exactly the leakage that the functionality of the extension grants anyway.
 
 use sha2::{Digest, Sha256, Sha512};
 use subtle::{ConditionallySelectable, ConstantTimeEq};
@@ -46,11 +49,12 @@ pub(super) fn expand(domain: Domain, tree: usize, keys: &[[u128; 2]]) -> (Zeroiz
     (leaves, message)
 }
 
-/// The receiver's side of tree number `tree`: `keys[i]` is the key of OT `i` for the choice *opposite* to bit `i` of
-/// `point < 2^k`.
+/// The receiver's side of tree number `tree`: `keys[i]` is the key of OT `i` for the choice
+/// *opposite* to bit `i` of `point < 2^k`.
 ///
-/// Returns the leaves reordered so that place `y` holds leaf `point ^ y`; place 0, the unknown leaf, holds 0. Runs in time
-/// independent of the point. A failed check is [`Error::PeerMisbehaved`].
+/// Returns the leaves reordered so that place `y` holds leaf `point ^ y`; place 0, the unknown
+/// leaf, holds 0. Runs in time independent of the point. A failed check is
+/// [`Error::PeerMisbehaved`].
 #[allow(clippy::integer_division_remainder_used, reason = "of places, which are public")]
 pub(super) fn puncture(
     domain: Domain,
@@ -77,7 +81,8 @@ pub(super) fn puncture(
                 let pair = sums.next().ok_or_else(short)?.iter().map(|bytes| u128::from_le_bytes(*bytes));
                 let half = nodes.len();
                 nodes = children(domain, &nodes);
-                // What descends from the unknown node is arbitrary: clear it, then fill in the known side.
+                // What descends from the unknown node is arbitrary: clear it, then fill in the
+                // known side.
                 for (y, node) in nodes.iter_mut().enumerate() {
                     node.conditional_assign(&0, ((y % half) as u8).ct_eq(&hole));
                 }

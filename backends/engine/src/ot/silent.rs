@@ -1,4 +1,5 @@
-//! Silent OT as a session uses it: the first round's base by OT extension, rounds when they are due, and rows tile by tile.
+//! Silent OT as a session uses it: the first round's base by OT extension, rounds when they are
+//! due, and rows tile by tile.
 
 use chacha20::ChaCha20Rng;
 use fusion_catalogue::ot::{Ferret, OtSource, SoftSpoken, batches};
@@ -53,7 +54,8 @@ pub(super) struct Fresh<E> {
 }
 
 impl Silent {
-    /// Exchanges the messages of a round in the directions in which tiles are still to be received or sent.
+    /// Exchanges the messages of a round in the directions in which tiles are still to be received
+    /// or sent.
     pub fn begin_round(&mut self, channel: &mut dyn Channel, receives: bool, sends: bool) -> Result<(), Error> {
         const KIND: Kind = Kind::OtExtension;
         if let (ReceiverState::Fresh(fresh), true) = (&mut self.receiver.state, receives) {
@@ -164,8 +166,8 @@ fn extension(set: Ferret) -> SoftSpoken {
     OtSource::Silent(set).extension()
 }
 
-/// Rows whose lowest bit is the choice. Since that of `delta` is 1, it may be overwritten: by the choice at the receiver, by 0 at the
-/// sender.
+/// Rows whose lowest bit is the choice. Since that of `delta` is 1, it may be overwritten: by the
+/// choice at the receiver, by 0 at the sender.
 struct Base {
     rows: Zeroizing<Vec<u128>>,
     wanted: usize,

@@ -1,34 +1,40 @@
-//! SoftSpokenOT (Roy, "SoftSpokenOT: Quieter OT Extension from Small-Field Silent VOLE in the Minicrypt Model", CRYPTO 2022;
-//! IACR ePrint 2022/192) with malicious security.
+//! SoftSpokenOT (Roy, "SoftSpokenOT: Quieter OT Extension from Small-Field Silent VOLE in the
+//! Minicrypt Model", CRYPTO 2022; IACR ePrint 2022/192) with malicious security.
 //!
-//! **Result.** The sender of the OTs has a fixed secret `delta` of 128 bits and for every row a block `q`; the receiver has a
-//! random choice bit `u` and a block `t` with `q = t + u delta` (sums mod 2). Hashing `q` and `q + delta` against `t` makes
-//! random OTs of them ([`super::hash`]).
+//! **Result.** The sender of the OTs has a fixed secret `delta` of 128 bits and for every row a
+//! block `q`; the receiver has a random choice bit `u` and a block `t` with `q = t + u delta` (sums
+//! mod 2). Hashing `q` and `q + delta` against `t` makes random OTs of them ([`super::hash`]).
 //!
-//! **Small-field VOLE** (section 3.1). `delta` is cut into `128/k` elements of `GF(2^k)`. For each there is a punctured PRF
-//! ([`super::pprf`]) whose `2^k` leaves the receiver knows and of which the sender lacks the one at its element `d`. With `r_x`
-//! the key stream of leaf `x`, `u = sum r_x`, `v = sum x r_x` and `w = sum (x + d) r_x`, in which the unknown leaf has factor
+//! **Small-field VOLE** (section 3.1). `delta` is cut into `128/k` elements of `GF(2^k)`. For each
+//! there is a punctured PRF ([`super::pprf`]) whose `2^k` leaves the receiver knows and of which
+//! the sender lacks the one at its element `d`. With `r_x` the key stream of leaf `x`,
+//! `u = sum r_x`, `v = sum x r_x` and `w = sum (x + d) r_x`, in which the unknown leaf has factor
 //! zero, it holds that `w = v + u d`: `k` columns of bits each.
 //!
-//! **Subspace VOLE** (section 3.2) for the repetition code. The receiver sends `c_i = u_i + u_0` for every tree `i` but the
-//! first; the sender adds `d_i c_i` to its columns. Then all trees have the one choice vector `u_0`.
+//! **Subspace VOLE** (section 3.2) for the repetition code. The receiver sends `c_i = u_i + u_0`
+//! for every tree `i` but the first; the sender adds `d_i c_i` to its columns. Then all trees have
+//! the one choice vector `u_0`.
 //!
-//! **Consistency check** (section 4). A malicious receiver could send `c_i` that belong to different choice vectors. With a
-//! universal hash `h` that is linear ([`ColumnHash`], one polynomial over `GF(2^128)`), the receiver sends
-//! `h(u_0)` and a digest of the hashes of all its 128 columns; the sender hashes its own 128 columns, adds `delta_j h(u_0)`
-//! to the one of column `j` and compares digests. 128 rows of every batch are *sacrificed*: they enter the hash as its mask, so
-//! that `h(u_0)` is uniform to the sender, and are then dropped. The key of `h` is the digest of the transcript up
-//! to and including the corrections (Fiat-Shamir), so a batch is one message. It must bind every correction, and be unpredictable before
-//! all of them are fixed: BLAKE3 keyed by the transcript so far, modelled as a random oracle.
+//! **Consistency check** (section 4). A malicious receiver could send `c_i` that belong to
+//! different choice vectors. With a universal hash `h` that is linear ([`ColumnHash`], one
+//! polynomial over `GF(2^128)`), the receiver sends `h(u_0)` and a digest of the hashes of all its
+//! 128 columns; the sender hashes its own 128 columns, adds `delta_j h(u_0)` to the one of column
+//! `j` and compares digests. 128 rows of every batch are *sacrificed*: they enter the hash as its
+//! mask, so that `h(u_0)` is uniform to the sender, and are then dropped. The key of `h` is the
+//! digest of the transcript up to and including the corrections (Fiat-Shamir), so a batch is one
+//! message. It must bind every correction, and be unpredictable before all of them are fixed:
+//! BLAKE3 keyed by the transcript so far, modelled as a random oracle.
 //!
-//! **What a malicious receiver can do.** For two trees with different errors in their corrections (the first tree, which is not
-//! corrected, has none), the errors hash to the same value for at most 2^8 of the 2^128 keys. Over all pairs of trees a trial
-//! at finding a lucky transcript, which costs the receiver one digest offline, succeeds with probability below 2^-111 for
-//! `k = 4` (2^-107 for `k = 1`, which has the most trees). Otherwise the check passes
-//! only for a receiver that has guessed `d_i`, all `k` bits of it, for every tree whose error differs from the one that it
-//! compensates in `h(u_0)`: with probability `2^-(k m)` for `m` such trees. It then knows `k m` bits of `delta`, the rest
-//! remaining uniform: the leakage that the functionality of section 4 grants and the hash tolerates (section 5). Failing,
-//! it is [`Error::PeerMisbehaved`], and the caller must drop the state. The sender learns nothing.
+//! **What a malicious receiver can do.** For two trees with different errors in their corrections
+//! (the first tree, which is not corrected, has none), the errors hash to the same value for at
+//! most 2^8 of the 2^128 keys. Over all pairs of trees a trial at finding a lucky transcript, which
+//! costs the receiver one digest offline, succeeds with probability below 2^-111 for `k = 4`
+//! (2^-107 for `k = 1`, which has the most trees). Otherwise the check passes only for a receiver
+//! that has guessed `d_i`, all `k` bits of it, for every tree whose error differs from the one that
+//! it compensates in `h(u_0)`: with probability `2^-(k m)` for `m` such trees. It then knows `k m`
+//! bits of `delta`, the rest remaining uniform: the leakage that the functionality of section 4
+//! grants and the hash tolerates (section 5). Failing, it is [`Error::PeerMisbehaved`], and the
+//! caller must drop the state. The sender learns nothing.
 
 use blake3::Hasher;
 use fusion_catalogue::ot::SoftSpoken;
@@ -94,7 +100,8 @@ impl State {
 pub(super) struct Receiver(State);
 
 impl Receiver {
-    /// From the leaves of every tree. `transcript` is a digest of how they came about, the same on both sides.
+    /// From the leaves of every tree. `transcript` is a digest of how they came about, the same on
+    /// both sides.
     pub fn new(params: SoftSpoken, leaves: &[Zeroizing<Vec<u128>>], transcript: [u8; 32]) -> Receiver {
         Receiver(State::new(params, leaves, transcript))
     }
@@ -104,7 +111,8 @@ impl Receiver {
         self.0.transcript
     }
 
-    /// Extends by `tiles` tiles and appends the batch's message, of [`SoftSpoken::batch_bytes`], to `message`.
+    /// Extends by `tiles` tiles and appends the batch's message, of [`SoftSpoken::batch_bytes`], to
+    /// `message`.
     pub fn extend(&mut self, tiles: usize, message: &mut Vec<u8>) -> Batch<'_> {
         let first_tile = self.0.next_tile;
         self.0.expand(tiles + 1);
@@ -149,7 +157,8 @@ impl Sender {
         self.state.transcript
     }
 
-    /// Extends by `tiles` tiles with the batch's message, of [`SoftSpoken::batch_bytes`], and checks it.
+    /// Extends by `tiles` tiles with the batch's message, of [`SoftSpoken::batch_bytes`], and
+    /// checks it.
     pub fn extend(&mut self, tiles: usize, message: &[u8]) -> Result<Batch<'_>, Error> {
         let params = self.state.params;
         let first_tile = self.state.next_tile;
@@ -261,7 +270,8 @@ pub(super) mod tests {
         }
     }
 
-    /// Corrupts the correction of tree `tree` and makes the check consistent with the guess `element` of its part of delta.
+    /// Corrupts the correction of tree `tree` and makes the check consistent with the guess
+    /// `element` of its part of delta.
     fn cheat(receiver: &mut Receiver, tree: usize, element: u128) -> Vec<u8> {
         let params = receiver.0.params;
         receiver.0.expand(2);
@@ -274,7 +284,8 @@ pub(super) mod tests {
             }
         }
         for bit in 0..params.k() {
-            // If the guess is right the sender's columns of this tree are off by the error exactly where it says.
+            // If the guess is right the sender's columns of this tree are off by the error exactly
+            // where it says.
             columns[tree * params.k() + bit] ^= 0xdead & (element >> bit & 1).wrapping_neg();
         }
         let hash = receiver.0.challenge(&corrections);
@@ -357,7 +368,8 @@ pub(super) mod tests {
             };
             (0..1024u64).filter(|seed| trial(*seed)).count()
         };
-        // Expected 512 of 1024 with standard deviation 16, 256 with 13.9, 64 with 7.7, and 4 with 2.0.
+        // Expected 512 of 1024 with standard deviation 16, 256 with 13.9, 64 with 7.7, and 4 with
+        // 2.0.
         assert!((448..576).contains(&passed(1)));
         assert!((200..312).contains(&passed(2)));
         assert!((33..95).contains(&passed(4)));

@@ -224,8 +224,8 @@ impl Channel for Digesting {
     }
 }
 
-/// Digests of all messages of the client and of the server in `run`, those of the generator included, as hexadecimal digits. Correlations are
-/// made with seeded randomness.
+/// Digests of all messages of the client and of the server in `run`, those of the generator
+/// included, as hexadecimal digits. Correlations are made with seeded randomness.
 pub(crate) fn wire(supply: OtSource, run: impl Fn(Party, &mut dyn Channel, &mut Generator) + Sync) -> [String; 2] {
     cpu::from_environment().unwrap();
     let (online, offline) = (pair(), pair());
@@ -263,7 +263,8 @@ fn the_wire_is_as_it_was() {
     assert_eq!(found, known);
 }
 
-/// All wires as they were, in a process for each form of the kernels: two parties may use different ones.
+/// All wires as they were, in a process for each form of the kernels: two parties may use different
+/// ones.
 #[test]
 fn the_wire_is_the_same_in_all_forms() {
     for form in cpu::Form::available() {

@@ -1,7 +1,7 @@
 //! Sums of products of many spectra: at every frequency a product of matrices.
 //!
-//! Spectra are kept in *slices* of [`LANES`] frequencies: slice by slice, all that one block of the matrix product
-//! needs lies together, in the order in which it is needed.
+//! Spectra are kept in *slices* of [`LANES`] frequencies: slice by slice, all that one block of the
+//! matrix product needs lies together, in the order in which it is needed.
 
 use std::ops::Range;
 
@@ -12,13 +12,15 @@ use crate::kernels::ring::{Combinations, LANES, Lanes, MAX_DEPTH, Pair, Slice, T
 
 /// Slices of a spectrum.
 pub(super) const SLICES: usize = PRIMES.len() * DEGREE / LANES;
-/// Kernels that are transformed before they are moved to where they are multiplied: what a cache holds.
+/// Kernels that are transformed before they are moved to where they are multiplied: what a cache
+/// holds.
 const PASSING: usize = 8;
 /// Slices that a thread takes at least when it moves spectra.
 const SLICES_AT_ONCE: usize = 64;
 /// Slices ahead of which sums are asked for when they are gathered.
 const SLICES_AHEAD: usize = 16;
-/// Pairs of operands that a run of slices has at most if they stay near while it is worked off tile by tile.
+/// Pairs of operands that a run of slices has at most if they stay near while it is worked off tile
+/// by tile.
 const PAIRS_AT_ONCE: usize = 2048;
 
 /// The operands: pairs of spectra in rows of `depth` pairs.
@@ -31,7 +33,8 @@ pub struct Operands {
 }
 
 impl Operands {
-    /// Makes these `rows` rows of `depth` pairs, of which every one must then be [set](Operands::set).
+    /// Makes these `rows` rows of `depth` pairs, of which every one must then be
+    /// [set](Operands::set).
     pub fn resize(&mut self, rows: usize, depth: usize) {
         (self.depth, self.pairs) = (depth, rows * depth);
         self.values.resize(SLICES * self.pairs, Pair::default());
@@ -48,7 +51,8 @@ impl Operands {
     }
 }
 
-/// A block of kernels: for each of `units` results the kernels of `depth` consecutive operands of a row.
+/// A block of kernels: for each of `units` results the kernels of `depth` consecutive operands of a
+/// row.
 #[derive(Default)]
 pub struct Kernels {
     units: usize,
@@ -71,7 +75,8 @@ struct FewTerms {
 }
 
 impl Kernels {
-    /// Makes this the block of the kernels `kernel(unit, k, zero)`, which are best made of the polynomial given, zero.
+    /// Makes this the block of the kernels `kernel(unit, k, zero)`, which are best made of the
+    /// polynomial given, zero.
     pub fn set(&mut self, units: usize, depth: usize, kernel: impl Fn(usize, usize, Poly) -> Spectrum + Sync) {
         let len = units * depth;
         (self.units, self.depth, self.few) = (units, depth, None);
@@ -94,13 +99,15 @@ impl Kernels {
         }
     }
 
-    /// Sets the powers of `X` that [`combine`](Kernels::combine) refers to by number: their exponents, each below [`DEGREE`].
+    /// Sets the powers of `X` that [`combine`](Kernels::combine) refers to by number: their
+    /// exponents, each below [`DEGREE`].
     pub fn set_powers(&mut self, exponents: &[u16]) {
         self.powers.set(exponents);
     }
 
-    /// Makes this the block of kernels of few terms: kernel `k` of every unit has the powers `terms[k]` and the weights that
-    /// `weights(unit, k, all)` fills in for the zeros given, each below 2^49 in magnitude.
+    /// Makes this the block of kernels of few terms: kernel `k` of every unit has the powers
+    /// `terms[k]` and the weights that `weights(unit, k, all)` fills in for the zeros given, each
+    /// below 2^49 in magnitude.
     pub fn combine(&mut self, units: usize, terms: &[Vec<u16>], weights: impl Fn(usize, usize, &mut [i64])) {
         (self.units, self.depth) = (units, terms.len());
         let mut signed = Vec::with_capacity(units * terms.iter().map(Vec::len).sum::<usize>());
@@ -126,7 +133,8 @@ impl Kernels {
         self.few.as_ref().map_or(1, |_| self.powers.run)
     }
 
-    /// The kernels of some whole tiles of units at one slice, made in `scratch` if they are of few terms.
+    /// The kernels of some whole tiles of units at one slice, made in `scratch` if they are of few
+    /// terms.
     fn tiles<'a>(&'a self, units: Range<usize>, slice: usize, scratch: &'a mut Vec<Lanes>) -> &'a [Lanes] {
         let len = units.len() * self.depth;
         let Some(few) = &self.few else {
@@ -196,15 +204,16 @@ impl Sums {
         self.values.resize(SLICES * self.pairs, Pair::default());
     }
 
-    /// Adds for every unit and every `r` the products of the unit's kernels with the pairs of row `rows[r]` of the operands from
-    /// number `first` of that row on.
+    /// Adds for every unit and every `r` the products of the unit's kernels with the pairs of row
+    /// `rows[r]` of the operands from number `first` of that row on.
     pub fn add_products(&mut self, operands: &Operands, rows: &[usize], first: usize, kernels: &Kernels) {
         assert!(self.rows == rows.len() && self.pairs == kernels.units * self.rows);
         assert!(first + kernels.depth <= operands.depth && kernels.depth <= MAX_DEPTH);
         let empty = std::mem::replace(&mut self.empty, false);
         let starts: Vec<usize> = rows.iter().map(|row| row * operands.depth + first).collect();
         let (units, depth, run) = (kernels.units, kernels.depth, kernels.run());
-        // What is made for a tile serves a run of slices, if these do not drive each other's operands out of a cache.
+        // What is made for a tile serves a run of slices, if these do not drive each other's
+        // operands out of a cache.
         let at_once = if run * rows.len() * depth <= PAIRS_AT_ONCE { TILE } else { units };
         let (pairs, pairs_of_operands) = (self.pairs, operands.pairs);
         let operands = operands.values.par_chunks(pairs_of_operands * run);

@@ -7,8 +7,9 @@ use super::{DEGREE, MODULI, PRIMES, Poly, Spectrum, vectorised};
 
 /// An automorphism `X -> X^power`.
 ///
-/// On values it is a permutation: the image of `f` at a point is `f` at that point's power. Which value belongs to which point is the
-/// transform's business, so it is read off the transform of `X`.
+/// On values it is a permutation: the image of `f` at a point is `f` at that point's power. Which
+/// value belongs to which point is the transform's business, so it is read off the transform of
+/// `X`.
 pub struct Automorphism {
     /// For each prime and each point where its power is.
     places: [Box<[u16; DEGREE]>; PRIMES.len()],
@@ -84,13 +85,15 @@ impl Spectrum {
     }
 }
 
-/// What digit number `index` of [`digits`] weighs: a power of two modulo one of the primes, and 0 modulo the other.
+/// What digit number `index` of [`digits`] weighs: a power of two modulo one of the primes, and 0
+/// modulo the other.
 pub fn digit_weight(index: usize) -> [u64; PRIMES.len()] {
     std::array::from_fn(|prime| if prime == index / DIGITS { 1 << (DIGIT_BITS as usize * (index % DIGITS)) } else { 0 })
 }
 
-/// The digits of `poly`, small polynomials that times their [weights](digit_weight) add up to it: the residues modulo either prime, taken
-/// nearest to zero, in signed digits of [`DIGIT_BITS`] bits.
+/// The digits of `poly`, small polynomials that times their [weights](digit_weight) add up to it:
+/// the residues modulo either prime, taken nearest to zero, in signed digits of [`DIGIT_BITS`]
+/// bits.
 pub fn digits(poly: &Poly) -> impl Iterator<Item = Poly> {
     (0..KEYS_PER_LEVEL).map(|index| {
         let mut digit = Poly(Residues::any());

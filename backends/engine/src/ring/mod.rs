@@ -1,8 +1,10 @@
-//! The ring `R_q = Z_q[X] / (X^N + 1)`, `N = 4096`, `q` the product of two primes: polynomials as residues.
+//! The ring `R_q = Z_q[X] / (X^N + 1)`, `N = 4096`, `q` the product of two primes: polynomials as
+//! residues.
 //!
-//! A polynomial is a [`Poly`] (coefficients) or a [`Spectrum`] (values of the number-theoretic transform), each as its
-//! residues modulo both primes. Products are taken on spectra, long sums of them by [`Sums`]. What goes over the wire are
-//! coefficients only: the order of a spectrum is the transform's own business.
+//! A polynomial is a [`Poly`] (coefficients) or a [`Spectrum`] (values of the number-theoretic
+//! transform), each as its residues modulo both primes. Products are taken on spectra, long sums of
+//! them by [`Sums`]. What goes over the wire are coefficients only: the order of a spectrum is the
+//! transform's own business.
 
 mod accumulate;
 pub mod automorphism;
@@ -23,7 +25,8 @@ use fusion_catalogue::cpu::Form;
 use residues::Residues;
 use zeroize::Zeroize;
 
-/// Runs loops compiled for the widest vectors of the form in use. What they compute does not depend on which those are.
+/// Runs loops compiled for the widest vectors of the form in use. What they compute does not depend
+/// on which those are.
 #[inline(always)]
 pub(crate) fn vectorised<R>(loops: impl FnOnce() -> R) -> R {
     match Form::in_use() {
@@ -37,7 +40,8 @@ pub(crate) fn vectorised<R>(loops: impl FnOnce() -> R) -> R {
     }
 }
 
-/// A polynomial by its coefficients: `DEGREE` residues modulo the first prime, then as many modulo the second.
+/// A polynomial by its coefficients: `DEGREE` residues modulo the first prime, then as many modulo
+/// the second.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Poly(Residues);
 
@@ -47,7 +51,8 @@ impl Poly {
         Poly(Residues::zero())
     }
 
-    /// The polynomial with these signed coefficients, at most `DEGREE` of them, each below 2^49 in magnitude.
+    /// The polynomial with these signed coefficients, at most `DEGREE` of them, each below 2^49 in
+    /// magnitude.
     pub fn from_signed(coefficients: &[i64]) -> Poly {
         let mut poly = Poly::zero();
         vectorised(|| {
@@ -60,7 +65,8 @@ impl Poly {
         poly
     }
 
-    /// The polynomial of which `write` writes all residues; refuses one that is not below its prime.
+    /// The polynomial of which `write` writes all residues; refuses one that is not below its
+    /// prime.
     pub fn from_residues(write: impl FnOnce(&mut [u64]) -> Result<(), Error>) -> Result<Poly, Error> {
         let mut residues = Residues::any();
         write(&mut residues)?;
@@ -82,7 +88,8 @@ impl Poly {
         self.0.split_at(DEGREE).into()
     }
 
-    /// The coefficients' residues modulo the first and modulo the second prime, each of which must stay below its prime.
+    /// The coefficients' residues modulo the first and modulo the second prime, each of which must
+    /// stay below its prime.
     pub(crate) fn halves_mut(&mut self) -> [&mut [u64]; 2] {
         self.0.split_at_mut(DEGREE).into()
     }

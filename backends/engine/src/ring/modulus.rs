@@ -11,7 +11,8 @@ pub struct Modulus {
     prime: u64,
 }
 
-/// A constant to multiply by modulo a [`Modulus`]: with the quotient `floor(value 2^64 / prime)` (Shoup; Harvey 2014).
+/// A constant to multiply by modulo a [`Modulus`]: with the quotient `floor(value 2^64 / prime)`
+/// (Shoup; Harvey 2014).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Factor {
     value: u64,

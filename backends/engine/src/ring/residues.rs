@@ -1,7 +1,8 @@
 //! The memory of polynomials: it stays with the thread that no longer needs it, for the next.
 //!
-//! Polynomials come and go by the thousand in every layer, each a multiple of a page; an allocator would hand their pages back to the
-//! operating system and ask for them again, at the price of as much work as a transform.
+//! Polynomials come and go by the thousand in every layer, each a multiple of a page; an allocator
+//! would hand their pages back to the operating system and ask for them again, at the price of as
+//! much work as a transform.
 
 use std::cell::RefCell;
 use std::ops::{Deref, DerefMut};
@@ -19,8 +20,8 @@ thread_local! {
     static UNUSED: RefCell<Vec<Vec<u64>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// [`LEN`] words at the beginning of a cache line, or none. Whatever is secret must be zeroized before it is dropped, as with any
-/// memory.
+/// [`LEN`] words at the beginning of a cache line, or none. Whatever is secret must be zeroized
+/// before it is dropped, as with any memory.
 #[derive(Debug, Default)]
 pub(super) struct Residues {
     /// Enough for the words wherever it begins.

@@ -1,7 +1,7 @@
 //! Sampling: uniform, ternary and error polynomials, and the flood.
 //!
-//! Secret samplers take the same time whatever they return, but for the rejections of [`ternary`], whose number says
-//! nothing about the values kept.
+//! Secret samplers take the same time whatever they return, but for the rejections of [`ternary`],
+//! whose number says nothing about the values kept.
 
 use aes::cipher::{BlockCipherEncrypt, KeyInit};
 use aes::{Aes256Enc, Block};
@@ -35,9 +35,10 @@ const FLOOD_WORDS: usize = 4;
 
 /// A pseudorandom generator: AES-256 in counter mode, keyed with a seed. Zeroized when dropped.
 ///
-/// The streams of a seed are its disjoint parts of 2^64 blocks. All parts together are as good as uniform: `n` blocks are told
-/// from uniform ones with advantage at most `n^2 / 2^129` beyond AES's own (n < 2^30 for one layer of a micro-batch). Public
-/// polynomials are expanded from public seeds with it as Kyber's "90s" variant does.
+/// The streams of a seed are its disjoint parts of 2^64 blocks. All parts together are as good as
+/// uniform: `n` blocks are told from uniform ones with advantage at most `n^2 / 2^129` beyond AES's
+/// own (n < 2^30 for one layer of a micro-batch). Public polynomials are expanded from public seeds
+/// with it as Kyber's "90s" variant does.
 pub struct Stream {
     cipher: Aes256Enc,
     number: u64,
@@ -103,7 +104,8 @@ pub fn stream(seed: &[u8; SEED_BYTES], number: u64) -> Stream {
     Stream { cipher, number, counter: 0, blocks: [Block::default(); BLOCKS], words, taken: words.len() }
 }
 
-/// A uniform polynomial, the same for both parties from the same generator. Not for secrets: its time varies.
+/// A uniform polynomial, the same for both parties from the same generator. Not for secrets: its
+/// time varies.
 pub fn uniform(rng: &mut Stream) -> Poly {
     let mut poly = Poly(Residues::any());
     for (half, modulus) in poly.0.chunks_mut(DEGREE).zip(MODULI) {
@@ -152,8 +154,8 @@ pub fn ternary(rng: &mut Stream) -> Zeroizing<Poly> {
     poly
 }
 
-/// Adds to every coefficient a centred binomial one: heads of [`ERROR_FLIPS`] coins less heads of as many others. (Or, which
-/// is the same, plus tails of the others less their number.)
+/// Adds to every coefficient a centred binomial one: heads of [`ERROR_FLIPS`] coins less heads of
+/// as many others. (Or, which is the same, plus tails of the others less their number.)
 pub fn add_error(poly: &mut Poly, rng: &mut Stream) {
     const COINS: u64 = (1 << (2 * ERROR_FLIPS)) - 1;
     let mut words = Zeroizing::new([0u64; DEGREE]);
@@ -168,8 +170,8 @@ pub fn add_error(poly: &mut Poly, rng: &mut Stream) {
     });
 }
 
-/// Adds to every coefficient, given by its residues modulo either prime, one of the flood: the sum of three uniform integers of
-/// `bits` bits (`2..=`[`MAX_FLOOD_BITS`]), less half its range.
+/// Adds to every coefficient, given by its residues modulo either prime, one of the flood: the sum
+/// of three uniform integers of `bits` bits (`2..=`[`MAX_FLOOD_BITS`]), less half its range.
 pub fn add_flood(coefficients: [&mut [u64]; 2], rng: &mut Stream, bits: u32) {
     const HALF: u64 = u32::MAX as u64;
     const FACTORS: [[Factor; 2]; 2] = [powers(MODULI[0]), powers(MODULI[1])];
@@ -270,7 +272,8 @@ mod tests {
     fn the_flood_fills_its_range_and_has_its_deviation() {
         let mut rng = stream(&[4; 32], 0);
         for bits in [20, 49, 63, 64, 65, 85] {
-            // Both residues stand for the same integer, recovered here by the Chinese remainder theorem.
+            // Both residues stand for the same integer, recovered here by the Chinese remainder
+            // theorem.
             let inverse = MODULI[1].factor(MODULI[1].inverse(PRIMES[0] % PRIMES[1]));
             let mut squares = 0.0;
             for _ in 0..4000 {

@@ -8,7 +8,8 @@ use super::residues::Residues;
 use super::{DEGREE, MODULI, Poly, vectorised};
 use crate::kernels::ring::{LANES, Transform};
 
-/// A polynomial by its transform modulo each prime. Where products add up before they are transformed back.
+/// A polynomial by its transform modulo each prime. Where products add up before they are
+/// transformed back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Spectrum(Residues);
 
@@ -74,7 +75,8 @@ impl Spectrum {
     }
 }
 
-/// A polynomial modulo the first prime alone, by its coefficients: half the work where coefficients fit it.
+/// A polynomial modulo the first prime alone, by its coefficients: half the work where coefficients
+/// fit it.
 pub struct Half(Vec<u64>);
 
 impl Half {
@@ -89,7 +91,8 @@ impl Half {
         Half(values)
     }
 
-    /// The coefficients of the product with the polynomial of `spectrum`, each the integer nearest to zero, modulo 2^64.
+    /// The coefficients of the product with the polynomial of `spectrum`, each the integer nearest
+    /// to zero, modulo 2^64.
     pub fn times(self, spectrum: &Spectrum) -> Vec<u64> {
         let Half(mut values) = self;
         let transform = &transforms()[0];

@@ -1,8 +1,8 @@
-//! What a curious client could read off its results if the server hid less: each measure against circuit privacy is
-//! switched off, weights come out, and with it on the same attack finds nothing.
+//! What a curious client could read off its results if the server hid less: each measure against
+//! circuit privacy is switched off, weights come out, and with it on the same attack finds nothing.
 //!
-//! Switching the modulus also rounds the weight-dependent noise away most of the time. Nothing rests on that: one attack on `b`
-//! takes the result before it is switched, another as it is sent.
+//! Switching the modulus also rounds the weight-dependent noise away most of the time. Nothing
+//! rests on that: one attack on `b` takes the result before it is switched, another as it is sent.
 
 use std::ops::Range;
 
@@ -30,7 +30,8 @@ const LEVELS: u32 = 2;
 /// Coefficients that an attack compares.
 const COMPARED: usize = 32;
 
-/// A client, what it remembers of one upload of one polynomial, and the server's sum: that polynomial times a kernel.
+/// A client, what it remembers of one upload of one polynomial, and the server's sum: that
+/// polynomial times a kernel.
 struct Layer {
     key: ClientKey,
     public: PublicKey,
@@ -70,7 +71,8 @@ impl Layer {
         let mut key = ClientKey::from_seed(Zeroizing::new([1; 32]));
         let public = PublicKey::decode(key.public()).unwrap();
         let (seeds, scale) = (key.next_upload(), Scale::new(ACC_BITS));
-        // A first layer, of which the client chooses the operand and the server has no share: zero, encoded without error.
+        // A first layer, of which the client chooses the operand and the server has no share: zero,
+        // encoded without error.
         let mut bytes = [0; POLYNOMIAL_BYTES];
         key.encrypt(&seeds, 0, &scale, &[0; DEGREE], &mut bytes);
         let operand = Ciphertext::decode(&seeds.public, 0, &bytes, &scale, &[0; DEGREE]).unwrap();
@@ -101,7 +103,8 @@ impl Layer {
         self.sum.hide(&self.public, &self.scale, &mut stream(&[3; 32], 0), &[all], hiding)
     }
 
-    /// What is left of `b - a s` of a result beyond the plaintext, a multiple of `q / t` but for a few units.
+    /// What is left of `b - a s` of a result beyond the plaintext, a multiple of `q / t` but for a
+    /// few units.
     fn noise(&mut self, hiding: Hiding) -> Vec<f64> {
         let hidden = self.hidden(hiding);
         let product = times_secret(hidden.a, &self.key);
@@ -216,7 +219,8 @@ fn only_the_flood_keeps_the_weights_out_of_the_noise() {
     assert!(off(Hiding::FULL) > f64::exp2(40.0));
 }
 
-/// What a client can compute of a packed result for each weight it thinks of: all but what the server adds to hide it.
+/// What a client can compute of a packed result for each weight it thinks of: all but what the
+/// server adds to hide it.
 struct Guess {
     weight: i64,
     result: (Vec<u64>, Vec<u64>),
@@ -233,7 +237,8 @@ fn guesses() -> Vec<Guess> {
     (-12..12).map(guess).collect()
 }
 
-/// The guesses that explain a returned `a`, a returned `b`, and the noise before the modulus is switched but for that of re-randomisation.
+/// The guesses that explain a returned `a`, a returned `b`, and the noise before the modulus is
+/// switched but for that of re-randomisation.
 fn packed_weights_that_fit(guesses: &[Guess], weight: i64, hiding: Hiding) -> [Vec<i64>; 3] {
     let (a, b) = packed(weight).result(hiding);
     let noise = packed(weight).noise(hiding);
@@ -249,7 +254,8 @@ fn weights_come_out_of_packed_results_too_unless_all_is_hidden() {
     for weight in [-11, 1, 8] {
         let fitting = |rerandomise, flood| packed_weights_that_fit(&guesses, weight, Hiding { rerandomise, flood });
         assert_eq!(fitting(false, false), [[weight], [weight], [weight]]);
-        // What a change of key adds depends on weights through all digits: without the flood it says which they are.
+        // What a change of key adds depends on weights through all digits: without the flood it
+        // says which they are.
         let [a, b, noise] = fitting(true, false);
         assert_eq!((a.as_slice(), b.as_slice(), noise.as_slice()), (none, none, [weight].as_slice()));
         let [a, b, noise] = fitting(false, true);
@@ -266,9 +272,11 @@ fn malformed_key(honest: &[u8]) -> Vec<u8> {
     [&honest[..SEED_BYTES], &pack(b.residues(), RESIDUE_BITS as u8)].concat()
 }
 
-/// The server's `u`, as a client guesses it from the coefficients of `b` that it gets: the share of right guesses.
+/// The server's `u`, as a client guesses it from the coefficients of `b` that it gets: the share of
+/// right guesses.
 fn share_of_u_guessed(layer: &mut Layer) -> f64 {
-    // What it uploaded is zero, without an error. The mask is a multiple of `q / t`, so what is below that is `u b` and the flood.
+    // What it uploaded is zero, without an error. The mask is a multiple of `q / t`, so what is
+    // below that is `u b` and the flood.
     layer.sum = Ciphertext::from_components([Spectrum::of(uniform(&mut stream(&[9; 32], 0))), Spectrum::zero()]);
     let (_, b) = layer.result(Hiding::FULL);
     let thirds = |b: &u64| (3.0 * (b & mask(B_EXTRA_BITS)) as f64 / f64::from(B_EXTRA_BITS).exp2()).round() as i64;

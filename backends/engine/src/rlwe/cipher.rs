@@ -20,8 +20,9 @@ pub struct Ciphertext {
 }
 
 impl ClientKey {
-    /// Encrypts the plaintext, coefficients mod `2^acc`, as polynomial `index` of an upload.
-    /// Writes `b`, packed (a polynomial of 2^12 residues); `a` follows from the upload's public seed and `index`.
+    /// Encrypts the plaintext, coefficients mod `2^acc`, as polynomial `index` of an upload. Writes
+    /// `b`, packed (a polynomial of 2^12 residues); `a` follows from the upload's public seed and
+    /// `index`.
     pub fn encrypt(&self, seeds: &UploadSeeds, index: u64, scale: &Scale, plaintext: &[u64; DEGREE], bytes: &mut [u8]) {
         let a = Spectrum::of(uniform(&mut stream(&seeds.public, index)));
         let mut b = encrypt_zero(&self.secret, a, &mut stream(&seeds.errors, index));
@@ -29,10 +30,11 @@ impl ClientKey {
         pack_into(b.residues(), RESIDUE_BITS as u8, bytes);
     }
 
-    /// `a s` for the `a` of a result, coefficients modulo 2^64 as words; for honest results never wrong by more than that.
+    /// `a s` for the `a` of a result, coefficients modulo 2^64 as words; for honest results never
+    /// wrong by more than that.
     ///
-    /// Where the coefficients fit one prime (see [`ONE_PRIME_A_BITS`]) they are computed modulo that alone. A server whose `a` makes
-    /// them not fit spoils its own result.
+    /// Where the coefficients fit one prime (see [`ONE_PRIME_A_BITS`]) they are computed modulo
+    /// that alone. A server whose `a` makes them not fit spoils its own result.
     pub fn times_secret(&self, a: &[u64], scale: &Scale) -> Zeroizing<Vec<u64>> {
         let a: Vec<i64> = a.iter().map(|&a| scale.centre_a(a)).collect();
         if scale.a_bits() <= ONE_PRIME_A_BITS {
@@ -56,13 +58,14 @@ impl Ciphertext {
         Ciphertext { a: Spectrum::zero(), b: Spectrum::zero() }
     }
 
-    /// The components `[a, b]`. Any sum of products of ciphertexts and plaintext polynomials is one of their components.
+    /// The components `[a, b]`. Any sum of products of ciphertexts and plaintext polynomials is one
+    /// of their components.
     pub fn into_components(self) -> [Spectrum; 2] {
         [self.a, self.b]
     }
 
-    /// Reads polynomial `index` of an upload and adds the server's own plaintext mod `2^acc`; refuses a wrong length and
-    /// coefficients out of range.
+    /// Reads polynomial `index` of an upload and adds the server's own plaintext mod `2^acc`;
+    /// refuses a wrong length and coefficients out of range.
     pub fn decode(
         public_seed: &[u8; SEED_BYTES],
         index: u64,
@@ -75,16 +78,20 @@ impl Ciphertext {
         Ok(Ciphertext { a: Spectrum::of(uniform(&mut stream(public_seed, index))), b: Spectrum::of(b) })
     }
 
-    /// Writes the result that the client gets: all of `a` modulo `2^a_bits`, and the wanted coefficients of `b` modulo `2^b_bits`,
-    /// one after the other, each with its mask mod `2^acc` added; both packed. Uses up the sum, but not its memory.
+    /// Writes the result that the client gets: all of `a` modulo `2^a_bits`, and the wanted
+    /// coefficients of `b` modulo `2^b_bits`, one after the other, each with its mask mod `2^acc`
+    /// added; both packed. Uses up the sum, but not its memory.
     ///
-    /// Everything but the plaintexts at the wanted coefficients is hidden: the server adds `u` times the sample's public key and
-    /// a fresh error to `a` (`u` ternary), so that `a` is a fresh RLWE sample whatever it was; `b` gets the same `u`, and on
-    /// every coefficient that is sent the flood, which takes the place of the second error, and a uniform mask. Switching the
-    /// modulus and cutting low bits work on what is already hidden. `rng` must be fresh for this result.
+    /// Everything but the plaintexts at the wanted coefficients is hidden: the server adds `u`
+    /// times the sample's public key and a fresh error to `a` (`u` ternary), so that `a` is a fresh
+    /// RLWE sample whatever it was; `b` gets the same `u`, and on every coefficient that is sent
+    /// the flood, which takes the place of the second error, and a uniform mask. Switching the
+    /// modulus and cutting low bits work on what is already hidden. `rng` must be fresh for this
+    /// result.
     ///
     /// # Panics
-    /// If there are not as many masks as wanted coefficients, or if `a` and `b` are not as long as what is written there.
+    /// If there are not as many masks as wanted coefficients, or if `a` and `b` are not as long as
+    /// what is written there.
     pub fn write_result(
         &mut self,
         key: &PublicKey,
@@ -150,7 +157,8 @@ pub(super) struct Hidden {
 }
 
 impl Hidden {
-    /// Switches to the moduli of a result, adds the masks, in whose place the switched `b` stays, and packs.
+    /// Switches to the moduli of a result, adds the masks, in whose place the switched `b` stays,
+    /// and packs.
     pub(super) fn switch(&self, scale: &Scale, masks: &mut [u64], [a, b]: [&mut [u8]; 2]) {
         let [first, second] = &self.b;
         assert_eq!(first.len(), masks.len());
@@ -297,7 +305,8 @@ mod tests {
         let bits = |bytes: &[u8]| bytes.iter().map(|byte| f64::from(byte.count_ones())).sum::<f64>();
         let results: Vec<ResultCiphertext> = (0..2)
             .flat_map(|run| {
-                // The same sum each time, then the empty one, of which `a` is zero before it is re-randomised.
+                // The same sum each time, then the empty one, of which `a` is zero before it is
+                // re-randomised.
                 let mut again = ClientKey::from_seed(Zeroizing::new([6; 32]));
                 let (sum, _) = weighted_sum(&mut again, &mut stream(&[7; 32], 0), true);
                 [(sum, 0), (Ciphertext::zero(), 1)].map(|(sum, number)| {

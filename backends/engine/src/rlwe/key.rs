@@ -10,8 +10,8 @@ use crate::ring::{Poly, Spectrum};
 
 /// The secret key of one sample for one session. Zeroized when dropped.
 ///
-/// Everything random about a sample comes from one seed: stream 0 gives the key, every later stream one upload, the last one the keys for
-/// output packing.
+/// Everything random about a sample comes from one seed: stream 0 gives the key, every later stream
+/// one upload, the last one the keys for output packing.
 pub struct ClientKey {
     root: Seed,
     pub(super) secret: Zeroizing<Spectrum>,
@@ -27,8 +27,8 @@ pub struct UploadSeeds {
     pub(super) errors: Seed,
 }
 
-/// What the server re-randomises one sample's results with: an encryption `(a, b)` of zero. Where it packs results, also what it does
-/// that with.
+/// What the server re-randomises one sample's results with: an encryption `(a, b)` of zero. Where
+/// it packs results, also what it does that with.
 pub struct PublicKey {
     pub(super) a: Spectrum,
     pub(super) b: Spectrum,
@@ -79,7 +79,8 @@ impl ClientKey {
 }
 
 impl PublicKey {
-    /// Reads what [`ClientKey::public`] wrote; refuses a wrong length and coefficients out of range.
+    /// Reads what [`ClientKey::public`] wrote; refuses a wrong length and coefficients out of
+    /// range.
     pub fn decode(bytes: &[u8]) -> Result<PublicKey, Error> {
         let wrong = || Error::PeerMisbehaved(format!("a public key of {} bytes", bytes.len()));
         if bytes.len() != PUBLIC_KEY_BYTES {

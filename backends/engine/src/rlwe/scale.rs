@@ -39,7 +39,8 @@ impl Scale {
         self.acc_bits + B_EXTRA_BITS
     }
 
-    /// `round(q x / t)` for the ring element `x`, read as signed: `(q - 1) / t * x`, since `|x / t| <= 1/2`.
+    /// `round(q x / t)` for the ring element `x`, read as signed: `(q - 1) / t * x`, since
+    /// `|x / t| <= 1/2`.
     #[inline(always)]
     pub fn encode(&self, x: u64) -> [u64; 2] {
         let x = signed(x, self.acc_bits);
@@ -68,8 +69,8 @@ impl Scale {
         });
     }
 
-    /// Coefficients of a result's `b`, by their residues, with `plaintexts` (mod `t`) added, switched to the modulus `2^b_bits` in
-    /// place of the plaintexts.
+    /// Coefficients of a result's `b`, by their residues, with `plaintexts` (mod `t`) added,
+    /// switched to the modulus `2^b_bits` in place of the plaintexts.
     pub fn switch_b(&self, coefficients: [&[u64]; 2], plaintexts: &mut [u64]) {
         let [first, second] = coefficients;
         vectorised(|| {
@@ -85,7 +86,8 @@ impl Scale {
         signed(a, self.a_bits())
     }
 
-    /// The plaintext mod `t` of a switched coefficient `b`, given the same coefficient of `a s` modulo 2^64.
+    /// The plaintext mod `t` of a switched coefficient `b`, given the same coefficient of `a s`
+    /// modulo 2^64.
     pub fn decode(&self, b: u64, a_times_secret: u64) -> u64 {
         let phase = (b << (A_EXTRA_BITS - B_EXTRA_BITS)).wrapping_sub(a_times_secret);
         (phase.wrapping_add(1 << (A_EXTRA_BITS - 1)) >> A_EXTRA_BITS) & mask(self.acc_bits)
@@ -95,7 +97,8 @@ impl Scale {
 /// `coefficient / q` as a fraction of 2^64, modulo 1; less than three units too small.
 #[inline(always)]
 fn phase(coefficient: [u64; 2]) -> u64 {
-    // c / q = c0 f0 + c1 f1 modulo 1, where f_i = ((q / q_i)^-1 mod q_i) / q_i, here to 128 bits behind the point.
+    // c / q = c0 f0 + c1 f1 modulo 1, where f_i = ((q / q_i)^-1 mod q_i) / q_i, here to 128 bits
+    // behind the point.
     const FRACTIONS: [[u64; 2]; 2] = [fraction(0), fraction(1)];
     let part = |i: usize| {
         let [high, low] = FRACTIONS[i];

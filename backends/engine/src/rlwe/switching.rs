@@ -1,8 +1,10 @@
-//! Changes of key, and the tree of them that packs the wanted coefficients of many ciphertexts into one.
+//! Changes of key, and the tree of them that packs the wanted coefficients of many ciphertexts into
+//! one.
 //!
-//! The construction and its noise are [`fusion_catalogue::cheetah::interleaved`]'s. The key of a level is, for each digit, an encryption of minus its
-//! weight times the secret's image, under the same sample's secret: RLWE is assumed to be circular secure for the images of its own secret,
-//! as every scheme with automorphisms assumes. Nothing here depends on what is packed but the values.
+//! The construction and its noise are [`fusion_catalogue::cheetah::interleaved`]'s. The key of a
+//! level is, for each digit, an encryption of minus its weight times the secret's image, under the
+//! same sample's secret: RLWE is assumed to be circular secure for the images of its own secret, as
+//! every scheme with automorphisms assumes. Nothing here depends on what is packed but the values.
 
 use std::sync::OnceLock;
 
@@ -20,7 +22,8 @@ use crate::ring::sample::{Seed, stream, uniform};
 use crate::ring::{DEGREE, MODULI, Spectrum};
 
 impl ClientKey {
-    /// The keys with which the server packs results in so many levels, as sent. The same every time: send them once.
+    /// The keys with which the server packs results in so many levels, as sent. The same every
+    /// time: send them once.
     pub fn packing_keys(&self, levels: u32) -> Vec<u8> {
         // Uploads, counted from 1, never get there.
         let mut rng = stream(self.root(), u64::MAX);
@@ -70,7 +73,8 @@ impl PublicKey {
     }
 }
 
-/// Ciphertexts on their way into one, in the order of [`fusion_catalogue::cheetah::interleaved::class`]: those that wait for one to meet.
+/// Ciphertexts on their way into one, in the order of
+/// [`fusion_catalogue::cheetah::interleaved::class`]: those that wait for one to meet.
 #[derive(Default)]
 pub struct Tree {
     /// With the levels that each has behind it, which decrease.
@@ -78,7 +82,8 @@ pub struct Tree {
 }
 
 impl Tree {
-    /// Adds the next ciphertext of `2^levels`; what is wanted of it lies at multiples of `2^levels`.
+    /// Adds the next ciphertext of `2^levels`; what is wanted of it lies at multiples of
+    /// `2^levels`.
     ///
     /// # Panics
     /// If the sample has keys of fewer levels.
@@ -91,7 +96,8 @@ impl Tree {
         self.waiting.push((done, merged));
     }
 
-    /// The one ciphertext, whatever number of them there was, leaving an empty tree; the empty sum if there was none.
+    /// The one ciphertext, whatever number of them there was, leaving an empty tree; the empty sum
+    /// if there was none.
     ///
     /// # Panics
     /// As [`Tree::push`].
@@ -110,8 +116,8 @@ impl Tree {
     }
 }
 
-/// One step: `u + s(v)` with `u`, `v` half the sum and half the difference of `even` and `X^(2^level) odd`, `s` the automorphism of the
-/// level.
+/// One step: `u + s(v)` with `u`, `v` half the sum and half the difference of `even` and
+/// `X^(2^level) odd`, `s` the automorphism of the level.
 fn merge(even: Ciphertext, odd: Option<Ciphertext>, level: u32, key: &PublicKey) -> Ciphertext {
     let Level { automorphism, shift } = Level::of(level);
     let [mut a, mut b] = even.into_components();
@@ -158,7 +164,8 @@ mod tests {
     use crate::ring::{PRIMES, Poly};
     use crate::rlwe::Scale;
 
-    /// A key, what the server has of it, and encryptions of polynomials with random bits at all coefficients, scaled up beyond all noise.
+    /// A key, what the server has of it, and encryptions of polynomials with random bits at all
+    /// coefficients, scaled up beyond all noise.
     fn encrypted(count: usize, levels: u32) -> (ClientKey, PublicKey, Vec<(Vec<i64>, Ciphertext)>) {
         let mut key = ClientKey::from_seed(Zeroizing::new([1; 32]));
         let mut public = PublicKey::decode(key.public()).unwrap();

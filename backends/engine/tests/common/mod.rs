@@ -11,8 +11,9 @@ use fusion_ir::types::{signed, wrap};
 use fusion_ir::{Function, Op, Party, Weights, interp};
 use rand_core::{Rng, SeedableRng};
 
-/// Asserts on random inputs and weights of full width that the shares of every value add up to the interpreter's, that the client gets
-/// what is revealed and the server nothing, and that every message is the predicted one.
+/// Asserts on random inputs and weights of full width that the shares of every value add up to the
+/// interpreter's, that the client gets what is revealed and the server nothing, and that every
+/// message is the predicted one.
 pub fn check(function: &Function, keys: Keys, positions: usize, seed: u64) {
     let steps = &Arc::new(Steps::of(function).unwrap());
     let mut rng = ChaCha20Rng::seed_from_u64(seed);

@@ -1,6 +1,8 @@
-//! Comparisons: the operations that look at the bits of shared values, whichever family computes them, and what is made of many.
+//! Comparisons: the operations that look at the bits of shared values, whichever family computes
+//! them, and what is made of many.
 //!
-//! Up to [`WAVE`] elements are compared at once; their random OTs are drawn a chunk of [`CHUNK`] elements at a time.
+//! Up to [`WAVE`] elements are compared at once; their random OTs are drawn a chunk of [`CHUNK`]
+//! elements at a time.
 
 mod nonlinear;
 
@@ -12,11 +14,13 @@ pub use nonlinear::{Nonlinear, Pool, Price, arg_max, max_pool, piecewise, top_k,
 
 /// Elements whose random OTs are drawn at once, so that the messages of a draw stay small.
 pub const CHUNK: usize = 1 << 17;
-/// Elements that are compared at once, a whole number of chunks. More go one wave after the other, so that memory stays bounded;
-/// fewer would spend more time waiting for a distant peer than sending.
+/// Elements that are compared at once, a whole number of chunks. More go one wave after the other,
+/// so that memory stays bounded; fewer would spend more time waiting for a distant peer than
+/// sending.
 pub const WAVE: usize = 1 << 20;
 
-/// An elementwise operation that needs to look at the bits of shared values. `x` is signed in `Z_2^bits`, `2 <= bits <= 63`.
+/// An elementwise operation that needs to look at the bits of shared values. `x` is signed in
+/// `Z_2^bits`, `2 <= bits <= 63`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Comparison {
     /// 1 if `x < 0`, else 0, shared mod 2.

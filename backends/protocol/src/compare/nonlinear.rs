@@ -1,4 +1,5 @@
-//! Operations made of many comparisons, and what they cost given what a family of protocols asks for one of them.
+//! Operations made of many comparisons, and what they cost given what a family of protocols asks
+//! for one of them.
 
 use std::ops::Range;
 
@@ -81,7 +82,8 @@ impl Nonlinear {
     }
 }
 
-/// A max-pool over `images` images (channels times positions) of `height x width`, [`Pool::images_at_once`] at a time.
+/// A max-pool over `images` images (channels times positions) of `height x width`,
+/// [`Pool::images_at_once`] at a time.
 pub fn max_pool(price: Price, bits: u8, window: &Window, [height, width]: [usize; 2], images: usize) -> Cost {
     let pool = Pool::new(window, height, width);
     let most = pool.images_at_once();
@@ -107,7 +109,8 @@ pub fn arg_max(price: Price, bits: u8, index_bits: u8, classes: usize, positions
     cost
 }
 
-/// The indices of the `k` largest of `classes` values for each of `positions` positions: maxima of keys that hold a value and its index.
+/// The indices of the `k` largest of `classes` values for each of `positions` positions: maxima of
+/// keys that hold a value and its index.
 pub fn top_k(price: Price, bits: u8, index_bits: u8, classes: usize, k: usize, positions: usize) -> Cost {
     let mut cost = Cost::default();
     for layer in Network::top_k(classes, k).layers {
@@ -116,13 +119,14 @@ pub fn top_k(price: Price, bits: u8, index_bits: u8, classes: usize, k: usize, p
     cost
 }
 
-/// A piecewise linear function of `knots` knots on `n` elements: as many ReLUs, all of them side by side.
+/// A piecewise linear function of `knots` knots on `n` elements: as many ReLUs, all of them side by
+/// side.
 pub fn piecewise(price: Price, bits: u8, knots: usize, n: usize) -> Cost {
     price(&Comparison::Relu { bits }, knots * n)
 }
 
-/// The contests of every level of a tournament among groups of these sizes: in each group neighbours play, an odd one out goes
-/// through, until one is left in every group.
+/// The contests of every level of a tournament among groups of these sizes: in each group
+/// neighbours play, an odd one out goes through, until one is left in every group.
 pub fn tournament(sizes: &[usize]) -> Vec<usize> {
     let mut sizes = sizes.to_vec();
     let mut levels = Vec::new();
@@ -133,7 +137,8 @@ pub fn tournament(sizes: &[usize]) -> Vec<usize> {
     levels
 }
 
-/// How a max-pool goes over images of one size: first along rows, over every row that some window sees, then along columns.
+/// How a max-pool goes over images of one size: first along rows, over every row that some window
+/// sees, then along columns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pool {
     /// The rows that are read, in order.
@@ -158,7 +163,8 @@ impl Pool {
         }
     }
 
-    /// Images that are pooled at once, so that memory stays bounded: those with a wave of players in their rows' windows.
+    /// Images that are pooled at once, so that memory stays bounded: those with a wave of players
+    /// in their rows' windows.
     pub fn images_at_once(&self) -> usize {
         let players = self.rows.len() * self.sizes_across().iter().sum::<usize>();
         (WAVE / players.max(1)).max(1)
@@ -175,7 +181,8 @@ impl Pool {
     }
 }
 
-/// The numbers below `end` that lie in one of `ranges`, in order, in time linear in `end` and their number.
+/// The numbers below `end` that lie in one of `ranges`, in order, in time linear in `end` and their
+/// number.
 fn covered(ranges: &[Range<usize>], end: usize) -> Vec<usize> {
     let (mut opened, mut closed) = (vec![0usize; end + 1], vec![0usize; end + 1]);
     for range in ranges.iter().filter(|range| !range.is_empty()) {

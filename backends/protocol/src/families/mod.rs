@@ -13,7 +13,8 @@ use cheetah::Packings;
 
 /// A family as the compiler and both parties see it, without its protocols' code.
 pub trait Family: Sync {
-    /// The ways in which it could compute a linear layer, the one to take where nothing is known first.
+    /// The ways in which it could compute a linear layer, the one to take where nothing is known
+    /// first.
     fn linear_candidates(&self) -> Vec<Backend>;
 
     /// The same of an operation that looks at bits.

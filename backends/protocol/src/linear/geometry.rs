@@ -81,9 +81,10 @@ impl Geometry {
         }
     }
 
-    /// Refuses extents of zero, tensors of more than 2^32 elements, groups that do not divide the channels, windows
-    /// that do not fit, padding as large as the window (whole windows of nothing), and, so that work on the layout ends soon
-    /// whatever a plan says, images beyond [`MAX_EXTENT`] and windows of more than [`MAX_TAPS`] taps.
+    /// Refuses extents of zero, tensors of more than 2^32 elements, groups that do not divide the
+    /// channels, windows that do not fit, padding as large as the window (whole windows of
+    /// nothing), and, so that work on the layout ends soon whatever a plan says, images beyond
+    /// [`MAX_EXTENT`] and windows of more than [`MAX_TAPS`] taps.
     pub fn check(&self) -> Result<(), Refusal> {
         let [channels, rows, columns] = self.input;
         let small = |extents: &[usize]| {

@@ -15,7 +15,8 @@ pub const MAX_TAPS: usize = 1 << 18;
 /// Why a protocol cannot carry an operation.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// The value is not a convolution or a fully connected layer, or its shapes contradict each other.
+    /// The value is not a convolution or a fully connected layer, or its shapes contradict each
+    /// other.
     #[error("not a well-formed linear layer")]
     Malformed,
     /// The operand is not of the shape that the operation takes.

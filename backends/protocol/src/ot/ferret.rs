@@ -2,11 +2,13 @@
 
 use super::{SECURITY_BITS, TILE_ROWS};
 
-/// A parameter set of silent correlated OT (Yang, Weng, Lan, Zhang, Wang: "Ferret", CCS 2020) with regular noise.
+/// A parameter set of silent correlated OT (Yang, Weng, Lan, Zhang, Wang: "Ferret", CCS 2020) with
+/// regular noise.
 ///
-/// A round turns [`base_rows`](Ferret::base_rows) correlated OTs into `trees * 2^depth`, of which the last
-/// [`refill_trees`](Ferret::refill_trees) trees' are the next round's base. Its security is that of primal LPN with a random code of `2^log_k`
-/// columns and ten ones in each row, and noise that has one one in each block of `2^depth`.
+/// A round turns [`base_rows`](Ferret::base_rows) correlated OTs into `trees * 2^depth`, of which
+/// the last [`refill_trees`](Ferret::refill_trees) trees' are the next round's base. Its security
+/// is that of primal LPN with a random code of `2^log_k` columns and ten ones in each row, and
+/// noise that has one one in each block of `2^depth`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ferret {
     /// Binary logarithm of the length of the LPN secret.
@@ -23,11 +25,12 @@ impl Ferret {
     /// 4.17 M OTs a round, of half the traffic.
     pub const B12: Ferret = Ferret { log_k: 19, depth: 12, trees: 1150 };
 
-    /// The sets, the smallest first. The attacks counted in `security/` of this crate take at least 2^128 operations on bits, and 2^100 if 40
-    /// bits on the noise have leaked.
+    /// The sets, the smallest first. The attacks counted in `security/` of this crate take at least
+    /// 2^128 operations on bits, and 2^100 if 40 bits on the noise have leaked.
     pub const SETS: [Ferret; 2] = [Ferret::B11, Ferret::B12];
 
-    /// Correlated OTs that a round uses up: those sacrificed in its check, the LPN secret, and one for each level of each tree.
+    /// Correlated OTs that a round uses up: those sacrificed in its check, the LPN secret, and one
+    /// for each level of each tree.
     pub const fn base_rows(&self) -> u64 {
         SECURITY_BITS + (1 << self.log_k) + self.trees * self.depth as u64
     }
@@ -57,7 +60,8 @@ impl Ferret {
         self.trees * u64::from(self.depth) * 16
     }
 
-    /// Bytes of the check's challenge, receiver to sender: the sum of the weights of all points, masked.
+    /// Bytes of the check's challenge, receiver to sender: the sum of the weights of all points,
+    /// masked.
     pub const CHECK_BYTES: u64 = 16;
     /// Bytes of its answer, sender to receiver: a digest.
     pub const DIGEST_BYTES: u64 = 32;

@@ -1,4 +1,5 @@
-//! What oblivious transfers cost: the random OTs that comparisons draw ([`OtCount`]), and where they come from ([`OtSource`]).
+//! What oblivious transfers cost: the random OTs that comparisons draw ([`OtCount`]), and where
+//! they come from ([`OtSource`]).
 
 mod ferret;
 mod soft_spoken;
@@ -28,7 +29,8 @@ pub struct Ots {
     pub pairs: u64,
     /// OTs with pads of one word of 64 bits (used mod `2^k` for any `k <= 64`).
     pub words: u64,
-    /// 1-of-`2^w` OTs with pads of two bits, for every width `w` in [`TABLE_WIDTHS`]. Each takes `w` correlated OTs.
+    /// 1-of-`2^w` OTs with pads of two bits, for every width `w` in [`TABLE_WIDTHS`]. Each takes
+    /// `w` correlated OTs.
     pub tables: [u64; 3],
 }
 
@@ -38,7 +40,8 @@ impl Ots {
         self.bits + self.pairs + self.words + self.tables().map(|(width, n)| width as u64 * n).sum::<u64>()
     }
 
-    /// Blocks hashed for the pads by both parties: the sender's for every choice, the receiver's for its own.
+    /// Blocks hashed for the pads by both parties: the sender's for every choice, the receiver's
+    /// for its own.
     pub fn hashes(&self) -> u64 {
         let tables: u64 = self.tables().map(|(width, n)| ((1 << width) + 1) * n).sum();
         3 * (self.bits + self.pairs + self.words) + tables

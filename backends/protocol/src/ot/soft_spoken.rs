@@ -4,14 +4,16 @@ use crate::{Cost, Primitive};
 
 use super::{SECURITY_BITS, TILE_ROWS};
 
-/// Rows that are extended and checked together, sacrificed ones not counted; with these it is a power of two.
+/// Rows that are extended and checked together, sacrificed ones not counted; with these it is a
+/// power of two.
 pub const BATCH_ROWS: u64 = (1 << 15) - TILE_ROWS;
 
 /// Bytes of one column of one tile.
 const TILE_BYTES: u64 = TILE_ROWS / 8;
 
-/// SoftSpokenOT (Roy, CRYPTO 2022) with subfield `GF(2^k)`. It turns 128 base OTs into any number of correlated OTs; `k` trades traffic
-/// against computation: an OT costs `128/k - 1` bits and `2^k * 128/k` bits of key stream.
+/// SoftSpokenOT (Roy, CRYPTO 2022) with subfield `GF(2^k)`. It turns 128 base OTs into any number
+/// of correlated OTs; `k` trades traffic against computation: an OT costs `128/k - 1` bits and
+/// `2^k * 128/k` bits of key stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SoftSpoken {
     k: u8,
@@ -48,8 +50,9 @@ impl SoftSpoken {
         1 << self.k
     }
 
-    /// Both directions' set-up, two exchanges: base OTs (the receiver's two points and the sender's one for each of
-    /// 128), then the trees (two sums of 16 bytes for each level but the first, and a check of 64 bytes).
+    /// Both directions' set-up, two exchanges: base OTs (the receiver's two points and the sender's
+    /// one for each of 128), then the trees (two sums of 16 bytes for each level but the first, and
+    /// a check of 64 bytes).
     pub fn setup(&self) -> Cost {
         let mut cost = Cost::default();
         cost.exchange([SECURITY_BITS * 3 * 32; 2]);
@@ -63,13 +66,14 @@ impl SoftSpoken {
         (u64::from(self.k) - 1) * 2 * 16 + 64
     }
 
-    /// Bytes of one batch of `tiles` tiles: the corrections of these and of one sacrificed tile, the choice bits' hash
-    /// and a digest.
+    /// Bytes of one batch of `tiles` tiles: the corrections of these and of one sacrificed tile,
+    /// the choice bits' hash and a digest.
     pub fn batch_bytes(&self, tiles: u64) -> u64 {
         (self.trees() as u64 - 1) * TILE_BYTES * (tiles + 1) + 16 + 32
     }
 
-    /// Bytes of the one message, receiver to sender, that extends by `tiles` tiles; none if there are none.
+    /// Bytes of the one message, receiver to sender, that extends by `tiles` tiles; none if there
+    /// are none.
     pub fn extension_bytes(&self, tiles: u64) -> u64 {
         batches(tiles).map(|tiles| self.batch_bytes(tiles)).sum()
     }

@@ -1,11 +1,13 @@
-//! Where a session's random OTs come from, and what drawing them costs as a function of what was drawn before.
+//! Where a session's random OTs come from, and what drawing them costs as a function of what was
+//! drawn before.
 
 use fusion_ir::Party;
 
 use super::{BATCH_ROWS, Ferret, OtCount, SoftSpoken, TILE_ROWS};
 use crate::{Cost, Primitive};
 
-/// Where a session's correlated OTs come from. Both parties choose the same from what both know: the plan and the batch.
+/// Where a session's correlated OTs come from. Both parties choose the same from what both know:
+/// the plan and the batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OtSource {
     /// SoftSpokenOT: as many as are needed whenever they are, much traffic.
@@ -27,7 +29,8 @@ pub enum Choice {
 }
 
 impl Choice {
-    /// The supply for a session that draws `tiles` [tiles](super::Ots::tiles) in all with the client and with the server as receiver.
+    /// The supply for a session that draws `tiles` [tiles](super::Ots::tiles) in all with the
+    /// client and with the server as receiver.
     pub fn supply(self, tiles: [u64; 2]) -> OtSource {
         match self {
             Choice::Auto => OtSource::for_demand(tiles),
@@ -53,8 +56,9 @@ impl std::fmt::Display for OtSource {
 }
 
 impl OtSource {
-    /// The supply for a session that draws `tiles` [tiles](super::Ots::tiles) in all with the client and with the server as receiver:
-    /// the one with the least traffic, set-up included, but silent OT only if it saves a mebibyte at least, since a first round takes some time.
+    /// The supply for a session that draws `tiles` [tiles](super::Ots::tiles) in all with the
+    /// client and with the server as receiver: the one with the least traffic, set-up included, but
+    /// silent OT only if it saves a mebibyte at least, since a first round takes some time.
     pub fn for_demand(tiles: [u64; 2]) -> OtSource {
         const WORTHWHILE_BYTES: u64 = 1 << 20;
         let (soft_spoken, silent) = (OtSource::default(), OtSource::quietest(tiles));
@@ -81,7 +85,8 @@ impl OtSource {
         self.extension().setup()
     }
 
-    /// What a correlated OT takes on average in a long session: what is computed, and bytes in the direction that has most.
+    /// What a correlated OT takes on average in a long session: what is computed, and bytes in the
+    /// direction that has most.
     pub fn each(&self) -> (Primitive, f64) {
         match self {
             OtSource::SoftSpoken(soft_spoken) => {
@@ -117,7 +122,8 @@ impl OtPool {
         OtPool { supply, left: [None; 2] }
     }
 
-    /// The stock of a session in which the first rounds of both directions have begun, and what that took: for estimates of a part of a session.
+    /// The stock of a session in which the first rounds of both directions have begun, and what
+    /// that took: for estimates of a part of a session.
     pub fn begun(supply: OtSource) -> (OtPool, Cost) {
         let (mut stock, mut cost) = (OtPool::new(supply), Cost::default());
         if let OtSource::Silent(set) = supply {
@@ -133,8 +139,9 @@ impl OtPool {
 
     /// The messages of drawing `need`.
     ///
-    /// SoftSpokenOT sends one message in each direction in which there is something to draw. Silent OT begins a round whenever the last one is used
-    /// up; both directions' rounds go together if both are due.
+    /// SoftSpokenOT sends one message in each direction in which there is something to draw. Silent
+    /// OT begins a round whenever the last one is used up; both directions' rounds go together if
+    /// both are due.
     pub fn draw(&mut self, need: &OtCount) -> Cost {
         let mut cost = Cost::default();
         let receivers = [Party::Client, Party::Server].map(|receiver| need.received_by(receiver));
@@ -192,8 +199,8 @@ impl Cost {
         cost
     }
 
-    /// Everything: what the generator does for this cost's draws, then the cost itself. They have different channels, so this is what happens
-    /// if nothing is made ahead.
+    /// Everything: what the generator does for this cost's draws, then the cost itself. They have
+    /// different channels, so this is what happens if nothing is made ahead.
     pub fn with_generator(&self, stock: &mut OtPool) -> Cost {
         let mut cost = self.generator(stock);
         cost.then(self);
@@ -201,7 +208,8 @@ impl Cost {
     }
 }
 
-/// A message of so many bytes from the client and from the server, if it is not 0; an exchange if neither is.
+/// A message of so many bytes from the client and from the server, if it is not 0; an exchange if
+/// neither is.
 fn send_each(cost: &mut Cost, bytes: [u64; 2]) {
     match bytes {
         [0, 0] => {}

@@ -47,7 +47,8 @@ impl<'n> Attributes<'n> {
         Ok(floats.to_vec())
     }
 
-    /// Several numbers, as a list of float32 or, under `name` with `_as_tensor`, as a tensor of either width.
+    /// Several numbers, as a list of float32 or, under `name` with `_as_tensor`, as a tensor of
+    /// either width.
     pub fn numbers(&self, name: &str, endless: bool) -> Result<Vec<f64>, String> {
         let as_tensor = format!("{name}_as_tensor");
         match self.tensor(&as_tensor, endless)? {

@@ -1,8 +1,8 @@
 //! Where numbers come from: exact functions of single elements of the sample.
 //!
-//! Pipelines scale, impute and cast features before trees test them. Each of these steps is a monotone function of one feature in
-//! float32, rounding included. So a test of its result is a test of the feature itself, whose threshold is found by bisection over all
-//! float32, exactly.
+//! Pipelines scale, impute and cast features before trees test them. Each of these steps is a
+//! monotone function of one feature in float32, rounding included. So a test of its result is a
+//! test of the feature itself, whose threshold is found by bisection over all float32, exactly.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -91,7 +91,8 @@ impl Column {
         self.steps.iter().fold(x, |x, step| step.at(x))
     }
 
-    /// The same test of the sample's element as `test` is of this column; its feature is the element.
+    /// The same test of the sample's element as `test` is of this column; its feature is the
+    /// element.
     pub fn pulled_back(&self, test: &Test) -> Test {
         let (feature, missing) = (self.element, test.holds(self.at(f32::NAN)));
         if self.steps.is_empty() {
@@ -116,7 +117,8 @@ impl Column {
     }
 }
 
-/// The order of the largest float32 that is at most `threshold`, or below it if `strict`; `-LARGEST - 1` if there is none.
+/// The order of the largest float32 that is at most `threshold`, or below it if `strict`;
+/// `-LARGEST - 1` if there is none.
 pub(in super::super) fn at_most(threshold: f64, strict: bool) -> i64 {
     if threshold.is_nan() {
         return -LARGEST - 1;

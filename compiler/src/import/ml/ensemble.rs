@@ -1,4 +1,5 @@
-//! Tree ensembles as nodes that refer to each other, of whatever version of the operator, and what they are in preorder.
+//! Tree ensembles as nodes that refer to each other, of whatever version of the operator, and what
+//! they are in preorder.
 
 use std::collections::HashMap;
 
@@ -27,7 +28,8 @@ pub(super) enum Branch {
     Leaf(Vec<(usize, f64)>),
 }
 
-/// Nodes of all trees, and where each tree begins. Leaves have the results that they add to, and what.
+/// Nodes of all trees, and where each tree begins. Leaves have the results that they add to, and
+/// what.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Arena {
     pub branches: Vec<Branch>,

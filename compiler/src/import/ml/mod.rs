@@ -1,6 +1,8 @@
-//! The operators of `ai.onnx.ml`, which exporters of tabular models write: trees, linear models, and what prepares columns for them.
+//! The operators of `ai.onnx.ml`, which exporters of tabular models write: trees, linear models,
+//! and what prepares columns for them.
 //!
-//! Where two runtimes could differ the rules are onnxruntime's, held against what it answers (`tests/tabular`).
+//! Where two runtimes could differ the rules are onnxruntime's, held against what it answers
+//! (`tests/tabular`).
 
 mod attributes;
 mod columns;

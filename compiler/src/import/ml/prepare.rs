@@ -1,5 +1,6 @@
-//! What prepares columns: scalers, imputation, joins. Beside the network, which computes them in fixed point, each keeps account of what it does exactly
-//! to single elements of the sample, for trees behind it.
+//! What prepares columns: scalers, imputation, joins. Beside the network, which computes them in
+//! fixed point, each keeps account of what it does exactly to single elements of the sample, for
+//! trees behind it.
 
 use std::sync::Arc;
 
@@ -111,7 +112,8 @@ fn join(call: &mut Call, parts: &[NodeId], y: NodeId) {
     }
 }
 
-/// Keeps account of what ONNX's own operators do to columns, after they have been translated to `made`.
+/// Keeps account of what ONNX's own operators do to columns, after they have been translated to
+/// `made`.
 pub(in super::super) fn follow(call: &mut Call, made: &[Wire]) {
     let (Some(Wire::Data(y, kind)), Some(op)) = (made.first(), Some(call.node.op_type.as_str())) else { return };
     let (y, kind) = (*y, *kind);

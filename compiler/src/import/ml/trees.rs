@@ -85,7 +85,8 @@ fn regression(call: &mut Call, ensemble: &Ensemble, base: &[f64], targets: usize
     }
 }
 
-/// One result: a sum of what leaves add to results of the operator, each with a factor, and a constant.
+/// One result: a sum of what leaves add to results of the operator, each with a factor, and a
+/// constant.
 struct Row {
     from: Vec<(usize, f64)>,
     base: f64,
@@ -101,8 +102,8 @@ struct Scores {
     probabilities: bool,
 }
 
-/// Two classes. The label is the second class if one score is above a threshold: which and what, onnxruntime takes from the layout of weights and
-/// base values.
+/// Two classes. The label is the second class if one score is above a threshold: which and what,
+/// onnxruntime takes from the layout of weights and base values.
 fn two(ensemble: &Ensemble, base: &[f64]) -> Result<Scores, String> {
     if base.len() > 2 {
         return Err(format!("{} base values for two classes", base.len()));
@@ -113,7 +114,8 @@ fn two(ensemble: &Ensemble, base: &[f64]) -> Result<Scores, String> {
     let threshold = if first != second && positive { 0.5 } else { 0.0 };
     let row = |from: &[(usize, f64)], base: f64| Row { from: from.to_vec(), base };
     let own = |class: usize| base.get(class).copied().unwrap_or(0.0);
-    // Whether the second class has a score depends on the leaves that are reached, unless every leaf of some tree has one for it.
+    // Whether the second class has a score depends on the leaves that are reached, unless every
+    // leaf of some tree has one for it.
     if first && second && !always(ensemble, 1) {
         return Err("only some leaves have a score of the second class, and the label depends on which".into());
     }
@@ -179,7 +181,8 @@ fn always(ensemble: &Ensemble, class: usize) -> bool {
     false
 }
 
-/// The trees on the node's input, with these results, `[1, rows]`. Where the input is made of exact functions of the sample, they test the sample.
+/// The trees on the node's input, with these results, `[1, rows]`. Where the input is made of exact
+/// functions of the sample, they test the sample.
 fn grown(call: &mut Call, ensemble: &Ensemble, rows: &[Row]) -> Made {
     let x = call.data(0)?;
     let n = call.shape(x).iter().product::<usize>();

@@ -94,7 +94,8 @@ pub(in super::super) fn negate(call: &mut Call) -> Made {
     Ok(call.b.scale(-1.0, x))
 }
 
-/// Limits are attributes up to operator set 10, inputs from then on. From 0 on it is a ReLU, which has the cheapest protocol.
+/// Limits are attributes up to operator set 10, inputs from then on. From 0 on it is a ReLU, which
+/// has the cheapest protocol.
 pub(in super::super) fn clip(call: &mut Call) -> Made {
     let x = call.data(0)?;
     let limit = |i: usize, name: &str| -> Result<Option<f64>, String> {
@@ -129,7 +130,8 @@ pub(super) fn limited(call: &mut Call, x: crate::nn::NodeId, low: Option<f64>, h
     }
 }
 
-/// `relu(x) + slope * (x - relu(x))`: the slopes are weights and stay private, unless there is only one.
+/// `relu(x) + slope * (x - relu(x))`: the slopes are weights and stay private, unless there is only
+/// one.
 pub(in super::super) fn p_relu(call: &mut Call) -> Made {
     let x = call.data(0)?;
     let slope = call.floats(1, "the slope")?;

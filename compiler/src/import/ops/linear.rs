@@ -37,7 +37,8 @@ pub(in super::super) fn conv(call: &mut Call) -> Made {
     per_image(call, x, &image, &result, |call, x| Ok(call.b.push(Op::Conv(conv.clone()), vec![x], out)))
 }
 
-/// A transposed convolution is a convolution of the image with zeros between its elements by the kernel turned around.
+/// A transposed convolution is a convolution of the image with zeros between its elements by the
+/// kernel turned around.
 pub(in super::super) fn conv_transpose(call: &mut Call) -> Made {
     let x = call.data(0)?;
     let weight = kernel(call)?;
@@ -57,7 +58,8 @@ pub(in super::super) fn conv_transpose(call: &mut Call) -> Made {
     let pads = call.extents("pads", 2 * n, 0, 0)?;
     let wanted = call.ints("output_shape").map(|s| s.iter().map(|v| *v as usize).collect::<Vec<_>>());
     let automatic = call.text("auto_pad").to_string();
-    // For both image axes: input extent, kernel reach, stride, dilation, padding before and behind, extra rows behind.
+    // For both image axes: input extent, kernel reach, stride, dilation, padding before and behind,
+    // extra rows behind.
     let mut plans = vec![(1usize, 1usize, 1usize, 1usize, 0i64, 0i64)];
     let mut result = vec![shape[0], c_out];
     for i in 0..n {
@@ -400,8 +402,8 @@ fn per_image(
     Ok(call.b.concat(&parts, 0))
 }
 
-/// Puts zeros between the rows and the columns of an image, so that elements that were neighbours lie
-/// `strides` apart: a transposed convolution is a convolution of that.
+/// Puts zeros between the rows and the columns of an image, so that elements that were neighbours
+/// lie `strides` apart: a transposed convolution is a convolution of that.
 fn spread(call: &mut Call, x: NodeId, strides: [usize; 2]) -> NodeId {
     let [c, h, w] = [0, 1, 2].map(|axis| call.shape(x)[axis]);
     let x = call.b.reshape(x, &[c, h, 1, w, 1]);

@@ -78,7 +78,8 @@ pub(in super::super) fn mean_variance(call: &mut Call) -> Made {
 }
 
 /// Every row of `x` as a matrix of `rows` rows less its mean, over its standard deviation. What is
-/// rounded is never the mean but the difference, times `n` over a power of two: a row of equal elements becomes zero.
+/// rounded is never the mean but the difference, times `n` over a power of two: a row of equal
+/// elements becomes zero.
 fn standardise(call: &mut Call, x: NodeId, rows: usize, epsilon: f64) -> Made {
     let shape = call.shape(x);
     let n = shape.iter().product::<usize>() / rows;

@@ -1,4 +1,5 @@
-//! Pools of any number of spatial axes: along two of them at a time, since sums and maxima are separable.
+//! Pools of any number of spatial axes: along two of them at a time, since sums and maxima are
+//! separable.
 
 use ndarray::ArrayD;
 
@@ -24,7 +25,8 @@ pub(in super::super) fn average(call: &mut Call) -> Made {
     divide(call, sum, &axes, counted)
 }
 
-/// The sum of absolute values, or the root of the sum of squares. Higher roots are too steep at zero for a table.
+/// The sum of absolute values, or the root of the sum of squares. Higher roots are too steep at
+/// zero for a table.
 pub(in super::super) fn lp(call: &mut Call) -> Made {
     let (x, axes) = start(call)?;
     match call.int("p", 2) {
@@ -133,7 +135,8 @@ fn unit(extent: usize) -> Axis {
     Axis { extent, kernel: 1, stride: 1, dilation: 1, before: 0, after: 0, windows: extent }
 }
 
-/// The pool along one axis whose taps lie apart: every tap of every window beside the others, then a pool over them.
+/// The pool along one axis whose taps lie apart: every tap of every window beside the others, then
+/// a pool over them.
 fn dilated(call: &mut Call, x: NodeId, at: usize, axis: &Axis, op: fn(Window) -> Op) -> Made {
     let mut shape = call.shape(x);
     let sums = matches!(op(Window { kernel: [1, 1], strides: [1, 1], pads: [0; 4] }), Op::SumPool(_));

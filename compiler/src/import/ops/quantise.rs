@@ -1,5 +1,6 @@
-//! QuantizeLinear and DequantizeLinear. The integer never exists: what the network has is the real number that it stands for, limited to
-//! the integers' range and rounded to a multiple of the scale.
+//! QuantizeLinear and DequantizeLinear. The integer never exists: what the network has is the real
+//! number that it stands for, limited to the integers' range and rounded to a multiple of the
+//! scale.
 
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::prelude::DatumType;
@@ -47,7 +48,8 @@ fn zero(call: &Call) -> Result<f32, String> {
     uniform(&zero).ok_or_else(|| "a zero point for each channel of activations is not supported".into())
 }
 
-/// The smallest and the largest integer. Their type is the zero point's, else an attribute's, else uint8.
+/// The smallest and the largest integer. Their type is the zero point's, else an attribute's, else
+/// uint8.
 fn range(call: &Call) -> Result<(f32, f32), String> {
     let declared = match call.int("output_dtype", 0) {
         0 => None,

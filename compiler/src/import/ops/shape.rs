@@ -274,7 +274,8 @@ pub(in super::super) fn gather(call: &mut Call) -> Made {
     Ok(call.b.reshape(y, &result))
 }
 
-/// Result element `(i, j, ..)` is the one there, but at the place along one axis that constant indices of the result's shape say.
+/// Result element `(i, j, ..)` is the one there, but at the place along one axis that constant
+/// indices of the result's shape say.
 pub(in super::super) fn gather_elements(call: &mut Call) -> Made {
     let x = call.data(0)?;
     let shape = call.shape(x);

@@ -1,5 +1,6 @@
-//! Conversions between element types, and which types an operator takes. In the network every number is a real one; what a type
-//! does to a value (truth, truncation, wrapping) is done here or refused.
+//! Conversions between element types, and which types an operator takes. In the network every
+//! number is a real one; what a type does to a value (truth, truncation, wrapping) is done here or
+//! refused.
 
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::prelude::{DatumType, Tensor};
@@ -117,7 +118,8 @@ fn type_of(tensor: &Tensor) -> Option<DataType> {
     })
 }
 
-/// What data of an ONNX element type are; `None` if they are no numbers, or of a type that is not supported.
+/// What data of an ONNX element type are; `None` if they are no numbers, or of a type that is not
+/// supported.
 pub(in super::super) fn kind(data_type: i32) -> Option<Kind> {
     Some(match DataType::try_from(data_type).ok()? {
         DataType::Float | DataType::Double | DataType::Float16 | DataType::Bfloat16 => Kind::Real,
@@ -129,7 +131,8 @@ pub(in super::super) fn kind(data_type: i32) -> Option<Kind> {
     })
 }
 
-/// The one element type of all data that a node reads from input `first` on; of its constants, if it reads no data there.
+/// The one element type of all data that a node reads from input `first` on; of its constants, if
+/// it reads no data there.
 pub(in super::super) fn common(call: &Call, first: usize) -> Result<Kind, String> {
     let mut kinds = (first..call.inputs.len()).filter_map(|i| call.kind(i));
     let Some(kind) = kinds.next() else {

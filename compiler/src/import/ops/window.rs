@@ -1,4 +1,5 @@
-//! Kernel extents, strides, dilations and padding of convolutions and pools, along each spatial axis.
+//! Kernel extents, strides, dilations and padding of convolutions and pools, along each spatial
+//! axis.
 
 use super::super::call::Call;
 

@@ -1,8 +1,10 @@
-//! Nonserial dynamic programming: the least sum of terms, each of which depends on few of many choices.
+//! Nonserial dynamic programming: the least sum of terms, each of which depends on few of many
+//! choices.
 //!
-//! Choices are eliminated one after the other: for every combination of those it shares a term with, its best option is
-//! found, and one term of what remains takes the place of its terms (Bertele, Brioschi: *Nonserial Dynamic Programming*,
-//! 1972). On a chain this is the usual dynamic programming; skip connections and shared costs only make terms wider.
+//! Choices are eliminated one after the other: for every combination of those it shares a term
+//! with, its best option is found, and one term of what remains takes the place of its terms
+//! (Bertele, Brioschi: *Nonserial Dynamic Programming*, 1972). On a chain this is the usual dynamic
+//! programming; skip connections and shared costs only make terms wider.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,12 +13,13 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(super) struct Term {
     /// The choices that it depends on, distinct.
     pub choices: Vec<usize>,
-    /// Its value for every combination of their options, row-major, the last choice's option fastest.
+    /// Its value for every combination of their options, row-major, the last choice's option
+    /// fastest.
     pub values: Vec<f64>,
 }
 
-/// Options, one for each choice, with the least sum of all terms; the first of equal ones. `options` gives the number of every
-/// choice's options, at least 1.
+/// Options, one for each choice, with the least sum of all terms; the first of equal ones.
+/// `options` gives the number of every choice's options, at least 1.
 pub(super) fn least(options: &[usize], terms: Vec<Term>) -> Vec<usize> {
     let mut left = Left::new(options, terms);
     let mut eliminated = Vec::with_capacity(options.len());

@@ -1,12 +1,14 @@
-//! Chooses who computes each value: the parties by themselves where no message is needed, otherwise what takes the least time on the
-//! [`Target`] by the catalogue's forecast.
+//! Chooses who computes each value: the parties by themselves where no message is needed, otherwise
+//! what takes the least time on the [`Target`] by the catalogue's forecast.
 //!
-//! Choices are made together, not one by one: the sum of all layers' times and of what layers cost or save each other is
-//! minimised exactly (`eliminate`): keys and set-up that a family needs once are a cost of all its values together. Shares are
-//! additive mod 2^bits under every backend, so passing a value from one to another is free.
+//! Choices are made together, not one by one: the sum of all layers' times and of what layers cost
+//! or save each other is minimised exactly (`eliminate`): keys and set-up that a family needs once
+//! are a cost of all its values together. Shares are additive mod 2^bits under every backend, so
+//! passing a value from one to another is free.
 //!
-//! A sum does not know that micro-batches in flight fill each other's waiting, nor who runs ahead of whom. So it is minimised for several
-//! shares of the waiting, and of what comes out, and of every single backend, that is taken whose whole session is forecast to be the shortest.
+//! A sum does not know that micro-batches in flight fill each other's waiting, nor who runs ahead
+//! of whom. So it is minimised for several shares of the waiting, and of what comes out, and of
+//! every single backend, that is taken whose whole session is forecast to be the shortest.
 
 mod eliminate;
 mod shared;
@@ -31,7 +33,8 @@ pub struct Target {
     pub network: Network,
     /// How fast the parties compute.
     pub machine: Machine,
-    /// The batch, of at least one position: what the positions of a micro-batch share, such as rounds, counts once.
+    /// The batch, of at least one position: what the positions of a micro-batch share, such as
+    /// rounds, counts once.
     pub schedule: Schedule,
     /// What may be chosen.
     pub choice: Choice,
@@ -71,7 +74,8 @@ pub struct Candidate {
     pub cost: Cost,
     /// Seconds of it that are computation.
     pub computing_s: f64,
-    /// Seconds of it in which neither party computes and no link carries anything: other micro-batches may fill them.
+    /// Seconds of it in which neither party computes and no link carries anything: other
+    /// micro-batches may fill them.
     pub waiting_s: f64,
     /// Seconds in all, by itself.
     pub seconds: f64,
@@ -86,15 +90,16 @@ pub struct Scale<'t> {
 }
 
 impl Scale<'_> {
-    /// For a function, by what it draws now: silent correlations are cheaper than others, but only large batches have them.
+    /// For a function, by what it draws now: silent correlations are cheaper than others, but only
+    /// large batches have them.
     pub fn new<'t>(function: &Function, target: &'t Target) -> Scale<'t> {
         let mut resolver = Resolver::default();
         let course = resolver.steps(function).map(|steps| SessionTrace::new(&steps, target.schedule, Keys::Position));
         Scale { target, supply: course.map_or_else(|_| OtSource::default(), |course| course.supply(0)), resolver }
     }
 
-    /// Every way to compute value `id` that the protocols have, the fastest first; of those that do the same, one. Nothing
-    /// for a local operation.
+    /// Every way to compute value `id` that the protocols have, the fastest first; of those that do
+    /// the same, one. Nothing for a local operation.
     pub fn candidates(&mut self, function: &Function, id: ValueId) -> Vec<Candidate> {
         let mut backends = fusion_catalogue::candidates(&function.value(id).op);
         if let (Choice::Always(backend), false) = (self.target.choice, backends.is_empty()) {
@@ -114,7 +119,8 @@ impl Scale<'_> {
 
     fn candidate(&self, backend: Backend, step: Step, cost: Cost) -> Candidate {
         let Target { network, machine, .. } = self.target;
-        // Correlations are made ahead, so nobody waits for their messages; their bytes and computations are there all the same.
+        // Correlations are made ahead, so nobody waits for their messages; their bytes and
+        // computations are there all the same.
         let (primitive, bytes) = self.supply.each();
         let mut making = Cost::default();
         let rows = cost.tiles().map(|tiles| tiles * TILE_ROWS);
@@ -139,7 +145,8 @@ impl Scale<'_> {
         step.map_or_else(|_| Cost::default(), |step| step.cost(Keys::Position, self.target.schedule.whole()))
     }
 
-    /// The options with the least sum of times, of which so much of the waiting counts that nothing else fills.
+    /// The options with the least sum of times, of which so much of the waiting counts that nothing
+    /// else fills.
     fn together(&self, all: &[Vec<Candidate>], waiting: f64) -> Vec<usize> {
         // Values with nothing to choose have one option, which costs nothing.
         let options: Vec<usize> = all.iter().map(|candidates| candidates.len().max(1)).collect();
@@ -154,7 +161,8 @@ impl Scale<'_> {
         picked
     }
 
-    /// The options that have one backend for everything, as far as it can: the default one takes its place where it cannot.
+    /// The options that have one backend for everything, as far as it can: the default one takes
+    /// its place where it cannot.
     fn single(&self, all: &[Vec<Candidate>]) -> Vec<Vec<usize>> {
         let mut backends: Vec<Backend> = all.iter().flatten().map(|candidate| candidate.backend).collect();
         backends.sort_unstable_by_key(|backend| format!("{backend}"));
@@ -169,7 +177,8 @@ impl Scale<'_> {
         backends.into_iter().map(way).collect()
     }
 
-    /// What the whole batch takes with these options; `local` is what the values cost that have none.
+    /// What the whole batch takes with these options; `local` is what the values cost that have
+    /// none.
     fn session_s(&self, all: &[Vec<Candidate>], local: &[Cost], picked: &[usize]) -> f64 {
         let Target { network, machine, schedule, .. } = self.target;
         let micro_batch = schedule.whole();
@@ -229,8 +238,9 @@ fn choose(function: &mut Function, all: &[Vec<Candidate>], picked: &[usize]) {
     }
 }
 
-/// [`least`], with what candidates need once: for every [`SharedPart`] a choice whether to have it, which costs its time, and for every
-/// value a term that excludes what needs a part that is not there.
+/// [`least`], with what candidates need once: for every [`SharedPart`] a choice whether to have it,
+/// which costs its time, and for every value a term that excludes what needs a part that is not
+/// there.
 fn least_with_shared(
     target: &Target,
     all: &[Vec<Candidate>],

@@ -1,4 +1,5 @@
-//! What some backends need once, however many values use them: keys of each position, extensions of a session.
+//! What some backends need once, however many values use them: keys of each position, extensions of
+//! a session.
 
 use fusion_catalogue::crypt_flow2::he;
 use fusion_catalogue::{Cost, SharedSetup, Step};
@@ -9,7 +10,8 @@ use super::{Candidate, Target};
 /// A part of the [`SharedSetup`], which is paid for once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SharedPart {
-    /// Every position's public key, for linear layers of the `cheetah` family; as if they shared it.
+    /// Every position's public key, for linear layers of the `cheetah` family; as if they shared
+    /// it.
     PublicKeys,
     /// Every position's keys for output packing, beside its public key.
     PackingKeys,
@@ -34,7 +36,8 @@ impl SharedPart {
         }
     }
 
-    /// Seconds that it takes, shared out to every micro-batch, if all candidates that could need it do.
+    /// Seconds that it takes, shared out to every micro-batch, if all candidates that could need it
+    /// do.
     pub fn seconds(self, all: &[Vec<Candidate>], target: &Target) -> f64 {
         let steps = || all.iter().flatten().map(|candidate| &candidate.step);
         let none = SharedSetup::default();

@@ -17,11 +17,13 @@ fn small_shapes(positions: u64) -> impl Iterator<Item = Batch> {
     shapes.flat_map(probes).filter(move |b| b.positions() <= positions)
 }
 
-/// For every `d`: the probability that the client accepts although a label is wrong, from its rule on every set of
-/// hit positions and every set of public samples on which the model is right. The server is the model elsewhere.
+/// For every `d`: the probability that the client accepts although a label is wrong, from its rule
+/// on every set of hit positions and every set of public samples on which the model is right. The
+/// server is the model elsewhere.
 ///
-/// With `better`, it is better than the model elsewhere: copies of a query that the model gets wrong always agree,
-/// probes that it gets wrong are always as before, and only queries that the model gets right count.
+/// With `better`, it is better than the model elsewhere: copies of a query that the model gets
+/// wrong always agree, probes that it gets wrong are always as before, and only queries that the
+/// model gets right count.
 fn enumerate(b: Batch, accuracy: f64, better: bool) -> Vec<f64> {
     let positions = b.positions();
     let weigh = |right: u32, of: u64| {
@@ -106,7 +108,8 @@ fn known_answers() {
     assert_eq!((hits, format!("{p:.4}")), (8, "0.1821".into()));
     let (hits, p) = batch(4, 1, 12, 9).worst_hit(1.0);
     assert_eq!((hits, format!("{p:.4}")), (10, "0.9918".into()));
-    // C(2,1) C(12,6) / C(20,8) of a server that hits one query and six public samples, C(12,4) of both and four.
+    // C(2,1) C(12,6) / C(20,8) of a server that hits one query and six public samples, C(12,4) of
+    // both and four.
     let probed = Batch { probes: 4, ..batch(2, 2, 12, 6) };
     let hit = (2.0 * 924.0 + 495.0) / 125_970.0;
     assert!((probed.hit_probability(8, 1.0) - hit).abs() < 1e-12);
@@ -116,7 +119,8 @@ fn known_answers() {
 
 #[test]
 fn relabelling_everything_passes_where_the_model_errs() {
-    // What the formula for a model that is never wrong says of these, and what a server that relabels all has.
+    // What the formula for a model that is never wrong says of these, and what a server that
+    // relabels all has.
     for (queries, copies, public, tolerated, accuracy, stated, real) in
         [(1024, 5, 8, 3, 0.9, 44.7, 11.2), (10_000, 4, 9, 5, 0.8, 43.3, 3.5)]
     {
@@ -169,8 +173,8 @@ fn reaching_agrees_with_the_bits() {
     }
 }
 
-/// As [`enumerate`], of a server that forces one label where it hits. Each sample has one of three kinds: the model is
-/// right with another label, that label is its truth, or the model is wrong.
+/// As [`enumerate`], of a server that forces one label where it hits. Each sample has one of three
+/// kinds: the model is right with another label, that label is its truth, or the model is wrong.
 fn enumerate_forced(b: Batch, accuracy: f64, share: f64) -> Vec<f64> {
     let positions = b.positions();
     let weights = [accuracy - share, share, 1.0 - accuracy];

@@ -43,7 +43,8 @@ fn public_samples_against_blind_servers() {
         let batch = claims.plan(1024, None).unwrap();
         assert_eq!(batch.public, public, "{largest_share} {accuracy}");
         assert!(batch.blind_probability(largest_share) <= 2f64.powi(-40));
-        // What they cost, beside what position consistency alone asked for under a model that is never wrong.
+        // What they cost, beside what position consistency alone asked for under a model that is
+        // never wrong.
         let most = if largest_share == 0.5 { 1.1 } else { 1.03 };
         assert!(batch.positions() as f64 <= 5124.0 * most, "{batch:?}");
     }

@@ -47,35 +47,41 @@ impl From<Correlations> for Choice {
 
 /// Runs a Fusion plan: private inference whose answers the client verifies.
 ///
-/// Without --role both parties run in this process over loopback on the plan's demo samples. With --role server the
-/// process owns the model and waits for a client; with --role client it owns the inputs, and learns and checks the
-/// labels.
+/// Without --role both parties run in this process over loopback on the plan's demo samples. With
+/// --role server the process owns the model and waits for a client; with --role client it owns the
+/// inputs, and learns and checks the labels.
 ///
-/// The environment variable FUSION_CPU forces the form of the inner loops: portable, neon, avx2, avx2-vaes, avx512 or
-/// avx512-ifma. Without it the best one that the processor can run is used. All compute the same.
+/// The environment variable FUSION_CPU forces the form of the inner loops: portable, neon, avx2,
+/// avx2-vaes, avx512 or avx512-ifma. Without it the best one that the processor can run is used.
+/// All compute the same.
 ///
-/// Exit codes: 0 accepted (or finished without verification), 3 rejected by verification, 2 bad usage or input,
-/// 4 the peer or the connection failed, 1 a bug.
+/// Exit codes: 0 accepted (or finished without verification), 3 rejected by verification, 2 bad
+/// usage or input, 4 the peer or the connection failed, 1 a bug.
 #[derive(Debug, Parser)]
 #[command(name = "fusion-run", version, disable_version_flag = true, max_term_width = 100)]
 pub struct Args {
-    /// The compiled plan: plan.bin for the server and for the demonstration, plan.client.bin for the client
+    /// The compiled plan: plan.bin for the server and for the demonstration, plan.client.bin for
+    /// the client
     #[arg(required_unless_present_any = ["keygen", "version"])]
     plan: Option<PathBuf>,
     /// Which party this is
     #[arg(long, value_enum)]
     pub role: Option<Role>,
 
-    /// Address to wait on, host:port; port 0 lets the system choose. The first line printed says which
+    /// Address to wait on, host:port; port 0 lets the system choose. The first line printed says
+    /// which
     #[arg(long, value_name = "ADDR", help_heading = "Server")]
     pub listen: Option<String>,
-    /// Most positions (copies and public samples included) that one session may have [default: 1048576]
+    /// Most positions (copies and public samples included) that one session may have [default:
+    /// 1048576]
     #[arg(long, value_name = "N", help_heading = "Server")]
     pub max_positions: Option<u64>,
-    /// Positions that each client may have answered in all, over sessions and restarts [default: no limit]
+    /// Positions that each client may have answered in all, over sessions and restarts [default: no
+    /// limit]
     #[arg(long, value_name = "POSITIONS", help_heading = "Server")]
     pub budget: Option<u64>,
-    /// Where spent budgets are kept [default: fusion/budget.redb in $XDG_STATE_HOME or ~/.local/state]
+    /// Where spent budgets are kept [default: fusion/budget.redb in $XDG_STATE_HOME or
+    /// ~/.local/state]
     #[arg(long, value_name = "FILE", requires = "budget", help_heading = "Server")]
     pub budget_file: Option<PathBuf>,
     /// Sessions to serve, one after the other, before exiting [default: 1]
@@ -85,55 +91,62 @@ pub struct Args {
     /// The server's address, host:port
     #[arg(long, value_name = "ADDR", help_heading = "Client")]
     pub connect: Option<String>,
-    /// Queries: .npy of any number type that float32 holds, first axis the samples; or a table, .csv or .parquet, with the plan's columns
+    /// Queries: .npy of any number type that float32 holds, first axis the samples; or a table,
+    /// .csv or .parquet, with the plan's columns
     #[arg(long, value_name = "X.npy", help_heading = "Client")]
     pub input: Option<PathBuf>,
-    /// The column of --input (and of --probe-inputs) that identifies its rows: results have it in the place of `index`. It is not sent
+    /// The column of --input (and of --probe-inputs) that identifies its rows: results have it in
+    /// the place of `index`. It is not sent
     #[arg(long, value_name = "COLUMN", help_heading = "Client")]
     pub id: Option<String>,
-    /// What to do about a sample of which more than 1 % of the elements are beyond the plan's input format [default: refuse]
+    /// What to do about a sample of which more than 1 % of the elements are beyond the plan's input
+    /// format [default: refuse]
     #[arg(long, value_enum, value_name = "warn|refuse", help_heading = "Client")]
     pub clipped: Option<OnClipped>,
     /// Public samples: like the queries, from the same distribution, never shown to the server
     #[arg(long, value_name = "PX.npy", help_heading = "Client")]
     pub public_inputs: Option<PathBuf>,
-    /// Labels of the public samples: int64 .npy, one each or ranked in k columns, FILE.csv:COLUMN, or labels.csv. With one label each
-    /// only the first of several revealed ranks is verified, and logits never
+    /// Labels of the public samples: int64 .npy, one each or ranked in k columns, FILE.csv:COLUMN,
+    /// or labels.csv. With one label each only the first of several revealed ranks is verified, and
+    /// logits never
     #[arg(long, value_name = "PY.npy", help_heading = "Client")]
     pub public_labels: Option<LabelFile>,
     /// Known-answer probes: queries of earlier accepted batches under this plan, as --input was
     #[arg(long, value_name = "X.npy", requires = "probe_labels", help_heading = "Client")]
     pub probe_inputs: Option<PathBuf>,
-    /// Everything accepted for the probes, all of which must come again: labels.csv or .parquet as it was written (or, where a plan
-    /// reveals one label, int64 .npy)
+    /// Everything accepted for the probes, all of which must come again: labels.csv or .parquet as
+    /// it was written (or, where a plan reveals one label, int64 .npy)
     #[arg(long, value_name = "labels.csv", requires = "probe_inputs", help_heading = "Client")]
     pub probe_labels: Option<PathBuf>,
-    /// Where accepted labels go: columns `index,label` (or `index,label_1,..`, or `index,label,logit_0,..`), one row
-    /// per query, as .csv, .parquet or, of labels alone, .npy
+    /// Where accepted labels go: columns `index,label` (or `index,label_1,..`, or
+    /// `index,label,logit_0,..`), one row per query, as .csv, .parquet or, of labels alone, .npy
     #[arg(short, long, value_name = "labels.csv", help_heading = "Client")]
     pub output: Option<PathBuf>,
-    /// What the plan may reveal of each position, most: label, topk:K or logits. Everything revealed tells about the model, and is the
-    /// server's to decide [default: label]
+    /// What the plan may reveal of each position, most: label, topk:K or logits. Everything
+    /// revealed tells about the model, and is the server's to decide [default: label]
     #[arg(long, value_name = "WHAT", help_heading = "Client")]
     reveal: Option<Reveal>,
 
-    /// A server that changes all labels at positions of its choice has one accepted where the honest model is right with
-    /// probability at most 2^-BITS; without --catch so does one that gives one label to all inputs, or labels at random. One
-    /// label forced at chosen positions is not planned for: the verdict prints what it reaches [default: 40]
+    /// A server that changes all labels at positions of its choice has one accepted where the
+    /// honest model is right with probability at most 2^-BITS; without --catch so does one that
+    /// gives one label to all inputs, or labels at random. One label forced at chosen positions is
+    /// not planned for: the verdict prints what it reaches [default: 40]
     #[arg(long, value_name = "BITS", help_heading = "Verification (client)")]
     pub lambda: Option<f64>,
-    /// Error rate of a bad server that must be caught with probability 0.99, instead of the demand on servers that ignore
-    /// the inputs
+    /// Error rate of a bad server that must be caught with probability 0.99, instead of the demand
+    /// on servers that ignore the inputs
     #[arg(long, value_name = "RATE", help_heading = "Verification (client)")]
     pub catch: Option<f64>,
     /// Probability at most of rejecting an honest server [default: 0.01]
     #[arg(long, value_name = "P", help_heading = "Verification (client)")]
     pub false_reject: Option<f64>,
-    /// Accuracy that an honest server's model has, at least; below 1, some public errors are tolerated. The verdict rests
-    /// on it: a claim that is too high proves less than it says [default: 1]
+    /// Accuracy that an honest server's model has, at least; below 1, some public errors are
+    /// tolerated. The verdict rests on it: a claim that is too high proves less than it says
+    /// [default: 1]
     #[arg(long, value_name = "RATE", help_heading = "Verification (client)")]
     pub accuracy: Option<f64>,
-    /// The largest share of a label among inputs, if it is known [default: an upper bound from the public labels]
+    /// The largest share of a label among inputs, if it is known [default: an upper bound from the
+    /// public labels]
     #[arg(long, value_name = "SHARE", help_heading = "Verification (client)")]
     pub largest_share: Option<f64>,
     /// Wrong public answers to tolerate, instead of what --accuracy and --false-reject give
@@ -146,15 +159,15 @@ pub struct Args {
     #[arg(long, help_heading = "Verification (client)")]
     pub no_verify: bool,
 
-    /// Where every started session and the samples it used are recorded [default: fusion/ledger.redb in $XDG_STATE_HOME or
-    /// ~/.local/state]
+    /// Where every started session and the samples it used are recorded [default:
+    /// fusion/ledger.redb in $XDG_STATE_HOME or ~/.local/state]
     #[arg(long, value_name = "FILE", conflicts_with = "no_ledger", help_heading = "Verification (client)")]
     pub ledger: Option<PathBuf>,
     /// Record nothing: neither earlier sessions nor samples used before are counted
     #[arg(long, help_heading = "Verification (client)")]
     pub no_ledger: bool,
-    /// Warn once a wrong label has passed in any session of the ledger with probability over 2^-BITS [default: lambda - 10,
-    /// a thousand sessions]
+    /// Warn once a wrong label has passed in any session of the ledger with probability over
+    /// 2^-BITS [default: lambda - 10, a thousand sessions]
     #[arg(long, value_name = "BITS", conflicts_with = "no_ledger", help_heading = "Verification (client)")]
     pub risk_budget: Option<f64>,
 
@@ -164,35 +177,41 @@ pub struct Args {
     /// Positions that run through the layers together, most; the server's bounds what it accepts
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub micro_batch: Option<u32>,
-    /// Memory that either party's process may take, by forecast: 3.5GB or 800MB, for example; it bounds the micro-batch
-    /// [default: 4GB]
+    /// Memory that either party's process may take, by forecast: 3.5GB or 800MB, for example; it
+    /// bounds the micro-batch [default: 4GB]
     #[arg(long, value_name = "SIZE", value_parser = bytes)]
     pub memory: Option<u64>,
-    /// Micro-batches at the same time, most: while one waits for the network, the other computes [default: 2]
+    /// Micro-batches at the same time, most: while one waits for the network, the other computes
+    /// [default: 2]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=Lane::STREAMS as i64))]
     pub in_flight: Option<u8>,
     /// How oblivious transfers are made
     #[arg(long, value_enum, default_value_t = Correlations::Auto, help_heading = "Client")]
     pub correlations: Correlations,
-    /// Key pairs of each position: one for every layer that does not pack its results, or one for all (layer or position). With one for
-    /// every layer, privacy of the inputs does not rest on key-dependent messages there [default: layer where it adds at most 1 % to
-    /// a position's bytes]
+    /// Key pairs of each position: one for every layer that does not pack its results, or one for
+    /// all (layer or position). With one for every layer, privacy of the inputs does not rest on
+    /// key-dependent messages there [default: layer where it adds at most 1 % to a position's
+    /// bytes]
     #[arg(long, value_name = "WHICH", help_heading = "Client")]
     pub keys: Option<Keys>,
-    /// Give up when the peer sends nothing for so long, or shows signs of life but sends no message for 20 times as long
+    /// Give up when the peer sends nothing for so long, or shows signs of life but sends no message
+    /// for 20 times as long
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=1 << 32))]
     pub timeout: u64,
-    /// This party's certificate and private key, in one PEM file: the connection is then encrypted and mutually authenticated
-    /// (TLS 1.3), as it must be between machines. --keygen makes one
+    /// This party's certificate and private key, in one PEM file: the connection is then encrypted
+    /// and mutually authenticated (TLS 1.3), as it must be between machines. --keygen makes one
     #[arg(long, value_name = "FILE", requires = "peer", requires = "role", help_heading = "Between machines")]
     pub identity: Option<PathBuf>,
-    /// SHA-256 fingerprint of the other party's certificate, as --keygen printed it there; a server may name several clients
+    /// SHA-256 fingerprint of the other party's certificate, as --keygen printed it there; a server
+    /// may name several clients
     #[arg(long, value_name = "FINGERPRINT", requires = "identity", help_heading = "Between machines")]
     pub peer: Vec<Fingerprint>,
-    /// Make a new certificate and private key for --identity, print the fingerprint that the other party needs, and do nothing else
+    /// Make a new certificate and private key for --identity, print the fingerprint that the other
+    /// party needs, and do nothing else
     #[arg(long, value_name = "FILE", exclusive = true, help_heading = "Between machines")]
     pub keygen: Option<PathBuf>,
-    /// Allow other addresses than loopback without --identity: the connection is neither encrypted nor authenticated
+    /// Allow other addresses than loopback without --identity: the connection is neither encrypted
+    /// nor authenticated
     #[arg(long, conflicts_with = "identity", help_heading = "Between machines")]
     pub allow_plaintext: bool,
     /// Threads that compute [default: one per core]

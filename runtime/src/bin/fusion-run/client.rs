@@ -109,7 +109,8 @@ fn job(args: &Args, client: &Client) -> Result<(Job, Option<Values>), Error> {
     Ok((job, identifiers))
 }
 
-/// Reads samples, with what identifies them, and says which of them the plan's input format does not hold.
+/// Reads samples, with what identifies them, and says which of them the plan's input format does
+/// not hold.
 fn samples(args: &Args, plan: &Plan, path: &Path, apart: Apart<'_>) -> Result<(Vec<Row>, Option<Values>), Error> {
     let Samples { rows, clipped, identifiers, notices } = input::samples(path, plan, apart)?;
     for notice in notices {

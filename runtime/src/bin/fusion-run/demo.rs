@@ -1,4 +1,5 @@
-//! Without `--role`: both parties in this process, over loopback TCP, on the samples that came with the plan.
+//! Without `--role`: both parties in this process, over loopback TCP, on the samples that came with
+//! the plan.
 
 use fusion_ir::plan::Demo;
 use fusion_ir::soundness::Policy;
@@ -18,7 +19,8 @@ use crate::verdict::{self, megabytes, say};
 const QUERIES: [usize; 4] = [8, 4, 2, 1];
 /// Demands that are tried one after the other, in bits.
 const LAMBDAS: [f64; 5] = [40.0, 30.0, 20.0, 10.0, 5.0];
-/// Error rates that are to be caught, tried likewise; none stands for servers that ignore the inputs.
+/// Error rates that are to be caught, tried likewise; none stands for servers that ignore the
+/// inputs.
 const CATCHES: [Option<f64>; 5] = [Some(0.1), Some(0.2), None, Some(0.5), Some(0.95)];
 /// Positions and traffic beyond which a smaller demonstration is preferred.
 const POSITIONS: u64 = 200;
@@ -73,9 +75,10 @@ fn both_parties(args: &Args, plan: &Plan, job: &Job) -> Result<ClientReport, Err
     }
 }
 
-/// Takes the first samples as queries and the rest as public samples. What flags do not say is chosen so that the samples
-/// suffice: the honest model's accuracy is measured, lambda is the largest of [`LAMBDAS`] within reach, then come the
-/// number of queries and the error rate to catch.
+/// Takes the first samples as queries and the rest as public samples. What flags do not say is
+/// chosen so that the samples suffice: the honest model's accuracy is measured, lambda is the
+/// largest of [`LAMBDAS`] within reach, then come the number of queries and the error rate to
+/// catch.
 fn job(args: &Args, plan: &Plan, weights: &Weights, demo: &Demo) -> Result<Job, Error> {
     let public = |queries: usize| {
         let samples = demo.inputs.iter().zip(&demo.labels).skip(queries);
@@ -107,7 +110,8 @@ fn job(args: &Args, plan: &Plan, weights: &Weights, demo: &Demo) -> Result<Job, 
                 let policy = Policy { lambda, catch: *catch, accuracy, ..args.policy() };
                 match Job::verified(queries(count), public(count), policy) {
                     Ok(job) if affordable(&job)? => return Ok(job),
-                    // Kept in case that nothing is affordable: then the last and smallest is run all the same.
+                    // Kept in case that nothing is affordable: then the last and smallest is run
+                    // all the same.
                     Ok(job) => attempt = Ok(job),
                     Err(error) if attempt.is_err() => attempt = Err(error),
                     Err(_) => {}
@@ -118,7 +122,8 @@ fn job(args: &Args, plan: &Plan, weights: &Weights, demo: &Demo) -> Result<Job, 
     attempt
 }
 
-/// How often the reference gets the demo samples right: an honest server does neither better nor worse.
+/// How often the reference gets the demo samples right: an honest server does neither better nor
+/// worse.
 fn measured_accuracy(plan: &Plan, weights: &Weights, demo: &Demo) -> f64 {
     if !demo.labelled {
         return 1.0;

@@ -1,4 +1,5 @@
-//! What people see during a session: warnings, and on a terminal micro-batch, layer and bytes so far.
+//! What people see during a session: warnings, and on a terminal micro-batch, layer and bytes so
+//! far.
 
 use fusion_runtime::ledger::Entry;
 use fusion_runtime::{Event, Step};

@@ -56,8 +56,8 @@ impl super::Engine for Engine {
         Ok(())
     }
 
-    /// The client makes a key pair for each position and sends the public keys, and those for output packing, as far as layers share
-    /// them.
+    /// The client makes a key pair for each position and sends the public keys, and those for
+    /// output packing, as far as layers share them.
     fn begin(&mut self, place: &mut Place<'_>, positions: usize) -> Result<Batch, Error> {
         let (channel, levels) = (&mut *place.channel, self.levels);
         let pairs = match place.party {

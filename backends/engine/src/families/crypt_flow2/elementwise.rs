@@ -68,7 +68,8 @@ pub(super) fn evaluate(
             Ok(one(truncate(&x, &to_words(&mut gates, &[(&carries[0], k)])?[0], shift, k)))
         }
         Comparison::Requant { bits, shift, k } => {
-            // floor(z / 2^shift) = (z_c >> shift) + (z_s >> shift) + low carry - wrap 2^(bits-shift).
+            // floor(z / 2^shift) = (z_c >> shift) + (z_s >> shift) + low carry - wrap
+            // 2^(bits-shift).
             let kept = bits - shift;
             let words = to_words(&mut gates, &[(&carries[0], k), (&carries[1], k - kept)])?;
             Ok(one(unwrap(party, &truncate(&x, &words[0], shift, k), &words[1], kept, k)))
@@ -96,8 +97,8 @@ pub(super) fn evaluate(
     }
 }
 
-/// This party's number in the millionaires' protocol that says whether the lowest `bits` bits of `x_client + x_server` carry over:
-/// whether `2^bits - 1 - x_server < x_client`.
+/// This party's number in the millionaires' protocol that says whether the lowest `bits` bits of
+/// `x_client + x_server` carry over: whether `2^bits - 1 - x_server < x_client`.
 pub(super) fn carry_operand(party: Party, x: &[u64], bits: u8) -> Vec<u64> {
     match party {
         Party::Client => x.iter().map(|x| x & mask(bits)).collect(),

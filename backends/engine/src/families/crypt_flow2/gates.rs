@@ -1,13 +1,15 @@
 //! Millionaires' protocols, products of shared bits, and products of bits and words.
 //!
-//! **Millionaires' protocol** (section 3.1, algorithm 1): of every pair of digits the parties get shares mod 2 of whether the server's
-//! is below and whether both are equal, by an OT of one among 16 that the client receives with its digit as choice. The server's share is
-//! the pad of choice 0 plus what choice 0 means, so that it need not be sent. Then neighbours merge: `below` of both is that of the
-//! upper ones, or where these are equal that of the lower ones.
+//! **Millionaires' protocol** (section 3.1, algorithm 1): of every pair of digits the parties get
+//! shares mod 2 of whether the server's is below and whether both are equal, by an OT of one among
+//! 16 that the client receives with its digit as choice. The server's share is the pad of choice 0
+//! plus what choice 0 means, so that it need not be sent. Then neighbours merge: `below` of both is
+//! that of the upper ones, or where these are equal that of the lower ones.
 //!
-//! **Products of shared bits** use triples made by OTs of one among many (section 3.1, appendix A): the client chooses with its random
-//! shares of the factors, the server answers with its share of their product. Two products with a common factor take a choice of three
-//! bits, two others one of four.
+//! **Products of shared bits** use triples made by OTs of one among many (section 3.1, appendix A):
+//! the client chooses with its random shares of the factors, the server answers with its share of
+//! their product. Two products with a common factor take a choice of three bits, two others one of
+//! four.
 //!
 //! **Words**: see [`crate::compare::words`].
 
@@ -53,8 +55,9 @@ impl<const N: usize> Queue<N> {
 }
 
 impl<'a> Gates<'a> {
-    /// Runs the millionaires' protocols of a schedule on `n` elements, `numbers` being this party's, one sequence for each; returns
-    /// shares mod 2 of whether the server's number is below the client's.
+    /// Runs the millionaires' protocols of a schedule on `n` elements, `numbers` being this
+    /// party's, one sequence for each; returns shares mod 2 of whether the server's number is below
+    /// the client's.
     pub fn open(
         ctx: &'a mut Ctx,
         schedule: &Schedule,

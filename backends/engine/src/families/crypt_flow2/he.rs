@@ -1,8 +1,9 @@
 //! Linear layers over packed ciphertexts with rotations: see [`fusion_catalogue::crypt_flow2::he`].
 //!
-//! The client sends its share encrypted; the server rotates it to every tap, multiplies by weights, sums over channels with one rotation
-//! for every diagonal, and returns masked, re-randomised and flooded results. A millionaires' protocol on the masked results and
-//! the masks turns both into shares mod `2^acc`. Weights are data, never control: zeros are multiplied like any other value.
+//! The client sends its share encrypted; the server rotates it to every tap, multiplies by weights,
+//! sums over channels with one rotation for every diagonal, and returns masked, re-randomised and
+//! flooded results. A millionaires' protocol on the masked results and the masks turns both into
+//! shares mod `2^acc`. Weights are data, never control: zeros are multiplied like any other value.
 
 use fusion_catalogue::crypt_flow2::he::{
     DEGREE, POLYNOMIAL_BYTES, POSITIONS_AT_ONCE, ROW, Slots, Tap, Tile, conversion_chunks,
@@ -52,10 +53,12 @@ pub fn client(ctx: &mut Ctx, slots: &Slots, keys: &mut [ClientKey], x: &[u64]) -
     convert(ctx, slots, &results?.concat())
 }
 
-/// The server's share of the products of the client's share with `weight`, position-major; those of its own share are its own business.
+/// The server's share of the products of the client's share with `weight`, position-major; those of
+/// its own share are its own business.
 ///
 /// # Errors
-/// Whatever the channel gives, [`Error::Io`] if the operating system's randomness fails, and [`Error::PeerMisbehaved`].
+/// Whatever the channel gives, [`Error::Io`] if the operating system's randomness fails, and
+/// [`Error::PeerMisbehaved`].
 pub fn server(ctx: &mut Ctx, slots: &Slots, keys: &[ServerKey], weight: &[i64]) -> Result<Vec<u64>, Error> {
     let layer = Layer { slots, encoder: Encoder::new(slots.modulus()), weight };
     let seed = fresh_seed()?;
@@ -106,7 +109,8 @@ fn operand_slots(slots: &Slots, encoder: &Encoder, tile: &Tile, operand: usize, 
     values
 }
 
-/// The elements of a result, modulo `p`, from the slots of all result ciphertexts of all tiles: each is the sum of its parts.
+/// The elements of a result, modulo `p`, from the slots of all result ciphertexts of all tiles:
+/// each is the sum of its parts.
 fn collect(slots: &Slots, results: &[Vec<u64>]) -> Vec<u64> {
     let [height, width] = slots.geometry().output();
     let p = Modulus::new(slots.modulus());
@@ -134,9 +138,11 @@ fn pixels<'s>(slots: &'s Slots, tile: &'s Tile) -> impl Iterator<Item = (usize, 
     })
 }
 
-/// From the client's `z = y + r mod p` and the server's mask `r`, with `|y| < p / 2`, to shares of `y` mod `2^acc`.
+/// From the client's `z = y + r mod p` and the server's mask `r`, with `|y| < p / 2`, to shares of
+/// `y` mod `2^acc`.
 ///
-/// With `h = (p - 1) / 2` added to `z`, `y + h` is in `0..p`, and `y + h = z - r + p` if `z < r`, else `z - r`.
+/// With `h = (p - 1) / 2` added to `z`, `y + h` is in `0..p`, and `y + h = z - r + p` if `z < r`,
+/// else `z - r`.
 fn convert(ctx: &mut Ctx, slots: &Slots, own: &[u64]) -> Result<Vec<u64>, Error> {
     let (p, bits, party) = (slots.modulus(), slots.modulus_bits(), ctx.party);
     let (half, modulus) = ((p - 1) >> 1, Modulus::new(p));
@@ -189,7 +195,8 @@ impl Layer<'_> {
         rotated.collect()
     }
 
-    /// The ciphertext rotated to every distance along one axis, in ascending order: step by step from the one before.
+    /// The ciphertext rotated to every distance along one axis, in ascending order: step by step
+    /// from the one before.
     #[allow(clippy::integer_division_remainder_used, reason = "of distances, which are public")]
     fn reach(&self, at_zero: Ciphertext, step: usize, along: fn(&Tap) -> isize, key: &ServerKey) -> Vec<Ciphertext> {
         let mut distances: Vec<isize> = self.slots.taps().iter().map(along).collect();
@@ -223,7 +230,8 @@ impl Layer<'_> {
         distances.iter().map(at).collect()
     }
 
-    /// One result ciphertext for every position: over all diagonals from the last to the first, rotated by a block in between.
+    /// One result ciphertext for every position: over all diagonals from the last to the first,
+    /// rotated by a block in between.
     #[allow(clippy::integer_division_remainder_used, reason = "of distances, which are public")]
     fn sums(&self, tile: &Tile, result: usize, keys: &[ServerKey], operands: &[Rotated]) -> Vec<Ciphertext> {
         let slots = self.slots;
@@ -247,7 +255,8 @@ impl Layer<'_> {
         sums
     }
 
-    /// The weights that operand ciphertext `operand`, rotated to `tap`, is multiplied with for `diagonal` of a result.
+    /// The weights that operand ciphertext `operand`, rotated to `tap`, is multiplied with for
+    /// `diagonal` of a result.
     #[allow(clippy::integer_division_remainder_used, reason = "of places, which are public")]
     fn plaintext(&self, tile: &Tile, result: usize, operand: usize, diagonal: usize, tap: Tap) -> Spectrum {
         let slots = self.slots;
@@ -266,7 +275,8 @@ impl Layer<'_> {
             let weight = self.weight[((output * channels + channel % channels) * rows + row) * columns + column];
             let weight = self.encoder.residue(weight);
             for (_, _, place) in pixels(slots, tile) {
-                // Places that would be read outside of the block, or of the image, are zero whatever the weight is.
+                // Places that would be read outside of the block, or of the image, are zero
+                // whatever the weight is.
                 let at = [(place / slots.pitch()) as isize + tap.rows, (place % slots.pitch()) as isize + tap.columns];
                 let inside = at.map(usize::try_from);
                 let [Ok(y), Ok(x)] = inside else { continue };

@@ -1,10 +1,12 @@
 //! Linear layers by correlated OTs: see [`fusion_catalogue::crypt_flow2::matmul`].
 //!
-//! For bit `i` of a weight, 0 or 1, and the vector `x` of the client's shares that the weight is multiplied with, the parties get shares of
-//! `bit * x mod 2^(acc-i)`: of two pads stretched from the seeds of an OT, the client sends `r_0 - r_1 + x`, and keeps `-r_0`. The
-//! server multiplies its own share at home. It receives IKNP's OTs, which check that it chooses bits; so whatever it does,
-//! each of the client's vectors stays masked by a pad that it lacks. All positions of a micro-batch hang on the
-//! same choices: a server cannot even use different weights for different positions.
+//! For bit `i` of a weight, 0 or 1, and the vector `x` of the client's shares that the weight is
+//! multiplied with, the parties get shares of `bit * x mod 2^(acc-i)`: of two pads stretched from
+//! the seeds of an OT, the client sends `r_0 - r_1 + x`, and keeps `-r_0`. The server multiplies
+//! its own share at home. It receives IKNP's OTs, which check that it chooses bits; so whatever it
+//! does, each of the client's vectors stays masked by a pad that it lacks. All positions of a
+//! micro-batch hang on the same choices: a server cannot even use different weights for different
+//! positions.
 
 use std::ops::Range;
 
@@ -57,7 +59,8 @@ pub fn client(ctx: &mut Ctx, products: &Products, positions: usize, x: &[u64]) -
     Ok(result)
 }
 
-/// The server's share of the products of the client's share with `weight`, position-major; those of its own share are its own business.
+/// The server's share of the products of the client's share with `weight`, position-major; those of
+/// its own share are its own business.
 ///
 /// # Errors
 /// Whatever the channel gives, and [`Error::PeerMisbehaved`].
@@ -113,7 +116,8 @@ fn elements<'x>(products: &Products, positions: usize, weight: usize, x: &'x [u6
     (0..positions).flat_map(move |position| places.clone().into_iter().map(move |place| x[position * len + place]))
 }
 
-/// Adds `2^bit` times every weight's vector to what it contributes to; the highest bit of a weight counts negative.
+/// Adds `2^bit` times every weight's vector to what it contributes to; the highest bit of a weight
+/// counts negative.
 fn accumulate(
     products: &Products,
     positions: usize,

@@ -1,13 +1,16 @@
-//! The protocols of CrypTFlow2 (Rathee et al., CCS 2020; IACR ePrint 2020/1002), as one more family over the same operations: the
-//! millionaires' protocol on digits of four bits, and what is built of it.
+//! The protocols of CrypTFlow2 (Rathee et al., CCS 2020; IACR ePrint 2020/1002), as one more family
+//! over the same operations: the millionaires' protocol on digits of four bits, and what is built
+//! of it.
 //!
-//! Operands and results are shares `x = x_client + x_server mod 2^bits`; results are those of [`fusion_ir::interp`] bit for bit, and
-//! messages those of [`fusion_catalogue::crypt_flow2`]. OTs are extended in every run, without preprocessing, as in the paper.
+//! Operands and results are shares `x = x_client + x_server mod 2^bits`; results are those of
+//! [`fusion_ir::interp`] bit for bit, and messages those of [`fusion_catalogue::crypt_flow2`]. OTs
+//! are extended in every run, without preprocessing, as in the paper.
 //!
-//! **Who learns what.** Nothing: what the client sends are sums with key streams that the server lacks, and bits and words masked
-//! by pads that are used once; so it is uniform, whatever a malicious server does. The client never aborts on what a message says, but for
-//! the consistency check of IKNP where the server receives, which does not depend on any secret of this layer. What the server
-//! sends is masked likewise, against a client that follows the protocol.
+//! **Who learns what.** Nothing: what the client sends are sums with key streams that the server
+//! lacks, and bits and words masked by pads that are used once; so it is uniform, whatever a
+//! malicious server does. The client never aborts on what a message says, but for the consistency
+//! check of IKNP where the server receives, which does not depend on any secret of this layer. What
+//! the server sends is masked likewise, against a client that follows the protocol.
 
 pub mod bfv;
 mod elementwise;
@@ -149,8 +152,9 @@ impl Compare for Ctx<'_> {
     }
 }
 
-/// `operation` on shares of equally many elements: one operand `x`, or `a, b`, or `a, b, i, j`. Returns the shares of the one
-/// result, or of maximum and index. Exchanges exactly the messages of [`fusion_catalogue::crypt_flow2::compare::cost`].
+/// `operation` on shares of equally many elements: one operand `x`, or `a, b`, or `a, b, i, j`.
+/// Returns the shares of the one result, or of maximum and index. Exchanges exactly the messages of
+/// [`fusion_catalogue::crypt_flow2::compare::cost`].
 ///
 /// # Panics
 /// If there are not as many operands as the operation has, or they differ in length.
@@ -160,7 +164,8 @@ pub fn run(ctx: &mut Ctx, operation: &Comparison, operands: &[&[u64]]) -> Result
     in_pieces(operation, operands, chunks, |part| elementwise::evaluate(ctx, &schedule, operation, part))
 }
 
-/// Adds to `result` what a linear layer gives on the server's own share, bias included; all position-major.
+/// Adds to `result` what a linear layer gives on the server's own share, bias included; all
+/// position-major.
 ///
 /// # Panics
 /// If `value` is no linear layer of `function`, or the lengths do not fit.

@@ -22,7 +22,8 @@ pub(super) struct Digit {
     lowest: bool,
 }
 
-/// A node of a tree: whether the server's digits are below the client's, and, but where the lowest digit is among them, equal.
+/// A node of a tree: whether the server's digits are below the client's, and, but where the lowest
+/// digit is among them, equal.
 pub(super) struct Node {
     pub below: Bits,
     pub equal: Option<Bits>,
@@ -146,7 +147,8 @@ struct Answers {
 }
 
 impl Answers {
-    /// The client's shares: the pad and, for every choice but 0, the answer where it is the chosen one.
+    /// The client's shares: the pad and, for every choice but 0, the answer where it is the chosen
+    /// one.
     fn open(&mut self, choices: Vec<Bits>, pads: [Bits; 2], results: usize) -> (Vec<Bits>, [Bits; 2]) {
         let n = choices[0].len();
         let mut shares = pads;
@@ -162,7 +164,8 @@ impl Answers {
     }
 }
 
-/// The server's shares, the pads of choice 0 plus its entries; appends the masked differences of all other choices to the answers.
+/// The server's shares, the pads of choice 0 plus its entries; appends the masked differences of
+/// all other choices to the answers.
 fn answer(pads: &[[Bits; 2]], results: usize, entries: impl Fn(usize) -> [Bits; 2], answers: &mut Bits) -> [Bits; 2] {
     let masked = |choice: usize| {
         let entries = entries(choice);

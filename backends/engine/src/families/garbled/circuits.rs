@@ -121,7 +121,8 @@ fn positive(engine: &mut Engine, x: &[Wire], shift: u8, k: u8) -> Vec<Wire> {
 /// The number, at least 0 and at most `limit`, in `k` bits.
 fn clipped(engine: &mut Engine, x: &[Wire], limit: u64, k: u8) -> Vec<Wire> {
     let positive = engine.not(&top(x));
-    // Whether it is below the limit, as far as its lowest bits go: not in those below the limit's lowest one.
+    // Whether it is below the limit, as far as its lowest bits go: not in those below the limit's
+    // lowest one.
     let first = limit.trailing_zeros() as usize;
     let mut below = engine.not(&x[first]);
     for (place, bit) in x.iter().enumerate().take(x.len() - 1).skip(first + 1) {

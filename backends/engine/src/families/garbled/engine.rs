@@ -1,4 +1,5 @@
-//! Wires and gates, each over all elements at once, for the party that garbles and for the one that evaluates.
+//! Wires and gates, each over all elements at once, for the party that garbles and for the one that
+//! evaluates.
 
 use aes::cipher::{BlockCipherEncrypt, KeyInit};
 use aes::{Aes128Enc, Block};
@@ -6,8 +7,8 @@ use sha2::{Digest, Sha256};
 
 use crate::bits::Bits;
 
-/// The hash of gates: `H(x, i) = pi(pi(x) + i) + pi(x)` with `pi` AES-128 under a key of the session (TMMO of Guo, Katz, Wang and Yu,
-/// IEEE S&P 2020). Tweaks count up through the session.
+/// The hash of gates: `H(x, i) = pi(pi(x) + i) + pi(x)` with `pi` AES-128 under a key of the
+/// session (TMMO of Guo, Katz, Wang and Yu, IEEE S&P 2020). Tweaks count up through the session.
 pub struct GateHash {
     permutation: Aes128Enc,
     next: u128,
@@ -34,7 +35,8 @@ impl GateHash {
     }
 }
 
-/// A wire's labels, one for every element: those of 0 at the garbler, the active ones at the evaluator.
+/// A wire's labels, one for every element: those of 0 at the garbler, the active ones at the
+/// evaluator.
 #[derive(Clone)]
 pub struct Wire(pub Vec<u128>);
 
@@ -133,7 +135,8 @@ impl<'g> Engine<'g> {
         }
     }
 
-    /// Sum of two numbers of one width, mod 2 to the width: one product for every carry but the highest.
+    /// Sum of two numbers of one width, mod 2 to the width: one product for every carry but the
+    /// highest.
     pub fn add(&mut self, a: &[Wire], b: &[Wire]) -> Vec<Wire> {
         let mut carry: Option<Wire> = None;
         let mut sum = Vec::with_capacity(a.len());

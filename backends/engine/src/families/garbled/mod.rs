@@ -1,16 +1,19 @@
 //! Garbled circuits for operations that look at bits: one round trip, whatever the circuit's depth.
 //!
-//! The **server garbles** and the client evaluates: half gates (Zahur, Rosulek and Evans, EUROCRYPT 2015) over free XORs (`engine`),
-//! the circuits of `circuits`. The circuit adds the shares up, computes, and adds a mask that the server draws; the client's share is what it
-//! decodes, the server's is minus the mask. Results are those of [`fusion_ir::interp`] bit for bit, messages those of
-//! [`fusion_catalogue::garbled`].
+//! The **server garbles** and the client evaluates: half gates (Zahur, Rosulek and Evans,
+//! EUROCRYPT 2015) over free XORs (`engine`), the circuits of `circuits`. The circuit adds the
+//! shares up, computes, and adds a mask that the server draws; the client's share is what it
+//! decodes, the server's is minus the mask. Results are those of [`fusion_ir::interp`] bit for bit,
+//! messages those of [`fusion_catalogue::garbled`].
 //!
-//! **Who learns what.** The client sends choices of OTs that it receives, each masked by a random one, and nothing else. It never checks a
-//! label, so it cannot fail on a gate that a malicious server has garbled wrongly: from whatever it receives it decodes *some* share, and
-//! goes on. So a malicious server learns nothing; it can make the result wrong by an error that may depend on this position's
-//! values, as in the other families. The client, which follows the protocol, sees one label of every wire, and of the result
-//! what is masked by uniform bits: half gates hide the rest if the hash is circular correlation robust for naturally derived keys (Guo
-//! et al., IEEE S&P 2020, give it in the ideal-permutation model).
+//! **Who learns what.** The client sends choices of OTs that it receives, each masked by a random
+//! one, and nothing else. It never checks a label, so it cannot fail on a gate that a malicious
+//! server has garbled wrongly: from whatever it receives it decodes *some* share, and goes on. So a
+//! malicious server learns nothing; it can make the result wrong by an error that may depend on
+//! this position's values, as in the other families. The client, which follows the protocol, sees
+//! one label of every wire, and of the result what is masked by uniform bits: half gates hide the
+//! rest if the hash is circular correlation robust for naturally derived keys (Guo et al., IEEE S&P
+//! 2020, give it in the ideal-permutation model).
 
 mod circuits;
 mod engine;
@@ -109,7 +112,8 @@ impl Compare for Ctx<'_> {
     }
 }
 
-/// Shares mod `2^index_bits` of [`Op::ArgMax`](fusion_ir::Op::ArgMax) of every `classes` elements of `x`, in one circuit.
+/// Shares mod `2^index_bits` of [`Op::ArgMax`](fusion_ir::Op::ArgMax) of every `classes` elements
+/// of `x`, in one circuit.
 ///
 /// # Panics
 /// If `x` is not a whole number of vectors.
@@ -126,8 +130,8 @@ struct Number {
     bits: u8,
 }
 
-/// Runs a circuit on this party's shares of its operands: `build` makes the results' wires of the sums' wires, each lowest bit first.
-/// Returns shares of the results, which have the given widths.
+/// Runs a circuit on this party's shares of its operands: `build` makes the results' wires of the
+/// sums' wires, each lowest bit first. Returns shares of the results, which have the given widths.
 fn run(
     ctx: &mut Ctx,
     circuit: &Circuit,

@@ -1,4 +1,5 @@
-//! This family keeps the laws of comparisons; a garbler that cheats learns nothing and causes no failure.
+//! This family keeps the laws of comparisons; a garbler that cheats learns nothing and causes no
+//! failure.
 
 use fusion_catalogue::Cost;
 use fusion_catalogue::compare::Comparison;

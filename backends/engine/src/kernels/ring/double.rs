@@ -1,11 +1,15 @@
-//! Arithmetic modulo a prime below 2^50 in double precision, for processors with fused multiply-add.
+//! Arithmetic modulo a prime below 2^50 in double precision, for processors with fused
+//! multiply-add.
 //!
-//! A product of integers is kept as two doubles: `high`, which is `a b` rounded, and `low = a b - high`, which a fused multiply-add gives
-//! exactly. With an integer `q` near `a b / p` the residue `(high - q p) + low` is exact too (van der Hoeven, Lecerf, Quintin: "Modular SIMD
-//! arithmetic in Mathemagix", ACM TOMS 2016, section 3). Rounding is to nearest, and to an integer by adding `1.5 * 2^52`.
+//! A product of integers is kept as two doubles: `high`, which is `a b` rounded, and
+//! `low = a b - high`, which a fused multiply-add gives exactly. With an integer `q` near `a b / p`
+//! the residue `(high - q p) + low` is exact too (van der Hoeven, Lecerf, Quintin: "Modular SIMD
+//! arithmetic in Mathemagix", ACM TOMS 2016, section 3). Rounding is to nearest, and to an integer
+//! by adding `1.5 * 2^52`.
 //!
-//! Bounds are in units of the prime. A factor is a residue of magnitude at most 1/2 with its quotient by the prime; times a value of magnitude at
-//! most 4 it gives one of magnitude below 5/8: the quotient is off by at most `2^-55` times the value, below `2^52`, and 1/2 by rounding.
+//! Bounds are in units of the prime. A factor is a residue of magnitude at most 1/2 with its
+//! quotient by the prime; times a value of magnitude at most 4 it gives one of magnitude below 5/8:
+//! the quotient is off by at most `2^-55` times the value, below `2^52`, and 1/2 by rounding.
 
 use fusion_catalogue::cpu::Form;
 use pulp::{NullaryFnOnce, Simd};
@@ -165,7 +169,8 @@ pub fn doubles(values: &mut [u64]) {
     values.iter_mut().for_each(|value| *value = (f64::from_bits(*value | INTEGER.to_bits()) - INTEGER).to_bits());
 }
 
-/// A residue and what it is multiplied by: it, of magnitude at most 1/2, and its quotient by the prime.
+/// A residue and what it is multiplied by: it, of magnitude at most 1/2, and its quotient by the
+/// prime.
 pub fn factor(prime: u64, residue: u64) -> [f64; 2] {
     let centred = residue as f64 - if residue > prime / 2 { prime as f64 } else { 0.0 };
     [centred, centred / prime as f64]

@@ -1,6 +1,8 @@
-//! Sums of products in double precision: each product in two parts, a multiple of `2^51` and what remains, which are summed as the
-//! integers that the low bits of doubles are (Emmart, Zheng, Weems: "Faster modular exponentiation using double precision floating point
-//! arithmetic on the GPU", ARITH 2018; there with rounding to zero, here to nearest, so that the remainder has a sign).
+//! Sums of products in double precision: each product in two parts, a multiple of `2^51` and what
+//! remains, which are summed as the integers that the low bits of doubles are (Emmart, Zheng,
+//! Weems: "Faster modular exponentiation using double precision floating point arithmetic on the
+//! GPU", ARITH 2018; there with rounding to zero, here to nearest, so that the remainder has a
+//! sign).
 
 use std::ops::Range;
 
@@ -11,12 +13,14 @@ use super::double::{DIGIT_BITS, Field, Kernel, Vectors, factor, run};
 use super::{Combinations, LANES, Lanes, MAX_DEPTH, Pair, Slice, TILE};
 use fusion_catalogue::rlwe::PRIMES;
 
-/// Products that are summed before the next row: with a whole tile of kernels, what the nearest cache holds.
+/// Products that are summed before the next row: with a whole tile of kernels, what the nearest
+/// cache holds.
 const CHUNK: usize = 32;
 
 /// `1.5 * 2^103`: added to a product of residues it rounds that to a multiple of `2^51`.
 const HIGH: f64 = 15211807202738752817960438464512.0;
-/// `1.5 * 2^52`: added to an integer of magnitude up to `2^51` it puts that into a double's low bits.
+/// `1.5 * 2^52`: added to an integer of magnitude up to `2^51` it puts that into a double's low
+/// bits.
 const LOW: f64 = 6755399441055744.0;
 /// What sums of low parts, of magnitude up to `2^61`, are kept positive by.
 const BIAS: u64 = 1 << 62;
@@ -31,7 +35,8 @@ pub fn combine(form: Form, combinations: &Combinations, kernels: &mut [Lanes]) -
     run(form, Combine { combinations, kernels })
 }
 
-/// Adds products of residues of prime number `prime`, one by one, with the vectors of a form; says whether it has any.
+/// Adds products of residues of prime number `prime`, one by one, with the vectors of a form; says
+/// whether it has any.
 pub fn multiply_add(form: Form, prime: usize, sums: &mut [u64], left: &[u64], right: &[u64]) -> bool {
     run(form, MultiplyAdd { prime, sums, left, right })
 }
@@ -132,7 +137,8 @@ impl Kernel for AddTo<'_> {
                 for part in 0..LANES / S::F64_LANES {
                     for unit in (0..tile).step_by(S::KERNELS) {
                         let at = At { tile, unit, row, part, chunk: chunk.clone(), place };
-                        // Calls by name: what is called through a pointer is not compiled for the vectors.
+                        // Calls by name: what is called through a pointer is not compiled for the
+                        // vectors.
                         place += match (tile - unit).min(S::KERNELS) {
                             1 => step::<S, 1>(simd, slice, at, &mut waiting, sums),
                             2 => step::<S, 2>(simd, slice, at, &mut waiting, sums),
@@ -148,8 +154,8 @@ impl Kernel for AddTo<'_> {
     }
 }
 
-/// The kernels from number `unit` of a tile of `tile` on, a row, which part of all lanes, and a chunk of the depth. Sums
-/// wait from `place` on.
+/// The kernels from number `unit` of a tile of `tile` on, a row, which part of all lanes, and a
+/// chunk of the depth. Sums wait from `place` on.
 struct At {
     tile: usize,
     unit: usize,

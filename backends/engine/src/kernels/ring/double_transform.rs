@@ -1,7 +1,8 @@
-//! The number-theoretic transform in double precision, three stages for each time that a polynomial passes through registers.
+//! The number-theoretic transform in double precision, three stages for each time that a polynomial
+//! passes through registers.
 //!
-//! The stages are those of [`super::tables`]. Values are integers of either sign, reduced only before they grow beyond what
-//! a product takes; bounds are in units of the prime.
+//! The stages are those of [`super::tables`]. Values are integers of either sign, reduced only
+//! before they grow beyond what a product takes; bounds are in units of the prime.
 
 use fusion_catalogue::cpu::Form;
 use pulp::bytemuck;
@@ -16,7 +17,8 @@ pub fn factor(prime: u64, value: u64) -> [u64; 2] {
     double::factor(prime, value).map(f64::to_bits)
 }
 
-/// Coefficients to values, all of them residues, [`DEGREE`] of each, with the vectors of a form; says whether it has any.
+/// Coefficients to values, all of them residues, [`DEGREE`] of each, with the vectors of a form;
+/// says whether it has any.
 pub fn forward(form: Form, tables: &Tables, polynomial: &mut [u64]) -> bool {
     run(form, Forward { tables, polynomial })
 }
@@ -117,7 +119,8 @@ type Column<S> = [<S as pulp::Simd>::f64s; LANES];
 /// A factor in registers, with its quotient.
 type Factor<S> = [<S as pulp::Simd>::f64s; 2];
 
-/// Three stages forth; `root(i)` is the `i`-th of their roots. Values below `b <= 11/4` become values below `b + 15/8`.
+/// Three stages forth; `root(i)` is the `i`-th of their roots. Values below `b <= 11/4` become
+/// values below `b + 15/8`.
 #[inline(always)]
 fn forth<S: Vectors>(field: Field<S>, mut column: Column<S>, root: impl Fn(usize) -> Factor<S>) -> Column<S> {
     let first = root(0);
@@ -150,7 +153,8 @@ fn butterfly<S: Vectors>(field: Field<S>, column: &mut Column<S>, [left, right]:
     column[left] = field.simd.add_f64s(column[left], product);
 }
 
-/// Three stages back; `root(i)` is the `i`-th of their roots. Values below 1 stay below 1, but for a rounding error.
+/// Three stages back; `root(i)` is the `i`-th of their roots. Values below 1 stay below 1, but for
+/// a rounding error.
 #[inline(always)]
 fn back<S: Vectors>(field: Field<S>, column: Column<S>, root: impl Fn(usize) -> Factor<S>) -> Column<S> {
     let mut column = back_by_two(field, column, &root);
@@ -164,7 +168,8 @@ fn back<S: Vectors>(field: Field<S>, column: Column<S>, root: impl Fn(usize) -> 
     column
 }
 
-/// The first two of the stages of [`back`]. What added up twice, below 4, is reduced; the others are below 5/4.
+/// The first two of the stages of [`back`]. What added up twice, below 4, is reduced; the others
+/// are below 5/4.
 #[inline(always)]
 fn back_by_two<S: Vectors>(field: Field<S>, mut column: Column<S>, root: impl Fn(usize) -> Factor<S>) -> Column<S> {
     for i in 0..4 {
@@ -187,7 +192,8 @@ fn butterfly_back<S: Vectors>(field: Field<S>, column: &mut Column<S>, [left, ri
     column[right] = field.times(difference, root);
 }
 
-/// The last stage back, with the division by the degree: sums times the first factor, differences times the second. Gives residues.
+/// The last stage back, with the division by the degree: sums times the first factor, differences
+/// times the second. Gives residues.
 #[inline(always)]
 fn end<S: Vectors>(field: Field<S>, mut column: Column<S>, last: [Factor<S>; 2]) -> Column<S> {
     let simd = field.simd;

@@ -1,4 +1,5 @@
-//! The form for AVX-512 IFMA: products of 52 bits by 52, their low and high halves summed apart and reduced at the end.
+//! The form for AVX-512 IFMA: products of 52 bits by 52, their low and high halves summed apart and
+//! reduced at the end.
 #![expect(
     unsafe_code,
     reason = "vector intrinsics: loads and stores of whole `Lanes`, and calls guarded by the processor's features"
@@ -8,7 +9,8 @@ use std::arch::x86_64::*;
 
 use super::{Combinations, HALF_BITS, LANES, Lanes, MAX_DEPTH, Pair, REDUCTIONS, Slice, TILE, detected_ifma, prefetch};
 
-/// Products that are summed before the next row: with a whole tile of kernels, what half of the nearest cache holds.
+/// Products that are summed before the next row: with a whole tile of kernels, what half of the
+/// nearest cache holds.
 const CHUNK: usize = 64;
 
 /// [`super::Slice::add_to`] for `tile` kernels, if this processor can; says whether it could.
@@ -38,8 +40,8 @@ struct Wide<const U: usize> {
 }
 
 impl<const U: usize> Wide<U> {
-    /// These and the products of some operands with their kernels. All sums stay in registers, and the operands of the `next` call,
-    /// as many or none, come near.
+    /// These and the products of some operands with their kernels. All sums stay in registers, and
+    /// the operands of the `next` call, as many or none, come near.
     #[inline]
     #[target_feature(enable = "avx512f,avx512ifma")]
     fn plus(&self, operands: &[Pair], kernels: &[[Lanes; U]], next: &[Pair]) -> Wide<U> {
@@ -148,7 +150,8 @@ fn combined<const U: usize>(combinations: &Combinations, weights: &[u64], kernel
     }
 }
 
-/// Adds products of residues of prime number `prime`, one by one, if this processor can; says whether it could.
+/// Adds products of residues of prime number `prime`, one by one, if this processor can; says
+/// whether it could.
 pub fn multiply_add(prime: usize, sums: &mut [u64], left: &[u64], right: &[u64]) -> bool {
     if !detected_ifma() {
         return false;
@@ -196,7 +199,8 @@ impl Reducer {
         let mask = _mm512_set1_epi64((1 << HALF_BITS) - 1);
         let two = _mm512_slli_epi64::<1>(self.prime);
         let four = _mm512_slli_epi64::<2>(self.prime);
-        // In digits of 52 bits; the high word stays below 2^64, being a sum of less than 2^12 halves.
+        // In digits of 52 bits; the high word stays below 2^64, being a sum of less than 2^12
+        // halves.
         let high = _mm512_add_epi64(high, _mm512_srli_epi64::<HALF_BITS>(low));
         let top = _mm512_srli_epi64::<HALF_BITS>(high);
         let middle = _mm512_and_si512(high, mask);
@@ -206,7 +210,8 @@ impl Reducer {
         subtract_once(subtract_once(subtract_once(sum, four), two), self.prime)
     }
 
-    /// The residue of `high 2^52 + low`, the sums of the halves of fewer than sixteen products of residues.
+    /// The residue of `high 2^52 + low`, the sums of the halves of fewer than sixteen products of
+    /// residues.
     #[inline]
     #[target_feature(enable = "avx512f,avx512ifma")]
     fn reduce_few(&self, low: __m512i, high: __m512i) -> __m512i {

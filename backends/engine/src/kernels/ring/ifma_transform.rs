@@ -1,5 +1,5 @@
-//! The number-theoretic transform for AVX-512 IFMA: Harvey's butterflies (2014) on 52-bit words, three stages for each time that a
-//! polynomial passes through registers.
+//! The number-theoretic transform for AVX-512 IFMA: Harvey's butterflies (2014) on 52-bit words,
+//! three stages for each time that a polynomial passes through registers.
 //!
 //! The stages are those of [`super::tables`].
 #![expect(
@@ -23,7 +23,8 @@ pub fn factor(prime: u64, value: u64) -> [u64; 2] {
     [value, ((u128::from(value) << HALF_BITS) / u128::from(prime)) as u64]
 }
 
-/// Coefficients to values, all of them residues, [`DEGREE`](fusion_catalogue::rlwe::DEGREE) of each, if this processor can; says whether it could.
+/// Coefficients to values, all of them residues, [`DEGREE`](fusion_catalogue::rlwe::DEGREE) of
+/// each, if this processor can; says whether it could.
 pub fn forward(tables: &Tables, polynomial: &mut [u64]) -> bool {
     if !detected_ifma() {
         return false;
@@ -109,7 +110,8 @@ struct Field {
     minus: __m512i,
 }
 
-/// What passes through registers at once: several columns, so that there is always something that does not wait for a product.
+/// What passes through registers at once: several columns, so that there is always something that
+/// does not wait for a product.
 type Columns = [[__m512i; LANES]; COLUMNS];
 
 /// A factor in registers, with its quotient.
@@ -122,7 +124,8 @@ impl Field {
         Field { one: splat(prime), two: splat(2 * prime), minus: splat((1 << HALF_BITS) - prime) }
     }
 
-    /// Three stages forth on values below four times the prime, which they stay; `root(column, i)` is the `i`-th of their roots.
+    /// Three stages forth on values below four times the prime, which they stay; `root(column, i)`
+    /// is the `i`-th of their roots.
     #[inline]
     #[target_feature(enable = "avx512f,avx512ifma")]
     fn forth(&self, columns: &mut Columns, root: impl Fn(usize, usize) -> Factor) {
@@ -143,7 +146,8 @@ impl Field {
         }
     }
 
-    /// Three stages back on values below twice the prime, which they stay; `root(column, i)` is the `i`-th of their roots.
+    /// Three stages back on values below twice the prime, which they stay; `root(column, i)` is the
+    /// `i`-th of their roots.
     #[inline]
     #[target_feature(enable = "avx512f,avx512ifma")]
     fn back(&self, columns: &mut Columns, root: impl Fn(usize, usize) -> Factor) {
@@ -171,7 +175,8 @@ impl Field {
         }
     }
 
-    /// The last stage back, with the division by the degree: sums times the first factor, differences times the second. Gives residues.
+    /// The last stage back, with the division by the degree: sums times the first factor,
+    /// differences times the second. Gives residues.
     #[inline]
     #[target_feature(enable = "avx512f,avx512ifma")]
     fn end(&self, columns: &mut Columns, last: impl Fn(usize) -> Factor) {

@@ -1,5 +1,5 @@
-//! The inner loops of sums of products and of transforms, in every [form](Form): in Rust for any processor; in double precision, written once
-//! for vectors of every length; and for AVX-512 IFMA.
+//! The inner loops of sums of products and of transforms, in every [form](Form): in Rust for any
+//! processor; in double precision, written once for vectors of every length; and for AVX-512 IFMA.
 //!
 //! All give canonical residues, so they agree bit for bit.
 
@@ -36,7 +36,8 @@ pub type Pair = [Lanes; 2];
 /// The most kernels that are multiplied with an operand while it is in registers.
 pub const TILE: usize = 6;
 
-/// The most products that are summed before a reduction: the low halves of 52 bits must not overflow a word.
+/// The most products that are summed before a reduction: the low halves of 52 bits must not
+/// overflow a word.
 pub const MAX_DEPTH: usize = 2048;
 
 /// Makes residues *factors*: what products are taken of, kept as the form in use needs them.
@@ -51,12 +52,14 @@ fn factors(form: Form, residues: &mut [u64]) {
     }
 }
 
-/// One slice of a matrix product: at the same frequencies, a tile of kernels with some rows of operands.
+/// One slice of a matrix product: at the same frequencies, a tile of kernels with some rows of
+/// operands.
 ///
-/// `kernels` holds `depth` times `U` values, kernel by kernel for each index of the sum. Row `r` of the operands is the `depth`
-/// pairs from `starts[r]` on. Adds for kernel `u` and row `r` the sum of `kernel * operand` over the index to
-/// `sums[u * starts.len() + r]`, or overwrites it if that is `empty`. Sums are residues of prime number `prime`, the others
-/// [factors](make_factors) of it; `depth` is at most [`MAX_DEPTH`].
+/// `kernels` holds `depth` times `U` values, kernel by kernel for each index of the sum. Row `r` of
+/// the operands is the `depth` pairs from `starts[r]` on. Adds for kernel `u` and row `r` the sum
+/// of `kernel * operand` over the index to `sums[u * starts.len() + r]`, or overwrites it if that
+/// is `empty`. Sums are residues of prime number `prime`, the others [factors](make_factors) of it;
+/// `depth` is at most [`MAX_DEPTH`].
 pub struct Slice<'a> {
     pub prime: usize,
     pub depth: usize,
@@ -87,11 +90,13 @@ impl Slice<'_> {
     }
 }
 
-/// Kernel polynomials of few terms at the same frequencies: each the sum of its weights times the values of powers of `X`.
+/// Kernel polynomials of few terms at the same frequencies: each the sum of its weights times the
+/// values of powers of `X`.
 ///
-/// `powers` holds the values of the powers in use. Kernel `k` of every unit has `terms[k]` of them, by number, at most
-/// [`MAX_TERMS`]. The kernels come in tiles of [`TILE`] units (the last maybe fewer), and in a tile `k` by `k`; so do the `weights`,
-/// those of one kernel side by side. All values are [factors](make_factors) of prime number `prime`.
+/// `powers` holds the values of the powers in use. Kernel `k` of every unit has `terms[k]` of them,
+/// by number, at most [`MAX_TERMS`]. The kernels come in tiles of [`TILE`] units (the last maybe
+/// fewer), and in a tile `k` by `k`; so do the `weights`, those of one kernel side by side. All
+/// values are [factors](make_factors) of prime number `prime`.
 pub struct Combinations<'a> {
     pub prime: usize,
     pub units: usize,

@@ -9,7 +9,8 @@ pub fn prefetch(pair: &Pair) {
     #[cfg(target_arch = "x86_64")]
     for lanes in pair {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: every processor of this kind has the instruction, and it may be given any address.
+        // SAFETY: every processor of this kind has the instruction, and it may be given any
+        // address.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(lanes).cast()) };
     }
     #[cfg(not(target_arch = "x86_64"))]

@@ -1,7 +1,9 @@
-//! The roots of unity of the transforms that are written here, in the order in which their stages need them.
+//! The roots of unity of the transforms that are written here, in the order in which their stages
+//! need them.
 //!
-//! The stages are those of decimation in time going forth, values bit-reversed: nine whose butterflies pair vectors with vectors, then, in
-//! each block of [`LANES`] vectors transposed, three that would pair neighbours.
+//! The stages are those of decimation in time going forth, values bit-reversed: nine whose
+//! butterflies pair vectors with vectors, then, in each block of [`LANES`] vectors transposed,
+//! three that would pair neighbours.
 
 use super::{LANES, Lanes};
 use crate::ring::modulus::Modulus;
@@ -14,7 +16,8 @@ pub const BLOCKS: usize = VECTORS / LANES;
 /// Factors of three stages.
 pub const FACTORS: usize = 7;
 
-/// Roots of unity modulo one prime. Each is kept as two words, whatever a form needs to multiply by it.
+/// Roots of unity modulo one prime. Each is kept as two words, whatever a form needs to multiply by
+/// it.
 pub struct Tables {
     pub prime: u64,
     pub forward: Roots,
@@ -32,7 +35,8 @@ pub struct Roots {
 }
 
 impl Tables {
-    /// The tables for a primitive root of order twice the degree, of factors as `factor` gives them.
+    /// The tables for a primitive root of order twice the degree, of factors as `factor` gives
+    /// them.
     pub fn new(modulus: Modulus, root: u64, factor: impl Fn(u64) -> [u64; 2]) -> Tables {
         let root = modulus.factor(root);
         let powers: Vec<u64> = std::iter::successors(Some(1), |power| Some(root.times(*power))).take(DEGREE).collect();

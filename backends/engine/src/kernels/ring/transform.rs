@@ -1,8 +1,8 @@
 //! The number-theoretic transform modulo one prime.
 //!
-//! The value of a polynomial at the root that bit reversal puts at `64 b + 8 l + i` is kept at `64 b + 8 i + l`: in each block of 64 the
-//! vectors of the transform's last three stages, as its butterflies leave them. So a polynomial in `X^(2^v)` has runs of
-//! `2^min(v, 3)` equal vectors.
+//! The value of a polynomial at the root that bit reversal puts at `64 b + 8 l + i` is kept at
+//! `64 b + 8 i + l`: in each block of 64 the vectors of the transform's last three stages, as its
+//! butterflies leave them. So a polynomial in `X^(2^v)` has runs of `2^min(v, 3)` equal vectors.
 
 use fusion_catalogue::cpu::Form;
 use tfhe_ntt::prime64::Plan;
@@ -26,7 +26,8 @@ pub struct Transform {
 }
 
 impl Transform {
-    /// The transform modulo prime number `prime` in the form in use, checked: one that is wrong for a prime on some processor would be silent.
+    /// The transform modulo prime number `prime` in the form in use, checked: one that is wrong for
+    /// a prime on some processor would be silent.
     pub fn new(prime: usize) -> Transform {
         let transform = Transform::of(Form::in_use(), prime);
         transform.check(MODULI[prime]);
@@ -87,7 +88,8 @@ impl Transform {
         }
     }
 
-    /// Panics unless a polynomial comes back, and a product with a sparse polynomial is what its definition says.
+    /// Panics unless a polynomial comes back, and a product with a sparse polynomial is what its
+    /// definition says.
     fn check(&self, modulus: Modulus) {
         let mut state = 1u64;
         let mut next = || {

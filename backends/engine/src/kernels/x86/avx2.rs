@@ -6,10 +6,12 @@ use std::arch::x86_64::*;
 
 use super::super::COLUMNS;
 
-/// As [`super::super::transpose`]: bits of eight neighbouring columns change places with columns, then bytes with bytes.
+/// As [`super::super::transpose`]: bits of eight neighbouring columns change places with columns,
+/// then bytes with bytes.
 #[target_feature(enable = "avx2")]
 pub fn transpose(tile: &mut [u128; COLUMNS]) {
-    // By `i` and `q`: byte `b` of the lower lane holds bit `8 b + i` of columns `8 q` to `8 q + 7`; of the upper lane, those of `q + 8`.
+    // By `i` and `q`: byte `b` of the lower lane holds bit `8 b + i` of columns `8 q` to `8 q + 7`;
+    // of the upper lane, those of `q + 8`.
     let mut bytes = [[_mm256_setzero_si256(); 8]; 8];
     let (lower, upper) = tile.split_at(COLUMNS / 2);
     for (q, (lower, upper)) in lower.as_chunks::<8>().0.iter().zip(upper.as_chunks::<8>().0).enumerate() {
@@ -25,7 +27,8 @@ pub fn transpose(tile: &mut [u128; COLUMNS]) {
         }
     }
     for (i, bytes) in bytes.iter().enumerate() {
-        // Three interleavings of halves take byte `b` of vector `q` to byte `8 (b mod 2) + q` of vector `b / 2`.
+        // Three interleavings of halves take byte `b` of vector `q` to byte `8 (b mod 2) + q` of
+        // vector `b / 2`.
         let mut vectors = *bytes;
         for _ in 0..3 {
             let mut next = vectors;

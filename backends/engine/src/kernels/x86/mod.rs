@@ -1,4 +1,5 @@
-//! The kernels for processors of this architecture, in three kinds: for vectors of four blocks ([`wide`]), of two and of one ([`narrow`]).
+//! The kernels for processors of this architecture, in three kinds: for vectors of four blocks
+//! ([`wide`]), of two and of one ([`narrow`]).
 
 #![allow(unsafe_code, reason = "calls of functions that need CPU features")]
 
@@ -91,7 +92,8 @@ impl Vector {
         }
     }
 
-    /// For every column the sum of its blocks times those of `weights`, as carry-less products of 256 bits, low half first.
+    /// For every column the sum of its blocks times those of `weights`, as carry-less products of
+    /// 256 bits, low half first.
     pub fn weighted_sums(self, matrix: &[[u128; COLUMNS]], weights: &[u128]) -> [[u128; 2]; COLUMNS] {
         // SAFETY: as above.
         unsafe {
@@ -137,7 +139,8 @@ impl Vector {
         }
     }
 
-    /// As [`super::SparseCode::add`] with positions from cipher block `first` on, modulo the length of `secret`, a power of two.
+    /// As [`super::SparseCode::add`] with positions from cipher block `first` on, modulo the length
+    /// of `secret`, a power of two.
     pub fn add_sparse(self, keys: &RoundKeys, first: u64, secret: &[u128], rows: &mut [u128]) {
         // SAFETY: as above.
         unsafe {

@@ -17,8 +17,8 @@ macro_rules! vectors {
             #[derive(Clone, Copy)]
             struct Features(());
 
-            // SAFETY, throughout: a value of the type proves the features. Loads and stores need no alignment, and
-            // the slices are checked to be long enough.
+            // SAFETY, throughout: a value of the type proves the features. Loads and stores need no
+            // alignment, and the slices are checked to be long enough.
             impl Blocks for Features {
                 type Vector = $vector;
                 const LEN: usize = $len;

@@ -137,7 +137,8 @@ fn fold(keys: &[RoundKeys], first: u64, tree: usize, matrix: &mut [u128], sums: 
     }
 }
 
-/// The places in `8 columns x 16 bytes` of byte `half * 8 + lane` of every column, the last column first, for every lane.
+/// The places in `8 columns x 16 bytes` of byte `half * 8 + lane` of every column, the last column
+/// first, for every lane.
 const GATHER: [[u8; 64]; 2] = {
     let mut places = [[0; 64]; 2];
     let mut i = 0;

@@ -143,14 +143,16 @@ pub(super) fn add_sparse(keys: &RoundKeys, first: u64, secret: &[u128], rows: &m
         let next = self::positions(keys, first + ((group + 1) * BLOCKS) as u64, mask);
         let ahead = next.0.as_chunks::<DENSITY>().0;
         for ((row, positions), ahead) in rows.iter_mut().zip(positions.0.as_chunks::<DENSITY>().0).zip(ahead) {
-            // Into the second level, which takes more requests at a time: most of the secret lies in the third.
+            // Into the second level, which takes more requests at a time: most of the secret lies
+            // in the third.
             for position in ahead {
                 // SAFETY: positions are below the length; prefetching has no other effect anyway.
                 unsafe { _mm_prefetch::<_MM_HINT_T1>(secret.as_ptr().add(*position as usize).cast()) };
             }
             let mut sum = *row;
             for position in positions {
-                // SAFETY: every position was masked to be below the length, which is a power of two.
+                // SAFETY: every position was masked to be below the length, which is a power of
+                // two.
                 sum ^= unsafe { *secret.get_unchecked(*position as usize) };
             }
             *row = sum;

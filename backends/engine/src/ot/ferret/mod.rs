@@ -1,36 +1,47 @@
-//! Silent correlated OT with malicious security: Ferret (Yang, Weng, Lan, Zhang, Wang, CCS 2020; IACR ePrint 2020/924) with regular noise, its
-//! trees being the correlated ones of Half-Tree (Guo, Yang, Wang, Zhang, Xie, Liu, Zhao, EUROCRYPT 2023; ePrint 2022/1431).
+//! Silent correlated OT with malicious security: Ferret (Yang, Weng, Lan, Zhang, Wang, CCS 2020;
+//! IACR ePrint 2020/924) with regular noise, its trees being the correlated ones of Half-Tree (Guo,
+//! Yang, Wang, Zhang, Xie, Liu, Zhao, EUROCRYPT 2023; ePrint 2022/1431).
 //!
-//! **Rows.** The sender has `delta` with lowest bit 1 and for every OT a row `q` with lowest bit 0; the receiver has `t = q + u delta`, whose
-//! lowest bit therefore is its choice `u`.
+//! **Rows.** The sender has `delta` with lowest bit 1 and for every OT a row `q` with lowest bit 0;
+//! the receiver has `t = q + u delta`, whose lowest bit therefore is its choice `u`.
 //!
-//! **A round** turns `M` rows (of the last round; at first of SoftSpokenOT) into `n` new ones. These are parts of the `M`:
-//! 128 rows for the check, `k = 2^log_k` rows as LPN secret, and for each of the trees as many rows as it is deep.
+//! **A round** turns `M` rows (of the last round; at first of SoftSpokenOT) into `n` new ones.
+//! These are parts of the `M`: 128 rows for the check, `k = 2^log_k` rows as LPN secret, and for
+//! each of the trees as many rows as it is deep.
 //!
-//! 1. *Trees, sender to receiver* (Half-Tree, figures 3 and 4). The sender grows each tree ([`tree`]) from a fresh seed such that the nodes of every level add
-//!    up to `delta`, and sends `q_j + (sum of the left nodes of level j)` for each level. With `t_j` the receiver gets from it the sum of the left or of the right
-//!    nodes, by its choice `u_j`, and so all leaves but one, at a point whose bits are the opposite choices. Leaves have
-//!    lowest bit 0. The one that the receiver lacks it sets to the sum of all others plus 1: that is the sender's plus `delta`.
-//!    So leaves are `n` rows whose choices are the indicator of the points, one in each block: the regular noise `e`.
-//! 2. *Check, receiver to sender to receiver* (Ferret, section 4.3; Wolverine). A malicious sender could send wrong sums. Each tree has a weight `z`, a
-//!    hash of all that was sent up to and including that tree (Fiat-Shamir), and its leaves are folded with powers of `z` over `GF(2^128)`.
-//!    With `V` the sum of the sender's folds, `W` of the receiver's and `f` of the weights of all points, `W = V + f delta`. The 128 rows
-//!    for the check make the same relation `T = Q + U delta` with `U` uniform. The receiver sends `f + U`; the
-//!    sender replies with a digest of `V + Q + (f + U) delta`, which the receiver compares with that of `W + T`.
-//! 3. *Expansion, local*. Row `i` is the sum of leaf `i` and ten rows of the LPN secret, at public positions: its choices are `u A + e`. The last trees'
-//!    rows are the next round's `M`, the others are handed out, tree by tree. A tree is grown again when it is its turn: no row
-//!    leaves before the check has passed, and a round never lies in memory.
+//! 1. *Trees, sender to receiver* (Half-Tree, figures 3 and 4). The sender grows each tree
+//!    ([`tree`]) from a fresh seed such that the nodes of every level add up to `delta`, and sends
+//!    `q_j + (sum of the left nodes of level j)` for each level. With `t_j` the receiver gets from
+//!    it the sum of the left or of the right nodes, by its choice `u_j`, and so all leaves but one,
+//!    at a point whose bits are the opposite choices. Leaves have lowest bit 0. The one that the
+//!    receiver lacks it sets to the sum of all others plus 1: that is the sender's plus `delta`. So
+//!    leaves are `n` rows whose choices are the indicator of the points, one in each block: the
+//!    regular noise `e`.
+//! 2. *Check, receiver to sender to receiver* (Ferret, section 4.3; Wolverine). A malicious sender
+//!    could send wrong sums. Each tree has a weight `z`, a hash of all that was sent up to and
+//!    including that tree (Fiat-Shamir), and its leaves are folded with powers of `z` over
+//!    `GF(2^128)`. With `V` the sum of the sender's folds, `W` of the receiver's and `f` of the
+//!    weights of all points, `W = V + f delta`. The 128 rows for the check make the same relation
+//!    `T = Q + U delta` with `U` uniform. The receiver sends `f + U`; the sender replies with a
+//!    digest of `V + Q + (f + U) delta`, which the receiver compares with that of `W + T`.
+//! 3. *Expansion, local*. Row `i` is the sum of leaf `i` and ten rows of the LPN secret, at public
+//!    positions: its choices are `u A + e`. The last trees' rows are the next round's `M`, the
+//!    others are handed out, tree by tree. A tree is grown again when it is its turn: no row leaves
+//!    before the check has passed, and a round never lies in memory.
 //!
-//! **What a malicious sender can do.** Wrong sums make the receiver's leaves (and so its `W`) depend on the point. For leaves that differ
-//! the folds of a tree differ but for `2^depth` of `2^128` weights, and the last wrong tree's weight is drawn after every error is fixed. (A trial at finding errors
-//! whose weight makes it the same for some two of the `2^depth` points costs one digest and succeeds with probability below `2^(3 depth - 129)`; it would save one bit of the guess.)
-//! So the check passes
-//! only if the sender has guessed what the receiver's points make of its errors. It thereby learns that its guess was right, and is caught otherwise: the leakage
-//! that Ferret's functionality grants (section 4.2), one bit on average, under which LPN is assumed to hold.
-//! The receiver then drops the state with [`Error::PeerMisbehaved`].
+//! **What a malicious sender can do.** Wrong sums make the receiver's leaves (and so its `W`)
+//! depend on the point. For leaves that differ the folds of a tree differ but for `2^depth` of
+//! `2^128` weights, and the last wrong tree's weight is drawn after every error is fixed. (A trial
+//! at finding errors whose weight makes it the same for some two of the `2^depth` points costs one
+//! digest and succeeds with probability below `2^(3 depth - 129)`; it would save one bit of the
+//! guess.) So the check passes only if the sender has guessed what the receiver's points make of
+//! its errors. It thereby learns that its guess was right, and is caught otherwise: the leakage
+//! that Ferret's functionality grants (section 4.2), one bit on average, under which LPN is assumed
+//! to hold. The receiver then drops the state with [`Error::PeerMisbehaved`].
 //!
-//! **What a malicious receiver can do.** Its one message in a round is `f + U`. A wrong one by `x` gives it a digest of a value that is off by `x delta`, which tells
-//! it nothing unless it guesses `delta`. Bits of `delta` that it has learnt from SoftSpokenOT's first extension it keeps.
+//! **What a malicious receiver can do.** Its one message in a round is `f + U`. A wrong one by `x`
+//! gives it a digest of a value that is off by `x delta`, which tells it nothing unless it guesses
+//! `delta`. Bits of `delta` that it has learnt from SoftSpokenOT's first extension it keeps.
 
 mod receiver;
 mod sender;
@@ -65,8 +76,8 @@ struct Common {
 }
 
 impl Common {
-    /// Both parties must have the same `transcript`, a digest of how `base` came about. Everything public that follows depends on it
-    /// and on all of `set`.
+    /// Both parties must have the same `transcript`, a digest of how `base` came about. Everything
+    /// public that follows depends on it and on all of `set`.
     fn new(set: Ferret, domain: Domain, transcript: [u8; 32], base: Zeroizing<Vec<u128>>) -> Common {
         debug_assert_eq!(base.len() as u64, set.base_rows());
         let bound = |purpose: &str| -> [u8; 32] {
@@ -128,8 +139,8 @@ impl Common {
         self.round.map_or(0, |_| self.set.trees - self.set.refill_trees() - self.next)
     }
 
-    /// Begins the next round. Its base are the rows of the present round's last trees, which `expand` makes; the first
-    /// round has its base already.
+    /// Begins the next round. Its base are the rows of the present round's last trees, which
+    /// `expand` makes; the first round has its base already.
     fn advance(&mut self, mut expand: impl FnMut(&mut Common, u64)) {
         let Some(round) = self.round else {
             self.round = Some(0);

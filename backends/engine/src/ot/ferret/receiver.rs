@@ -27,7 +27,8 @@ impl Receiver {
         Receiver { common, keys: Zeroizing::default(), expected: None, checked: false }
     }
 
-    /// Begins a round with the sender's message of [`Ferret::trees_bytes`]. Returns the challenge of step 2.
+    /// Begins a round with the sender's message of [`Ferret::trees_bytes`]. Returns the challenge
+    /// of step 2.
     #[allow(clippy::integer_division_remainder_used, reason = "of sizes, which are public")]
     pub fn begin(&mut self, message: &[u8]) -> Result<[u8; Ferret::CHECK_BYTES as usize], Error> {
         if message.len() as u64 != self.common.set.trees_bytes() {

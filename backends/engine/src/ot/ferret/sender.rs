@@ -21,7 +21,8 @@ pub(in crate::ot) struct Sender {
 }
 
 impl Sender {
-    /// From the rows `q` of the first round's base, with lowest bits 0, and `delta`, with lowest bit 1. Seeds come from `rng`.
+    /// From the rows `q` of the first round's base, with lowest bits 0, and `delta`, with lowest
+    /// bit 1. Seeds come from `rng`.
     pub fn new(
         set: Ferret,
         delta: u128,

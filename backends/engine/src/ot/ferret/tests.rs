@@ -81,7 +81,8 @@ fn spoil(trees: &mut [u8], tree: usize, level: usize, error: u128) {
     trees[at..at + 16].iter_mut().zip(error.to_le_bytes()).for_each(|(byte, error)| *byte ^= error);
 }
 
-/// The digest of a sender that works out what the receiver folds of `trees` if the point of tree `wrong` is `guess`.
+/// The digest of a sender that works out what the receiver folds of `trees` if the point of tree
+/// `wrong` is `guess`.
 fn forge(sender: &Sender, start: [u8; 32], trees: &[u8], wrong: u64, guess: usize, challenge: [u8; 16]) -> [u8; 32] {
     let Common { doubler, set, base, .. } = &sender.common;
     let depth = sender.common.depth();
@@ -107,8 +108,9 @@ fn forge(sender: &Sender, start: [u8; 32], trees: &[u8], wrong: u64, guess: usiz
     common.digest(folded ^ common.packed() ^ field::product(u128::from_le_bytes(challenge), *sender.delta))
 }
 
-/// A sender that spoils level `j` of a tree divides the points into `2^(j-1)` classes by what the receiver folds; it passes if it guesses
-/// the class, and otherwise is caught. One that answers as if nothing had happened is caught always.
+/// A sender that spoils level `j` of a tree divides the points into `2^(j-1)` classes by what the
+/// receiver folds; it passes if it guesses the class, and otherwise is caught. One that answers as
+/// if nothing had happened is caught always.
 #[test]
 fn a_sender_with_a_wrong_tree_passes_only_by_guessing_the_point() {
     const TREE: u64 = 7;

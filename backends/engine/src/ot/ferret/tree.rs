@@ -1,13 +1,13 @@
 //! Correlated GGM trees (Half-Tree, figure 3).
 //!
-//! The nodes of a level lie with all left children before all right ones, so that a child's place is its parent's with one more *high* bit. A leaf keeps all
-//! bits but the lowest.
+//! The nodes of a level lie with all left children before all right ones, so that a child's place
+//! is its parent's with one more *high* bit. A leaf keeps all bits but the lowest.
 
 use super::ROW_MASK;
 use crate::kernels::{Doubler, set};
 
-/// Grows the tree of this seed: all leaves, and for each level the sum of its left nodes. The nodes of a level add up to `delta`, but for
-/// the lowest bit of the leaves.
+/// Grows the tree of this seed: all leaves, and for each level the sum of its left nodes. The nodes
+/// of a level add up to `delta`, but for the lowest bit of the leaves.
 pub(super) fn grow(doubler: &Doubler, seed: u128, delta: u128, leaves: &mut [u128], sums: &mut [u128]) {
     let depth = sums.len();
     leaves[..2].copy_from_slice(&[seed, seed ^ delta]);
@@ -17,8 +17,9 @@ pub(super) fn grow(doubler: &Doubler, seed: u128, delta: u128, leaves: &mut [u12
     }
 }
 
-/// The leaves of a tree of which `keys[j]` is the sum of those nodes of level `j + 1` that lie on the side opposite to bit `j` of `point`. The leaf at the point, which is
-/// unknown, becomes what makes all leaves add up to 1. Runs in time and touches memory independently of the point.
+/// The leaves of a tree of which `keys[j]` is the sum of those nodes of level `j + 1` that lie on
+/// the side opposite to bit `j` of `point`. The leaf at the point, which is unknown, becomes what
+/// makes all leaves add up to 1. Runs in time and touches memory independently of the point.
 pub(super) fn evaluate(doubler: &Doubler, point: usize, keys: &[u128], leaves: &mut [u128]) {
     let depth = keys.len();
     // The unknown node is kept as zero: so are its children's hashes known.

@@ -6,8 +6,8 @@ use crate::linear::Geometry;
 
 /// One spatial axis, cut into tiles of consecutive outputs.
 ///
-/// A stride of `s` splits the image into `s` phases, image `a` holding every `s`-th element from `a` on; on each phase
-/// the convolution has stride 1. Positions below are those within a phase.
+/// A stride of `s` splits the image into `s` phases, image `a` holding every `s`-th element from
+/// `a` on; on each phase the convolution has stride 1. Positions below are those within a phase.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Axis {
     input: usize,

@@ -7,10 +7,11 @@ use super::flight::Flight;
 /// Segments of a tree at most.
 pub const SEGMENTS: usize = 4;
 
-/// One carry tree: generate/propagate pairs of up to four *segments*, ranges of neighbouring positions, lowest first. Of the first one that
-/// is not empty it is the carry out of it.
+/// One carry tree: generate/propagate pairs of up to four *segments*, ranges of neighbouring
+/// positions, lowest first. Of the first one that is not empty it is the carry out of it.
 ///
-/// Each segment begins where the one before ends. The last one may also be the bits of another number, with other leaves and merges of its own.
+/// Each segment begins where the one before ends. The last one may also be the bits of another
+/// number, with other leaves and merges of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Carries {
     /// Bits of each segment.
@@ -19,7 +20,8 @@ pub struct Carries {
     pub leaf_bits: u8,
 }
 
-/// A leaf of a carry tree: neighbouring positions whose generate and propagate bits come from one OT.
+/// A leaf of a carry tree: neighbouring positions whose generate and propagate bits come from one
+/// OT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Leaf {
     /// How many positions.
@@ -62,7 +64,8 @@ impl Carries {
         })
     }
 
-    /// The merges within each segment on each level of the tree, leaves not counted: of neighbours, lowest first; an odd one out stays.
+    /// The merges within each segment on each level of the tree, leaves not counted: of neighbours,
+    /// lowest first; an odd one out stays.
     pub fn levels(&self) -> Vec<[usize; SEGMENTS]> {
         let mut nodes = self.segments.map(|bits| bits.div_ceil(usize::from(self.leaf_bits)));
         let mut levels = Vec::new();

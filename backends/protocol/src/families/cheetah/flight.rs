@@ -8,9 +8,11 @@ use crate::{Cost, Primitive, packed_bytes};
 /// The gates of one flight, each over all elements at once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Flight {
-    /// Products of a bit that the client knows and a bit that the server knows, by who receives the OT: client, server.
+    /// Products of a bit that the client knows and a bit that the server knows, by who receives the
+    /// OT: client, server.
     pub private: [usize; 2],
-    /// Widths of the leaves of more than one bit that are begun: 1-of-many OTs whose choice bits their receiver opens, by receiver.
+    /// Widths of the leaves of more than one bit that are begun: 1-of-many OTs whose choice bits
+    /// their receiver opens, by receiver.
     pub opened: [Vec<usize>; 2],
     /// Masked bits with which senders answer what was opened in the flight before, by receiver.
     pub answered: [usize; 2],
@@ -18,7 +20,8 @@ pub struct Flight {
     pub narrow: usize,
     /// Two products of shared bits with one factor in common.
     pub wide: usize,
-    /// Products of the client's bit and the server's word of so many bits (the client receives the OT).
+    /// Products of the client's bit and the server's word of so many bits (the client receives the
+    /// OT).
     pub client_chooses: Vec<u8>,
     /// Products of the server's bit and the client's word of so many bits.
     pub server_chooses: Vec<u8>,
@@ -39,7 +42,8 @@ impl Flight {
         self.private[0] + self.private[1] + leaves + 2 * self.narrow + 3 * self.wide + self.chosen_by(party).len()
     }
 
-    /// Payload of the message of `party` for `n` elements: single bits, then one packing for each word.
+    /// Payload of the message of `party` for `n` elements: single bits, then one packing for each
+    /// word.
     pub fn payload_bytes(&self, party: Party, n: usize) -> u64 {
         let words = self.chosen_by(party.peer()).iter().map(|bits| packed_bytes(n, *bits));
         packed_bytes(n * self.bits_sent(party), 1) + words.sum::<u64>()

@@ -1,9 +1,11 @@
-//! The `cheetah` family: linear layers over RLWE ciphertexts ([`Packing`]), comparisons by carry trees ([`Carries`]).
+//! The `cheetah` family: linear layers over RLWE ciphertexts ([`Packing`]), comparisons by carry
+//! trees ([`Carries`]).
 //!
-//! **Linear layers.** The client encrypts its share of the operand, coefficient-packed; the server adds its own share, multiplies by
-//! kernel polynomials and returns masked results (Cheetah, Huang et al., USENIX Security 2022, section 3, with
-//! several output channels per product), packed into few ciphertexts where that is chosen ([`interleaved`]). How much noise may grow is
-//! [`noise`]'s. Everything here is public geometry: it depends on shapes and widths, never on a weight's value.
+//! **Linear layers.** The client encrypts its share of the operand, coefficient-packed; the server
+//! adds its own share, multiplies by kernel polynomials and returns masked results (Cheetah, Huang
+//! et al., USENIX Security 2022, section 3, with several output channels per product), packed into
+//! few ciphertexts where that is chosen ([`interleaved`]). How much noise may grow is [`noise`]'s.
+//! Everything here is public geometry: it depends on shapes and widths, never on a weight's value.
 
 mod axis;
 mod carries;
@@ -25,10 +27,12 @@ pub use packing::{Packing, Packings, Run, Term};
 
 use crate::{Cost, Primitive};
 
-/// Terms of a kernel polynomial up to which the server sums them up instead of transforming the polynomial.
+/// Terms of a kernel polynomial up to which the server sums them up instead of transforming the
+/// polynomial.
 pub const FEW_TERMS: usize = 24;
 
-/// The messages of one linear layer on a micro-batch of `positions`: the encrypted operands up, the masked results down.
+/// The messages of one linear layer on a micro-batch of `positions`: the encrypted operands up, the
+/// masked results down.
 pub fn cost(packing: &Packing, positions: usize) -> Cost {
     let mut cost = Cost::default();
     cost.send(Party::Client, (positions * packing.upload_bytes()) as u64);

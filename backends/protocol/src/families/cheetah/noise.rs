@@ -3,47 +3,54 @@
 //! Lengths are in units of 1 modulo `q` unless said otherwise. A returned coefficient decrypts to
 //! `(q / t) * result + weighted + flood + rounding` with `t = 2^acc`:
 //!
-//! - *weighted*: the fresh errors and the encoding errors of the operand times the weights, plus the noise of
-//!   re-randomisation (`u * e_pk - e1 * s`), plus that of changes of key where results are [packed](super::interleaved), whose digits
-//!   depend on the weights. So the flood must hide all of it.
-//! - *flood*: the sum of three independent uniform integers of [`flood_bits`] bits, centred. Its standard
-//!   deviation is half of one summand's range.
-//! - *rounding*: switching to the modulus `2^(acc + A_EXTRA_BITS)` rounds every coefficient of `a` (times the ternary
-//!   secret) and cuts `b` to `acc + B_EXTRA_BITS` bits.
+//! - *weighted*: the fresh errors and the encoding errors of the operand times the weights, plus
+//!   the noise of re-randomisation (`u * e_pk - e1 * s`), plus that of changes of key where results
+//!   are [packed](super::interleaved), whose digits depend on the weights. So the flood must hide
+//!   all of it.
+//! - *flood*: the sum of three independent uniform integers of [`flood_bits`] bits, centred. Its
+//!   standard deviation is half of one summand's range.
+//! - *rounding*: switching to the modulus `2^(acc + A_EXTRA_BITS)` rounds every coefficient of `a`
+//!   (times the ternary secret) and cuts `b` to `acc + B_EXTRA_BITS` bits.
 //!
-//! **Why this flood.** Shifting a density `f` by `d` changes it by a squared Hellinger distance of at most
-//! `d^2 I(f) / 8`, where `I` is the Fisher information; Hellinger distances of independent coefficients add up
-//! in squares, so `n` coefficients are within statistical distance `sqrt(n I) * rms(d) / 2`. That is
-//! the square-root composition for which one takes a Gaussian, and unlike a Gaussian this flood is sampled exactly and
-//! bounded: none of the noise budget goes to a tail. Of all densities on an interval of length `3w` the
-//! least information is `(2 pi / 3w)^2` (a squared cosine; Huber 1964); three uniforms of range `w` have `(2.136 / w)^2`, two
-//! per cent more than that in `sqrt(I)`.
+//! **Why this flood.** Shifting a density `f` by `d` changes it by a squared Hellinger distance of
+//! at most `d^2 I(f) / 8`, where `I` is the Fisher information; Hellinger distances of independent
+//! coefficients add up in squares, so `n` coefficients are within statistical distance
+//! `sqrt(n I) * rms(d) / 2`. That is the square-root composition for which one takes a Gaussian,
+//! and unlike a Gaussian this flood is sampled exactly and bounded: none of the noise budget goes
+//! to a tail. Of all densities on an interval of length `3w` the least information is
+//! `(2 pi / 3w)^2` (a squared cosine; Huber 1964); three uniforms of range `w` have
+//! `(2.136 / w)^2`, two per cent more than that in `sqrt(I)`.
 //!
-//! **Failure.** Every part is strictly sub-Gaussian (uniform, centred binomial, and sums of them), so Chernoff's bound
-//! applies with the exact moment generating function of the flood. [`Noise::failure_log2`] is at most
-//! [`FAILURE_LOG2`] per coefficient: below 2^-40 for 2^14 positions of 2^26 coefficients each.
+//! **Failure.** Every part is strictly sub-Gaussian (uniform, centred binomial, and sums of them),
+//! so Chernoff's bound applies with the exact moment generating function of the flood.
+//! [`Noise::failure_log2`] is at most [`FAILURE_LOG2`] per coefficient: below 2^-40 for 2^14
+//! positions of 2^26 coefficients each.
 
 use super::interleaved::switching_variance;
 use crate::linear::Refusal;
 use crate::rlwe::{DEGREE, ERROR_FLIPS, MAX_ACC_BITS, PRIMES};
 
-/// Bits of the switched modulus beyond the accumulator's: components `a` are sent modulo `2^(acc + A_EXTRA_BITS)`.
+/// Bits of the switched modulus beyond the accumulator's: components `a` are sent modulo
+/// `2^(acc + A_EXTRA_BITS)`.
 pub const A_EXTRA_BITS: u8 = 9;
 
 /// Bits of a returned `b` coefficient beyond the accumulator's: the low ones are cut.
 pub const B_EXTRA_BITS: u8 = 5;
 
-/// The widest coefficients of a result's `a` whose products with the secret fit one prime: uniform below `2^(a_bits - 1)` in
-/// magnitude, sums of up to 3046 of them are below 2^49 but with probability 2^-180 (sixteen deviations, strictly sub-Gaussian).
+/// The widest coefficients of a result's `a` whose products with the secret fit one prime: uniform
+/// below `2^(a_bits - 1)` in magnitude, sums of up to 3046 of them are below 2^49 but with
+/// probability 2^-180 (sixteen deviations, strictly sub-Gaussian).
 pub const ONE_PRIME_A_BITS: u8 = 41;
 
-/// The standard deviation of the flood is at least `2^HIDING_BITS` times that of the noise it hides.
+/// The standard deviation of the flood is at least `2^HIDING_BITS` times that of the noise it
+/// hides.
 pub const HIDING_BITS: f64 = 40.0;
 
 /// Binary logarithm of the decryption failure allowed per coefficient.
 pub const FAILURE_LOG2: f64 = -80.0;
 
-/// Bits of each of the three uniform summands of the flood, at most [`MAX_FLOOD_BITS`]: all the room there is.
+/// Bits of each of the three uniform summands of the flood, at most [`MAX_FLOOD_BITS`]: all the
+/// room there is.
 pub fn flood_bits(acc_bits: u8) -> u32 {
     (97 - u32::from(acc_bits)).min(MAX_FLOOD_BITS)
 }
@@ -59,15 +66,17 @@ pub struct Noise {
 }
 
 impl Noise {
-    /// The noise when one output coefficient sums `products` products with weights in `-2^(weight_bits-1) ..
-    /// 2^(weight_bits-1)` and results are packed in so many levels; refused if the flood could not hide it.
+    /// The noise when one output coefficient sums `products` products with weights in
+    /// `-2^(weight_bits-1) .. 2^(weight_bits-1)` and results are packed in so many levels; refused
+    /// if the flood could not hide it.
     pub fn new(acc_bits: u8, weight_bits: u8, products: usize, levels: u32) -> Result<Noise, Refusal> {
         if acc_bits > MAX_ACC_BITS {
             return Err(Refusal::Accumulator(acc_bits));
         }
         let error = f64::from(ERROR_FLIPS) / 2.0;
-        // Encodings are off by the signed shares over t, and those of x add up to x / t = xi or, wrapping, to xi - 1 with
-        // probability xi: mean 0, variance xi (1 - xi). Those of an operand that is not shared add up to result / t.
+        // Encodings are off by the signed shares over t, and those of x add up to x / t = xi or,
+        // wrapping, to xi - 1 with probability xi: mean 0, variance xi (1 - xi). Those of an
+        // operand that is not shared add up to result / t.
         let encoding = 1.0 / 4.0;
         let ternary = 2.0 / 3.0;
         let rerandomisation = 2.0 * DEGREE as f64 * ternary * error;
@@ -149,7 +158,8 @@ mod tests {
 
     #[test]
     fn encoding_errors_of_any_shared_operand_are_covered() {
-        // One product with weight 1, less the fresh error and re-randomisation of the same product with nothing shared.
+        // One product with weight 1, less the fresh error and re-randomisation of the same product
+        // with nothing shared.
         let t = 64i64;
         let fresh = f64::from(ERROR_FLIPS) / 2.0 + 2.0 * DEGREE as f64 * 2.0 / 3.0 * f64::from(ERROR_FLIPS) / 2.0;
         let allowed = Noise::new(28, 1, 1, 0).unwrap().weighted_variance - fresh;

@@ -1,23 +1,29 @@
 //! Coefficient packing: where every element of operand, kernel and result sits.
 //!
-//! Let `X_v` be the image of virtual channel `v` (a channel's stride phase), `i(W) + j` the coefficient of its pixel
-//! `(i, j)` at row pitch `W`, and `S` the block that one image takes, zeros for padding included. An operand polynomial
-//! holds `C` virtual channels, a result polynomial `M` result channels:
+//! Let `X_v` be the image of virtual channel `v` (a channel's stride phase), `i(W) + j` the
+//! coefficient of its pixel `(i, j)` at row pitch `W`, and `S` the block that one image takes,
+//! zeros for padding included. An operand polynomial holds `C` virtual channels, a result
+//! polynomial `M` result channels:
 //!
 //! - operand pixel `(v, i, j)` at `v S + iW + j`,
-//! - kernel tap `(m, v)` that reads `(dy, dx)` away from the output at `(mC + C-1-v) S - (dy W + dx)`, where `X^N = -1`,
+//! - kernel tap `(m, v)` that reads `(dy, dx)` away from the output at
+//!   `(mC + C-1-v) S - (dy W + dx)`, where `X^N = -1`,
 //! - result `(m, i, j)` at `(mC + C-1) S + iW + j`,
 //!
-//! and `C M S <= N`. One zero margin per row and per block serves as padding before and after (Cheetah packs with
-//! `M = 1` and padding on both sides). A product of operand and kernel meets other channels' terms only a multiple of `S` away
-//! from any wanted coefficient, and `S` exceeds what a result can read, before or after.
+//! and `C M S <= N`. One zero margin per row and per block serves as padding before and after
+//! (Cheetah packs with `M = 1` and padding on both sides). A product of operand and kernel meets
+//! other channels' terms only a multiple of `S` away from any wanted coefficient, and `S` exceeds
+//! what a result can read, before or after.
 //!
-//! Groups add a term: group `g` of the several that share polynomials is shifted by `a(g)` in the operand and by `k(g)` in the
-//! kernel, hence by `a(g) + k(g)` in the result; these are multiples of `C M S` that [`Placement`] keeps apart. A fully connected layer is a convolution on one pixel (`S = 1`). Images larger than a polynomial
-//! are cut into tiles of outputs, each with the inputs that it reads; the kernel polynomials are the same for all tiles.
+//! Groups add a term: group `g` of the several that share polynomials is shifted by `a(g)` in the
+//! operand and by `k(g)` in the kernel, hence by `a(g) + k(g)` in the result; these are multiples
+//! of `C M S` that [`Placement`] keeps apart. A fully connected layer is a convolution on one pixel
+//! (`S = 1`). Images larger than a polynomial are cut into tiles of outputs, each with the inputs
+//! that it reads; the kernel polynomials are the same for all tiles.
 //!
-//! With output packing all of this is the layout of polynomials of degree `N / D` in `X^D`, of which a polynomial holds `D`: see
-//! [`interleaved`]. Groups that share polynomials then have classes of their own instead of blocks.
+//! With output packing all of this is the layout of polynomials of degree `N / D` in `X^D`, of
+//! which a polynomial holds `D`: see [`interleaved`]. Groups that share polynomials then have
+//! classes of their own instead of blocks.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -34,11 +40,14 @@ use crate::rlwe::{DEGREE, MAX_ACC_BITS, POLYNOMIAL_BYTES, SEED_BYTES};
 /// A search for places of groups leaves no more than this many blocks to one.
 const SPARSEST: usize = 4;
 
-/// Where the elements of one linear layer sit in polynomials of degree [`DEGREE`], for one position.
+/// Where the elements of one linear layer sit in polynomials of degree [`DEGREE`], for one
+/// position.
 ///
-/// A *unit* is what shares kernel polynomials. Sum `(unit, tile)`, number `unit * tiles() + tile`, is one of
-/// [`products`](Packing::products) products: `operand(first_operand(unit, tile) + k) * kernel(unit, k)` over `k`. Every `2^levels()` sums, in order of
-/// their numbers, are packed into one result polynomial; without output packing a result is a sum.
+/// A *unit* is what shares kernel polynomials. Sum `(unit, tile)`, number `unit * tiles() + tile`,
+/// is one of [`products`](Packing::products) products:
+/// `operand(first_operand(unit, tile) + k) * kernel(unit, k)` over `k`. Every `2^levels()` sums, in
+/// order of their numbers, are packed into one result polynomial; without output packing a result
+/// is a sum.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Packing {
     geometry: Geometry,
@@ -98,8 +107,9 @@ pub struct Term {
 pub struct Packings(BTreeMap<(Geometry, u8, u32), Arc<Packing>>);
 
 impl Packings {
-    /// The packing of a layer: [with output packing](Packing::packed) if that is asked for and the noise of it could be hidden,
-    /// [without](Packing::of) otherwise. Refused where that could not be hidden either.
+    /// The packing of a layer: [with output packing](Packing::packed) if that is asked for and the
+    /// noise of it could be hidden, [without](Packing::of) otherwise. Refused where that could not
+    /// be hidden either.
     pub fn find(&mut self, shape: &Shape, output_packing: bool) -> Result<Arc<Packing>, Refusal> {
         if output_packing && let Ok(packing) = self.hideable(shape, MAX_LEVELS) {
             return Ok(packing);
@@ -130,14 +140,15 @@ struct Phase {
 }
 
 impl Packing {
-    /// The packing with the fewest bytes in which results are sums, of equal ones the one with the fewest products; the same at both
-    /// parties.
+    /// The packing with the fewest bytes in which results are sums, of equal ones the one with the
+    /// fewest products; the same at both parties.
     pub fn of(geometry: &Geometry, acc_bits: u8) -> Result<Packing, Refusal> {
         Packing::search(geometry, acc_bits, 0)
     }
 
-    /// The packing with the fewest bytes if the server packs results, where every change of key counts as [`SWITCH_BYTES`]. Where
-    /// none pays, that is the one [without](Packing::of). Keys are not counted: many layers share them.
+    /// The packing with the fewest bytes if the server packs results, where every change of key
+    /// counts as [`SWITCH_BYTES`]. Where none pays, that is the one [without](Packing::of). Keys
+    /// are not counted: many layers share them.
     pub fn packed(geometry: &Geometry, acc_bits: u8) -> Result<Packing, Refusal> {
         Packing::search(geometry, acc_bits, MAX_LEVELS)
     }
@@ -180,7 +191,8 @@ impl Packing {
         best.map(|(_, packing)| packing).ok_or(Refusal::Kernel)
     }
 
-    /// The noise of the layer with weights of `weight_bits`; refused if the flood could not hide it.
+    /// The noise of the layer with weights of `weight_bits`; refused if the flood could not hide
+    /// it.
     pub fn noise(&self, weight_bits: u8) -> Result<Noise, Refusal> {
         Noise::new(self.acc_bits, weight_bits, self.terms(), self.levels)
     }
@@ -282,7 +294,8 @@ impl Packing {
         packed_bytes(self.result_len(result), self.b_bits()) as usize
     }
 
-    /// Bytes of one position's result: `a` of every result polynomial, then the wanted coefficients of `b` of each.
+    /// Bytes of one position's result: `a` of every result polynomial, then the wanted coefficients
+    /// of `b` of each.
     pub fn download_bytes(&self) -> usize {
         self.a_bytes() + (0..self.results()).map(|result| self.b_bytes(result)).sum::<usize>()
     }
@@ -292,7 +305,8 @@ impl Packing {
         self.members(result).map(|(_, unit, tile)| self.sum_len(unit, tile)).sum()
     }
 
-    /// Index of the first of the [`products`](Packing::products) consecutive operand polynomials of a sum.
+    /// Index of the first of the [`products`](Packing::products) consecutive operand polynomials of
+    /// a sum.
     pub fn first_operand(&self, unit: usize, tile: usize) -> usize {
         (unit / self.group_units() * self.tiles() + tile) * self.products()
     }
@@ -323,7 +337,8 @@ impl Packing {
         })
     }
 
-    /// What kernel polynomial `product` of `unit` holds of the kernel `[C_out, C_in / groups, kh, kw]`.
+    /// What kernel polynomial `product` of `unit` holds of the kernel
+    /// `[C_out, C_in / groups, kh, kw]`.
     pub fn kernel(&self, unit: usize, product: usize) -> impl Iterator<Item = Term> + '_ {
         let [group_block, turn, output_block] = self.unit(unit);
         let [group_channels, group_outputs] = self.geometry.group();
@@ -357,7 +372,8 @@ impl Packing {
         self.members(result).flat_map(of)
     }
 
-    /// What sum `(unit, tile)` holds of the result `[C_out, H', W']`, all of it in class 0. It is wanted alone.
+    /// What sum `(unit, tile)` holds of the result `[C_out, H', W']`, all of it in class 0. It is
+    /// wanted alone.
     pub fn sum(&self, unit: usize, tile: usize) -> impl Iterator<Item = Run> + '_ {
         let [group_block, turn, output_block] = self.unit(unit);
         let [tile_row, tile_column] = self.tile(tile);
@@ -386,8 +402,8 @@ impl Packing {
         let (rows, columns) = (Axis::new(geometry, 0, tile_rows), Axis::new(geometry, 1, tile_columns));
         let (vertical, horizontal) = (rows.extents(), columns.extents());
         let pitch = horizontal.filled_and_before.max(horizontal.end);
-        // One past the last coefficient that a result reads, and one past the last stored coefficient counted from
-        // the first that a result reads.
+        // One past the last coefficient that a result reads, and one past the last stored
+        // coefficient counted from the first that a result reads.
         let behind = (vertical.end.max(1) - 1) * pitch + horizontal.end;
         let before = (vertical.filled_and_before.max(1) - 1) * pitch + horizontal.filled_and_before;
         let mut phases: Vec<Phase> = Vec::new();
@@ -416,8 +432,8 @@ impl Packing {
         }
     }
 
-    /// Every way to put `channels` virtual channels and `outputs` result channels of a group into a polynomial, and as many groups as
-    /// fit.
+    /// Every way to put `channels` virtual channels and `outputs` result channels of a group into a
+    /// polynomial, and as many groups as fit.
     fn set_blocks(&mut self, channels: usize, outputs: usize, mut each: impl FnMut(&Packing)) {
         (self.channels, self.outputs, self.placement) = (channels, outputs, Placement::single());
         let (groups, blocks) = (self.geometry.groups, DEGREE / self.group_len());
@@ -509,7 +525,8 @@ impl Packing {
         (group_block * self.placement.operands.len()..self.geometry.groups).zip(places)
     }
 
-    /// The groups of a block that have the given turn, each with its place in the operand and the shift of its kernel.
+    /// The groups of a block that have the given turn, each with its place in the operand and the
+    /// shift of its kernel.
     fn turn(&self, group_block: usize, turn: usize) -> impl Iterator<Item = (usize, usize, isize)> + '_ {
         let first = group_block * self.placement.operands.len();
         let groups = self.placement.turns[turn].iter().filter(move |(slot, _)| first + slot < self.geometry.groups);

@@ -1,12 +1,14 @@
 //! How the groups of a grouped convolution share polynomials.
 //!
-//! An operand polynomial is cut into blocks, and holds group `g` at block `a(g)`. A kernel polynomial holds the kernels of some of these
-//! groups, that of group `g` shifted by `k(g)` blocks: the product of operand `h` with kernel `g` lands at block `a(h) + k(g)`, and
-//! what is wanted, that of operand and kernel `g`, must lie alone. Groups whose products would meet take *turns*: they share
-//! operand polynomials, but neither kernel nor result polynomials.
+//! An operand polynomial is cut into blocks, and holds group `g` at block `a(g)`. A kernel
+//! polynomial holds the kernels of some of these groups, that of group `g` shifted by `k(g)`
+//! blocks: the product of operand `h` with kernel `g` lands at block `a(h) + k(g)`, and what is
+//! wanted, that of operand and kernel `g`, must lie alone. Groups whose products would meet take
+//! *turns*: they share operand polynomials, but neither kernel nor result polynomials.
 //!
-//! One turn is enough if `k = a` and no three `a` are in arithmetic progression. But operands are dearer than results, and with several
-//! turns an operand polynomial holds more groups: those placements are found by a greedy search.
+//! One turn is enough if `k = a` and no three `a` are in arithmetic progression. But operands are
+//! dearer than results, and with several turns an operand polynomial holds more groups: those
+//! placements are found by a greedy search.
 
 use super::progression::progression_free;
 
@@ -40,19 +42,21 @@ impl Placement {
         Placement { operands, turns: vec![turn] }
     }
 
-    /// `groups` groups in the same block, which something else keeps apart; each takes a turn of its own.
+    /// `groups` groups in the same block, which something else keeps apart; each takes a turn of
+    /// its own.
     pub(super) fn side_by_side(groups: usize) -> Placement {
         Placement { operands: vec![0; groups], turns: (0..groups).map(|group| vec![(group, 0)]).collect() }
     }
 
-    /// Placements of exactly `groups` groups in `blocks` blocks; `closed` says that the blocks fill the polynomial, so that what
-    /// leaves at one end comes in again at the other as a whole block.
+    /// Placements of exactly `groups` groups in `blocks` blocks; `closed` says that the blocks fill
+    /// the polynomial, so that what leaves at one end comes in again at the other as a whole block.
     pub(super) fn search(blocks: usize, closed: bool, groups: usize) -> impl Iterator<Item = Placement> {
         let sets = if blocks <= MOST_BLOCKS && groups <= blocks { TRIALS } else { 0 };
         (0..sets).map(move |trial| Placement::greedy(blocks, closed, subset(blocks, groups, trial)))
     }
 
-    /// Turns for groups at the given blocks: each takes the group and shift that spoil the fewest blocks, as long as there is one.
+    /// Turns for groups at the given blocks: each takes the group and shift that spoil the fewest
+    /// blocks, as long as there is one.
     fn greedy(blocks: usize, closed: bool, operands: Vec<usize>) -> Placement {
         let shifts: Vec<Shift> =
             (1 - blocks as isize..blocks as isize).map(|by| Shift::new(by, blocks, closed, &operands)).collect();
@@ -94,7 +98,8 @@ impl Shift {
         let (mut once, mut twice) = (0, 0);
         for &operand in operands {
             let (at, count) = (operand as isize + by, blocks as isize);
-            // Past an end that is not the polynomial's, a product comes in again between two blocks.
+            // Past an end that is not the polynomial's, a product comes in again between two
+            // blocks.
             let met = match at {
                 0.. if at < count => [at, at],
                 0.. => [at - count - isize::from(!closed), at - count],
@@ -131,7 +136,8 @@ fn subset(blocks: usize, count: usize, trial: u64) -> Vec<usize> {
 mod tests {
     use super::*;
 
-    /// Asserts that every group has one turn, and that what it wants lies alone: blocks of length `length` in a ring of `degree`.
+    /// Asserts that every group has one turn, and that what it wants lies alone: blocks of length
+    /// `length` in a ring of `degree`.
     fn check(placement: &Placement, length: isize, degree: isize) {
         let mut seen = vec![false; placement.operands.len()];
         for turn in &placement.turns {

@@ -1,11 +1,12 @@
-//! Sets without three terms in arithmetic progression: they keep the groups of a grouped convolution apart.
+//! Sets without three terms in arithmetic progression: they keep the groups of a grouped
+//! convolution apart.
 //!
-//! If group `g`'s operand and its kernel both sit at block `f(g)`, the product of group `g`'s operand with group `h`'s
-//! kernel lands at `f(g) + f(h)`, and the wanted result at `2 f(g)`. Nothing unwanted lands on a wanted block iff
-//! `f(g) + f(h) = 2 f(k)` only for `g = h = k`.
+//! If group `g`'s operand and its kernel both sit at block `f(g)`, the product of group `g`'s
+//! operand with group `h`'s kernel lands at `f(g) + f(h)`, and the wanted result at `2 f(g)`.
+//! Nothing unwanted lands on a wanted block iff `f(g) + f(h) = 2 f(k)` only for `g = h = k`.
 
-/// Largest progression-free subsets of `0..n`, for each `n` at which the maximum grows (OEIS A065825) and beats
-/// the regular construction of [`progression_free`].
+/// Largest progression-free subsets of `0..n`, for each `n` at which the maximum grows (OEIS
+/// A065825) and beats the regular construction of [`progression_free`].
 const LARGEST: [&[usize]; 8] = [
     &[0, 1, 3, 7, 8],
     &[0, 1, 5, 6, 8, 13, 14, 17, 19],
@@ -17,9 +18,11 @@ const LARGEST: [&[usize]; 8] = [
     &[0, 1, 3, 4, 9, 10, 12, 13, 27, 28, 30, 31, 36, 37, 39],
 ];
 
-/// A large subset of `0..n` without three terms in arithmetic progression, ascending: a largest one for `n <= 50`.
+/// A large subset of `0..n` without three terms in arithmetic progression, ascending: a largest one
+/// for `n <= 50`.
 pub(super) fn progression_free(n: usize) -> Vec<usize> {
-    // Numbers whose ternary digits are 0 and 1 only: doubling one never carries, so its digits tell both summands.
+    // Numbers whose ternary digits are 0 and 1 only: doubling one never carries, so its digits tell
+    // both summands.
     let ternary = |mut i: usize| {
         let (mut value, mut power) = (0, 1);
         while i > 0 {

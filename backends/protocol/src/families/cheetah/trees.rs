@@ -1,14 +1,17 @@
-//! What comparisons cost: the schedules that the protocols follow, and the exact messages that result.
+//! What comparisons cost: the schedules that the protocols follow, and the exact messages that
+//! result.
 //!
-//! Every comparison is a sequence of *flights*. In a flight both parties send one message and then receive one; it evaluates
-//! gates that do not depend on each other ([`Flight`]). The gates use up random OTs, drawn beforehand ([`OtCount`]) a chunk of
-//! [`CHUNK`] elements at a time. Up to [`WAVE`] elements go through the flights together. The core is one carry tree ([`Carries`]) over the bits of the two shares: generate/propagate
-//! nodes as in a carry-lookahead adder, over secret bits. Two thresholds of one number share the tree up to the lowest bit in which they
-//! differ. How many bits its leaves have at most is a choice: `leaf_bits`, in
-//! `1..=4`, throughout.
+//! Every comparison is a sequence of *flights*. In a flight both parties send one message and then
+//! receive one; it evaluates gates that do not depend on each other ([`Flight`]). The gates use up
+//! random OTs, drawn beforehand ([`OtCount`]) a chunk of [`CHUNK`] elements at a time. Up to
+//! [`WAVE`] elements go through the flights together. The core is one carry tree ([`Carries`]) over
+//! the bits of the two shares: generate/propagate nodes as in a carry-lookahead adder, over secret
+//! bits. Two thresholds of one number share the tree up to the lowest bit in which they differ. How
+//! many bits its leaves have at most is a choice: `leaf_bits`, in `1..=4`, throughout.
 //!
-//! An OT of `2^w` choices takes as many correlated OTs as `w` leaves of one bit and saves the merges between them, of two
-//! correlated OTs each; its answers are `2 (2^w - 1)` bits. Two bits send least, three need fewest correlations.
+//! An OT of `2^w` choices takes as many correlated OTs as `w` leaves of one bit and saves the
+//! merges between them, of two correlated OTs each; its answers are `2 (2^w - 1)` bits. Two bits
+//! send least, three need fewest correlations.
 
 use fusion_ir::types::Sign;
 
@@ -47,7 +50,8 @@ impl Comparison {
         let carries = self.carries(leaf_bits);
         let mut flights = carries.map_or_else(Vec::new, |carries| carries.flights());
         let join = carries.map_or(0, |carries| usize::from(carries.segments[..2].iter().all(|bits| *bits > 0)));
-        // A shared bit to a word of `bits` bits: the product doubles, so its own highest bit does not matter.
+        // A shared bit to a word of `bits` bits: the product doubles, so its own highest bit does
+        // not matter.
         let to_word = |bits: u8| if bits > 1 { vec![bits - 1] } else { Vec::new() };
         let select = |widths: &[u8]| Flight {
             client_chooses: widths.to_vec(),
@@ -66,7 +70,8 @@ impl Comparison {
             }
             Comparison::RequantRelu { k, .. } => flights.extend([joined(k), select(&[k])]),
             Comparison::RequantClip { k, limit, .. } => {
-                // The carry into the bits in which the thresholds differ; whether the number is between them, for both of its values.
+                // The carry into the bits in which the thresholds differ; whether the number is
+                // between them, for both of its values.
                 let first = joined(k);
                 flights.push(Flight { narrow: first.narrow + 2, ..first });
                 flights.push(Flight { wide: 1, ..Flight::default() });
@@ -117,7 +122,8 @@ impl Comparison {
     }
 }
 
-/// Bits below the lowest one of `limit`, which is not 0: in them a number less the limit is the number.
+/// Bits below the lowest one of `limit`, which is not 0: in them a number less the limit is the
+/// number.
 fn trailing_zeros(limit: u64) -> u8 {
     limit.trailing_zeros() as u8
 }
@@ -131,10 +137,12 @@ mod tests {
     fn a_fused_requantisation_costs_what_the_design_says() {
         let op = Comparison::RequantRelu { bits: 28, shift: 12, k: 16 };
         let need = op.need(3, 1);
-        // 9 leaves of three bits, 7 merges within segments and the join with two OTs each; one to arithmetic, two to select.
+        // 9 leaves of three bits, 7 merges within segments and the join with two OTs each; one to
+        // arithmetic, two to select.
         assert_eq!(need.client_receives.total() + need.server_receives.total(), 9 * 3 + 8 * 2 + 1 + 2);
-        // Bits per element, both ways: leaves 17, but 10 where nothing propagates; merges 6, but those at bit 0 (two levels and
-        // the join) 4; a word of 15 and its choice; two words of 16 and their choices.
+        // Bits per element, both ways: leaves 17, but 10 where nothing propagates; merges 6, but
+        // those at bit 0 (two levels and the join) 4; a word of 15 and its choice; two words of 16
+        // and their choices.
         let online = op.online(3, 1 << 10);
         let bits: u64 = online.messages.iter().map(|message| message.payload_bytes * 8).sum();
         assert_eq!(bits >> 10, 9 * 17 - 7 + 8 * 6 - 3 * 2 + 16 + 34);
@@ -149,8 +157,9 @@ mod tests {
             let messages = op.online(3, 1 << 10).messages;
             messages.iter().map(|message| message.payload_bytes * 8).sum::<u64>() >> 10
         };
-        // Ten leaves instead of nine; in all seven merges within segments, of which two take the lowest leaf; the carry into the highest
-        // segment and two products of two factors, one of three; a word of 15, one of 3, two of 16 and their choices.
+        // Ten leaves instead of nine; in all seven merges within segments, of which two take the
+        // lowest leaf; the carry into the highest segment and two products of two factors, one of
+        // three; a word of 15, one of 3, two of 16 and their choices.
         assert_eq!(bits(clip), 10 * 17 - 7 + 6 * 6 - 2 * 2 + 3 * 4 + 6 + 16 + 4 + 34);
         let relu = Comparison::RequantRelu { bits: 28, shift: 12, k: 16 };
         assert!(bits(clip) + 90 < bits(relu) + bits(Comparison::Relu { bits: 16 }));

@@ -1,4 +1,5 @@
-//! What comparisons cost in CrypTFlow2's way: millionaires' protocols over digits of up to four bits, then words by correlated OTs.
+//! What comparisons cost in CrypTFlow2's way: millionaires' protocols over digits of up to four
+//! bits, then words by correlated OTs.
 
 use fusion_ir::Party;
 use fusion_ir::types::Sign;
@@ -11,8 +12,8 @@ use crate::{Cost, Primitive, packed_bytes};
 /// Bits of a digit (the paper's `m`, its optimum too).
 pub const DIGIT_BITS: usize = 4;
 
-/// One run of the millionaires' protocol (section 3.1, algorithm 1) per element: whether the server's number of `bits` bits is below
-/// the client's, shared mod 2.
+/// One run of the millionaires' protocol (section 3.1, algorithm 1) per element: whether the
+/// server's number of `bits` bits is below the client's, shared mod 2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mill {
     /// Bits of the numbers, at least one.
@@ -20,14 +21,15 @@ pub struct Mill {
 }
 
 impl Mill {
-    /// Bits of the digits, lowest first. Equality of the lowest digits matters to nothing above them.
+    /// Bits of the digits, lowest first. Equality of the lowest digits matters to nothing above
+    /// them.
     pub fn digits(&self) -> Vec<usize> {
         let count = self.bits.div_ceil(DIGIT_BITS);
         (0..count).map(|index| self.bits / count + usize::from(index < self.bits % count)).collect()
     }
 
-    /// Products of every level of the tree: one where the lowest digit takes part, in which only the order matters, and how
-    /// many others, each two products with one factor in common.
+    /// Products of every level of the tree: one where the lowest digit takes part, in which only
+    /// the order matters, and how many others, each two products with one factor in common.
     pub fn levels(&self) -> Vec<[usize; 2]> {
         let mut nodes = self.digits().len();
         let mut levels = Vec::new();
@@ -38,8 +40,8 @@ impl Mill {
         levels
     }
 
-    /// Masked bits with which the server answers a digit: for every choice but 0, whether it is below and, but for the lowest
-    /// digit, whether it is equal.
+    /// Masked bits with which the server answers a digit: for every choice but 0, whether it is
+    /// below and, but for the lowest digit, whether it is equal.
     pub fn answers(width: usize, lowest: bool) -> usize {
         ((1 << width) - 1) * if lowest { 1 } else { 2 }
     }
@@ -63,7 +65,8 @@ impl Words {
         }
     }
 
-    /// Payload of `party`'s message for `n` elements: a bit for each word that it chooses, then its masked words.
+    /// Payload of `party`'s message for `n` elements: a bit for each word that it chooses, then its
+    /// masked words.
     pub fn payload_bytes(&self, party: Party, n: usize) -> u64 {
         let words = self.chosen_by(party.peer()).iter().map(|bits| packed_bytes(n, *bits));
         packed_bytes(n * self.chosen_by(party).len(), 1) + words.sum::<u64>()
@@ -136,8 +139,8 @@ impl Schedule {
         self.words.iter().map(|words| n * words.chosen_by(party).len()).sum()
     }
 
-    /// The OTs of one among many for `n` elements: their width and number. First the digits, then triples for products with two
-    /// other factors, then those for products with one, two to an OT.
+    /// The OTs of one among many for `n` elements: their width and number. First the digits, then
+    /// triples for products with two other factors, then those for products with one, two to an OT.
     pub fn many(&self, n: usize) -> Vec<(usize, usize)> {
         let [narrow, wide] = self.products();
         let digits = self.mills.iter().flat_map(Mill::digits).map(|width| (width, n));
@@ -160,7 +163,8 @@ impl Schedule {
         many + iknp_bytes(self.received_by(Party::Client, n))
     }
 
-    /// Payload of the server's first message: corrections of the OTs that it receives, and answers. If zero, it is not sent.
+    /// Payload of the server's first message: corrections of the OTs that it receives, and answers.
+    /// If zero, it is not sent.
     pub fn answer_bytes(&self, n: usize) -> u64 {
         iknp_bytes(self.received_by(Party::Server, n)) + packed_bytes(self.answered_bits(n), 1)
     }
@@ -205,8 +209,8 @@ pub fn cost(operation: &Comparison, n: usize) -> Cost {
     cost
 }
 
-/// The word of the server that the client's bit chooses to make a shared bit one word of `bits` bits: the product doubles, so its
-/// own highest bit does not matter.
+/// The word of the server that the client's bit chooses to make a shared bit one word of `bits`
+/// bits: the product doubles, so its own highest bit does not matter.
 fn to_word(bits: u8) -> Vec<u8> {
     if bits > 1 { vec![bits - 1] } else { Vec::new() }
 }
@@ -229,7 +233,8 @@ mod tests {
         let schedule = Schedule::of(&Comparison::Relu { bits: 37 });
         let n = 1 << 16;
         let bits: u64 = schedule.chunk(n).messages.iter().map(|message| message.payload_bytes * 8).sum();
-        // Digits 9 x 240 and their answers; four triples with two factors, four with one; what opens them; two words.
+        // Digits 9 x 240 and their answers; four triples with two factors, four with one; what
+        // opens them; two words.
         let digits = 9 * 240 + 8 * 30 + 15;
         let triples = 4 * (224 + 14) + 4 * (240 + 30) / 2;
         let expected = digits + triples + 2 * (4 * 2 + 4 * 3) + 2 * (127 + 1 + 37);

@@ -1,15 +1,17 @@
-//! Linear layers over packed ciphertexts with rotations: where every element sits ([`Slots`]), which modulus holds the result, how much
-//! noise may grow, and what goes over the wire.
+//! Linear layers over packed ciphertexts with rotations: where every element sits ([`Slots`]),
+//! which modulus holds the result, how much noise may grow, and what goes over the wire.
 //!
-//! As in Gazelle (Juvekar, Vaikuntanathan, Chandrakasan, USENIX Security 2018) and in CrypTFlow2's variant with homomorphic
-//! encryption, a plaintext is a vector of `N` numbers modulo a prime `p`, in two rows that rotate. A product with a plaintext
-//! is elementwise; taps of a kernel read rotated inputs, channels add up by rotations of sums.
+//! As in Gazelle (Juvekar, Vaikuntanathan, Chandrakasan, USENIX Security 2018) and in CrypTFlow2's
+//! variant with homomorphic encryption, a plaintext is a vector of `N` numbers modulo a prime `p`,
+//! in two rows that rotate. A product with a plaintext is elementwise; taps of a kernel read
+//! rotated inputs, channels add up by rotations of sums.
 //!
-//! **From the field to the ring.** The client encrypts its share of the operand as signed integers. `p` exceeds twice the largest
-//! magnitude that a sum of products can have with weights of their width, so the client's part of the result is exact over the integers.
-//! It leaves masked by numbers uniform modulo `p`; a millionaires' protocol on the two parts says where they wrapped, and one
-//! word turns them into shares mod `2^acc`. (The paper's network stays in the field, and pays for it in every comparison.) The
-//! server's own share needs no encryption.
+//! **From the field to the ring.** The client encrypts its share of the operand as signed integers.
+//! `p` exceeds twice the largest magnitude that a sum of products can have with weights of their
+//! width, so the client's part of the result is exact over the integers. It leaves masked by
+//! numbers uniform modulo `p`; a millionaires' protocol on the two parts says where they wrapped,
+//! and one word turns them into shares mod `2^acc`. (The paper's network stays in the field, and
+//! pays for it in every comparison.) The server's own share needs no encryption.
 
 use std::ops::Range;
 
@@ -27,8 +29,9 @@ pub const DEGREE: usize = 8192;
 /// Slots of one of the two rows.
 pub const ROW: usize = DEGREE / 2;
 
-/// The primes whose product is the ciphertext modulus `q`: the four largest below 2^50 that are 1 mod `2N`. With `N = 8192`, `q < 2^200`
-/// and ternary secrets this is within the 128-bit row (218 bits) of the Homomorphic Encryption Standard (table 1).
+/// The primes whose product is the ciphertext modulus `q`: the four largest below 2^50 that are 1
+/// mod `2N`. With `N = 8192`, `q < 2^200` and ternary secrets this is within the 128-bit row (218
+/// bits) of the Homomorphic Encryption Standard (table 1).
 pub const PRIMES: [u64; 4] = [0x3_ffff_ffff_c001, 0x3_ffff_fffc_c001, 0x3_ffff_ffef_4001, 0x3_ffff_ffe9_4001];
 
 /// Bits of one coefficient modulo one prime on the wire.
@@ -48,22 +51,26 @@ pub const A_EXTRA_BITS: u8 = 10;
 /// See [`A_EXTRA_BITS`].
 pub const B_EXTRA_BITS: u8 = 6;
 
-/// Positions that the server works on at once: they share encoded weights, and their rotated operands are in memory together.
+/// Positions that the server works on at once: they share encoded weights, and their rotated
+/// operands are in memory together.
 pub const POSITIONS_AT_ONCE: usize = 8;
 
 /// Bits of the widest `p`: its switched coefficients fit a word.
 pub const MAX_MODULUS_BITS: u8 = 64 - A_EXTRA_BITS;
 
-/// The standard deviation of the flood is at least `2^HIDING_BITS` times that of the noise that depends on weights.
+/// The standard deviation of the flood is at least `2^HIDING_BITS` times that of the noise that
+/// depends on weights.
 pub const HIDING_BITS: f64 = 40.0;
 
 /// Where the elements of one linear layer sit, for one position.
 ///
-/// A stride of `s` splits the image into phases on which the convolution has stride 1: *virtual channels*. The image of one, or
-/// a tile of it, takes a *block* of slots; a row holds [`blocks`](Slots::blocks). A *period* of blocks holds the virtual channels of
-/// one group, as many as fit; operand ciphertexts repeat it through both rows, so that every result channel of a
-/// result ciphertext finds its operands. A result block reads [`diagonals`](Slots::diagonals) blocks, its own and those after it;
-/// where that is not the whole period, a result is the sum of [`parts`](Slots::parts) blocks, which the parties add up after decryption.
+/// A stride of `s` splits the image into phases on which the convolution has stride 1: *virtual
+/// channels*. The image of one, or a tile of it, takes a *block* of slots; a row holds
+/// [`blocks`](Slots::blocks). A *period* of blocks holds the virtual channels of one group, as many
+/// as fit; operand ciphertexts repeat it through both rows, so that every result channel of a
+/// result ciphertext finds its operands. A result block reads [`diagonals`](Slots::diagonals)
+/// blocks, its own and those after it; where that is not the whole period, a result is the sum of
+/// [`parts`](Slots::parts) blocks, which the parties add up after decryption.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Slots {
     geometry: Geometry,
@@ -87,7 +94,8 @@ pub struct Tap {
     pub columns: isize,
 }
 
-/// A part of the result image that is computed at once. Its block's first slot is pixel `origin` of virtual images and of the result.
+/// A part of the result image that is computed at once. Its block's first slot is pixel `origin` of
+/// virtual images and of the result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tile {
     /// Rows of the result.
@@ -99,7 +107,8 @@ pub struct Tile {
 }
 
 impl Slots {
-    /// The layout of a layer with weights of `weight_bits`; refused where `p` would be too wide or the noise could not be hidden.
+    /// The layout of a layer with weights of `weight_bits`; refused where `p` would be too wide or
+    /// the noise could not be hidden.
     pub fn of(geometry: &Geometry, acc_bits: u8, weight_bits: u8) -> Result<Slots, Refusal> {
         geometry.check()?;
         let terms = geometry.group()[0] * geometry.kernel[0] * geometry.kernel[1];
@@ -225,14 +234,16 @@ impl Slots {
         if self.geometry.groups == 1 { summand } else { result * self.summands() + summand }
     }
 
-    /// The result channel of block `block` (`0..2 blocks`, row by row) of result ciphertext `result`; `None` past the last.
+    /// The result channel of block `block` (`0..2 blocks`, row by row) of result ciphertext
+    /// `result`; `None` past the last.
     pub fn output(&self, result: usize, block: usize) -> Option<usize> {
         let (period, place) = (block / self.period, block % self.period);
         let within = period * self.diagonals() + place % self.diagonals();
         Some(result * (2 * self.blocks() / self.parts) + within).filter(|output| *output < self.geometry.outputs)
     }
 
-    /// The virtual channel of block `block` of operand ciphertext `operand`: its channel, and its phase.
+    /// The virtual channel of block `block` of operand ciphertext `operand`: its channel, and its
+    /// phase.
     pub fn channel(&self, operand: usize, block: usize) -> Option<(usize, [usize; 2])> {
         let summand = operand % self.summands();
         let virtual_channel = summand * self.period + block % self.period;
@@ -246,7 +257,8 @@ impl Slots {
         (channel < channels).then(|| (group * channels + channel, self.phases[phase]))
     }
 
-    /// The element of the operand at a place of the block that holds `channel` at `phase` of a tile; `None` outside the image.
+    /// The element of the operand at a place of the block that holds `channel` at `phase` of a
+    /// tile; `None` outside the image.
     pub fn element(
         &self,
         tile: &Tile,
@@ -269,8 +281,8 @@ impl Slots {
         Some([along(0, tap.rows)?, along(1, tap.columns)?])
     }
 
-    /// Steps that rows are rotated by, each to the left and below [`ROW`]: to reach every tap row by row and column by column, and
-    /// from one diagonal to the next.
+    /// Steps that rows are rotated by, each to the left and below [`ROW`]: to reach every tap row
+    /// by row and column by column, and from one diagonal to the next.
     pub fn steps(&self) -> Vec<usize> {
         let reach = |step: usize, distances: &mut dyn Iterator<Item = isize>| {
             let distances: Vec<isize> = distances.collect();
@@ -289,7 +301,8 @@ impl Slots {
         197 - u32::from(self.modulus_bits())
     }
 
-    /// Binary logarithm of the flood's standard deviation over that of the noise that depends on weights, at most.
+    /// Binary logarithm of the flood's standard deviation over that of the noise that depends on
+    /// weights, at most.
     pub fn hiding_bits(&self) -> f64 {
         let error = f64::from(ERROR_FLIPS) / 2.0;
         let degree = DEGREE as f64;
@@ -364,8 +377,8 @@ pub fn steps<'a>(layers: impl IntoIterator<Item = &'a Slots>) -> Vec<usize> {
     sorted(layers.into_iter().flat_map(Slots::steps))
 }
 
-/// Bytes of the keys of one sample: its public key, and for every step of a rotation one polynomial for each digit, after the seed of
-/// all that are uniform.
+/// Bytes of the keys of one sample: its public key, and for every step of a rotation one polynomial
+/// for each digit, after the seed of all that are uniform.
 pub fn key_bytes(steps: usize) -> usize {
     SEED_BYTES + (1 + steps * DIGITS) * POLYNOMIAL_BYTES
 }
@@ -393,7 +406,8 @@ fn plaintext_modulus(least: u64) -> u64 {
     }
 }
 
-/// Whether `n`, odd and below 2^63, is prime: Miller and Rabin's test with bases that suffice for 64 bits (Sorenson and Webster 2015).
+/// Whether `n`, odd and below 2^63, is prime: Miller and Rabin's test with bases that suffice for
+/// 64 bits (Sorenson and Webster 2015).
 fn is_prime(n: u64) -> bool {
     let multiply = |a: u64, b: u64| (u128::from(a) * u128::from(b) % u128::from(n)) as u64;
     let twos = (n - 1).trailing_zeros();
@@ -426,7 +440,8 @@ fn distances(geometry: &Geometry, axis: usize) -> Vec<(usize, isize)> {
     (0..geometry.kernel[axis]).map(|k| distance_of(geometry, axis, k)).collect()
 }
 
-/// The tiles of the result, as few as possible, and the rows and columns of their blocks; `None` if not even one pixel fits.
+/// The tiles of the result, as few as possible, and the rows and columns of their blocks; `None` if
+/// not even one pixel fits.
 fn tiles(geometry: &Geometry, taps: [&[isize]; 2]) -> Option<(Vec<Tile>, [usize; 2])> {
     let output = geometry.output();
     let image = [0, 1].map(|axis| geometry.input[axis + 1].div_ceil(geometry.strides[axis]));

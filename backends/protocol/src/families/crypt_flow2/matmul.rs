@@ -1,6 +1,7 @@
-//! Linear layers by correlated OTs (section 5.1; Mohassel and Zhang, SecureML, IEEE S&P 2017, section IV): every bit of every weight
-//! is the server's choice between two vectors of the client's, all the elements that this weight is multiplied with, of all
-//! positions of a micro-batch.
+//! Linear layers by correlated OTs (section 5.1; Mohassel and Zhang, SecureML, IEEE S&P 2017,
+//! section IV): every bit of every weight is the server's choice between two vectors of the
+//! client's, all the elements that this weight is multiplied with, of all positions of a
+//! micro-batch.
 
 use std::ops::Range;
 
@@ -13,9 +14,11 @@ use crate::{Cost, Primitive, packed_bytes};
 /// Elements of the vectors of one bit of all weights in a batch, unless one weight alone has more.
 const BATCH_ELEMENTS: usize = 1 << 18;
 
-/// Bytes of the seeds of one correlated OT and of its row in the extension, at the party with more of them.
+/// Bytes of the seeds of one correlated OT and of its row in the extension, at the party with more
+/// of them.
 const OT_BYTES: u64 = 2 * 16 + 2 * 16;
-/// Vectors of words that either party works with for one bit of all weights of a batch: two pads and what is masked.
+/// Vectors of words that either party works with for one bit of all weights of a batch: two pads
+/// and what is masked.
 const VECTORS: u64 = 3;
 const WORD_BYTES: u64 = 8;
 
@@ -102,7 +105,8 @@ impl Products {
         positions * weights.clone().map(|weight| self.len(weight)).sum::<usize>()
     }
 
-    /// Payload of the client's message for a batch: for every bit the masked vectors, in which the place of the bit is left out.
+    /// Payload of the client's message for a batch: for every bit the masked vectors, in which the
+    /// place of the bit is left out.
     pub fn vector_bytes(&self, weights: &Range<usize>, positions: usize) -> u64 {
         let n = self.elements(weights, positions);
         (0..self.weight_bits).map(|bit| packed_bytes(n, self.acc_bits - bit)).sum()
@@ -126,8 +130,9 @@ impl Products {
         cost
     }
 
-    /// Bytes that the largest batch of weights takes at either party: its messages, the seeds behind them, and the vectors of one bit.
-    /// Fewer positions make batches of more weights, and the last micro-batch may have few.
+    /// Bytes that the largest batch of weights takes at either party: its messages, the seeds
+    /// behind them, and the vectors of one bit. Fewer positions make batches of more weights, and
+    /// the last micro-batch may have few.
     pub fn peak_bytes(&self, positions: usize) -> u64 {
         let batch = |positions: usize, weights| {
             let vectors = VECTORS * WORD_BYTES * self.elements(&weights, positions) as u64;
@@ -145,7 +150,8 @@ impl Products {
         self.valid(0, tap / columns).len() * self.valid(1, tap % columns).len()
     }
 
-    /// The places of the result, along one axis, at which kernel row or column `k` reads inside the image.
+    /// The places of the result, along one axis, at which kernel row or column `k` reads inside the
+    /// image.
     fn valid(&self, axis: usize, k: usize) -> Range<usize> {
         let (stride, pad) = (self.geometry.strides[axis], self.geometry.pads[axis]);
         let offset = k * self.geometry.dilations[axis];

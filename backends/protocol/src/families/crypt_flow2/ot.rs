@@ -1,9 +1,10 @@
-//! What oblivious-transfer extension of CrypTFlow2's kind costs: IKNP for correlated OTs in both directions, KKOT for OTs of one
-//! among up to 16, which the client receives.
+//! What oblivious-transfer extension of CrypTFlow2's kind costs: IKNP for correlated OTs in both
+//! directions, KKOT for OTs of one among up to 16, which the client receives.
 //!
-//! IKNP (Ishai, Kilian, Nissim, Petrank, CRYPTO 2003) is SoftSpoken with `k = 1`, consistency check included. KKOT (Kolesnikov and
-//! Kumaresan, CRYPTO 2013) encodes a choice of `w` bits as its Walsh-Hadamard codeword of 256 bits, any two of which differ in 128.
-//! The `2^(8-w)` positions in which no codeword differs from another are not sent.
+//! IKNP (Ishai, Kilian, Nissim, Petrank, CRYPTO 2003) is SoftSpoken with `k = 1`, consistency check
+//! included. KKOT (Kolesnikov and Kumaresan, CRYPTO 2013) encodes a choice of `w` bits as its
+//! Walsh-Hadamard codeword of 256 bits, any two of which differ in 128. The `2^(8-w)` positions in
+//! which no codeword differs from another are not sent.
 
 use crate::ot::{SECURITY_BITS, SoftSpoken, batches};
 use crate::{Cost, Primitive};
@@ -26,7 +27,8 @@ pub fn iknp() -> SoftSpoken {
     SoftSpoken::new(1).expect("1 is a valid parameter")
 }
 
-/// Bytes of the message, receiver to sender, that extends by `n` correlated OTs with the consistency check; none if there are none.
+/// Bytes of the message, receiver to sender, that extends by `n` correlated OTs with the
+/// consistency check; none if there are none.
 pub fn iknp_bytes(n: usize) -> u64 {
     batches(n.div_ceil(TILE_ROWS) as u64).map(|tiles| iknp().batch_bytes(tiles)).sum()
 }
@@ -43,8 +45,9 @@ pub fn kkot_bytes(width: usize, n: usize) -> u64 {
     (sent_positions(width) * (tiles * TILE_ROWS / 8 + rest.div_ceil(8))) as u64
 }
 
-/// The two exchanges that set the family's extensions up: base OTs of IKNP in both directions and of KKOT (the receiver's two
-/// points and the sender's one for each), then IKNP's check of the key streams.
+/// The two exchanges that set the family's extensions up: base OTs of IKNP in both directions and
+/// of KKOT (the receiver's two points and the sender's one for each), then IKNP's check of the key
+/// streams.
 pub fn setup() -> Cost {
     let run = |runs: u64| runs * SECURITY_BITS * POINT_BYTES;
     let mut cost = Cost::default();

@@ -1,7 +1,9 @@
-//! What garbled circuits cost: for every operation its circuit's inputs, AND gates and outputs; the messages follow from these.
+//! What garbled circuits cost: for every operation its circuit's inputs, AND gates and outputs; the
+//! messages follow from these.
 //!
-//! The server garbles, the client evaluates: one message up, which chooses the client's input labels, and one down. XOR gates are
-//! free (Kolesnikov and Schneider, ICALP 2008); an AND gate is two blocks (Zahur, Rosulek and Evans, EUROCRYPT 2015).
+//! The server garbles, the client evaluates: one message up, which chooses the client's input
+//! labels, and one down. XOR gates are free (Kolesnikov and Schneider, ICALP 2008); an AND gate is
+//! two blocks (Zahur, Rosulek and Evans, EUROCRYPT 2015).
 
 mod family;
 
@@ -38,7 +40,8 @@ impl Circuit {
         let circuit = |share_bits, result_bits, inner| Circuit {
             share_bits,
             result_bits,
-            // Shares are added up, and the mask is added to the result; the highest carry of a sum is not needed.
+            // Shares are added up, and the mask is added to the result; the highest carry of a sum
+            // is not needed.
             ands: share_bits - 1 + inner + result_bits - 1,
         };
         let width = usize::from;
@@ -51,8 +54,9 @@ impl Circuit {
             }
             Comparison::RequantRelu { bits, k, .. } => circuit(width(bits), width(k), width(k)),
             Comparison::RequantClip { bits, shift, k, limit } => {
-                // Below the limit's lowest one nothing is compared, and its own place needs no gate; then whether the number is between both
-                // thresholds, and all bits but the highest.
+                // Below the limit's lowest one nothing is compared, and its own place needs no
+                // gate; then whether the number is between both thresholds, and all bits but the
+                // highest.
                 let compared = width(bits - shift) - 1 - limit.trailing_zeros() as usize;
                 circuit(width(bits), width(k), compared - 1 + 1 + width(k) - 1)
             }
@@ -72,7 +76,8 @@ impl Circuit {
         }
     }
 
-    /// The circuit of an argmax of `classes` elements: all sums, then a tournament of values and indices.
+    /// The circuit of an argmax of `classes` elements: all sums, then a tournament of values and
+    /// indices.
     pub fn arg_max(bits: u8, index_bits: u8, classes: usize) -> Circuit {
         let (bits, index_bits) = (usize::from(bits), usize::from(index_bits));
         let contest = (bits - 1) + bits + index_bits;
@@ -92,8 +97,8 @@ impl Circuit {
         packed_bytes(2 * n * self.share_bits, 1)
     }
 
-    /// Payload of the server's message: a block for each of the client's bits, the labels of its own, the gates, and what the
-    /// labels of the result mean.
+    /// Payload of the server's message: a block for each of the client's bits, the labels of its
+    /// own, the gates, and what the labels of the result mean.
     pub fn garbled_bytes(&self, n: usize) -> u64 {
         let blocks = 2 * self.share_bits + self.result_bits + 2 * self.ands;
         n as u64 * blocks as u64 * LABEL_BYTES + packed_bytes(n * self.result_bits, 1)
@@ -121,7 +126,8 @@ impl Circuit {
     }
 }
 
-/// What an operation takes on `positions` positions: an argmax is one circuit, others are made of [comparisons](Circuit::of).
+/// What an operation takes on `positions` positions: an argmax is one circuit, others are made of
+/// [comparisons](Circuit::of).
 pub fn cost(operation: &Nonlinear, positions: usize) -> Cost {
     match *operation {
         Nonlinear::ArgMax { bits, index_bits, classes } => Circuit::arg_max(bits, index_bits, classes).cost(positions),

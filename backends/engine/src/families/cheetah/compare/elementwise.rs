@@ -57,7 +57,8 @@ fn planes(x: &[u64], range: std::ops::Range<u8>) -> impl Iterator<Item = Bits> {
     range.map(|bit| Bits::plane(x, bit))
 }
 
-/// The generate and propagate bits of the two segments of `x` above each other, of `low` and `high` bits.
+/// The generate and propagate bits of the two segments of `x` above each other, of `low` and `high`
+/// bits.
 fn grow_two(gates: &mut Gates, x: &[u64], low: u8, high: u8) -> Result<[Option<Node>; 2], Error> {
     let tree = Carries::new(low, high, gates.leaf_bits);
     let [low, high, ..] = grow(gates, planes(x, 0..low + high), tree)?;
@@ -71,8 +72,9 @@ fn negative(gates: &mut Gates, x: &[u64], bits: u8) -> Result<Bits, Error> {
     Ok(carry.xor(&Bits::plane(x, bits - 1)))
 }
 
-/// With a tree of segments `low = shift` and `high`, of numbers to which half of what is dropped was added: the shifted shares with the low carry
-/// added, mod `2^k`, and the carry out of both segments mod 2.
+/// With a tree of segments `low = shift` and `high`, of numbers to which half of what is dropped
+/// was added: the shifted shares with the low carry added, mod `2^k`, and the carry out of both
+/// segments mod 2.
 ///
 /// The flight that joins the segments already turns the low carry into a word of `k` bits.
 fn drop_bits(gates: &mut Gates, x: &[u64], shift: u8, k: u8, high: u8) -> Result<(Vec<u64>, Bits), Error> {
@@ -96,8 +98,9 @@ fn requant_modular(gates: &mut Gates, x: &[u64], bits: u8, shift: u8, k: u8) -> 
     Ok(drop_bits(gates, &rounded, shift, k, 0)?.0)
 }
 
-/// For `k > bits - shift`: with `2^(bits-1)` added, numbers are unsigned and the carry out of the whole says whether the shares
-/// wrap: `floor(z / 2^shift) = (z_c >> shift) + (z_s >> shift) + low carry - wrap 2^(bits-shift)`.
+/// For `k > bits - shift`: with `2^(bits-1)` added, numbers are unsigned and the carry out of the
+/// whole says whether the shares wrap:
+/// `floor(z / 2^shift) = (z_c >> shift) + (z_s >> shift) + low carry - wrap 2^(bits-shift)`.
 fn requant_signed(gates: &mut Gates, x: &[u64], bits: u8, shift: u8, k: u8) -> Result<Vec<u64>, Error> {
     let kept = bits - shift;
     let offset = add_constant(gates.party, x, (1 << (shift - 1)) + (1 << (bits - 1)), bits);
@@ -119,7 +122,8 @@ fn unwrap(gates: &mut Gates, sum: &[u64], wrap: &Bits, bits: u8, k: u8) -> Resul
     Ok(words::unwrap(gates.party, sum, &word, bits, k))
 }
 
-/// One tree: the carry into the top bit gives the sign, the low carry the shifted value, which is right where it is not negative.
+/// One tree: the carry into the top bit gives the sign, the low carry the shifted value, which is
+/// right where it is not negative.
 fn requant_relu(gates: &mut Gates, x: &[u64], bits: u8, shift: u8, k: u8) -> Result<Vec<Vec<u64>>, Error> {
     let rounded = add_constant(gates.party, x, 1 << (shift - 1), bits);
     let (shifted, carry) = drop_bits(gates, &rounded, shift, k, bits - 1 - shift)?;
@@ -127,10 +131,12 @@ fn requant_relu(gates: &mut Gates, x: &[u64], bits: u8, shift: u8, k: u8) -> Res
     select(gates, &positive, &[(shifted, k)])
 }
 
-/// Both thresholds in one tree, whose last two segments are the highest bits of `z` and of `z - limit 2^shift`, below which the two are alike.
+/// Both thresholds in one tree, whose last two segments are the highest bits of `z` and of
+/// `z - limit 2^shift`, below which the two are alike.
 ///
-/// With `c` the carry into these bits and sums mod 2, `z >= 0` is `a + p c` and `z < limit 2^shift` (as the difference wraps) is `b + q c`. Their product says
-/// whether `z` is between both. For `c = 0` and `c = 1` it is computed while `c` is.
+/// With `c` the carry into these bits and sums mod 2, `z >= 0` is `a + p c` and `z < limit 2^shift`
+/// (as the difference wraps) is `b + q c`. Their product says whether `z` is between both. For
+/// `c = 0` and `c = 1` it is computed while `c` is.
 fn requant_clip(gates: &mut Gates, x: &[u64], bits: u8, shift: u8, k: u8, limit: u64) -> Result<Vec<u64>, Error> {
     let party = gates.party;
     let z = add_constant(party, x, 1 << (shift - 1), bits);
@@ -176,7 +182,8 @@ fn requant_clip(gates: &mut Gates, x: &[u64], bits: u8, shift: u8, k: u8, limit:
     Ok(add(&inside, &limits, k))
 }
 
-/// Runs a flight with one more word, that of `bit` mod `2^bits`, if it needs any; returns the word's shares.
+/// Runs a flight with one more word, that of `bit` mod `2^bits`, if it needs any; returns the
+/// word's shares.
 fn exchange_word(gates: &mut Gates, mut inputs: Inputs, bit: &Bits, bits: u8) -> Result<(Vec<u64>, Outputs), Error> {
     inputs.words.extend(to_word(gates.party, bit, bits));
     let nothing = inputs.words.is_empty() && inputs.narrow.is_empty();

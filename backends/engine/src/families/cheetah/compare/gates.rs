@@ -1,14 +1,17 @@
 //! Products of secrets, each from random OTs and one exchange.
 //!
-//! With pads `r_0, r_1` at the sender of a random OT and `c, r_c` at its receiver, let `r = r_0 + r_1`. All three gates are Beaver's
-//! (CRYPTO 1991) circuit randomisation; sums of bits are mod 2.
+//! With pads `r_0, r_1` at the sender of a random OT and `c, r_c` at its receiver, let
+//! `r = r_0 + r_1`. All three gates are Beaver's (CRYPTO 1991) circuit randomisation; sums of bits
+//! are mod 2.
 //!
-//! - **Private product**, sender's bit `a` times receiver's bit `b`: the sender sends `e = r + a`, the receiver `d = b + c`. Since
-//!   `r_c = r_0 + c r`, the shares of `a b` are `r_0 + d a` and `r_c + c e`.
-//! - **Shared product** `x y` (and `x z`): one OT in each direction. Each party's choice is its share of a random `a`, its `r` (of one
-//!   or two bits) its share of a random `b` (and `b'`): the cross terms `c r` of either direction are shared between `r_0` and `r_c`
-//!   already, so the parties hold a triple `a, b, a b` without having said a word. They open `d = x + a` and `e = y + b`;
-//!   then `x y = a b + a e + d b + d e`.
+//! - **Private product**, sender's bit `a` times receiver's bit `b`: the sender sends `e = r + a`,
+//!   the receiver `d = b + c`. Since `r_c = r_0 + c r`, the shares of `a b` are `r_0 + d a` and
+//!   `r_c + c e`.
+//! - **Shared product** `x y` (and `x z`): one OT in each direction. Each party's choice is its
+//!   share of a random `a`, its `r` (of one or two bits) its share of a random `b` (and `b'`): the
+//!   cross terms `c r` of either direction are shared between `r_0` and `r_c` already, so the
+//!   parties hold a triple `a, b, a b` without having said a word. They open `d = x + a` and
+//!   `e = y + b`; then `x y = a b + a e + d b + d e`.
 //! - **Chosen word**: see [`crate::compare::words`].
 
 use fusion_catalogue::cheetah::Flight;
@@ -36,7 +39,8 @@ pub(super) struct Gates<'a> {
 pub(super) struct Inputs {
     /// Private products: who receives the OT, this party's bits.
     pub private: Vec<(Party, Bits)>,
-    /// Of leaves of more than one bit ([`super::leaves`]): the widths of those opened, and the masked bits that answer, by receiver.
+    /// Of leaves of more than one bit ([`super::leaves`]): the widths of those opened, and the
+    /// masked bits that answer, by receiver.
     pub opened: [Vec<usize>; 2],
     pub answered: [usize; 2],
     /// What this party sends for them, masked already.
@@ -60,7 +64,8 @@ pub(super) struct Outputs {
     pub words: Vec<Vec<u64>>,
 }
 
-/// What a private product's party still needs once the peer's bit is there: share = `base + times * (peer's bit)`.
+/// What a private product's party still needs once the peer's bit is there: share =
+/// `base + times * (peer's bit)`.
 struct Opening {
     base: Bits,
     times: Bits,

@@ -1,13 +1,17 @@
-//! The leaves of a carry tree: generate and propagate bits of neighbouring positions, from the parties' own bits of them.
+//! The leaves of a carry tree: generate and propagate bits of neighbouring positions, from the
+//! parties' own bits of them.
 //!
-//! **Several bits**, `a` of the OT's sender and `b` of its receiver, numbers below `2^w`: they generate iff `a + b >= 2^w` and propagate
-//! iff `a + b = 2^w - 1`, a table of `2^w` entries `m_b` of two bits that depends on `a`. The receiver looks it up in a 1-of-`2^w` OT
-//! as in CrypTFlow2 (Rathee et al., CCS 2020, section 3.1). With the random OT's pads `r_0, r_1, ..` at the sender, `c, r_c` at the
-//! receiver, and sums of numbers bit by bit, the receiver opens `d = b + c`. The sender's share of the result is `s = m_0 +
-//! r_d`, which saves the answer for `b = 0`; for every other `b` it answers `e_b = m_b + s + r_{b + d}`. The receiver's share is `r_c +
-//! e_b`, with `e_0 = 0`.
+//! **Several bits**, `a` of the OT's sender and `b` of its receiver, numbers below `2^w`: they
+//! generate iff `a + b >= 2^w` and propagate iff `a + b = 2^w - 1`, a table of `2^w` entries `m_b`
+//! of two bits that depends on `a`. The receiver looks it up in a 1-of-`2^w` OT as in CrypTFlow2
+//! (Rathee et al., CCS 2020, section 3.1). With the random OT's pads `r_0, r_1, ..` at the sender,
+//! `c, r_c` at the receiver, and sums of numbers bit by bit, the receiver opens `d = b + c`. The
+//! sender's share of the result is `s = m_0 + r_d`, which saves the answer for `b = 0`; for every
+//! other `b` it answers `e_b = m_b + s + r_{b + d}`. The receiver's share is `r_c + e_b`, with
+//! `e_0 = 0`.
 //!
-//! **One bit**: it generates iff both shares have it, a private product, and propagates iff one has it.
+//! **One bit**: it generates iff both shares have it, a private product, and propagates iff one has
+//! it.
 
 use fusion_catalogue::cheetah::{Carries, Leaf, SEGMENTS};
 
@@ -16,7 +20,8 @@ use crate::Error;
 use crate::bits::Bits;
 use crate::compare::shares::equals;
 
-/// The generate and propagate bits of a range of positions, shared mod 2: whether it makes a carry, and whether it hands one on.
+/// The generate and propagate bits of a range of positions, shared mod 2: whether it makes a carry,
+/// and whether it hands one on.
 pub(super) struct Node {
     pub generate: Bits,
     /// Absent where position 0 is included, into which nothing carries.
@@ -28,12 +33,13 @@ struct Opened {
     leaf: Leaf,
     /// This party's own bits, lowest first.
     own: Vec<Bits>,
-    /// As receiver of a leaf of several bits, `r_c`; its generate bit if it has one bit; else nothing yet.
+    /// As receiver of a leaf of several bits, `r_c`; its generate bit if it has one bit; else
+    /// nothing yet.
     share: Vec<Bits>,
 }
 
-/// The leaves of every segment, lowest first, over this party's `planes` of all of them: one exchange, and a second one if there are leaves of several
-/// bits.
+/// The leaves of every segment, lowest first, over this party's `planes` of all of them: one
+/// exchange, and a second one if there are leaves of several bits.
 pub(super) fn leaves(
     gates: &mut Gates,
     mut planes: impl Iterator<Item = Bits>,
@@ -72,7 +78,8 @@ pub(super) fn leaves(
     Ok(segments.map(|segment| nodes.by_ref().take(segment.len()).collect()))
 }
 
-/// The second flight: senders answer what receivers opened, which completes the shares of leaves of several bits.
+/// The second flight: senders answer what receivers opened, which completes the shares of leaves of
+/// several bits.
 fn answer(gates: &mut Gates, all: &mut [Opened], mut theirs: Received) -> Result<(), Error> {
     let mut second = Inputs::default();
     for Opened { leaf, own, share } in all.iter_mut().filter(|opened| opened.leaf.width > 1) {

@@ -1,17 +1,21 @@
 //! Comparisons by carry trees.
 //!
-//! Operands and results are shares `x = x_client + x_server mod 2^bits` as `u64 < 2^bits`. [`run`] is the elementwise protocol of
-//! [`Comparison`], which also states each operation's exact messages. Results are those of [`fusion_ir::interp`] bit for bit.
+//! Operands and results are shares `x = x_client + x_server mod 2^bits` as `u64 < 2^bits`. [`run`]
+//! is the elementwise protocol of [`Comparison`], which also states each operation's exact
+//! messages. Results are those of [`fusion_ir::interp`] bit for bit.
 //!
-//! The millionaire core follows Cheetah (Huang et al., USENIX Security 2022, section 4) and CrypTFlow2 (Rathee et al., CCS 2020,
-//! section 3) with leaves of a few bits (`leaves`), and one tree for both the carry out of the dropped bits and the sign. Unlike
-//! theirs, an AND of shared bits is a Beaver triple made of one random OT in each direction without communication, so a level of the tree is
-//! one exchange (`gates`).
+//! The millionaire core follows Cheetah (Huang et al., USENIX Security 2022, section 4) and
+//! CrypTFlow2 (Rathee et al., CCS 2020, section 3) with leaves of a few bits (`leaves`), and one
+//! tree for both the carry out of the dropped bits and the sign. Unlike theirs, an AND of shared
+//! bits is a Beaver triple made of one random OT in each direction without communication, so a
+//! level of the tree is one exchange (`gates`).
 //!
-//! **Who learns what.** Nothing: every bit and word that is sent is masked by a pad that is used once, so every message that the
-//! honest party sends is uniform, whatever its peer does. A malicious peer can make results wrong by an error that may depend on
-//! this position's values, as if another function had been computed; it does not learn the result. It causes no failure that
-//! depends on them, since the only failures are messages of a wrong size or with filling bits set, and those of the OT extension.
+//! **Who learns what.** Nothing: every bit and word that is sent is masked by a pad that is used
+//! once, so every message that the honest party sends is uniform, whatever its peer does. A
+//! malicious peer can make results wrong by an error that may depend on this position's values, as
+//! if another function had been computed; it does not learn the result. It causes no failure that
+//! depends on them, since the only failures are messages of a wrong size or with filling bits set,
+//! and those of the OT extension.
 
 mod elementwise;
 mod gates;
@@ -49,8 +53,9 @@ impl Compare for Ctx<'_> {
     }
 }
 
-/// `operation` on shares of equally many elements: one operand `x`, or `a, b`, or `a, b, i, j`. Returns the shares of the one
-/// result, or of maximum and index. Exchanges exactly the messages of [`Comparison::cost`].
+/// `operation` on shares of equally many elements: one operand `x`, or `a, b`, or `a, b, i, j`.
+/// Returns the shares of the one result, or of maximum and index. Exchanges exactly the messages of
+/// [`Comparison::cost`].
 ///
 /// # Panics
 /// If there are not as many operands as the operation has, or they differ in length.
@@ -70,7 +75,8 @@ pub fn draw(ctx: &mut Ctx, operation: &Comparison, n: usize) -> Result<Pads, Err
     Ok(pads)
 }
 
-/// The online phase of one wave: consumes exactly what [`Comparison::need`] says and exchanges the messages of [`Comparison::online`].
+/// The online phase of one wave: consumes exactly what [`Comparison::need`] says and exchanges the
+/// messages of [`Comparison::online`].
 ///
 /// # Panics
 /// If `pads` are not what the operation needs.

@@ -49,7 +49,8 @@ impl Family for Trees {
     }
 }
 
-/// Both parties' results of `run` on one established session, and the client's messages after set-up.
+/// Both parties' results of `run` on one established session, and the client's messages after
+/// set-up.
 fn both<T: Send>(leaf_bits: u8, run: impl Fn(&mut Ctx) -> T + Sync) -> ([T; 2], Vec<Message>, Vec<u8>) {
     let (left, right) = pair();
     let ends = pair();

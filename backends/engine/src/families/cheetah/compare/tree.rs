@@ -8,8 +8,8 @@ use super::leaves::{Node, leaves};
 use crate::Error;
 use crate::bits::Bits;
 
-/// The roots of all segments of `tree`, over `planes`, this party's bits of every position of one segment after the other. A segment of no bits
-/// has none.
+/// The roots of all segments of `tree`, over `planes`, this party's bits of every position of one
+/// segment after the other. A segment of no bits has none.
 ///
 /// First leaves, then level by level `(g, p) of hi, lo = (g_hi + p_hi g_lo, p_hi p_lo)`.
 #[allow(clippy::integer_division_remainder_used, reason = "of sizes, which are public")]

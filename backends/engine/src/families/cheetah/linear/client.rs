@@ -10,10 +10,12 @@ use crate::bits::unpack;
 use crate::rlwe::{ClientKey, Scale};
 use crate::{Channel, Error, Kind};
 
-/// Runs one linear layer as the client on `keys.len()` positions: `share` of the operands in, share of the results out.
+/// Runs one linear layer as the client on `keys.len()` positions: `share` of the operands in, share
+/// of the results out.
 ///
 /// # Errors
-/// [`Error::PeerMisbehaved`] if the server's message is malformed, [`Error::Io`] if the connection fails.
+/// [`Error::PeerMisbehaved`] if the server's message is malformed, [`Error::Io`] if the connection
+/// fails.
 pub fn client(
     channel: &mut dyn Channel,
     packing: &Packing,

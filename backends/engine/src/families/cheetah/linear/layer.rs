@@ -19,7 +19,8 @@ pub(super) struct Layer<'a> {
     pub(super) seed: Seed,
 }
 
-/// Where the result polynomials of every position belong that are not yet written: those of one position come in order.
+/// Where the result polynomials of every position belong that are not yet written: those of one
+/// position come in order.
 pub(super) struct Downloads<'a> {
     packing: &'a Packing,
     /// Of every position the rest of all `a` and of all `b`.
@@ -83,7 +84,8 @@ impl FewTerms {
     /// The most powers: what a cache holds of all frequencies of a slice, beside kernels and sums.
     const POWERS: usize = 128;
 
-    /// `None` if a kernel has more than [`MAX_TERMS`] terms, or all together more than [`FewTerms::POWERS`].
+    /// `None` if a kernel has more than [`MAX_TERMS`] terms, or all together more than
+    /// [`FewTerms::POWERS`].
     pub(super) fn new(packing: &Packing) -> Option<FewTerms> {
         let mut few = FewTerms { exponents: Vec::new(), terms: Vec::with_capacity(packing.products()) };
         let mut numbers = HashMap::new();

@@ -1,16 +1,19 @@
-//! Linear layers: convolutions and fully connected layers with the server's weights on shared operands.
+//! Linear layers: convolutions and fully connected layers with the server's weights on shared
+//! operands.
 //!
-//! Cheetah's protocol (Huang et al., USENIX Security 2022, figure 3) with circuit privacy, on a micro-batch of
-//! positions, each under its own key:
+//! Cheetah's protocol (Huang et al., USENIX Security 2022, figure 3) with circuit privacy, on a
+//! micro-batch of positions, each under its own key:
 //!
-//! 1. The client sends every position's share, packed and encrypted ([`Kind::LinearUpload`](crate::Kind)).
-//! 2. The server adds its shares to the ciphertexts, multiplies by the kernel polynomials, which are the same for all
-//!    positions, and sends the sums, packed into few ciphertexts if the packing says so, each plus a uniform mask, hidden as
-//!    [`crate::rlwe`] describes ([`Kind::LinearDownload`](crate::Kind)).
+//! 1. The client sends every position's share, packed and encrypted
+//!    ([`Kind::LinearUpload`](crate::Kind)).
+//! 2. The server adds its shares to the ciphertexts, multiplies by the kernel polynomials, which
+//!    are the same for all positions, and sends the sums, packed into few ciphertexts if the
+//!    packing says so, each plus a uniform mask, hidden as [`crate::rlwe`] describes
+//!    ([`Kind::LinearDownload`](crate::Kind)).
 //! 3. The client's result share is what it decrypts; the server's is the bias minus the mask.
 //!
-//! The server learns nothing, the client nothing but its share. Shares are position-major. The two messages are
-//! those of [`fusion_catalogue::cheetah::cost`].
+//! The server learns nothing, the client nothing but its share. Shares are position-major. The two
+//! messages are those of [`fusion_catalogue::cheetah::cost`].
 
 mod client;
 mod interleave;

@@ -1,8 +1,8 @@
 //! The server's part of a linear layer.
 //!
-//! A kernel polynomial is transformed once per micro-batch and multiplied with that operand of every position and tile. Kernels
-//! are worked off in [`Blocks`]: only one block is held transformed. Weights are data here, never control: zeros are
-//! multiplied like any other value.
+//! A kernel polynomial is transformed once per micro-batch and multiplied with that operand of
+//! every position and tile. Kernels are worked off in [`Blocks`]: only one block is held
+//! transformed. Weights are data here, never control: zeros are multiplied like any other value.
 
 use fusion_catalogue::cheetah::Packing;
 use fusion_catalogue::rlwe::{POLYNOMIAL_BYTES, SEED_BYTES};
@@ -22,7 +22,8 @@ const AT_ONCE: usize = 32;
 /// Results that a thread takes at once: neighbours lie side by side.
 const RESULTS_AT_ONCE: usize = 4;
 
-/// Memory that the layers of a micro-batch use one after the other. Nothing in it outlives a layer's use.
+/// Memory that the layers of a micro-batch use one after the other. Nothing in it outlives a
+/// layer's use.
 #[derive(Default)]
 pub struct Workspace {
     operands: Operands,
@@ -30,8 +31,8 @@ pub struct Workspace {
     sums: Sums,
 }
 
-/// Bytes of its [`Workspace`] that [`server`] needs for a layer on `positions` positions: operands, kernels and sums, each of which
-/// keeps what it once needed.
+/// Bytes of its [`Workspace`] that [`server`] needs for a layer on `positions` positions: operands,
+/// kernels and sums, each of which keeps what it once needed.
 pub fn workspace_bytes(packing: &Packing, positions: usize) -> [u64; 3] {
     let rows = positions * packing.tiles();
     let few_terms = FewTerms::new(packing);
@@ -41,14 +42,15 @@ pub fn workspace_bytes(packing: &Packing, positions: usize) -> [u64; 3] {
     spectra.map(|count| (count * size_of::<[[u64; DEGREE]; PRIMES.len()]>()) as u64)
 }
 
-/// Runs one linear layer as the server on `keys.len()` positions: `share` of the operands in, share of the results out.
+/// Runs one linear layer as the server on `keys.len()` positions: `share` of the operands in, share
+/// of the results out.
 ///
-/// `weight` is the kernel `[C_out, C_in / groups, kh, kw]` (or `[m, n]`) within the width that the packing was admitted with,
-/// `bias` one element per result channel.
+/// `weight` is the kernel `[C_out, C_in / groups, kh, kw]` (or `[m, n]`) within the width that the
+/// packing was admitted with, `bias` one element per result channel.
 ///
 /// # Errors
-/// [`Error::PeerMisbehaved`] if the client's message is malformed, [`Error::Io`] if the connection or the operating
-/// system's randomness fails.
+/// [`Error::PeerMisbehaved`] if the client's message is malformed, [`Error::Io`] if the connection
+/// or the operating system's randomness fails.
 pub fn server(
     channel: &mut dyn Channel,
     packing: &Packing,
@@ -214,9 +216,10 @@ impl Scratch {
 
 /// How much of a layer is worked on at once.
 ///
-/// A block's transformed kernels pass through memory once for all rows, its operands once per block and its sums twice; so
-/// with few rows blocks stay within the caches, and with many they are large in both directions. Kernels of few terms take no
-/// memory: their weights stay in a cache, and sums are as long as their kernels fit the nearest one, a tile at a time.
+/// A block's transformed kernels pass through memory once for all rows, its operands once per block
+/// and its sums twice; so with few rows blocks stay within the caches, and with many they are large
+/// in both directions. Kernels of few terms take no memory: their weights stay in a cache, and sums
+/// are as long as their kernels fit the nearest one, a tile at a time.
 struct Blocks {
     units: usize,
     depth: usize,
@@ -227,7 +230,8 @@ impl Blocks {
     const KERNELS: [usize; 2] = [96, 6144];
     /// Sums of a block at most.
     const SUMS: usize = 6144;
-    /// Products of a sum of a block, unless a layer has fewer: at least, and, of few terms, at most.
+    /// Products of a sum of a block, unless a layer has fewer: at least, and, of few terms, at
+    /// most.
     const DEPTH: [usize; 2] = [16, 128];
     /// Weights of a block of kernels of few terms.
     const WEIGHTS: usize = 1 << 16;

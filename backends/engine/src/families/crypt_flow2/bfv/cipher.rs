@@ -1,4 +1,5 @@
-//! Ciphertexts: encrypted by the client, rotated, multiplied and summed by the server, returned as a masked result.
+//! Ciphertexts: encrypted by the client, rotated, multiplied and summed by the server, returned as
+//! a masked result.
 
 use fusion_catalogue::crypt_flow2::he::{A_EXTRA_BITS, B_EXTRA_BITS, DEGREE, DIGIT_BITS, DIGITS, PRIMES, Slots};
 use fusion_catalogue::packed_bytes;
@@ -27,7 +28,8 @@ pub struct Hoisted {
 }
 
 impl ClientKey {
-    /// Encrypts slots as ciphertext `index` of an upload. Returns `b`, packed; `a` follows from the upload's public seed and `index`.
+    /// Encrypts slots as ciphertext `index` of an upload. Returns `b`, packed; `a` follows from the
+    /// upload's public seed and `index`.
     pub fn encrypt(&self, [public, errors]: [&Seed; 2], index: u64, encoder: &Encoder, slots: &[u64]) -> Vec<u8> {
         let mut b = encrypt_zero(&self.secret, Poly::uniform(&mut stream(public, index)), &mut stream(errors, index));
         for (place, coefficient) in encoder.coefficients(slots).into_iter().enumerate() {
@@ -73,8 +75,9 @@ impl Ciphertext {
 
     /// What the client gets, and the slots that were added to it, uniform modulo `p`.
     ///
-    /// Both components are re-randomised under the sample's public key, so `a` is a fresh sample whatever it was; `b` gets the flood in
-    /// place of a second error, and the mask. Switching the modulus works on what is already hidden.
+    /// Both components are re-randomised under the sample's public key, so `a` is a fresh sample
+    /// whatever it was; `b` gets the flood in place of a second error, and the mask. Switching the
+    /// modulus works on what is already hidden.
     #[allow(clippy::integer_division_remainder_used, reason = "of the modulus, which is public")]
     pub fn into_result(
         mut self,
@@ -136,7 +139,8 @@ pub fn decrypt(key: &ClientKey, encoder: &Encoder, slots: &Slots, bytes: &[u8]) 
     let product = product.into_poly();
     let inverse = MODULI[1].factor(MODULI[1].inverse(MODULI[1].reduce_once(PRIMES[0])));
     let decode = |(place, b): (usize, u64)| {
-        // a s is below half of the first two primes' product, so their residues give it mod 2^64 (Garner).
+        // a s is below half of the first two primes' product, so their residues give it mod 2^64
+        // (Garner).
         let [first, second, ..] = product.coefficient(place);
         let digit = MODULI[1].centred(inverse.times(MODULI[1].sub(second, MODULI[1].reduce_once(first))));
         let a_times_secret = first.wrapping_add(PRIMES[0].wrapping_mul(digit as u64));

@@ -10,7 +10,8 @@ use crate::ring::sample::{Seed, Stream, fresh_seed, stream};
 
 /// The secret key of one sample for one session, zeroized when dropped.
 ///
-/// Everything random about a sample comes from one seed: stream 0 gives the keys, every later stream one upload.
+/// Everything random about a sample comes from one seed: stream 0 gives the keys, every later
+/// stream one upload.
 pub struct ClientKey {
     root: Seed,
     pub(super) secret: Zeroizing<Spectrum>,
@@ -21,12 +22,14 @@ pub struct ClientKey {
 pub struct ServerKey {
     /// An encryption `(a, b)` of zero, to re-randomise results with.
     pub(super) public: [Spectrum; 2],
-    /// For every step its rotation's key: for each digit an encryption of minus its weight times the secret at `X^(3^step)`.
+    /// For every step its rotation's key: for each digit an encryption of minus its weight times
+    /// the secret at `X^(3^step)`.
     rotations: Vec<(usize, Vec<[Spectrum; 2]>)>,
 }
 
 impl ClientKey {
-    /// A fresh key from the operating system's randomness, and the message that lets the server rotate by `steps`.
+    /// A fresh key from the operating system's randomness, and the message that lets the server
+    /// rotate by `steps`.
     ///
     /// # Errors
     /// If the operating system has no randomness.
@@ -48,7 +51,8 @@ impl ClientKey {
             let rotated = Zeroizing::new(secret.substitute(power(*step)).into_poly());
             for digit in 0..DIGITS {
                 let mut b = encrypt_zero(&secret, Poly::uniform(&mut uniform), &mut rng);
-                // Digit d of the residues modulo prime i weighs 2^(bits d), and that modulo prime i only.
+                // Digit d of the residues modulo prime i weighs 2^(bits d), and that modulo prime i
+                // only.
                 let (prime, place) = (digit % PRIMES.len(), digit / PRIMES.len());
                 let weight = MODULI[prime].factor(1 << (DIGIT_BITS as usize * place));
                 let range = prime * DEGREE..(prime + 1) * DEGREE;
@@ -61,7 +65,8 @@ impl ClientKey {
         (ClientKey { root, secret, uploads: 0 }, message)
     }
 
-    /// The randomness of the next upload: the seed of its uniform polynomials, which is sent, and that of its errors.
+    /// The randomness of the next upload: the seed of its uniform polynomials, which is sent, and
+    /// that of its errors.
     pub fn next_upload(&mut self) -> (Seed, Seed) {
         self.uploads += 1;
         let mut rng = stream(&self.root, self.uploads);
@@ -70,7 +75,8 @@ impl ClientKey {
 }
 
 impl ServerKey {
-    /// Reads the message of [`ClientKey::generate`] for the same steps; refuses a wrong length and coefficients out of range.
+    /// Reads the message of [`ClientKey::generate`] for the same steps; refuses a wrong length and
+    /// coefficients out of range.
     ///
     /// # Errors
     /// [`Error::PeerMisbehaved`].

@@ -74,7 +74,8 @@ impl Poly {
         }
     }
 
-    /// A uniform polynomial, the same for both parties from the same generator. Not for secrets: its time varies.
+    /// A uniform polynomial, the same for both parties from the same generator. Not for secrets:
+    /// its time varies.
     pub fn uniform(rng: &mut Stream) -> Poly {
         let mut poly = Poly::zero();
         for (residues, modulus) in poly.0.chunks_mut(DEGREE).zip(MODULI) {
@@ -104,7 +105,8 @@ impl Poly {
         Zeroizing::new(Poly::from_signed(&trits))
     }
 
-    /// Adds to every coefficient a centred binomial one: heads of [`ERROR_FLIPS`] coins less heads of as many others.
+    /// Adds to every coefficient a centred binomial one: heads of [`ERROR_FLIPS`] coins less heads
+    /// of as many others.
     pub fn add_error(&mut self, rng: &mut Stream) {
         const COINS: u64 = (1 << (2 * ERROR_FLIPS)) - 1;
         for index in 0..DEGREE {
@@ -180,7 +182,8 @@ impl Zeroize for Spectrum {
     }
 }
 
-/// In which order a transform lists its values: place `i` is the value at `psi^exponents[i]`, for some primitive root `psi`.
+/// In which order a transform lists its values: place `i` is the value at `psi^exponents[i]`, for
+/// some primitive root `psi`.
 pub(super) struct Order {
     exponents: Vec<u16>,
     /// Of an odd exponent, at half of it.
@@ -227,7 +230,8 @@ struct Transforms {
     order: Order,
 }
 
-/// The transforms, checked at first use: one that is wrong on some processor, or not in the order of the others, would be silent.
+/// The transforms, checked at first use: one that is wrong on some processor, or not in the order
+/// of the others, would be silent.
 fn transforms() -> &'static Transforms {
     static TRANSFORMS: OnceLock<Transforms> = OnceLock::new();
     TRANSFORMS.get_or_init(|| {

@@ -12,7 +12,8 @@ pub struct Encoder {
     modulus: Modulus,
     /// For every slot, the transform's place.
     places: Vec<u16>,
-    /// `q mod p`, and what the centred remainder of `q m` by `p` is multiplied with modulo each prime: `-1/p`.
+    /// `q mod p`, and what the centred remainder of `q m` by `p` is multiplied with modulo each
+    /// prime: `-1/p`.
     q_mod_p: Factor,
     minus_inverse: [Factor; 4],
 }
@@ -48,7 +49,8 @@ impl Encoder {
         self.modulus.prime()
     }
 
-    /// The coefficients of the polynomial with these slots, `DEGREE` residues: the first row, then the second.
+    /// The coefficients of the polynomial with these slots, `DEGREE` residues: the first row, then
+    /// the second.
     pub fn coefficients(&self, slots: &[u64]) -> Vec<u64> {
         let mut values = vec![0; DEGREE];
         for (place, slot) in self.places.iter().zip(slots) {

@@ -1,0 +1,19 @@
+//! Comments are narrow enough to be read beside something else. The width of code is rustfmt's.
+
+use crate::{files, read};
+
+/// Most columns of a line with nothing but a comment.
+const COLUMNS: usize = 100;
+
+#[test]
+fn comments_have_at_most_100_columns() {
+    let mut wide = Vec::new();
+    for file in files("rs") {
+        for (number, line) in (1..).zip(read(&file).lines()) {
+            if line.trim_start().starts_with("//") && line.chars().count() > COLUMNS {
+                wide.push(format!("{}:{number}", file.display()));
+            }
+        }
+    }
+    assert!(wide.is_empty(), "python3 tests/wrap_comments.py wraps these comments:\n{}", wide.join("\n"));
+}
