@@ -242,9 +242,12 @@ impl Lowering<'_> {
         let growth = log2_ceil(window.kernel[0] * window.kernel[1]);
         // A product that is kept for its sum has room for it already.
         let kept = self.wide.keeps[id.0] && self.ty(x).magnitude + growth < self.ty(x).bits;
-        let wide = if kept { x } else { self.extend(x, self.ty(x).bits + growth, node) };
+        let TensorType { bits, frac, magnitude, .. } = *self.ty(x);
+        let magnitude = self.reached(id, frac, magnitude + growth);
+        let bits = (bits + growth).max(magnitude + self.headroom[id.0]);
+        let wide = if kept { x } else { self.extend(x, bits, node) };
         let ty = self.ty(wide).clone();
-        let magnitude = self.reached(id, ty.frac, ty.magnitude + growth).min(ty.bits - 1);
+        let magnitude = magnitude.min(ty.bits - 1);
         let ty = TensorType { shape: node.shape.clone(), magnitude, sign: Sign::Any, ..ty };
         let sum = self.same(Op::SumPool(window.clone()), vec![wide], ty, node);
         self.kept(id, sum)

@@ -31,6 +31,11 @@ pub(super) fn apply(program: &mut Program, settings: &Settings) {
     };
     if let Some((op, labels)) = best {
         let bits = label_bits(ty.len());
+        let mut logits = logits;
+        if ty.magnitude + 2 > ty.bits {
+            // Differences of logits need a bit more.
+            logits = function.push(Op::Extend, vec![logits], TensorType { bits: ty.magnitude + 2, ..ty }, "fusion");
+        }
         ty = TensorType { shape: vec![labels], bits, frac: 0, magnitude: bits - 1, sign: Sign::NonNegative };
         output = function.push(op, vec![logits], ty.clone(), "fusion");
     }
@@ -72,6 +77,15 @@ mod tests {
         assert_eq!(ops(Reveal::Label, None), ["input", "relu", "argmax", "fusion.reveal"]);
         assert_eq!(ops(Reveal::TopK(3), None), ["input", "relu", "topk", "fusion.reveal"]);
         assert_eq!(ops(Reveal::Logits, mix), ["input", "fusion.mix", "relu", "fusion.reveal", "fusion.check"]);
+    }
+
+    #[test]
+    fn logits_without_a_spare_bit_get_one() {
+        let mut p = program("v0 = input : i20.4~19[5] \"x\"\n");
+        apply(&mut p, &Settings { mix: None, ..Settings::default() });
+        verify(&p.function).unwrap();
+        assert_eq!(p.function.values[1].op.name(), "extend");
+        assert_eq!(p.function.values[1].ty.bits, 21);
     }
 
     #[test]

@@ -58,7 +58,13 @@ pub(in super::super) fn axes(call: &Call, spatial: &[usize], kernel: &[usize]) -
         let mut axis = Axis { extent, kernel, stride, dilation, before, after, windows: 1 };
         if automatic.starts_with("SAME") {
             axis.windows = extent.div_ceil(stride);
-            let total = ((axis.windows - 1) * stride + axis.reach()).saturating_sub(extent);
+            let covered = (axis.windows - 1) * stride + axis.reach();
+            if covered + 1 < extent {
+                let why =
+                    format!("auto_pad SAME of windows {} apart, with {} elements to spare", stride, extent - covered);
+                return Err(format!("{why}: runtimes disagree where the first begins; write it as pads"));
+            }
+            let total = covered.saturating_sub(extent);
             axis.before = if automatic == "SAME_LOWER" { total.div_ceil(2) } else { total / 2 };
             axis.after = total - axis.before;
             return Ok(axis);
