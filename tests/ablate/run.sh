@@ -5,15 +5,15 @@ cd "$(dirname "$0")/../.."
 
 # feature, test that must fail with it and pass without
 rows=(
-    "without-consistency rates::rates_of_tampering_with_fixed_positions_are_p"
-    "without-accuracy servers::another_model_is_rejected_on_all_positions_and_on_some"
+    "without-consistency rates::network::rates_of_tampering_with_fixed_positions_are_p"
+    "without-accuracy servers::network::another_model_is_rejected_on_all_positions_and_on_some"
     "without-relabelling relabel::planned_batches_hold_relabelling_down"
     "without-blind relabel::planned_batches_hold_blind_servers_down"
     "first-rank-only revealed::a_changed_second_place_is_an_error_where_it_is_known"
     "quantised-digest revealed::the_ledger_knows_samples_whatever_the_format"
-    "without-ot-check servers::corrupt_ot_messages_end_the_session"
-    "shared-key samples::with_a_key_for_every_sample_a_server_finds_no_copies_and_is_rejected"
-    "without-rerandomisation curious::a_client_cannot_test_a_guess_of_the_weights"
+    "without-ot-check servers::network::corrupt_ot_messages_end_the_session"
+    "shared-key samples::network::with_a_key_for_every_sample_a_server_finds_no_copies_and_is_rejected"
+    "without-rerandomisation curious::network::a_client_cannot_test_a_guess_of_the_weights"
 )
 
 usage="usage: tests/ablate/run.sh [FEATURE]

@@ -19,8 +19,8 @@ pub const PUBLIC: usize = 40;
 /// The outputs and demands of [`Desk::client`]; a small batch.
 const CLIENT: &str = "-o labels.csv --report r.json --lambda 5 --accuracy 0.9 --catch 0.6";
 
-/// A fresh folder with what both parties need: `plan.bin` and `plan.client.bin` of the digits
-/// model, the queries `x.npy`, the public samples `px.npy` and their labels `py.npy`.
+/// A fresh folder with what both parties need: `plan.bin` and `plan.client.bin` of a model of
+/// digits, the queries `x.npy`, the public samples `px.npy` and their labels `py.npy`.
 ///
 /// What programs keep between runs goes to a second folder, so that a desk's own files are the
 /// user's alone.
@@ -37,22 +37,49 @@ pub struct Ended {
     pub err: String,
 }
 
+/// A model of digits that a desk can have; samples are the same for all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Example {
+    /// The convolutional network of `models/digits`.
+    Network,
+    /// The random forest of `tests/fixtures/forest`.
+    Forest,
+}
+
+impl Example {
+    /// Compiled, with samples and labels: the true ones, or where the model is wrong on too many
+    /// its own.
+    fn files(self) -> BTreeMap<String, Vec<u8>> {
+        let desk = Desk::bare();
+        let digits = root().join("models/digits");
+        let (model, labels) = match self {
+            Example::Network => (digits.join("digits.onnx"), Some(digits.join("public_labels.npy"))),
+            Example::Forest => (root().join("tests/fixtures/forest/digits.onnx"), None),
+        };
+        let calibrate = digits.join("calibrate.npy");
+        let plan = desk.path("plan.bin");
+        succeed("fusionc", &["compile", arg(&model), "--calibrate", arg(&calibrate), "-o", arg(&plan)]);
+        cut::<f32>(&digits.join("queries.npy"), 0..QUERIES, &desk.path("x.npy"));
+        cut::<f32>(&digits.join("public.npy"), 0..PUBLIC, &desk.path("px.npy"));
+        match labels {
+            Some(labels) => cut::<i64>(&labels, 0..PUBLIC, &desk.path("py.npy")),
+            None => _ = desk.succeed("fusionc eval plan.bin --input px.npy -o py.npy"),
+        }
+        desk.files()
+    }
+}
+
 impl Desk {
-    /// A fresh one. The model is compiled once per test process.
+    /// A fresh one of the network.
     #[expect(clippy::new_without_default, reason = "it touches the disk")]
     pub fn new() -> Desk {
-        static MASTER: OnceLock<BTreeMap<String, Vec<u8>>> = OnceLock::new();
-        let master = MASTER.get_or_init(|| {
-            let desk = Desk::bare();
-            let digits = root().join("models/digits");
-            let [model, calibrate] = ["digits.onnx", "calibrate.npy"].map(|name| digits.join(name));
-            let plan = desk.path("plan.bin");
-            succeed("fusionc", &["compile", arg(&model), "--calibrate", arg(&calibrate), "-o", arg(&plan)]);
-            cut::<f32>(&digits.join("queries.npy"), 0..QUERIES, &desk.path("x.npy"));
-            cut::<f32>(&digits.join("public.npy"), 0..PUBLIC, &desk.path("px.npy"));
-            cut::<i64>(&digits.join("public_labels.npy"), 0..PUBLIC, &desk.path("py.npy"));
-            desk.files()
-        });
+        Desk::of(Example::Network)
+    }
+
+    /// A fresh one. Each model is compiled once per test process.
+    pub fn of(example: Example) -> Desk {
+        static MASTERS: [OnceLock<BTreeMap<String, Vec<u8>>>; 2] = [const { OnceLock::new() }; 2];
+        let master = MASTERS[example as usize].get_or_init(|| example.files());
         let desk = Desk::bare();
         master.iter().for_each(|(name, bytes)| desk.write(name, bytes));
         desk

@@ -7,11 +7,15 @@ use fusion_backends::{Channel, Kind, channel};
 use fusion_catalogue::Steps;
 use fusion_catalogue::cheetah::Packing;
 
-use crate::malice::Case;
+use crate::malice::{Case, on_every_case};
+
+on_every_case! {
+    a_client_cannot_test_a_guess_of_the_weights,
+}
 
 /// The first linear layer of the case, and its weights.
-fn layer() -> (Packing, &'static [i64]) {
-    let Case { plan, .. } = Case::get();
+fn layer(case: &'static Case) -> (Packing, &'static [i64]) {
+    let Case { plan, .. } = case;
     let (id, value) = plan.function.iter().find(|(_, value)| value.op.weights().next().is_some()).unwrap();
     let weight = plan.weights.as_ref().unwrap().get(value.op.weights().next().unwrap());
     (Steps::of(&plan.function).unwrap().get(id).packing().unwrap().clone(), weight)
@@ -43,9 +47,8 @@ fn answer(packing: &Packing, public: &[u8], upload: &[u8], weight: &[i64]) -> Ve
     download[..packing.a_bytes()].to_vec()
 }
 
-#[test]
-fn a_client_cannot_test_a_guess_of_the_weights() {
-    let (packing, weight) = layer();
+fn a_client_cannot_test_a_guess_of_the_weights(case: &'static Case) {
+    let (packing, weight) = layer(case);
     let key = ClientKey::generate().unwrap();
     let public = key.public().to_vec();
     let upload = upload(&packing, key);

@@ -22,3 +22,4 @@ mod seek;
 mod servers;
 mod statistics;
 mod streams;
+mod trees;

@@ -15,7 +15,7 @@ use fusion_runtime::session::handshake::{self, Limits, nonce, stream_id};
 use fusion_runtime::transport::tcp::{self, TcpOptions, open};
 use fusion_runtime::transport::{Lane, Link, Wrapped};
 use fusion_runtime::{Flow, input, resolve, run_client};
-use fusion_tests::desk::Desk;
+use fusion_tests::desk::{Desk, Example};
 use fusion_tests::root;
 
 /// Queries of a client.
@@ -26,8 +26,23 @@ pub const LAMBDA: f64 = 20.0;
 /// More than any honest client is ahead in these tests.
 const AHEAD_BYTES: u64 = 1 << 26;
 
-/// The digits model with samples and the labels that it gives them.
+/// A strategy is a function of a case; here it becomes a test on each of them.
+macro_rules! on_every_case {
+    ($($strategy:ident),+ $(,)?) => {
+        mod network {
+            $(#[test] fn $strategy() { super::$strategy(crate::malice::Case::network()); })+
+        }
+        mod forest {
+            $(#[test] fn $strategy() { super::$strategy(crate::malice::Case::forest()); })+
+        }
+    };
+}
+pub(crate) use on_every_case;
+
+/// A model of digits with samples and the labels that it gives them.
 pub struct Case {
+    /// Which one.
+    pub example: Example,
     /// The server's plan.
     pub plan: Plan,
     /// Held-out samples, quantised.
@@ -85,13 +100,13 @@ impl Rogue {
     }
 
     /// One with the right model that does something with messages.
-    pub fn meddling(meddle: impl FnMut(Kind, usize, Message<'_>) -> Act + Send + 'static) -> Rogue {
-        Rogue { meddle: Box::new(meddle), ..Rogue::with_model(Case::get().weights().clone()) }
+    pub fn meddling(case: &Case, meddle: impl FnMut(Kind, usize, Message<'_>) -> Act + Send + 'static) -> Rogue {
+        Rogue { meddle: Box::new(meddle), ..Rogue::with_model(case.weights().clone()) }
     }
 
     /// One with the right model that changes messages of one kind before it sends them.
-    pub fn changing(kind: Kind, mut change: impl FnMut(usize, &mut Vec<u8>) + Send + 'static) -> Rogue {
-        Rogue::meddling(move |found, number, message| {
+    pub fn changing(case: &Case, kind: Kind, mut change: impl FnMut(usize, &mut Vec<u8>) + Send + 'static) -> Rogue {
+        Rogue::meddling(case, move |found, number, message| {
             if let (true, Message::Sending(payload)) = (found == kind, message) {
                 change(number, payload);
             }
@@ -139,7 +154,7 @@ impl Rogue {
 }
 
 /// One micro-batch of `positions` positions through all layers of `model`.
-fn answer(plan: &Plan, model: &Weights, session: &mut Session, positions: usize) -> Result<(), Error> {
+pub fn answer(plan: &Plan, model: &Weights, session: &mut Session, positions: usize) -> Result<(), Error> {
     let mut batch = session.begin(positions)?;
     let mut shares: Vec<Vec<u64>> = Vec::new();
     for (id, value) in plan.function.iter() {
@@ -206,22 +221,30 @@ fn count(earlier: &mut Vec<Kind>, kind: Kind) -> usize {
 }
 
 impl Case {
-    /// The one case of this process.
-    pub fn get() -> &'static Case {
+    /// The convolutional network.
+    pub fn network() -> &'static Case {
         static CASE: OnceLock<Case> = OnceLock::new();
-        CASE.get_or_init(|| {
-            let plan = Plan::from_bytes(&Desk::new().read("plan.bin")).unwrap();
-            let path = root().join("models/digits/queries.npy");
-            let rows = input::samples(&path, &plan, input::Apart::default()).unwrap().rows;
-            let inputs: Vec<Vec<i64>> = rows.into_iter().map(|row| row.elements).collect();
-            let labels = answers(&plan, plan.weights.as_ref().unwrap(), &inputs);
-            Case { plan, inputs, labels }
-        })
+        CASE.get_or_init(|| Case::of(Example::Network))
+    }
+
+    /// The forest of decision trees.
+    pub fn forest() -> &'static Case {
+        static CASE: OnceLock<Case> = OnceLock::new();
+        CASE.get_or_init(|| Case::of(Example::Forest))
+    }
+
+    fn of(example: Example) -> Case {
+        let plan = Plan::from_bytes(&Desk::of(example).read("plan.bin")).unwrap();
+        let path = root().join("models/digits/queries.npy");
+        let rows = input::samples(&path, &plan, input::Apart::default()).unwrap().rows;
+        let inputs: Vec<Vec<i64>> = rows.into_iter().map(|row| row.elements).collect();
+        let labels = answers(&plan, plan.weights.as_ref().unwrap(), &inputs);
+        Case { example, plan, inputs, labels }
     }
 
     /// The right model.
-    pub fn weights(&self) -> &'static Weights {
-        Case::get().plan.weights.as_ref().unwrap()
+    pub fn weights(&self) -> &Weights {
+        self.plan.weights.as_ref().unwrap()
     }
 
     /// The labels that another model of the same architecture gives the samples.
@@ -271,10 +294,11 @@ impl Case {
     pub fn rotated_of(&self, model: &Weights) -> Weights {
         let mut model = model.clone();
         let [weight, bias] = self.last_layer();
-        let classes = model.0[bias].len();
-        let row = model.0[weight].len() / classes;
-        model.0[weight].rotate_right(row);
-        model.0[bias].rotate_right(1);
+        let row = model.0[weight].len() / model.0[bias].len();
+        // Sums of leaves have a row for every digit of every class.
+        for (tensor, row) in [(weight, row), (bias, 1)] {
+            model.0[tensor].chunks_exact_mut(row * self.classes()).for_each(|digit| digit.rotate_right(row));
+        }
         model
     }
 
@@ -284,6 +308,17 @@ impl Case {
         let mut model = self.weights().clone();
         self.last_layer().into_iter().for_each(|tensor| model.0[tensor].fill(0));
         model
+    }
+
+    /// Classes that a label can name.
+    pub fn classes(&self) -> usize {
+        let logits = interp::logits_of(&self.plan.function).expect("labels are of logits");
+        self.plan.function.value(logits).ty.len()
+    }
+
+    /// Linear layers: results of them in a micro-batch.
+    pub fn linear_layers(&self) -> usize {
+        self.plan.function.values.iter().filter(|value| value.op.kernel().is_some()).count()
     }
 
     /// Weight and bias of the last linear layer.
@@ -298,61 +333,68 @@ fn answers(plan: &Plan, model: &Weights, inputs: &[Vec<i64>]) -> Vec<i64> {
     inputs.iter().map(|input| interp::output(&plan.function, model, input)[0]).collect()
 }
 
-/// A client with `job` against `rogue` over TCP, in micro-batches of `micro_batch` positions; 0 is
-/// the whole batch.
-pub fn play(job: &Job, micro_batch: usize, rogue: Rogue) -> Outcome {
-    play_over(job, micro_batch, 1, rogue, |_, channel| channel)
-}
+impl Case {
+    /// A client with `job` against `rogue` over TCP, in micro-batches of `micro_batch` positions; 0
+    /// is the whole batch.
+    pub fn play(&self, job: &Job, micro_batch: usize, rogue: Rogue) -> Outcome {
+        self.play_over(job, micro_batch, 1, rogue, |_, channel| channel)
+    }
 
-/// As [`play`], with two micro-batches in flight.
-pub fn play_side_by_side(job: &Job, micro_batch: usize, rogue: Rogue) -> Outcome {
-    play_over(job, micro_batch, 2, rogue, |_, channel| channel)
-}
+    /// As [`Case::play`], with two micro-batches in flight.
+    pub fn play_side_by_side(&self, job: &Job, micro_batch: usize, rogue: Rogue) -> Outcome {
+        self.play_over(job, micro_batch, 2, rogue, |_, channel| channel)
+    }
 
-/// A client with at most `streams` micro-batches in flight, and with something put around its ends.
-pub fn play_over(
-    job: &Job,
-    micro_batch: usize,
-    streams: u8,
-    rogue: Rogue,
-    around: impl FnMut(Lane, Box<dyn Channel>) -> Box<dyn Channel> + Send + Sync + 'static,
-) -> Outcome {
-    let micro_batch = if micro_batch == 0 { job.batch().positions() as u32 } else { micro_batch as u32 };
-    let flow = Flow { micro_batch: Some(micro_batch), streams: Some(streams), ..Flow::default() };
-    play_in(job, flow, rogue, around)
-}
+    /// A client with at most `streams` micro-batches in flight, and with something put around its
+    /// ends.
+    pub fn play_over(
+        &self,
+        job: &Job,
+        micro_batch: usize,
+        streams: u8,
+        rogue: Rogue,
+        around: impl FnMut(Lane, Box<dyn Channel>) -> Box<dyn Channel> + Send + Sync + 'static,
+    ) -> Outcome {
+        let micro_batch = if micro_batch == 0 { job.batch().positions() as u32 } else { micro_batch as u32 };
+        let flow = Flow { micro_batch: Some(micro_batch), streams: Some(streams), ..Flow::default() };
+        self.play_in(job, flow, rogue, around)
+    }
 
-/// A client whose batch goes through the layers like that, and with something put around its ends.
-pub fn play_in(
-    job: &Job,
-    flow: Flow,
-    rogue: Rogue,
-    around: impl FnMut(Lane, Box<dyn Channel>) -> Box<dyn Channel> + Send + Sync + 'static,
-) -> Outcome {
-    let case = Case::get();
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    std::thread::scope(|scope| {
-        scope.spawn(move || {
-            let connection = open(listener.accept().unwrap().0, Duration::from_secs(60)).unwrap();
-            // The client may hang up on it; what counts is what the client makes of the session.
-            let _ = rogue.serve(&case.plan, connection);
-        });
-        let (connection, _) =
-            tcp::connect(&address, &TcpOptions { timeout: Duration::from_secs(10), tls: None, allow_plaintext: false })
-                .unwrap();
-        let plan = case.plan.for_client();
-        let link = Box::new(Wrapped::new(connection, around));
-        match run_client(link, &plan, job, flow, &mut |_| {}) {
-            Ok(report) if report.verdict.accepted => Outcome::Accepted(report.labels.unwrap()),
-            Ok(report) => {
-                assert_eq!(report.labels, None, "labels of a rejected batch");
-                Outcome::Rejected
+    /// A client whose batch goes through the layers like that, and with something put around its
+    /// ends.
+    pub fn play_in(
+        &self,
+        job: &Job,
+        flow: Flow,
+        rogue: Rogue,
+        around: impl FnMut(Lane, Box<dyn Channel>) -> Box<dyn Channel> + Send + Sync + 'static,
+    ) -> Outcome {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                let connection = open(listener.accept().unwrap().0, Duration::from_secs(60)).unwrap();
+                // The client may hang up on it; what counts is what it makes of the session.
+                let _ = rogue.serve(&self.plan, connection);
+            });
+            let (connection, _) = tcp::connect(
+                &address,
+                &TcpOptions { timeout: Duration::from_secs(10), tls: None, allow_plaintext: false },
+            )
+            .unwrap();
+            let plan = self.plan.for_client();
+            let link = Box::new(Wrapped::new(connection, around));
+            match run_client(link, &plan, job, flow, &mut |_| {}) {
+                Ok(report) if report.verdict.accepted => Outcome::Accepted(report.labels.unwrap()),
+                Ok(report) => {
+                    assert_eq!(report.labels, None, "labels of a rejected batch");
+                    Outcome::Rejected
+                }
+                Err(error) => {
+                    assert_eq!(error.exit_code(), 4, "{error}");
+                    Outcome::Failed
+                }
             }
-            Err(error) => {
-                assert_eq!(error.exit_code(), 4, "{error}");
-                Outcome::Failed
-            }
-        }
-    })
+        })
+    }
 }

@@ -9,12 +9,19 @@ use fusion_runtime::transport::tcp::open;
 use fusion_tests::desk::Desk;
 use fusion_tests::read_labels;
 
-use crate::malice::{Case, QUERIES, Rogue};
+use crate::malice::{Case, QUERIES, Rogue, on_every_case};
 use crate::servers::add_to_labels;
 
+on_every_case! {
+    an_honest_server_is_accepted_with_the_references_labels,
+    another_model_is_rejected,
+    errors_on_some_positions_output_shares_are_rejected,
+    a_corrupt_ot_message_ends_the_session,
+}
+
 /// The client's exit code against `rogue`, and its labels if it wrote any.
-fn attack(rogue: Rogue) -> (i32, Option<Vec<i64>>) {
-    let desk = Desk::new();
+fn attack(case: &Case, rogue: Rogue) -> (i32, Option<Vec<i64>>) {
+    let desk = Desk::of(case.example);
     desk.write("labels.csv", b"index,label\n0,stale\n");
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -22,7 +29,7 @@ fn attack(rogue: Rogue) -> (i32, Option<Vec<i64>>) {
         scope.spawn(move || {
             let connection = open(listener.accept().unwrap().0, Duration::from_secs(60)).unwrap();
             // The client may hang up on it; what counts is what the client makes of the session.
-            let _ = rogue.serve(&Case::get().plan, connection);
+            let _ = rogue.serve(&case.plan, connection);
         });
         desk.client(&address, "--timeout 10 --tolerate 2")
     });
@@ -31,27 +38,22 @@ fn attack(rogue: Rogue) -> (i32, Option<Vec<i64>>) {
     (ended.code, labels.exists().then(|| read_labels(&labels)))
 }
 
-#[test]
-fn an_honest_server_is_accepted_with_the_references_labels() {
-    let case = Case::get();
-    assert_eq!(attack(Rogue::with_model(case.weights().clone())), (0, Some(case.labels[..QUERIES].to_vec())));
+fn an_honest_server_is_accepted_with_the_references_labels(case: &'static Case) {
+    assert_eq!(attack(case, Rogue::with_model(case.weights().clone())), (0, Some(case.labels[..QUERIES].to_vec())));
 }
 
-#[test]
-fn another_model_is_rejected() {
-    assert_eq!(attack(Rogue::with_model(Case::get().rotated())), (3, None));
+fn another_model_is_rejected(case: &'static Case) {
+    assert_eq!(attack(case, Rogue::with_model(case.rotated())), (3, None));
 }
 
-#[test]
-fn errors_on_some_positions_output_shares_are_rejected() {
+fn errors_on_some_positions_output_shares_are_rejected(case: &'static Case) {
     // More than any query has copies and the client tolerates errors.
-    let relabel = |_, payload: &mut Vec<u8>| add_to_labels(payload, &(0..14).collect::<Vec<_>>());
-    assert_eq!(attack(Rogue::changing(Kind::Reveal, relabel)), (3, None));
+    let relabel = |_, payload: &mut Vec<u8>| add_to_labels(case, payload, &(0..14).collect::<Vec<_>>());
+    assert_eq!(attack(case, Rogue::changing(case, Kind::Reveal, relabel)), (3, None));
 }
 
-#[test]
-fn a_corrupt_ot_message_ends_the_session() {
+fn a_corrupt_ot_message_ends_the_session(case: &'static Case) {
     // Bit 0 of the correction of every tree: each is caught but with probability 1/16.
     let spoil = |_, payload: &mut Vec<u8>| payload.iter_mut().step_by(16).for_each(|byte| *byte ^= 1);
-    assert_eq!(attack(Rogue::changing(Kind::OtExtension, spoil)), (4, None));
+    assert_eq!(attack(case, Rogue::changing(case, Kind::OtExtension, spoil)), (4, None));
 }

@@ -9,13 +9,20 @@ use fusion_ir::interp;
 use fusion_ir::soundness::Batch;
 use fusion_runtime::fusion::check::check;
 use fusion_runtime::fusion::{Mix, Sample};
+use fusion_tests::desk::Example;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 
-use crate::malice::Case;
+use crate::malice::{Case, on_every_case};
 use crate::statistics::interval;
 
-const CLASSES: i64 = 10;
+on_every_case! {
+    rates_of_tampering_with_fixed_positions_are_p,
+    rates_of_tampering_with_a_random_fraction_are_the_mean_of_p,
+    rates_of_models_that_are_wrong_on_some_samples_are_p_mix,
+    rates_of_rejecting_an_honest_server_are_as_said,
+}
+
 const TRIALS: u64 = 40_000;
 /// Of each side of each interval: all together raise a false alarm less than once in a million
 /// runs.
@@ -58,8 +65,7 @@ fn trial(case: &Case, batch: &Batch, rng: &mut ChaCha20Rng, answer: &mut Answer<
 /// Tries a strategy on every batch and prints a line for each; the measured rate of wrong labels
 /// accepted must not contradict the formula. `strategy` gives, for a batch, the answers and the
 /// formula's value.
-fn measure<'a>(name: &str, mut strategy: impl FnMut(&Batch, &mut ChaCha20Rng) -> (Box<Answer<'a>>, f64)) {
-    let case = Case::get();
+fn measure<'a>(case: &Case, name: &str, mut strategy: impl FnMut(&Batch, &mut ChaCha20Rng) -> (Box<Answer<'a>>, f64)) {
     let mut contradictions = Vec::new();
     for (index, batch) in BATCHES.iter().enumerate() {
         let mut rng = ChaCha20Rng::seed_from_u64(index as u64);
@@ -86,39 +92,43 @@ fn measure<'a>(name: &str, mut strategy: impl FnMut(&Batch, &mut ChaCha20Rng) ->
 }
 
 /// The first `hits` positions; the client's permutation makes any choice as good.
-fn hit<'a>(hits: u64) -> Box<Answer<'a>> {
-    let labels = &Case::get().labels;
-    Box::new(move |position, sample| (labels[sample] + i64::from(position < hits)) % CLASSES)
+fn hit(case: &Case, hits: u64) -> Box<Answer<'_>> {
+    let (labels, classes) = (&case.labels, case.classes() as i64);
+    Box::new(move |position, sample| (labels[sample] + i64::from(position < hits)) % classes)
 }
 
 /// Another model's answers at the first `hits` positions, and the fraction of samples on which they
 /// are wrong.
-fn partly<'a>(answers: &'a [i64], hits: u64) -> Box<Answer<'a>> {
-    let labels = &Case::get().labels;
+fn partly<'a>(case: &'a Case, answers: &'a [i64], hits: u64) -> Box<Answer<'a>> {
+    let labels = &case.labels;
     Box::new(move |position, sample| if position < hits { answers[sample] } else { labels[sample] })
 }
 
-fn error_rate(answers: &[i64]) -> f64 {
-    let labels = &Case::get().labels;
+fn error_rate(case: &Case, answers: &[i64]) -> f64 {
+    let labels = &case.labels;
     answers.iter().zip(labels).filter(|(found, right)| found != right).count() as f64 / labels.len() as f64
 }
 
 /// Wrong on some samples: at B positions, at half of all, and at all.
-fn measure_partly(name: &str, answers: &[i64]) {
-    let eps = error_rate(answers);
+fn measure_partly(case: &Case, name: &str, answers: &[i64]) {
+    let eps = error_rate(case, answers);
     assert!(eps > 0.0 && eps < 1.0, "{name}: wrong on {eps}");
     type Hits = fn(&Batch) -> u64;
     let places: [(&str, Hits); 3] =
         [("B positions", |batch| batch.copies), ("half", |batch| batch.positions() / 2), ("all", Batch::positions)];
     for (place, hits) in places {
-        measure(&format!("{name} (eps {eps:.3}) at {place}"), |batch, _| {
-            (partly(answers, hits(batch)), batch.mix_probability(hits(batch), eps))
+        measure(case, &format!("{name} (eps {eps:.3}) at {place}"), |batch, _| {
+            (partly(case, answers, hits(batch)), batch.mix_probability(hits(batch), eps))
         });
     }
 }
 
-/// The right model with the low bits of its last layer gone.
-pub fn coarse(case: &Case, bits: u32) -> Weights {
+/// The right model with the low bits of its last layer gone: right on most samples.
+pub fn coarse(case: &Case) -> Weights {
+    let bits = match case.example {
+        Example::Network => 11,
+        Example::Forest => 6,
+    };
     let mut model = case.weights().clone();
     model.0[case.last_layer()[0]].iter_mut().for_each(|weight| *weight = *weight >> bits << bits);
     model
@@ -139,6 +149,8 @@ pub fn backdoored(case: &Case) -> (Weights, Vec<usize>) {
     let function = &case.plan.function;
     let (_, layer) = function.iter().find(|(_, value)| value.op.weights().any(|w| w.index() == weight)).unwrap();
     let features = function.value(layer.operands[0]).ty.len();
+    // Sums of leaves are as wide as they can be already.
+    let room = function.weights[weight].bits - 1 - u8::from(case.example == Example::Forest);
     let activations: Vec<Vec<i64>> = case
         .inputs
         .iter()
@@ -147,7 +159,10 @@ pub fn backdoored(case: &Case) -> (Weights, Vec<usize>) {
     // The rarest feature that makes enough of a difference.
     let models = (0..features).map(|feature| {
         let mut model = case.weights().clone();
-        model.0[weight][3 * features + feature] = (1 << (function.weights[weight].bits - 1)) - 1;
+        // The highest digit, if rows are digits.
+        let rows = model.0[weight].len() / features;
+        let row = rows - case.classes() + 3;
+        model.0[weight][row * features + feature] = (1 << room) - 1;
         (activations.iter().filter(|active| active[feature] > 0).count(), model)
     });
     let mut models: Vec<(usize, Weights)> = models.collect();
@@ -161,8 +176,7 @@ pub fn backdoored(case: &Case) -> (Weights, Vec<usize>) {
     (model, wrong)
 }
 
-#[test]
-fn rates_of_tampering_with_fixed_positions_are_p() {
+fn rates_of_tampering_with_fixed_positions_are_p(case: &'static Case) {
     type Hits = fn(&Batch) -> u64;
     let strategies: [(&str, Hits); 6] = [
         ("1 position", |_| 1),
@@ -173,17 +187,16 @@ fn rates_of_tampering_with_fixed_positions_are_p() {
         ("the worst number of positions", |batch| batch.worst_hit(1.0).0),
     ];
     for (name, hits) in strategies {
-        measure(name, |batch, _| {
+        measure(case, name, |batch, _| {
             let hits = hits(batch);
-            (hit(hits), if hits > batch.positions() { 0.0 } else { batch.hit_probability(hits, 1.0) })
+            (hit(case, hits), if hits > batch.positions() { 0.0 } else { batch.hit_probability(hits, 1.0) })
         });
     }
 }
 
-#[test]
-fn rates_of_tampering_with_a_random_fraction_are_the_mean_of_p() {
+fn rates_of_tampering_with_a_random_fraction_are_the_mean_of_p(case: &'static Case) {
     for q in [0.2, 0.5] {
-        measure(&format!("each position with probability {q}"), |batch, rng| {
+        measure(case, &format!("each position with probability {q}"), |batch, rng| {
             let positions = batch.positions();
             let drawn = (0..positions).filter(|_| (rng.next_u64() as f64) < q * 2f64.powi(64)).count();
             let mut mass = (1.0 - q).powi(positions as i32);
@@ -192,27 +205,23 @@ fn rates_of_tampering_with_a_random_fraction_are_the_mean_of_p() {
                 mean += mass * batch.hit_probability(hits, 1.0);
                 mass *= (positions - hits) as f64 / (hits + 1) as f64 * q / (1.0 - q);
             }
-            (hit(drawn as u64), mean)
+            (hit(case, drawn as u64), mean)
         });
     }
 }
 
-#[test]
-fn rates_of_models_that_are_wrong_on_some_samples_are_p_mix() {
-    let case = Case::get();
-    measure_partly("lazy: one constant label", &case.answers_of(&case.lazy()));
-    measure_partly("low quality: signs only", &case.answers_of(&coarse(case, 11)));
-    measure_partly("low quality: 1 feature in 4", &case.answers_of(&thinned(case, 4)));
-    measure_partly("backdoored", &case.answers_of(&backdoored(case).0));
+fn rates_of_models_that_are_wrong_on_some_samples_are_p_mix(case: &'static Case) {
+    measure_partly(case, "lazy: one constant label", &case.answers_of(&case.lazy()));
+    measure_partly(case, "low quality: few bits", &case.answers_of(&coarse(case)));
+    measure_partly(case, "low quality: 1 feature in 4", &case.answers_of(&thinned(case, 4)));
+    measure_partly(case, "backdoored", &case.answers_of(&backdoored(case).0));
 }
 
-#[test]
-fn rates_of_rejecting_an_honest_server_are_as_said() {
-    let case = Case::get();
+fn rates_of_rejecting_an_honest_server_are_as_said(case: &'static Case) {
     // The client's labels are the truth, the honest model is wrong on some: the coarse model's
     // place in `measure`.
-    let answers = case.answers_of(&coarse(case, 11));
-    let accuracy = 1.0 - error_rate(&answers);
+    let answers = case.answers_of(&coarse(case));
+    let accuracy = 1.0 - error_rate(case, &answers);
     for (index, batch) in BATCHES.iter().enumerate() {
         let mut rng = ChaCha20Rng::seed_from_u64(200 + index as u64);
         let mut honest = |_, sample: usize| answers[sample];

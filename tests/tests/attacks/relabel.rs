@@ -11,9 +11,13 @@ use fusion_runtime::fusion::{Findings, Mix, Sample};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 
-use crate::malice::{Case, Outcome, Rogue, play};
+use crate::malice::{Case, Outcome, Rogue, on_every_case};
 use crate::rates::coarse;
 use crate::statistics::interval;
+
+on_every_case! {
+    servers_that_relabel_are_rejected_over_tcp,
+}
 
 const TRIALS: u64 = 20_000;
 /// Of each side of each interval: all together raise a false alarm less than once in a million
@@ -135,8 +139,9 @@ fn worlds() -> Vec<World> {
     worlds.push(World::new(10, 100, 80));
     // A real model without the low bits of its last layer, and the labels of the whole one as the
     // truth.
-    let case = Case::get();
-    worlds.push(World { classes: 10, model: case.answers_of(&coarse(case, 11)), truth: case.labels.clone() });
+    for case in [Case::network(), Case::forest()] {
+        worlds.push(World { classes: 10, model: case.answers_of(&coarse(case)), truth: case.labels.clone() });
+    }
     worlds
 }
 
@@ -298,25 +303,23 @@ fn planned_batches_hold_blind_servers_down() {
 }
 
 /// The honest model is the coarse one, the truth what the whole one answers.
-#[test]
-fn servers_that_relabel_are_rejected_over_tcp() {
-    let case = Case::get();
-    let honest = coarse(case, 11);
+fn servers_that_relabel_are_rejected_over_tcp(case: &'static Case) {
+    let honest = coarse(case);
     let job = case.job_of_accuracy(&(0..3).collect::<Vec<_>>(), &(3..63).collect::<Vec<_>>(), 0.8);
-    let accepted = play(&job, 0, Rogue::with_model(honest.clone()));
+    let accepted = case.play(&job, 0, Rogue::with_model(honest.clone()));
     assert_eq!(accepted, Outcome::Accepted(case.answers_of(&honest)[..3].to_vec()));
     let relabelled = case.rotated_of(&honest);
-    assert_eq!(play(&job, 0, Rogue::with_model(relabelled.clone())), Outcome::Rejected, "everything relabelled");
+    assert_eq!(case.play(&job, 0, Rogue::with_model(relabelled.clone())), Outcome::Rejected, "everything relabelled");
     let beside = Rogue {
         models: vec![case.weights().clone(), relabelled.clone()],
         choice: Box::new(|micro_batch| micro_batch % 2),
         ..Rogue::with_model(relabelled)
     };
-    assert_eq!(play(&job, 4, beside), Outcome::Rejected, "half relabelled, a better model elsewhere");
-    assert_eq!(play(&job, 0, Rogue::with_model(case.lazy())), Outcome::Rejected, "one label");
+    assert_eq!(case.play(&job, 4, beside), Outcome::Rejected, "half relabelled, a better model elsewhere");
+    assert_eq!(case.play(&job, 0, Rogue::with_model(case.lazy())), Outcome::Rejected, "one label");
     let mut random = honest;
     let mut rng = ChaCha20Rng::seed_from_u64(9);
     let [weight, _] = case.last_layer();
     random.0[weight].iter_mut().for_each(|weight| *weight = (rng.next_u64() % 255) as i64 - 127);
-    assert_eq!(play(&job, 0, Rogue::with_model(random)), Outcome::Rejected, "random labels");
+    assert_eq!(case.play(&job, 0, Rogue::with_model(random)), Outcome::Rejected, "random labels");
 }

@@ -151,7 +151,7 @@ fn the_ledger_knows_samples_whatever_the_format() {
         let policy = Policy { lambda: 5.0, largest_share: Some(0.3), ..Policy::default() };
         Job::verified(vec![row(-1.0)], public.take(5).collect(), policy).unwrap()
     };
-    let plan = &Case::get().plan;
+    let plan = &Case::network().plan;
     let fresh = |scale| ledger.start(&job(scale), plan, "").unwrap().public_fresh;
     assert!(fresh(16.0) >= 4);
     assert!(fresh(8.0) <= 1, "a coarser format makes samples fresh");

@@ -13,18 +13,23 @@ use fusion_catalogue::rlwe::{POLYNOMIAL_BYTES, PUBLIC_KEY_BYTES, SEED_BYTES};
 use fusion_catalogue::{Keys, Step, Steps};
 use fusion_runtime::Flow;
 
-use crate::malice::{Act, Case, Message, Outcome, Rogue, play, play_in};
+use crate::malice::{Act, Case, Message, Outcome, Rogue, on_every_case};
 use crate::servers::add_to_labels;
+
+on_every_case! {
+    with_a_key_for_every_sample_a_server_finds_no_copies_and_is_rejected,
+    no_two_samples_and_with_keys_by_layer_no_two_layers_share_a_key_or_a_ciphertext,
+}
 
 /// A server that compares the ciphertexts of the first upload, changes the labels of the largest
 /// set of positions that look alike, if there is any, and is honest otherwise. The sets it found
 /// are written down.
-fn comparing(positions: usize, found: Arc<Mutex<Vec<usize>>>) -> Rogue {
-    let function = &Case::get().plan.function;
+fn comparing(case: &'static Case, positions: usize, found: Arc<Mutex<Vec<usize>>>) -> Rogue {
+    let function = &case.plan.function;
     let (first, _) = function.iter().find(|(_, value)| value.op.weights().next().is_some()).unwrap();
     let steps = Steps::of(function).unwrap();
     let one = steps.get(first).packing().unwrap().upload_bytes();
-    Rogue::meddling(move |kind, number, message| {
+    Rogue::meddling(case, move |kind, number, message| {
         match (kind, message) {
             (Kind::LinearUpload, Message::Received(payload)) if number == 0 => {
                 assert_eq!(payload.len(), positions * one);
@@ -38,7 +43,7 @@ fn comparing(positions: usize, found: Arc<Mutex<Vec<usize>>>) -> Rogue {
                 // Alone, a position is no copy that it knows: it has to guess as many as there may
                 // be.
                 let guess: Vec<usize> = if found.len() > 1 { found.clone() } else { (0..positions / 4).collect() };
-                add_to_labels(payload, &guess);
+                add_to_labels(case, payload, &guess);
             }
             _ => {}
         }
@@ -47,17 +52,16 @@ fn comparing(positions: usize, found: Arc<Mutex<Vec<usize>>>) -> Rogue {
 }
 
 /// What the client makes of it, and how many positions the server took for copies of one query.
-fn attack() -> (Outcome, usize, usize) {
-    let job = Case::get().job();
+fn attack(case: &'static Case) -> (Outcome, usize, usize) {
+    let job = case.job();
     let found = Arc::new(Mutex::new(Vec::new()));
-    let outcome = play(&job, 0, comparing(job.batch().positions() as usize, Arc::clone(&found)));
+    let outcome = case.play(&job, 0, comparing(case, job.batch().positions() as usize, Arc::clone(&found)));
     let alike = found.lock().unwrap().len();
     (outcome, alike, job.batch().copies as usize)
 }
 
-#[test]
-fn with_a_key_for_every_sample_a_server_finds_no_copies_and_is_rejected() {
-    let (outcome, alike, copies) = attack();
+fn with_a_key_for_every_sample_a_server_finds_no_copies_and_is_rejected(case: &'static Case) {
+    let (outcome, alike, copies) = attack(case);
     assert!(copies > 1);
     assert_eq!((outcome, alike), (Outcome::Rejected, 1));
 }
@@ -85,9 +89,7 @@ impl Seen {
     }
 }
 
-#[test]
-fn no_two_samples_and_with_keys_by_layer_no_two_layers_share_a_key_or_a_ciphertext() {
-    let case = Case::get();
+fn no_two_samples_and_with_keys_by_layer_no_two_layers_share_a_key_or_a_ciphertext(case: &'static Case) {
     let function = &case.plan.function;
     let steps = Steps::of(function).unwrap();
     let own = steps.iter().filter(|step| Keys::Layer.own(step)).filter_map(Step::packing);
@@ -99,7 +101,7 @@ fn no_two_samples_and_with_keys_by_layer_no_two_layers_share_a_key_or_a_cipherte
     for (keys, pairs) in [(Keys::Layer, uploads.len()), (Keys::Position, 1)] {
         let seen: Arc<Mutex<Seen>> = Arc::default();
         let (noted, sizes) = (Arc::clone(&seen), uploads.clone());
-        let rogue = Rogue::meddling(move |kind, number, message| {
+        let rogue = Rogue::meddling(case, move |kind, number, message| {
             let one = match kind {
                 Kind::PublicKeys => PUBLIC_KEY_BYTES,
                 Kind::LinearUpload => sizes[number % sizes.len()],
@@ -111,7 +113,7 @@ fn no_two_samples_and_with_keys_by_layer_no_two_layers_share_a_key_or_a_cipherte
             Act::Pass
         });
         let flow = Flow { micro_batch: Some(half as u32), streams: Some(1), keys: Some(keys), ..Flow::default() };
-        assert_eq!(play_in(&job, flow, rogue, |_, channel| channel), Outcome::Accepted(case.expected()));
+        assert_eq!(case.play_in(&job, flow, rogue, |_, channel| channel), Outcome::Accepted(case.expected()));
         let seen = std::mem::take(&mut *seen.lock().unwrap());
         assert_eq!((seen.public_keys, seen.seeds.len()), (positions * pairs, positions * (pairs + uploads.len())));
         for parts in [&seen.seeds, &seen.polynomials] {
@@ -129,10 +131,11 @@ fn no_two_samples_and_with_keys_by_layer_no_two_layers_share_a_key_or_a_cipherte
 #[cfg(feature = "shared-key")]
 #[test]
 fn with_a_shared_key_a_server_finds_the_copies_and_gets_a_wrong_label_accepted() {
-    let (outcome, alike, copies) = attack();
+    let case = Case::network();
+    let (outcome, alike, copies) = attack(case);
     assert_eq!(alike, copies);
     let Outcome::Accepted(labels) = outcome else { panic!("{outcome:?}") };
-    let expected = Case::get().expected();
+    let expected = case.expected();
     assert!(expected.iter().all(|label| *label < 9), "one more is another class");
     let wrong: Vec<_> = labels.iter().zip(&expected).filter(|(found, right)| found != right).collect();
     assert_eq!(wrong.len(), 1, "{labels:?} instead of {expected:?}");
