@@ -25,6 +25,7 @@ pub mod ot;
 pub mod ring;
 pub mod rlwe;
 pub mod session;
+mod threads;
 
 pub use channel::{Channel, Kind};
 pub use error::Error;

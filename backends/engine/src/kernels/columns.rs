@@ -3,10 +3,15 @@
 use aes::Block;
 use polyval::Polyval;
 use polyval::universal_hash::UniversalHash;
+use rayon::prelude::*;
 
 use super::COLUMNS;
 use super::field::{self, ONE};
 use super::vector::Vector;
+use crate::threads::part;
+
+/// Tiles that a thread hashes at least.
+const FEWEST_TILES: usize = 32;
 
 /// A linear universal hash of columns over `GF(2^128)`, which is represented as POLYVAL's (RFC
 /// 8452): a polynomial in a random `key` over a column's blocks, without constant term, plus the
@@ -45,7 +50,10 @@ impl ColumnHash {
         };
         match vector {
             Some(vector) => {
-                let sums = vector.weighted_sums(matrix, &self.powers(matrix.len()));
+                let (powers, part) = (self.powers(matrix.len()), part(matrix.len(), FEWEST_TILES));
+                let parts = matrix.par_chunks(part).zip(powers.par_chunks(part));
+                let sums = parts.map(|(matrix, powers)| vector.weighted_sums(matrix, powers));
+                let sums = sums.reduce(|| [[0; 2]; COLUMNS], add);
                 sums.iter().zip(mask).map(|(sum, mask)| reduce(*sum) ^ mask).collect()
             }
             None => {
@@ -66,6 +74,11 @@ impl ColumnHash {
         powers.reverse();
         powers
     }
+}
+
+fn add(mut a: [[u128; 2]; COLUMNS], b: [[u128; 2]; COLUMNS]) -> [[u128; 2]; COLUMNS] {
+    a.as_flattened_mut().iter_mut().zip(b.as_flattened()).for_each(|(a, b)| *a ^= b);
+    a
 }
 
 /// `(low + x^128 high) x^-128` modulo POLYVAL's polynomial.

@@ -7,10 +7,98 @@
 use fusion_catalogue::ot::{Ots, TABLE_WIDTHS};
 use zeroize::{Zeroize, Zeroizing};
 
+use std::ops::Range;
+
+use rayon::prelude::*;
+
 use super::hash::RowHash;
 use super::pads::{Queue, ReceiverPads, SenderPads};
 use crate::bits::Bits;
-use crate::kernels::{self, COLUMNS};
+use crate::kernels::{self, COLUMNS, lowest_bits, transpose};
+use crate::threads::part;
+
+/// Tiles that a thread turns into pads at least.
+pub(super) const FEWEST_TILES: usize = 32;
+
+/// Consecutive tiles of one direction.
+pub(super) struct Tiles<'a> {
+    /// Number of the first one within the direction.
+    pub first: u64,
+    /// At the receiver, the choices of each tile; none where rows have theirs in their lowest bit.
+    pub choices: &'a [u128],
+    /// Rows, or columns to be transposed.
+    pub blocks: &'a mut [[u128; COLUMNS]],
+    /// Which.
+    pub are_columns: bool,
+}
+
+impl<'a> Tiles<'a> {
+    /// The first `n` of them, and the others.
+    fn split(self, n: usize) -> [Tiles<'a>; 2] {
+        let (first, are_columns) = (self.first, self.are_columns);
+        let (blocks, other_blocks) = self.blocks.split_at_mut(n);
+        let (choices, other_choices) = self.choices.split_at(n.min(self.choices.len()));
+        let others = Tiles { first: first + n as u64, choices: other_choices, blocks: other_blocks, are_columns };
+        [Tiles { first, choices, blocks, are_columns }, others]
+    }
+
+    /// Their numbers, choices and rows.
+    fn rows(self) -> impl Iterator<Item = (u64, u128, &'a [u128; COLUMNS])> {
+        let Tiles { first, choices, blocks, are_columns } = self;
+        (first..).zip(blocks).enumerate().map(move |(i, (number, tile))| {
+            if are_columns {
+                transpose(tile);
+            }
+            let choices = choices.get(i).copied().unwrap_or_else(|| lowest_bits(tile));
+            (number, choices, &*tile)
+        })
+    }
+}
+
+/// What makes pads of tiles.
+pub(super) trait Builder: Sized + Send + Sync {
+    /// An empty one for some tiles that begin where `dealer` is, with what is left of a table that
+    /// was begun before.
+    fn begun(&self, dealer: Dealer, tiles: usize, joined: Joined) -> Self;
+
+    /// Its state between tiles.
+    fn state(&mut self) -> (&mut Dealer, &mut Joined);
+
+    /// Adds one tile: its number, its choice bits and its rows.
+    fn push(&mut self, tile: u64, choices: u128, rows: &[u128; COLUMNS]);
+
+    /// Adds the pads of a part.
+    fn append(&mut self, part: Self);
+
+    /// Adds tiles, by several threads if there are.
+    fn push_all(&mut self, tiles: Tiles<'_>) {
+        let dealer = *self.state().0;
+        let ranges = dealer.cut(tiles.blocks.len(), part(tiles.blocks.len(), FEWEST_TILES));
+        if ranges.len() < 2 {
+            tiles.rows().for_each(|(tile, choices, rows)| self.push(tile, choices, rows));
+            return;
+        }
+        let mut begun = Some(std::mem::replace(self.state().1, Joined::new()));
+        let mut rest = tiles;
+        let mut parts = Vec::with_capacity(ranges.len());
+        for range in ranges {
+            let [own, others] = rest.split(range.len());
+            rest = others;
+            let dealer = Dealer { next: dealer.next + range.start as u64, ..dealer };
+            parts.push((self.begun(dealer, range.len(), begun.take().unwrap_or_else(Joined::new)), own));
+        }
+        let make = |(mut part, tiles): (Self, Tiles<'_>)| {
+            tiles.rows().for_each(|(tile, choices, rows)| part.push(tile, choices, rows));
+            part
+        };
+        let parts: Vec<Self> = parts.into_par_iter().map(make).collect();
+        for mut part in parts {
+            let (dealer, joined) = part.state();
+            (*self.state().0, *self.state().1) = (*dealer, std::mem::replace(joined, Joined::new()));
+            self.append(part);
+        }
+    }
+}
 
 /// Which pads a tile of rows becomes: first all one-bit OTs, then two-bit ones, then words, then
 /// tables by width, each kind from a new tile on. A table's OTs take as many tiles as it is wide.
@@ -27,7 +115,8 @@ enum Kind {
 }
 
 /// Deals tiles to the kinds.
-struct Dealer {
+#[derive(Clone, Copy)]
+pub(super) struct Dealer {
     ots: Ots,
     next: u64,
 }
@@ -52,6 +141,30 @@ impl Dealer {
         }
         unreachable!("no more tiles than were asked for")
     }
+
+    /// Cuts the next `count` tiles into parts of about `most`. Only the last may end within a
+    /// table.
+    fn cut(mut self, count: usize, most: usize) -> Vec<Range<usize>> {
+        let mut parts: Vec<Range<usize>> = Vec::new();
+        let mut start = 0;
+        for end in 1..=count {
+            let whole = match self.next() {
+                Kind::Table { width, part } => part + 1 == width,
+                _ => true,
+            };
+            if end == count || (whole && end - start >= most) {
+                parts.push(start..end);
+                start = end;
+            }
+        }
+        parts
+    }
+}
+
+/// At most as many OTs of each kind as so many tiles could be.
+fn limited(ots: &Ots, tiles: usize) -> Ots {
+    let most = |n: u64| n.min((tiles * COLUMNS) as u64);
+    Ots { bits: most(ots.bits), pairs: most(ots.pairs), words: most(ots.words), tables: ots.tables.map(most) }
 }
 
 /// Multiplication by `x` in `GF(2^128)` modulo `x^128 + x^7 + x^2 + x + 1`. Rows
@@ -62,7 +175,7 @@ fn double(block: u128) -> u128 {
 }
 
 /// The tiles of a table that were pushed.
-struct Joined {
+pub(super) struct Joined {
     choices: Zeroizing<Vec<[u64; 2]>>,
     rows: Zeroizing<[u128; COLUMNS]>,
 }
@@ -103,6 +216,11 @@ impl Planes {
         self.0.iter_mut().zip(tiles).for_each(|(words, tile)| words.extend_from_slice(&tile));
     }
 
+    /// Adds what `part` has.
+    fn append(&mut self, part: &Planes) {
+        self.0.iter_mut().zip(&part.0).for_each(|(words, part)| words.extend_from_slice(part));
+    }
+
     /// The first `n` bits of each.
     fn finish(mut self, n: u64) -> Queue<Bits> {
         let words = std::mem::take(&mut self.0);
@@ -126,6 +244,10 @@ impl<const N: usize> Words<N> {
 
     fn push(&mut self, tiles: [&[u64; COLUMNS]; N]) {
         self.0.iter_mut().zip(tiles).for_each(|(words, tile)| words.extend_from_slice(tile));
+    }
+
+    fn append(&mut self, part: &Words<N>) {
+        self.0.iter_mut().zip(&part.0).for_each(|(words, part)| words.extend_from_slice(part));
     }
 
     fn finish(mut self, n: u64) -> Queue<Vec<u64>> {
@@ -163,10 +285,14 @@ pub(super) struct ReceiverBuilder<'a> {
 impl<'a> ReceiverBuilder<'a> {
     /// For this many OTs.
     pub fn new(ots: &Ots, hash: &'a RowHash) -> ReceiverBuilder<'a> {
+        ReceiverBuilder::with(hash, Dealer { ots: *ots, next: 0 }, ots, Joined::new())
+    }
+
+    fn with(hash: &'a RowHash, dealer: Dealer, ots: &Ots, joined: Joined) -> ReceiverBuilder<'a> {
         ReceiverBuilder {
             hash,
-            dealer: Dealer { ots: *ots, next: 0 },
-            joined: Joined::new(),
+            dealer,
+            joined,
             bits: Planes::new(2, ots.bits),
             pairs: Planes::new(3, ots.pairs),
             tables: each_table(ots, |width, n| Planes::new(width + 2, n)),
@@ -175,8 +301,30 @@ impl<'a> ReceiverBuilder<'a> {
         }
     }
 
-    /// Adds tile number `tile`: its choice bits and its rows `t`.
-    pub fn push(&mut self, tile: u64, choices: u128, rows: &[u128; COLUMNS]) {
+    /// The pads, once every tile was pushed.
+    pub fn finish(self) -> ReceiverPads {
+        let ots = self.dealer.ots;
+        let mut lens = ots.tables.into_iter();
+        ReceiverPads {
+            bits: self.bits.finish(ots.bits),
+            pairs: self.pairs.finish(ots.pairs),
+            tables: self.tables.map(|table| table.finish(lens.next().unwrap_or(0))),
+            choices: self.choices.finish(ots.words),
+            words: self.words.finish(ots.words),
+        }
+    }
+}
+
+impl Builder for ReceiverBuilder<'_> {
+    fn begun(&self, dealer: Dealer, tiles: usize, joined: Joined) -> Self {
+        ReceiverBuilder::with(self.hash, dealer, &limited(&dealer.ots, tiles), joined)
+    }
+
+    fn state(&mut self) -> (&mut Dealer, &mut Joined) {
+        (&mut self.dealer, &mut self.joined)
+    }
+
+    fn push(&mut self, tile: u64, choices: u128, rows: &[u128; COLUMNS]) {
         let kind = self.dealer.next();
         if let Kind::Table { width, part } = kind {
             self.joined.push(part, choices, rows);
@@ -198,17 +346,12 @@ impl<'a> ReceiverBuilder<'a> {
         }
     }
 
-    /// The pads, once every tile was pushed.
-    pub fn finish(self) -> ReceiverPads {
-        let ots = self.dealer.ots;
-        let mut lens = ots.tables.into_iter();
-        ReceiverPads {
-            bits: self.bits.finish(ots.bits),
-            pairs: self.pairs.finish(ots.pairs),
-            tables: self.tables.map(|table| table.finish(lens.next().unwrap_or(0))),
-            choices: self.choices.finish(ots.words),
-            words: self.words.finish(ots.words),
-        }
+    fn append(&mut self, part: Self) {
+        self.bits.append(&part.bits);
+        self.pairs.append(&part.pairs);
+        self.tables.iter_mut().zip(&part.tables).for_each(|(table, part)| table.append(part));
+        self.choices.append(&part.choices);
+        self.words.append(&part.words);
     }
 }
 
@@ -227,11 +370,15 @@ pub(super) struct SenderBuilder<'a> {
 impl<'a> SenderBuilder<'a> {
     /// For this many OTs with the correlation `delta`.
     pub fn new(ots: &Ots, hash: &'a RowHash, delta: u128) -> SenderBuilder<'a> {
+        SenderBuilder::with(hash, delta, Dealer { ots: *ots, next: 0 }, ots, Joined::new())
+    }
+
+    fn with(hash: &'a RowHash, delta: u128, dealer: Dealer, ots: &Ots, joined: Joined) -> SenderBuilder<'a> {
         SenderBuilder {
             hash,
             delta: Zeroizing::new(delta),
-            dealer: Dealer { ots: *ots, next: 0 },
-            joined: Joined::new(),
+            dealer,
+            joined,
             bits: Planes::new(2, ots.bits),
             pairs: Planes::new(4, ots.pairs),
             tables: each_table(ots, |width, n| Planes::new(2 << width, n)),
@@ -239,8 +386,29 @@ impl<'a> SenderBuilder<'a> {
         }
     }
 
-    /// Adds tile number `tile`: its rows `q`.
-    pub fn push(&mut self, tile: u64, rows: &[u128; COLUMNS]) {
+    /// The pads, once every tile was pushed.
+    pub fn finish(self) -> SenderPads {
+        let ots = self.dealer.ots;
+        let mut lens = ots.tables.into_iter();
+        SenderPads {
+            bits: self.bits.finish(ots.bits),
+            pairs: self.pairs.finish(ots.pairs),
+            tables: self.tables.map(|table| table.finish(lens.next().unwrap_or(0))),
+            words: self.words.finish(ots.words),
+        }
+    }
+}
+
+impl Builder for SenderBuilder<'_> {
+    fn begun(&self, dealer: Dealer, tiles: usize, joined: Joined) -> Self {
+        SenderBuilder::with(self.hash, *self.delta, dealer, &limited(&dealer.ots, tiles), joined)
+    }
+
+    fn state(&mut self) -> (&mut Dealer, &mut Joined) {
+        (&mut self.dealer, &mut self.joined)
+    }
+
+    fn push(&mut self, tile: u64, _: u128, rows: &[u128; COLUMNS]) {
         let kind = self.dealer.next();
         if let Kind::Table { width, part } = kind {
             self.joined.push(part, 0, rows);
@@ -269,16 +437,11 @@ impl<'a> SenderBuilder<'a> {
         }
     }
 
-    /// The pads, once every tile was pushed.
-    pub fn finish(self) -> SenderPads {
-        let ots = self.dealer.ots;
-        let mut lens = ots.tables.into_iter();
-        SenderPads {
-            bits: self.bits.finish(ots.bits),
-            pairs: self.pairs.finish(ots.pairs),
-            tables: self.tables.map(|table| table.finish(lens.next().unwrap_or(0))),
-            words: self.words.finish(ots.words),
-        }
+    fn append(&mut self, part: Self) {
+        self.bits.append(&part.bits);
+        self.pairs.append(&part.pairs);
+        self.tables.iter_mut().zip(&part.tables).for_each(|(table, part)| table.append(part));
+        self.words.append(&part.words);
     }
 }
 

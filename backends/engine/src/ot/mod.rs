@@ -34,6 +34,7 @@ use chacha20::ChaCha20Rng;
 use fusion_catalogue::ot::{OtCount, OtSource, SoftSpoken, batches};
 use fusion_ir::Party;
 use rand_core::{Rng, SeedableRng};
+use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
@@ -43,10 +44,11 @@ pub use pads::{Pads, ReceiverPads, SenderPads};
 #[cfg(test)]
 pub(crate) use tests::wire;
 
-use crate::kernels::{COLUMNS, transpose};
+use crate::kernels::transpose;
+use crate::threads::on_pool;
 use crate::{Channel, Error, Kind};
 use base::Domain;
-use builders::{ReceiverBuilder, SenderBuilder};
+use builders::{Builder, FEWEST_TILES, ReceiverBuilder, SenderBuilder, Tiles};
 use hash::RowHash;
 
 use silent::{Fresh, Silent};
@@ -209,42 +211,47 @@ impl Live {
         let sent = need.received_by(party.peer());
         let mut receiving = ReceiverBuilder::new(&received, &self.receiver_hash);
         let mut sending = SenderBuilder::new(&sent, &self.sender_hash, *self.delta);
-        let receive = |tile, choices, rows: &_| receiving.push(tile, choices, rows);
-        let send = |tile, rows: &_| sending.push(tile, rows);
-        self.source.run(channel, [received.tiles(), sent.tiles()], receive, send)?;
+        let tiles = [received.tiles(), sent.tiles()];
+        self.source.run(channel, tiles, |tiles| receiving.push_all(tiles), |tiles| sending.push_all(tiles))?;
         Ok(Pads { sending: sending.finish(), receiving: receiving.finish() })
     }
 
     fn discard(&mut self, channel: &mut dyn Channel, received: u64, sent: u64) -> Result<(), Error> {
-        self.source.run(channel, [received, sent], |_, _, _| (), |_, _| ())
+        let rows = |tiles: Tiles<'_>| {
+            if tiles.are_columns {
+                tiles.blocks.par_iter_mut().with_min_len(FEWEST_TILES).for_each(transpose);
+            }
+        };
+        self.source.run(channel, [received, sent], rows, rows)
     }
 }
 
 impl Source {
-    /// Makes so many tiles to be received and to be sent: gives `receive` the number of each of the
-    /// former, its choices and its rows `t`, and `send` the number of each of the latter and its
-    /// rows `q`.
+    /// Makes so many tiles to be received and to be sent: gives the former, of rows `t`, to
+    /// `receive`, and the latter, of rows `q`, to `send`.
     fn run(
         &mut self,
         channel: &mut dyn Channel,
         [mut to_receive, mut to_send]: [u64; 2],
-        mut receive: impl FnMut(u64, u128, &[u128; COLUMNS]),
-        mut send: impl FnMut(u64, &[u128; COLUMNS]),
+        mut receive: impl FnMut(Tiles<'_>) + Send,
+        mut send: impl FnMut(Tiles<'_>) + Send,
     ) -> Result<(), Error> {
         match self {
             Source::SoftSpoken { params, sender, receiver } => {
                 if to_receive > 0 {
-                    let message = extend_receiver(receiver, *params, to_receive, receive);
+                    let message = on_pool(|| extend_receiver(receiver, *params, to_receive, receive));
                     channel.send(Kind::OtExtension, message)?;
                 }
                 if to_send > 0 {
                     let message = channel.receive(Kind::OtExtension, params.extension_bytes(to_send) as usize)?;
-                    extend_sender(sender, *params, to_send, &message, send)?;
+                    on_pool(|| extend_sender(sender, *params, to_send, &message, send))?;
                 }
             }
             Source::Silent(silent) => loop {
-                silent.receiver.feed(&mut to_receive, &mut receive);
-                silent.sender.feed(&mut to_send, &mut send);
+                on_pool(|| {
+                    silent.receiver.feed(&mut to_receive, &mut receive);
+                    silent.sender.feed(&mut to_send, &mut send);
+                });
                 if to_receive + to_send == 0 {
                     break;
                 }
@@ -260,16 +267,13 @@ fn extend_receiver(
     receiver: &mut softspoken::Receiver,
     params: SoftSpoken,
     tiles: u64,
-    mut take: impl FnMut(u64, u128, &[u128; COLUMNS]),
+    mut take: impl FnMut(Tiles<'_>),
 ) -> Vec<u8> {
     let mut message = Vec::with_capacity(params.extension_bytes(tiles) as usize);
     for tiles in batches(tiles) {
         let batch = receiver.extend(tiles as usize, &mut message);
-        let rows = batch.columns.as_chunks_mut::<COLUMNS>().0;
-        for (tile, (rows, choices)) in (batch.first_tile..).zip(rows.iter_mut().zip(batch.choices.iter())) {
-            transpose(rows);
-            take(tile, *choices, rows);
-        }
+        let blocks = batch.columns.as_chunks_mut().0;
+        take(Tiles { first: batch.first_tile, choices: &batch.choices, blocks, are_columns: true });
     }
     message
 }
@@ -280,17 +284,14 @@ fn extend_sender(
     params: SoftSpoken,
     tiles: u64,
     mut message: &[u8],
-    mut take: impl FnMut(u64, &[u128; COLUMNS]),
+    mut take: impl FnMut(Tiles<'_>),
 ) -> Result<(), Error> {
     for tiles in batches(tiles) {
         let (part, rest) = message.split_at(params.batch_bytes(tiles) as usize);
         message = rest;
         let batch = sender.extend(tiles as usize, part)?;
-        let rows = batch.columns.as_chunks_mut::<COLUMNS>().0;
-        for (tile, rows) in (batch.first_tile..).zip(rows) {
-            transpose(rows);
-            take(tile, rows);
-        }
+        let blocks = batch.columns.as_chunks_mut().0;
+        take(Tiles { first: batch.first_tile, choices: &[], blocks, are_columns: true });
     }
     Ok(())
 }

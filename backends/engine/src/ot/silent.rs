@@ -8,8 +8,10 @@ use rand_core::SeedableRng;
 use zeroize::Zeroizing;
 
 use super::base::Domain;
+use super::builders::Tiles;
 use super::{ferret, softspoken};
-use crate::kernels::{COLUMNS, lowest_bits, transpose};
+use crate::kernels::{COLUMNS, transpose};
+use crate::threads::on_pool;
 use crate::{Channel, Error, Kind};
 
 /// One party's silent OT, both directions.
@@ -59,14 +61,15 @@ impl Silent {
     pub fn begin_round(&mut self, channel: &mut dyn Channel, receives: bool, sends: bool) -> Result<(), Error> {
         const KIND: Kind = Kind::OtExtension;
         if let (ReceiverState::Fresh(fresh), true) = (&mut self.receiver.state, receives) {
-            let (generator, message) = fresh.receiver(self.receiver.set);
+            let (generator, message) = on_pool(|| fresh.receiver(self.receiver.set));
             channel.send(KIND, message)?;
             self.receiver.state = ReceiverState::Running(Box::new(generator));
         }
         if let (SenderState::Fresh(fresh), true) = (&mut self.sender.state, sends) {
             let ((fresh, seed), set) = (&mut **fresh, self.sender.set);
             let message = channel.receive(KIND, extension(set).extension_bytes(set.base_tiles()) as usize)?;
-            self.sender.state = SenderState::Running(Box::new(fresh.sender(set, seed, &message)?));
+            let generator = on_pool(|| fresh.sender(set, seed, &message))?;
+            self.sender.state = SenderState::Running(Box::new(generator));
         }
         let mut sender = match &mut self.sender.state {
             SenderState::Running(sender) if sends => Some(sender),
@@ -77,11 +80,11 @@ impl Silent {
             _ => None,
         };
         if let Some(sender) = &mut sender {
-            channel.send(KIND, sender.begin())?;
+            channel.send(KIND, on_pool(|| sender.begin()))?;
         }
         if let Some(receiver) = &mut receiver {
             let trees = channel.receive(KIND, self.receiver.set.trees_bytes() as usize)?;
-            channel.send(KIND, receiver.begin(&trees)?.to_vec())?;
+            channel.send(KIND, on_pool(|| receiver.begin(&trees))?.to_vec())?;
         }
         if let Some(sender) = &mut sender {
             let challenge = channel.receive(KIND, Ferret::CHECK_BYTES as usize)?;
@@ -99,16 +102,18 @@ impl Silent {
 impl Sender {
     /// Before the first round. Trees will be grown from what `seed` gives.
     pub fn new(set: Ferret, fresh: Fresh<softspoken::Sender>, seed: Zeroizing<[u8; 32]>) -> Sender {
-        Sender { set, state: SenderState::Fresh(Box::new((fresh, seed))), cursor: Cursor::new(set) }
+        Sender { set, state: SenderState::Fresh(Box::new((fresh, seed))), cursor: Cursor::default() }
     }
 
     /// Gives `take` up to `tiles` tiles, as many as the round still has, and counts them down.
-    pub fn feed(&mut self, tiles: &mut u64, take: &mut impl FnMut(u64, &[u128; COLUMNS])) {
+    pub fn feed(&mut self, tiles: &mut u64, take: &mut impl FnMut(Tiles<'_>)) {
         let SenderState::Running(generator) = &mut self.state else { return };
-        while *tiles > 0 && (!self.cursor.at_end() || generator.next_tree().is_some()) {
-            let (number, tile) = self.cursor.next(generator.rows());
-            take(number, tile);
-            *tiles -= 1;
+        while *tiles > 0 {
+            if self.cursor.at_end() {
+                self.cursor.refill(generator.next_trees(trees(self.set, *tiles)).len());
+            }
+            let Some(next) = self.cursor.next(generator.rows(), tiles) else { return };
+            take(next);
         }
     }
 }
@@ -116,16 +121,18 @@ impl Sender {
 impl Receiver {
     /// Before the first round.
     pub fn new(set: Ferret, fresh: Fresh<softspoken::Receiver>) -> Receiver {
-        Receiver { set, state: ReceiverState::Fresh(Box::new(fresh)), cursor: Cursor::new(set) }
+        Receiver { set, state: ReceiverState::Fresh(Box::new(fresh)), cursor: Cursor::default() }
     }
 
     /// Gives `take` up to `tiles` tiles, as many as the round still has, and counts them down.
-    pub fn feed(&mut self, tiles: &mut u64, take: &mut impl FnMut(u64, u128, &[u128; COLUMNS])) {
+    pub fn feed(&mut self, tiles: &mut u64, take: &mut impl FnMut(Tiles<'_>)) {
         let ReceiverState::Running(generator) = &mut self.state else { return };
-        while *tiles > 0 && (!self.cursor.at_end() || generator.next_tree().is_some()) {
-            let (number, tile) = self.cursor.next(generator.rows());
-            take(number, lowest_bits(tile), tile);
-            *tiles -= 1;
+        while *tiles > 0 {
+            if self.cursor.at_end() {
+                self.cursor.refill(generator.next_trees(trees(self.set, *tiles)).len());
+            }
+            let Some(next) = self.cursor.next(generator.rows(), tiles) else { return };
+            take(next);
         }
     }
 }
@@ -187,33 +194,38 @@ impl Base {
     }
 }
 
-/// The place within the present tree's rows.
+/// How many trees are worth making at once where `tiles` are wanted.
+fn trees(set: Ferret, tiles: u64) -> u64 {
+    tiles.div_ceil(set.tree_tiles())
+}
+
+/// The place within the rows of the trees that were made last.
+#[derive(Default)]
 struct Cursor {
     taken: usize,
-    tree_tiles: usize,
+    tiles: usize,
     next_tile: u64,
 }
 
 impl Cursor {
-    fn new(set: Ferret) -> Cursor {
-        let tree_tiles = set.tree_tiles() as usize;
-        Cursor { taken: tree_tiles, tree_tiles, next_tile: 0 }
-    }
-
-    /// Whether a new tree is needed.
+    /// Whether new trees are needed.
     fn at_end(&self) -> bool {
-        self.taken == self.tree_tiles
+        self.taken == self.tiles
     }
 
-    /// The next tile of `rows`, a tree's, and its number in the session.
-    fn next<'a>(&mut self, rows: &'a [u128]) -> (u64, &'a [u128; COLUMNS]) {
-        let tiles = rows.as_chunks().0;
-        if self.at_end() {
-            self.taken = 0;
-        }
-        let next = (self.next_tile, &tiles[self.taken]);
-        self.taken += 1;
-        self.next_tile += 1;
-        next
+    /// So many rows were made.
+    fn refill(&mut self, rows: usize) {
+        (self.taken, self.tiles) = (0, rows >> COLUMNS.trailing_zeros());
+    }
+
+    /// The next tiles of `rows`, at most `wanted`, which is counted down; `None` at the end.
+    fn next<'a>(&mut self, rows: &'a mut [u128], wanted: &mut u64) -> Option<Tiles<'a>> {
+        let n = usize::try_from(*wanted).unwrap_or(usize::MAX).min(self.tiles - self.taken);
+        let blocks = &mut rows.as_chunks_mut().0[self.taken..][..n];
+        let next = Tiles { first: self.next_tile, choices: &[], blocks, are_columns: false };
+        *wanted -= n as u64;
+        self.taken += n;
+        self.next_tile += n as u64;
+        (n > 0).then_some(next)
     }
 }

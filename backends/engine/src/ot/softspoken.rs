@@ -38,6 +38,7 @@
 
 use blake3::Hasher;
 use fusion_catalogue::ot::SoftSpoken;
+use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
@@ -45,6 +46,10 @@ use zeroize::Zeroizing;
 use super::base::first_block;
 use crate::Error;
 use crate::kernels::{COLUMNS, ColumnHash, Trees};
+use crate::threads::part;
+
+/// Tiles that a thread corrects at least.
+const FEWEST_TILES: usize = 32;
 
 /// One batch of correlated rows, without the sacrificed ones.
 pub(super) struct Batch<'a> {
@@ -90,7 +95,11 @@ impl State {
     /// Appends `corrections` to the transcript and derives the key of the column hash from it.
     fn challenge(&mut self, corrections: &[u8]) -> ColumnHash {
         let mut hash = Hasher::new_keyed(&self.transcript);
-        hash.update(b"fusion ot v2 softspoken check ").update(&self.next_tile.to_le_bytes()).update(corrections);
+        hash.update(b"fusion ot v2 softspoken check ").update(&self.next_tile.to_le_bytes());
+        match rayon::current_num_threads() {
+            1 => hash.update(corrections),
+            _ => hash.update_rayon(corrections),
+        };
         self.transcript = hash.finalize().into();
         ColumnHash::new(first_block(&self.transcript))
     }
@@ -119,14 +128,19 @@ impl Receiver {
         let start = message.len();
         let trees = self.0.params.trees();
         message.resize(start + (trees - 1) * 16 * (tiles + 1), 0);
-        let mut choices = Zeroizing::new(Vec::with_capacity(tiles + 1));
-        let corrections = message[start..].as_chunks_mut::<16>().0.chunks_exact_mut(trees - 1);
-        for (sums, corrections) in self.0.sums.chunks_exact(trees).zip(corrections) {
-            choices.push(sums[0]);
-            for (correction, sum) in corrections.iter_mut().zip(&sums[1..]) {
-                *correction = (sum ^ sums[0]).to_le_bytes();
+        let mut choices = Zeroizing::new(vec![0; tiles + 1]);
+        let part = part(tiles + 1, FEWEST_TILES);
+        let corrections = message[start..].as_chunks_mut::<16>().0.par_chunks_mut(part * (trees - 1));
+        let by_part = self.0.sums.par_chunks(part * trees).zip(corrections).zip(choices.par_chunks_mut(part));
+        by_part.for_each(|((sums, corrections), choices)| {
+            let by_tile = sums.chunks_exact(trees).zip(corrections.chunks_exact_mut(trees - 1));
+            for ((sums, corrections), choice) in by_tile.zip(choices) {
+                *choice = sums[0];
+                for (correction, sum) in corrections.iter_mut().zip(&sums[1..]) {
+                    *correction = (sum ^ sums[0]).to_le_bytes();
+                }
             }
-        }
+        });
         let hash = self.0.challenge(&message[start..]);
         message.extend_from_slice(&hash.hash(choices.iter().copied()).to_le_bytes());
         message.extend_from_slice(&digest(&hash.hash_columns(&self.0.columns)));
@@ -172,14 +186,18 @@ impl Sender {
         let masks: Zeroizing<Vec<u128>> =
             Zeroizing::new((0..COLUMNS).map(|column| (*self.delta >> column & 1).wrapping_neg()).collect());
         let k = params.k();
-        let by_tile = corrections.as_chunks::<16>().0.chunks_exact(params.trees() - 1);
-        for (columns, corrections) in self.state.columns.chunks_exact_mut(COLUMNS).zip(by_tile) {
-            let corrected = columns[k..].chunks_exact_mut(k).zip(masks[k..].chunks_exact(k));
-            for ((columns, masks), correction) in corrected.zip(corrections) {
-                let correction = u128::from_le_bytes(*correction);
-                columns.iter_mut().zip(masks).for_each(|(column, mask)| *column ^= correction & mask);
+        let (corrected, part) = (params.trees() - 1, part(tiles + 1, FEWEST_TILES));
+        let by_part = corrections.as_chunks::<16>().0.par_chunks(part * corrected);
+        self.state.columns.par_chunks_mut(part * COLUMNS).zip(by_part).for_each(|(columns, corrections)| {
+            let by_tile = columns.chunks_exact_mut(COLUMNS).zip(corrections.chunks_exact(corrected));
+            for (columns, corrections) in by_tile {
+                let corrected = columns[k..].chunks_exact_mut(k).zip(masks[k..].chunks_exact(k));
+                for ((columns, masks), correction) in corrected.zip(corrections) {
+                    let correction = u128::from_le_bytes(*correction);
+                    columns.iter_mut().zip(masks).for_each(|(column, mask)| *column ^= correction & mask);
+                }
             }
-        }
+        });
 
         let hash = self.state.challenge(corrections);
         let sacrifice = u128::from_le_bytes(*sacrifice);

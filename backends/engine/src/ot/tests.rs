@@ -9,6 +9,7 @@ use fusion_catalogue::{Message, cpu};
 use super::*;
 use crate::bits::Bits;
 use crate::channel::{LocalChannel, pair};
+use crate::kernels::COLUMNS;
 
 const ID: [u8; 32] = [3; 32];
 
@@ -263,6 +264,56 @@ fn the_wire_is_as_it_was() {
     assert_eq!(found, known);
 }
 
+/// Messages and pads of both parties with seeded randomness, the client in a pool of so many
+/// threads and the server in another.
+fn in_pools(threads: [usize; 2], supply: OtSource, needs: &[OtCount]) -> Vec<String> {
+    let (left, right) = pair();
+    let side = |party: Party, inner: LocalChannel| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads[party as usize]).build().unwrap();
+        pool.install(|| {
+            let sent = Arc::new(Mutex::new(Sha256::new()));
+            let mut channel = Digesting { inner, sent: sent.clone() };
+            let mut rng = ChaCha20Rng::seed_from_u64(party as u64);
+            let made = Correlations::establish_with(party, &mut channel, &ID, supply, &mut rng);
+            let mut correlations = made.unwrap();
+            let draw = |need: &OtCount| {
+                let mut pads = correlations.draw(&mut channel, need).unwrap();
+                let (sent, received) = (need.received_by(party.peer()), need.received_by(party));
+                let (sending, receiving) = (&mut pads.sending, &mut pads.receiving);
+                let simple = (sending.bits(sent.bits as usize), sending.pairs(sent.pairs as usize));
+                let others = (receiving.bits(received.bits as usize), receiving.pairs(received.pairs as usize));
+                let words = (sending.words(sent.words as usize), receiving.words(received.words as usize));
+                let tables: Vec<_> = sent.tables().map(|(width, n)| sending.tables(width, n as usize)).collect();
+                let looked_up: Vec<_> =
+                    received.tables().map(|(width, n)| receiving.tables(width, n as usize)).collect();
+                assert!(sending.is_empty() && receiving.is_empty());
+                format!("{simple:?} {others:?} {words:?} {tables:?} {looked_up:?}")
+            };
+            let drawn = needs.iter().map(draw).collect::<Vec<_>>().concat();
+            Sha256::digest(drawn).iter().chain(&sent.lock().unwrap().clone().finalize()).map(u8::to_string).collect()
+        })
+    };
+    std::thread::scope(|scope| {
+        let server = scope.spawn(|| side(Party::Server, right));
+        vec![side(Party::Client, left), server.join().unwrap()]
+    })
+}
+
+#[test]
+fn any_number_of_threads_makes_the_same_messages_and_pads() {
+    let ots = |bits, tables| Ots { bits, pairs: 9_000, words: 5_000, tables };
+    let needs = [
+        OtCount { client_receives: ots(30_000, [9_000, 20_000, 7]), server_receives: ots(129, [0, 1, 40_000]) },
+        OtCount { client_receives: Ots::default(), server_receives: ots(0, [70_000, 0, 3]) },
+    ];
+    for supply in [OtSource::default(), OtSource::Silent(Ferret::B11)] {
+        let alone = in_pools([1, 1], supply, &needs);
+        for threads in [[2, 1], [3, 5]] {
+            assert!(in_pools(threads, supply, &needs) == alone, "{threads:?} threads, {supply}");
+        }
+    }
+}
+
 /// All wires as they were, in a process for each form of the kernels: two parties may use different
 /// ones.
 #[test]
@@ -286,9 +337,9 @@ fn tiles_are_hashed_with_their_running_number_in_both_directions() {
     for first in [0, 3] {
         let mut receiving = ReceiverBuilder::new(&ots, &hash);
         let k = SoftSpoken::default();
-        let message = extend_receiver(&mut receiver, k, 2, |tile, choices, rows| receiving.push(tile, choices, rows));
+        let message = extend_receiver(&mut receiver, k, 2, |tiles| receiving.push_all(tiles));
         let mut sending = SenderBuilder::new(&ots, &hash, delta);
-        extend_sender(&mut sender, k, 2, &message, |tile, rows| sending.push(tile, rows)).unwrap();
+        extend_sender(&mut sender, k, 2, &message, |tiles| sending.push_all(tiles)).unwrap();
         let (mut receiving, mut sending) = (receiving.finish(), sending.finish());
         let mut ignored = Vec::new();
         let batch = again.0.extend(2, &mut ignored);

@@ -49,7 +49,10 @@ mod sender;
 mod tests;
 mod tree;
 
+use std::ops::Range;
+
 use fusion_catalogue::ot::{Ferret, SECURITY_BITS};
+use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
@@ -71,9 +74,12 @@ struct Common {
     round: Option<u64>,
     /// The tree whose rows come next.
     next: u64,
-    /// One tree's leaves, or rows.
+    /// Leaves, or rows, of the trees that are worked on at once.
     leaves: Zeroizing<Vec<u128>>,
 }
+
+/// Trees that each thread works on at once, so that those that are done early find more.
+const TREES_PER_THREAD: usize = 2;
 
 impl Common {
     /// Both parties must have the same `transcript`, a digest of how `base` came about. Everything
@@ -85,6 +91,10 @@ impl Common {
             hash.chain_update(set.trees.to_le_bytes()).chain_update(transcript).finalize().into()
         };
         let key = |purpose: &str| first_block(&bound(purpose));
+        let at_once = match rayon::current_num_threads() {
+            1 => 1,
+            threads => TREES_PER_THREAD * threads,
+        };
         Common {
             set,
             doubler: Doubler::new(key("ferret tree ")),
@@ -93,7 +103,7 @@ impl Common {
             base,
             round: None,
             next: 0,
-            leaves: Zeroizing::new(vec![0; 1 << set.depth]),
+            leaves: Zeroizing::new(vec![0; at_once << set.depth]),
         }
     }
 
@@ -127,11 +137,49 @@ impl Common {
         hash.chain_update(folded.to_le_bytes()).finalize().into()
     }
 
-    /// Makes rows of the leaves of tree `tree`.
-    fn encode(&mut self, tree: u64) {
+    /// The trees of a round from `first` on, in parts that are worked on at once.
+    fn parts(&self, first: u64) -> impl Iterator<Item = Range<u64>> + use<> {
+        let (at_once, end) = (self.leaves.len() as u64 >> self.set.depth, self.set.trees);
+        (first..end).step_by(at_once as usize).map(move |first| first..end.min(first + at_once))
+    }
+
+    /// Every tree of `trees`, at most as many as are worked on at once, with the memory for its
+    /// leaves.
+    fn each<'a>(
+        &self,
+        leaves: &'a mut [u128],
+        trees: &Range<u64>,
+    ) -> impl IndexedParallelIterator<Item = (u64, &'a mut [u128])> + use<'a> {
+        let (first, count) = (trees.start, (trees.end - trees.start) as usize);
+        let leaves = leaves.par_chunks_mut(1 << self.set.depth).take(count);
+        leaves.enumerate().map(move |(i, leaves)| (first + i as u64, leaves))
+    }
+
+    /// The rows of `trees`, at most as many as are worked on at once. Their leaves are made by
+    /// `grow`.
+    fn rows(&mut self, trees: &Range<u64>, grow: &(impl Fn(&Common, u64, &mut [u128]) + Sync)) -> &mut [u128] {
+        let mut leaves = std::mem::take(&mut self.leaves);
+        self.each(&mut leaves, trees).for_each(|(tree, leaves)| {
+            grow(self, tree, leaves);
+            self.encode(tree, leaves);
+        });
+        self.leaves = leaves;
+        &mut self.leaves[..((trees.end - trees.start) as usize) << self.set.depth]
+    }
+
+    /// Adds the sums of the code to the leaves of tree `tree`.
+    fn encode(&self, tree: u64, leaves: &mut [u128]) {
         let secret = &self.base[SECURITY_BITS as usize..][..1 << self.set.log_k];
         let first = (self.round.unwrap_or(0) * self.set.trees + tree) << self.set.depth;
-        self.code.add(first, secret, &mut self.leaves);
+        self.code.add(first, secret, leaves);
+    }
+
+    /// At most `most` of the trees whose rows are not yet handed out, which now are.
+    fn next_trees(&mut self, most: u64) -> Range<u64> {
+        let at_once = self.leaves.len() as u64 >> self.set.depth;
+        let first = self.next;
+        self.next += self.trees_left().min(most).min(at_once);
+        first..self.next
     }
 
     /// Trees whose rows are not yet handed out.
@@ -139,18 +187,18 @@ impl Common {
         self.round.map_or(0, |_| self.set.trees - self.set.refill_trees() - self.next)
     }
 
-    /// Begins the next round. Its base are the rows of the present round's last trees, which
-    /// `expand` makes; the first round has its base already.
-    fn advance(&mut self, mut expand: impl FnMut(&mut Common, u64)) {
+    /// Begins the next round. Its base are the rows of the present round's last trees, whose leaves
+    /// `grow` makes; the first round has its base already.
+    fn advance(&mut self, grow: &(impl Fn(&Common, u64, &mut [u128]) + Sync)) {
         let Some(round) = self.round else {
             self.round = Some(0);
             return;
         };
         let mut base = Zeroizing::new(Vec::with_capacity(self.base.len()));
-        for tree in self.set.trees - self.set.refill_trees()..self.set.trees {
-            expand(self, tree);
-            let wanted = self.leaves.len().min(self.base.len() - base.len());
-            base.extend_from_slice(&self.leaves[..wanted]);
+        for trees in self.parts(self.set.trees - self.set.refill_trees()) {
+            let missing = self.base.len() - base.len();
+            let rows = self.rows(&trees, grow);
+            base.extend_from_slice(&rows[..rows.len().min(missing)]);
         }
         self.base = base;
         self.next = 0;

@@ -3,6 +3,7 @@
 use chacha20::ChaCha20Rng;
 use fusion_catalogue::ot::Ferret;
 use rand_core::Rng;
+use rayon::prelude::*;
 use zeroize::Zeroizing;
 
 use super::super::base::Domain;
@@ -39,21 +40,31 @@ impl Sender {
     /// Begins a round: step 1, the message of [`Ferret::trees_bytes`].
     pub fn begin(&mut self) -> Vec<u8> {
         let (delta, seeds) = (*self.delta, std::mem::take(&mut self.seeds));
-        self.common.advance(|common, tree| expand(common, delta, &seeds, tree));
+        self.common.advance(&|common, tree, leaves| drop(grow(common, delta, &seeds, tree, leaves)));
         let set = self.common.set;
         self.seeds = Zeroizing::new((0..set.trees).map(|_| self.random_block()).collect());
         *self.folded = 0;
-        let mut sums = Zeroizing::new(vec![0; self.common.depth()]);
-        let mut message = Vec::with_capacity(set.trees_bytes() as usize);
-        for tree in 0..set.trees {
-            self.grow(tree, &mut sums);
-            let start = message.len();
-            for (row, sum) in self.common.tree_base(tree).iter().zip(sums.iter()) {
-                message.extend_from_slice(&(row ^ sum).to_le_bytes());
-            }
-            let weight = self.common.absorb(&message[start..]);
-            *self.folded ^= field::polynomial(weight, &self.common.leaves);
+        let tree_bytes = 16 * self.common.depth();
+        let mut message = vec![0; set.trees_bytes() as usize];
+        let parts = self.common.parts(0);
+        let mut leaves = std::mem::take(&mut self.common.leaves);
+        let mut rest = message.as_mut_slice();
+        for trees in parts {
+            let (part, others) = rest.split_at_mut((trees.end - trees.start) as usize * tree_bytes);
+            rest = others;
+            let (common, seeds) = (&self.common, &self.seeds);
+            let by_tree = common.each(&mut leaves, &trees).zip(part.par_chunks_mut(tree_bytes));
+            by_tree.for_each(|((tree, leaves), message)| {
+                let sums = grow(common, delta, seeds, tree, leaves);
+                let masked = common.tree_base(tree).iter().zip(sums.iter()).map(|(row, sum)| row ^ sum);
+                message.as_chunks_mut().0.iter_mut().zip(masked).for_each(|(bytes, sum)| *bytes = sum.to_le_bytes());
+            });
+            let weights: Vec<u128> = part.chunks_exact(tree_bytes).map(|message| self.common.absorb(message)).collect();
+            let folded = self.common.each(&mut leaves, &trees).zip(weights);
+            let folded = folded.map(|((_, leaves), weight)| field::polynomial(weight, leaves));
+            *self.folded ^= folded.reduce(|| 0, |a, b| a ^ b);
         }
+        self.common.leaves = leaves;
         message
     }
 
@@ -63,25 +74,16 @@ impl Sender {
         self.common.digest(*self.folded ^ self.common.packed() ^ offset)
     }
 
-    /// The rows of the tree that was handed out last.
-    pub fn rows(&self) -> &[u128] {
-        &self.common.leaves
+    /// The rows of the trees that were handed out last, perhaps among others.
+    pub fn rows(&mut self) -> &mut [u128] {
+        &mut self.common.leaves
     }
 
-    /// Step 3: the rows `q` of the next tree; none if the round is used up.
-    pub fn next_tree(&mut self) -> Option<&[u128]> {
-        if self.common.trees_left() == 0 {
-            return None;
-        }
-        let tree = self.common.next;
-        self.common.next += 1;
-        expand(&mut self.common, *self.delta, &self.seeds, tree);
-        Some(&self.common.leaves)
-    }
-
-    fn grow(&mut self, tree: u64, sums: &mut [u128]) {
-        let Common { doubler, leaves, .. } = &mut self.common;
-        tree::grow(doubler, self.seeds[tree as usize], *self.delta, leaves, sums);
+    /// Step 3: the rows `q` of the next trees, `most` at most; none if the round is used up.
+    pub fn next_trees(&mut self, most: u64) -> &mut [u128] {
+        let (delta, seeds) = (*self.delta, &self.seeds);
+        let trees = self.common.next_trees(most);
+        self.common.rows(&trees, &|common, tree, leaves| drop(grow(common, delta, seeds, tree, leaves)))
     }
 
     fn random_block(&mut self) -> u128 {
@@ -89,8 +91,9 @@ impl Sender {
     }
 }
 
-fn expand(common: &mut Common, delta: u128, seeds: &[u128], tree: u64) {
+/// The leaves of tree `tree`; for each level the sum of its left nodes.
+fn grow(common: &Common, delta: u128, seeds: &[u128], tree: u64, leaves: &mut [u128]) -> Zeroizing<Vec<u128>> {
     let mut sums = Zeroizing::new(vec![0; common.depth()]);
-    tree::grow(&common.doubler, seeds[tree as usize], delta, &mut common.leaves, &mut sums);
-    common.encode(tree);
+    tree::grow(&common.doubler, seeds[tree as usize], delta, leaves, &mut sums);
+    sums
 }

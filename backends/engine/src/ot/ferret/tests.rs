@@ -38,11 +38,16 @@ fn the_correlation_holds_in_every_row_of_every_round() {
         let mut ones = 0;
         let mut all = Vec::new();
         for _ in 0..3 {
-            assert!(sender.next_tree().is_none() && receiver.next_tree().is_none());
+            assert!(sender.next_trees(1).is_empty() && receiver.next_trees(1).is_empty());
             round(&mut sender, &mut receiver).unwrap();
-            for _ in 0..set.trees - set.refill_trees() {
-                let (q, t) = (sender.next_tree().unwrap(), receiver.next_tree().unwrap());
-                for (q, t) in q.iter().zip(t) {
+            let wanted = ((set.trees - set.refill_trees()) as usize) << set.depth;
+            let mut handed_out = 0;
+            while handed_out < wanted {
+                // Not more than either works on at once.
+                let (q, t) = (sender.next_trees(3), receiver.next_trees(3));
+                assert!(!q.is_empty() && q.len() == t.len());
+                handed_out += q.len();
+                for (q, t) in q.iter().zip(t.iter()) {
                     assert_eq!((q & 1, q ^ t), (0, delta & (t & 1).wrapping_neg()));
                     ones += t & 1;
                 }
@@ -63,16 +68,16 @@ fn rows_are_not_handed_out_before_the_check() {
     let trees = sender.begin();
     assert!(receiver.begin(&trees[1..]).is_err());
     assert!(receiver.check(&[0; 32]).is_err(), "nothing to check");
-    assert!(receiver.next_tree().is_none());
+    assert!(receiver.next_trees(1).is_empty());
     let (mut sender, mut receiver) = deal(TOY, 2);
     let challenge = receiver.begin(&sender.begin()).unwrap();
-    assert!(receiver.next_tree().is_none());
+    assert!(receiver.next_trees(1).is_empty());
     let mut digest = sender.answer(challenge);
     digest[31] ^= 1;
     assert!(matches!(receiver.check(&digest), Err(Error::PeerMisbehaved(_))));
     digest[31] ^= 1;
     assert!(receiver.check(&digest).is_err(), "no second try");
-    assert!(receiver.next_tree().is_none());
+    assert!(receiver.next_trees(1).is_empty());
 }
 
 /// Adds `error` to level `level` (from 1) of tree `tree`.

@@ -1,0 +1,36 @@
+//! How work that is not split by its nature is shared among the threads of the pool that the caller
+//! belongs to.
+
+/// Parts for each thread, so that those that are done early find more.
+const PARTS: usize = 2;
+
+/// Runs `work` on a thread of the pool if there are several: from elsewhere every splitting would
+/// wait for one. It must not wait for a peer.
+pub(crate) fn on_pool<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    match rayon::current_num_threads() {
+        1 => work(),
+        _ => rayon::scope(|_| work()),
+    }
+}
+
+/// How many of `n` equal pieces of work make a part of it: all of them for a single thread, else
+/// not fewer than `least`.
+pub(crate) fn part(n: usize, least: usize) -> usize {
+    match rayon::current_num_threads() {
+        1 => n.max(1),
+        threads => n.div_ceil(PARTS * threads).max(least),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_single_thread_has_one_part_and_many_have_enough() {
+        let with = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        assert_eq!(with(1).install(|| (part(100, 8), part(0, 8))), (100, 1));
+        assert_eq!(with(4).install(|| (part(100, 8), part(1000, 8), part(0, 8))), (13, 125, 8));
+        assert_eq!(with(3).install(|| on_pool(|| rayon::current_num_threads())), 3);
+    }
+}
