@@ -6,15 +6,20 @@
 
 use fusion_catalogue::packed_bytes;
 use fusion_ir::types::mask;
+use rayon::prelude::*;
 use zeroize::Zeroize;
 
 use crate::{Error, kernels};
+
+/// Elements that a thread packs or unpacks at least, a multiple of 64.
+const TOGETHER: usize = 1 << 13;
 
 /// Packs `values` of `bits` bits each (`1..=64`) into [`packed_bytes`] bytes. Higher bits are
 /// ignored.
 pub fn pack(values: &[u64], bits: u8) -> Vec<u8> {
     let mut bytes = vec![0; packed_bytes(values.len(), bits) as usize];
-    pack_into(values, bits, &mut bytes);
+    let parts = bytes.par_chunks_mut(TOGETHER / 8 * usize::from(bits)).zip(values.par_chunks(TOGETHER));
+    parts.for_each(|(bytes, values)| pack_into(values, bits, bytes));
     bytes
 }
 
@@ -57,7 +62,8 @@ pub fn unpack(bytes: &[u8], n: usize, bits: u8) -> Result<Vec<u64>, Error> {
         return Err(Error::PeerMisbehaved(format!("{} bytes for {n} elements of {bits} bits", bytes.len())));
     }
     let mut values = vec![0; n];
-    unpack_into(bytes, bits, &mut values)?;
+    let parts = values.par_chunks_mut(TOGETHER).zip(bytes.par_chunks(TOGETHER / 8 * usize::from(bits)));
+    parts.try_for_each(|(values, bytes)| unpack_into(bytes, bits, values))?;
     Ok(values)
 }
 
@@ -120,6 +126,11 @@ fn unpack_groups(bytes: &[u8], bits: u8, mask: u64, values: &mut [u64]) -> usize
     count
 }
 
+/// Every bit of some words as 0 or 1.
+pub(crate) fn each_bit(words: &[u64]) -> impl Iterator<Item = u64> + '_ {
+    (0..64 * words.len()).map(|i| words[i / 64] >> (i % 64) & 1)
+}
+
 /// A sequence of bits, 64 to a word, least significant first. The unused bits of the last word are
 /// zero.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -173,7 +184,12 @@ impl Bits {
 
     /// Every bit as 0 or 1.
     pub fn iter(&self) -> impl Iterator<Item = u64> + '_ {
-        (0..self.len).map(|i| self.words[i / 64] >> (i % 64) & 1)
+        each_bit(&self.words).take(self.len)
+    }
+
+    /// The words of `len` bits each, a multiple of 64 (but for the last ones), for several threads.
+    pub(crate) fn parts(&self, len: usize) -> impl IndexedParallelIterator<Item = &[u64]> {
+        self.words.par_chunks(len / 64)
     }
 
     /// `len` bits from `start` on, which must be there.

@@ -22,6 +22,14 @@ pub(crate) fn part(n: usize, least: usize) -> usize {
     }
 }
 
+/// The least number of items for a thread, given to rayon's `with_min_len`, where each item is some
+/// work on `n` elements: so many that they stay together if that is little.
+pub(crate) fn items(n: usize) -> usize {
+    /// Elements from which on another thread gains more than it costs.
+    const WORTHWHILE: usize = 1 << 13;
+    if n < WORTHWHILE { usize::MAX } else { 1 }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,10 +8,14 @@
 
 use fusion_ir::Party;
 use fusion_ir::types::mask;
+use rayon::prelude::*;
 
 use super::shares::add_constant;
 use crate::Error;
-use crate::bits::{Bits, pack, unpack};
+use crate::bits::{Bits, each_bit, pack, unpack};
+
+/// Elements that a thread takes at least, a multiple of 64.
+const TOGETHER: usize = 1 << 13;
 
 /// This party's part of the product of a bit and a word of so many bits.
 pub(crate) enum Word {
@@ -47,10 +51,8 @@ impl Pending {
 
     /// After giving `value`, with this random OT. Appends the masked words.
     pub fn give(value: Vec<u64>, bits: u8, [zero, mut one]: [Vec<u64>; 2], masked: &mut Vec<u8>) -> Pending {
-        one.iter_mut()
-            .zip(&zero)
-            .zip(&value)
-            .for_each(|((one, zero), v)| *one = v.wrapping_add(*zero).wrapping_sub(*one));
+        let masked_value = |((one, zero), v): ((&mut u64, &u64), &u64)| *one = v.wrapping_add(*zero).wrapping_sub(*one);
+        one.par_iter_mut().zip(&zero).zip(&value).with_min_len(TOGETHER).for_each(masked_value);
         masked.extend(pack(&one, bits));
         Pending::Value { value, zero, bits }
     }
@@ -66,20 +68,36 @@ impl Pending {
                 *masked = rest;
                 let mut words = unpack(part, pad.len(), bits)?;
                 let mask = mask(bits);
-                for ((e, pad), (d, c)) in words.iter_mut().zip(&pad).zip(d.iter().zip(c.iter())) {
-                    *e = signed(d, pad.wrapping_add(*e & c.wrapping_neg())) & mask;
-                }
+                let parts = words.par_chunks_mut(TOGETHER).zip(pad.par_chunks(TOGETHER));
+                parts.zip(d.parts(TOGETHER)).zip(c.parts(TOGETHER)).for_each(|(((words, pad), d), c)| {
+                    for ((e, pad), (d, c)) in words.iter_mut().zip(pad).zip(each_bit(d).zip(each_bit(c))) {
+                        *e = signed(d, pad.wrapping_add(*e & c.wrapping_neg())) & mask;
+                    }
+                });
                 words
             }
             Pending::Value { mut value, zero, bits } => {
                 let (opened, mask) = (opened(), mask(bits));
-                for ((v, zero), d) in value.iter_mut().zip(&zero).zip(opened.iter()) {
-                    *v = (*v & d.wrapping_neg()).wrapping_sub(signed(d, *zero)) & mask;
-                }
+                let parts = value.par_chunks_mut(TOGETHER).zip(zero.par_chunks(TOGETHER));
+                parts.zip(opened.parts(TOGETHER)).for_each(|((value, zero), d)| {
+                    for ((v, zero), d) in value.iter_mut().zip(zero).zip(each_bit(d)) {
+                        *v = (*v & d.wrapping_neg()).wrapping_sub(signed(d, *zero)) & mask;
+                    }
+                });
                 value
             }
         })
     }
+}
+
+/// `f` of the number and the value of every bit.
+fn each(bit: &Bits, f: impl Fn(usize, u64) -> u64 + Sync) -> Vec<u64> {
+    let mut words = vec![0; bit.len()];
+    words.par_chunks_mut(TOGETHER).zip(bit.parts(TOGETHER)).enumerate().for_each(|(part, (words, bit))| {
+        let numbers = part * TOGETHER..;
+        words.iter_mut().zip(numbers.zip(each_bit(bit))).for_each(|(word, (i, b))| *word = f(i, b));
+    });
+    words
 }
 
 /// The chosen word that turns a bit shared mod 2 into a word mod `2^bits`: `b_c + b_s - 2 b_c b_s`,
@@ -88,17 +106,15 @@ pub(crate) fn to_word(party: Party, bit: &Bits, bits: u8) -> Option<Word> {
     let width = bits.checked_sub(1).filter(|width| *width > 0)?;
     Some(match party {
         Party::Client => Word::Choice(bit.clone(), width),
-        Party::Server => Word::Value(bit.iter().map(|b| b.wrapping_neg() & mask(width)).collect(), width),
+        Party::Server => Word::Value(each(bit, |_, b| b.wrapping_neg() & mask(width)), width),
     })
 }
 
 /// The share of the word mod `2^bits` of a bit, from that of the product of [`to_word`].
 pub(crate) fn from_product(bit: &Bits, product: Option<Vec<u64>>, bits: u8) -> Vec<u64> {
     match product {
-        Some(product) => {
-            bit.iter().zip(product).map(|(b, product)| b.wrapping_add(product << 1) & mask(bits)).collect()
-        }
-        None => bit.iter().map(|b| b & mask(bits)).collect(),
+        Some(product) => each(bit, |i, b| b.wrapping_add(product[i] << 1) & mask(bits)),
+        None => each(bit, |_, b| b & mask(bits)),
     }
 }
 
@@ -122,8 +138,8 @@ pub(crate) fn selection(party: Party, bit: &Bits, values: &[(Vec<u64>, u8)]) -> 
             inputs.push(if chooser == party {
                 Word::Choice(bit.clone(), *width)
             } else {
-                let turned = bit.iter().zip(x).map(|(b, x)| (x ^ b.wrapping_neg()).wrapping_add(b) & mask(*width));
-                Word::Value(turned.collect(), *width)
+                let turned = each(bit, |i, b| (x[i] ^ b.wrapping_neg()).wrapping_add(b) & mask(*width));
+                Word::Value(turned, *width)
             });
         }
     }
@@ -134,9 +150,8 @@ pub(crate) fn selection(party: Party, bit: &Bits, values: &[(Vec<u64>, u8)]) -> 
 pub(crate) fn selected(bit: &Bits, values: &[(Vec<u64>, u8)], products: &[Vec<u64>]) -> Vec<Vec<u64>> {
     let (first, second) = products.split_at(values.len());
     let shares = values.iter().zip(first.iter().zip(second)).map(|((x, width), (first, second))| {
-        let own = bit.iter().zip(x).map(|(b, x)| x & b.wrapping_neg());
-        let products = first.iter().zip(second).map(|(a, b)| a.wrapping_add(*b));
-        own.zip(products).map(|(own, product)| own.wrapping_add(product) & mask(*width)).collect()
+        let sum = |i: usize, b: u64| (x[i] & b.wrapping_neg()).wrapping_add(first[i]).wrapping_add(second[i]);
+        each(bit, |i, b| sum(i, b) & mask(*width))
     });
     shares.collect()
 }

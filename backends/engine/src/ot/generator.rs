@@ -58,11 +58,11 @@ impl Generator {
         supply: OtSource,
     ) -> Result<Generator, Error> {
         let correlations = Correlations::establish(party, &mut *channel, session_id, supply)?;
-        Ok(Generator::new(correlations, channel))
+        Ok(Generator::on_demand(correlations, channel))
     }
 
     /// From correlations that were established over `channel`.
-    pub(crate) fn new(correlations: Correlations, channel: Box<dyn Channel>) -> Generator {
+    pub fn on_demand(correlations: Correlations, channel: Box<dyn Channel>) -> Generator {
         Generator { mode: Mode::OnDemand(OnDemand { correlations, channel }) }
     }
 

@@ -235,7 +235,7 @@ pub(crate) fn wire(supply: OtSource, run: impl Fn(Party, &mut dyn Channel, &mut 
         let [mut online, mut offline] = [online, offline].map(|inner| Digesting { inner, sent: sent.clone() });
         let mut rng = ChaCha20Rng::seed_from_u64(party as u64);
         let correlations = Correlations::establish_with(party, &mut offline, &ID, supply, &mut rng).unwrap();
-        run(party, &mut online, &mut Generator::new(correlations, Box::new(offline)));
+        run(party, &mut online, &mut Generator::on_demand(correlations, Box::new(offline)));
         let digest = sent.lock().unwrap().clone().finalize();
         digest[..8].iter().map(|byte| format!("{byte:02x}")).collect()
     };

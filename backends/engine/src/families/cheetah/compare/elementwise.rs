@@ -3,6 +3,7 @@
 
 use fusion_catalogue::compare::Comparison;
 use fusion_ir::types::Sign;
+use rayon::prelude::*;
 
 use super::gates::{Gates, Inputs, Outputs};
 use super::leaves::Node;
@@ -11,6 +12,7 @@ use crate::Error;
 use crate::bits::Bits;
 use crate::compare::shares::{add, add_constant, complement, subtract, truncate};
 use crate::compare::words::{self, extend_known, multiply, select, to_word};
+use crate::threads::items;
 
 /// Shares of the results from shares of the operands.
 pub(super) fn evaluate(gates: &mut Gates, operation: &Comparison, operands: &[&[u64]]) -> Result<Vec<Vec<u64>>, Error> {
@@ -54,7 +56,8 @@ pub(super) fn evaluate(gates: &mut Gates, operation: &Comparison, operands: &[&[
 
 /// Bits `range` of `x`, lowest first.
 fn planes(x: &[u64], range: std::ops::Range<u8>) -> impl Iterator<Item = Bits> {
-    range.map(|bit| Bits::plane(x, bit))
+    let planes = range.into_par_iter().with_min_len(items(x.len())).map(|bit| Bits::plane(x, bit));
+    planes.collect::<Vec<Bits>>().into_iter()
 }
 
 /// The generate and propagate bits of the two segments of `x` above each other, of `low` and `high`

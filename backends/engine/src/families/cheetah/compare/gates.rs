@@ -16,10 +16,12 @@
 
 use fusion_catalogue::cheetah::Flight;
 use fusion_ir::Party;
+use rayon::prelude::*;
 
 use crate::bits::Bits;
 use crate::compare::words::{Pending, Word, Words};
 use crate::ot::Pads;
+use crate::threads::items;
 use crate::{Channel, Error, Kind};
 
 /// Evaluates gates over `n` elements, using up pads.
@@ -80,6 +82,39 @@ struct Triple {
     e: Bits,
 }
 
+/// The pads of two shared products: a choice and two bits, and two bits of either pad.
+type PairPads = ((Bits, [Bits; 2]), [[Bits; 2]; 2]);
+
+impl Triple {
+    /// For the product of these factors.
+    fn new(x: &Bits, y: &Bits, [[a, pad], [zero, b]]: [[Bits; 2]; 2]) -> Triple {
+        let ab = a.and(&b).xor(&pad).xor(&zero);
+        let (d, e) = (x.xor(&a), y.xor(&b));
+        Triple { a, b, ab, d, e }
+    }
+
+    /// For the products of `x` and each of the others; they have one `d`.
+    fn two(x: &Bits, others: [&Bits; 2], ((a, pads), [zeros, sums]): PairPads) -> [Triple; 2] {
+        let d = x.xor(&a);
+        [0, 1].map(|i| {
+            let b = sums[i].clone();
+            let ab = a.and(&b).xor(&pads[i]).xor(&zeros[i]);
+            let e = others[i].xor(&b);
+            Triple { a: a.clone(), b, ab, d: d.clone(), e }
+        })
+    }
+
+    /// The share of `x y` once the peer's shares of `d` and `e` are there.
+    fn product(&self, party: Party, d: &Bits, e: &Bits) -> Bits {
+        let (d, e) = (self.d.xor(d), self.e.xor(e));
+        let share = self.ab.xor(&self.a.and(&e)).xor(&d.and(&self.b));
+        match party {
+            Party::Client => share.xor(&d.and(&e)),
+            Party::Server => share,
+        }
+    }
+}
+
 impl<'a> Gates<'a> {
     pub fn new(party: Party, channel: &'a mut dyn Channel, pads: Pads, leaf_bits: u8, n: usize) -> Gates<'a> {
         Gates { party, pads, leaf_bits, channel, n }
@@ -103,9 +138,19 @@ impl<'a> Gates<'a> {
         let private: Vec<Opening> =
             inputs.private.into_iter().map(|(receiver, bits)| self.open_private(receiver, bits, &mut sent)).collect();
         sent.extend(&inputs.masked);
-        let narrow: Vec<Triple> = inputs.narrow.into_iter().map(|[x, y]| self.triple(&x, &y, &mut sent)).collect();
-        let wide: Vec<[Triple; 2]> =
-            inputs.wide.into_iter().map(|[x, y, z]| self.triples(&x, [&y, &z], &mut sent)).collect();
+        let together = items(self.n);
+        let drawn: Vec<_> = inputs.narrow.into_iter().map(|factors| (factors, self.bits())).collect();
+        let narrow = drawn.into_par_iter().with_min_len(together).map(|([x, y], pads)| Triple::new(&x, &y, pads));
+        let narrow: Vec<Triple> = narrow.collect();
+        for Triple { d, e, .. } in &narrow {
+            [d, e].into_iter().for_each(|opened| sent.extend(opened));
+        }
+        let drawn: Vec<_> = inputs.wide.into_iter().map(|factors| (factors, self.pairs())).collect();
+        let wide = drawn.into_par_iter().with_min_len(together);
+        let wide: Vec<[Triple; 2]> = wide.map(|([x, y, z], pads)| Triple::two(&x, [&y, &z], pads)).collect();
+        for [first, second] in &wide {
+            [&first.d, &first.e, &second.e].into_iter().for_each(|opened| sent.extend(opened));
+        }
         let pending: Vec<Pending> =
             inputs.words.into_iter().map(|word| self.open_word(word, &mut sent, &mut words)).collect();
         debug_assert_eq!(sent.len(), self.n * flight.bits_sent(self.party));
@@ -122,12 +167,17 @@ impl<'a> Gates<'a> {
 
         let private = private.into_iter().map(|opening| opening.base.xor(&opening.times.and(&theirs.next()))).collect();
         let masked = theirs.split(masked);
-        let narrow = narrow.iter().map(|triple| self.product(triple, &theirs.next(), &theirs.next())).collect();
-        let both = |[first, second]: &[Triple; 2]| {
-            let d = theirs.next();
-            [self.product(first, &d, &theirs.next()), self.product(second, &d, &theirs.next())]
-        };
-        let wide = wide.iter().map(both).collect();
+        let party = self.party;
+        let opened: Vec<[Bits; 2]> = narrow.iter().map(|_| [(); 2].map(|()| theirs.next())).collect();
+        let narrow = narrow.par_iter().zip(opened).with_min_len(together);
+        let narrow = narrow.map(|(triple, [d, e])| triple.product(party, &d, &e)).collect();
+        let opened: Vec<[Bits; 3]> = wide.iter().map(|_| [(); 3].map(|()| theirs.next())).collect();
+        let wide = wide
+            .par_iter()
+            .zip(opened)
+            .with_min_len(together)
+            .map(|([first, second], [d, e, f])| [first.product(party, &d, &e), second.product(party, &d, &f)]);
+        let wide = wide.collect();
         let mut products = Vec::with_capacity(pending.len());
         for word in pending {
             products.push(word.finish(|| theirs.next(), &mut words)?);
@@ -171,37 +221,14 @@ impl<'a> Gates<'a> {
         }
     }
 
-    fn triple(&mut self, x: &Bits, y: &Bits, sent: &mut Bits) -> Triple {
-        let ([a, pad], [zero, b]) = (self.pads.receiving.bits(self.n), self.pads.sending.bits(self.n));
-        let ab = a.and(&b).xor(&pad).xor(&zero);
-        let (d, e) = (x.xor(&a), y.xor(&b));
-        sent.extend(&d);
-        sent.extend(&e);
-        Triple { a, b, ab, d, e }
+    /// The pads of a shared product: of the OT that this party receives, and of the other one.
+    fn bits(&mut self) -> [[Bits; 2]; 2] {
+        [self.pads.receiving.bits(self.n), self.pads.sending.bits(self.n)]
     }
 
-    fn triples(&mut self, x: &Bits, others: [&Bits; 2], sent: &mut Bits) -> [Triple; 2] {
-        let (a, pads) = self.pads.receiving.pairs(self.n);
-        let [zeros, sums] = self.pads.sending.pairs(self.n);
-        let d = x.xor(&a);
-        sent.extend(&d);
-        [0, 1].map(|i| {
-            let b = sums[i].clone();
-            let ab = a.and(&b).xor(&pads[i]).xor(&zeros[i]);
-            let e = others[i].xor(&b);
-            sent.extend(&e);
-            Triple { a: a.clone(), b, ab, d: d.clone(), e }
-        })
-    }
-
-    /// The share of `x y` once the peer's shares of `d` and `e` are there.
-    fn product(&self, triple: &Triple, d: &Bits, e: &Bits) -> Bits {
-        let (d, e) = (triple.d.xor(d), triple.e.xor(e));
-        let share = triple.ab.xor(&triple.a.and(&e)).xor(&d.and(&triple.b));
-        match self.party {
-            Party::Client => share.xor(&d.and(&e)),
-            Party::Server => share,
-        }
+    /// Likewise of two shared products.
+    fn pairs(&mut self) -> PairPads {
+        (self.pads.receiving.pairs(self.n), self.pads.sending.pairs(self.n))
     }
 
     fn open_word(&mut self, word: Word, sent: &mut Bits, words: &mut Vec<u8>) -> Pending {

@@ -14,11 +14,13 @@
 //! it.
 
 use fusion_catalogue::cheetah::{Carries, Leaf, SEGMENTS};
+use rayon::prelude::*;
 
 use super::gates::{Gates, Inputs, Received};
 use crate::Error;
 use crate::bits::Bits;
 use crate::compare::shares::equals;
+use crate::threads::items;
 
 /// The generate and propagate bits of a range of positions, shared mod 2: whether it makes a carry,
 /// and whether it hands one on.
@@ -82,29 +84,44 @@ pub(super) fn leaves(
 /// several bits.
 fn answer(gates: &mut Gates, all: &mut [Opened], mut theirs: Received) -> Result<(), Error> {
     let mut second = Inputs::default();
+    let together = items(gates.n());
+    let mut sent = Vec::new();
     for Opened { leaf, own, share } in all.iter_mut().filter(|opened| opened.leaf.width > 1) {
         second.answered[leaf.receiver as usize] += leaf.results() * leaf.answers();
-        if leaf.receiver == gates.party {
-            continue;
+        if leaf.receiver != gates.party {
+            let d: Vec<Bits> = (0..leaf.width).map(|_| theirs.next()).collect();
+            let pads = gates.pads.sending.tables(leaf.width, gates.n());
+            sent.push((leaf, own, share, d, pads));
         }
-        let d: Vec<Bits> = (0..leaf.width).map(|_| theirs.next()).collect();
-        let pads = turn(gates.pads.sending.tables(leaf.width, gates.n()), &d);
+    }
+    let answers = sent.into_par_iter().with_min_len(together).map(|(leaf, own, share, d, pads)| {
+        let pads = turn(pads, &d);
+        let mut answers = Bits::default();
         for (result, entries) in table(own).iter().enumerate().take(leaf.results()) {
             let masked = |b: usize| entries[b].xor(&pads[b][result]);
             let own = masked(0);
-            (1..=leaf.answers()).for_each(|b| second.masked.extend(&masked(b).xor(&own)));
+            (1..=leaf.answers()).for_each(|b| answers.extend(&masked(b).xor(&own)));
             share.push(own);
         }
-    }
+        answers
+    });
+    let answers: Vec<Bits> = answers.collect();
+    answers.iter().for_each(|answers| second.masked.extend(answers));
     let mut answers = gates.exchange(second)?.masked;
     let received = all.iter_mut().filter(|opened| opened.leaf.width > 1 && opened.leaf.receiver == gates.party);
-    for Opened { leaf, own, share } in received {
+    let received = received.map(|Opened { leaf, own, share }| {
+        let count = leaf.results() * leaf.answers();
+        (leaf, own, share, (0..count).map(|_| answers.next()).collect::<Vec<Bits>>())
+    });
+    let received: Vec<_> = received.collect();
+    received.into_par_iter().with_min_len(together).for_each(|(leaf, own, share, answers)| {
+        let mut answers = answers.iter();
         for share in share.iter_mut().take(leaf.results()) {
-            for b in 1..=leaf.answers() {
-                *share = share.xor(&answers.next().and(&equals(own, b)));
+            for (b, answer) in (1..=leaf.answers()).zip(&mut answers) {
+                *share = share.xor(&answer.and(&equals(own, b)));
             }
         }
-    }
+    });
     Ok(())
 }
 
