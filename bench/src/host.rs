@@ -2,15 +2,13 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use fusion_estimate::Machine;
-
 use crate::record::{Host, Versions};
 
 /// This machine; the load at the end is not known yet.
 pub fn host() -> Host {
     let memory = field("/proc/meminfo", "MemTotal").and_then(|text| text.strip_suffix("kB")?.trim().parse().ok());
     Host {
-        processor: processor(),
+        processor: fusion_catalogue::cpu::processor(),
         threads: threads(),
         memory_bytes: memory.map(|kibibytes: u64| kibibytes * 1024),
         system: format!("{} {}", std::env::consts::OS, word("/proc/sys/kernel/osrelease")),
@@ -28,11 +26,6 @@ pub fn versions() -> Versions {
         profile: env!("BENCH_PROFILE").into(),
         command: std::env::args().collect(),
     }
-}
-
-/// The processor's name.
-pub fn processor() -> String {
-    field("/proc/cpuinfo", "model name").unwrap_or_else(|| std::env::consts::ARCH.into())
 }
 
 /// Processors that this process may use.
@@ -57,11 +50,6 @@ pub fn cpu_s() -> Option<f64> {
     let mut fields = text.rsplit_once(')')?.1.split_whitespace().skip(11);
     let mut ticks = || fields.next()?.parse::<f64>().ok();
     Some((ticks()? + ticks()?) / TICKS_PER_S)
-}
-
-/// What tells whether a machine profile is of this machine.
-pub fn is_of_this_machine(machine: &Machine) -> bool {
-    machine.name == processor() && machine.threads == threads()
 }
 
 /// The value of the first line `name : value` of a file.

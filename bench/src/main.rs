@@ -12,6 +12,7 @@ mod run;
 mod table;
 mod workload;
 
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -186,7 +187,8 @@ struct PlotArgs {
     output: PathBuf,
 }
 
-/// Measure how fast this machine computes what protocols are made of
+/// Measure how fast this machine computes what protocols are made of: small networks, both parties,
+/// on all processors, for about twenty seconds
 #[derive(clap::Args)]
 struct CalibrateArgs {
     /// Where to write the machine profile
@@ -288,30 +290,46 @@ fn print(record: &Record, layers: bool) {
 
 fn calibrated(layers: bool) -> anyhow::Result<Machine> {
     let started = std::time::Instant::now();
-    let calibration = calibrate::calibrate()?;
+    let terminal = std::io::stderr().is_terminal();
+    let mut progress = |[repetition, network, of]: [usize; 3]| {
+        let text = format!("measuring this machine: repetition {}, network {} of {of}", repetition + 1, network + 1);
+        match terminal {
+            true => eprint!("\r{text} "),
+            false if network == 0 => eprintln!("{text}"),
+            false => {}
+        }
+    };
+    let calibration = calibrate::calibrate(&mut progress)?;
+    if terminal {
+        eprintln!();
+    }
     if layers {
         for calibrate::Explained { what, seconds, error } in &calibration.layers {
             println!("{what:<100} {:>10.3} ms {:>+6.0} %", 1e3 * seconds, 100.0 * error);
         }
     }
+    let machine = calibration.machine;
     eprintln!(
-        "calibrated in {:.0} s: {} layers, explained to {:.0} % (median)",
+        "calibrated in {:.0} s: {} with kernels {} and {} threads; {} layers, explained to {:.0} % (median)",
         started.elapsed().as_secs_f64(),
+        machine.name,
+        machine.form.name(),
+        machine.threads,
         calibration.layers.len(),
-        100.0 * calibration.median_error()
+        100.0 * machine.error
     );
-    Ok(calibration.machine)
+    Ok(machine)
 }
 
 fn read_machine(path: &Path) -> anyhow::Result<Machine> {
     let text = std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
-    let machine: Machine =
-        serde_json::from_str(&text).with_context(|| format!("{} is no machine profile", path.display()))?;
+    let other_version = || format!("{} is of another version of this program, or damaged", path.display());
+    let machine: Machine = serde_json::from_str(&text).with_context(other_version)?;
     if !machine.is_complete() {
-        bail!("{} is of another version of this program: fusionc calibrate makes a new one", path.display());
+        bail!("{}: fusionc calibrate makes a new one", other_version());
     }
-    if !host::is_of_this_machine(&machine) {
-        eprintln!("{} is of another machine: {}, {} threads", path.display(), machine.name, machine.threads);
+    if let Err(why) = machine.is_of(&cpu::processor(), cpu::Form::in_use(), host::threads()) {
+        eprintln!("{} is not of this machine as it is used now: {why}", path.display());
     }
     Ok(machine)
 }

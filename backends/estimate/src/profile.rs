@@ -72,65 +72,45 @@ impl FromStr for Network {
 pub struct Machine {
     /// Processor, and what else should tell one profile from another.
     pub name: String,
+    /// The kernels that were measured.
+    pub form: Form,
     /// Threads of each party.
     pub threads: usize,
+    /// How far off it is on the layers that it was made from: their median relative error.
+    pub error: f64,
     /// Nanoseconds of each primitive; one that is missing costs nothing, see
     /// [`Machine::is_complete`].
     pub nanoseconds: BTreeMap<Primitive, f64>,
 }
 
-impl Machine {
-    /// The form of the kernels that the default profile was measured with.
-    pub const DEFAULT_FORM: Form = Form::Avx512Ifma;
+/// Why a profile says nothing of a machine.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("it was measured on {measured}, here is {here}")]
+pub struct NotOfThisMachine {
+    measured: String,
+    here: String,
+}
 
+impl Machine {
     /// Whether it knows every primitive: one that another version of the program measured may not.
     pub fn is_complete(&self) -> bool {
         Primitive::ALL.iter().all(|primitive| self.nanoseconds.contains_key(primitive))
+    }
+
+    /// Whether it was measured on such a processor, with these kernels and so many threads.
+    ///
+    /// # Errors
+    /// If not, what is different.
+    pub fn is_of(&self, processor: &str, form: Form, threads: usize) -> Result<(), NotOfThisMachine> {
+        let text = |name: &str, form: Form, threads| format!("{name}, kernels {}, {threads} threads", form.name());
+        let (measured, here) = (text(&self.name, self.form, self.threads), text(processor, form, threads));
+        if measured == here { Ok(()) } else { Err(NotOfThisMachine { measured, here }) }
     }
 
     /// Seconds that the computations of `cost` take, messages not counted.
     pub fn seconds(&self, cost: &Cost) -> f64 {
         let nanoseconds = |primitive| self.nanoseconds.get(primitive).copied().unwrap_or(0.0);
         cost.work.iter().map(|(primitive, count)| *count as f64 * nanoseconds(primitive) * 1e-9).sum()
-    }
-}
-
-impl Default for Machine {
-    /// The machine of benches/README.md as `fusionc calibrate` found it, quiet, for where no other
-    /// is known. Primitives at zero always come with others, whose rates hold theirs.
-    fn default() -> Machine {
-        let nanoseconds = [
-            (Primitive::BaseOt, 85_000.0),
-            (Primitive::KeyPair, 0.0),
-            (Primitive::Ciphertext, 51_000.0),
-            (Primitive::Kernel, 11_000.0),
-            (Primitive::KernelTerm, 100.0),
-            (Primitive::Product, 190.0),
-            (Primitive::Result, 93_000.0),
-            (Primitive::KeySwitch, 150_000.0),
-            (Primitive::PackedKey, 0.0),
-            (Primitive::PackedCiphertext, 1_100_000.0),
-            (Primitive::PackedKernel, 180_000.0),
-            (Primitive::PackedProduct, 0.0),
-            (Primitive::Rotation, 1_300_000.0),
-            (Primitive::PackedResult, 1_800_000.0),
-            (Primitive::CorrelatedOt, 0.0),
-            (Primitive::SeedOt, 0.0),
-            (Primitive::ColumnOt, 9.9),
-            (Primitive::SilentOt, 4.4),
-            (Primitive::Hash, 3.2),
-            (Primitive::AndGate, 48.0),
-            (Primitive::Circuit, 850.0),
-            (Primitive::GateBit, 0.0039),
-            (Primitive::GateWord, 12.0),
-            (Primitive::WeightBit, 660.0),
-            (Primitive::VectorWord, 14.0),
-            (Primitive::Element, 0.33),
-            (Primitive::Message, 60_000.0),
-            (Primitive::LocalElement, 0.054),
-            (Primitive::MovedElement, 1.4),
-        ];
-        Machine { name: "AMD Zen 5 with AVX-512".into(), threads: 2, nanoseconds: nanoseconds.into() }
     }
 }
 
@@ -152,8 +132,6 @@ mod tests {
     #[test]
     fn machines_survive_their_file() {
         let machine = Machine::default();
-        assert!(machine.is_complete());
-        assert_eq!(machine.nanoseconds.len(), Primitive::ALL.len());
         let text = serde_json::to_string(&machine).unwrap();
         assert_eq!(serde_json::from_str::<Machine>(&text).unwrap(), machine);
         let mut cost = Cost::default();
@@ -161,5 +139,14 @@ mod tests {
         cost.compute(Primitive::Kernel, 2);
         let expected = 2.0 * machine.nanoseconds[&Primitive::Kernel] + machine.nanoseconds[&Primitive::Message];
         assert!((machine.seconds(&cost) * 1e9 - expected).abs() < 1e-6);
+    }
+
+    #[test]
+    fn profiles_are_of_one_processor_its_kernels_and_its_threads() {
+        let machine = Machine { name: "Z".into(), form: Form::Avx2, threads: 2, ..Machine::default() };
+        assert_eq!(machine.is_of("Z", Form::Avx2, 2), Ok(()));
+        let why = machine.is_of("Z", Form::Avx2Vaes, 2).unwrap_err().to_string();
+        assert_eq!(why, "it was measured on Z, kernels avx2, 2 threads, here is Z, kernels avx2-vaes, 2 threads");
+        assert!(machine.is_of("Y", Form::Avx2, 2).is_err() && machine.is_of("Z", Form::Avx2, 3).is_err());
     }
 }

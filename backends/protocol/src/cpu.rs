@@ -6,11 +6,14 @@
 
 use std::sync::OnceLock;
 
+use serde::{Deserialize, Serialize};
+
 /// The environment variable by which programs let their users force a form.
 pub const VARIABLE: &str = "FUSION_CPU";
 
 /// A form of all inner loops. Later ones are preferred.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Form {
     /// Rust for any processor, and whatever the libraries of ciphers and transforms find
     /// themselves.
@@ -148,6 +151,25 @@ impl Form {
     }
 }
 
+/// The processor's name, with its family and model where the operating system tells: virtual
+/// machines hide more exact names.
+pub fn processor() -> String {
+    let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    described(&text).unwrap_or_else(|| std::env::consts::ARCH.into())
+}
+
+/// The processor of which Linux says this.
+fn described(text: &str) -> Option<String> {
+    let field = |name: &str| {
+        let mut lines = text.lines().filter_map(|line| line.split_once(':'));
+        lines.find(|(found, _)| found.trim() == name).map(|(_, value)| value.trim())
+    };
+    let x86 = || Some((field("model name")?, "family", field("cpu family")?, "model", field("model")?));
+    let arm = || Some((std::env::consts::ARCH, "implementer", field("CPU implementer")?, "part", field("CPU part")?));
+    let (name, one, its_value, other, other_value) = x86().or_else(arm)?;
+    Some(format!("{name} ({one} {its_value}, {other} {other_value})"))
+}
+
 fn names(forms: &[Form]) -> String {
     forms.iter().map(|form| form.name()).collect::<Vec<_>>().join(", ")
 }
@@ -170,6 +192,25 @@ mod tests {
         assert_eq!((Form::in_use(), force("portable")), (Form::Portable, Ok(Form::Portable)));
         let others = Form::available().into_iter().skip(1);
         others.for_each(|other| assert_eq!(force(other.name()), Err(Refused::InUse("portable"))));
+    }
+
+    #[test]
+    fn processors_are_described_as_far_as_the_system_tells() {
+        let xeon = "processor\t: 0\ncpu family\t: 6\nmodel\t\t: 85\nmodel name\t: Intel(R) Xeon(R) CPU @ 2.50GHz\n";
+        assert_eq!(described(xeon).unwrap(), "Intel(R) Xeon(R) CPU @ 2.50GHz (family 6, model 85)");
+        let arm = described("CPU implementer\t: 0x41\nCPU part\t: 0xd40\n").unwrap();
+        assert!(arm.ends_with("(implementer 0x41, part 0xd40)"), "{arm}");
+        assert_eq!(described("nothing"), None);
+        assert!(!processor().is_empty());
+    }
+
+    #[test]
+    fn files_have_the_names_that_users_have() {
+        for form in Form::ALL {
+            let text = format!("\"{}\"", form.name());
+            assert_eq!(serde_json::to_string(&form).unwrap(), text);
+            assert_eq!(serde_json::from_str::<Form>(&text).unwrap(), form);
+        }
     }
 
     #[test]

@@ -4,9 +4,10 @@
 mod networks;
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use fusion_catalogue::cpu::Form;
+use fusion_catalogue::cpu::{self, Form};
 use fusion_catalogue::ot::OtPool;
 use fusion_catalogue::{Cost, Keys, Primitive, Schedule};
 use fusion_estimate::{Clock, SessionTrace};
@@ -22,8 +23,10 @@ use networks::{Experiment, experiments};
 
 /// The link that networks are run over: fast, but with waiting for messages as there is over any.
 const NETWORK: Network = Network::LAN;
-/// How often each network is run.
-const REPETITIONS: usize = 3;
+/// How often each network is run at most.
+const REPETITIONS: usize = 4;
+/// No repetition begins that would probably end later.
+const ENOUGH: Duration = Duration::from_secs(16);
 
 /// A machine profile, and how well it explains what it was made from.
 pub struct Calibration {
@@ -43,24 +46,25 @@ pub struct Explained {
     pub error: f64,
 }
 
-impl Calibration {
-    /// Median of the layers' relative errors.
-    pub fn median_error(&self) -> f64 {
-        record::median(self.layers.iter().map(|layer| layer.error.abs()).collect())
-    }
-}
-
-/// Measures this machine, in less than a minute. Repetitions go over all networks before the next
-/// begins, and the shortest times count: what else runs on a machine only makes times longer.
+/// Measures this machine, in some seconds. Repetitions go over all networks before the next begins,
+/// and the shortest times count: what else runs on a machine only makes times longer. There are as
+/// many as take little time, and one at least. `progress` hears of every network before it is run:
+/// the repetition, the network's number, and of how many.
 ///
 /// # Errors
 /// If a session fails.
-pub fn calibrate() -> anyhow::Result<Calibration> {
+pub fn calibrate(progress: &mut dyn FnMut([usize; 3])) -> anyhow::Result<Calibration> {
     let experiments = experiments();
     let costs = experiments.iter().map(costs).collect::<anyhow::Result<Vec<_>>>()?;
     let mut shortest: Vec<Vec<f64>> = costs.iter().map(|costs| vec![f64::INFINITY; costs.len()]).collect();
-    for _ in 0..REPETITIONS {
-        for (experiment, shortest) in experiments.iter().zip(&mut shortest) {
+    let begin = Instant::now();
+    for repetition in 0..REPETITIONS {
+        let each = begin.elapsed() / repetition.max(1) as u32;
+        if repetition > 0 && begin.elapsed() + each > ENOUGH {
+            break;
+        }
+        for (number, (experiment, shortest)) in experiments.iter().zip(&mut shortest).enumerate() {
+            progress([repetition, number, experiments.len()]);
             shortest.iter_mut().zip(times(experiment)?).for_each(|(shortest, time)| *shortest = shortest.min(time));
         }
     }
@@ -74,13 +78,21 @@ pub fn calibrate() -> anyhow::Result<Calibration> {
             }
         }
     }
-    let values = non_negative(&samples, Primitive::ALL.len());
+    let form = Form::in_use();
+    let like_it = Machine::built_in(form).nanoseconds;
+    let expected = Primitive::ALL.map(|primitive| 1e-9 * like_it.get(&primitive).copied().unwrap_or(0.0));
+    let values = non_negative(&samples, &expected);
     layers.iter_mut().zip(errors(&samples, &values)).for_each(|(layer, error)| layer.error = error);
     let nanoseconds: BTreeMap<Primitive, f64> =
-        Primitive::ALL.into_iter().zip(values.into_iter().map(|seconds| seconds * 1e9)).collect();
-    let name = format!("{}, kernels {}", host::processor(), Form::in_use().name());
-    let machine = Machine { name, threads: host::threads(), nanoseconds };
-    Ok(Calibration { machine, layers })
+        Primitive::ALL.into_iter().zip(values.into_iter().map(|seconds| rounded(seconds * 1e9))).collect();
+    let error = rounded(record::median(layers.iter().map(|layer| layer.error.abs()).collect()));
+    let (name, threads) = (cpu::processor(), host::threads());
+    Ok(Calibration { machine: Machine { name, form, threads, error, nanoseconds }, layers })
+}
+
+/// Three digits of a number: there is no more truth in it.
+fn rounded(value: f64) -> f64 {
+    format!("{value:.2e}").parse().unwrap_or(value)
 }
 
 /// What an experiment costs before its first layer, and in each of them, correlations included.

@@ -29,33 +29,41 @@ impl Experiment {
     }
 }
 
-/// Everything that is run, the cheapest first.
+/// Everything that is run. Layers are as small as the clock and the fixed parts of their times
+/// allow, and few: they are run on slow machines, too.
 pub fn experiments() -> Vec<Experiment> {
     let mut all = Vec::new();
-    let mut add = |plan: &Plan, positions: &[usize], choices: &[Choice]| {
-        for (positions, correlations) in positions.iter().flat_map(|p| choices.iter().map(move |c| (*p, *c))) {
-            all.push(Experiment { plan: plan.clone(), positions, correlations });
-        }
+    let mut add = |plan: Plan, positions: usize, correlations: Choice| {
+        all.push(Experiment { plan, positions, correlations });
     };
-    let (extension, both) = ([Choice::SoftSpoken], [Choice::SoftSpoken, Choice::Silent]);
-    let he = Backend::CryptFlow2(CryptFlow2::He);
-    for [channels, extent] in [[8, 16], [16, 56], [64, 28], [128, 14], [256, 7]] {
-        add(&convolutions(DEFAULT, channels, extent), if extent > 28 { &[1] } else { &[1, 4] }, &extension);
+    let extension = Choice::SoftSpoken;
+    let he = |_| Backend::CryptFlow2(CryptFlow2::He);
+    for ([channels, extent], positions) in [([8, 16], 1), ([32, 28], 1), ([32, 28], 3), ([128, 7], 1), ([128, 7], 6)] {
+        add(convolutions(DEFAULT, channels, extent), positions, extension);
     }
     let packed = Backend::Cheetah(Cheetah { output_packing: true, ..Cheetah::default() });
-    add(&convolutions(packed, 64, 28), &[1], &extension);
-    add(&convolutions(packed, 256, 7), &[1, 2], &extension);
-    for (elements, choices) in [(300, &extension[..]), (9_000, &both), (50_000, &both), (150_000, &both)] {
-        add(&comparisons(cheetah, elements), &[1], choices);
+    for ([channels, extent], positions) in [([32, 14], 2), ([128, 7], 1)] {
+        add(convolutions(packed, channels, extent), positions, extension);
     }
-    for elements in [300, 20_000] {
-        add(&comparisons(|_| he, elements), &[1], &extension);
-        add(&comparisons(|_| Backend::Garbled, elements / 10), &[1], &extension);
+    for (elements, leaves) in [(300, &[1, 4][..]), (9_000, &[1, 2, 3, 4]), (40_000, &[2, 4])] {
+        add(comparisons(cheetah, elements, leaves), 1, extension);
     }
-    add(&convolutions(he, 8, 8), &[1], &extension);
-    add(&convolutions(he, 16, 28), &[1], &extension);
-    add(&convolutions(Backend::CryptFlow2(CryptFlow2::Ot), 4, 8), &[1, 2], &extension);
-    add(&local(64, 40), &[1, 4], &extension);
+    for (elements, leaves) in [(9_000, &[2][..]), (30_000, &[1, 3])] {
+        add(comparisons(cheetah, elements, leaves), 1, Choice::Silent);
+    }
+    for elements in [300, 8_000] {
+        add(comparisons(he, elements, &[1]), 1, extension);
+        add(comparisons(|_| Backend::Garbled, elements / 10, &[1]), 1, extension);
+    }
+    for [channels, extent] in [[4, 8], [8, 16]] {
+        add(convolutions(he(1), channels, extent), 1, extension);
+    }
+    for positions in [1, 2] {
+        add(convolutions(Backend::CryptFlow2(CryptFlow2::Ot), 4, 6), positions, extension);
+    }
+    for positions in [1, 4] {
+        add(local(64, 40), positions, extension);
+    }
     all
 }
 
@@ -88,13 +96,13 @@ fn convolutions(backend: Backend, channels: usize, extent: usize) -> Plan {
     net.finish()
 }
 
-/// Comparisons of about so many elements, with leaves of every width where a family has them.
-fn comparisons(backend: impl Fn(u8) -> Backend, elements: usize) -> Plan {
+/// Comparisons of about so many elements, again for leaves of each of these widths.
+fn comparisons(backend: impl Fn(u8) -> Backend, elements: usize, leaf_bits: &[u8]) -> Plan {
     let columns = elements.div_ceil(16).max(8) / 4 * 4;
     let shape = [4, 4, columns];
-    let mut net = Net::new(backend(3), &shape);
-    for leaf_bits in 1..=4 {
-        net.backend = backend(leaf_bits);
+    let mut net = Net::new(backend(leaf_bits[0]), &shape);
+    for leaf_bits in leaf_bits {
+        net.backend = backend(*leaf_bits);
         net.push(Op::RequantRelu { shift: SHIFT }, &shape, ACC - SHIFT);
         net.push(Op::Extend, &shape, ACC);
         net.push(Op::ShiftLeft { by: SHIFT }, &shape, ACC);
@@ -176,7 +184,7 @@ impl Net {
     fn finish(mut self) -> Plan {
         let elements = self.shape().iter().product();
         self.push(Op::Reshape, &[elements], ACC);
-        let few = elements.min(100);
+        let few = elements.min(20);
         self.push(Op::Slice { start: vec![0] }, &[few], ACC);
         self.push(Op::ArgMax, &[1], 8);
         self.push(Op::Reveal(Reveal::Label), &[1], 8);

@@ -3,8 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
-use fusion_catalogue::cpu::Form;
-use fusion_estimate::{Machine, Network};
+use fusion_catalogue::cpu::{self, Form};
+use fusion_estimate::{Machine, Network, NotOfThisMachine};
 
 use super::{network, read};
 use crate::passes::select::{Choice, Target};
@@ -37,15 +37,24 @@ impl TargetArgs {
         self.network.resolve()
     }
 
-    /// The machine; its name says where its profile comes from.
+    /// The machine; its name says which one it is and whether it was measured here.
     fn machine(&self) -> Result<Machine, Error> {
-        let from = |machine: Machine, origin: &str| Machine { name: format!("{} ({origin})", machine.name), ..machine };
         match (&self.machine, measured_here()) {
-            (Some(path), _) => Ok(from(read_machine(path)?, &path.display().to_string())),
+            (Some(path), _) => {
+                let machine = read_machine(path)?;
+                let origin = if is_of_here(&machine).is_ok() { "measured here" } else { "not measured here" };
+                Ok(named(machine, &format!("{}, {origin}", path.display())))
+            }
             (None, Some(path)) if path.exists() => Ok(match read_machine(&path) {
-                Ok(machine) => from(machine, "measured here"),
+                Ok(machine) => match is_of_here(&machine) {
+                    Ok(()) => named(machine, "measured here"),
+                    Err(why) => {
+                        eprintln!("{}: {why}; a built-in profile is used", path.display());
+                        built_in()
+                    }
+                },
                 Err(why) => {
-                    eprintln!("{why}; until then the built-in profile is used");
+                    eprintln!("{why}; until then a built-in profile is used");
                     built_in()
                 }
             }),
@@ -54,14 +63,26 @@ impl TargetArgs {
     }
 }
 
-/// The profile of a machine that is probably another one.
+/// The profile for this machine's kernels, of a machine that is probably another one.
 fn built_in() -> Machine {
-    let machine = Machine::default();
-    let here = match Form::in_use() {
-        Machine::DEFAULT_FORM => String::new(),
-        form => format!(", whose kernels are {} and slower", form.name()),
-    };
-    Machine { name: format!("{} (built in, not measured here{here}: see fusionc calibrate)", machine.name), ..machine }
+    let form = Form::in_use();
+    let machine = Machine::built_in(form);
+    let instead = if machine.form == form { String::new() } else { format!(" in place of {}", form.name()) };
+    named(machine, &format!("built in{instead}, not measured here: see fusionc calibrate"))
+}
+
+/// The machine with a name that says all about it.
+fn named(machine: Machine, origin: &str) -> Machine {
+    let Machine { name, form, threads, error, .. } = &machine;
+    let (form, error) = (form.name(), 100.0 * error);
+    let name = format!("{name}, kernels {form}, {threads} threads, {error:.0} % off in the median ({origin})");
+    Machine { name, ..machine }
+}
+
+/// Whether a profile is of this machine as it is used now.
+fn is_of_here(machine: &Machine) -> Result<(), NotOfThisMachine> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    machine.is_of(&cpu::processor(), Form::in_use(), threads)
 }
 
 /// Where `fusionc calibrate` keeps this machine's profile: `fusion/machine.json` in
@@ -92,9 +113,10 @@ mod tests {
     #[test]
     fn forecasts_say_whose_they_are() {
         let machine = built_in();
-        assert!(machine.name.contains("not measured here"), "{}", machine.name);
-        assert_eq!(machine.name.contains("slower"), Form::in_use() != Machine::DEFAULT_FORM);
-        assert_eq!(machine.nanoseconds, Machine::default().nanoseconds);
+        let kernels = format!("kernels {}, ", Form::in_use().name());
+        assert!(machine.name.contains("(built in, not measured here") && machine.name.contains(&kernels));
+        assert_eq!(machine.nanoseconds, Machine::built_in(Form::in_use()).nanoseconds);
+        assert!(is_of_here(&machine).is_err());
     }
 
     #[test]
