@@ -11,7 +11,7 @@ use fusion_ir::{Function, Op, Plan, Schema};
 use fusion_table::{Classes, LabelFile};
 
 use crate::agreement::{self, Agreement, Cause, Disagreement, Reference};
-use crate::evaluate::{Fullest, evaluate_watched, quantise};
+use crate::evaluate::Fullest;
 use crate::import::{Batch, Imported, Input};
 use crate::lower::{LayerFormat, lower};
 use crate::memory::Memory;
@@ -22,6 +22,7 @@ use crate::oracle::{self, Answer, Oracle};
 use crate::passes::{self, Program, Settings, Target};
 use crate::quantise::calibrate::{Calibration, MAX_SAMPLES};
 use crate::quantise::{Precision, equalise, input, margin};
+use crate::refine::{self, Fixed, Refined};
 use crate::schema::{Names, schema};
 use crate::{Error, Unsupported, diagnose, import, samples};
 
@@ -58,6 +59,8 @@ pub struct Options {
     pub part: import::Part,
     /// Number formats.
     pub precision: Precision,
+    /// Whether formats become finer than that where rounding would change labels.
+    pub refine: bool,
     /// What the client learns.
     pub reveal: Reveal,
     /// The suggested batch, with its suggested copies and public samples; `None` for a plan without
@@ -103,6 +106,7 @@ impl Options {
             input_shape: None,
             part: import::Part::default(),
             precision: Precision::default(),
+            refine: true,
             reveal: Reveal::Label,
             verify: None,
             target: Target::default(),
@@ -133,6 +137,8 @@ pub struct Summary {
     pub precision: Vec<diagnose::Precision>,
     /// Where the calibration samples come nearest to the end of a ring.
     pub fullest: Option<Fullest>,
+    /// Why formats are finer than asked for, if they are.
+    pub refined: Option<Refined>,
     /// Calibration samples whose fixed-point label is the given one, if labels were given.
     pub correct: Option<usize>,
     /// What deserves attention.
@@ -210,11 +216,9 @@ pub fn compile_network(
         return Err(Error::Usage(format!("--reveal topk:{k}: this model has {classes} classes; at most {most}")));
     }
     let meant = Meaning::of(options, &network.inputs, &calibration, named, progress)?;
-    let Built { program, layers, observed, graph, warnings: found } =
-        build(&graph, &calibration, &options.precision, &settings(options))?;
-
-    let quantised = quantise(&program.function, &calibration.samples);
-    let evaluated = evaluate_watched(&program.function, &program.weights, &quantised, progress);
+    let fixed = refine::fixed(&graph, &calibration, options.precision, options.refine, &settings(options), progress);
+    let (Fixed { built, quantised, evaluated }, refined) = fixed?;
+    let Built { program, layers, observed, graph, warnings: found } = built;
     let fixed = evaluated.labels();
     let agreement = match &meant {
         Meaning { answers: Some(answers), reference } => Agreement::of(reference.clone(), &fixed, answers),
@@ -287,6 +291,7 @@ pub fn compile_network(
         .concat(),
         layers,
         agreement,
+        refined,
         correct: labels.as_ref().map(right),
     };
     let demo = demo(quantised, labels.as_ref().unwrap_or(&fixed), labels.is_some());

@@ -150,7 +150,12 @@ fn counterparts(
 ) {
     let mut floats: HashMap<&str, Vec<f32>> = HashMap::new();
     eval::visit(graph, real, |id, value| drop(floats.insert(&graph.node(id).name, value.to_vec())));
+    // What comes before a node's last value is on the way to it.
+    let last: HashMap<&str, usize> = function.values.iter().enumerate().map(|(at, v)| (v.node.as_str(), at)).collect();
     for (at, (value, elements)) in function.values.iter().zip(interp::run(function, weights, fixed)).enumerate() {
+        if last[value.node.as_str()] != at {
+            continue;
+        }
         let ordered = matches!(&value.op, Op::Input(format) if format.ordered);
         let gadget =
             ordered || matches!(value.op, Op::Mix(_) | Op::ArgMax | Op::TopK { .. } | Op::Reveal(_) | Op::Check);

@@ -15,6 +15,8 @@ pub struct Evaluated {
     pub rankings: Vec<Vec<i64>>,
     /// For each sample, how full it makes every value's ring: [`interp::Watched::fill`].
     fill: Vec<Vec<f64>>,
+    /// Each sample's logits, as the numbers that they stand for.
+    pub logits: Vec<Vec<f64>>,
 }
 
 /// The fullest ring.
@@ -48,10 +50,13 @@ pub fn evaluate_watched(
     let run = |sample: &Vec<i64>| {
         let watched = interp::watch(function, weights, sample);
         progress("fixed point", done.fetch_add(1, Ordering::Relaxed) + 1, samples.len());
-        (interp::labels(function, &watched.output), watched.fill)
+        let ty = interp::logits_of(function).map(|logits| &function.value(logits).ty);
+        let logits = ty.map_or_else(Vec::new, |ty| watched.logits.iter().map(|x| ty.dequantize(*x)).collect());
+        ((interp::labels(function, &watched.output), watched.fill), logits)
     };
-    let (rankings, fill) = samples.par_iter().map(run).unzip();
-    Evaluated { rankings, fill }
+    let (outcome, logits): (Vec<_>, Vec<_>) = samples.par_iter().map(run).unzip();
+    let (rankings, fill) = outcome.into_iter().unzip();
+    Evaluated { rankings, fill, logits }
 }
 
 /// The samples in the input's fixed-point format.

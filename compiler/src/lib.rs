@@ -18,6 +18,7 @@ pub mod nn;
 pub mod oracle;
 pub mod passes;
 pub mod quantise;
+pub mod refine;
 pub mod samples;
 pub mod schema;
 pub mod suggest;

@@ -19,6 +19,7 @@ use crate::import::Part;
 use crate::nn::trees::HideShape;
 use crate::passes::select::Choice;
 use crate::quantise::Precision;
+use crate::refine::Refined;
 use crate::schema::Names;
 
 /// Compile an ONNX model into a plan for the server, weights inside, and one for the client,
@@ -140,20 +141,27 @@ impl PartArgs {
 /// Number formats: fewer bits cost fewer bytes and more precision.
 #[derive(clap::Args)]
 struct Formats {
-    /// Width of activations between layers, 8 to 20
-    #[arg(long, value_name = "BITS", default_value_t = Precision::default().activation_bits, value_parser = clap::value_parser!(u8).range(8..=20))]
-    activation_bits: u8,
-    /// Widest weights, sign included, 4 to 16
-    #[arg(long, value_name = "BITS", default_value_t = Precision::default().weight_bits, value_parser = clap::value_parser!(u8).range(4..=16))]
-    weight_bits: u8,
+    /// Width of activations between layers, 8 to 20 [default: 14, and finer formats if rounding
+    /// would change labels; with this or --weight-bits, what is said]
+    #[arg(long, value_name = "BITS", value_parser = clap::value_parser!(u8).range(8..=20))]
+    activation_bits: Option<u8>,
+    /// Widest weights, sign included, 4 to 16 [default: 12, more where a layer needs them]
+    #[arg(long, value_name = "BITS", value_parser = clap::value_parser!(u8).range(4..=16))]
+    weight_bits: Option<u8>,
 }
 
 impl Formats {
     fn precision(&self, worst_case: bool) -> Precision {
-        let Formats { activation_bits, weight_bits } = *self;
         let default = Precision::default();
+        let activation_bits = self.activation_bits.unwrap_or(default.activation_bits);
+        let weight_bits = self.weight_bits.unwrap_or(default.weight_bits);
         let input_bits = default.input_bits.min(activation_bits - 1);
         Precision { activation_bits, weight_bits, input_bits, worst_case, ..default }
+    }
+
+    /// Whether the user leaves formats to the compiler.
+    fn open(&self) -> bool {
+        self.activation_bits.is_none() && self.weight_bits.is_none()
     }
 }
 
@@ -215,6 +223,7 @@ impl Pipeline {
             input_shape: self.input_shape,
             part: self.part.part(),
             precision: self.formats.precision(matches!(self.acc, Accumulator::WorstCase)),
+            refine: self.formats.open(),
             reveal: self.reveal,
             verify,
             checks: Checks { expected: self.checks.expected, min_agreement: self.checks.min_agreement },
@@ -295,6 +304,14 @@ fn summary(compiled: &Compiled, diagnose: bool) -> String {
     if let Some(Fullest { node, fill }) = summary.fullest.as_ref().filter(|fullest| fullest.fill > 0.0) {
         let _ =
             writeln!(text, "room      {node:<28} {:>6.1} times the calibrated values fit, elsewhere more", 1.0 / fill);
+    }
+    if let Some(Refined { times, before, after }) = summary.refined {
+        let [before, after] = [before, after].map(|part| 100.0 * part);
+        let _ = writeln!(
+            text,
+            "formats   finer by {times} bit{}: rounding would change the label of {before:.1} % of such inputs, now {after:.1} %",
+            if times == 1 { "" } else { "s" }
+        );
     }
     let agreement = &summary.agreement;
     let samples = agreement.samples;

@@ -41,7 +41,8 @@ impl Lowering<'_> {
         let (x, floor) = self.steep(id, node, x, f);
         let ty = self.ty(x).clone();
         let usual = self.observed.powers[id.0].sqrt() as f32;
-        let results = Results { largest: self.ranges[id.0], usual, least: self.wide.least[id.0] };
+        let part = self.precision.part();
+        let results = Results { largest: self.ranges[id.0], usual, least: self.wide.least[id.0], part };
         let Range { low, high } = self.observed.ranges[node.inputs[0].0];
         let start = low.max(floor as f32).min(high);
         // What noise alone could make larger needs no room: below its start the table goes on

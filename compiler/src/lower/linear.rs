@@ -4,6 +4,7 @@ use fusion_ir::op::Op;
 use fusion_ir::verify::MAX_WEIGHT_BITS;
 use fusion_ir::{Sign, TensorType, ValueId, WeightId};
 
+use super::lift::multiplied;
 use super::{LayerFormat, Lowered, Lowering};
 use crate::nn::{self, NodeId};
 use crate::quantise::{self, LEAST_MARGIN, MIN_WEIGHT_BITS, frac_for, largest, magnitude, quantise};
@@ -73,12 +74,24 @@ impl Lowering<'_> {
         // Room for a sum or a join is welcome, but not at the price of the weights.
         let joint = self.joint_range(id).max(largest(linear.bias));
         let own = self.ranges[id.0].max(largest(linear.bias));
-        let squares = &self.observed.squares[node.inputs[0].0];
+        let mut squares = self.observed.squares[node.inputs[0].0].clone();
+        let mut means = self.observed.means[node.inputs[0].0].clone();
         // What the client gives may be zero on all samples by chance, a rare feature; a channel
         // inside hardly is, on many.
         let known = self.observed.outputs.len() >= MANY_SAMPLES && !self.is_given(node.inputs[0]);
-        let top = if known { linear.top_in_use(squares) } else { largest(linear.weight.iter().copied()) };
-        let operand = Operand { ty: &x_ty, squares, top };
+        // What joins a sum's accumulator is left as it is.
+        let alone = self.users[id.0].iter().all(|user| self.graph.node(*user).op != nn::Op::Add);
+        let lifts = Some(&linear).filter(|_| known && alone && !self.precision.worst_case);
+        let lifts = lifts.and_then(|linear| linear.lifts(&squares)).unwrap_or_default();
+        let divided = linear.divided(&lifts);
+        let linear = if lifts.is_empty() { linear } else { Linear { weight: divided.iter().collect(), ..linear } };
+        let mut operand_ty = x_ty.clone();
+        if let Some(most) = lifts.iter().max() {
+            (squares, means) = (multiplied(&squares, &lifts, 2.0), multiplied(&means, &lifts, 1.0));
+            operand_ty.magnitude += most;
+        }
+        let top = if known { linear.top_in_use(&squares) } else { largest(linear.weight.iter().copied()) };
+        let operand = Operand { ty: &operand_ty, squares: &squares, top };
         let fit = |reach, least| self.fit(&linear, &operand, reach, self.headroom[id.0], least);
         let fitted = fit(joint, GOOD_WEIGHT_BITS).or_else(|| fit(own, MIN_WEIGHT_BITS));
         let Fit { weight_bits, frac, weight, worst, magnitude } = fitted.ok_or_else(|| {
@@ -99,9 +112,10 @@ impl Lowering<'_> {
             return Err("formats for the worst case leave nothing of the values that occur: use calibrated ones".into());
         }
         let wide = self.extend(x, bits, node);
+        let wide = if lifts.is_empty() { wide } else { self.lifted(wide, &lifts, node) };
         let ty = TensorType { shape: node.shape.clone(), bits, frac: x_ty.frac + frac, magnitude, sign: Sign::Any };
         let channels = linear.shape[0];
-        let shift = linear.shift(&weight, frac, &self.observed.means[node.inputs[0].0]);
+        let shift = linear.shift(&weight, frac, &means);
         let weight = self.weight(format!("{}.weight", node.name), linear.shape, weight_bits, frac, weight);
         // Always there, even if zero: whether it is zero is the model owner's business.
         let bias = linear.bias.iter().zip(shift).map(|(b, shift)| f64::from(*b) + shift);
@@ -133,11 +147,13 @@ impl Lowering<'_> {
             return (-finest.abs()..=finest).rev().map(|frac| at(weight_bits, frac)).find(fits);
         }
         let mut fit = found?;
+        let fine = FINE_ERROR * self.precision.part();
+        let rough = if self.precision.detail == 0 { ROUGH_ERROR } else { fine };
         // Kernels of which some rows are far larger than others lose digits in the others.
         while fit.weight_bits >= self.precision.weight_bits
             && fit.weight_bits < MAX_WEIGHT_BITS
-            && (fit.weight_bits > self.precision.weight_bits || middling(&fit.errors(linear, squares), ROUGH_ERROR))
-            && middling(&fit.errors(linear, squares), FINE_ERROR)
+            && (fit.weight_bits > self.precision.weight_bits || middling(&fit.errors(linear, squares), rough))
+            && middling(&fit.errors(linear, squares), fine)
         {
             let wider = rounded(fit.weight_bits + 1);
             if !fits(&wider) {
@@ -150,7 +166,7 @@ impl Lowering<'_> {
             return Some(fit);
         }
         let narrower = rounded(fit.weight_bits - 1);
-        Some(if good(&narrower.errors(linear, squares)) { narrower } else { fit })
+        Some(if good(&narrower.errors(linear, squares), self.precision.part()) { narrower } else { fit })
     }
 
     /// Whether `id` only moves elements of the input.
@@ -178,6 +194,13 @@ impl Linear<'_> {
     /// The weights that each output has.
     fn row_len(&self) -> usize {
         (self.weight.len() / self.shape[0].max(1)).max(1)
+    }
+
+    /// The operand's channel that each weight reads.
+    pub(super) fn channels(&self) -> impl Iterator<Item = usize> + use<> {
+        let (row_len, taps) = (self.row_len(), self.shape[2..].iter().product::<usize>());
+        let (per_row, per_group, len) = (self.shape[0] / self.groups, self.shape[1], self.weight.len());
+        (0..len).map(move |at| at / row_len / per_row * per_group + at % row_len / taps)
     }
 
     /// The largest absolute weight of those that ever had something to multiply; others may be
@@ -237,10 +260,10 @@ impl Fit {
     }
 }
 
-/// Whether rounding changes results little, on average over all rows.
-fn good(errors: &[[f64; 2]]) -> bool {
+/// Whether rounding changes results little, on average over all rows: by so much of what is enough.
+fn good(errors: &[[f64; 2]], part: f64) -> bool {
     let mean = errors.iter().map(|[noise, signal]| noise / signal).sum::<f64>() / errors.len().max(1) as f64;
-    mean < GOOD_ERROR.powi(2)
+    mean < (GOOD_ERROR * part).powi(2)
 }
 
 /// Whether rounding changes results by `error` or more in half the rows that are not faint.

@@ -6,6 +6,7 @@
 //! are left (`k = acc - shift`); biases are integers at the accumulator's format.
 
 mod elementwise;
+mod lift;
 mod linear;
 mod trees;
 pub(crate) mod wide;
@@ -51,7 +52,7 @@ pub fn lower(graph: &Graph, observed: &Observed, precision: &Precision) -> Resul
         margin: margin(observed.outputs.len()),
         precision,
         headroom: headroom(graph, &users),
-        wide: Wide::of(graph, &users, &observed.ranges, precision.activation_bits),
+        wide: Wide::of(graph, &users, &observed.ranges, precision),
         kept: HashSet::new(),
         reach: reach(graph, &users, &ranges),
         ranges,

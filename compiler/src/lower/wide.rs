@@ -15,7 +15,8 @@ use crate::nn::expr::Expr;
 use crate::nn::{self, Graph, NodeId};
 use crate::quantise::frac_for;
 use crate::quantise::polyline::Allowed;
-use crate::quantise::table::TOLERANCE;
+use crate::quantise::table::{TOLERANCE, relative};
+use crate::quantise::Precision;
 
 /// How many times smaller a product must be than its factors' largest values allow before one of
 /// them counts as relative.
@@ -37,7 +38,7 @@ pub(super) struct Wide {
 }
 
 impl Wide {
-    pub(super) fn of(graph: &Graph, users: &[Vec<NodeId>], ranges: &[Range], activation_bits: u8) -> Wide {
+    pub(super) fn of(graph: &Graph, users: &[Vec<NodeId>], ranges: &[Range], precision: &Precision) -> Wide {
         let mut wide = Wide { keeps: vec![false; graph.nodes.len()], least: vec![None; graph.nodes.len()] };
         for (id, node) in graph.iter() {
             if node.op == nn::Op::Add {
@@ -46,8 +47,8 @@ impl Wide {
             let nn::Op::Pointwise(f) = &node.op else { continue };
             wide.least[id.0] = opposed(graph, users, ranges, id);
             let operand = node.inputs[0];
-            let allowed = allowed(ranges[id.0], wide.least[id.0]);
-            let usual = frac_for(ranges[operand.0].magnitude(), activation_bits - 2);
+            let allowed = allowed(ranges[id.0], wide.least[id.0], precision.part());
+            let usual = frac_for(ranges[operand.0].magnitude(), precision.activation_bits - 2);
             if wanted_frac(f, ranges[operand.0], 0.0, allowed) > usual {
                 sources(graph, users, operand, &mut wide.keeps);
             }
@@ -57,10 +58,10 @@ impl Wide {
 }
 
 /// What a table may err by whose results have this range.
-fn allowed(results: Range, least: Option<f32>) -> Allowed {
-    let most = f64::from(results.magnitude()) * TOLERANCE;
+fn allowed(results: Range, least: Option<f32>, part: f64) -> Allowed {
+    let most = f64::from(results.magnitude()) * TOLERANCE * part;
     match least {
-        Some(least) => Allowed { part: TOLERANCE, least: f64::from(least) * TOLERANCE },
+        Some(least) => relative(least, part),
         None => Allowed::everywhere(most),
     }
 }
@@ -188,7 +189,7 @@ impl Lowering<'_> {
         // their sum is noise.
         let summands = self.summands(node.inputs[0]) as f64;
         let floor = summands / 4.0 * (-f64::from(ty.frac)).exp2();
-        let allowed = allowed(self.observed.ranges[id.0], self.wide.least[id.0]);
+        let allowed = allowed(self.observed.ranges[id.0], self.wide.least[id.0], self.precision.part());
         let wanted = wanted_frac(f, self.observed.ranges[node.inputs[0].0], floor, allowed);
         let narrow = ty.frac - (ty.bits - activation_bits) as i8;
         let widest = ty.frac - ty.bits.saturating_sub(MAX_KEPT_BITS) as i8;
@@ -201,7 +202,7 @@ impl Lowering<'_> {
         let ty = self.ty(y).clone();
         let Range { low, high } = self.observed.ranges[id.0];
         let smallest = low.abs().min(high.abs()).max(least);
-        let unit = f64::from(smallest) * TOLERANCE / 2.0;
+        let unit = f64::from(smallest) * TOLERANCE * self.precision.part() / 2.0;
         let wanted = (-unit.log2()).ceil().clamp(-60.0, 60.0) as i8;
         let narrow = ty.frac - ty.bits.saturating_sub(self.precision.activation_bits) as i8;
         let widest = ty.frac - ty.bits.saturating_sub(MAX_KEPT_BITS) as i8;

@@ -27,6 +27,8 @@ pub struct Precision {
     /// Whether accumulators hold the static worst case of their weights instead of the calibrated
     /// range.
     pub worst_case: bool,
+    /// How many times the errors are halved that tables of functions and rounded weights may have.
+    pub detail: u8,
 }
 
 impl Default for Precision {
@@ -37,7 +39,30 @@ impl Default for Precision {
             input_bits: 12,
             max_accumulator_bits: MAX_ACC_BITS,
             worst_case: false,
+            detail: 0,
         }
+    }
+}
+
+/// Most times that rounding is halved.
+const MAX_DETAIL: u8 = 3;
+
+impl Precision {
+    /// The formats with half of every rounding error; `None` if that is as fine as they get.
+    pub fn finer(self) -> Option<Precision> {
+        let Precision { activation_bits, input_bits, detail, .. } = self;
+        let finer = Precision {
+            activation_bits: activation_bits + 1,
+            input_bits: input_bits + 1,
+            detail: detail + 1,
+            ..self
+        };
+        (detail < MAX_DETAIL).then_some(finer)
+    }
+
+    /// What part remains of the errors that tables and rounded weights may have.
+    pub fn part(self) -> f64 {
+        (-f64::from(self.detail)).exp2()
     }
 }
 

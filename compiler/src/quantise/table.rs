@@ -39,6 +39,8 @@ pub struct Results {
     /// If each value has to be right relative to itself: the magnitude below which that does not
     /// matter.
     pub least: Option<f32>,
+    /// What part its table may have of the usual tolerance.
+    pub part: f64,
 }
 
 /// A polyline over integers, with the operand's `frac` fractional bits.
@@ -65,7 +67,7 @@ impl Table {
         // A function that is zero on the whole range is as good as exact.
         let unit = (-f64::from(frac)).exp2();
         let tolerance = match results.least {
-            Some(least) if seen > 0.0 => Allowed { part: TOLERANCE, least: f64::from(least) * TOLERANCE },
+            Some(least) if seen > 0.0 => relative(least, results.part),
             _ if seen > 0.0 => tolerance(results, seen, USUAL_TOLERANCE),
             _ => Allowed::everywhere(unit),
         };
@@ -219,10 +221,16 @@ fn look(f: &Expr, range: Range, frac: i8, results: Results) -> Result<(i64, i64,
     Ok((low, high, seen))
 }
 
+/// What each value may be off, relative to itself; below `least` as much as there.
+pub fn relative(least: f32, part: f64) -> Allowed {
+    let part = part * TOLERANCE;
+    Allowed { part, least: f64::from(least) * part }
+}
+
 /// How far chords may be from a function that reaches `largest`.
 fn tolerance(results: Results, largest: f64, usual: f64) -> Allowed {
     let usual = (f64::from(results.usual) * usual).max(largest * TOLERANCE * FINEST);
-    Allowed::everywhere(usual.min(largest * TOLERANCE))
+    Allowed::everywhere(results.part * usual.min(largest * TOLERANCE))
 }
 
 /// The integers for which the table is made: the range, and an eighth of it on both sides where the
@@ -300,7 +308,7 @@ mod tests {
     use crate::nn::expr::Unary;
     use fusion_ir::{Op, Sign, TensorType, interp};
 
-    const RESULTS: Results = Results { largest: 20.0, usual: 20.0, least: None };
+    const RESULTS: Results = Results { largest: 20.0, usual: 20.0, least: None, part: 1.0 };
 
     /// The largest error on the range, as a fraction of the largest value, by the reference
     /// interpreter.
@@ -383,7 +391,7 @@ mod tests {
         let range = Range { low: -8.0, high: 7.0 };
         for (f, relu) in [(silu(), true), (gelu, true), (quick_gelu, true), (softplus, true), (bell, false)] {
             let largest = f.at(7.0).max(1.0) as f32;
-            let results = Results { largest, usual: largest / 8.0, least: None };
+            let results = Results { largest, usual: largest / 8.0, least: None, part: 1.0 };
             let folded = Folded::new(&f, range, 9, results).unwrap();
             assert_eq!(folded.relu, relu, "{f}");
             // Twice as fine with fewer kinks than the whole function has.
@@ -417,10 +425,10 @@ mod tests {
     fn a_function_that_is_zero_where_it_was_seen_keeps_its_kink() {
         let below = Expr::binary(Binary::Min, Expr::X, Expr::Const(0.0));
         let range = Range { low: 0.01, high: 3.0 };
-        let table = Table::new(&below, range, 9, Results { largest: 0.0, usual: 0.0, least: None }).unwrap();
+        let table = Table::new(&below, range, 9, Results { largest: 0.0, usual: 0.0, least: None, part: 1.0 }).unwrap();
         assert_eq!((table.knots(), table.largest(-512, 0)), (1, 512 << table.slope_frac));
         assert_eq!(
-            Table::new(&Expr::Const(0.0), range, 9, Results { largest: 0.0, usual: 0.0, least: None }).unwrap().knots(),
+            Table::new(&Expr::Const(0.0), range, 9, Results { largest: 0.0, usual: 0.0, least: None, part: 1.0 }).unwrap().knots(),
             0
         );
     }
@@ -429,7 +437,7 @@ mod tests {
     fn a_relative_table_is_right_wherever_its_function_is_large_or_small() {
         let f = Expr::binary(Binary::Pow, Expr::X, Expr::Const(-0.5));
         let (low, high, frac) = (1.0 / 4096.0, 4.0, 20);
-        let results = Results { largest: 64.0, usual: 40.0, least: Some(0.25) };
+        let results = Results { largest: 64.0, usual: 40.0, least: Some(0.25), part: 1.0 };
         let table = Table::new(&f, Range { low, high }, frac, results).unwrap();
         let unit = (-f64::from(frac)).exp2();
         let scale = unit / f64::from(table.slope_frac).exp2();
@@ -452,7 +460,7 @@ mod tests {
                     &Expr::unary(f, Expr::X),
                     Range { low: -3.1, high: 3.0 },
                     9,
-                    Results { largest: 2.0, usual: 1.0, least: None }
+                    Results { largest: 2.0, usual: 1.0, least: None, part: 1.0 }
                 )
                 .is_err()
             );

@@ -7,7 +7,9 @@
 
 use super::elementwise::{differences_hold, ends, map};
 use super::linear::Sums;
-use super::{Function, Op, TensorType, Value, Weights, apply_public, apply_with, signed, values};
+use super::{
+    Function, Op, TensorType, Value, ValueId, Weights, apply_public, apply_with, logits_of, signed, values,
+};
 use crate::op::Piecewise;
 use crate::types::MAX_BITS;
 
@@ -20,6 +22,8 @@ pub struct Watched {
     /// compares included), as a fraction of `2^(bits-1)`: at 1 something wraps. Zero for operations
     /// that only move or narrow.
     pub fill: Vec<f64>,
+    /// The elements among which the label is the largest: those of [`super::logits_of`].
+    pub logits: Vec<i64>,
 }
 
 /// Runs `function` on one quantised input and watches its rings.
@@ -27,13 +31,17 @@ pub struct Watched {
 /// # Panics
 /// As [`super::run`].
 pub fn watch(function: &Function, weights: &Weights, input: &[i64]) -> Watched {
-    let mut fill = Vec::with_capacity(function.values.len());
+    let ranked = logits_of(function);
+    let (mut fill, mut logits) = (Vec::with_capacity(function.values.len()), Vec::new());
     let mut values = values(function, false, |value, operands| {
         let (elements, most) = step(function, value, weights, operands, input);
+        if ranked == Some(ValueId(fill.len() as u32)) {
+            logits.clone_from(&elements);
+        }
         fill.push(most);
         elements
     });
-    Watched { output: values.pop().unwrap_or_default(), fill }
+    Watched { output: values.pop().unwrap_or_default(), fill, logits }
 }
 
 fn step(function: &Function, value: &Value, weights: &Weights, operands: &[&[i64]], input: &[i64]) -> (Vec<i64>, f64) {
