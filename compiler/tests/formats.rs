@@ -109,10 +109,9 @@ fn channels_of_different_scales_keep_their_digits() {
     assert!(built.warnings.is_empty(), "{:?}", built.warnings);
 }
 
-#[test]
-fn a_kernel_with_one_huge_row_gets_wider_weights() {
-    // The channel is small behind a curve, which no factor passes, and the next kernel makes it
-    // large again.
+/// A channel that is small behind a curve, which no factor passes, and that the next kernel makes
+/// large again.
+fn one_huge_row() -> Graph {
     let small = |channel: usize| if channel == 3 { 1.0 / 300.0 } else { 1.0 };
     let mut b = Builder::default();
     let x = b.push(Op::Input, vec![], [8]);
@@ -127,11 +126,52 @@ fn a_kernel_with_one_huge_row_gets_wider_weights() {
     let h = b.reshape(h, &[8]);
     let h = b.pointwise(Expr::unary(Unary::Tanh, Expr::X), h);
     let y = dense(&mut b, "last", h, 4, |_, _| 1.0);
-    let graph = b.graph.reachable(y);
-    let (built, agreeing) = fixed(&graph, images(200, 8));
+    b.graph.reachable(y)
+}
+
+#[test]
+fn a_channel_that_one_huge_weight_reads_is_multiplied_instead() {
+    let (built, agreeing) = fixed(&one_huge_row(), images(200, 8));
+    let layer = |name: &str| built.layers.iter().find(|layer| layer.node == name).unwrap();
+    assert_eq!(layer("depthwise").weight_bits, layer("first").weight_bits, "{:?}", built.layers);
+    let of_depthwise = built.program.function.values.iter().filter(|value| value.node == "depthwise");
+    let factors: Vec<_> = of_depthwise.filter(|value| matches!(value.op, fusion_ir::Op::Scale { .. })).collect();
+    assert!(matches!(factors.as_slice(), [value] if value.ty.shape == [1, 1, 1]), "{factors:?}");
+    assert!(agreeing >= 196, "{agreeing} of 200");
+}
+
+#[test]
+fn a_kernel_with_one_huge_row_gets_wider_weights_where_few_samples_are_known() {
+    let (built, agreeing) = fixed(&one_huge_row(), images(31, 8));
     let bits = |name: &str| built.layers.iter().find(|layer| layer.node == name).map(|layer| layer.weight_bits);
     assert!(bits("depthwise") > bits("first"), "{:?}", built.layers);
-    assert!(agreeing >= 196, "{agreeing} of 200");
+    assert!(agreeing >= 30, "{agreeing} of 31");
+}
+
+/// A residual stream of 16 channels, one of which is `size` times the others; what reads it takes
+/// that back if `back`.
+fn spiked(size: f32, back: bool) -> Graph {
+    let spike = move |channel: usize| if channel == 5 { size } else { 1.0 };
+    let read = move |channel: usize| if back { 1.0 / spike(channel) } else { 1.0 };
+    let mut b = Builder::default();
+    let x = b.push(Op::Input, vec![], [8]);
+    let mut stream = dense(&mut b, "stem", x, 16, |row, _| spike(row));
+    for block in ["one", "two", "three"] {
+        let h = dense(&mut b, &format!("{block}.in"), stream, 24, |_, column| read(column));
+        let h = b.relu(h);
+        let h = dense(&mut b, &format!("{block}.out"), h, 16, |row, _| 0.3 * spike(row));
+        stream = b.add(stream, h);
+    }
+    let y = dense(&mut b, "last", stream, 5, |_, column| read(column));
+    b.graph.reachable(y)
+}
+
+#[test]
+fn one_channel_far_above_the_others_in_a_residual_stream_hides_none_of_them() {
+    for (size, back) in [(1.0, true), (500.0, true), (500.0, false)] {
+        let (_, agreeing) = fixed(&spiked(size, back), images(400, 8));
+        assert!(agreeing >= 398, "{size} {back}: {agreeing} of 400");
+    }
 }
 
 #[test]
