@@ -127,6 +127,8 @@ pub struct Disagreement {
     pub agreement: Agreement,
     /// The fraction of samples that would have done.
     pub minimum: f64,
+    /// Whether the samples are real data.
+    pub real: bool,
     /// Where it comes from.
     pub cause: Cause,
 }
@@ -165,7 +167,7 @@ impl fmt::Display for Agreement {
 
 impl fmt::Display for Disagreement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Disagreement { agreement, minimum, cause } = self;
+        let Disagreement { agreement, minimum, real, cause } = self;
         if let Cause::Scores { deviation, node } = cause {
             write!(f, "no plan: {}", scores_differ(*deviation, node.as_deref()))?;
             return write!(
@@ -202,11 +204,14 @@ impl fmt::Display for Disagreement {
             Cause::Formats { node, hidden } => {
                 let hidden = 100.0 * hidden;
                 write!(f, "\n  node {node:?} loses most: rounding hides {hidden:.0} % of how its elements vary")?;
-                write!(
-                    f,
-                    "\n  do: give more bits with --activation-bits and --weight-bits, bring inputs to one scale, "
-                )?;
-                write!(f, "and calibrate on samples like the queries")?;
+                let advice = if *real {
+                    "give more bits with --activation-bits and --weight-bits, bring inputs to one scale, and calibrate on \
+                     samples like the queries"
+                } else {
+                    "give typical inputs with --calibrate X.npy: made-up ones, between -2.5 and 2.5 in every element, are \
+                     not what this model is for"
+                };
+                write!(f, "\n  do: {advice}")?;
             }
         }
         let share = (100.0 * agreement.share()).floor() / 100.0;

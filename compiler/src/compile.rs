@@ -84,11 +84,14 @@ pub struct Checks {
     pub expected: Option<LabelFile>,
     /// The least fraction of calibration samples whose fixed-point label is the float model's.
     pub min_agreement: f64,
+    /// Whether calibration samples that are too far beyond the input's format count as ones with
+    /// another label, since evaluation and client refuse such samples by default.
+    pub refuse_clipped: bool,
 }
 
 impl Default for Checks {
     fn default() -> Self {
-        Checks { expected: None, min_agreement: 0.95 }
+        Checks { expected: None, min_agreement: 0.95, refuse_clipped: true }
     }
 }
 
@@ -228,7 +231,7 @@ pub fn compile_network(
         }
     };
     let beyond = program.function.quantiser().all_clipped(calibration.samples.iter().map(Vec::as_slice));
-    let agreement = agreement.without(beyond.clone());
+    let agreement = if options.checks.refuse_clipped { agreement.without(beyond.clone()) } else { agreement };
     let pairs = |most: usize| -> Vec<(&[f32], &[i64])> {
         let pairs = calibration.samples.iter().map(Vec::as_slice).zip(quantised.iter().map(Vec::as_slice));
         pairs.take(most).collect()
@@ -256,7 +259,7 @@ pub fn compile_network(
             }
         };
         let minimum = options.checks.min_agreement;
-        return Err(Error::Disagreement(Box::new(Disagreement { agreement, minimum, cause })));
+        return Err(Error::Disagreement(Box::new(Disagreement { agreement, minimum, real: calibration.real, cause })));
     }
     let deviation = |outputs: &[Vec<f32>]| agreement::deviation(outputs, meant.answers.as_ref()?);
     let small = |deviation: &f64| *deviation <= SMALL_DEVIATION;
@@ -273,7 +276,12 @@ pub fn compile_network(
         let node = meant.first_lost(options, &network, &calibration.samples[0]);
         if (deviation.is_nan() || deviation > LARGE_DEVIATION) && options.checks.min_agreement > 0.0 {
             let (minimum, cause) = (options.checks.min_agreement, Cause::Scores { deviation, node });
-            return Err(Error::Disagreement(Box::new(Disagreement { agreement, minimum, cause })));
+            return Err(Error::Disagreement(Box::new(Disagreement {
+                agreement,
+                minimum,
+                real: calibration.real,
+                cause,
+            })));
         }
         other_scores.push(agreement::scores_differ(deviation, node.as_deref()));
     }
@@ -386,6 +394,17 @@ impl Batch {
         Err(self.refuse("the answer to a sample depends on the others beside it: export it for one sample".into()))
     }
 
+    /// As [`Self::rows_apart`], on a few samples.
+    fn checked(&self, options: &Options) -> Result<(), Error> {
+        let network = read(options)?;
+        let mut samples = read_samples(options, &network.graph, &network)?.calibration.samples;
+        samples.truncate(self.samples);
+        let import::Part { output, row } = &options.part;
+        let oracle = Oracle::open(&options.model, &network.inputs, output.as_deref(), *row);
+        let answers = oracle.and_then(|oracle| oracle.run(&samples, &|_| ())).map_err(|why| self.unknown(&why))?;
+        self.rows_apart(options, &network.inputs, &samples, &answers)
+    }
+
     fn unknown(&self, why: &str) -> Error {
         self.refuse(format!(
             "tract cannot say whether its rows are independent ({why}): export it for one sample, or give what it answers for the \
@@ -480,6 +499,17 @@ fn prepare(graph: &Graph, calibration: &Calibration, precision: &Precision) -> R
         observed = calibration.observe(&graph, &scales)?.0;
     }
     Ok(Prepared { graph, observed, warnings })
+}
+
+/// Whether a model whose batch axis is fixed to several samples answers each by itself, by tract on
+/// a few calibration samples: so many of them as it takes, `None` for other models.
+///
+/// # Errors
+/// [`Error::Unsupported`] if it does not, or if tract cannot say, and as [`compile`].
+pub fn fixed_batch(options: &Options) -> Result<Option<usize>, Error> {
+    let Some(batch) = import::batch(&options.model, &options.part, options.memory)? else { return Ok(None) };
+    batch.checked(options)?;
+    Ok(Some(batch.samples))
 }
 
 /// Runs the pipeline up to `stage` and returns what it has then.

@@ -16,7 +16,7 @@ use crate::quantise::Precision;
 use crate::quantise::calibrate::Calibration;
 
 /// Rounding may change this part of labels.
-pub const MAX_CHANGED: f64 = 0.01;
+pub const MAX_CHANGED: f64 = 1.0 / 256.0;
 /// Fewer samples say nothing about errors.
 pub const FEWEST: usize = 16;
 /// Most samples that are tried with each other.
@@ -66,7 +66,7 @@ pub fn fixed(
     };
     let mut best = attempt(&precision)?;
     let [before] = best.changed(calibration, [1.0]);
-    let mut least = before;
+    let (mut least, wrong) = (before, best.wrong());
     if !refine || before <= MAX_CHANGED || !calibration.real || trees::decide_alone(graph) {
         return Ok((best, None));
     }
@@ -81,7 +81,8 @@ pub fn fixed(
         // What fits no accumulator or table is no help.
         let Ok(next) = attempt(finer) else { break };
         let [changed] = next.changed(calibration, [1.0]);
-        if changed < least {
+        // If half the errors do not change half as many labels, it is not rounding that does.
+        if changed < least && changed <= before / 2.0 && next.wrong() <= wrong {
             (best, least, times) = (next, changed, finer.detail - precision.detail);
         }
         if least <= MAX_CHANGED {
@@ -107,6 +108,12 @@ impl Fixed {
         let fixed: Vec<&[f64]> = held.iter().map(|sample| self.evaluated.logits[*sample].as_slice()).collect();
         scales.map(|scale| changed(&float, &fixed, scale))
     }
+
+    /// The samples whose label is not the float network's, near ties left out.
+    fn wrong(&self) -> usize {
+        let pairs = self.built.observed.outputs.iter().zip(self.evaluated.labels());
+        pairs.filter(|(scores, label)| usize::try_from(*label).is_ok_and(|label| differs(scores, label))).count()
+    }
 }
 
 /// The part of labels that change if the error of one sample's `fixed` logits, times `scale`, is
@@ -119,17 +126,22 @@ fn changed(float: &[&[f32]], fixed: &[&[f64]], scale: f64) -> f64 {
         return 0.0;
     }
     let pairs = (0..samples).flat_map(|scored| (0..samples).map(move |wrong| (scored, wrong)));
-    let differs = |(scored, wrong): &(usize, usize)| {
+    let moved = |(scored, wrong): &(usize, usize)| {
         let scores = float[*scored];
         let errors = fixed[*wrong].iter().zip(float[*wrong]).map(|(fixed, float)| fixed - f64::from(*float));
         let moved = |(score, error): (&f32, f64)| (f64::from(*score) + scale * error) as f32;
         let moved: Vec<f32> = scores.iter().zip(errors).map(moved).collect();
-        let (best, label) = (argmax(scores), argmax(&moved));
-        let range = scores[best] - scores.iter().copied().fold(f32::INFINITY, f32::min);
-        best != label && scores[best] - scores[label] >= NEAR_TIE * range
+        differs(scores, argmax(&moved))
     };
-    let count = pairs.filter(|(scored, wrong)| scored != wrong).filter(differs).count();
+    let count = pairs.filter(|(scored, wrong)| scored != wrong).filter(moved).count();
     count as f64 / (samples * (samples - 1)) as f64
+}
+
+/// Whether `label` is not that of the largest of `scores`, nor nearly.
+fn differs(scores: &[f32], label: usize) -> bool {
+    let best = argmax(scores);
+    let range = scores[best] - scores.iter().copied().fold(f32::INFINITY, f32::min);
+    best != label && scores.get(label).is_some_and(|given| scores[best] - given >= NEAR_TIE * range)
 }
 
 #[cfg(test)]

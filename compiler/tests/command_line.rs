@@ -485,6 +485,10 @@ fn a_batch_of_several_samples_is_one_if_its_rows_are_independent() {
     ];
     let mixed = compile("mixed.onnx", &of_two(&mixed, &weights[..1]));
     refused(&mixed, &["input \"x\"", "fixed to 2", "depends on the others"]);
+    // The survey says the same.
+    let apart = good(&["check", text(&folder.file("apart.onnx"))]);
+    assert!(apart.contains("batch axis is fixed to 2") && apart.contains("all supported"), "{apart}");
+    bad(&["check", text(&folder.file("mixed.onnx"))], &["input \"x\"", "fixed to 2", "depends on the others"]);
     // A shape inside that is made for two samples.
     let shaped = [node("Reshape", "shaped", &["x", "flat"], "z", &[]), product("z")];
     let shaped = compile("shaped.onnx", &of_two(&shaped, &[weights[0].clone(), weights[1].clone()]));

@@ -5,11 +5,12 @@ mod support;
 
 use std::path::{Path, PathBuf};
 
-use fusion_compiler::agreement::{Cause, Reference};
+use fusion_compiler::agreement::{Cause, Disagreement, Reference};
 use fusion_compiler::compile::{Options, compile, compile_network};
 use fusion_compiler::nn::expr::{Expr, Unary};
 use fusion_compiler::nn::{Graph, Op};
 use fusion_compiler::quantise::Precision;
+use fusion_compiler::refine::{MAX_CHANGED, Refined};
 use fusion_compiler::{Error, import};
 use support::{model, node, numbers, tensor};
 
@@ -139,14 +140,35 @@ fn the_node_where_an_import_goes_wrong_is_named() {
     }
 }
 
+fn coarse() -> Precision {
+    Precision { activation_bits: 8, weight_bits: 4, input_bits: 2, ..Precision::default() }
+}
+
+#[test]
+fn formats_that_would_change_labels_become_finer() {
+    let mut options = options();
+    options.checks.min_agreement = 0.0;
+    assert_eq!(compile(&options).unwrap().summary.refined, None);
+    options.precision = coarse();
+    let refined = compile(&options).unwrap().summary;
+    options.refine = false;
+    let coarse = compile(&options).unwrap().summary;
+    let Some(Refined { times, before, after }) = refined.refined else { panic!("{:?}", refined.agreement) };
+    assert!((1..=3).contains(&times) && after < before && before > MAX_CHANGED, "{times} {before} {after}");
+    assert_eq!(coarse.refined, None);
+    assert!(refined.agreement.agreeing > coarse.agreement.agreeing, "{} {}", refined.agreement, coarse.agreement);
+}
+
 #[test]
 fn coarse_formats_are_told_from_wrong_imports() {
     let mut options = options();
-    options.precision = Precision { activation_bits: 8, weight_bits: 4, input_bits: 2, ..Precision::default() };
+    (options.precision, options.refine) = (coarse(), false);
     options.checks.min_agreement = 1.0;
     let Err(Error::Disagreement(found)) = compile(&options) else { panic!("two bits are enough for digits") };
     assert!(matches!(&found.cause, Cause::Formats { node, hidden } if !node.is_empty() && *hidden > 0.0), "{found}");
     assert!(found.to_string().contains("--activation-bits"), "{found}");
+    let made_up = Disagreement { real: false, ..*found };
+    assert!(made_up.to_string().contains("made-up") && made_up.to_string().contains("--calibrate"), "{made_up}");
     options.checks.min_agreement = 0.0;
     let compiled = compile(&options).unwrap();
     assert!(compiled.summary.warnings.iter().any(|warning| warning.starts_with("only ")), "{:?}", compiled.summary);

@@ -50,6 +50,11 @@ pub(super) fn run(args: &Args) -> Result<(), Error> {
     }
     output::print(&text)?;
     let Snapshot::Function(function) = planned? else { return Ok(()) };
+    if let Some(samples) = compile::fixed_batch(&options)? {
+        output::print(&format!(
+            "its batch axis is fixed to {samples}: the plan takes one sample, whose answer is the same\n"
+        ))?;
+    }
     let formats = if options.calibrate.is_some() { "" } else { ", with number formats for made-up samples" };
     output::print(&format!("all supported: {} operations in the plan{formats}\n", function.values.len()))
 }

@@ -10,7 +10,7 @@ use fusion_table::LabelFile;
 
 use super::policy::PolicyArgs;
 use super::target::TargetArgs;
-use super::{MemoryArgs, cost, output, progress};
+use super::{MemoryArgs, OnClipped, cost, output, progress};
 use crate::Error;
 use crate::agreement::Reference;
 use crate::compile::{Checks, Compiled, Options, compile_watched};
@@ -104,6 +104,10 @@ struct ChecksArgs {
     /// else there is no plan
     #[arg(long, value_name = "FRACTION", default_value_t = Checks::default().min_agreement, value_parser = fraction)]
     min_agreement: f64,
+    /// What to do about calibration samples of which more than 1 % of the elements are beyond the
+    /// input's format: refuse counts them as ones with another label
+    #[arg(long, value_enum, value_name = "warn|refuse", default_value_t = OnClipped::Refuse)]
+    clipped: OnClipped,
 }
 
 /// What things are called. Names are public: the client's plan has them.
@@ -226,7 +230,11 @@ impl Pipeline {
             refine: self.formats.open(),
             reveal: self.reveal,
             verify,
-            checks: Checks { expected: self.checks.expected, min_agreement: self.checks.min_agreement },
+            checks: Checks {
+                expected: self.checks.expected,
+                min_agreement: self.checks.min_agreement,
+                refuse_clipped: self.checks.clipped == OnClipped::Refuse,
+            },
             target: self.target.target(positions, self.backend)?,
             memory: self.memory.max_memory,
             hide_shape: self.hide_shape.map(|hide| match hide {

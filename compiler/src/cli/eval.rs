@@ -2,12 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::ValueEnum;
 use fusion_ir::{Function, interp};
 use fusion_table::{Classes, File, Kind, LabelFile, Results, Values};
-use rayon::prelude::*;
 
-use super::{MemoryArgs, output, progress, read_plan};
+use super::{MemoryArgs, OnClipped, output, progress, read_plan};
 use crate::evaluate::{Evaluated, Fullest, evaluate_watched, quantise};
 use crate::{Error, samples};
 
@@ -44,15 +42,6 @@ pub(super) struct Args {
     memory: MemoryArgs,
 }
 
-/// What is done about samples that the input's format does not hold.
-#[derive(Clone, Copy, PartialEq, ValueEnum)]
-enum OnClipped {
-    /// Say so and go on
-    Warn,
-    /// Evaluate nothing
-    Refuse,
-}
-
 pub(super) fn run(args: &Args) -> Result<(), Error> {
     let inputs = [Some(&args.plan), Some(&args.input), args.labels.as_ref().map(|of| &of.path)];
     output::spare(&inputs, args.output.as_deref().as_slice())?;
@@ -83,14 +72,9 @@ pub(super) fn run(args: &Args) -> Result<(), Error> {
     let truth = args.labels.as_ref().map(|of| samples::labels(of, samples.len(), classes)).transpose()?;
     let evaluated = progress::shown(|progress| evaluate_watched(function, weights, &samples, progress));
     let labels = &evaluated.rankings;
-    let ty = &function.value(logits).ty;
-    let all = |sample: &Vec<i64>| {
-        let logits = interp::run(function, weights, sample).swap_remove(logits.index());
-        logits.into_iter().map(|element| ty.dequantize(element)).collect()
-    };
-    let rows: Option<Vec<Vec<f64>>> = args.logits.then(|| samples.par_iter().map(all).collect());
+    let rows = args.logits.then_some(evaluated.logits.as_slice());
     let ranks = labels.first().map_or(1, Vec::len);
-    let results = Results::new(id.zip(identifiers), labels.clone(), ranks, classes, rows.as_deref());
+    let results = Results::new(id.zip(identifiers), labels.clone(), ranks, classes, rows);
     let place = args.output.as_deref().unwrap_or(Path::new("standard output"));
     let refuse = |error| samples::refuse(place, error);
     match &args.output {

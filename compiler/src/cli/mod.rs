@@ -15,7 +15,7 @@ mod target;
 
 use std::path::Path;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 use fusion_catalogue::cpu;
 use fusion_ir::Plan;
 
@@ -48,6 +48,15 @@ struct MemoryArgs {
     /// before anything of that size is made
     #[arg(long, value_name = "SIZE", default_value_t = Memory::default())]
     max_memory: Memory,
+}
+
+/// What is done about samples that the input's format does not hold.
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum OnClipped {
+    /// Say so and go on
+    Warn,
+    /// Give no answer about them
+    Refuse,
 }
 
 /// Parses the process's arguments and runs the subcommand. Bad usage ends the process with exit

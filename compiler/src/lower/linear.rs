@@ -54,7 +54,7 @@ const MANY_SAMPLES: usize = 32;
 const FAINT: f64 = 1.0 / 128.0;
 /// Weights get more bits than asked for, if the accumulator has room, if rounding them moves the
 /// results of half the rows by more than this.
-const ROUGH_ERROR: f64 = 1.0 / 128.0;
+const ROUGH_ERROR: f64 = 1.0 / 64.0;
 /// As many more as take it below this.
 const FINE_ERROR: f64 = 1.0 / 512.0;
 

@@ -13,10 +13,10 @@ use super::Lowering;
 use crate::nn::eval::Range;
 use crate::nn::expr::Expr;
 use crate::nn::{self, Graph, NodeId};
+use crate::quantise::Precision;
 use crate::quantise::frac_for;
 use crate::quantise::polyline::Allowed;
 use crate::quantise::table::{TOLERANCE, relative};
-use crate::quantise::Precision;
 
 /// How many times smaller a product must be than its factors' largest values allow before one of
 /// them counts as relative.

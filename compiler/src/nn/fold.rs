@@ -12,7 +12,7 @@ use super::{Affine, Conv, Graph, NodeId, Op};
 
 /// Folds until nothing changes.
 pub fn fold(mut graph: Graph) -> Graph {
-    while backward(&mut graph) || forward(&mut graph) {
+    while into_squares(&mut graph) || backward(&mut graph) || forward(&mut graph) {
         graph = bypass(graph);
     }
     remaining_affine(bypass(graph))
@@ -51,6 +51,31 @@ fn backward(graph: &mut Graph) -> bool {
         joined = true;
     }
     joined
+}
+
+/// `s * x^2` becomes `(sqrt(s) x)^2` where `s` is positive and varies from element to element, as in
+/// a distance in units of its own spread: the factor meets what makes `x`, and the square has one
+/// format for numbers of one scale. Whether something was changed.
+fn into_squares(graph: &mut Graph) -> bool {
+    let users = graph.users();
+    let mut changed = false;
+    for id in (0..graph.nodes.len()).map(NodeId) {
+        let Op::Affine(factors) = &graph.node(id).op else { continue };
+        let positive = factors.scale.iter().all(|s| *s > 0.0) && factors.shift.iter().all(|s| *s == 0.0);
+        let square = graph.node(id).inputs[0];
+        let node = graph.node(square);
+        let &[x, other] = node.inputs.as_slice() else { continue };
+        let squares = node.op == Op::Mul && x == other && node.shape == graph.node(x).shape;
+        if !positive || !squares || factors.uniform().is_some() || users[square.0].len() != 1 {
+            continue;
+        }
+        let roots = factors.scale.iter().map(|s| s.sqrt()).collect();
+        let roots = Affine { shape: factors.shape.clone(), scale: roots, shift: factors.shift.clone() };
+        (graph.nodes[square.0].op, graph.nodes[square.0].inputs) = (Op::Affine(roots), vec![x]);
+        (graph.nodes[id.0].op, graph.nodes[id.0].inputs) = (Op::Mul, vec![square, square]);
+        changed = true;
+    }
+    changed
 }
 
 /// `outer` of the affine map `inner` as one affine map.
@@ -283,6 +308,23 @@ mod tests {
         let ops: Vec<&str> = folded.nodes.iter().map(|node| node.op.name()).collect();
         // Only the sum is left in front: the factor went into the kernel.
         assert_eq!(ops, ["input", "reshape", "affine", "reshape", "conv", "relu", "sum_pool", "reshape", "dense"]);
+        same(&graph, &folded);
+    }
+
+    #[test]
+    fn a_distance_is_squared_in_units_of_its_spread() {
+        let mut graph = Graph::default();
+        let affine = |scale: &[f32], shift: &[f32]| {
+            Op::Affine(Affine { shape: vec![2, 1, 1], scale: scale.to_vec(), shift: shift.to_vec() })
+        };
+        let shape = || vec![2, 4, 4];
+        let x = graph.push(Op::Input, vec![], shape(), "x");
+        let centred = graph.push(affine(&[1.0, 1.0], &[-0.5, 2.0]), vec![x], shape(), "centre");
+        let square = graph.push(Op::Mul, vec![centred, centred], shape(), "square");
+        graph.push(affine(&[0.01, 25.0], &[0.0, 0.0]), vec![square], shape(), "spread");
+        let folded = fold(graph.clone());
+        let ops: Vec<&str> = folded.nodes.iter().map(|node| node.op.name()).collect();
+        assert_eq!(ops, ["input", "conv", "mul"]);
         same(&graph, &folded);
     }
 

@@ -51,12 +51,8 @@ impl Precision {
     /// The formats with half of every rounding error; `None` if that is as fine as they get.
     pub fn finer(self) -> Option<Precision> {
         let Precision { activation_bits, input_bits, detail, .. } = self;
-        let finer = Precision {
-            activation_bits: activation_bits + 1,
-            input_bits: input_bits + 1,
-            detail: detail + 1,
-            ..self
-        };
+        let finer =
+            Precision { activation_bits: activation_bits + 1, input_bits: input_bits + 1, detail: detail + 1, ..self };
         (detail < MAX_DETAIL).then_some(finer)
     }
 

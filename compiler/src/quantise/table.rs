@@ -428,7 +428,9 @@ mod tests {
         let table = Table::new(&below, range, 9, Results { largest: 0.0, usual: 0.0, least: None, part: 1.0 }).unwrap();
         assert_eq!((table.knots(), table.largest(-512, 0)), (1, 512 << table.slope_frac));
         assert_eq!(
-            Table::new(&Expr::Const(0.0), range, 9, Results { largest: 0.0, usual: 0.0, least: None, part: 1.0 }).unwrap().knots(),
+            Table::new(&Expr::Const(0.0), range, 9, Results { largest: 0.0, usual: 0.0, least: None, part: 1.0 })
+                .unwrap()
+                .knots(),
             0
         );
     }

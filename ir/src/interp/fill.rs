@@ -7,9 +7,7 @@
 
 use super::elementwise::{differences_hold, ends, map};
 use super::linear::Sums;
-use super::{
-    Function, Op, TensorType, Value, ValueId, Weights, apply_public, apply_with, logits_of, signed, values,
-};
+use super::{Function, Op, TensorType, Value, ValueId, Weights, apply_public, apply_with, logits_of, signed, values};
 use crate::op::Piecewise;
 use crate::types::MAX_BITS;
 
