@@ -9,16 +9,14 @@ use fusion_ir::types::mask;
 use rayon::prelude::*;
 use zeroize::Zeroize;
 
+use crate::threads::WORTHWHILE;
 use crate::{Error, kernels};
-
-/// Elements that a thread packs or unpacks at least, a multiple of 64.
-const TOGETHER: usize = 1 << 13;
 
 /// Packs `values` of `bits` bits each (`1..=64`) into [`packed_bytes`] bytes. Higher bits are
 /// ignored.
 pub fn pack(values: &[u64], bits: u8) -> Vec<u8> {
     let mut bytes = vec![0; packed_bytes(values.len(), bits) as usize];
-    let parts = bytes.par_chunks_mut(TOGETHER / 8 * usize::from(bits)).zip(values.par_chunks(TOGETHER));
+    let parts = bytes.par_chunks_mut(WORTHWHILE / 8 * usize::from(bits)).zip(values.par_chunks(WORTHWHILE));
     parts.for_each(|(bytes, values)| pack_into(values, bits, bytes));
     bytes
 }
@@ -62,7 +60,7 @@ pub fn unpack(bytes: &[u8], n: usize, bits: u8) -> Result<Vec<u64>, Error> {
         return Err(Error::PeerMisbehaved(format!("{} bytes for {n} elements of {bits} bits", bytes.len())));
     }
     let mut values = vec![0; n];
-    let parts = values.par_chunks_mut(TOGETHER).zip(bytes.par_chunks(TOGETHER / 8 * usize::from(bits)));
+    let parts = values.par_chunks_mut(WORTHWHILE).zip(bytes.par_chunks(WORTHWHILE / 8 * usize::from(bits)));
     parts.try_for_each(|(values, bytes)| unpack_into(bytes, bits, values))?;
     Ok(values)
 }
@@ -294,7 +292,7 @@ mod tests {
     fn elements_of_every_width_come_back() {
         let mut rng = ChaCha20Rng::seed_from_u64(1);
         for bits in 1..=64 {
-            for n in [0, 1, 7, 64, 129] {
+            for n in [0, 1, 7, 63, 64, 65, 129, 300] {
                 let values: Vec<u64> = (0..n).map(|_| rng.next_u64() & mask(bits)).collect();
                 let bytes = pack(&values, bits);
                 assert_eq!(bytes.len() as u64, packed_bytes(n, bits));

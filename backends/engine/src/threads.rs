@@ -4,6 +4,10 @@
 /// Parts for each thread, so that those that are done early find more.
 const PARTS: usize = 2;
 
+/// Elements from which on another thread gains more than it costs, a multiple of 64. The tests of
+/// this crate split far less, so that small examples go through what is split.
+pub(crate) const WORTHWHILE: usize = if cfg!(test) { 64 } else { 1 << 13 };
+
 /// Runs `work` on a thread of the pool if there are several: from elsewhere every splitting would
 /// wait for one. It must not wait for a peer.
 pub(crate) fn on_pool<T: Send>(work: impl FnOnce() -> T + Send) -> T {
@@ -25,8 +29,6 @@ pub(crate) fn part(n: usize, least: usize) -> usize {
 /// The least number of items for a thread, given to rayon's `with_min_len`, where each item is some
 /// work on `n` elements: so many that they stay together if that is little.
 pub(crate) fn items(n: usize) -> usize {
-    /// Elements from which on another thread gains more than it costs.
-    const WORTHWHILE: usize = 1 << 13;
     if n < WORTHWHILE { usize::MAX } else { 1 }
 }
 
@@ -39,6 +41,11 @@ mod tests {
         let with = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         assert_eq!(with(1).install(|| (part(100, 8), part(0, 8))), (100, 1));
         assert_eq!(with(4).install(|| (part(100, 8), part(1000, 8), part(0, 8))), (13, 125, 8));
-        assert_eq!(with(3).install(|| on_pool(|| rayon::current_num_threads())), 3);
+    }
+
+    #[test]
+    fn what_waits_for_no_thread_runs_on_one_of_the_pool() {
+        let inside = on_pool(|| rayon::current_thread_index().is_some());
+        assert_eq!(inside, rayon::current_num_threads() > 1);
     }
 }

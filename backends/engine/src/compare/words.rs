@@ -13,9 +13,7 @@ use rayon::prelude::*;
 use super::shares::add_constant;
 use crate::Error;
 use crate::bits::{Bits, each_bit, pack, unpack};
-
-/// Elements that a thread takes at least, a multiple of 64.
-const TOGETHER: usize = 1 << 13;
+use crate::threads::WORTHWHILE;
 
 /// This party's part of the product of a bit and a word of so many bits.
 pub(crate) enum Word {
@@ -52,7 +50,7 @@ impl Pending {
     /// After giving `value`, with this random OT. Appends the masked words.
     pub fn give(value: Vec<u64>, bits: u8, [zero, mut one]: [Vec<u64>; 2], masked: &mut Vec<u8>) -> Pending {
         let masked_value = |((one, zero), v): ((&mut u64, &u64), &u64)| *one = v.wrapping_add(*zero).wrapping_sub(*one);
-        one.par_iter_mut().zip(&zero).zip(&value).with_min_len(TOGETHER).for_each(masked_value);
+        one.par_iter_mut().zip(&zero).zip(&value).with_min_len(WORTHWHILE).for_each(masked_value);
         masked.extend(pack(&one, bits));
         Pending::Value { value, zero, bits }
     }
@@ -68,8 +66,8 @@ impl Pending {
                 *masked = rest;
                 let mut words = unpack(part, pad.len(), bits)?;
                 let mask = mask(bits);
-                let parts = words.par_chunks_mut(TOGETHER).zip(pad.par_chunks(TOGETHER));
-                parts.zip(d.parts(TOGETHER)).zip(c.parts(TOGETHER)).for_each(|(((words, pad), d), c)| {
+                let parts = words.par_chunks_mut(WORTHWHILE).zip(pad.par_chunks(WORTHWHILE));
+                parts.zip(d.parts(WORTHWHILE)).zip(c.parts(WORTHWHILE)).for_each(|(((words, pad), d), c)| {
                     for ((e, pad), (d, c)) in words.iter_mut().zip(pad).zip(each_bit(d).zip(each_bit(c))) {
                         *e = signed(d, pad.wrapping_add(*e & c.wrapping_neg())) & mask;
                     }
@@ -78,8 +76,8 @@ impl Pending {
             }
             Pending::Value { mut value, zero, bits } => {
                 let (opened, mask) = (opened(), mask(bits));
-                let parts = value.par_chunks_mut(TOGETHER).zip(zero.par_chunks(TOGETHER));
-                parts.zip(opened.parts(TOGETHER)).for_each(|((value, zero), d)| {
+                let parts = value.par_chunks_mut(WORTHWHILE).zip(zero.par_chunks(WORTHWHILE));
+                parts.zip(opened.parts(WORTHWHILE)).for_each(|((value, zero), d)| {
                     for ((v, zero), d) in value.iter_mut().zip(zero).zip(each_bit(d)) {
                         *v = (*v & d.wrapping_neg()).wrapping_sub(signed(d, *zero)) & mask;
                     }
@@ -93,8 +91,8 @@ impl Pending {
 /// `f` of the number and the value of every bit.
 fn each(bit: &Bits, f: impl Fn(usize, u64) -> u64 + Sync) -> Vec<u64> {
     let mut words = vec![0; bit.len()];
-    words.par_chunks_mut(TOGETHER).zip(bit.parts(TOGETHER)).enumerate().for_each(|(part, (words, bit))| {
-        let numbers = part * TOGETHER..;
+    words.par_chunks_mut(WORTHWHILE).zip(bit.parts(WORTHWHILE)).enumerate().for_each(|(part, (words, bit))| {
+        let numbers = part * WORTHWHILE..;
         words.iter_mut().zip(numbers.zip(each_bit(bit))).for_each(|(word, (i, b))| *word = f(i, b));
     });
     words
