@@ -84,13 +84,14 @@ pub fn verified(plan: &Plan, queries: u64, policy: Policy) -> anyhow::Result<Job
     let answers = Answers::new(plan);
     let known: Vec<(Vec<i64>, Vec<i64>)> = distinct
         .into_iter()
-        .map(|input| (answers.labels(&interp::output(&plan.function, weights, &input)), input))
+        .map(|input| (answers.meaning(&interp::output(&plan.function, weights, &input)), input))
         .collect();
     // There may be fewer inputs than samples: each sample passes for one of its own.
     let row = |index: usize, elements: Vec<i64>| Row { elements, digest: RowDigest::of([index as f64]) };
     let queries: Vec<Row> = (0..).zip(inputs(plan, queries as usize)).map(|(at, input)| row(at, input)).collect();
     let public = (queries.len()..).zip(known.iter().cycle().take(needed).cloned());
-    let public = public.map(|(at, (labels, input))| PublicSample { row: row(at, input), labels }).collect();
+    let public =
+        public.map(|(at, (labels, input))| PublicSample { row: row(at, input), known: labels.into() }).collect();
     Ok(Job::verified(queries, public, policy)?)
 }
 

@@ -42,6 +42,8 @@ pub struct Agreement {
     /// The samples whose labels differ by more than a near tie, and those that are
     /// [refused](Agreement::refused).
     pub differing: Vec<usize>,
+    /// How far values may be apart to be the same; `None` for labels.
+    pub tolerance: Option<f64>,
     /// Samples that are too far beyond the input's format to be evaluated at all, whatever their
     /// label. They do not agree.
     pub refused: Vec<Clipped>,
@@ -60,7 +62,15 @@ impl Agreement {
             }
         }
         let agreeing = labels.len() - differing.len();
-        Agreement { reference, agreeing, near_ties, samples: labels.len(), differing, refused: Vec::new() }
+        let (samples, refused) = (labels.len(), Vec::new());
+        Agreement { reference, agreeing, near_ties, samples, differing, tolerance: None, refused }
+    }
+
+    /// Compares values with the answers of `reference`, sample by sample.
+    pub fn of_values(reference: Reference, values: &[Vec<f64>], answers: &[Answer], tolerance: f64) -> Agreement {
+        let differing = within(values, answers, tolerance);
+        let (samples, agreeing, refused) = (values.len(), values.len() - differing.len(), Vec::new());
+        Agreement { reference, agreeing, near_ties: 0, samples, differing, tolerance: Some(tolerance), refused }
     }
 
     /// The same without the samples of `clipped` that evaluation and client refuse.
@@ -87,6 +97,25 @@ impl Agreement {
         let spread = z * (p * (1.0 - p) / n + z * z / (4.0 * n * n)).sqrt();
         [centre - spread, centre + spread].map(|bound| (bound / (1.0 + z * z / n)).clamp(0.0, 1.0))
     }
+}
+
+/// How far values may be apart unless the user says it, as a fraction of their range.
+pub const NEAR: f64 = 1e-3;
+
+/// [`NEAR`] of the range of the model's values.
+pub fn near(answers: &[Answer]) -> f64 {
+    let values =
+        || answers.iter().flat_map(Answer::numbers).map(|value| f64::from(*value)).filter(|value| value.is_finite());
+    let (least, most) = (values().fold(f64::INFINITY, f64::min), values().fold(f64::NEG_INFINITY, f64::max));
+    if most > least { NEAR * (most - least) } else { 0.0 }
+}
+
+/// The samples whose values are not all within the tolerance.
+pub fn within(values: &[Vec<f64>], answers: &[Answer], tolerance: f64) -> Vec<usize> {
+    let near = |(value, answer): (&f64, &f32)| (value - f64::from(*answer)).abs() <= tolerance;
+    let same = |values: &[f64], answers: &[f32]| values.len() == answers.len() && values.iter().zip(answers).all(near);
+    let pairs = values.iter().zip(answers).enumerate();
+    pairs.filter(|(_, (values, answer))| !same(values, answer.numbers())).map(|(sample, _)| sample).collect()
 }
 
 /// Why labels differ.
@@ -147,7 +176,13 @@ impl fmt::Display for Agreement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Agreement { reference, agreeing, near_ties, samples, refused, .. } = self;
         let [low, high] = self.interval().map(|bound| 100.0 * bound);
-        write!(f, "{agreeing} of {samples} calibration samples have {reference} ")?;
+        match self.tolerance {
+            Some(tolerance) => {
+                let reference = reference.to_string().replace("label", "value");
+                write!(f, "{agreeing} of {samples} calibration samples are within {tolerance} of {reference} ")?;
+            }
+            None => write!(f, "{agreeing} of {samples} calibration samples have {reference} ")?,
+        }
         match near_ties {
             0 => {}
             1 => write!(f, "(one is a near tie; ")?,
@@ -320,9 +355,32 @@ pub fn expected(of: &LabelFile, total: usize, classes: Classes<'_>) -> Result<Ve
     Ok(found.map_err(|error| samples::refuse(&of.path, error))?.into_iter().map(answer).collect())
 }
 
+/// The same of values: numbers, `[samples]` or `[samples, values]`.
+///
+/// # Errors
+/// As [`expected`].
+pub fn expected_values(of: &LabelFile, total: usize, values: usize) -> Result<Vec<Answer>, Error> {
+    let file = samples::open(&of.path)?;
+    let found = fusion_table::values(&file, of.column.as_deref(), [total, values], "samples");
+    let answer = |values: Vec<f64>| Answer::Scores(values.into_iter().map(|value| value as f32).collect());
+    Ok(found.map_err(|error| samples::refuse(&of.path, error))?.into_iter().map(answer).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn values_are_the_same_within_a_tolerance() {
+        let answers = [vec![1.0f32], vec![3.0], vec![f32::NAN], vec![5.0]].map(Answer::Scores);
+        let values = [1.25, 3.26, 0.0, 4.75].map(|value| vec![value]);
+        assert_eq!(within(&values, &answers, 0.25), [1, 2]);
+        assert_eq!((near(&answers), near(&answers[..1])), (4.0 * NEAR, 0.0));
+        let agreement = Agreement::of_values(Reference::Expected, &values, &answers, 0.25);
+        let text = agreement.to_string();
+        assert!(text.starts_with("2 of 4 calibration samples are within 0.25 of the expected value ("), "{text}");
+        assert_eq!(within(&[vec![1.0, 2.0]], &[Answer::Scores(vec![1.0])], 9.0), [0]);
+    }
 
     #[test]
     fn near_ties_are_told_from_wrong_labels() {

@@ -87,11 +87,14 @@ pub struct Checks {
     /// Whether calibration samples that are too far beyond the input's format count as ones with
     /// another label, since evaluation and client refuse such samples by default.
     pub refuse_clipped: bool,
+    /// How far a value may be from the float model's to count as the same; by default
+    /// [`agreement::NEAR`] of the range of the model's values.
+    pub tolerance: Option<f64>,
 }
 
 impl Default for Checks {
     fn default() -> Self {
-        Checks { expected: None, min_agreement: 0.95, refuse_clipped: true }
+        Checks { expected: None, min_agreement: 0.95, refuse_clipped: true, tolerance: None }
     }
 }
 
@@ -117,6 +120,11 @@ impl Options {
             checks: Checks::default(),
             hide_shape: None,
         }
+    }
+
+    /// Which part of the model's results is wanted, and as what.
+    fn part(&self) -> import::Part {
+        import::Part { values: self.reveal == Reveal::Value, ..self.part.clone() }
     }
 }
 
@@ -187,7 +195,8 @@ pub fn compile(options: &Options) -> Result<Compiled, Error> {
 /// # Errors
 /// As [`compile`].
 pub fn compile_watched(options: &Options, progress: &Progress) -> Result<Compiled, Error> {
-    let network = import::read_part(&options.model, options.input_shape.as_deref(), &options.part, options.memory);
+    let part = options.part();
+    let network = import::read_part(&options.model, options.input_shape.as_deref(), &part, options.memory);
     let compiled = network.and_then(|network| compile_network(options, network, progress));
     compiled.map_err(|error| import::name_operators(error, &options.model))
 }
@@ -207,11 +216,17 @@ pub fn compile_network(
     let classes = graph.nodes.last().map_or(0, crate::nn::Node::len);
     let Read { calibration, schema, notices } = read_samples(options, &graph, &network)?;
     let named = Classes { count: classes, names: &schema.classes };
-    let labels = match (&options.labels, &options.calibrate) {
-        (Some(path), Some(_)) => Some(labels(path, &calibration, named)?),
-        (Some(_), None) => return Err(Error::Usage("--labels needs --calibrate: they label its samples".into())),
-        (None, _) => None,
-    };
+    let is_value = options.reveal == Reveal::Value;
+    if is_value && !schema.classes.is_empty() {
+        return Err(Error::Usage("a model whose values are revealed has no classes to name".into()));
+    }
+    if options.labels.is_some() && options.calibrate.is_none() {
+        return Err(Error::Usage("--labels needs --calibrate: they label its samples".into()));
+    }
+    let of_labels = |of: &LabelFile| labels(of, &calibration, named);
+    let labels = options.labels.as_ref().filter(|_| !is_value).map(of_labels).transpose()?;
+    let of_values = |of: &LabelFile| agreement::expected_values(of, calibration.total, classes);
+    let values = options.labels.as_ref().filter(|_| is_value).map(of_values).transpose()?;
     if let Reveal::TopK(k) = options.reveal
         && usize::from(k) > classes.min(MAX_TOP)
     {
@@ -219,16 +234,24 @@ pub fn compile_network(
         return Err(Error::Usage(format!("--reveal topk:{k}: this model has {classes} classes; at most {most}")));
     }
     let meant = Meaning::of(options, &network.inputs, &calibration, named, progress)?;
-    let fixed = refine::fixed(&graph, &calibration, options.precision, options.refine, &settings(options), progress);
+    let refine = options.refine && !is_value;
+    let fixed = refine::fixed(&graph, &calibration, options.precision, refine, &settings(options), progress);
     let (Fixed { built, quantised, evaluated }, refined) = fixed?;
     let Built { program, layers, observed, graph, warnings: found } = built;
     let fixed = evaluated.labels();
-    let agreement = match &meant {
-        Meaning { answers: Some(answers), reference } => Agreement::of(reference.clone(), &fixed, answers),
-        Meaning { answers: None, reference } => {
-            let answers: Vec<Answer> = observed.outputs.iter().cloned().map(Answer::Scores).collect();
-            Agreement::of(reference.clone(), &fixed, &answers)
+    let mut correct = None;
+    let scores = |outputs: &[Vec<f32>]| outputs.iter().cloned().map(Answer::Scores).collect::<Vec<_>>();
+    let imported = meant.answers.is_none().then(|| scores(&observed.outputs));
+    let answers = meant.answers.as_deref().or(imported.as_deref()).unwrap_or_default();
+    let tolerance = options.checks.tolerance.unwrap_or_else(|| agreement::near(answers));
+    let agreement = match is_value {
+        true => {
+            let found = &evaluated.logits;
+            let wrong = |values: Vec<Answer>| agreement::within(found, &values, tolerance).len();
+            correct = values.map(|values| found.len() - wrong(values));
+            Agreement::of_values(meant.reference.clone(), found, answers, tolerance)
         }
+        false => Agreement::of(meant.reference.clone(), &fixed, answers),
     };
     let beyond = program.function.quantiser().all_clipped(calibration.samples.iter().map(Vec::as_slice));
     let agreement = if options.checks.refuse_clipped { agreement.without(beyond.clone()) } else { agreement };
@@ -237,9 +260,18 @@ pub fn compile_network(
         pairs.take(most).collect()
     };
     if agreement.share() < options.checks.min_agreement {
-        let float: Vec<i64> =
-            eval::outputs(&network.graph, &calibration.samples).iter().map(|y| eval::argmax(y) as i64).collect();
-        let float = meant.answers.as_ref().map(|answers| Agreement::of(meant.reference.clone(), &float, answers));
+        let outputs = eval::outputs(&network.graph, &calibration.samples);
+        let float = meant.answers.as_ref().map(|answers| match is_value {
+            true => {
+                let real = |y: &Vec<f32>| y.iter().copied().map(f64::from).collect();
+                let reals: Vec<Vec<f64>> = outputs.iter().map(real).collect();
+                Agreement::of_values(meant.reference.clone(), &reals, answers, tolerance)
+            }
+            false => {
+                let labels: Vec<i64> = outputs.iter().map(|y| eval::argmax(y) as i64).collect();
+                Agreement::of(meant.reference.clone(), &labels, answers)
+            }
+        });
         let cause = match (float, agreement.refused.first()) {
             (_, Some(first)) if 2 * agreement.refused.len() > agreement.differing.len() => {
                 Cause::Clipped(first.clone())
@@ -261,7 +293,9 @@ pub fn compile_network(
         let minimum = options.checks.min_agreement;
         return Err(Error::Disagreement(Box::new(Disagreement { agreement, minimum, real: calibration.real, cause })));
     }
-    let deviation = |outputs: &[Vec<f32>]| agreement::deviation(outputs, meant.answers.as_ref()?);
+    // Scores may be stretched; values are compared as they are.
+    let known = meant.answers.as_ref().filter(|_| !is_value);
+    let deviation = |outputs: &[Vec<f32>]| agreement::deviation(outputs, known?);
     let small = |deviation: &f64| *deviation <= SMALL_DEVIATION;
     // What was settled on the samples, roundings left out and masks moved near, is judged by
     // labels: it is no fault of the import.
@@ -300,14 +334,14 @@ pub fn compile_network(
         layers,
         agreement,
         refined,
-        correct: labels.as_ref().map(right),
+        correct: labels.as_ref().map(right).or(correct),
     };
-    let demo = demo(quantised, labels.as_ref().unwrap_or(&fixed), labels.is_some());
+    let demo = (!is_value).then(|| demo(quantised, labels.as_ref().unwrap_or(&fixed), labels.is_some()));
     let provenance =
         Provenance { compiler: format!("fusionc {}", env!("CARGO_PKG_VERSION")), calibrated: calibration.real };
     let Program { function, weights } = program;
     let suggestion = options.verify.as_ref().map(|(suggestion, _)| suggestion.clone()).unwrap_or_default();
-    let plan = Plan { function, weights: Some(weights), suggestion, provenance, schema, demo: Some(demo) };
+    let plan = Plan { function, weights: Some(weights), suggestion, provenance, schema, demo };
     Ok(Compiled { plan, summary })
 }
 
@@ -336,15 +370,17 @@ impl Meaning {
             if options.calibrate.is_none() {
                 return Err(Error::Usage("--expected needs --calibrate: they are the outputs for its samples".into()));
             }
-            let mut answers = agreement::expected(path, calibration.total, classes)?;
+            let mut answers = match options.reveal {
+                Reveal::Value => agreement::expected_values(path, calibration.total, classes.count)?,
+                _ => agreement::expected(path, calibration.total, classes)?,
+            };
             answers.truncate(calibration.samples.len());
             return Ok(Meaning { reference: Reference::Expected, answers: Some(answers) });
         }
         let batch = import::batch(&options.model, &options.part, options.memory)?;
         let samples = calibration.samples.len();
         let told = |done: usize| progress("float model", done, samples);
-        let import::Part { output, row } = &options.part;
-        let oracle = Oracle::open(&options.model, inputs, output.as_deref(), *row);
+        let oracle = Oracle::open(&options.model, inputs, &options.part());
         Ok(match oracle.and_then(|oracle| oracle.run(&calibration.samples, &told)) {
             Ok(answers) => {
                 batch.map_or(Ok(()), |batch| batch.rows_apart(options, inputs, &calibration.samples, &answers))?;
@@ -378,7 +414,6 @@ impl Batch {
         samples: &[Vec<f32>],
         answers: &[Answer],
     ) -> Result<(), Error> {
-        let import::Part { output, row } = &options.part;
         options.memory.samples(self.samples, inputs.iter().map(Input::len).sum()).map_err(|why| self.unknown(&why))?;
         let several = |input: &Input| {
             let shape = [&[self.samples], input.shape.get(1..).unwrap_or_default()].concat();
@@ -386,7 +421,7 @@ impl Batch {
         };
         let inputs: Vec<Input> = inputs.iter().map(several).collect();
         let together: Vec<Vec<f32>> = samples.iter().cycle().take(self.samples).cloned().collect();
-        let oracle = Oracle::open(&options.model, &inputs, output.as_deref(), *row);
+        let oracle = Oracle::open(&options.model, &inputs, &options.part());
         let found = oracle.and_then(|oracle| oracle.together(&together)).map_err(|why| self.unknown(&why))?;
         if found.iter().zip(answers.iter().cycle()).all(|(together, alone)| together.resembles(alone)) {
             return Ok(());
@@ -399,8 +434,7 @@ impl Batch {
         let network = read(options)?;
         let mut samples = read_samples(options, &network.graph, &network)?.calibration.samples;
         samples.truncate(self.samples);
-        let import::Part { output, row } = &options.part;
-        let oracle = Oracle::open(&options.model, &network.inputs, output.as_deref(), *row);
+        let oracle = Oracle::open(&options.model, &network.inputs, &options.part());
         let answers = oracle.and_then(|oracle| oracle.run(&samples, &|_| ())).map_err(|why| self.unknown(&why))?;
         self.rows_apart(options, &network.inputs, &samples, &answers)
     }
@@ -541,9 +575,14 @@ fn stopped(options: &Options, stage: Stage) -> Result<Snapshot, Error> {
 }
 
 fn read(options: &Options) -> Result<Imported, Error> {
-    let network = import::read_part(&options.model, options.input_shape.as_deref(), &options.part, options.memory)?;
+    let part = options.part();
+    let network = import::read_part(&options.model, options.input_shape.as_deref(), &part, options.memory)?;
     let graph = simplify(hidden(network.graph, options)?);
-    let graph = if options.reveal == Reveal::Logits { graph } else { commute::without_stretching(graph) };
+    let graph = if matches!(options.reveal, Reveal::Logits | Reveal::Value) {
+        graph
+    } else {
+        commute::without_stretching(graph)
+    };
     Ok(Imported { graph, ..network })
 }
 

@@ -11,7 +11,8 @@ use crate::compile::Progress;
 /// What the reference does on quantised samples.
 #[derive(Clone, Debug)]
 pub struct Evaluated {
-    /// Each sample's labels, best first: as many as the function reveals.
+    /// What each sample's answer [means](interp::meaning): labels, best first, as many as the
+    /// function reveals; or numbers.
     pub rankings: Vec<Vec<i64>>,
     /// For each sample, how full it makes every value's ring: [`interp::Watched::fill`].
     fill: Vec<Vec<f64>>,
@@ -52,7 +53,7 @@ pub fn evaluate_watched(
         progress("fixed point", done.fetch_add(1, Ordering::Relaxed) + 1, samples.len());
         let ty = interp::logits_of(function).map(|logits| &function.value(logits).ty);
         let logits = ty.map_or_else(Vec::new, |ty| watched.logits.iter().map(|x| ty.dequantize(*x)).collect());
-        ((interp::labels(function, &watched.output), watched.fill), logits)
+        ((interp::meaning(function, &watched.output), watched.fill), logits)
     };
     let (outcome, logits): (Vec<_>, Vec<_>) = samples.par_iter().map(run).unzip();
     let (rankings, fill) = outcome.into_iter().unzip();

@@ -70,7 +70,7 @@ fn tract_means_what_onnxruntime_means() {
         let Imported { graph, inputs, .. } =
             import::read_part(&case.join("model.onnx"), None, &Part::default(), Memory::default()).unwrap();
         let samples = samples::array(&case.join("input.npy"), graph.input_shape()).unwrap();
-        let oracle = Oracle::open(&case.join("model.onnx"), &inputs, None, None);
+        let oracle = Oracle::open(&case.join("model.onnx"), &inputs, &Part::default());
         let expected = labels(&case);
         match oracle.and_then(|oracle| oracle.run(&samples[..expected.len()], &|_| ())) {
             Ok(answers) => {

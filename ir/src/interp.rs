@@ -69,10 +69,11 @@ pub fn logits_of(function: &Function) -> Option<ValueId> {
     ranked.or_else(|| find(|op| matches!(op, Op::Reveal(_))))?.operands.first().copied()
 }
 
-/// The labels in what `function` reveals about one position, best first. Of logits that is the
-/// index of the largest, the lowest winning ties; else what was revealed, if it is so many
-/// different classes of the function, and nothing if it is not.
-pub fn labels(function: &Function, revealed: &[i64]) -> Vec<i64> {
+/// What `function` says by what it reveals about one position: labels, best first, or a
+/// regressor's numbers. Of logits the label is the index of the largest, the lowest winning ties;
+/// else labels are what was revealed, if it is so many different classes of the function. Nothing
+/// if it is not what could be revealed.
+pub fn meaning(function: &Function, revealed: &[i64]) -> Vec<i64> {
     let what = function.values.iter().rev().find_map(|value| match value.op {
         Op::Reveal(what) => Some(what),
         _ => None,
@@ -84,6 +85,7 @@ pub fn labels(function: &Function, revealed: &[i64]) -> Vec<i64> {
             let best = (0..revealed.len()).rev().max_by_key(|index| revealed[*index]);
             return best.map(|index| index as i64).into_iter().collect();
         }
+        Some(Reveal::Value) => return revealed.to_vec(),
     };
     let classes = logits_of(function).map_or(0, |logits| function.value(logits).ty.len());
     let exists = |label: &i64| usize::try_from(*label).is_ok_and(|label| label < classes);

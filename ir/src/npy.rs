@@ -133,6 +133,18 @@ impl<'b> Npy<'b> {
         }
     }
 
+    /// The elements in row-major order as float64; integers that it does not hold are rounded.
+    ///
+    /// # Errors
+    /// None so far.
+    pub fn doubles(&self) -> Result<Vec<f64>, NpyError> {
+        match self.element {
+            Element::Float(8) => self.each(|_, bytes| Ok(f64::from_le_bytes(array(bytes)))),
+            Element::Signed(_) | Element::Unsigned(_) => self.each(|_, bytes| Ok(self.integer(bytes) as f64)),
+            Element::Float(_) | Element::Bool => Ok(self.reals()?.into_iter().map(f64::from).collect()),
+        }
+    }
+
     /// The elements in row-major order as int64, if they are integers.
     ///
     /// # Errors

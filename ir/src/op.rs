@@ -49,6 +49,8 @@ pub enum Reveal {
     TopK(u16),
     /// Every logit.
     Logits,
+    /// The numbers that the model answers: a regressor's.
+    Value,
 }
 
 /// A piecewise linear function `y = offset + first_slope x + sum of change * max(0, x - threshold)
@@ -240,7 +242,7 @@ pub enum Op {
         k: u16,
     },
     /// `fusion.reveal`: the operand is opened to the client: an [`Op::ArgMax`] for a label, an
-    /// [`Op::TopK`] for several.
+    /// [`Op::TopK`] for several, any other for logits or values.
     Reveal(Reveal),
     /// `fusion.check`: the client compares copies and public samples. Local to the client.
     Check,

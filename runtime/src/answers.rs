@@ -15,7 +15,7 @@ use crate::session::handshake::revealed;
 ///
 /// The file has the columns `index,label`, or `index,label_1,..,label_K` where the plan reveals `K`
 /// labels, or `index,label,logit_0,..` where it reveals logits: what `fusionc eval` writes, with
-/// `--logits` for the last. A column that identifies the rows may take the place of `index`. Where
+/// `--logits` for the last. Of values they are `index,value` or `index,value_1,..`. A column that identifies the rows may take the place of `index`. Where
 /// the plan names classes, labels are their names.
 #[derive(Clone, Copy, Debug)]
 pub struct Answers<'a> {
@@ -41,6 +41,7 @@ impl<'a> Answers<'a> {
         match self.reveal {
             Reveal::TopK(k) => usize::from(k),
             Reveal::Label | Reveal::Logits => 1,
+            Reveal::Value => 0,
         }
     }
 
@@ -50,28 +51,39 @@ impl<'a> Answers<'a> {
         Classes { count, names: self.names }
     }
 
-    /// The labels of an answer, best first; none if it is nothing that could be revealed.
-    pub fn labels(&self, answer: &[i64]) -> Vec<i64> {
-        interp::labels(self.function, answer)
+    /// What an answer [means](interp::meaning): labels, best first, or integers that stand for
+    /// values; none if it is nothing that could be revealed.
+    pub fn meaning(&self, answer: &[i64]) -> Vec<i64> {
+        interp::meaning(self.function, answer)
     }
 
-    /// The type of revealed logits.
-    fn logits(&self) -> Option<&'a TensorType> {
-        let logits = interp::logits_of(self.function).filter(|_| self.reveal == Reveal::Logits)?;
+    /// The type of revealed values, if it is values that are revealed.
+    pub fn values(&self) -> Option<&'a TensorType> {
+        self.numbers().filter(|_| self.reveal == Reveal::Value)
+    }
+
+    /// The type of revealed logits or values.
+    fn numbers(&self) -> Option<&'a TensorType> {
+        let numbers = matches!(self.reveal, Reveal::Logits | Reveal::Value);
+        let logits = interp::logits_of(self.function).filter(|_| numbers)?;
         Some(&self.function.value(logits).ty)
     }
 
-    /// The logits of an answer as numbers; empty if they are not revealed.
+    /// The logits or values of an answer as numbers; empty if they are not revealed.
     pub fn reals(&self, answer: &[i64]) -> Vec<f64> {
-        self.logits().map_or(Vec::new(), |ty| answer.iter().map(|element| ty.dequantize(*element)).collect())
+        self.numbers().map_or(Vec::new(), |ty| answer.iter().map(|element| ty.dequantize(*element)).collect())
     }
 
     /// The file of accepted answers, one row per query in input order; `identifiers` are a column
     /// and what it says of each row.
     pub fn results(&self, answers: &[Vec<i64>], identifiers: Option<(&str, Values)>) -> Results {
-        let labels = answers.iter().map(|answer| self.labels(answer)).collect();
+        if let Some(ty) = self.values() {
+            let values = answers.iter().map(|answer| self.reals(answer)).collect();
+            return Results::of_values(identifiers, values, ty.len());
+        }
+        let labels = answers.iter().map(|answer| self.meaning(answer)).collect();
         let logits: Option<Vec<Vec<f64>>> =
-            self.logits().map(|_| answers.iter().map(|answer| self.reals(answer)).collect());
+            self.numbers().map(|_| answers.iter().map(|answer| self.reals(answer)).collect());
         Results::new(identifiers, labels, self.ranks(), self.classes(), logits.as_deref())
     }
 
@@ -135,11 +147,11 @@ impl<'a> Answers<'a> {
             Cells::Reals(reals) => reals.get(row).copied(),
             _ => column.written(row).parse().ok(),
         };
-        let answer = match self.logits() {
+        let answer = match self.numbers() {
             Some(ty) => logits.iter().map(|column| exactly(real(column)?, ty)).collect::<Option<_>>()?,
             None => labels.clone(),
         };
-        (self.labels(&answer) == labels).then_some(answer)
+        (self.values().is_some() || self.meaning(&answer) == labels).then_some(answer)
     }
 }
 

@@ -73,7 +73,7 @@ pub fn run_client(
 
     let answers = mix.unmix(answers)?;
     let revealed = Answers::new(plan);
-    let findings = check(&answers, &job.public_labels(), &job.probe_answers(), |answer| revealed.labels(answer));
+    let findings = check(&answers, job.known(), &job.probe_answers(), |answer| revealed.meaning(answer));
     let run = Run::new(Party::Client, plan, total, &totals, &forecast, memory_bytes);
     Ok(conclude(job, revealed, findings, size, run))
 }
@@ -124,11 +124,14 @@ fn conclude(job: &Job, revealed: Answers<'_>, findings: Findings, size: BatchSiz
     let verified = job.policy().is_some();
     let accepted = !verified || findings.accepted(batch);
     let policy = job.policy().copied().unwrap_or(Policy { lambda: 0.0, ..Policy::default() });
-    let proven = soundness::Forecast::new(batch, &policy, revealed.classes().count as u64);
-    let several = revealed.ranks() > 1;
+    // A value at random is right as often as the best one, at most.
+    let classes = if revealed.values().is_some() { 0 } else { revealed.classes().count as u64 };
+    let proven = soundness::Forecast::new(batch, &policy, classes);
+    let ranks = revealed.ranks();
     let answers = Some(findings.answers).filter(|_| accepted);
-    let first = |answer: &Vec<i64>| revealed.labels(answer).first().copied().unwrap_or(-1);
-    let labels = |answer: &Vec<i64>| revealed.labels(answer);
+    let first = |answer: &Vec<i64>| revealed.meaning(answer).first().copied().unwrap_or(-1);
+    let labels = |answer: &Vec<i64>| revealed.meaning(answer);
+    let values = |answers: &Vec<Vec<i64>>| answers.iter().map(|answer| revealed.reals(answer)).collect();
     ClientReport {
         report_version: report::VERSION,
         role: "client",
@@ -143,6 +146,7 @@ fn conclude(job: &Job, revealed: Answers<'_>, findings: Findings, size: BatchSiz
             probes_total: batch.probes,
             revealed: revealed.reveal().to_string(),
             ranks_verified: job.known_ranks(),
+            tolerance: job.tolerance(),
             accuracy_claimed: policy.accuracy,
             largest_share: policy.share(),
             lambda_requested: policy.lambda,
@@ -150,7 +154,7 @@ fn conclude(job: &Job, revealed: Answers<'_>, findings: Findings, size: BatchSiz
             relabel_all_bits: proven.relabel_all_bits,
             forced_label_bits: proven.forced_bits,
             constant_label_bits: proven.constant_bits,
-            random_labels_bits: proven.random_bits,
+            random_labels_bits: if classes == 0 { proven.constant_bits } else { proven.random_bits },
             smallest_eps_99: evidence.smallest_eps(soundness::CONFIDENCE),
         },
         batch: ClientBatch {
@@ -164,8 +168,9 @@ fn conclude(job: &Job, revealed: Answers<'_>, findings: Findings, size: BatchSiz
             keys: size.keys,
         },
         ledger: job.entry(),
-        labels: answers.as_ref().map(|answers| answers.iter().map(first).collect()),
-        top_labels: answers.as_ref().filter(|_| several).map(|answers| answers.iter().map(labels).collect()),
+        labels: answers.as_ref().filter(|_| ranks > 0).map(|answers| answers.iter().map(first).collect()),
+        values: answers.as_ref().filter(|_| ranks == 0).map(values),
+        top_labels: answers.as_ref().filter(|_| ranks > 1).map(|answers| answers.iter().map(labels).collect()),
         answers,
         run,
     }
@@ -181,7 +186,7 @@ fn even(positions: u64, largest: u32, streams: u8) -> u32 {
 }
 
 /// Refuses a plan that opens more than the client's user wants: a label says least, of ranked
-/// labels fewer say less, and logits say most.
+/// labels fewer say less, and logits say most. Values are something else than labels.
 ///
 /// # Errors
 /// [`Error::Setting`] says what the plan reveals.
@@ -189,9 +194,14 @@ pub fn check_reveal(plan: &Plan, wanted: Reveal) -> Result<(), Error> {
     let extent = |reveal| match reveal {
         Reveal::Label => 1,
         Reveal::TopK(k) => u32::from(k),
-        Reveal::Logits => u32::MAX,
+        Reveal::Logits | Reveal::Value => u32::MAX,
     };
+    let kind = |reveal| reveal == Reveal::Value;
     match handshake::revealed(&plan.function) {
+        Some(found) if kind(found) != kind(wanted) => Err(Error::setting(
+            Setting::Reveal(found),
+            format!("the plan reveals {found} for every position, not {wanted}"),
+        )),
         Some(found) if extent(found) > extent(wanted) => Err(Error::setting(
             Setting::Reveal(found),
             format!("the plan reveals {found} for every position, more than {wanted}"),

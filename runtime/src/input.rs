@@ -99,6 +99,15 @@ pub fn labels(
     labels.map_err(|error| refuse(&from.path, error))
 }
 
+/// Reads the values of `samples` samples (`of` says to people what those are), `count` of each.
+///
+/// # Errors
+/// [`Error::Usage`] names the file and what is wrong with it.
+pub fn values(from: &LabelFile, [samples, count]: [usize; 2], of: &str) -> Result<Vec<Vec<f64>>, Error> {
+    let values = fusion_table::values(&open(&from.path)?, from.column.as_deref(), [samples, count], of);
+    values.map_err(|error| refuse(&from.path, error))
+}
+
 /// Opens a file of samples, labels or results.
 pub(crate) fn open(path: &Path) -> Result<File, Error> {
     File::open(path).map_err(|error| refuse(path, error))

@@ -261,7 +261,7 @@ mod tests {
     use fusion_ir::soundness::Policy;
 
     fn job(public: std::ops::Range<i64>) -> Job {
-        let public: Vec<_> = public.map(|x| PublicSample { row: vec![x, -x].into(), labels: vec![0] }).collect();
+        let public: Vec<_> = public.map(|x| PublicSample { row: vec![x, -x].into(), known: vec![0].into() }).collect();
         let policy = Policy { lambda: 1.0, catch: Some(0.5), ..Policy::default() };
         Job::verified(vec![vec![99, 99].into()], public, policy).unwrap()
     }
@@ -316,7 +316,7 @@ mod tests {
             let sample = |x: u32| {
                 let reals = [f64::from(x) + 0.3, -1.7 * f64::from(x)];
                 let elements = reals.iter().map(|real| (real * scale).round() as i64).collect();
-                PublicSample { row: Row { elements, digest: RowDigest::of(reals) }, labels: vec![0] }
+                PublicSample { row: Row { elements, digest: RowDigest::of(reals) }, known: vec![0].into() }
             };
             let policy = Policy { lambda: 1.0, catch: Some(0.5), ..Policy::default() };
             Job::verified(vec![vec![99, 99].into()], (0..7).map(sample).collect(), policy).unwrap()
@@ -352,7 +352,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let ledger = ledger(&directory);
         let probes = (0..3).map(|x| Probe { row: vec![x, -x].into(), answer: vec![0] }).collect();
-        let public = (10..17).map(|x| PublicSample { row: vec![x, -x].into(), labels: vec![0] }).collect();
+        let public = (10..17).map(|x| PublicSample { row: vec![x, -x].into(), known: vec![0].into() }).collect();
         let policy = Policy { lambda: 1.0, catch: Some(0.5), ..Policy::default() };
         let all = |public: &[PublicSample]| Ok(vec![true; public.len()]);
         let probed = Job::verified_with(vec![vec![99, 99].into()], public, all, probes, policy).unwrap();

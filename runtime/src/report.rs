@@ -21,7 +21,7 @@ use crate::session::handshake::{PROTOCOL_VERSION, hex};
 use crate::transport::Traffic;
 
 /// Version of the report's format.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 
 /// What the client's user gets to know.
 #[derive(Clone, Debug, Serialize)]
@@ -36,9 +36,13 @@ pub struct ClientReport {
     pub batch: ClientBatch,
     /// How the client's ledger counts the session; `null` if none is kept.
     pub ledger: Option<Entry>,
-    /// One label per query, in input order, the best one if there are several; only if accepted.
+    /// One label per query, in input order, the best one if there are several; only if accepted, and
+    /// if labels are revealed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub labels: Option<Vec<i64>>,
+    /// The values revealed about each query; only if accepted, and if values are revealed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub values: Option<Vec<Vec<f64>>>,
     /// All labels revealed about each query, best first; only if accepted and the plan reveals
     /// several.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -75,7 +79,8 @@ pub struct Verdict {
     pub verified: bool,
     /// Whether all copies of each query agreed.
     pub consistent: bool,
-    /// Public samples answered with all the labels that are known of them.
+    /// Public samples answered rightly: with all the labels that are known of them, or with values
+    /// within the tolerance.
     pub public_correct: u64,
     /// Public samples.
     pub public_total: u64,
@@ -85,11 +90,14 @@ pub struct Verdict {
     pub probes_correct: u64,
     /// Known-answer probes; none may be wrong.
     pub probes_total: u64,
-    /// What the plan reveals of each position: `label`, `topk:K` or `logits`.
+    /// What the plan reveals of each position: `label`, `topk:K`, `logits` or `value`.
     pub revealed: String,
     /// Of the revealed labels, best first, how many the public labels name; the others, and logits,
     /// public samples do not verify.
     pub ranks_verified: usize,
+    /// How far a public answer may be from the known value to be correct; `null` for labels. Of
+    /// values, bits are about answers that are more than twice as far from the honest model's.
+    pub tolerance: Option<f64>,
     /// The least accuracy of the honest model, as the client was told. The bits below rest on it.
     pub accuracy_claimed: f64,
     /// The largest share of a label among inputs: as the client was told, or a bound from the

@@ -53,7 +53,7 @@ impl Channel for Tampering {
 
 fn job() -> Job {
     let queries = QUERIES.iter().map(|(x, y)| point(*x, *y).into()).collect();
-    let sample = |(input, label): (Vec<i64>, i64)| PublicSample { row: input.into(), labels: vec![label] };
+    let sample = |(input, label): (Vec<i64>, i64)| PublicSample { row: input.into(), known: vec![label].into() };
     let public = labelled_points(40).into_iter().map(sample).collect();
     Job::verified(queries, public, Policy { lambda: 8.0, ..Policy::default() }).unwrap()
 }

@@ -38,6 +38,9 @@ pub enum CellError {
         /// What would do.
         needed: String,
     },
+    /// No finite number, where a value is needed.
+    #[error("{0:?} is no finite number")]
+    NoValue(String),
     /// An index that is not the row's.
     #[error("{0:?} is not the row's index")]
     Index(String),

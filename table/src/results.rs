@@ -6,17 +6,37 @@ use crate::labels::Classes;
 use crate::parquet;
 use crate::table::Values;
 
-/// Named columns of one length, in order: what identifies a row, its labels, its logits.
+/// Named columns of one length, in order: what identifies a row, its labels and logits, or its
+/// values.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Results {
     columns: Vec<(String, Values)>,
-    /// The labels as numbers, for an array.
-    labels: Vec<Vec<i64>>,
+    rows: usize,
+    /// Labels as numbers, or values, for an array.
+    array: Array,
     /// Whether there is more than an array has place for.
     more: Option<&'static str>,
 }
 
+/// What an array has place for.
+#[derive(Clone, Debug, PartialEq)]
+enum Array {
+    Labels(Vec<Vec<i64>>),
+    Values(Vec<Vec<f64>>),
+}
+
 impl Results {
+    /// Values of rows, `count` of each, with what identifies the rows, by default their indices.
+    pub fn of_values(identifiers: Option<(&str, Values)>, values: Vec<Vec<f64>>, count: usize) -> Results {
+        let (first, more) = first(identifiers, values.len());
+        let mut columns = vec![first];
+        for index in 0..count {
+            let column = values.iter().map(|row| row.get(index).copied().unwrap_or(f64::NAN));
+            columns.push((crate::values::name(index, count), Values::Reals(column.collect())));
+        }
+        Results { columns, rows: values.len(), array: Array::Values(values), more }
+    }
+
     /// Labels of rows, `ranks` of each, best first, with what identifies the rows, by default their
     /// indices, and logits, if there are any.
     pub fn new(
@@ -31,10 +51,8 @@ impl Results {
         let called = |numbers: &[i64], label: i64| {
             usize::try_from(label).ok().and_then(|at| numbers.get(at)).copied().unwrap_or(label)
         };
-        let (first, more) = match identifiers {
-            Some((name, values)) => ((name.to_owned(), values), Some("identifiers")),
-            None => (("index".into(), Values::Integers((0..rows as i64).collect())), logits.map(|_| "logits")),
-        };
+        let (first, more) = first(identifiers, rows);
+        let more = more.or(logits.map(|_| "logits"));
         let mut columns = vec![first];
         for rank in 0..ranks.max(1) {
             let name = if ranks > 1 { format!("label_{}", rank + 1) } else { "label".into() };
@@ -55,7 +73,7 @@ impl Results {
         columns.extend(logits);
         let number = |label: &i64| numbers.as_ref().map_or(*label, |numbers| called(numbers, *label));
         let labels = labels.iter().map(|labels| labels.iter().map(number).collect()).collect();
-        Results { columns, labels, more }
+        Results { columns, rows, array: Array::Labels(labels), more }
     }
 
     /// The names of the columns.
@@ -86,7 +104,7 @@ impl Results {
         let refuse = |error: csv::Error| TableError::Format { kind: "csv", why: error.to_string() };
         let mut writer = csv::Writer::from_writer(Vec::new());
         writer.write_record(self.header()).map_err(refuse)?;
-        for row in 0..self.labels.len() {
+        for row in 0..self.rows {
             let cells = self.columns.iter().map(|(_, values)| values.written(row));
             writer.write_record(cells).map_err(refuse)?;
         }
@@ -94,20 +112,34 @@ impl Results {
         String::from_utf8(bytes).map_err(|error| TableError::Content(error.to_string()))
     }
 
-    /// The labels as int64: `[rows]`, or `[rows, ranks]` if there are several.
+    /// Labels as int64, values as float64: `[rows]`, or `[rows, n]` if there are several.
     fn to_npy(&self) -> Vec<u8> {
-        let ranks = self.labels.first().map_or(1, Vec::len);
-        let shape = match ranks {
-            1 => format!("({},)", self.labels.len()),
-            ranks => format!("({}, {ranks})", self.labels.len()),
+        let (kind, each) = match &self.array {
+            Array::Labels(labels) => ("<i8", labels.first().map_or(1, Vec::len)),
+            Array::Values(values) => ("<f8", values.first().map_or(1, Vec::len)),
         };
-        let header = format!("{{'descr': '<i8', 'fortran_order': False, 'shape': {shape}, }}");
+        let shape = match each {
+            1 => format!("({},)", self.rows),
+            each => format!("({}, {each})", self.rows),
+        };
+        let header = format!("{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape}, }}");
         // The format wants data to begin at a multiple of 64 bytes.
         let len = (10 + header.len() + 1).next_multiple_of(64) - 10;
         let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
         bytes.extend((len as u16).to_le_bytes());
         bytes.extend(format!("{header:<width$}\n", width = len - 1).bytes());
-        bytes.extend(self.labels.iter().flatten().flat_map(|label| label.to_le_bytes()));
+        match &self.array {
+            Array::Labels(labels) => bytes.extend(labels.iter().flatten().flat_map(|label| label.to_le_bytes())),
+            Array::Values(values) => bytes.extend(values.iter().flatten().flat_map(|value| value.to_le_bytes())),
+        }
         bytes
+    }
+}
+
+/// The first column, and whether it is something that an array has no place for.
+fn first(identifiers: Option<(&str, Values)>, rows: usize) -> ((String, Values), Option<&'static str>) {
+    match identifiers {
+        Some((name, values)) => ((name.to_owned(), values), Some("identifiers")),
+        None => (("index".into(), Values::Integers((0..rows as i64).collect())), None),
     }
 }

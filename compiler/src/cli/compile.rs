@@ -63,9 +63,9 @@ pub(super) struct Pipeline {
     acc: Accumulator,
     #[command(flatten)]
     formats: Formats,
-    /// What the client learns: the label, the labels of the K largest logits in order, or all
-    /// logits
-    #[arg(long, default_value = "label", value_name = "label|topk:K|logits")]
+    /// What the client learns: the label, the labels of the K largest logits in order, all logits,
+    /// or the number that a regressor answers
+    #[arg(long, default_value = "label", value_name = "label|topk:K|logits|value")]
     reveal: Reveal,
     /// exact: the secure result is the reference's, bit for bit
     #[arg(long, value_enum, default_value_t = Arithmetic::Exact)]
@@ -108,6 +108,10 @@ struct ChecksArgs {
     /// input's format: refuse counts them as ones with another label
     #[arg(long, value_enum, value_name = "warn|refuse", default_value_t = OnClipped::Refuse)]
     clipped: OnClipped,
+    /// With --reveal value: how far a value may be from the float model's, and from the known one,
+    /// to be the same [default: a thousandth of the range of the model's values]
+    #[arg(long, value_name = "DISTANCE", value_parser = distance)]
+    tolerance: Option<f64>,
 }
 
 /// What things are called. Names are public: the client's plan has them.
@@ -138,7 +142,7 @@ pub(super) struct PartArgs {
 
 impl PartArgs {
     pub fn part(&self) -> Part {
-        Part { output: self.name.clone(), row: self.row }
+        Part { output: self.name.clone(), row: self.row, values: false }
     }
 }
 
@@ -234,6 +238,7 @@ impl Pipeline {
                 expected: self.checks.expected,
                 min_agreement: self.checks.min_agreement,
                 refuse_clipped: self.checks.clipped == OnClipped::Refuse,
+                tolerance: self.checks.tolerance,
             },
             target: self.target.target(positions, self.backend)?,
             memory: self.memory.max_memory,
@@ -249,6 +254,12 @@ impl Pipeline {
 fn fraction(text: &str) -> Result<f64, String> {
     let number: f64 = text.parse().map_err(|_| format!("{text:?} is no number"))?;
     if (0.0..=1.0).contains(&number) { Ok(number) } else { Err("a fraction is from 0 to 1".into()) }
+}
+
+/// A finite number from 0 on.
+fn distance(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|number: &f64| number.is_finite() && *number >= 0.0);
+    number.ok_or_else(|| "a distance is a finite number from 0 on".into())
 }
 
 /// `auto`, or a backend as plans print it.
@@ -328,7 +339,11 @@ fn summary(compiled: &Compiled, diagnose: bool) -> String {
         _ => writeln!(text, "agreement {agreement}"),
     };
     if let Some(correct) = summary.correct {
-        let _ = writeln!(text, "accuracy  {correct} of {samples} calibration samples have the given label");
+        let what = match agreement.tolerance {
+            Some(tolerance) => format!("are within {tolerance} of the given value"),
+            None => "have the given label".into(),
+        };
+        let _ = writeln!(text, "accuracy  {correct} of {samples} calibration samples {what}");
     }
     text
 }

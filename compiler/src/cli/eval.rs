@@ -2,11 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
+use fusion_ir::op::{Op, Reveal};
 use fusion_ir::{Function, interp};
 use fusion_table::{Classes, File, Kind, LabelFile, Results, Values};
 
 use super::{MemoryArgs, OnClipped, output, progress, read_plan};
+use crate::agreement::expected_values;
 use crate::evaluate::{Evaluated, Fullest, evaluate_watched, quantise};
+use crate::oracle::Answer;
 use crate::{Error, samples};
 
 /// Most overflowing samples that are listed one by one.
@@ -24,8 +27,9 @@ pub(super) struct Args {
     /// The column of --input that identifies its rows; it takes the place of `index` in the results
     #[arg(long, value_name = "COLUMN")]
     id: Option<String>,
-    /// Where to write the rows `index,label` (`index,label_1,..` for a top-k plan): .csv, .parquet
-    /// or, of labels alone, .npy; standard output otherwise
+    /// Where to write the rows `index,label` (`index,label_1,..` for a top-k plan, `index,value` for
+    /// a regressor's): .csv, .parquet or, without identifiers and logits, .npy; standard output
+    /// otherwise
     #[arg(short, long, value_name = "Y.csv")]
     output: Option<PathBuf>,
     /// Add every logit to the rows
@@ -35,7 +39,8 @@ pub(super) struct Args {
     /// format
     #[arg(long, value_enum, value_name = "warn|refuse", default_value_t = OnClipped::Refuse)]
     clipped: OnClipped,
-    /// The true labels (int64 .npy, or FILE.csv:COLUMN): print the accuracy
+    /// The true labels (int64 .npy, or FILE.csv:COLUMN): print the accuracy; of values, how far they
+    /// are apart
     #[arg(long, value_name = "Y.npy")]
     labels: Option<LabelFile>,
     #[command(flatten)]
@@ -69,12 +74,19 @@ pub(super) fn run(args: &Args) -> Result<(), Error> {
         return Err(Error::Input { path: args.plan.clone(), why: "its function has no logits".into() });
     };
     let classes = Classes { count: function.value(logits).ty.len(), names: &plan.schema.classes };
-    let truth = args.labels.as_ref().map(|of| samples::labels(of, samples.len(), classes)).transpose()?;
+    let values = function.values.iter().any(|value| value.op == Op::Reveal(Reveal::Value));
+    let truth = args.labels.as_ref().filter(|_| !values);
+    let truth = truth.map(|of| samples::labels(of, samples.len(), classes)).transpose()?;
+    let known = args.labels.as_ref().filter(|_| values);
+    let known = known.map(|of| expected_values(of, samples.len(), classes.count)).transpose()?;
     let evaluated = progress::shown(|progress| evaluate_watched(function, weights, &samples, progress));
     let labels = &evaluated.rankings;
     let rows = args.logits.then_some(evaluated.logits.as_slice());
     let ranks = labels.first().map_or(1, Vec::len);
-    let results = Results::new(id.zip(identifiers), labels.clone(), ranks, classes, rows);
+    let results = match values {
+        true => Results::of_values(id.zip(identifiers), evaluated.logits.clone(), classes.count),
+        false => Results::new(id.zip(identifiers), labels.clone(), ranks, classes, rows),
+    };
     let place = args.output.as_deref().unwrap_or(Path::new("standard output"));
     let refuse = |error| samples::refuse(place, error);
     match &args.output {
@@ -82,6 +94,16 @@ pub(super) fn run(args: &Args) -> Result<(), Error> {
         None => output::print(&results.to_csv().map_err(refuse)?)?,
     }
     overflows(function, &evaluated);
+    if let Some(known) = known {
+        let pairs = evaluated.logits.iter().zip(&known);
+        let apart = |(found, known): (&Vec<f64>, &Answer)| {
+            let each = found.iter().zip(known.numbers()).map(|(found, known)| (found - f64::from(*known)).abs());
+            each.fold(0.0, f64::max)
+        };
+        let apart: Vec<f64> = pairs.map(apart).collect();
+        let (sum, most) = (apart.iter().sum::<f64>(), apart.iter().copied().fold(0.0, f64::max));
+        eprintln!("apart     {:.4} from the known values in the mean, {most:.4} at most", sum / apart.len() as f64);
+    }
     if let Some(truth) = truth {
         let right = truth.iter().zip(labels).filter(|(known, found)| found.first() == Some(known)).count();
         let share = 100.0 * right as f64 / labels.len() as f64;

@@ -6,6 +6,23 @@ use crate::nn::build::Builder;
 use crate::nn::expr::{Binary, Expr, Unary};
 use crate::nn::{Affine, Graph, Node, NodeId, Op};
 
+/// Ends the graph at its numbers as they are. Of an output of several rows, `row` says which one.
+///
+/// # Errors
+/// The node whose output is a label, or has no such row.
+pub(super) fn values(graph: Graph, output: NodeId, row: Option<usize>) -> Result<Graph, Unsupported> {
+    let node = graph.node(output).clone();
+    let refuse = |why: String| Unsupported { node: node.name.clone(), op: node.op.name().into(), why };
+    let mut builder = Builder { node: node.name.clone(), graph };
+    let output = match row {
+        Some(row) => chosen(&mut builder, output, row).map_err(refuse)?,
+        None => output,
+    };
+    let n = builder.graph.node(output).len();
+    let output = builder.reshape(output, &[n]);
+    without_labels(builder.graph.reachable(output))
+}
+
 /// Ends the graph at its scores. Of an output of several rows, `row` says which one has them.
 ///
 /// # Errors
@@ -34,7 +51,11 @@ pub(super) fn scores(graph: Graph, output: NodeId, row: Option<usize>) -> Result
         return Err(refuse("it has one class".into()));
     }
     let scores = builder.reshape(scores, &[n]);
-    let graph = builder.graph.reachable(scores);
+    without_labels(builder.graph.reachable(scores))
+}
+
+/// A graph of scores or values: labels are taken inside the protocol.
+fn without_labels(graph: Graph) -> Result<Graph, Unsupported> {
     match graph.nodes.iter().find(|node| node.op == Op::ArgMax) {
         Some(node) => {
             let (node, op) = (node.name.clone(), "ArgMax".into());
@@ -121,7 +142,7 @@ fn two_classes(builder: &mut Builder, x: NodeId) -> Result<NodeId, String> {
         }
         _ => {
             Err("one output, and nothing says which values of it mean what: a classifier has a score for each class, \
-            or ends with a Sigmoid or a comparison"
+            or ends with a Sigmoid or a comparison; a regressor has --reveal value"
                 .into())
         }
     }

@@ -48,6 +48,8 @@ pub struct Part {
     pub output: Option<String>,
     /// Of an output of several rows, the row with the scores.
     pub row: Option<usize>,
+    /// Whether its numbers are what is wanted, and not a label.
+    pub values: bool,
 }
 
 /// One of a model's inputs.
@@ -161,7 +163,8 @@ fn are_names(names: &[String], graph: &Graph) -> bool {
 
 /// From what the nodes mean to the network whose result is the scores.
 fn network(graph: Graph, output: crate::nn::NodeId, part: &Part) -> Result<Graph, Vec<Unsupported>> {
-    let graph = head::scores(graph, output, part.row).map_err(|why| vec![why])?;
+    let end = if part.values { head::values } else { head::scores };
+    let graph = end(graph, output, part.row).map_err(|why| vec![why])?;
     compose::compose(&mask::mark(graph)?)
 }
 

@@ -21,7 +21,7 @@ use tract_onnx::prelude::{
 };
 use tract_onnx::tract_hir::infer::Factoid;
 
-use crate::import::Input;
+use crate::import::{Input, Part};
 
 /// Most nodes, stored tensors included, of a model that tract optimises: it takes longer by about
 /// the cube of their number, and what it saves on every sample only grows with it.
@@ -35,14 +35,14 @@ pub struct Oracle {
     plan: Arc<TypedRunnableModel>,
     /// The inputs' extents, and their types in the file.
     inputs: Vec<(Vec<usize>, DatumType)>,
-    /// Of an output of several rows, the one with the scores.
-    row: Option<usize>,
+    /// Which part of its results is the answer.
+    part: Part,
 }
 
 /// What the model answers for one sample.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Answer {
-    /// A score for each class.
+    /// A score for each class, or a regressor's numbers.
     Scores(Vec<f32>),
     /// The label itself.
     Label(i64),
@@ -50,19 +50,18 @@ pub enum Answer {
 
 impl Oracle {
     /// Reads the file at `path` for these inputs, one sample being all of them, one after the
-    /// other. The answer is the value called `output`, by default the model's first output; of
-    /// several rows, `row`.
+    /// other. The answer is `part` of its results, by default the model's first output.
     ///
     /// # Errors
     /// Why tract cannot run it, as a phrase.
-    pub fn open(path: &Path, inputs: &[Input], output: Option<&str>, row: Option<usize>) -> Result<Oracle, String> {
+    pub fn open(path: &Path, inputs: &[Input], part: &Part) -> Result<Oracle, String> {
         let prepare = |optimised: bool| {
             let attempt = || -> TractResult<Option<(Arc<TypedRunnableModel>, Vec<DatumType>)>> {
                 let (mut model, kinds) = read(path, inputs)?;
                 if optimised && model.nodes().len() > MOST_OPTIMISED {
                     return Ok(None);
                 }
-                match output {
+                match part.output.as_deref() {
                     Some(name) => model.select_outputs_by_name([name])?,
                     None => {
                         let first: Vec<_> = model.output_outlets()?.iter().take(1).copied().collect();
@@ -85,7 +84,7 @@ impl Oracle {
         };
         let (plan, kinds) = made.ok_or("it is not prepared")?;
         let shapes = inputs.iter().map(|input| input.shape.clone());
-        Ok(Oracle { plan, inputs: shapes.zip(kinds).collect(), row })
+        Ok(Oracle { plan, inputs: shapes.zip(kinds).collect(), part: part.clone() })
     }
 
     /// The answers for `samples`, in parallel; `done` is told how many there are, again and again.
@@ -120,7 +119,7 @@ impl Oracle {
         let output = self.plan.run(values(&self.inputs, samples, count)?)?.remove(0);
         let is_label = output.datum_type().is_integer() || output.datum_type() == DatumType::TDim;
         let width = output.shape().last().copied().unwrap_or(1).max(1);
-        if is_label && output.len() == count {
+        if is_label && output.len() == count && !self.part.values {
             return Ok(numbers::<i64>(&output)?.into_iter().map(Answer::Label).collect());
         }
         let scores = numbers::<f32>(&output)?;
@@ -128,13 +127,13 @@ impl Oracle {
             return Err(TractError::msg(format!("its output has {} numbers for {count} samples", scores.len())));
         }
         let answer = |scores: &[f32]| {
-            let scores = match self.row {
+            let scores = match self.part.row {
                 Some(row) => scores.chunks(width).nth(row).unwrap_or_default(),
                 None => scores,
             };
             match *scores {
                 // One probability or decision: that of the second of two classes.
-                [one] => Answer::Scores(vec![1.0 - one, one]),
+                [one] if !self.part.values => Answer::Scores(vec![1.0 - one, one]),
                 _ => Answer::Scores(scores.to_vec()),
             }
         };
@@ -143,6 +142,14 @@ impl Oracle {
 }
 
 impl Answer {
+    /// Its numbers; none of a label.
+    pub fn numbers(&self) -> &[f32] {
+        match self {
+            Answer::Scores(scores) => scores,
+            Answer::Label(_) => &[],
+        }
+    }
+
     /// Whether both are the same but for rounding.
     pub fn resembles(&self, other: &Answer) -> bool {
         match (self, other) {

@@ -27,7 +27,7 @@ pub(super) fn apply(program: &mut Program, settings: &Settings) {
     let best = match settings.reveal {
         Reveal::Label => Some((Op::ArgMax, 1)),
         Reveal::TopK(k) => Some((Op::TopK { k }, usize::from(k))),
-        Reveal::Logits => None,
+        Reveal::Logits | Reveal::Value => None,
     };
     if let Some((op, labels)) = best {
         let bits = label_bits(ty.len());

@@ -81,14 +81,14 @@ fn labels_are_read_off_what_is_revealed() {
         crate::text::parse(&text).unwrap()
     };
     let logits = function("v1 = fusion.reveal v0 what=logits : i8.0~4[3] \"r\"\n");
-    assert_eq!(labels(&logits, &[1, 5, 5]), [1]);
+    assert_eq!(meaning(&logits, &[1, 5, 5]), [1]);
     let top = "v1 = topk v0 k=2 : i3.0~2+[2] \"t\"\nv2 = fusion.reveal v1 what=topk:2 : i3.0~2+[2] \"r\"\n";
-    assert_eq!(labels(&function(top), &[2, 0]), [2, 0]);
+    assert_eq!(meaning(&function(top), &[2, 0]), [2, 0]);
     for wrong in [&[2, 2][..], &[0, 3], &[-1, 0], &[0], &[0, 1, 2]] {
-        assert_eq!(labels(&function(top), wrong), [0i64; 0], "{wrong:?}");
+        assert_eq!(meaning(&function(top), wrong), [0i64; 0], "{wrong:?}");
     }
     let label = "v1 = argmax v0 : i3.0~2+[1] \"a\"\nv2 = fusion.reveal v1 what=label : i3.0~2+[1] \"r\"\n";
-    assert_eq!((labels(&function(label), &[1]), labels(&function(label), &[3])), (vec![1], vec![]));
+    assert_eq!((meaning(&function(label), &[1]), meaning(&function(label), &[3])), (vec![1], vec![]));
 }
 
 #[test]

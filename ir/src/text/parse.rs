@@ -271,13 +271,14 @@ impl FromStr for Backend {
 impl FromStr for Reveal {
     type Err = String;
 
-    /// `label`, `topk:K` with `K >= 1`, or `logits`.
+    /// `label`, `topk:K` with `K >= 1`, `logits` or `value`.
     fn from_str(text: &str) -> Parsed<Reveal> {
         match (text, text.strip_prefix("topk:").map(str::parse)) {
             ("label", _) => Ok(Reveal::Label),
             ("logits", _) => Ok(Reveal::Logits),
+            ("value", _) => Ok(Reveal::Value),
             (_, Some(Ok(k @ 1..))) => Ok(Reveal::TopK(k)),
-            _ => Err(format!("cannot reveal {text:?}: label, topk:K or logits")),
+            _ => Err(format!("cannot reveal {text:?}: label, topk:K, logits or value")),
         }
     }
 }

@@ -117,6 +117,7 @@ impl fmt::Display for Reveal {
             Reveal::Label => f.write_str("label"),
             Reveal::TopK(k) => write!(f, "topk:{k}"),
             Reveal::Logits => f.write_str("logits"),
+            Reveal::Value => f.write_str("value"),
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use fusion_ir::soundness::Batch;
 
+use super::known::Known;
 use super::mix::Unmixed;
 
 /// What the client found.
@@ -10,7 +11,7 @@ use super::mix::Unmixed;
 pub struct Findings {
     /// Whether all copies of each query have one answer, and its labels exist.
     pub consistent: bool,
-    /// Public samples answered with all labels that are known of them.
+    /// Public samples answered rightly.
     pub public_correct: u64,
     /// Probes answered exactly as they were earlier.
     pub probes_correct: u64,
@@ -22,33 +23,26 @@ pub struct Findings {
 /// Compares the answers with each other, with the known labels of public samples, and with the
 /// probes' complete answers.
 ///
-/// An answer is everything that was revealed about one position; `labels` reads off the labels it
-/// has, best first, and none if it is nothing that could be revealed. Of a public sample the first
-/// labels are known, or more.
-pub fn check(
+/// An answer is everything that was revealed about one position; `meaning` reads off the labels it
+/// has, best first, or its values, and none if it is nothing that could be revealed.
+pub fn check<'k>(
     answers: &Unmixed<Vec<i64>>,
-    public: &[&[i64]],
+    public: impl IntoIterator<Item = &'k Known>,
     probes: &[&[i64]],
-    labels: impl Fn(&[i64]) -> Vec<i64>,
+    meaning: impl Fn(&[i64]) -> Vec<i64>,
 ) -> Findings {
     let agreed = |copies: &Vec<Vec<i64>>| copies.windows(2).all(|pair| pair[0] == pair[1]);
-    let exists = |copies: &Vec<Vec<i64>>| copies.first().is_some_and(|answer| !labels(answer).is_empty());
-    let compared = |known: &[i64]| if cfg!(feature = "first-rank-only") { 1 } else { known.len() };
-    let known = |answer: &Vec<i64>, known: &[i64]| {
-        let (found, ranks) = (labels(answer), compared(known));
-        !known.is_empty() && found.get(..ranks) == known.get(..ranks)
-    };
+    let exists = |copies: &Vec<Vec<i64>>| copies.first().is_some_and(|answer| !meaning(answer).is_empty());
     let as_before = |answer: &Vec<i64>, before: &[i64]| match cfg!(feature = "first-rank-only") {
-        true => labels(answer).first() == labels(before).first(),
+        true => meaning(answer).first() == meaning(before).first(),
         false => answer == before,
     };
-    let count = |answers: &[Vec<i64>], known: &[&[i64]], equal: &dyn Fn(&Vec<i64>, &[i64]) -> bool| {
-        answers.iter().zip(known).filter(|(found, known)| equal(found, known)).count() as u64
-    };
+    let right = answers.public.iter().zip(public).filter(|(answer, known)| known.allows(&meaning(answer)));
+    let unchanged = answers.probes.iter().zip(probes).filter(|(answer, before)| as_before(answer, before));
     Findings {
         consistent: answers.queries.iter().all(agreed) && answers.queries.iter().all(exists),
-        public_correct: count(&answers.public, public, &known),
-        probes_correct: count(&answers.probes, probes, &as_before),
+        public_correct: right.count() as u64,
+        probes_correct: unchanged.count() as u64,
         answers: answers.queries.iter().filter_map(|copies| copies.first()).cloned().collect(),
     }
 }
@@ -80,7 +74,7 @@ mod tests {
     }
 
     fn checked(answers: &Unmixed<Vec<i64>>, public: &[Vec<i64>], probes: &[Vec<i64>]) -> Findings {
-        let public: Vec<&[i64]> = public.iter().map(Vec::as_slice).collect();
+        let public: Vec<Known> = public.iter().cloned().map(Known::from).collect();
         let probes: Vec<&[i64]> = probes.iter().map(Vec::as_slice).collect();
         check(answers, &public, &probes, labels)
     }
@@ -123,6 +117,7 @@ mod tests {
             probes: vec![vec![7, 8], vec![7, 8]],
         };
         let count = |public: [&[i64]; 3], probes: [&[i64]; 2]| {
+            let public = public.map(|known| Known::from(known.to_vec()));
             let found = check(&answers, &public, &probes, labels);
             (found.public_correct, found.probes_correct)
         };

@@ -1,22 +1,23 @@
 //! What a client brings to a session, planned by its own policy before anything is sent.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 
 use fusion_ir::soundness::{Batch, Demand, Infeasible, MAX_PUBLIC, Policy, largest_share};
 
+use super::known::{self, Known};
 use super::mix::{Mix, Sample, shuffled};
 use super::row::Row;
 use crate::Error;
 use crate::ledger::Entry;
 
-/// A public sample: an input whose labels the client knows, independent of and unknown to the
+/// A public sample: an input whose right answer the client knows, independent of and unknown to the
 /// server.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct PublicSample {
     /// The input.
     pub row: Row,
-    /// Its labels, best first: one, or more where the plan reveals more. All of them are compared.
-    pub labels: Vec<i64>,
+    /// The right answer.
+    pub known: Known,
 }
 
 /// A known-answer probe: a query of an earlier batch with everything that was accepted for it,
@@ -71,13 +72,15 @@ impl Job {
         let given = public.len();
         let public = distinct(&queries, public, &probes);
         let repeats = given - public.len();
-        let most = most_frequent(&public);
+        let most = known::most_alike(public.iter().map(|sample| &sample.known));
         let judged =
             Policy { largest_share: policy.largest_share.or(Some(largest_share(most, public.len() as u64))), ..policy };
+        let values = public.iter().any(|sample| sample.known.tolerance().is_some());
         let batch = judged
             .plan_with_probes(queries.len() as u64, Some(public.len() as u64), probes.len() as u64)
             .map_err(|infeasible| {
-                refuse(infeasible, &policy, [most, public.len() as u64], queries.len(), probes.len(), repeats)
+                let given = [most, public.len() as u64];
+                refuse(infeasible, &policy, given, values, [queries.len(), probes.len()], repeats)
             })?;
         let fresh = fresh(&public)?;
         let mut public: Vec<_> = shuffled(public.into_iter().zip(fresh).collect())?;
@@ -124,9 +127,14 @@ impl Job {
         self.repeats
     }
 
-    /// Labels that are known of each public sample: the least number.
+    /// Labels, or values, that are known of each public sample: the least number.
     pub fn known_ranks(&self) -> usize {
-        self.public.iter().map(|sample| sample.labels.len()).min().unwrap_or(0)
+        self.public.iter().map(|sample| sample.known.len()).min().unwrap_or(0)
+    }
+
+    /// How far from their known value public answers may be; `None` if labels are known.
+    pub fn tolerance(&self) -> Option<f64> {
+        self.public.iter().find_map(|sample| sample.known.tolerance())
     }
 
     /// How the client's ledger counts the session; `None` if no ledger is kept.
@@ -153,9 +161,9 @@ impl Job {
         }
     }
 
-    /// The known labels, in the order of public samples.
-    pub(crate) fn public_labels(&self) -> Vec<&[i64]> {
-        self.public.iter().map(|sample| sample.labels.as_slice()).collect()
+    /// The right answers, in the order of public samples.
+    pub(crate) fn known(&self) -> impl Iterator<Item = &Known> {
+        self.public.iter().map(|sample| &sample.known)
     }
 
     /// The answers that the probes must have, in their order.
@@ -172,13 +180,6 @@ fn distinct(queries: &[Row], mut public: Vec<PublicSample>, probes: &[Probe]) ->
     public
 }
 
-/// How many public samples have the most frequent label.
-fn most_frequent(public: &[PublicSample]) -> u64 {
-    let mut counts = BTreeMap::<i64, u64>::new();
-    public.iter().filter_map(|sample| sample.labels.first()).for_each(|label| *counts.entry(*label).or_default() += 1);
-    counts.into_values().max().unwrap_or(0)
-}
-
 /// The error for public samples that do not meet a policy. Where what lacks is knowledge of how
 /// frequent labels are, more samples say more of that too: the number that would do is the least
 /// with the same shares.
@@ -186,8 +187,8 @@ fn refuse(
     infeasible: Infeasible,
     policy: &Policy,
     [most, available]: [u64; 2],
-    queries: usize,
-    probes: usize,
+    values: bool,
+    [queries, probes]: [usize; 2],
     repeats: usize,
 ) -> Error {
     let blind = matches!(
@@ -219,11 +220,14 @@ fn refuse(
         text = match enough(many) {
             true => Infeasible::PublicSamples { available, needed: many, demand: Demand::Blind, catch }.to_string(),
             false if !frequent => infeasible.to_string(),
-            false => format!(
-                "{most} of the {available} public samples have one label: a server that gives it to every input could be \
-                 right about as often as the honest model, and no number of such samples tells them apart. Choose an \
-                 error rate to catch instead"
-            ),
+            false => {
+                let alike = if values { "are within the tolerance of one value" } else { "have one label" };
+                format!(
+                    "{most} of the {available} public samples {alike}: a server that gives it to every input could be \
+                     right about as often as the honest model, and no number of such samples tells them apart. Choose \
+                     an error rate to catch instead"
+                )
+            }
         };
     }
     if repeats > 0 {
@@ -238,7 +242,7 @@ mod tests {
 
     /// Distinct samples of ten balanced classes.
     fn public(count: i64) -> Vec<PublicSample> {
-        (0..count).map(|x| PublicSample { row: vec![x].into(), labels: vec![x % 10] }).collect()
+        (0..count).map(|x| PublicSample { row: vec![x].into(), known: vec![x % 10].into() }).collect()
     }
 
     fn queries(count: i64) -> Vec<Row> {
@@ -255,7 +259,7 @@ mod tests {
             let inputs: Vec<i64> = (0..job.public().len()).map(|at| job.input(Sample::Public(at))[0]).collect();
             let distinct: std::collections::BTreeSet<_> = inputs.iter().collect();
             assert_eq!((inputs.len(), distinct.len()), (batch.public as usize, batch.public as usize));
-            assert!(inputs.iter().zip(job.public_labels()).all(|(input, labels)| labels == [input % 10]));
+            assert!(inputs.iter().zip(job.known()).all(|(input, known)| *known == vec![input % 10].into()));
             inputs
         };
         assert_ne!(choice(), choice());
@@ -306,7 +310,7 @@ mod tests {
     fn one_label_for_nearly_all_samples_has_a_message_of_its_own() {
         let policy = Policy { accuracy: 0.97, ..Policy::default() };
         let mut samples = public(400);
-        samples.iter_mut().skip(8).for_each(|sample| sample.labels = vec![3]);
+        samples.iter_mut().skip(8).for_each(|sample| sample.known = vec![3].into());
         let text = Job::verified(queries(50), samples, policy).unwrap_err().to_string();
         assert!(text.starts_with("393 of the 400 public samples have one label"), "{text}");
     }
@@ -322,7 +326,7 @@ mod tests {
         assert_eq!(job.repeats(), 103);
         let known: Vec<i64> = job.public().iter().map(|sample| sample.row.elements[0]).collect();
         assert!(known.iter().all(|x| (2..99).contains(x)), "{known:?}");
-        let same = vec![PublicSample { row: vec![7].into(), labels: vec![7] }; 60];
+        let same = vec![PublicSample { row: vec![7].into(), known: vec![7].into() }; 60];
         let text = Job::verified(queries, same, policy).unwrap_err().to_string();
         assert!(text.ends_with("(59 public samples repeat another sample and do not count)"), "{text}");
     }

@@ -3,7 +3,7 @@
 use fusion_ir::input::Quantiser;
 
 use crate::Error;
-use crate::fusion::{PublicSample, Row, RowDigest};
+use crate::fusion::{Known, PublicSample, Row, RowDigest};
 use crate::input::Samples;
 
 /// Quantises samples that lie one after the other.
@@ -40,7 +40,25 @@ pub(super) fn public(rows: Vec<Row>, labels: &[i64], classes: usize) -> Result<V
         return Err(Error::Usage(format!("label {} of sample {at} is not in 0..{classes}", labels[at])));
     }
     let labelled = rows.into_iter().zip(labels);
-    Ok(labelled.map(|(row, label)| PublicSample { row, labels: vec![*label] }).collect())
+    Ok(labelled.map(|(row, label)| PublicSample { row, known: vec![*label].into() }).collect())
+}
+
+/// Samples with the same number of values each, one after the other in `values`, that answers with
+/// `frac` fractional bits may be `tolerance` away from.
+pub(super) fn valued(
+    rows: Vec<Row>,
+    values: &[f64],
+    each: usize,
+    tolerance: f64,
+    frac: i8,
+) -> Result<Vec<PublicSample>, Error> {
+    if each == 0 || values.len() != rows.len() * each {
+        return Err(Error::Usage(format!("{} values for {} public samples of {each} each", values.len(), rows.len())));
+    }
+    let known = values.chunks_exact(each).map(|values| Known::values(values.to_vec(), tolerance, frac));
+    let sample = |(row, known): (Row, Option<Known>)| Some(PublicSample { row, known: known? });
+    let samples = rows.into_iter().zip(known).map(sample).collect::<Option<_>>();
+    samples.ok_or_else(|| Error::Usage("known values and the tolerance are finite, the latter not negative".into()))
 }
 
 #[cfg(test)]
@@ -72,7 +90,7 @@ mod tests {
     #[test]
     fn labels_fit_samples_and_classes() {
         let rows = || vec![Row::from(vec![1]), Row::from(vec![2])];
-        assert_eq!(public(rows(), &[1, 0], 2).unwrap()[0].labels, [1]);
+        assert_eq!(public(rows(), &[1, 0], 2).unwrap()[0].known, vec![1].into());
         assert!(public(rows(), &[1], 2).unwrap_err().to_string().contains("1 labels for 2"));
         for wrong in [-1, 2, i64::MAX] {
             assert!(public(rows(), &[0, wrong], 2).unwrap_err().to_string().contains("of sample 1 is not in 0..2"));

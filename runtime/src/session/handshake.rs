@@ -324,6 +324,7 @@ fn reveal_code(plan: &Plan) -> u8 {
         Some(Reveal::Label) => 1,
         Some(Reveal::Logits) => 2,
         Some(Reveal::TopK(_)) => 3,
+        Some(Reveal::Value) => 4,
     }
 }
 

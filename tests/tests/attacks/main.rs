@@ -23,3 +23,4 @@ mod servers;
 mod statistics;
 mod streams;
 mod trees;
+mod values;

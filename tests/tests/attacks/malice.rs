@@ -277,7 +277,7 @@ impl Case {
         };
         let sample = |(number, at): (usize, &usize)| PublicSample {
             row: row(queries.len() + number, *at),
-            labels: vec![self.labels[*at]],
+            known: vec![self.labels[*at]].into(),
         };
         let public = public.iter().take(60).enumerate().map(sample).collect();
         let queries = queries.iter().enumerate().map(|(number, at)| row(number, *at)).collect();

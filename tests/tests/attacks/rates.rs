@@ -8,7 +8,7 @@ use fusion_ir::Weights;
 use fusion_ir::interp;
 use fusion_ir::soundness::Batch;
 use fusion_runtime::fusion::check::check;
-use fusion_runtime::fusion::{Mix, Sample};
+use fusion_runtime::fusion::{Known, Mix, Sample};
 use fusion_tests::desk::Example;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
@@ -55,8 +55,7 @@ fn trial(case: &Case, batch: &Batch, rng: &mut ChaCha20Rng, answer: &mut Answer<
     };
     let answers = (0..).zip(mix.samples()).map(|(position, held)| vec![answer(position, sample(held))]).collect();
     let right = |samples: &[usize]| samples.iter().map(|at| vec![case.labels[*at]]).collect::<Vec<_>>();
-    let known = right(&public);
-    let known: Vec<&[i64]> = known.iter().map(Vec::as_slice).collect();
+    let known: Vec<Known> = right(&public).into_iter().map(Known::from).collect();
     let findings = check(&mix.unmix(answers).unwrap(), &known, &[], |answer| answer.to_vec());
     let accepted = findings.accepted(batch);
     [accepted, accepted && findings.answers != right(&queries)]

@@ -7,7 +7,7 @@
 
 use fusion_ir::soundness::{Batch, Policy};
 use fusion_runtime::fusion::check::check;
-use fusion_runtime::fusion::{Findings, Mix, Sample};
+use fusion_runtime::fusion::{Findings, Known, Mix, Sample};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 
@@ -88,7 +88,7 @@ impl World {
         let answers = (0..).zip(mix.samples()).map(|(position, held)| vec![answer(position, sample(held))]).collect();
         let known = |samples: &[usize], labels: &[i64]| samples.iter().map(|at| vec![labels[*at]]).collect::<Vec<_>>();
         let (public, probes) = (known(&public, &self.truth), known(&probes, &self.model));
-        let public: Vec<&[i64]> = public.iter().map(Vec::as_slice).collect();
+        let public: Vec<Known> = public.into_iter().map(Known::from).collect();
         let probes: Vec<&[i64]> = probes.iter().map(Vec::as_slice).collect();
         (check(&mix.unmix(answers).unwrap(), &public, &probes, |answer| answer.to_vec()), queries)
     }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use fusion_ir::soundness::Policy;
 use fusion_runtime::fusion::check::check;
 use fusion_runtime::fusion::mix::Unmixed;
-use fusion_runtime::fusion::{Job, PublicSample, Row, RowDigest};
+use fusion_runtime::fusion::{Job, Known, PublicSample, Row, RowDigest};
 use fusion_runtime::ledger::Ledger;
 use fusion_tests::desk::{Desk, Ended};
 use fusion_tests::{cut, root};
@@ -134,10 +134,10 @@ fn another_number_format_makes_no_public_sample_fresh() {
 fn a_changed_second_place_is_an_error_where_it_is_known() {
     // Copies agree, and the first places are right.
     let answers = Unmixed { queries: vec![vec![vec![1, 2]; 3]], public: vec![vec![3, 0]; 4], probes: vec![vec![5, 6]] };
-    let (ranked, probes): ([&[i64]; 4], [&[i64]; 1]) = ([&[3, 4]; 4], [&[5, 7]]);
+    let (ranked, probes): (_, [&[i64]; 1]) = ([(); 4].map(|()| Known::from(vec![3, 4])), [&[5, 7]]);
     let findings = check(&answers, &ranked, &probes, |answer| answer.to_vec());
     assert_eq!((findings.consistent, findings.public_correct, findings.probes_correct), (true, 0, 0));
-    let first: [&[i64]; 4] = [&[3]; 4];
+    let first = [(); 4].map(|()| Known::from(vec![3]));
     assert_eq!(check(&answers, &first, &[], |answer| answer.to_vec()).public_correct, 4);
 }
 
@@ -147,7 +147,8 @@ fn the_ledger_knows_samples_whatever_the_format() {
     let ledger = Ledger::open(&folder.path().join("ledger.redb")).unwrap();
     let job = |scale: f64| {
         let row = |real: f64| Row { elements: vec![(real * scale).round() as i64], digest: RowDigest::of([real]) };
-        let public = (0..40).map(|x| PublicSample { row: row(f64::from(x) + 0.3), labels: vec![i64::from(x % 4)] });
+        let public =
+            (0..40).map(|x| PublicSample { row: row(f64::from(x) + 0.3), known: vec![i64::from(x % 4)].into() });
         let policy = Policy { lambda: 5.0, largest_share: Some(0.3), ..Policy::default() };
         Job::verified(vec![row(-1.0)], public.take(5).collect(), policy).unwrap()
     };

@@ -37,7 +37,7 @@ fn flags_that_do_not_exist_or_lack_something_are_named() {
         ("fusionc compile".into(), &["<MODEL>"]),
         ("fusionc compile m.onnx --colour".into(), &["'--colour'"]),
         ("fusionc compile m.onnx --acc narrow".into(), &["'narrow'", "calibrated, worst-case"]),
-        ("fusionc compile m.onnx --reveal everything".into(), &["'everything'", "label, topk:K or logits"]),
+        ("fusionc compile m.onnx --reveal everything".into(), &["'everything'", "label, topk:K, logits or value"]),
         ("fusionc compile m.onnx --backend magic".into(), &["'magic'", "auto"]),
         ("fusionc compile m.onnx --arithmetic stochastic".into(), &["--arithmetic stochastic cannot be verified"]),
         ("fusionc compile m.onnx --network slow.toml".into(), &["slow.toml: "]),

@@ -107,7 +107,7 @@ pub struct Args {
     #[arg(long, value_name = "PX.npy", help_heading = "Client")]
     pub public_inputs: Option<PathBuf>,
     /// Labels of the public samples: int64 .npy, one each or ranked in k columns, FILE.csv:COLUMN,
-    /// or labels.csv. With one label each only the first of several revealed ranks is verified, and
+    /// or labels.csv; or their values, likewise. With one label each only the first of several revealed ranks is verified, and
     /// logits never
     #[arg(long, value_name = "PY.npy", help_heading = "Client")]
     pub public_labels: Option<LabelFile>,
@@ -119,14 +119,20 @@ pub struct Args {
     #[arg(long, value_name = "labels.csv", requires = "probe_inputs", help_heading = "Client")]
     pub probe_labels: Option<PathBuf>,
     /// Where accepted labels go: columns `index,label` (or `index,label_1,..`, or
-    /// `index,label,logit_0,..`), one row per query, as .csv, .parquet or, of labels alone, .npy
+    /// `index,label,logit_0,..`, or `index,value`), one row per query, as .csv, .parquet or, of labels alone, .npy
     #[arg(short, long, value_name = "labels.csv", help_heading = "Client")]
     pub output: Option<PathBuf>,
-    /// What the plan may reveal of each position, most: label, topk:K or logits. Everything
-    /// revealed tells about the model, and is the server's to decide [default: label]
+    /// What the plan may reveal of each position, most: label, topk:K or logits; or value, which a
+    /// regressor answers. Everything revealed tells about the model, and is the server's to decide
+    /// [default: label]
     #[arg(long, value_name = "WHAT", help_heading = "Client")]
     reveal: Option<Reveal>,
 
+    /// Of a plan that reveals values: how far from its known value a public answer may be to be
+    /// right. Accuracy is how often the honest model is as near; bits are about answers more than
+    /// twice as far from the honest model's
+    #[arg(long, value_name = "DISTANCE", help_heading = "Verification (client)")]
+    pub tolerance: Option<f64>,
     /// A server that changes all labels at positions of its choice has one accepted where the
     /// honest model is right with probability at most 2^-BITS; without --catch so does one that
     /// gives one label to all inputs, or labels at random. One label forced at chosen positions is
@@ -261,6 +267,7 @@ impl Args {
             ("--risk-budget", self.risk_budget.is_some()),
         ];
         let verification = [
+            ("--tolerance", self.tolerance.is_some()),
             ("--lambda", self.lambda.is_some()),
             ("--catch", self.catch.is_some()),
             ("--false-reject", self.false_reject.is_some()),
@@ -457,7 +464,9 @@ mod tests {
             ("fusion-run p --no-ledger", "--no-ledger needs --role client"),
             ("fusion-run p --clipped warn", "--clipped needs --role client"),
             ("fusion-run p --reveal logits", "--reveal needs --role client"),
-            ("fusion-run p --role client --reveal all", "label, topk:K or logits"),
+            ("fusion-run p --role server --tolerance 1", "--tolerance is the client's"),
+            ("fusion-run p --role client --no-verify --tolerance 1", "--tolerance contradicts --no-verify"),
+            ("fusion-run p --role client --reveal all", "label, topk:K, logits or value"),
             ("fusion-run p --in-flight 3", "invalid value '3'"),
             ("fusion-run p --memory 3", "3.5GB or 800MB"),
             ("fusion-run p --role client --no-ledger --ledger l", "cannot be used with"),

@@ -88,8 +88,21 @@ fn job(args: &Args, client: &Client) -> Result<(Job, Option<Values>), Error> {
     };
     let revealed = client.answers();
     let (inputs, _) = read(inputs, None)?;
-    let labels = input::labels(labels, [inputs.len(), revealed.ranks()], "public samples", revealed.classes())?;
-    let public = inputs.into_iter().zip(labels).map(|(row, labels)| PublicSample { row, labels }).collect();
+    let public = match revealed.values() {
+        Some(ty) => {
+            let tolerance = *args.need("--tolerance", &args.tolerance)?;
+            let values = input::values(labels, [inputs.len(), ty.len()], "public samples")?.concat();
+            client.public_values(inputs, &values, tolerance)?
+        }
+        None if args.tolerance.is_some() => {
+            return Err(Error::Usage("--tolerance is about values, but the plan reveals labels".into()));
+        }
+        None => {
+            let classes = revealed.classes();
+            let labels = input::labels(labels, [inputs.len(), revealed.ranks()], "public samples", classes)?;
+            inputs.into_iter().zip(labels).map(|(row, labels)| PublicSample { row, known: labels.into() }).collect()
+        }
+    };
     let probes = match (&args.probe_inputs, &args.probe_labels) {
         (Some(inputs), Some(labels)) => {
             let (inputs, identifiers) = read(inputs, args.id.as_deref())?;

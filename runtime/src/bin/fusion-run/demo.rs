@@ -34,7 +34,7 @@ pub fn run(args: &Args) -> Result<Ending, Error> {
     let plan = input::plan(args.plan())?;
     let path = args.plan().display();
     let (Some(weights), Some(demo)) = (&plan.weights, &plan.demo) else {
-        let lacks = if plan.weights.is_none() { "no weights" } else { "no demo samples" };
+        let lacks = if plan.weights.is_none() { "no weights" } else { "no demo samples with labels" };
         return Err(Error::Usage(format!(
             "{path} has {lacks}: the demonstration needs a plan.bin that was compiled with --calibrate (or choose a --role)"
         )));
@@ -83,7 +83,7 @@ fn job(args: &Args, plan: &Plan, weights: &Weights, demo: &Demo) -> Result<Job, 
     let public = |queries: usize| {
         let samples = demo.inputs.iter().zip(&demo.labels).skip(queries);
         let sample =
-            |(input, label): (&Vec<i64>, &i64)| PublicSample { row: input.clone().into(), labels: vec![*label] };
+            |(input, label): (&Vec<i64>, &i64)| PublicSample { row: input.clone().into(), known: vec![*label].into() };
         samples.map(sample).collect::<Vec<_>>()
     };
     let queries = |count: usize| demo.inputs[..count].iter().cloned().map(Row::from).collect::<Vec<_>>();
@@ -130,7 +130,7 @@ fn measured_accuracy(plan: &Plan, weights: &Weights, demo: &Demo) -> f64 {
     }
     let answers = Answers::new(plan);
     let samples = demo.inputs.par_iter().zip(&demo.labels);
-    let label = |input: &Vec<i64>| answers.labels(&interp::output(&plan.function, weights, input)).first().copied();
+    let label = |input: &Vec<i64>| answers.meaning(&interp::output(&plan.function, weights, input)).first().copied();
     let correct = samples.filter(|(input, known)| label(input) == Some(**known));
     correct.count() as f64 / demo.inputs.len().max(1) as f64
 }

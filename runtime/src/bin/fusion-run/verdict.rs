@@ -9,10 +9,11 @@ use fusion_runtime::report::Verdict;
 /// The verdict, and if the answers are accepted what it excludes and what not: one line each.
 pub fn words(report: &ClientReport, plan: &Plan) -> String {
     let (verdict, batch) = (&report.verdict, &report.batch);
+    let what = if verdict.revealed == "value" { "value" } else { "label" };
     let unverified_plan = if plan.is_verified() { "" } else { " (the plan was compiled with --no-verify)" };
     if !verdict.verified {
         return format!(
-            "UNVERIFIED (--no-verify): {} labels, believed as the server gave them{unverified_plan}",
+            "UNVERIFIED (--no-verify): {} {what}s, believed as the server gave them{unverified_plan}",
             batch.queries
         );
     }
@@ -33,10 +34,10 @@ pub fn words(report: &ClientReport, plan: &Plan) -> String {
             true => "; if the honest model is known to make such errors, --accuracy says so",
             false => "",
         };
-        return format!("REJECTED: {why}{known}{hint}. No label is shown{unverified_plan}");
+        return format!("REJECTED: {why}{known}{hint}. No {what} is shown{unverified_plan}");
     }
     let first =
-        format!("ACCEPTED: {} labels, {} copies of each agree, {known}{unverified_plan}", batch.queries, batch.copies);
+        format!("ACCEPTED: {} {what}s, {} copies of each agree, {known}{unverified_plan}", batch.queries, batch.copies);
     [vec![first], excluded(verdict)].concat().join("\n")
 }
 
@@ -49,10 +50,14 @@ fn excluded(verdict: &Verdict) -> Vec<String> {
         0 => "",
         _ => ", the probes' earlier answers were the honest model's",
     };
+    let (right, shared) = match verdict.tolerance {
+        Some(tolerance) => {
+            (format!("within {tolerance} (--tolerance)"), format!("no value is as near to more than {share} % of them"))
+        }
+        None => ("right".into(), format!("no label is on more than {share} %")),
+    };
     let mut lines = vec![
-        format!(
-            "If the honest model is right on at least {accuracy} % of inputs (--accuracy), no label is on more than {share} %"
-        ),
+        format!("If the honest model is {right} on at least {accuracy} % of inputs (--accuracy), {shared}"),
         "(--largest-share, else with 99 % by the public labels), and queries and public samples are independent".into(),
         format!("draws of one kind that the server never saw{probes}, then in this session"),
     ];
@@ -62,15 +67,24 @@ fn excluded(verdict: &Verdict) -> Vec<String> {
         bits if bits < 1.0 => "not excluded:".to_owned(),
         bits => format!("excluded but for 2^-{:.1}:", (bits * 10.0).floor() / 10.0),
     };
+    let far = |tolerance: f64| format!("by more than {} ", 2.0 * tolerance);
+    let (what, far) = match verdict.tolerance {
+        Some(tolerance) => ("value", far(tolerance)),
+        None => ("label", String::new()),
+    };
     row(
         but_for(verdict.lambda_achieved_bits),
-        "at chosen positions every label changed, where the honest model is right",
+        &format!("at chosen positions every {what} changed {far}where the honest model is right")
+            .replace("d where", "d, where"),
     );
-    row(but_for(verdict.forced_label_bits), "at chosen positions one label forced");
+    row(but_for(verdict.forced_label_bits), &format!("at chosen positions one {what} forced"));
     row(
         but_for(verdict.constant_label_bits.min(verdict.random_labels_bits)),
-        "one label for all inputs, or labels at random",
+        &format!("one {what} for all inputs, or {what}s at random"),
     );
+    if !far.is_empty() {
+        row("not excluded:".into(), "smaller changes, of all values too, as long as public ones stay near enough");
+    }
     match verdict.smallest_eps_99 {
         Some(eps) => {
             let percent = (eps * 1000.0).ceil() / 10.0;
