@@ -64,13 +64,23 @@ impl Budget {
             table.insert(client.as_str(), spent + positions)?;
             Ok(None)
         })?;
-        match refused {
-            None => Ok(()),
-            Some(left) => Err(Error::Peer(PeerError::PeerIncompatible(format!(
-                "the batch has {positions} positions, but of this client's budget of {} only {left} are left",
-                self.positions
-            )))),
-        }
+        refused.map_or(Ok(()), |left| Err(self.too_few(positions, left)))
+    }
+
+    /// Whether [`Budget::spend`] would do, as things stand.
+    ///
+    /// # Errors
+    /// As [`Budget::spend`].
+    pub fn afford(&self, client: &Identity, positions: u64) -> Result<(), Error> {
+        let left = self.left(client)?;
+        if positions <= left { Ok(()) } else { Err(self.too_few(positions, left)) }
+    }
+
+    fn too_few(&self, positions: u64, left: u64) -> Error {
+        Error::Peer(PeerError::PeerIncompatible(format!(
+            "the batch has {positions} positions, but of this client's budget of {} only {left} are left",
+            self.positions
+        )))
     }
 }
 

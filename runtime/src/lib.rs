@@ -21,6 +21,7 @@ pub mod output;
 pub mod party;
 pub mod report;
 pub mod server;
+pub mod service;
 pub mod session;
 pub mod steps;
 pub mod store;

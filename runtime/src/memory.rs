@@ -143,6 +143,11 @@ impl Memory {
 
     /// The most bytes that `party`'s process takes at once for a batch of `size`.
     pub fn peak_bytes(&self, party: Party, size: BatchSize) -> u64 {
+        PROCESS_BYTES + self.session_bytes(party, size)
+    }
+
+    /// What a batch of `size` adds to that of a process which runs others, too.
+    pub fn session_bytes(&self, party: Party, size: BatchSize) -> u64 {
         let Schedule { positions, micro_batch, streams } = size.schedule;
         let (micro_batch, streams) = (u64::from(micro_batch), u64::from(streams));
         let mut workspace = [0; 3];
@@ -179,7 +184,7 @@ impl Memory {
                 0
             }
         };
-        PROCESS_BYTES + inputs + streams * stream
+        inputs + streams * stream
     }
 
     /// The largest micro-batch of at most `most` positions with which `streams` streams of either
@@ -206,6 +211,20 @@ impl Memory {
             if peak(middle) <= limit_bytes { fits = middle } else { too_large = middle }
         }
         Ok(fits)
+    }
+}
+
+/// A size in bytes, from a number with a unit, as users write it.
+///
+/// # Errors
+/// What a size is.
+pub fn size(text: &str) -> Result<u64, String> {
+    let upper = text.to_ascii_uppercase();
+    let number = |unit: &str| upper.strip_suffix(unit).map(str::trim).and_then(|number| number.parse::<f64>().ok());
+    let found = [("GB", 1e9), ("MB", 1e6)].into_iter().find_map(|(unit, bytes)| Some(number(unit)? * bytes));
+    match found {
+        Some(bytes) if bytes.is_finite() && bytes >= 1.0 => Ok(bytes as u64),
+        _ => Err("a size is a number with a unit, 3.5GB or 800MB for example".into()),
     }
 }
 
@@ -307,6 +326,16 @@ mod tests {
         assert!(error.to_string().contains("more than the limit of 1 MB"), "{error}");
         assert!(matches!(error, Error::Setting { setting: Setting::Memory { streams: 2 }, .. }));
         assert_eq!(memory.fitting(u64::MAX, 64, 2).unwrap(), 64);
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        for (text, found) in [("4GB", 4_000_000_000), ("3.5gb", 3_500_000_000), ("800 MB", 800_000_000)] {
+            assert_eq!(size(text), Ok(found));
+        }
+        for text in ["", "4", "GB", "-1GB", "0MB", "infGB", "nanMB", "1KB", "4GiB"] {
+            assert!(size(text).is_err(), "{text}");
+        }
     }
 
     /// Which protocol carries a layer decides whether it fits and what it takes, not what another

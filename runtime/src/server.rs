@@ -6,14 +6,14 @@ use std::time::Instant;
 use fusion_ir::{Party, Plan};
 
 use crate::Error;
-use crate::executor::{Executor, Progress, Spent};
+use crate::executor::{Executor, Progress, Spent, Totals};
 use crate::forecast::Forecast;
 use crate::memory::Memory;
 use crate::model::Model;
 use crate::report::{self, Run, ServerBatch, ServerReport};
-use crate::session::handshake::{self, Admission, CONTROL_AHEAD_BYTES, Limits, nonce};
+use crate::session::handshake::{self, Admission, Arrival, BatchSize, CONTROL_AHEAD_BYTES, Limits, nonce};
 use crate::steps::resolve;
-use crate::transport::{Lane, Link, Metered};
+use crate::transport::{Lane, Link, Meter, Metered};
 
 /// Serves one session as the server over `link`, to anyone and within `limits`.
 ///
@@ -45,21 +45,83 @@ pub fn run_server_if(
     limits: Limits,
     progress: &mut Progress<'_>,
 ) -> Result<ServerReport, Error> {
-    let steps = resolve(&plan.function)?;
-    let started = Instant::now();
-    let mut link = link;
-    let (mut control, control_meter) = Metered::new(link.open(Lane::CONTROL, CONTROL_AHEAD_BYTES)?);
-    let (session_id, size) = handshake::server(&mut control, plan, limits, admission, nonce()?)?;
-    let forecast = Forecast::new(&steps, size);
-    let memory_bytes = Memory::new(&steps).peak_bytes(Party::Server, size);
-    let executor =
-        Executor { party: Party::Server, steps: &steps, model: Some(model), session_id, size, forecast: &forecast };
-    let (_, totals) = executor.run(&mut *link, &control_meter, None, progress)?;
-    // Sends what is still queued, then hangs up.
-    drop((control, link));
-    let total = Spent { traffic: totals.traffic(control_meter.read()), time: started.elapsed() };
+    // What can be refused is refused before the client is looked at.
+    resolve(&plan.function)?;
+    Guest::receive(link)?.serve(admission, plan, model, limits, progress)
+}
 
-    Ok(ServerReport {
+/// A client whose hello has arrived.
+pub struct Guest {
+    link: Box<dyn Link>,
+    control: Metered,
+    meter: Meter,
+    arrival: Arrival,
+}
+
+impl Guest {
+    /// Waits for the hello of the client at the other end of `link`.
+    ///
+    /// # Errors
+    /// [`Error::Peer`] if there comes none, or none of this protocol; the client is told.
+    pub fn receive(mut link: Box<dyn Link>) -> Result<Guest, Error> {
+        let (mut control, meter) = Metered::new(link.open(Lane::CONTROL, CONTROL_AHEAD_BYTES)?);
+        let arrival = Arrival::receive(&mut control)?;
+        Ok(Guest { link, control, meter, arrival })
+    }
+
+    /// The plan that the client holds.
+    pub fn plan_digest(&self) -> [u8; 32] {
+        self.arrival.plan_digest()
+    }
+
+    /// Tells the client why it is not served, as far as that is its business, and hangs up.
+    pub fn refuse(mut self, why: &Error) {
+        handshake::refuse(&mut self.control, why);
+    }
+
+    /// Serves the session that the client asks for, as [`run_server_if`].
+    ///
+    /// # Errors
+    /// As [`run_server_if`].
+    pub fn serve(
+        self,
+        admission: &mut Admission<'_>,
+        plan: &Plan,
+        model: &dyn Model,
+        limits: Limits,
+        progress: &mut Progress<'_>,
+    ) -> Result<ServerReport, Error> {
+        let Guest { mut link, mut control, meter, arrival } = self;
+        let steps = resolve(&plan.function)?;
+        let mut started = Instant::now();
+        let admission = &mut |size| {
+            admission(size)?;
+            // Waiting for its turn is no part of the session.
+            started = Instant::now();
+            Ok(())
+        };
+        let (session_id, size) = arrival.answer(&mut control, plan, limits, admission, nonce()?)?;
+        let forecast = Forecast::new(&steps, size);
+        let memory_bytes = Memory::new(&steps).peak_bytes(Party::Server, size);
+        let executor =
+            Executor { party: Party::Server, steps: &steps, model: Some(model), session_id, size, forecast: &forecast };
+        let (_, totals) = executor.run(&mut *link, &meter, None, progress)?;
+        // Sends what is still queued, then hangs up.
+        drop((control, link));
+        let total = Spent { traffic: totals.traffic(meter.read()), time: started.elapsed() };
+        Ok(report(plan, size, &totals, total, &forecast, memory_bytes))
+    }
+}
+
+fn report(
+    plan: &Plan,
+    size: BatchSize,
+    totals: &Totals,
+    total: Spent,
+    forecast: &Forecast,
+    memory_bytes: u64,
+) -> ServerReport {
+    ServerReport {
         report_version: report::VERSION,
         role: "server",
         batch: ServerBatch {
@@ -68,6 +130,6 @@ pub fn run_server_if(
             streams: size.schedule.streams,
             keys: size.keys,
         },
-        run: Run::new(Party::Server, plan, total, &totals, &forecast, memory_bytes),
-    })
+        run: Run::new(Party::Server, plan, total, totals, forecast, memory_bytes),
+    }
 }

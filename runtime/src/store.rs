@@ -2,11 +2,14 @@
 //! [budget](crate::budget).
 //!
 //! A store is one redb file, readable by its owner only. It is open only for the moment of each
-//! transaction, so several processes may share it; a transaction is on disk when it returns.
+//! transaction, so several processes may share it; a transaction is on disk when it returns. Within a process,
+//! transactions on one store take turns.
 
 use std::fs::{self, OpenOptions};
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use redb::{Database, DatabaseError, WriteTransaction};
@@ -21,6 +24,7 @@ const RETRY_PAUSE: Duration = Duration::from_millis(20);
 #[derive(Clone, Debug)]
 pub(crate) struct Store {
     path: PathBuf,
+    turn: Arc<Mutex<()>>,
 }
 
 impl Store {
@@ -29,7 +33,7 @@ impl Store {
     /// # Errors
     /// [`Error::State`] if that fails; nothing else is looked at yet.
     pub fn new(path: &Path) -> Result<Store, Error> {
-        let store = Store { path: path.to_owned() };
+        let store = Store { path: path.to_owned(), turn: Arc::default() };
         create(path).map_err(|error| store.refuse(error))?;
         Ok(store)
     }
@@ -47,7 +51,12 @@ impl Store {
             transaction.commit()?;
             Ok(result)
         };
-        attempt().map_err(|error: redb::Error| self.refuse(error))
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        // redb does not survive every corrupt file. Nothing of what it worked on is used again.
+        match catch_unwind(AssertUnwindSafe(attempt)) {
+            Ok(done) => done.map_err(|error: redb::Error| self.refuse(error)),
+            Err(_) => Err(self.refuse("the file is corrupt: restore it from a copy")),
+        }
     }
 
     /// An [`Error::State`] about this store.
@@ -151,6 +160,31 @@ mod tests {
         for place in [directory.path(), Path::new("/dev/null"), &path.join("below-a-file")] {
             assert!(matches!(Store::new(place), Err(Error::State { .. })), "{}", place.display());
         }
+    }
+
+    /// Whatever a disk does to a store, it is refused or serves: nothing panics out of here.
+    #[test]
+    fn corrupt_stores_are_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("counts");
+        let store = Store::new(&path).unwrap();
+        (0..5).for_each(|_| assert!(count(&store).is_ok()));
+        let good = fs::read(&path).unwrap();
+        let mut refused = 0;
+        // Much of the header, then places all over the file.
+        let places = (0..512).step_by(7).chain((512..good.len()).step_by(9973));
+        for place in places {
+            let mut bad = good.clone();
+            bad[place] ^= 0xff;
+            fs::write(&path, &bad).unwrap();
+            if let Err(error) = count(&store) {
+                assert!(error.exit_code() == 2 && error.to_string().contains("counts"), "{place}: {error}");
+                refused += 1;
+            }
+        }
+        assert!(refused > 0);
+        fs::write(&path, &good).unwrap();
+        assert_eq!(count(&store).unwrap(), 6);
     }
 
     #[cfg(unix)]

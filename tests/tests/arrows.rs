@@ -7,7 +7,7 @@ use fusion_tests::modules::Uses;
 use fusion_tests::root;
 
 /// Every crate with the only crates of this workspace it may depend on.
-const ARROWS: [(&str, &[&str]); 10] = [
+const ARROWS: [(&str, &[&str]); 11] = [
     ("fusion-ir", &[]),
     ("fusion-catalogue", &["fusion-ir"]),
     ("fusion-estimate", &["fusion-catalogue", "fusion-ir"]),
@@ -15,6 +15,7 @@ const ARROWS: [(&str, &[&str]); 10] = [
     ("fusion-table", &["fusion-ir"]),
     ("fusion-compiler", &["fusion-catalogue", "fusion-estimate", "fusion-ir", "fusion-table"]),
     ("fusion-runtime", &["fusion-backends", "fusion-catalogue", "fusion-estimate", "fusion-ir", "fusion-table"]),
+    ("fusion-server", &["fusion-catalogue", "fusion-runtime"]),
     ("fusion-bench", &["fusion-catalogue", "fusion-estimate", "fusion-ir", "fusion-runtime"]),
     ("fusion", &["fusion-backends", "fusion-compiler", "fusion-estimate", "fusion-ir", "fusion-runtime"]),
     (

@@ -65,7 +65,7 @@ pub(super) fn run(args: &Args) -> Result<(), Error> {
     let (shape, columns) = (&function.values[0].ty.shape, &plan.schema.columns);
     let (reals, notices) =
         samples::samples(&args.input, &file, shape, columns, &apart, function.quantiser().is_ordered())?;
-    notices.iter().for_each(|notice| eprintln!("note      {notice}"));
+    notices.iter().for_each(|notice| output::tell(format_args!("note      {notice}")));
     let id = args.id.as_deref();
     let identifiers = id.map(|id| identifiers(&args.input, &file, id)).transpose()?;
     clipped(function, args, &reals)?;
@@ -107,7 +107,7 @@ pub(super) fn run(args: &Args) -> Result<(), Error> {
     if let Some(truth) = truth {
         let right = truth.iter().zip(labels).filter(|(known, found)| found.first() == Some(known)).count();
         let share = 100.0 * right as f64 / labels.len() as f64;
-        eprintln!("accuracy {share:.2} % ({right} of {})", labels.len());
+        output::tell(format_args!("accuracy {share:.2} % ({right} of {})", labels.len()));
     }
     Ok(())
 }
@@ -125,9 +125,9 @@ fn identifiers(path: &Path, file: &File, column: &str) -> Result<Values, Error> 
 /// Says which samples the input's format does not hold.
 fn clipped(function: &Function, args: &Args, samples: &[Vec<f32>]) -> Result<(), Error> {
     let clipped = function.quantiser().all_clipped(samples.iter().map(Vec::as_slice));
-    clipped.iter().take(MAX_LISTED).for_each(|found| eprintln!("clipped   {found}"));
+    clipped.iter().take(MAX_LISTED).for_each(|found| output::tell(format_args!("clipped   {found}")));
     if clipped.len() > MAX_LISTED {
-        eprintln!("clipped   {} more samples like that", clipped.len() - MAX_LISTED);
+        output::tell(format_args!("clipped   {} more samples like that", clipped.len() - MAX_LISTED));
     }
     match clipped.iter().find(|found| found.is_too_much()) {
         Some(found) if args.clipped == OnClipped::Refuse => Err(Error::Input {
@@ -147,12 +147,14 @@ fn overflows(function: &Function, evaluated: &Evaluated) {
     let fullest = samples.filter_map(|sample| Some((sample, evaluated.fullest(function, sample)?)));
     let over: Vec<(usize, Fullest)> = fullest.filter(|(_, fullest)| fullest.fill >= 1.0).collect();
     for (sample, Fullest { node, fill }) in over.iter().take(MAX_LISTED) {
-        eprintln!("overflow  sample {sample}: node {node:?} reaches {fill:.1} times what its format holds");
+        output::tell(format_args!(
+            "overflow  sample {sample}: node {node:?} reaches {fill:.1} times what its format holds"
+        ));
     }
     if !over.is_empty() {
         let (over, all) = (over.len(), evaluated.rankings.len());
-        eprintln!(
+        output::tell(format_args!(
             "overflow  {over} of {all} samples: their labels are the secure run's, but mean little; calibrate on more such samples"
-        );
+        ));
     }
 }

@@ -58,6 +58,11 @@ pub(super) fn print(text: &str) -> Result<(), Error> {
     }
 }
 
+/// Prints a line for people on standard error. If nobody reads it, that changes nothing about the run.
+pub(super) fn tell(line: impl std::fmt::Display) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
 /// `1234567` as `1.23 MB`.
 pub(super) fn bytes(count: u64) -> String {
     match count {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use fusion_catalogue::cpu::{self, Form};
 use fusion_estimate::{Machine, Network, NotOfThisMachine};
 
-use super::{network, read};
+use super::{network, output, read};
 use crate::passes::select::{Choice, Target};
 use crate::{Error, suggest};
 
@@ -49,12 +49,12 @@ impl TargetArgs {
                 Ok(machine) => match is_of_here(&machine) {
                     Ok(()) => named(machine, "measured here"),
                     Err(why) => {
-                        eprintln!("{}: {why}; a built-in profile is used", path.display());
+                        output::tell(format_args!("{}: {why}; a built-in profile is used", path.display()));
                         built_in()
                     }
                 },
                 Err(why) => {
-                    eprintln!("{why}; until then a built-in profile is used");
+                    output::tell(format_args!("{why}; until then a built-in profile is used"));
                     built_in()
                 }
             }),

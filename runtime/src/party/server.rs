@@ -3,9 +3,11 @@
 use fusion_ir::{Plan, Weights};
 
 use super::event::{Event, Watch};
-use crate::session::{BatchSize, Limits};
-use crate::transport::{Listen, Met};
-use crate::{Budget, Error, Flow, Model, PlanFile, ServerReport, resolve, run_server_if};
+use crate::executor::Progress;
+use crate::server::Guest;
+use crate::session::{Admission, BatchSize, Limits};
+use crate::transport::{Identity, Listen, Met};
+use crate::{Budget, Error, Flow, Model, PlanFile, ServerReport, resolve};
 
 /// The party that has the model.
 #[derive(Debug)]
@@ -75,7 +77,7 @@ impl Server {
     /// Waits for the next client and serves it one session.
     ///
     /// # Errors
-    /// Those of `listener` and of [`run_server_if`]; other clients may still be served.
+    /// Those of `listener` and of [`run_server_if`](crate::run_server_if); other clients may still be served.
     pub fn serve(&self, listener: &mut impl Listen, watch: &mut Watch<'_>) -> Result<Served, Error> {
         self.serve_peer(listener.accept()?, watch)
     }
@@ -83,19 +85,48 @@ impl Server {
     /// Serves one session to a client who is there.
     ///
     /// # Errors
-    /// As [`run_server_if`].
+    /// As [`run_server_if`](crate::run_server_if).
     pub fn serve_peer(&self, client: Met, watch: &mut Watch<'_>) -> Result<Served, Error> {
         let Met { link, name, identity, exposed } = client;
         watch(Event::Connected { name: &name, exposed });
-        let spend = |budget: &Budget, size: BatchSize| budget.spend(&identity, size.schedule.positions);
-        let admission = &mut |size: BatchSize| self.budget.as_ref().map_or(Ok(()), |budget| spend(budget, size));
+        let guest = Guest::receive(link)?;
+        let admission = &mut |size: BatchSize| self.spend(&identity, size);
+        let report = self.serve_guest(guest, admission, &mut |step| watch(Event::Step(step)))?;
+        Ok(Served { name, report })
+    }
+
+    /// Serves one session to a client whose hello has arrived, if `admission` allows it. Budgets are
+    /// `admission`'s business.
+    ///
+    /// # Errors
+    /// As [`run_server_if`](crate::run_server_if).
+    pub fn serve_guest(
+        &self,
+        guest: Guest,
+        admission: &mut Admission<'_>,
+        progress: &mut Progress<'_>,
+    ) -> Result<ServerReport, Error> {
         let model: &dyn Model = match &self.source {
             Source::File(file) => file,
             Source::Memory(_, weights) => weights,
         };
-        let progress = &mut |step: crate::Step<'_>| watch(Event::Step(step));
-        let report = run_server_if(admission, link, self.plan(), model, self.limits, progress)?;
-        Ok(Served { name, report })
+        guest.serve(admission, self.plan(), model, self.limits, progress)
+    }
+
+    /// Takes a session's positions from the client's budget, if there are budgets.
+    ///
+    /// # Errors
+    /// As [`Budget::spend`].
+    pub fn spend(&self, client: &Identity, size: BatchSize) -> Result<(), Error> {
+        self.budget.as_ref().map_or(Ok(()), |budget| budget.spend(client, size.schedule.positions))
+    }
+
+    /// Whether the client's budget would do for a session; nothing is taken.
+    ///
+    /// # Errors
+    /// As [`Budget::spend`].
+    pub fn afford(&self, client: &Identity, size: BatchSize) -> Result<(), Error> {
+        self.budget.as_ref().map_or(Ok(()), |budget| budget.afford(client, size.schedule.positions))
     }
 }
 

@@ -116,8 +116,7 @@ pub fn client(channel: &mut dyn Channel, plan: &Plan, batch: BatchSize, nonce: [
 /// last, with a batch that is within `limits`; the session that it allows counts as started.
 ///
 /// # Errors
-/// [`Error::PeerIncompatible`] if the client holds another plan or asks for more than `limits`; the
-/// client is told, as it is what `admission` objects. And whatever the channel gives.
+/// As [`Arrival::receive`] and [`Arrival::answer`].
 pub fn server(
     channel: &mut dyn Channel,
     plan: &Plan,
@@ -125,33 +124,81 @@ pub fn server(
     admission: &mut Admission<'_>,
     nonce: [u8; 32],
 ) -> Result<([u8; 32], BatchSize), crate::Error> {
-    let checked = channel.receive(Kind::Hello, CLIENT_HELLO_BYTES).and_then(|hello| {
-        let ClientHello { common, batch, reveal } = ClientHello::decode(&hello)?;
-        common.check(plan, Party::Client)?;
-        if reveal != reveal_code(plan) {
+    Arrival::receive(channel)?.answer(channel, plan, limits, admission, nonce)
+}
+
+/// A client's hello that has arrived: well-formed and of this protocol, nothing else is known of it.
+#[derive(Debug)]
+pub struct Arrival {
+    bytes: Vec<u8>,
+    hello: ClientHello,
+}
+
+impl Arrival {
+    /// Waits for the hello.
+    ///
+    /// # Errors
+    /// [`Error::PeerMisbehaved`] if it is none, [`Error::PeerIncompatible`] if it is of another
+    /// version; the client is told. And whatever the channel gives.
+    pub fn receive(channel: &mut dyn Channel) -> Result<Arrival, crate::Error> {
+        let received = channel.receive(Kind::Hello, CLIENT_HELLO_BYTES).and_then(|bytes| {
+            let hello = ClientHello::decode(&bytes)?;
+            hello.common.check_version(Party::Client)?;
+            Ok(Arrival { bytes, hello })
+        });
+        received.map_err(crate::Error::from).inspect_err(|error| refuse(channel, error))
+    }
+
+    /// The plan that the client holds.
+    pub fn plan_digest(&self) -> [u8; 32] {
+        self.hello.common.digest
+    }
+
+    /// Checks that the client means `plan` and a batch within `limits`, asks `admission` about it
+    /// and answers. Returns the session id and the batch.
+    ///
+    /// # Errors
+    /// [`Error::PeerIncompatible`] if the client holds another plan or asks for more than `limits`;
+    /// the client is told, as it is what `admission` objects. And whatever the channel gives.
+    pub fn answer(
+        self,
+        channel: &mut dyn Channel,
+        plan: &Plan,
+        limits: Limits,
+        admission: &mut Admission<'_>,
+        nonce: [u8; 32],
+    ) -> Result<([u8; 32], BatchSize), crate::Error> {
+        let admitted = self.check(plan, limits).map_err(crate::Error::from).and_then(|batch| {
+            admission(batch)?;
+            Ok(batch)
+        });
+        let batch = admitted.inspect_err(|error| refuse(channel, error))?;
+        let answer = Common::new(plan, nonce).encode();
+        channel.send(Kind::Hello, answer.clone())?;
+        Ok((session_id(&self.bytes, &answer), batch))
+    }
+
+    fn check(&self, plan: &Plan, limits: Limits) -> Result<BatchSize, Error> {
+        self.hello.common.check_plan(plan, Party::Client)?;
+        if self.hello.reveal != reveal_code(plan) {
             return Err(Error::PeerMisbehaved("the client expects another result than its plan reveals".into()));
         }
-        batch.check(limits)?;
-        Ok((hello, batch))
-    });
-    let admitted = checked.map_err(crate::Error::from).and_then(|(hello, batch)| {
-        admission(batch)?;
-        Ok((hello, batch))
-    });
-    let (hello, batch) = admitted.inspect_err(|error| {
-        let reason = match error {
-            crate::Error::Peer(Error::PeerMisbehaved(reason) | Error::PeerIncompatible(reason)) => reason,
-            // The connection is gone.
-            crate::Error::Peer(_) => return,
-            // None of the client's business.
-            _ => "this server cannot serve anyone at the moment",
-        };
-        // The session is over: whether the refusal still arrives changes nothing here.
-        let _ = channel.send(Kind::Refusal, encode_refusal(reason));
-    })?;
-    let answer = Common::new(plan, nonce).encode();
-    channel.send(Kind::Hello, answer.clone())?;
-    Ok((session_id(&hello, &answer), batch))
+        self.hello.batch.check(limits)?;
+        Ok(self.hello.batch)
+    }
+}
+
+/// Tells a client why its hello leads to nothing, as far as that is its business.
+pub fn refuse(channel: &mut dyn Channel, error: &crate::Error) {
+    let reason = match error {
+        crate::Error::Peer(Error::PeerMisbehaved(reason) | Error::PeerIncompatible(reason)) => reason,
+        // The connection is gone.
+        crate::Error::Peer(_) => return,
+        // None of the client's business.
+        _ => "this server cannot serve anyone at the moment",
+    };
+    // The session is over: whether the refusal still arrives changes nothing here.
+    let _ = channel.send(Kind::Refusal, encode_refusal(reason));
 }
 
 /// The id of one stream of a session's micro-batches: to the protocols each is a session of its
@@ -180,12 +227,14 @@ pub fn hex(bytes: &[u8]) -> String {
 const MAGIC: &[u8; 8] = b"fusion\r\n";
 
 /// What both hellos begin with.
+#[derive(Debug)]
 struct Common {
     version: u16,
     digest: [u8; 32],
     nonce: [u8; 32],
 }
 
+#[derive(Debug)]
 struct ClientHello {
     common: Common,
     batch: BatchSize,
@@ -208,18 +257,24 @@ impl Common {
         Ok(Common { version: u16::from_le_bytes(take(rest)?), digest: take(rest)?, nonce: take(rest)? })
     }
 
-    /// Whether `sender` speaks this protocol and holds this plan. The texts name the parties, since
-    /// both may read them.
+    /// Whether `sender` speaks this protocol and holds this plan.
     fn check(&self, plan: &Plan, sender: Party) -> Result<(), Error> {
+        self.check_version(sender)?;
+        self.check_plan(plan, sender)
+    }
+
+    /// Whether `sender` speaks this protocol. The text names the parties, since both may read it.
+    fn check_version(&self, sender: Party) -> Result<(), Error> {
         let (own, found) = (PROTOCOL_VERSION, self.version);
         if found != own {
-            return Err(Error::PeerIncompatible(per_party(
-                sender,
-                "the parties speak two protocol versions",
-                found,
-                own,
-            )));
+            let text = "the parties speak two protocol versions";
+            return Err(Error::PeerIncompatible(per_party(sender, text, found, own)));
         }
+        Ok(())
+    }
+
+    /// Whether `sender` holds this plan, likewise.
+    fn check_plan(&self, plan: &Plan, sender: Party) -> Result<(), Error> {
         let (own, found) = (plan.digest(), self.digest);
         if found != own {
             let text = "the plans come from two different compilations";

@@ -2,4 +2,4 @@
 
 pub mod handshake;
 
-pub use handshake::{Admission, BatchSize, Limits, Offline};
+pub use handshake::{Admission, Arrival, BatchSize, Limits, Offline};

@@ -7,7 +7,7 @@ use super::Fingerprint;
 
 /// Who a budget belongs to: the holder of a certificate. Without one, whoever is at an address,
 /// which binds only clients that cannot choose theirs.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Identity(String);
 
 impl Identity {

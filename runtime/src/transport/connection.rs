@@ -85,6 +85,22 @@ impl Connection {
         let patience = stall.saturating_mul(PATIENCE);
         Ok(Connection(Arc::new(Halves { incoming, outgoing, writer: Some(writer), patience, shut: Box::new(shut) })))
     }
+
+    /// For who waits without receiving.
+    pub fn pulse(&self) -> Pulse {
+        Pulse(Arc::clone(&self.0.incoming))
+    }
+}
+
+/// Tells whether a connection still stands.
+#[derive(Clone)]
+pub struct Pulse(Arc<Incoming>);
+
+impl Pulse {
+    /// Whether the peer has hung up or fallen silent, or the connection failed in another way.
+    pub fn is_over(&self) -> bool {
+        self.0.is_over()
+    }
 }
 
 impl Link for Connection {

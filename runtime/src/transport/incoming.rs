@@ -136,6 +136,11 @@ impl Incoming {
         state.failure.clone().unwrap_or(failure)
     }
 
+    /// Whether no more will arrive.
+    pub fn is_over(&self) -> bool {
+        self.lock().failure.is_some()
+    }
+
     /// Ends all lanes, and nothing can be received any more.
     pub fn break_off(&self) {
         self.fail(Failure::broken_off());

@@ -22,7 +22,7 @@ pub mod tcp;
 mod tls;
 
 pub use caller::Identity;
-pub use connection::Connection;
+pub use connection::{Connection, Pulse};
 pub use identity::{Credentials, Fingerprint};
 pub(crate) use lane::BreakOff;
 pub use lane::{Lane, Link, Wrapped};

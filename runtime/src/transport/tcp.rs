@@ -40,12 +40,28 @@ pub fn listen(address: &str, options: &TcpOptions) -> Result<TcpListener, Error>
     TcpListener::bind(&addresses[..]).map_err(|error| Error::Usage(format!("cannot listen on {address}: {error}")))
 }
 
+/// Whether a server may listen on `address`.
+///
+/// # Errors
+/// As [`listen`], which says more: that the address is free.
+pub fn check(address: &str, options: &TcpOptions) -> Result<(), Error> {
+    resolve(address, options).map(drop)
+}
+
 /// Waits for the next client and opens the connection. Returns who it is, too.
 ///
 /// # Errors
 /// [`Error::Peer`] if the connection fails at once, or the client is nobody that TLS lets in.
 pub fn accept(listener: &TcpListener, options: &TcpOptions) -> Result<(Connection, Peer), Error> {
     let (stream, address) = listener.accept().map_err(fusion_backends::Error::Io)?;
+    greet(stream, address, options)
+}
+
+/// Opens the connection over the socket of a client that has been accepted from `address`.
+///
+/// # Errors
+/// As [`accept`].
+pub fn greet(stream: TcpStream, address: SocketAddr, options: &TcpOptions) -> Result<(Connection, Peer), Error> {
     let (connection, fingerprint) = secure(stream, options, Tls::accept).map_err(fusion_backends::Error::Io)?;
     Ok((connection, Peer { address, fingerprint }))
 }

@@ -7,12 +7,12 @@ use fusion_runtime::fusion::{Job, Probe, PublicSample, Row};
 use fusion_runtime::input::{Apart, Samples};
 use fusion_runtime::transport::tcp;
 use fusion_runtime::{Client, Error, Ledger, input, output, report, store};
-use fusion_table::{Kind, TableError, Values};
+use fusion_table::{Kind, Results, TableError, Values};
 
 use crate::Ending;
 use crate::args::{Args, OnClipped};
 use crate::progress::Screen;
-use crate::verdict::{self, say};
+use crate::verdict::{self, complain, say, warn};
 
 /// Most samples beyond the input's format that are listed one by one.
 const MAX_LISTED: usize = 10;
@@ -38,19 +38,30 @@ pub fn run(args: &Args) -> Result<Ending, Error> {
     let concluded = concluded?;
     let identifiers = identifiers.map(|values| (args.id(), values));
     let results = concluded.answers.as_ref().map(|answers| client.answers().results(answers, identifiers));
-    if let (Some(path), Some(results)) = (&args.output, &results) {
-        output::write(path, &results.to_bytes(Kind::of(path)).map_err(|error| refuse(path, error))?)?;
-    }
-    if let Some(path) = &args.report {
-        output::write(path, report::to_json(&concluded)?.as_bytes())?;
-    }
-    if let (None, Some(results)) = (&args.output, &results) {
-        output::print(&results.to_csv().map_err(|error| refuse(Path::new("standard output"), error))?)?;
-    }
+    let print = |results: &Results| {
+        output::print(&results.to_csv().map_err(|error| refuse(Path::new("standard output"), error))?)
+    };
+    let written = match (&args.output, &results) {
+        (Some(path), Some(results)) => {
+            let bytes = results.to_bytes(Kind::of(path)).map_err(|error| refuse(path, error));
+            // The samples are used up, so what they were used for is not thrown away.
+            bytes.and_then(|bytes| output::write(path, &bytes)).inspect_err(|_| {
+                warn(format_args!("{} could not be written: standard output has what belongs there", path.display()));
+                let _ = print(results);
+            })
+        }
+        (None, Some(results)) => print(results),
+        (_, None) => Ok(()),
+    };
+    let reported = match &args.report {
+        Some(path) => report::to_json(&concluded).and_then(|text| output::write(path, text.as_bytes())),
+        None => Ok(()),
+    };
     if !args.quiet {
         let unrecorded = if args.no_ledger { " (not recorded: --no-ledger)" } else { "" };
         say(format_args!("{}{unrecorded}", verdict::words(&concluded, client.plan())));
     }
+    written.and(reported)?;
     Ok(if concluded.verdict.accepted { Ending::Finished } else { Ending::Rejected })
 }
 
@@ -114,10 +125,10 @@ fn job(args: &Args, client: &Client) -> Result<(Job, Option<Values>), Error> {
     };
     let job = client.verified(queries, public, probes, args.policy())?;
     if job.repeats() > 0 {
-        eprintln!(
-            "fusion-run: warning: {} public samples are left out: each repeats another public sample, a query or a probe",
+        warn(format_args!(
+            "{} public samples are left out: each repeats another public sample, a query or a probe",
             job.repeats()
-        );
+        ));
     }
     Ok((job, identifiers))
 }
@@ -127,13 +138,13 @@ fn job(args: &Args, client: &Client) -> Result<(Job, Option<Values>), Error> {
 fn samples(args: &Args, plan: &Plan, path: &Path, apart: Apart<'_>) -> Result<(Vec<Row>, Option<Values>), Error> {
     let Samples { rows, clipped, identifiers, notices } = input::samples(path, plan, apart)?;
     for notice in notices {
-        eprintln!("fusion-run: note: {}: {notice}", path.display());
+        complain(format_args!("note: {}: {notice}", path.display()));
     }
     for found in clipped.iter().take(MAX_LISTED) {
-        eprintln!("fusion-run: warning: {}: {found}", path.display());
+        warn(format_args!("{}: {found}", path.display()));
     }
     if clipped.len() > MAX_LISTED {
-        eprintln!("fusion-run: warning: {}: {} more samples like that", path.display(), clipped.len() - MAX_LISTED);
+        warn(format_args!("{}: {} more samples like that", path.display(), clipped.len() - MAX_LISTED));
     }
     match clipped.iter().find(|found| found.is_too_much()) {
         Some(found) if args.clipped != Some(OnClipped::Warn) => Err(Error::Usage(format!(

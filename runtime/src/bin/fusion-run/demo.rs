@@ -69,7 +69,7 @@ fn both_parties(args: &Args, plan: &Plan, job: &Job) -> Result<ClientReport, Err
         // One party's failure is a hang-up to the other: the cause is what is not a hang-up.
         (Err(error), Ok(_)) | (Ok(_), Err(error)) => Err(error),
         (Err(client), Err(server)) => {
-            eprintln!("fusion-run: the demonstration's server says: {server}");
+            verdict::complain(format_args!("the demonstration's server says: {server}"));
             Err(client)
         }
     }

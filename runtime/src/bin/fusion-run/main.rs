@@ -1,5 +1,8 @@
 //! `fusion-run`: executes a plan as server, as client, or as both for a demonstration.
 
+// They panic where nobody reads: `verdict` has what does not.
+#![deny(clippy::print_stderr, clippy::print_stdout)]
+
 mod args;
 mod client;
 mod demo;
@@ -16,11 +19,14 @@ use fusion_runtime::transport::Credentials;
 use fusion_runtime::{Error, output};
 
 /// What a process that did not fail reports.
+#[derive(Clone, Copy, Debug)]
 pub enum Ending {
     /// Accepted, or finished without verification.
     Finished,
     /// Verification rejected the answers.
     Rejected,
+    /// Something failed, and it was said what. This is the exit code.
+    Failed(u8),
 }
 
 fn main() -> ExitCode {
@@ -28,8 +34,9 @@ fn main() -> ExitCode {
     match std::panic::catch_unwind(|| run(&Args::parse())) {
         Ok(Ok(Ending::Finished)) => ExitCode::SUCCESS,
         Ok(Ok(Ending::Rejected)) => ExitCode::from(3),
+        Ok(Ok(Ending::Failed(code))) => ExitCode::from(code),
         Ok(Err(error)) => {
-            eprintln!("fusion-run: {error}{}", args::hint(&error));
+            verdict::complain(format_args!("{error}{}", args::hint(&error)));
             ExitCode::from(error.exit_code())
         }
         Err(_) => ExitCode::from(1),

@@ -6,7 +6,7 @@ use fusion_runtime::{Event, Step};
 use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::args::Args;
-use crate::verdict::warn_plaintext;
+use crate::verdict::{warn, warn_plaintext};
 
 /// Shows a client's session.
 pub struct Screen {
@@ -32,7 +32,7 @@ impl Screen {
             Event::Step(step) => self.bar.get_or_insert_with(|| Bar::new(self.quiet)).show(step),
             Event::Unrecorded { session, error } => {
                 self.bar = None;
-                eprintln!("fusion-run: warning: session {session} stays without an outcome: {error}");
+                warn(format_args!("session {session} stays without an outcome: {error}"));
             }
             _ => {}
         }
@@ -41,22 +41,22 @@ impl Screen {
 
 fn warn_used(public: u64, fresh: u64) {
     if fresh < public {
-        eprintln!(
-            "fusion-run: warning: {} of {public} public samples were part of a session before: they are no new evidence of \
-             accuracy, {fresh} are",
+        warn(format_args!(
+            "{} of {public} public samples were part of a session before: they are no new evidence of accuracy, \
+             {fresh} are",
             public - fresh
-        );
+        ));
     }
 }
 
 fn warn_risk(entry: &Entry, budget_bits: f64) {
     if entry.risk_bits < budget_bits {
         let bits = (entry.risk_bits * 10.0).floor() / 10.0;
-        eprintln!(
-            "fusion-run: warning: over the {} sessions of this ledger a label changed at chosen positions may have passed with probability \
+        warn(format_args!(
+            "over the {} sessions of this ledger a label changed at chosen positions may have passed with probability \
              2^-{bits:.1}, more than the budget of 2^-{budget_bits} (--risk-budget)",
             entry.session
-        );
+        ));
     }
 }
 

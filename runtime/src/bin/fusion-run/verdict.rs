@@ -125,10 +125,20 @@ pub fn say(line: impl std::fmt::Display) {
     let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
 }
 
+/// Prints a line about something wrong, likewise.
+pub fn complain(line: impl std::fmt::Display) {
+    let _ = writeln!(std::io::stderr(), "fusion-run: {line}");
+}
+
+/// Prints a warning, likewise.
+pub fn warn(line: impl std::fmt::Display) {
+    complain(format_args!("warning: {line}"));
+}
+
 /// Says that the connection leaves this machine and is not protected.
 pub fn warn_plaintext() {
-    eprintln!(
-        "fusion-run: warning: the connection is neither encrypted nor authenticated (--allow-plaintext): anyone \
-         on the path can take either party's place"
+    warn(
+        "the connection is neither encrypted nor authenticated (--allow-plaintext): anyone on the path can take \
+         either party's place",
     );
 }

@@ -1,0 +1,442 @@
+//! The configuration file: what it may hold, its defaults, and what is made of it.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use fusion_runtime::service::{Capacity, Deadlines, Hosted, Profile, Quota, Settings};
+use fusion_runtime::session::Limits;
+use fusion_runtime::transport::tcp::{Peer, TcpOptions};
+use fusion_runtime::transport::{Credentials, Fingerprint, Lane, Tls};
+use fusion_runtime::{Budget, Error, Flow, Identity, PlanFile, Server, memory};
+use serde::Deserialize;
+
+/// A configuration. Paths are relative to the folder of its file.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Address to wait on, `host:port`. Not reloaded.
+    pub listen: String,
+    /// The server's certificate and private key in one PEM file; needed unless `listen` is loopback.
+    pub identity: Option<PathBuf>,
+    /// Allows other addresses than loopback without `identity`.
+    #[serde(default)]
+    pub allow_plaintext: bool,
+    /// Threads that compute, for all sessions together; one per core if not given. Not reloaded.
+    pub threads: Option<usize>,
+    /// What all sessions share.
+    #[serde(default)]
+    pub limits: Shares,
+    /// What clients may have who do not say otherwise for themselves.
+    #[serde(default)]
+    pub client_defaults: ClientLimits,
+    /// Positions that each client may have answered in all.
+    pub budget: Option<BudgetConfig>,
+    /// Where health and metrics are asked for. Not reloaded.
+    pub http: Option<Http>,
+    /// What is written about what happens.
+    #[serde(default)]
+    pub log: Log,
+    /// A report of each session.
+    pub reports: Option<Reports>,
+    /// The models, by name.
+    pub plans: BTreeMap<String, PlanConfig>,
+    /// The clients, by name. With `identity`, nobody else is let in.
+    #[serde(default)]
+    pub clients: BTreeMap<String, Client>,
+}
+
+/// What all sessions share. Times are in seconds.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Shares {
+    /// Memory of all sessions together, by forecast.
+    pub memory: Size,
+    /// Most sessions at once.
+    pub sessions: usize,
+    /// Most clients that wait for their turn.
+    pub queue: usize,
+    /// How long one waits, most: clients give up after twice their own `--timeout`.
+    pub queue_wait_s: u64,
+    /// Most connections without a hello.
+    pub pending: usize,
+    /// From the connection to the hello, most.
+    pub hello_timeout_s: u64,
+    /// A client that is silent for so long is given up.
+    pub stall_timeout_s: u64,
+    /// A session takes so long, most.
+    pub session_timeout_s: u64,
+    /// How long sessions get to end when the service is told to.
+    pub drain_s: u64,
+}
+
+impl Default for Shares {
+    fn default() -> Shares {
+        Shares {
+            memory: Size(memory::LIMIT_BYTES),
+            sessions: 16,
+            queue: 64,
+            queue_wait_s: 100,
+            pending: 128,
+            hello_timeout_s: 10,
+            stall_timeout_s: 60,
+            session_timeout_s: 6 * 3600,
+            drain_s: 60,
+        }
+    }
+}
+
+/// What one client may have.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ClientLimits {
+    /// Most sessions at once; by default as many as there are.
+    pub sessions: Option<usize>,
+    /// Most that wait for their turn; by default as many as there may.
+    pub waiting: Option<usize>,
+    /// Most positions of a session; by default the plan's.
+    pub max_positions: Option<u64>,
+    /// Most bytes of a session, both ways; by default any number.
+    pub max_bytes: Option<Size>,
+}
+
+/// A client.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Client {
+    /// Its certificates. Its budget is kept under the first one, so a new one is added behind.
+    pub fingerprints: Vec<String>,
+    /// As in [`ClientLimits`].
+    pub sessions: Option<usize>,
+    /// As in [`ClientLimits`].
+    pub waiting: Option<usize>,
+    /// As in [`ClientLimits`].
+    pub max_positions: Option<u64>,
+    /// As in [`ClientLimits`].
+    pub max_bytes: Option<Size>,
+}
+
+/// Budgets of clients.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BudgetConfig {
+    /// Positions of each client, over all plans, sessions and restarts.
+    pub positions: u64,
+    /// Where it is written what is spent. Not reloaded.
+    pub file: PathBuf,
+}
+
+/// Health and metrics over HTTP.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Http {
+    /// Where: it is neither encrypted nor authenticated.
+    pub listen: SocketAddr,
+}
+
+/// Logs, which go to standard error.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// `text` or `json`. Not reloaded.
+    pub format: LogFormat,
+    /// `error`, `warn`, `info` or `debug`.
+    pub level: LogLevel,
+}
+
+impl Default for Log {
+    fn default() -> Log {
+        Log { format: LogFormat::Text, level: LogLevel::Info }
+    }
+}
+
+/// The form of a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// An object.
+    Json,
+}
+
+/// What is worth a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    /// What the operator has to look at.
+    Error,
+    /// And sessions that failed.
+    Warn,
+    /// And all sessions.
+    Info,
+    /// And stray connections.
+    Debug,
+}
+
+/// Reports of sessions, one JSON file each.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reports {
+    /// The folder, which holds nothing else.
+    pub directory: PathBuf,
+    /// So many of the newest are kept.
+    #[serde(default = "thousand")]
+    pub keep: usize,
+}
+
+fn thousand() -> usize {
+    1000
+}
+
+/// A model.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlanConfig {
+    /// The plan with weights.
+    pub file: PathBuf,
+    /// Most positions of a session.
+    pub max_positions: Option<u64>,
+    /// Most positions that run through the layers together; by default as many as fit in memory.
+    pub micro_batch: Option<u32>,
+    /// Most micro-batches of a session at the same time.
+    pub in_flight: Option<u8>,
+}
+
+/// Bytes, written as a number with a unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Size(pub u64);
+
+impl TryFrom<String> for Size {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Size, String> {
+        memory::size(&text).map(Size)
+    }
+}
+
+impl Config {
+    /// Reads a configuration. What it says is looked at when it is put to use.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] names the file, the line and what is wrong there.
+    pub fn read(path: &Path) -> Result<Config, Error> {
+        let refuse = |why: String| Error::Usage(format!("{}: {why}", path.display()));
+        let text = std::fs::read_to_string(path).map_err(|error| refuse(format!("cannot be read: {error}")))?;
+        let mut config: Config = toml::from_str(&text).map_err(|error| refuse(error.to_string()))?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        config.paths().for_each(|path| *path = folder.join(&*path));
+        config.check().map_err(refuse)?;
+        Ok(config)
+    }
+
+    fn paths(&mut self) -> impl Iterator<Item = &mut PathBuf> {
+        let plans = self.plans.values_mut().map(|plan| &mut plan.file);
+        let budget = self.budget.iter_mut().map(|budget| &mut budget.file);
+        let reports = self.reports.iter_mut().map(|reports| &mut reports.directory);
+        plans.chain(self.identity.iter_mut()).chain(budget).chain(reports)
+    }
+
+    /// What can be seen without reading other files.
+    fn check(&self) -> Result<(), String> {
+        let Shares { sessions, pending, hello_timeout_s, stall_timeout_s, session_timeout_s, .. } = self.limits;
+        for (name, value) in [
+            ("limits.sessions", sessions as u64),
+            ("limits.pending", pending as u64),
+            ("limits.hello_timeout_s", hello_timeout_s),
+            ("limits.stall_timeout_s", stall_timeout_s),
+            ("limits.session_timeout_s", session_timeout_s),
+            ("threads", self.threads.unwrap_or(1) as u64),
+        ] {
+            if !(1..=1 << 32).contains(&value) {
+                return Err(format!("{name} is {value}, and must be at least 1 and at most {}", 1u64 << 32));
+            }
+        }
+        if self.plans.is_empty() {
+            return Err("there is no plan to serve: [plans.NAME] with file = \"plan.bin\" names one".into());
+        }
+        for (name, plan) in &self.plans {
+            if plan.micro_batch == Some(0) || plan.in_flight.is_some_and(|n| n == 0 || usize::from(n) > Lane::STREAMS) {
+                let most = Lane::STREAMS;
+                return Err(format!("plans.{name}: micro_batch is at least 1, in_flight is 1 to {most}"));
+            }
+        }
+        match (&self.identity, self.clients.is_empty()) {
+            (Some(_), true) => Err("with identity, [clients.NAME] says by their fingerprints who is let in".into()),
+            (None, false) => Err("[clients.NAME] knows clients by their certificates: that needs identity".into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// The times and numbers that all sessions share.
+    fn capacity(&self) -> Capacity {
+        let Shares { memory, sessions, queue, queue_wait_s, .. } = self.limits;
+        Capacity { memory_bytes: memory.0, sessions, queue, patience: Duration::from_secs(queue_wait_s) }
+    }
+
+    /// How connections are opened.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] or [`Error::Setting`] if the certificates do not do.
+    pub fn tcp(&self) -> Result<TcpOptions, Error> {
+        let known: Vec<Fingerprint> = self.known()?.into_iter().map(|(fingerprint, _)| fingerprint).collect();
+        let tls = |path: &PathBuf| Tls::new(&Credentials::read(path)?, &known);
+        let tls = self.identity.as_ref().map(tls).transpose()?;
+        let timeout = Duration::from_secs(self.limits.stall_timeout_s);
+        Ok(TcpOptions { timeout, tls, allow_plaintext: self.allow_plaintext })
+    }
+
+    /// The clients by their certificates.
+    fn known(&self) -> Result<Vec<(Fingerprint, Profile)>, Error> {
+        let mut known: Vec<(Fingerprint, Profile)> = Vec::new();
+        for (name, client) in &self.clients {
+            let parse = |text: &String| {
+                text.parse::<Fingerprint>().map_err(|why| Error::Usage(format!("clients.{name}: {text:?}: {why}")))
+            };
+            let fingerprints = client.fingerprints.iter().map(parse).collect::<Result<Vec<_>, Error>>()?;
+            let Some(first) = fingerprints.first() else {
+                return Err(Error::Usage(format!("clients.{name}: fingerprints is empty: this client cannot come in")));
+            };
+            let Client { sessions, waiting, max_positions, max_bytes, .. } = *client;
+            let own = ClientLimits { sessions, waiting, max_positions, max_bytes };
+            let identity = Identity::certificate(*first);
+            let profile = Profile { name: name.clone(), identity, quota: own.quota(&self.client_defaults) };
+            for fingerprint in fingerprints {
+                if let Some((_, other)) = known.iter().find(|(other, _)| *other == fingerprint) {
+                    let text = format!("clients.{name} and clients.{} have one certificate", other.name);
+                    return Err(Error::Usage(text));
+                }
+                known.push((fingerprint, profile.clone()));
+            }
+        }
+        Ok(known)
+    }
+
+    /// The budget's file, opened.
+    ///
+    /// # Errors
+    /// [`Error::State`] if it cannot be used.
+    fn budget(&self) -> Result<Option<Budget>, Error> {
+        self.budget.as_ref().map(|budget| Budget::open(&budget.file, budget.positions)).transpose()
+    }
+
+    /// All that a service goes by. Plans are read and checked.
+    ///
+    /// # Errors
+    /// As [`PlanFile::open`], [`Server::of_file`], [`Budget::open`] and [`Settings::new`].
+    pub fn settings(&self) -> Result<Settings, Error> {
+        let budget = self.budget()?;
+        let mut plans = Vec::new();
+        for (name, plan) in &self.plans {
+            let named = |error: Error| match error {
+                Error::Setting { why, .. } => Error::Usage(format!("plans.{name}: {why} (limits.memory)")),
+                other => other,
+            };
+            let file = PlanFile::open(&plan.file)?;
+            let memory_bytes = Some(self.limits.memory.0);
+            let (micro_batch, streams) = (plan.micro_batch, plan.in_flight);
+            let flow = Flow { micro_batch, streams, memory_bytes, ..Flow::default() };
+            let limits = Limits::of(file.plan(), flow).map_err(named)?;
+            let limits = Limits { positions: plan.max_positions.unwrap_or(limits.positions), ..limits };
+            let server = Server::of_file(file, flow).map_err(named)?.limits(limits);
+            let server = budget.iter().fold(server, |server, budget| server.budget(budget.clone()));
+            plans.push(Hosted::new(name, server)?);
+        }
+        let (known, defaults) = (self.known()?, self.client_defaults);
+        let directory = move |peer: &Peer| {
+            let known = known.iter().find(|(fingerprint, _)| Some(*fingerprint) == peer.fingerprint);
+            let stranger = || Profile {
+                name: peer.address.to_string(),
+                identity: Identity::of(peer),
+                quota: ClientLimits::default().quota(&defaults),
+            };
+            known.map_or_else(stranger, |(_, profile)| profile.clone())
+        };
+        let deadlines = Deadlines {
+            hello: Duration::from_secs(self.limits.hello_timeout_s),
+            session: Some(Duration::from_secs(self.limits.session_timeout_s)),
+        };
+        let pending = self.limits.pending;
+        Settings::new(plans, self.tcp()?, Box::new(directory), self.capacity(), deadlines, pending)
+    }
+}
+
+impl ClientLimits {
+    fn quota(&self, defaults: &ClientLimits) -> Quota {
+        Quota {
+            sessions: self.sessions.or(defaults.sessions).unwrap_or(usize::MAX),
+            waiting: self.waiting.or(defaults.waiting).unwrap_or(usize::MAX),
+            positions: self.max_positions.or(defaults.max_positions).unwrap_or(u64::MAX),
+            bytes: self.max_bytes.or(defaults.max_bytes).map_or(u64::MAX, |size| size.0),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Config, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("server.toml");
+        std::fs::write(&path, text).unwrap();
+        let config = Config::read(&path).map_err(|error| error.to_string())?;
+        assert!(config.plans.values().all(|plan| plan.file.starts_with(folder.path())));
+        Ok(config)
+    }
+
+    const LEAST: &str = "listen = \"127.0.0.1:0\"\n[plans.one]\nfile = \"plan.bin\"\n";
+
+    #[test]
+    fn little_is_needed_and_the_rest_has_defaults() {
+        let config = read(LEAST).unwrap();
+        assert_eq!(config.limits.memory, Size(4_000_000_000));
+        assert_eq!((config.limits.sessions, config.log.level), (16, LogLevel::Info));
+        assert!(config.http.is_none() && config.budget.is_none());
+        let quota = config.client_defaults.quota(&ClientLimits::default());
+        assert_eq!(quota, Quota::default());
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let with = |more: &str| format!("{more}\n{LEAST}");
+        for (text, why) in [
+            (String::new(), "missing field `listen`"),
+            ("listen = \"127.0.0.1:0\"\n[plans]".into(), "there is no plan to serve"),
+            (with("lisen = 3"), "unknown field `lisen`"),
+            (format!("{LEAST}[limits]\nmemory = \"4\""), "a size is a number with a unit"),
+            (format!("{LEAST}[limits]\nsessions = 0"), "limits.sessions is 0"),
+            (format!("{LEAST}in_flight = 3"), "in_flight is 1 to 2"),
+            (with("identity = \"s.pem\""), "who is let in"),
+            (format!("{LEAST}[clients.ann]\nfingerprints = []"), "needs identity"),
+            (format!("{LEAST}[log]\nlevel = \"loud\""), "unknown variant `loud`"),
+        ] {
+            let error = read(&text).unwrap_err();
+            assert!(error.contains("server.toml: ") && error.contains(why), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn clients_are_known_by_any_of_their_certificates_and_counted_under_the_first() {
+        let [old, new, other] = ["11", "22", "33"].map(|pair| pair.repeat(32));
+        let clients = format!("[clients.ann]\nfingerprints = [\"{old}\", \"{new}\"]\nsessions = 2\n");
+        let tls = format!("identity = \"s.pem\"\n{LEAST}");
+        let config = read(&format!("{tls}{clients}[client_defaults]\nwaiting = 3\nsessions = 5")).unwrap();
+        let known = config.known().unwrap();
+        assert_eq!(known.len(), 2);
+        for (_, profile) in &known {
+            assert_eq!(profile.identity, Identity::certificate(old.parse().unwrap()));
+            assert_eq!((profile.quota.sessions, profile.quota.waiting), (2, 3));
+        }
+        for (more, why) in [
+            (format!("[clients.bob]\nfingerprints = [\"{other}\", \"{new}\"]"), "have one certificate"),
+            ("[clients.bob]\nfingerprints = [\"12\"]".into(), "64 hexadecimal digits"),
+            ("[clients.bob]\nfingerprints = []".into(), "cannot come in"),
+        ] {
+            let error = read(&format!("{tls}{clients}{more}")).unwrap().known().unwrap_err().to_string();
+            assert!(error.contains("clients.bob") && error.contains(why), "{error}");
+        }
+    }
+}
