@@ -29,7 +29,7 @@ pub const LARGEST_MICRO_BATCH: u32 = 64;
 /// An element of a share, an input or a weight.
 const WORD_BYTES: u64 = 8;
 /// What a process takes before it does anything: its code, its threads.
-const PROCESS_BYTES: u64 = 12 << 20;
+pub const PROCESS_BYTES: u64 = 12 << 20;
 /// What a comparison keeps of an element of its wave beside pads: the bits of shares, generate and
 /// propagate, or the leaves' message.
 const COMPARED_BYTES: u64 = 24;

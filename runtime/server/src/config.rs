@@ -51,7 +51,7 @@ pub struct Config {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Shares {
-    /// Memory of all sessions together, by forecast.
+    /// Memory of the process with all its sessions, by forecast.
     pub memory: Size,
     /// Most sessions at once.
     pub sessions: usize,
@@ -273,7 +273,8 @@ impl Config {
     /// The times and numbers that all sessions share.
     fn capacity(&self) -> Capacity {
         let Shares { memory, sessions, queue, queue_wait_s, .. } = self.limits;
-        Capacity { memory_bytes: memory.0, sessions, queue, patience: Duration::from_secs(queue_wait_s) }
+        let memory_bytes = memory.0.saturating_sub(memory::PROCESS_BYTES);
+        Capacity { memory_bytes, sessions, queue, patience: Duration::from_secs(queue_wait_s) }
     }
 
     /// How connections are opened.

@@ -12,11 +12,13 @@ use desk::common::{tiny_plan, tiny_plan_with};
 use desk::{Desk, Gate, Visit, accepted, get, until};
 use fusion_ir::plan::Plan;
 use fusion_ir::{Weights, text};
+use fusion_runtime::memory::PROCESS_BYTES;
 use fusion_runtime::transport::{Credentials, Tls};
 use fusion_runtime::{Budget, Identity};
 
+/// A configuration with so much memory for sessions.
 fn memory(bytes: u64) -> String {
-    format!("[limits]\nmemory = \"{}MB\"\n", bytes as f64 / 1e6)
+    format!("[limits]\nmemory = \"{}MB\"\n", (bytes + PROCESS_BYTES) as f64 / 1e6)
 }
 
 #[test]
@@ -61,7 +63,10 @@ fn eight_at_once_are_served_among_strays_and_a_ninth_waits_for_memory() {
 fn who_cannot_be_served_is_told_why() {
     let visit = Visit::default();
     let other = tiny_plan_with([1, 1, 0, 1, -1, -1]);
-    let desk = Desk::new(&(memory(visit.memory_bytes() - 1_000_000) + "[plans.other]\nfile = \"other.bin\"\n"));
+    let desk = Desk::new(&format!(
+        "micro_batch = 64\n{}[plans.other]\nfile = \"other.bin\"\n",
+        memory(visit.memory_bytes() - 100_000)
+    ));
     // The digest is of what clients see, so a plan with other weights is the same plan.
     std::fs::write(desk.path("other.bin"), other.to_bytes()).unwrap();
     let refused = desk.command().stderr(Stdio::piped()).output().unwrap();
@@ -226,7 +231,7 @@ fn silent_connections_are_hung_up_on_in_time() {
     let dripping = std::thread::spawn(move || {
         let mut frame = [&[88, 0, 0, 0, 1, 0, 0, 0][..], &[0; 88]].concat().into_iter();
         while frame.next().is_some_and(|byte| slow.write_all(&[byte]).is_ok()) {
-            std::thread::sleep(Duration::from_millis(100));
+            std::thread::sleep(Duration::from_millis(300));
         }
         frame.len()
     });
@@ -244,8 +249,8 @@ const SECRET: (i64, i64) = (61_728, -52_417);
 fn planted() -> (Plan, String) {
     let function = text::parse(
         "function \"planted\"\nweight @w0 \"w\" : i12.4[3,2]\n\
-         v0 = input : i26.4~20[2] by local \"x\"\n\
-         v1 = fusion.mix v0 queries=1 copies=1 public=0 : i26.4~20[2] by local \"x\"\n\
+         v0 = input : i30.4~20[2] by local \"x\"\n\
+         v1 = fusion.mix v0 queries=1 copies=1 public=0 : i30.4~20[2] by local \"x\"\n\
          v2 = dense v1, @w0 : i30.8~27[3] by cheetah \"scores\"\n\
          v3 = argmax v2 : i3.0~2+[1] by cheetah \"label\"\n\
          v4 = fusion.reveal v3 what=label : i3.0~2+[1] by cheetah \"label\"\n\
