@@ -46,6 +46,20 @@ impl Budget {
         Ok(self.positions.saturating_sub(spent))
     }
 
+    /// Everyone who has spent anything, as [`Identity`] shows it, with how much.
+    ///
+    /// # Errors
+    /// [`Error::State`] if the file cannot be used.
+    pub fn spent(&self) -> Result<Vec<(String, u64)>, Error> {
+        self.store.transaction(|transaction| {
+            let table = transaction.open_table(SPENT)?;
+            let entry = |entry: (redb::AccessGuard<'_, &str>, redb::AccessGuard<'_, u64>)| {
+                (entry.0.value().to_owned(), entry.1.value())
+            };
+            table.iter()?.map(|found| Ok(entry(found?))).collect()
+        })
+    }
+
     /// Spends `positions` of `client`'s budget, all or none; spent is what is on disk when this
     /// returns.
     ///
@@ -108,6 +122,8 @@ mod tests {
         budget.spend(&ann, 30).unwrap();
         assert!(budget.spend(&ann, 1).is_err());
         budget.spend(&bob, 100).unwrap();
+        let entries = [("address 192.0.2.1".to_owned(), 100), ("address 192.0.2.2".to_owned(), 100)];
+        assert_eq!(budget.spent().unwrap(), entries);
         assert_eq!(Budget::open(&path, 120).unwrap().left(&ann).unwrap(), 20);
         assert_eq!(Budget::open(&path, 50).unwrap().left(&ann).unwrap(), 0);
         assert!(Budget::open(&path, u64::MAX).unwrap().spend(&ann, u64::MAX).is_err());

@@ -84,7 +84,8 @@ fn folder(path: &Path) -> io::Result<&Path> {
     Ok(if folder.as_os_str().is_empty() { Path::new(".") } else { folder })
 }
 
-/// Removes what processes that died while they wrote to `path` have left. Those that live hold a lock.
+/// Removes what processes that died while they wrote to `path` have left. Those that live hold a
+/// lock.
 fn sweep(path: &Path) {
     let (Ok(prefix), Ok(Ok(entries))) = (prefix(path), folder(path).map(fs::read_dir)) else { return };
     for entry in entries.flatten() {

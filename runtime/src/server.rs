@@ -74,6 +74,11 @@ impl Guest {
         self.arrival.plan_digest()
     }
 
+    /// Whether the client only asks whether it would be served, and no session is to start.
+    pub fn asks_for_nothing(&self) -> bool {
+        self.arrival.asks_for_nothing()
+    }
+
     /// Tells the client why it is not served, as far as that is its business, and hangs up.
     pub fn refuse(mut self, why: &Error) {
         handshake::refuse(&mut self.control, why);

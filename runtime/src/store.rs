@@ -2,8 +2,8 @@
 //! [budget](crate::budget).
 //!
 //! A store is one redb file, readable by its owner only. It is open only for the moment of each
-//! transaction, so several processes may share it; a transaction is on disk when it returns. Within a process,
-//! transactions on one store take turns.
+//! transaction, so several processes may share it; a transaction is on disk when it returns. Within
+//! a process, transactions on one store take turns.
 
 use std::fs::{self, OpenOptions};
 use std::io;

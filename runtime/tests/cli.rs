@@ -186,9 +186,55 @@ fn a_full_disk_leaves_nothing_half_written() {
     let client = Ended::from(client);
     assert_eq!(client.code, 2, "{client:?}");
     assert!(client.stderr.contains("cannot write labels.csv"), "{client:?}");
+    // What the samples were used for is not lost.
+    assert!(client.stdout.starts_with(&expected_csv()), "{client:?}");
     let entries = std::fs::read_dir(desk.0.path()).unwrap();
     assert!(entries.map(|entry| entry.unwrap().file_name()).all(|name| !name.to_string_lossy().contains("labels")));
     server.end();
+}
+
+#[test]
+fn a_server_can_be_asked_without_a_session() {
+    let desk = Desk::new();
+    let mut other = tiny_plan();
+    other.provenance.compiler = "test 2".into();
+    desk.plan("other.client.bin", &other.for_client());
+    let (server, address) = desk.server("plan.bin --budget 1000");
+    for _ in 0..2 {
+        let asked = desk.run(&desk.client_line(&address, "--doctor"));
+        assert_eq!((asked.code, asked.stderr.as_str()), (0, ""), "{asked:?}");
+        let digest: String = tiny_plan().digest().iter().map(|byte| format!("{byte:02x}")).collect();
+        for phrase in [&digest, "address 127.0.0.1, no TLS", "round trip"] {
+            assert!(asked.stdout.contains(phrase), "{phrase}: {asked:?}");
+        }
+    }
+    let asked = desk.run(&format!("other.client.bin --role client --connect {address} --doctor"));
+    assert!(asked.code == 4 && asked.stderr.contains("two different compilations"), "{asked:?}");
+    // Nothing was spent, and the one session is still to come.
+    assert!(!desk.path("state/fusion/ledger.redb").exists());
+    let client = desk.client(&address, "--report r.json");
+    assert_eq!((client.code, server.end().code), (0, 0), "{client:?}");
+    let spent = json(&desk.path("r.json"))["batch"]["positions"].as_u64().unwrap();
+    let budget = fusion_runtime::Budget::open(&desk.path("state/fusion/budget.redb"), 1000).unwrap();
+    let client = fusion_runtime::Identity::address("127.0.0.1".parse().unwrap());
+    assert_eq!(budget.left(&client).unwrap(), 1000 - spent);
+}
+
+#[test]
+fn warnings_that_nobody_takes_change_nothing() {
+    let desk = Desk::new();
+    let full = || std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let (server, address) = desk.server("plan.bin --sessions 2");
+    assert_eq!(desk.client(&address, "").code, 0);
+    // The public samples are used a second time, which is worth a warning.
+    let files = "--input x.npy --public-inputs px.npy --public-labels py.npy --lambda 8";
+    let mut again = desk.command(&desk.client_line(&address, files));
+    let again = again.stderr(full()).output().unwrap();
+    assert_eq!(again.status.code(), Some(0));
+    assert!(String::from_utf8(again.stdout).unwrap().starts_with(&expected_csv()));
+    assert_eq!(server.end().code, 0);
+    let refused = desk.command("none.bin").stderr(full()).output().unwrap();
+    assert_eq!(refused.status.code(), Some(2));
 }
 
 #[test]

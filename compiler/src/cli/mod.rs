@@ -1,5 +1,8 @@
 //! The command line, one file per subcommand.
 
+// They panic where nobody reads: `output` has what does not.
+#![deny(clippy::print_stderr, clippy::print_stdout)]
+
 mod calibrate;
 mod check;
 mod compile;

@@ -58,7 +58,8 @@ pub(super) fn print(text: &str) -> Result<(), Error> {
     }
 }
 
-/// Prints a line for people on standard error. If nobody reads it, that changes nothing about the run.
+/// Prints a line for people on standard error. If nobody reads it, that changes nothing about the
+/// run.
 pub(super) fn tell(line: impl std::fmt::Display) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }

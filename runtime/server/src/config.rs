@@ -18,7 +18,8 @@ use serde::Deserialize;
 pub struct Config {
     /// Address to wait on, `host:port`. Not reloaded.
     pub listen: String,
-    /// The server's certificate and private key in one PEM file; needed unless `listen` is loopback.
+    /// The server's certificate and private key in one PEM file; needed unless `listen` is
+    /// loopback.
     pub identity: Option<PathBuf>,
     /// Allows other addresses than loopback without `identity`.
     #[serde(default)]
@@ -315,6 +316,34 @@ impl Config {
         Ok(known)
     }
 
+    /// What each client has spent and has left of its budget, as CSV: those of the configuration by
+    /// name, then all others that the file knows.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if there is no budget, [`Error::State`] if it cannot be used.
+    pub fn budgets(&self) -> Result<String, Error> {
+        let budget = self.budget()?.ok_or_else(|| Error::Usage("there is no [budget]".into()))?;
+        let limit = self.budget.as_ref().map_or(0, |budget| budget.positions);
+        let (known, spent) = (self.known()?, budget.spent()?);
+        let name = |identity: &str| {
+            let found = known.iter().find(|(_, profile)| profile.identity.to_string() == identity);
+            found.map_or("", |(_, profile)| profile.name.as_str())
+        };
+        let mut lines = vec!["client,identity,spent,left".to_owned()];
+        for (_, profile) in &known {
+            let identity = profile.identity.to_string();
+            if !spent.iter().any(|(other, _)| *other == identity) {
+                lines.push(format!("{},{identity},0,{limit}", quoted(&profile.name)));
+            }
+        }
+        let line = |(identity, spent): &(String, u64)| {
+            format!("{},{identity},{spent},{}", quoted(name(identity)), limit.saturating_sub(*spent))
+        };
+        lines.extend(spent.iter().map(line));
+        lines.dedup();
+        Ok(lines.join("\n") + "\n")
+    }
+
     /// The budget's file, opened.
     ///
     /// # Errors
@@ -361,6 +390,14 @@ impl Config {
         };
         let pending = self.limits.pending;
         Settings::new(plans, self.tcp()?, Box::new(directory), self.capacity(), deadlines, pending)
+    }
+}
+
+/// A field of CSV.
+fn quoted(text: &str) -> String {
+    match text.contains(['"', ',', '\n', '\r']) {
+        true => format!("\"{}\"", text.replace('"', "\"\"")),
+        false => text.to_owned(),
     }
 }
 
@@ -431,6 +468,15 @@ mod tests {
             assert_eq!(profile.identity, Identity::certificate(old.parse().unwrap()));
             assert_eq!((profile.quota.sessions, profile.quota.waiting), (2, 3));
         }
+        let budget = "[budget]\npositions = 10\nfile = \"b.redb\"\n[clients.\"b,c\"]\n";
+        let config = read(&format!("{tls}{clients}{budget}fingerprints = [\"{other}\"]")).unwrap();
+        let folder = config.budget.as_ref().unwrap().file.parent().unwrap().to_owned();
+        config.budget().unwrap().unwrap().spend(&Identity::certificate(old.parse().unwrap()), 4).unwrap();
+        config.budget().unwrap().unwrap().spend(&Identity::named("x"), 1).unwrap();
+        let expected = format!("\"b,c\",certificate {other},0,10\nann,certificate {old},4,6\n,client x,1,9\n");
+        assert_eq!(config.budgets().unwrap(), format!("client,identity,spent,left\n{expected}"));
+        // The test's own folder is gone when the configuration has been read, so this made it anew.
+        std::fs::remove_dir_all(folder).unwrap();
         for (more, why) in [
             (format!("[clients.bob]\nfingerprints = [\"{other}\", \"{new}\"]"), "have one certificate"),
             ("[clients.bob]\nfingerprints = [\"12\"]".into(), "64 hexadecimal digits"),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use fusion_runtime::service::{Caller, Event, Observer};
+use fusion_runtime::service::{Caller, Event, Observer, Refusal};
 use fusion_runtime::{Error, ServerReport, output, report};
 use tracing::{debug, error, info, warn};
 
@@ -98,7 +98,10 @@ impl Observer for Desk {
             Event::Refused { caller, plan, refusal, why } => {
                 self.metrics.refused(refusal);
                 let (client, plan, reason) = (caller.name.as_str(), plan.unwrap_or(""), refusal.name());
-                warn!(connection, client, address = %caller.address, plan, reason, why = tame(why), "refused");
+                match refusal {
+                    Refusal::Asked => info!(connection, client, address = %caller.address, plan, "asked, no session"),
+                    _ => warn!(connection, client, address = %caller.address, plan, reason, why = tame(why), "refused"),
+                }
             }
             Event::Started { caller, plan, size, memory_bytes, waited } => {
                 let schedule = size.schedule;

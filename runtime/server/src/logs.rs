@@ -103,7 +103,8 @@ impl Write for Sink {
     }
 }
 
-/// An error's text, in which a peer may have had its say: one line, not too long, nothing that a terminal obeys.
+/// An error's text, in which a peer may have had its say: one line, not too long, nothing that a
+/// terminal obeys.
 pub fn tame(error: &impl std::fmt::Display) -> String {
     error.to_string().chars().take(FOREIGN).flat_map(char::escape_debug).collect::<String>().replace("\\\"", "\"")
 }

@@ -37,8 +37,8 @@ use metrics::Metrics;
 ///
 /// The configuration says what is served, to whom and within which limits; docs/operating.md of the
 /// sources describes it. SIGTERM or SIGINT ends the service: sessions that run may end within
-/// limits.drain_s, a second signal cuts them off. SIGHUP reads the configuration again. The first line of output says
-/// where it listens; logs go to standard error.
+/// limits.drain_s, a second signal cuts them off. SIGHUP reads the configuration again. The first
+/// line of output says where it listens; logs go to standard error.
 ///
 /// Exit codes: 0 all sessions had ended when it ended, 5 some were cut off, 2 bad configuration or
 /// state, 1 a bug.
@@ -50,6 +50,9 @@ struct Args {
     /// Check the configuration and all that it names, and do nothing else
     #[arg(long)]
     check_config: bool,
+    /// Print what each client has spent and has left of its budget, as CSV, and do nothing else
+    #[arg(long, conflicts_with = "check_config")]
+    show_budgets: bool,
 }
 
 /// Exit code of a service that cut sessions off.
@@ -87,6 +90,10 @@ fn main() -> ExitCode {
 fn run(args: &Args) -> Result<u8, Error> {
     cpu::from_environment().map_err(|refused| Error::Usage(format!("{}: {refused}", cpu::VARIABLE)))?;
     let config = Config::read(&args.config)?;
+    if args.show_budgets {
+        output::print(&config.budgets()?)?;
+        return Ok(0);
+    }
     let settings = config.settings()?;
     if args.check_config {
         let plans = config.plans.len();

@@ -1,5 +1,7 @@
 //! The client: plans batches, runs them, and keeps its ledger.
 
+use std::time::{Duration, Instant};
+
 use fusion_ir::Plan;
 use fusion_ir::op::Reveal;
 use fusion_ir::soundness::Policy;
@@ -10,7 +12,8 @@ use crate::client::check_reveal;
 use crate::fusion::{Probe, PublicSample, Row};
 use crate::input::Samples;
 use crate::ledger::{Ledger, Outcome};
-use crate::transport::{Dial, Met};
+use crate::session::handshake::{self, CONTROL_AHEAD_BYTES};
+use crate::transport::{Dial, Identity, Lane, Met};
 use crate::{Answers, ClientReport, Error, Flow, Job, run_client};
 
 /// The party that has the inputs and checks the answers.
@@ -19,6 +22,21 @@ pub struct Client {
     plan: Plan,
     flow: Flow,
     ledger: Option<Ledger>,
+}
+
+/// A server that would serve.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// What it is called.
+    pub name: String,
+    /// Who it is.
+    pub identity: Identity,
+    /// Whether bytes leave this machine without encryption and authentication.
+    pub exposed: bool,
+    /// How long it took to connect, the handshake of TLS included.
+    pub connected: Duration,
+    /// How long it took to answer: a round trip, and what the server had to do for it.
+    pub answered: Duration,
 }
 
 impl Client {
@@ -109,6 +127,22 @@ impl Client {
             None => Ok(vec![true; public.len()]),
         };
         Job::verified_with(queries, public, fresh, probes, policy)
+    }
+
+    /// Asks a server whether it would serve this client under this plan. Neither side counts that
+    /// as a session.
+    ///
+    /// # Errors
+    /// Those of `server`, and [`Error::Peer`] says why it would not.
+    pub fn ask(&self, server: impl Dial) -> Result<Asked, Error> {
+        let began = Instant::now();
+        let Met { mut link, identity, name, exposed } = server.dial()?;
+        let connected = began.elapsed();
+        let mut control = link.open(Lane::CONTROL, CONTROL_AHEAD_BYTES)?;
+        let nonce = handshake::nonce()?;
+        let began = Instant::now();
+        handshake::ask(&mut *control, &self.plan, nonce)?;
+        Ok(Asked { name, identity, exposed, connected, answered: began.elapsed() })
     }
 
     /// Runs a batch as one session. An error does not mean that the session does not count: from

@@ -77,7 +77,8 @@ impl Server {
     /// Waits for the next client and serves it one session.
     ///
     /// # Errors
-    /// Those of `listener` and of [`run_server_if`](crate::run_server_if); other clients may still be served.
+    /// Those of `listener` and of [`run_server_if`](crate::run_server_if); other clients may still
+    /// be served.
     pub fn serve(&self, listener: &mut impl Listen, watch: &mut Watch<'_>) -> Result<Served, Error> {
         self.serve_peer(listener.accept()?, watch)
     }
@@ -95,8 +96,8 @@ impl Server {
         Ok(Served { name, report })
     }
 
-    /// Serves one session to a client whose hello has arrived, if `admission` allows it. Budgets are
-    /// `admission`'s business.
+    /// Serves one session to a client whose hello has arrived, if `admission` allows it. Budgets
+    /// are `admission`'s business.
     ///
     /// # Errors
     /// As [`run_server_if`](crate::run_server_if).

@@ -1,8 +1,8 @@
 //! Which session may start when: one lock decides.
 //!
-//! Sessions start in the order in which they came. One that does not fit in memory beside those that
-//! run waits, and all behind it wait too, so that a large one is not starved by small ones. Only who
-//! has as many sessions as a client may have at once is passed over.
+//! Sessions start in the order in which they came. One that does not fit in memory beside those
+//! that run waits, and all behind it wait too, so that a large one is not starved by small ones.
+//! Only who has as many sessions as a client may have at once is passed over.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -140,8 +140,8 @@ impl Admission {
         }
     }
 
-    /// Waits for the turn of a session of `client` that takes `memory_bytes`. `queued` is told once, with the number
-    /// of those before it, if it has to wait; `gone` is asked now and then.
+    /// Waits for the turn of a session of `client` that takes `memory_bytes`. `queued` is told
+    /// once, with the number of those before it, if it has to wait; `gone` is asked now and then.
     ///
     /// # Errors
     /// Why it may not start; nothing is taken then.

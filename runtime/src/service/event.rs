@@ -89,6 +89,8 @@ pub enum Event<'a> {
 /// Kinds of reasons to turn a client away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
+    /// It asked whether it would be served, and for nothing more.
+    Asked,
     /// Another protocol, an unknown plan, or a batch beyond what the plan's sessions may have.
     Incompatible,
     /// Beyond what this client may ask for in one session.
@@ -111,6 +113,7 @@ impl Refusal {
     /// One word.
     pub fn name(self) -> &'static str {
         match self {
+            Refusal::Asked => "asked",
             Refusal::Incompatible => "incompatible",
             Refusal::Quota => "quota",
             Refusal::Budget => "budget",

@@ -1,9 +1,10 @@
 //! A service: several models for several clients at once, for as long as one likes.
 //!
-//! Whatever connects gets a thread, which has a deadline ([`register`]) for the handshake of TLS and the client's hello;
-//! only then is it a client. Its hello says which plan it means, and what its session will take; [`admission`] decides
-//! when it starts. Budgets are spent at that moment, once. Nothing that one connection does, a panic of
-//! this side included, ends another. What happens is told to an [`Observer`].
+//! Whatever connects gets a thread, which has a deadline ([`register`]) for the handshake of TLS
+//! and the client's hello; only then is it a client. Its hello says which plan it means, and what
+//! its session will take; [`admission`] decides when it starts. Budgets are spent at that moment,
+//! once. Nothing that one connection does, a panic of this side included, ends another. What
+//! happens is told to an [`Observer`].
 
 pub mod admission;
 mod event;
@@ -126,8 +127,8 @@ impl Service {
         Builder::new().name("fusion-session".into()).spawn(serve).map(drop)
     }
 
-    /// Ends [`Service::run`], which then gives up its listener; who waits is refused, sessions go on. `listener` is a clone
-    /// of the one that it was given.
+    /// Ends [`Service::run`], which then gives up its listener; who waits is refused, sessions go
+    /// on. `listener` is a clone of the one that it was given.
     pub fn stop(&self, listener: &TcpListener) {
         if self.stopping.swap(true, Ordering::SeqCst) {
             return;
@@ -137,7 +138,8 @@ impl Service {
         wake(listener);
     }
 
-    /// Waits for sessions to end; those that have not after `patience` are cut. To be called after [`Service::stop`].
+    /// Waits for sessions to end; those that have not after `patience` are cut. To be called after
+    /// [`Service::stop`].
     pub fn drain(&self, patience: Duration) -> Drained {
         let deadline = Instant::now().checked_add(patience);
         let far = || Instant::now() + Duration::from_secs(1 << 30);

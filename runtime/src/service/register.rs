@@ -1,8 +1,9 @@
 //! All open connections, with the time by which each must have got further.
 //!
-//! A deadline is one for everything that happens until then, so a peer that sends a byte now and then
-//! gains nothing. Who has not been greeted yet is *pending*. Of these there are only so many: one too
-//! many, and the oldest of the address with most of them goes, so that a flood displaces itself.
+//! A deadline is one for everything that happens until then, so a peer that sends a byte now and
+//! then gains nothing. Who has not been greeted yet is *pending*. Of these there are only so many:
+//! one too many, and the oldest of the address with most of them goes, so that a flood displaces
+//! itself.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Shutdown, TcpStream};
@@ -55,8 +56,8 @@ pub struct Seat {
 }
 
 impl Register {
-    /// Enters a new connection, which has until `deadline` to be greeted. `None` if there is no room even though the most
-    /// dispensable pending one was cut.
+    /// Enters a new connection, which has until `deadline` to be greeted. `None` if there is no
+    /// room even though the most dispensable pending one was cut.
     ///
     /// # Errors
     /// If the system has no more descriptors.
@@ -182,7 +183,8 @@ impl Seat {
         self.number
     }
 
-    /// The connection is a client's: it is no longer pending, and has until `deadline` to get further.
+    /// The connection is a client's: it is no longer pending, and has until `deadline` to get
+    /// further.
     pub fn greeted(&self, deadline: Option<Instant>) {
         let mut state = self.register.lock();
         if let Some(entry) = state.entries.get_mut(&self.number) {

@@ -25,7 +25,8 @@ pub(super) struct Shared<'a> {
 }
 
 impl Shared<'_> {
-    /// Serves who is at the other end of `stream`, if it is a client and may be served. A panic ends here.
+    /// Serves who is at the other end of `stream`, if it is a client and may be served. A panic
+    /// ends here.
     pub fn serve(&self, seat: &Seat, stream: TcpStream, address: SocketAddr) {
         let greeted = catch_unwind(AssertUnwindSafe(|| self.greet(seat, stream, address)));
         let (guest, pulse, profile) = match greeted.unwrap_or_else(|_| Err(panicked())) {
@@ -47,7 +48,8 @@ impl Shared<'_> {
             let refused = Event::Refused { caller: &caller, plan: None, refusal: Refusal::Incompatible, why };
             return self.observer.event(seat.number(), refused);
         };
-        Visit { shared: self, seat, caller, profile, hosted, pulse, refusal: None, started: None }.run(guest);
+        let refusal = guest.asks_for_nothing().then_some(Refusal::Asked);
+        Visit { shared: self, seat, caller, profile, hosted, pulse, refusal, started: None }.run(guest);
     }
 
     fn greet(&self, seat: &Seat, stream: TcpStream, address: SocketAddr) -> Result<(Guest, Pulse, Profile), Error> {

@@ -84,8 +84,8 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Serves `plans`. A connection is opened as `tcp` says, of those without a hello there are at most `most_pending`, and
-    /// `directory` knows who is there.
+    /// Serves `plans`. A connection is opened as `tcp` says, of those without a hello there are at
+    /// most `most_pending`, and `directory` knows who is there.
     ///
     /// # Errors
     /// [`Error::Usage`] if there is no plan, or one twice.

@@ -112,6 +112,21 @@ pub fn client(channel: &mut dyn Channel, plan: &Plan, batch: BatchSize, nonce: [
     Ok(session_id(&hello, &answer))
 }
 
+/// Asks a server whether it holds `plan`, by a hello for no positions at all: it refuses that, and
+/// says why. Nothing starts and nothing is spent.
+///
+/// # Errors
+/// As [`client`], if it refuses for another reason.
+pub fn ask(channel: &mut dyn Channel, plan: &Plan, nonce: [u8; 32]) -> Result<(), Error> {
+    let schedule = Schedule { positions: 0, micro_batch: 1, streams: 1 };
+    let batch = BatchSize { schedule, offline: Offline::default(), keys: Keys::Position };
+    match client(channel, plan, batch, nonce) {
+        Err(Error::PeerIncompatible(why)) if why.contains(EMPTY) => Ok(()),
+        Err(error) => Err(error),
+        Ok(_) => Err(Error::PeerMisbehaved("it accepted a batch of no positions".into())),
+    }
+}
+
 /// The server's side. Returns the session id and the batch. `admission` is called
 /// last, with a batch that is within `limits`; the session that it allows counts as started.
 ///
@@ -127,7 +142,8 @@ pub fn server(
     Arrival::receive(channel)?.answer(channel, plan, limits, admission, nonce)
 }
 
-/// A client's hello that has arrived: well-formed and of this protocol, nothing else is known of it.
+/// A client's hello that has arrived: well-formed and of this protocol, nothing else is known of
+/// it.
 #[derive(Debug)]
 pub struct Arrival {
     bytes: Vec<u8>,
@@ -152,6 +168,11 @@ impl Arrival {
     /// The plan that the client holds.
     pub fn plan_digest(&self) -> [u8; 32] {
         self.hello.common.digest
+    }
+
+    /// Whether the client only [asks](ask).
+    pub fn asks_for_nothing(&self) -> bool {
+        self.hello.batch.schedule.positions == 0
     }
 
     /// Checks that the client means `plan` and a batch within `limits`, asks `admission` about it
@@ -223,6 +244,9 @@ pub fn nonce() -> Result<[u8; 32], getrandom::Error> {
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
+
+/// What a server says to a hello that is right in everything but that it asks for nothing.
+const EMPTY: &str = "the client asks for an empty batch";
 
 const MAGIC: &[u8; 8] = b"fusion\r\n";
 
@@ -324,7 +348,7 @@ impl BatchSize {
     fn check(self, limits: Limits) -> Result<(), Error> {
         let Schedule { positions, micro_batch, streams } = self.schedule;
         if positions == 0 || micro_batch == 0 || streams == 0 {
-            return Err(Error::PeerMisbehaved("the client asks for an empty batch".into()));
+            return Err(Error::PeerMisbehaved(EMPTY.into()));
         }
         if positions > limits.positions {
             let text = format!("the batch has {positions} positions, this server takes at most {}", limits.positions);
@@ -523,6 +547,28 @@ mod tests {
             if asked == 1 {
                 assert_eq!(server.0.to_string(), objection().to_string());
             }
+        }
+    }
+
+    #[test]
+    fn asking_starts_nothing_and_tells_whether_a_plan_is_there() {
+        let plan = tiny_plan();
+        let mut other = plan.clone();
+        other.provenance.compiler = "another".into();
+        for (asked, found) in [(&plan, true), (&other, false)] {
+            let (mut left, mut right) = channels();
+            let (client, server) = std::thread::scope(|scope| {
+                let plan = &plan;
+                let server = scope.spawn(move || {
+                    let arrival = Arrival::receive(&mut *right).unwrap();
+                    assert!(arrival.asks_for_nothing());
+                    arrival.answer(&mut *right, plan, LIMITS, &mut |_| panic!("nothing starts"), [2; 32]).is_err()
+                });
+                (ask(&mut *left, asked, [1; 32]), server.join().unwrap())
+            });
+            assert!(server);
+            assert_eq!(client.is_ok(), found);
+            assert!(found || client.unwrap_err().to_string().contains("two different compilations"));
         }
     }
 

@@ -98,6 +98,10 @@ pub struct Args {
     /// The server's address, host:port
     #[arg(long, value_name = "ADDR", help_heading = "Client")]
     pub connect: Option<String>,
+    /// Ask the server whether it would serve this client under this plan, say how long that took,
+    /// and do nothing else: no session, no position
+    #[arg(long, help_heading = "Client")]
+    pub doctor: bool,
     /// Queries: .npy of any number type that float32 holds, first axis the samples; or a table,
     /// .csv or .parquet, with the plan's columns
     #[arg(long, value_name = "X.npy", help_heading = "Client")]
@@ -272,6 +276,7 @@ impl Args {
             ("--ledger", self.ledger.is_some()),
             ("--no-ledger", self.no_ledger),
             ("--risk-budget", self.risk_budget.is_some()),
+            ("--doctor", self.doctor),
         ];
         let verification = [
             ("--tolerance", self.tolerance.is_some()),

@@ -1,10 +1,12 @@
 //! `--role client`: reads the samples, plans the batch, runs it, and writes what was accepted.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use fusion_ir::Plan;
 use fusion_runtime::fusion::{Job, Probe, PublicSample, Row};
 use fusion_runtime::input::{Apart, Samples};
+use fusion_runtime::session::handshake::{PROTOCOL_VERSION, hex};
 use fusion_runtime::transport::tcp;
 use fusion_runtime::{Client, Error, Ledger, input, output, report, store};
 use fusion_table::{Kind, Results, TableError, Values};
@@ -24,6 +26,10 @@ pub fn run(args: &Args) -> Result<Ending, Error> {
     let prepared = [&args.output, &args.report].map(|path| path.as_deref().map_or(Ok(()), output::prepare));
     prepared.into_iter().collect::<Result<(), Error>>()?;
     let server = args.need("--connect", &args.connect)?;
+    if args.doctor {
+        let client = Client::without_ledger(input::plan(args.plan())?, args.reveal())?;
+        return ask(&client, &tcp::Server { address: server.clone(), options: args.tcp()? });
+    }
     let client = client(args, input::plan(args.plan())?)?.flow(args.flow());
     let (job, identifiers) = job(args, &client)?;
     if let Some(path) = &args.output {
@@ -63,6 +69,26 @@ pub fn run(args: &Args) -> Result<Ending, Error> {
     }
     written.and(reported)?;
     Ok(if concluded.verdict.accepted { Ending::Finished } else { Ending::Rejected })
+}
+
+/// Says what is known of a server that would serve.
+fn ask(client: &Client, server: &tcp::Server) -> Result<Ending, Error> {
+    let asked = client.ask(server)?;
+    if asked.exposed {
+        verdict::warn_plaintext();
+    }
+    let ms = |time: Duration| format!("{:.1} ms", 1e3 * time.as_secs_f64());
+    let encrypted = if server.options.tls.is_some() { "TLS 1.3" } else { "no TLS" };
+    for (what, found) in [
+        ("server", format!("{}, connected in {}", asked.name, ms(asked.connected))),
+        ("identity", format!("{}, {encrypted}", asked.identity)),
+        ("protocol", format!("{PROTOCOL_VERSION}, as the server's")),
+        ("plan", format!("{}, as the server's", hex(&client.plan().digest()))),
+        ("round trip", format!("{} at most", ms(asked.answered))),
+    ] {
+        say(format_args!("{what:<12}{found}"));
+    }
+    Ok(Ending::Finished)
 }
 
 /// The client, with its ledger unless none is kept.

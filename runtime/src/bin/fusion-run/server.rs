@@ -145,6 +145,7 @@ impl Observer for Desk {
             Event::Step(step) => bar().get_or_insert_with(|| Bar::new(self.quiet)).show(step),
             Event::Stray { address, why } => warn(format_args!("{address} is no client: {why}")),
             Event::NotAccepted { why } => warn(format_args!("a connection was not accepted: {why}")),
+            Event::Refused { refusal: Refusal::Asked, .. } => {}
             Event::Refused { refusal: Refusal::Gone | Refusal::Closing, caller, why, .. } => {
                 warn(format_args!("client {} was not served: {why}", caller.name));
             }
