@@ -189,7 +189,8 @@ impl Visit {
     /// A verified batch.
     fn job(&self) -> Job {
         let public = labelled_points(30).into_iter();
-        let public = public.map(|(input, label)| PublicSample { row: Row::from(input), labels: vec![label] }).collect();
+        let public =
+            public.map(|(input, label)| PublicSample { row: Row::from(input), known: vec![label].into() }).collect();
         let queries = self.queries.iter().map(|(x, y)| Row::from(point(*x, *y))).collect();
         Job::verified(queries, public, Policy { lambda: 8.0, ..Policy::default() }).unwrap()
     }
