@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 use super::build::transpose;
+use super::expr::Expr;
 use super::mask::FAR;
 use super::scales::Layout;
 use super::{Graph, Node, NodeId, Op, kernels};
@@ -19,6 +20,22 @@ pub struct Range {
 impl Range {
     /// Nothing seen yet.
     pub const NONE: Range = Range { low: f32::INFINITY, high: f32::NEG_INFINITY };
+
+    /// That of these numbers.
+    pub fn of(values: &[f32]) -> Range {
+        // Several at a time: the order does not matter.
+        let (mut lows, mut highs, mut nan) = ([f32::INFINITY; 16], [f32::NEG_INFINITY; 16], false);
+        for block in values.chunks(16) {
+            for (x, (low, high)) in block.iter().zip(lows.iter_mut().zip(&mut highs)) {
+                *low = if x < low { *x } else { *low };
+                *high = if x > high { *x } else { *high };
+                nan |= x.is_nan();
+            }
+        }
+        let missing = if nan { f32::NAN } else { f32::INFINITY };
+        let ends = lows.iter().zip(&highs).map(|(low, high)| Range { low: *low, high: *high });
+        ends.fold(Range { low: missing, high: -missing }, Range::join)
+    }
 
     /// Both ranges; what is not a number stays so.
     pub fn join(self, other: Range) -> Range {
@@ -120,7 +137,7 @@ pub fn observe(graph: &Graph, layouts: &[Layout], samples: &[Vec<f32>]) -> Obser
     let run = |sample: &Vec<f32>| {
         let mut seen = nothing();
         let output = visit(graph, sample, |id, value| {
-            seen.ranges[id.0] = value.iter().map(|x| Range { low: *x, high: *x }).fold(Range::NONE, Range::join);
+            seen.ranges[id.0] = Range::of(value);
             seen.channels[id.0].look(&layouts[id.0], value);
             if matches!(graph.node(id).op, Op::Pointwise(_)) {
                 let power: f64 = value.iter().map(|x| f64::from(*x).powi(2)).sum();
@@ -193,7 +210,7 @@ pub(crate) fn apply(graph: &Graph, node: &Node, values: &[Vec<f32>], input: &[f3
             x.iter().zip(at).map(|(v, i)| v * affine.scale[i] + affine.shift[i]).collect()
         }
         Op::Scale(factor) => x.iter().map(|v| v * factor).collect(),
-        Op::Pointwise(f) => x.iter().map(|v| f.at(f64::from(*v)) as f32).collect(),
+        Op::Pointwise(f) => pointwise(f, x),
         Op::Relu => x.iter().map(|v| v.max(0.0)).collect(),
         Op::Add => x.iter().zip(&values[node.inputs[1].0]).map(|(a, b)| a + b).collect(),
         Op::Mul => {
@@ -234,6 +251,16 @@ pub(crate) fn apply(graph: &Graph, node: &Node, values: &[Vec<f32>], input: &[f3
         Op::ArgMax => vec![argmax(x) as f32],
         Op::Trees(trees) => trees.apply(x),
     }
+}
+
+/// In blocks that stay in the cache.
+fn pointwise(f: &Expr, x: &[f32]) -> Vec<f32> {
+    let mut y = Vec::with_capacity(x.len());
+    for block in x.chunks(1024) {
+        let block: Vec<f64> = block.iter().map(|v| f64::from(*v)).collect();
+        y.extend(f.each(&block).into_iter().map(|v| v as f32));
+    }
+    y
 }
 
 fn concat(graph: &Graph, inputs: &[NodeId], values: &[Vec<f32>], axis: usize) -> Vec<f32> {
@@ -334,6 +361,13 @@ mod tests {
         assert_eq!(found.outputs[1], samples[1]);
         assert_eq!(found.means, [[], []] as [[f32; 0]; 2]);
         assert!(Range::NONE.join(Range { low: f32::NAN, high: 0.0 }).high.is_nan());
+        for n in [0, 1, 15, 16, 17, 50] {
+            let mut x: Vec<f32> = (0..n).map(|i| (i as f32 * 0.7).sin() * 9.0).collect();
+            let joined = |x: &[f32]| x.iter().map(|x| Range { low: *x, high: *x }).fold(Range::NONE, Range::join);
+            assert_eq!(Range::of(&x), joined(&x));
+            x.extend([f32::NAN, 3.0]);
+            assert!(Range::of(&x).low.is_nan() && Range::of(&x).high.is_nan());
+        }
 
         let conv = Conv {
             weight: ndarray::Array4::ones([1, 2, 1, 1]),

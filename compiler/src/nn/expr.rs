@@ -111,6 +111,31 @@ impl Expr {
         }
     }
 
+    /// The values at all of `x`: what [`Self::at`] gives, operation by operation.
+    pub fn each(&self, x: &[f64]) -> Vec<f64> {
+        match self {
+            Expr::X => x.to_vec(),
+            Expr::Const(c) => vec![*c; x.len()],
+            Expr::Unary(op, a) => a.each(x).into_iter().map(|a| op.at(a)).collect(),
+            Expr::Binary(op, a, b) => {
+                let (mut left, right) = (a.each(x), b.each(x));
+                let mut zip = |f: fn(f64, f64) -> f64| left.iter_mut().zip(&right).for_each(|(a, b)| *a = f(*a, *b));
+                match op {
+                    Binary::Add => zip(|a, b| a + b),
+                    Binary::Mul => zip(|a, b| a * b),
+                    Binary::Max => zip(f64::max),
+                    Binary::Min => zip(f64::min),
+                    _ => left.iter_mut().zip(&right).for_each(|(a, b)| *a = op.at(*a, *b)),
+                }
+                left
+            }
+            Expr::Select(condition, a, b) => {
+                let choices = a.each(x).into_iter().zip(b.each(x));
+                condition.each(x).into_iter().zip(choices).map(|(c, (a, b))| if c != 0.0 { a } else { b }).collect()
+            }
+        }
+    }
+
     /// This function of `inner`.
     pub fn of(&self, inner: &Expr) -> Expr {
         match self {
@@ -324,5 +349,18 @@ mod tests {
         assert_eq!(both.switches().len(), 1);
         let step = Expr::select(Expr::binary(Binary::Less, Expr::X, Expr::Const(1.0)), Expr::Const(2.0), Expr::X);
         assert_eq!([step.at(0.5), step.at(1.5)], [2.0, 1.5]);
+    }
+
+    #[test]
+    fn many_values_at_once_are_the_single_ones() {
+        let ops = [Binary::Add, Binary::Sub, Binary::Mul, Binary::Div, Binary::Max, Binary::Min, Binary::Less];
+        let x: Vec<f64> = (-9..9).map(|i| f64::from(i) * 0.37).chain([f64::INFINITY, f64::NAN, -0.0]).collect();
+        for op in ops {
+            let sine = Expr::unary(Unary::Sin, Expr::X);
+            let both = Expr::binary(op, sine.clone(), Expr::Const(0.4));
+            let f = Expr::select(Expr::binary(Binary::Greater, Expr::X, sine), both, Expr::X);
+            let each: Vec<u64> = f.each(&x).into_iter().map(f64::to_bits).collect();
+            assert_eq!(each, x.iter().map(|x| f.at(*x).to_bits()).collect::<Vec<_>>(), "{f}");
+        }
     }
 }
