@@ -102,6 +102,11 @@ impl Default for Checks {
 const GOOD_AGREEMENT: f64 = 0.99;
 
 impl Options {
+    /// The formats of a simplified network.
+    fn precision(&self, graph: &Graph) -> Precision {
+        if self.refine { self.precision.of(graph) } else { self.precision }
+    }
+
     /// What is compiled if nothing but the model is said.
     pub fn new(model: PathBuf) -> Self {
         Options {
@@ -233,9 +238,9 @@ pub fn compile_network(
         let most = classes.min(MAX_TOP);
         return Err(Error::Usage(format!("--reveal topk:{k}: this model has {classes} classes; at most {most}")));
     }
-    let meant = Meaning::of(options, &network.inputs, &calibration, named, progress)?;
+    let meant = Meaning::of(options, &network, &calibration, named, progress)?;
     let refine = options.refine && !is_value;
-    let fixed = refine::fixed(&graph, &calibration, options.precision, refine, &settings(options), progress);
+    let fixed = refine::fixed(&graph, &calibration, options.precision(&graph), refine, &settings(options), progress);
     let (Fixed { built, quantised, evaluated }, refined) = fixed?;
     let Built { program, layers, observed, graph, warnings: found } = built;
     let fixed = evaluated.labels();
@@ -361,7 +366,7 @@ struct Meaning {
 impl Meaning {
     fn of(
         options: &Options,
-        inputs: &[Input],
+        network: &Imported,
         calibration: &Calibration,
         classes: Classes<'_>,
         progress: &Progress,
@@ -377,6 +382,11 @@ impl Meaning {
             answers.truncate(calibration.samples.len());
             return Ok(Meaning { reference: Reference::Expected, answers: Some(answers) });
         }
+        if network.prefix.is_some() {
+            let why = "the client encodes categories before it".into();
+            return Ok(Meaning { reference: Reference::Imported(why), answers: None });
+        }
+        let inputs = &network.inputs;
         let batch = import::batch(&options.model, &options.part, options.memory)?;
         let samples = calibration.samples.len();
         let told = |done: usize| progress("float model", done, samples);
@@ -561,8 +571,9 @@ fn stopped(options: &Options, stage: Stage) -> Result<Snapshot, Error> {
         return Ok(Snapshot::Graph(graph));
     }
     let Read { calibration, .. } = read_samples(options, &graph, &network)?;
-    let Prepared { graph, observed, .. } = prepare(&graph, &calibration, &options.precision)?;
-    let (mut program, _) = lower(&graph, &observed, &options.precision)?;
+    let precision = options.precision(&graph);
+    let Prepared { graph, observed, .. } = prepare(&graph, &calibration, &precision)?;
+    let (mut program, _) = lower(&graph, &observed, &precision)?;
     match stage {
         Stage::Import | Stage::Fixed => {}
         Stage::Gadgets => passes::run(&mut program, &settings(options), Some("gadgets"))?,
@@ -594,10 +605,13 @@ struct Read {
 }
 
 fn read_samples(options: &Options, graph: &Graph, network: &Imported) -> Result<Read, Error> {
-    let Imported { inputs, classes: own, .. } = network;
+    let Imported { inputs, prefix, classes: own, .. } = network;
+    if let Some(Err(why)) = prefix.as_ref().map(|prefix| prefix.check(graph.input_shape().iter().product())) {
+        return Err(Error::Usage(format!("what the client would do before this model cannot be done: {why}")));
+    }
     let classes = graph.nodes.last().map_or(0, crate::nn::Node::len);
     let Some(path) = &options.calibrate else {
-        let schema = schema(&options.names, inputs, (classes, own), None, &[])?;
+        let schema = Schema { prefix: prefix.clone(), ..schema(&options.names, inputs, (classes, own), None, &[])? };
         return Ok(Read { calibration: Calibration::synthetic(graph), schema, notices: Vec::new() });
     };
     let others: Vec<&LabelFile> = [&options.labels, &options.checks.expected].into_iter().flatten().collect();
@@ -606,8 +620,9 @@ fn read_samples(options: &Options, graph: &Graph, network: &Imported) -> Result<
     let file = samples::open(path)?;
     let apart: Vec<&str> = others.into_iter().filter_map(|of| samples::apart(path, of)).collect();
     let schema = schema(&options.names, inputs, (classes, own), file.table(), &apart)?;
+    let schema = Schema { prefix: prefix.clone(), ..schema };
     let (shape, any) = (graph.input_shape(), trees::decide_alone(graph));
-    let (samples, notices) = samples::samples(path, &file, shape, &schema.columns, &apart, any)?;
+    let (samples, notices) = samples::samples(path, &file, shape, &schema, &apart, any)?;
     Ok(Read { calibration: Calibration::of(samples, graph), schema, notices })
 }
 

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use fusion_ir::Schema;
 use fusion_table::{Classes, File, LabelFile, TableError, Wanted};
 
 use crate::Error;
@@ -14,8 +15,9 @@ pub fn open(path: &Path) -> Result<File, Error> {
     File::open(path).map_err(|error| refuse(path, error))
 }
 
-/// The samples of a file: an array whose other axes are `shape`, or a table with `columns`,
-/// infinities and NaN among them if `any` numbers are taken; with what the user should know.
+/// The samples of a file: an array whose other axes are `shape`, or a table with the columns of
+/// `schema`, whose prefix is evaluated; infinities and NaN among them if `any` numbers are taken;
+/// with what the user should know.
 ///
 /// # Errors
 /// As [`open`].
@@ -23,11 +25,12 @@ pub fn samples(
     path: &Path,
     file: &File,
     shape: &[usize],
-    columns: &[String],
+    schema: &Schema,
     apart: &[&str],
     any: bool,
 ) -> Result<(Vec<Vec<f32>>, Vec<String>), Error> {
-    let wanted = Wanted { shape, columns, apart, any };
+    let Schema { columns, prefix, .. } = schema;
+    let wanted = Wanted { shape, columns, prefix: prefix.as_ref(), apart, any };
     let samples = fusion_table::samples(file, wanted).map_err(|error| refuse(path, error))?;
     let notice = |notice: &String| format!("{}: {notice}", path.display());
     Ok((samples.rows().map(<[f32]>::to_vec).collect(), samples.notices.iter().map(notice).collect()))
@@ -38,7 +41,7 @@ pub fn samples(
 /// # Errors
 /// As [`open`].
 pub fn array(path: &Path, shape: &[usize]) -> Result<Vec<Vec<f32>>, Error> {
-    Ok(samples(path, &open(path)?, shape, &[], &[], false)?.0)
+    Ok(samples(path, &open(path)?, shape, &Schema::default(), &[], false)?.0)
 }
 
 /// Reads one label for each of `samples` samples.

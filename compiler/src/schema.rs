@@ -46,7 +46,7 @@ pub fn schema(
         ([], _, None) => Vec::new(),
     };
     let classes = if given.classes.is_empty() { own } else { &given.classes };
-    Ok(Schema { columns, classes: classes.to_vec() })
+    Ok(Schema { columns, classes: classes.to_vec(), prefix: None })
 }
 
 /// The names of a model's several inputs, with an index where one has several elements; none if

@@ -93,7 +93,7 @@ fn a_table_finds_them_by_name_and_tract_agrees() {
     assert!(compiled.summary.warnings.iter().any(|warning| warning.contains("are ignored: \"note\"")));
 
     let file = samples::open(&calibrate).unwrap();
-    let (read, _) = samples::samples(&calibrate, &file, &[4], &plan.schema.columns, &[], false).unwrap();
+    let (read, _) = samples::samples(&calibrate, &file, &[4], &plan.schema, &[], false).unwrap();
     assert_eq!(read.iter().map(|row| row.as_slice()).collect::<Vec<_>>(), rows());
     let quantised = quantise(&plan.function, &read);
     let labels = evaluate(&plan.function, plan.weights.as_ref().unwrap(), &quantised).labels();

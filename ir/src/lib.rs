@@ -18,6 +18,7 @@ pub mod network;
 pub mod npy;
 pub mod op;
 pub mod plan;
+pub mod prefix;
 pub mod schema;
 pub mod soundness;
 pub mod text;
@@ -29,6 +30,7 @@ pub use function::{Function, Value, ValueId, Weight, WeightId, Weights};
 pub use input::{Feature, InputFormat};
 pub use op::{Backend, Op};
 pub use plan::Plan;
+pub use prefix::Prefix;
 pub use schema::Schema;
 pub use types::{Party, Sign, TensorType};
 

@@ -198,6 +198,7 @@ fn encode_weights(declared: &[Weight], weights: &Weights) -> Vec<u8> {
 mod tests {
     use super::*;
     use crate::function::WeightId;
+    use crate::prefix::Prefix;
     use crate::text::parse;
 
     fn plan() -> Plan {
@@ -210,7 +211,7 @@ mod tests {
         let weights = Weights(vec![vec![-2048, 2047, 0, -1, 1, 77], vec![-(1 << 19), 5, (1 << 19) - 1]]);
         let demo = Demo { inputs: vec![vec![1, -2], vec![3, 4]], labels: vec![0, 2], labelled: true };
         let provenance = Provenance { compiler: "test".into(), calibrated: true };
-        let schema = Schema { columns: vec!["age".into(), "income".into()], classes: Vec::new() };
+        let schema = Schema { columns: vec!["age".into(), "income".into()], ..Schema::default() };
         Plan {
             function,
             suggestion: Suggestion::default(),
@@ -326,8 +327,17 @@ mod tests {
         let mut names = plan();
         names.schema.columns.pop();
         assert!(matches!(Plan::from_bytes(&names.to_bytes()), Err(PlanError::Names(_))));
-        names.schema = Schema { columns: Vec::new(), classes: vec!["yes".into(), "no".into(), "\u{7}".into()] };
+        let classes = vec!["yes".into(), "no".into(), "\u{7}".into()];
+        names.schema = Schema { classes, ..Schema::default() };
         assert!(matches!(Plan::from_bytes(&names.to_bytes()), Err(PlanError::Names(_))));
+        let number = |column| crate::prefix::Element::Number { column, missing: None };
+        let prefix = |columns| Some(Prefix { shape: vec![3], elements: columns, ..Prefix::default() });
+        names.schema = Schema { prefix: prefix(vec![number(2), number(0)]), ..Schema::default() };
+        assert!(Plan::from_bytes(&names.to_bytes()).is_ok());
+        for columns in [vec![number(2)], vec![number(3), number(0)]] {
+            names.schema.prefix = prefix(columns);
+            assert!(matches!(Plan::from_bytes(&names.to_bytes()), Err(PlanError::Names(_))));
+        }
         let mut wide = plan();
         wide.weights = Some(Weights(vec![vec![2048; 6], vec![0; 3]]));
         assert_eq!(Plan::from_bytes(&wide.to_bytes()), Err(PlanError::Corrupt { section: "weights" }));

@@ -1,5 +1,5 @@
-//! What the features of a table and the classes are called. Names are public: both parties' plans
-//! have them.
+//! What the features of a table and the classes are called, and what becomes of rows before they
+//! are samples. All of it is public: both parties' plans have it.
 
 use std::collections::HashSet;
 
@@ -7,19 +7,23 @@ use serde::{Deserialize, Serialize};
 
 use crate::function::Function;
 use crate::interp;
+use crate::prefix::Prefix;
 
 /// Most elements of an input that have names.
 pub const MAX_COLUMNS: usize = 4096;
 /// Most bytes of a name.
 pub const MAX_NAME_BYTES: usize = 256;
 
-/// Names of the input's elements and of the classes; none where nothing has a name.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// Names of a row's columns and of the classes; none where nothing has a name.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Schema {
-    /// The column of a table that each element of the input comes from, row-major.
+    /// The column of a table that each column of a row comes from. Without a prefix those are the
+    /// elements of the input, row-major.
     pub columns: Vec<String>,
     /// What each label is called.
     pub classes: Vec<String>,
+    /// What the client does to rows, if anything.
+    pub prefix: Option<Prefix>,
 }
 
 /// Why names cannot be used.
@@ -44,6 +48,9 @@ pub enum SchemaError {
     /// More columns than have names.
     #[error("{0} columns have no names: at most {MAX_COLUMNS} have")]
     TooMany(usize),
+    /// What the client is to do to rows cannot be done.
+    #[error("the prefix that the client evaluates has {0}")]
+    Prefix(String),
 }
 
 impl Schema {
@@ -54,7 +61,14 @@ impl Schema {
     pub fn check(&self, function: &Function) -> Result<(), SchemaError> {
         let elements = function.values.first().map_or(0, |input| input.ty.len());
         let classes = interp::logits_of(function).map_or(0, |logits| function.value(logits).ty.len());
-        check_names(&self.columns, elements, "columns")?;
+        let columns = match &self.prefix {
+            Some(prefix) => {
+                prefix.check(elements).map_err(SchemaError::Prefix)?;
+                prefix.columns()
+            }
+            None => elements,
+        };
+        check_names(&self.columns, columns, "columns")?;
         if self.columns.len() > MAX_COLUMNS {
             return Err(SchemaError::TooMany(self.columns.len()));
         }

@@ -48,7 +48,8 @@ pub struct Apart<'a> {
 }
 
 /// Reads samples and quantises them: an array whose first axis they are and whose others are the
-/// shape of the plan's input, or a table with the plan's columns; at least one sample, every number
+/// shape of the plan's input (of a row, if the plan has a [prefix](fusion_ir::prefix), which is
+/// evaluated here), or a table with the plan's columns; at least one sample, every number
 /// one that the format [takes](fusion_ir::input::Quantiser::takes). Any type of number that float32
 /// holds. Each result has as many elements as the input, and is known by the numbers in the file.
 ///
@@ -61,6 +62,7 @@ pub fn samples(path: &Path, plan: &Plan, apart: Apart<'_>) -> Result<Samples, Er
     let wanted = Wanted {
         shape: &quantiser.ty.shape,
         columns: &plan.schema.columns,
+        prefix: plan.schema.prefix.as_ref(),
         apart: &known,
         any: quantiser.is_ordered(),
     };
@@ -131,7 +133,7 @@ mod tests {
 
     fn input() -> Plan {
         let function: Function = fusion_ir::text::parse("function \"f\"\nv0 = input : i16.4~10[1,3] \"x\"\n").unwrap();
-        let schema = Schema { columns: ["a", "b", "c"].map(String::from).to_vec(), classes: Vec::new() };
+        let schema = Schema { columns: ["a", "b", "c"].map(String::from).to_vec(), ..Schema::default() };
         Plan { function, schema, weights: None, ..crate::testing::tiny_plan() }
     }
 

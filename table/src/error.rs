@@ -24,6 +24,17 @@ pub enum CellError {
     /// Text, where a number is needed.
     #[error("{0:?} is no number; the model takes numbers (true and false are 1 and 0), no categories")]
     NoNumber(String),
+    /// A category that is not in its set.
+    #[error("{found:?} is no category that the model knows: {known}")]
+    Unknown {
+        /// What is there.
+        found: String,
+        /// The categories.
+        known: String,
+    },
+    /// Text categories in an array.
+    #[error("it holds categories that are text: give a table")]
+    NoText,
     /// Infinity.
     #[error("{0} is not finite")]
     NotFinite(f32),

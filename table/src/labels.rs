@@ -225,7 +225,7 @@ pub fn scores_or_labels(
     if let File::Npy(bytes) = file
         && !Npy::parse(bytes)?.is_integer()
     {
-        let wanted = Wanted { shape: &[classes.count], columns: &[], apart: &[], any: false };
+        let wanted = Wanted { shape: &[classes.count], columns: &[], prefix: None, apart: &[], any: false };
         let scores = samples::samples(file, wanted)?;
         let found = scores.rows().len();
         if found != samples {

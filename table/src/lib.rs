@@ -8,6 +8,7 @@
 //! and nothing is sent.
 
 pub mod contain;
+mod encode;
 mod error;
 mod file;
 mod labels;

@@ -1,7 +1,9 @@
 //! Samples out of a file: an array of the right shape, or the right columns of a table.
 
 use fusion_ir::npy::{Npy, NpyError};
+use fusion_ir::prefix::{Element, Prefix};
 
+use crate::encode::Encoder;
 use crate::error::{CellError, TableError};
 use crate::file::File;
 use crate::table::{Column, Table, listed};
@@ -11,8 +13,11 @@ use crate::table::{Column, Table, listed};
 pub struct Wanted<'w> {
     /// The extents of one sample.
     pub shape: &'w [usize],
-    /// The names of a sample's elements, row-major, if they have names.
+    /// The names of a row's columns, if they have names; without a prefix those are a sample's
+    /// elements, row-major.
     pub columns: &'w [String],
+    /// What makes samples of rows.
+    pub prefix: Option<&'w Prefix>,
     /// Columns that are there for something else: identifiers, labels.
     pub apart: &'w [&'w str],
     /// Whether infinities and NaN, which stands for what is missing, are numbers too; else every
@@ -50,7 +55,9 @@ pub fn samples(file: &File, wanted: Wanted<'_>) -> Result<Samples, TableError> {
     }
 }
 
-fn array(bytes: &[u8], Wanted { shape, any, .. }: Wanted<'_>) -> Result<Samples, TableError> {
+fn array(bytes: &[u8], wanted: Wanted<'_>) -> Result<Samples, TableError> {
+    let Wanted { shape, prefix, any, .. } = wanted;
+    let shape = prefix.map_or(shape, |prefix| &prefix.shape);
     let npy = Npy::parse(bytes)?;
     let found = npy.shape();
     if found.get(1..) != Some(shape) {
@@ -69,15 +76,27 @@ fn array(bytes: &[u8], Wanted { shape, any, .. }: Wanted<'_>) -> Result<Samples,
         }
         other => other.into(),
     })?;
+    if let Some(prefix) = prefix {
+        let encoder = Encoder::new(prefix, any);
+        let mut samples = Vec::with_capacity(found[0] * prefix.elements.len());
+        for (sample, row) in reals.chunks_exact(len).enumerate() {
+            let refuse = |(column, error): (usize, CellError)| {
+                TableError::Content(format!("sample {sample}, element {column}: {error}"))
+            };
+            encoder.encode(|column| Ok(row[column]), |_| Err(CellError::NoText), &mut samples).map_err(refuse)?;
+        }
+        return Ok(Samples { reals: samples, len: prefix.elements.len(), notices: Vec::new() });
+    }
     match reals.iter().position(|real| !any && !real.is_finite()) {
         Some(index) => Err(TableError::Content(holds(index, &reals[index].to_string()))),
         None => Ok(Samples { reals, len, notices: Vec::new() }),
     }
 }
 
-fn rows(table: &Table, Wanted { shape, columns, apart, any }: Wanted<'_>) -> Result<Samples, TableError> {
+fn rows(table: &Table, wanted: Wanted<'_>) -> Result<Samples, TableError> {
+    let Wanted { shape, columns, prefix, apart, any } = wanted;
     let len = shape.iter().product::<usize>();
-    if columns.len() != len || len == 0 {
+    if columns.len() != prefix.map_or(len, Prefix::columns) || len == 0 {
         let why = "the plan has no names for its inputs, so a table's columns cannot be matched: give the numbers as .npy, or have the \
                    model compiled with the names of its columns";
         return Err(TableError::Content(why.into()));
@@ -92,21 +111,32 @@ fn rows(table: &Table, Wanted { shape, columns, apart, any }: Wanted<'_>) -> Res
         return Err(TableError::Content("it holds no sample".into()));
     }
     let found: Vec<&Column> = columns.iter().map(|name| table.column(name)).collect::<Result<_, _>>()?;
+    let plain;
+    let prefix = match prefix {
+        Some(prefix) => prefix,
+        None => {
+            plain = as_they_are(len);
+            &plain
+        }
+    };
+    let encoder = Encoder::new(prefix, any);
     let mut reals = Vec::with_capacity(table.rows * len);
     for row in 0..table.rows {
-        for column in &found {
-            let refuse = |error| table.cell(row, &column.name, error);
-            match column.number(row).map_err(refuse)? {
-                real if any || real.is_finite() => reals.push(real),
-                real if real.is_nan() => return Err(refuse(CellError::Empty)),
-                real => return Err(refuse(CellError::NotFinite(real))),
-            }
-        }
+        let refuse = |(column, error): (usize, CellError)| table.cell(row, &found[column].name, error);
+        let number = |column: usize| found[column].number(row);
+        let text = |column: usize| found[column].text(row);
+        encoder.encode(number, text, &mut reals).map_err(refuse)?;
     }
     let unused = |name: &String| !columns.contains(name) && !apart.contains(&name.as_str());
     let unused: Vec<String> = table.names().into_iter().filter(unused).collect();
     let notice = || format!("columns that the model does not take are ignored: {}", listed(&unused));
     Ok(Samples { reals, len, notices: if unused.is_empty() { Vec::new() } else { vec![notice()] } })
+}
+
+/// Rows that are samples already.
+fn as_they_are(len: usize) -> Prefix {
+    let elements = (0..len as u32).map(|column| Element::Number { column, missing: None }).collect();
+    Prefix { shape: vec![len], sets: Vec::new(), elements }
 }
 
 #[cfg(test)]
@@ -120,7 +150,7 @@ mod tests {
 
     fn read(text: &str) -> Result<Samples, String> {
         let columns = ["age", "mean radius"].map(String::from);
-        let wanted = Wanted { shape: &[1, 2], columns: &columns, apart: &["id"], any: false };
+        let wanted = Wanted { shape: &[1, 2], columns: &columns, prefix: None, apart: &["id"], any: false };
         samples(&csv(text), wanted).map_err(|error| error.to_string())
     }
 
@@ -143,14 +173,14 @@ mod tests {
         assert!(error.starts_with("row 0 (line 2), column \"age\": \"old\" is no number"), "{error}");
         assert_eq!(read("age,mean radius\n").unwrap_err(), "it holds no sample");
         assert_eq!(read("age,mean radius,age\n1,2,3\n").unwrap_err(), "it has two columns \"age\"");
-        let nameless = Wanted { shape: &[2], columns: &[], apart: &[], any: false };
+        let nameless = Wanted { shape: &[2], columns: &[], prefix: None, apart: &[], any: false };
         assert!(samples(&csv("a,b\n1,2\n"), nameless).unwrap_err().to_string().contains("no names for its inputs"));
     }
 
     #[test]
     fn missing_values_are_nan_where_the_model_takes_them() {
         let columns = ["a", "b"].map(String::from);
-        let wanted = Wanted { shape: &[2], columns: &columns, apart: &[], any: true };
+        let wanted = Wanted { shape: &[2], columns: &columns, prefix: None, apart: &[], any: true };
         let found = samples(&csv("a,b\n1,\nNA,4\n"), wanted).unwrap();
         let nan: Vec<bool> = found.rows().flatten().map(|x| x.is_nan()).collect();
         assert_eq!(nan, [false, true, true, false]);

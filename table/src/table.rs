@@ -1,5 +1,7 @@
 //! A table in memory, column by column.
 
+use std::borrow::Cow;
+
 use fusion_ir::npy::{float32, float32_of_integer};
 
 use crate::error::{CellError, Place, TableError};
@@ -131,6 +133,15 @@ impl Column {
                 cell => real(cell.parse().map_err(|_| CellError::NoNumber(shortened(cell)))?),
             },
             Cells::Other(kind) => Err(CellError::NoNumber(kind.clone())),
+        }
+    }
+
+    /// The text in a row; empty if nothing is there. Numbers as they are written.
+    pub(crate) fn text(&self, row: usize) -> Result<Cow<'_, str>, CellError> {
+        match &self.cells {
+            Cells::Text(text) => Ok(Cow::Borrowed(text.get(row))),
+            Cells::Other(kind) => Err(CellError::NoNumber(kind.clone())),
+            _ => Ok(Cow::Owned(self.written(row))),
         }
     }
 

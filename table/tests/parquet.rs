@@ -31,7 +31,7 @@ fn every_type_of_number_and_text_is_read_and_others_are_passed_over() {
         assert!(matches!(cells(name), Cells::Other(_)), "{name}: {:?}", cells(name));
     }
     let columns = ["date".to_owned()];
-    let wanted = Wanted { shape: &[1], columns: &columns, apart: &[], any: false };
+    let wanted = Wanted { shape: &[1], columns: &columns, prefix: None, apart: &[], any: false };
     let error = samples(&file, wanted).unwrap_err().to_string();
     assert!(error.starts_with("row 0, column \"date\": \"INT32 DATE\" is no number"), "{error}");
 }
@@ -39,7 +39,7 @@ fn every_type_of_number_and_text_is_read_and_others_are_passed_over() {
 #[test]
 fn compressed_columns_are_the_same_and_what_cannot_be_read_is_named() {
     let columns = ["b", "a"].map(String::from);
-    let wanted = Wanted { shape: &[2], columns: &columns, apart: &[], any: false };
+    let wanted = Wanted { shape: &[2], columns: &columns, prefix: None, apart: &[], any: false };
     for codec in ["none", "snappy", "gzip", "lz4"] {
         let file = File::open(&fixture(&format!("{codec}.parquet"))).unwrap();
         let found = samples(&file, wanted).unwrap();

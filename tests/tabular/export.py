@@ -3,7 +3,7 @@
     pip install scikit-learn==1.6.1 skl2onnx==1.20.0 onnxruntime==1.32.0 xgboost==3.2.0 lightgbm==4.7.0 onnxmltools==1.16.0
 
 For each model NAME: NAME.onnx, NAME.x.npy (the rows), NAME.y.npy (indices of onnxruntime's labels among the model's classes),
-NAME.c.npy (512 rows for calibration, none of the 2,000).
+NAME.c.npy (512 rows for calibration, none of the 2,000). Rows with text are NAME.x.csv and NAME.c.csv.
 """
 import argparse
 import warnings
@@ -20,9 +20,10 @@ from sklearn.ensemble import (AdaBoostClassifier, ExtraTreesClassifier, Gradient
                               HistGradientBoostingClassifier, RandomForestClassifier)
 from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
 from sklearn.naive_bayes import GaussianNB
+from sklearn.impute import SimpleImputer
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import MinMaxScaler, Normalizer, OneHotEncoder, StandardScaler
+from sklearn.preprocessing import MinMaxScaler, Normalizer, OneHotEncoder, OrdinalEncoder, StandardScaler
 from sklearn.svm import SVC, LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 
@@ -90,6 +91,32 @@ def credit():
     return table(2, 30, 7)
 
 
+def frame(seed=0):
+    """A data frame: numbers, two columns of text, a column of integers; the text of some rows is in no row that is learned from."""
+    import pandas
+    x, y = table(2, 5, seed)
+    rng = np.random.default_rng(seed + 4)
+    columns = {f"number {i}": x[:, i] for i in range(5)}
+    columns["city"] = np.array(["Oslo", "Rome", "Bern", "San José", "a, b"])[rng.integers(0, 5, len(x))]
+    columns["grade"] = np.array(["low", "high"])[(rng.random(len(x)) < 0.3 + 0.4 * y).astype(int)]
+    columns["rooms"] = rng.integers(1, 6, len(x))
+    columns["city"][:ROWS:50] = "Atlantis"
+    return pandas.DataFrame(columns), y
+
+
+def of_frame(make):
+    def export():
+        from skl2onnx import to_onnx
+        x, y = frame()
+        model = make().fit(x[-TRAIN:], y[-TRAIN:])
+        return to_onnx(model, x[:1]), x, model
+    return export
+
+
+def by_name(encoder, columns):
+    return ColumnTransformer([("n", StandardScaler(), [f"number {i}" for i in range(5)]), ("c", encoder, columns)])
+
+
 encoded = lambda: ColumnTransformer([("n", StandardScaler(), list(range(6))), ("c", OneHotEncoder(handle_unknown="ignore"), [6, 7])])
 
 MODELS = {
@@ -102,6 +129,12 @@ MODELS = {
     "svc_linear": sklearn_model(lambda: SVC(kernel="linear"), lambda: scaled(2)),
     "svc_rbf": sklearn_model(SVC, lambda: scaled(2)),
     "svc_rbf3": sklearn_model(SVC, lambda: scaled(3)),
+    "svc_poly": sklearn_model(lambda: SVC(kernel="poly"), lambda: scaled(2)),
+    "svc_sigmoid": sklearn_model(lambda: SVC(kernel="sigmoid"), lambda: scaled(2)),
+    "svc_probability": sklearn_model(lambda: SVC(probability=True, random_state=0), lambda: scaled(2)),
+    "svc_raw": sklearn_model(SVC),
+    "scaler_svc": sklearn_model(lambda: make_pipeline(StandardScaler(), SVC())),
+    "calibrated_svc": sklearn_model(lambda: CalibratedClassifierCV(SVC(), ensemble=False), lambda: scaled(2)),
     "mlp": sklearn_model(lambda: MLPClassifier((16,), max_iter=80, random_state=0), lambda: scaled(2)),
     "mlp3": sklearn_model(lambda: MLPClassifier((16,), max_iter=80, random_state=0), lambda: scaled(3)),
     "tree": sklearn_model(lambda: DecisionTreeClassifier(random_state=0)),
@@ -122,6 +155,12 @@ MODELS = {
     "normalizer_logistic": sklearn_model(lambda: make_pipeline(StandardScaler(), Normalizer(), LogisticRegression())),
     "one_hot_logistic": sklearn_model(lambda: make_pipeline(encoded(), LogisticRegression()), mixed),
     "one_hot_forest": sklearn_model(lambda: make_pipeline(encoded(), RandomForestClassifier(max_depth=7, random_state=0)), mixed),
+    "one_hot_text": of_frame(lambda: make_pipeline(by_name(OneHotEncoder(handle_unknown="ignore"), ["city", "grade", "rooms"]), LogisticRegression())),
+    "one_hot_text_forest": of_frame(lambda: make_pipeline(by_name(OneHotEncoder(handle_unknown="ignore"), ["city", "grade"]), RandomForestClassifier(20, max_depth=6, random_state=0))),
+    "ordinal_text": of_frame(lambda: make_pipeline(by_name(OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1), ["city", "grade"]), LogisticRegression())),
+    "imputer_logistic": sklearn_model(lambda: make_pipeline(SimpleImputer(), StandardScaler(), LogisticRegression()), lambda: table(2, missing=0.05)),
+    "imputer_forest": sklearn_model(lambda: make_pipeline(SimpleImputer(), RandomForestClassifier(20, max_depth=7, random_state=0)), lambda: table(2, missing=0.05)),
+    "pca_forest": sklearn_model(lambda: make_pipeline(StandardScaler(), PCA(5), RandomForestClassifier(20, max_depth=7, random_state=0))),
     "calibrated": sklearn_model(lambda: CalibratedClassifierCV(LinearSVC()), lambda: scaled(2)),
     "lightgbm": gradient_boosted("convert_lightgbm", lgbm),
     "lightgbm3": gradient_boosted("convert_lightgbm", lambda: lgbm(n_estimators=30), lambda: table(3)),
@@ -140,6 +179,16 @@ def scaled(classes, independent=False):
     if independent:
         x = x + 0.3 * np.random.default_rng(5).standard_normal(x.shape)
     return x.astype(np.float32), y
+
+
+def given(session, rows):
+    """Rows as the model's inputs: one, or one for each column."""
+    inputs = session.get_inputs()
+    if isinstance(rows, np.ndarray):
+        return {inputs[0].name: rows}
+    names = {name.replace(" ", "_"): name for name in rows}
+    kinds = {"tensor(float)": np.float32, "tensor(int64)": np.int64, "tensor(string)": object}
+    return {one.name: rows[names[one.name.replace(" ", "_")]].to_numpy().astype(kinds[one.type]).reshape(-1, 1) for one in inputs}
 
 
 def failed(name, error):
@@ -163,11 +212,14 @@ def main():
         path = folder / f"{name}.onnx"
         path.write_bytes(onnx.SerializeToString())
         session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
-        labels = session.run(None, {session.get_inputs()[0].name: x[:ROWS]})[0]
+        labels = session.run(None, given(session, x[:ROWS]))[0]
         classes = np.unique(labels) if not hasattr(model, "classes_") else model.classes_
         index = {str(label): i for i, label in enumerate(classes)}
-        np.save(folder / f"{name}.x.npy", x[:ROWS])
-        np.save(folder / f"{name}.c.npy", x[ROWS:ROWS + CALIBRATION])
+        for kind, rows in (("x", x[:ROWS]), ("c", x[ROWS:ROWS + CALIBRATION])):
+            if isinstance(rows, np.ndarray):
+                np.save(folder / f"{name}.{kind}.npy", rows)
+            else:
+                rows.to_csv(folder / f"{name}.{kind}.csv", index=False)
         np.save(folder / f"{name}.y.npy", np.array([index[str(label)] for label in np.ravel(labels)], np.int64))
         ops = [(node.domain + ":" if node.domain else "") + node.op_type for node in onnx.graph.node]
         print(f"{name}: {len(path.read_bytes())} bytes: {' '.join(ops)}", flush=True)

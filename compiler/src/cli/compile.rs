@@ -304,6 +304,13 @@ fn summary(compiled: &Compiled, diagnose: bool) -> String {
             let _ = writeln!(text, "{what}   {n} named in both plans, from {first:?} to {last:?}");
         }
     }
+    if let Some(prefix) = &schema.prefix {
+        let (constants, nodes) = (prefix.constants(), prefix.columns());
+        let _ = writeln!(
+            text,
+            "prefix    the client makes the input of {nodes} columns; the {constants} constants that this takes are public"
+        );
+    }
     for layer in &summary.layers {
         let _ = writeln!(
             text,

@@ -68,7 +68,12 @@ pub(super) fn run(args: Args) -> Result<(), Error> {
     }
     let plan = read_plan(&path)?;
     let with_weights = plan.weights.as_ref().map(|weights| text::print_with_weights(&plan.function, weights));
-    output::print(&render(&plan.function, with_weights, args.format, args.annotate))
+    let text = render(&plan.function, with_weights, args.format, args.annotate);
+    let prefix = plan.schema.prefix.filter(|_| matches!(args.format, Format::Text));
+    // As comments, so that the text is still the function's.
+    let lines = prefix.map(|prefix| prefix.to_string()).unwrap_or_default();
+    let lines: String = lines.lines().map(|line| format!("; {line}\n")).collect();
+    output::print(&(lines + &text))
 }
 
 fn render(function: &Function, text: Option<String>, format: Format, annotate: bool) -> String {

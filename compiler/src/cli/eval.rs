@@ -62,9 +62,9 @@ pub(super) fn run(args: &Args) -> Result<(), Error> {
     let file = samples::open(&args.input)?;
     let of_input = args.labels.as_ref().and_then(|of| samples::apart(&args.input, of));
     let apart: Vec<&str> = args.id.as_deref().into_iter().chain(of_input).collect();
-    let (shape, columns) = (&function.values[0].ty.shape, &plan.schema.columns);
+    let shape = &function.values[0].ty.shape;
     let (reals, notices) =
-        samples::samples(&args.input, &file, shape, columns, &apart, function.quantiser().is_ordered())?;
+        samples::samples(&args.input, &file, shape, &plan.schema, &apart, function.quantiser().is_ordered())?;
     notices.iter().for_each(|notice| output::tell(format_args!("note      {notice}")));
     let id = args.id.as_deref();
     let identifiers = id.map(|id| identifiers(&args.input, &file, id)).transpose()?;

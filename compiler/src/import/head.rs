@@ -85,11 +85,22 @@ fn chosen(builder: &mut Builder, output: NodeId, row: usize) -> Result<NodeId, S
 
 /// What has its scores in the same order as `x`, as far up as possible.
 fn ordered(graph: &Graph, x: NodeId) -> NodeId {
-    let (mut found, mut at) = (x, x);
+    let (mut found, mut at, mut only_order) = (x, x, false);
     loop {
         let node = graph.node(at);
         let keeps = match &node.op {
-            Op::ArgMax => true,
+            Op::ArgMax => {
+                only_order = true;
+                true
+            }
+            // What only stretches all scores alike, where they are only compared.
+            Op::Mul if only_order => {
+                let factor = node.inputs[1];
+                graph.node(factor).len() == 1 && sign(graph, factor, MOST_LOOKED_AT) == Sign::Positive
+            }
+            Op::Pointwise(f) if only_order && f.is_rising() => true,
+            Op::Scale(factor) if only_order => *factor > 0.0,
+            Op::Affine(affine) if only_order => affine.uniform().is_some_and(|(scale, _)| scale > 0.0),
             // Over all scores: their order is the operand's.
             Op::Softmax { axis, .. } => node.shape[*axis] == node.len(),
             Op::Pointwise(Expr::Unary(Unary::Sigmoid, inner)) => **inner == Expr::X,
@@ -103,6 +114,41 @@ fn ordered(graph: &Graph, x: NodeId) -> NodeId {
         if keeps {
             found = at;
         }
+    }
+}
+
+/// What is known of all elements of a value.
+#[derive(Clone, Copy, PartialEq, PartialOrd)]
+enum Sign {
+    Any,
+    NotNegative,
+    Positive,
+}
+
+/// Most nodes that a sign is looked for in, one after the other.
+const MOST_LOOKED_AT: usize = 16;
+
+/// The sign of `x`, as far as `most` nodes up show it.
+fn sign(graph: &Graph, x: NodeId, most: usize) -> Sign {
+    let node = graph.node(x);
+    let of = |at: usize| sign(graph, node.inputs[at], most - 1);
+    let least = |a: Sign, b: Sign| if a < b { a } else { b };
+    match &node.op {
+        _ if most == 0 => Sign::Any,
+        Op::Pointwise(Expr::Unary(Unary::Exp | Unary::Sigmoid, _)) => Sign::Positive,
+        Op::Pointwise(Expr::Unary(Unary::Reciprocal, inner)) if **inner == Expr::X && of(0) == Sign::Positive => {
+            Sign::Positive
+        }
+        op if decides(op) => Sign::NotNegative,
+        Op::Relu => Sign::NotNegative,
+        Op::Reshape | Op::SumPool(_) => of(0),
+        Op::Scale(factor) if *factor > 0.0 => of(0),
+        Op::Add => match (of(0), of(1)) {
+            (Sign::Any, _) | (_, Sign::Any) => Sign::Any,
+            (a, b) if a == Sign::Positive || b == Sign::Positive => Sign::Positive,
+            (a, b) => least(a, b),
+        },
+        _ => Sign::Any,
     }
 }
 
@@ -190,6 +236,30 @@ mod tests {
         let y = b.pointwise(Expr::unary(Unary::Sigmoid, Expr::X), x);
         let graph = scores(b.graph, y, None).unwrap();
         assert_eq!(eval::run(&graph, &[1.0, 9.0, 8.9]).pop().unwrap(), [1.0, 9.0, 8.9]);
+    }
+
+    /// As boosting is exported: exponentials over their sum, which is made 1 where it is 0.
+    #[test]
+    fn what_stretches_all_scores_alike_is_left_out_of_a_label() {
+        for positive in [true, false] {
+            let (mut b, x) = start(&[1, 3]);
+            let f = if positive { Unary::Exp } else { Unary::Sinh };
+            let e = b.pointwise(Expr::unary(f, Expr::X), x);
+            let image = b.reshape(e, &[1, 1, 3]);
+            let window = fusion_ir::op::Window { kernel: [1, 3], strides: [1, 1], pads: [0; 4] };
+            let sum = b.push(Op::SumPool(window), vec![image], [1, 1, 1]);
+            let sum = b.reshape(sum, &[1, 1]);
+            let is_zero = b.pointwise(Expr::unary(Unary::Not, Expr::unary(Unary::Trunc, Expr::X)), sum);
+            let sum = b.add(sum, is_zero);
+            let inverse = b.reciprocal(sum);
+            let y = b.mul(e, inverse).unwrap();
+            let label = b.push(Op::ArgMax, vec![y], [1]);
+            let graph = scores(b.graph, label, None).unwrap();
+            // A sum of what may be negative turns the order round.
+            assert_eq!(graph.nodes.len() == 2, positive, "{graph}");
+            let found = eval::run(&graph, &[-3.0, 1.0, 0.5]).pop().unwrap();
+            assert_eq!(eval::argmax(&found), if positive { 1 } else { 0 });
+        }
     }
 
     #[test]

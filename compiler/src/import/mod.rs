@@ -25,13 +25,14 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use fusion_ir::Prefix;
 use fusion_ir::schema::check_names;
 use tract_onnx::pb::ModelProto;
 use tract_onnx::prelude::Tensor;
 
 use crate::memory::Memory;
 use crate::nn::build::Builder;
-use crate::nn::{Graph, Op, compose, mask};
+use crate::nn::{Graph, Op, absorb, compose, mask};
 use crate::{Error, Unsupported};
 use call::Kind;
 use file::{OnnxFile, corrupt};
@@ -77,6 +78,8 @@ pub struct Imported {
     pub graph: Graph,
     /// The inputs in the file's order.
     pub inputs: Vec<Input>,
+    /// What the client makes of them before they are the network's input, if anything.
+    pub prefix: Option<Prefix>,
     /// What the model calls the classes, if it is something else than their numbers.
     pub classes: Vec<String>,
 }
@@ -84,7 +87,8 @@ pub struct Imported {
 impl From<Graph> for Imported {
     fn from(graph: Graph) -> Imported {
         let shape = [&[1], graph.input_shape()].concat();
-        Imported { graph, inputs: vec![Input { name: String::new(), shape }], classes: Vec::new() }
+        let inputs = vec![Input { name: String::new(), shape }];
+        Imported { graph, inputs, prefix: None, classes: Vec::new() }
     }
 }
 
@@ -107,6 +111,7 @@ pub fn read(path: &Path, input_shape: Option<&[usize]>) -> Result<Graph, Error> 
 pub fn read_part(path: &Path, input_shape: Option<&[usize]>, part: &Part, memory: Memory) -> Result<Imported, Error> {
     let mut file = OnnxFile::open(path, part, memory)?;
     let constants = file.constants(memory);
+    let encoded = ml::prefix::take(&mut file.graph, &constants);
     let mut refused = support::refused(&file.survey());
     refused.splice(0..0, file.problems.drain(..));
     let start = match file.inputs(input_shape) {
@@ -133,7 +138,11 @@ pub fn read_part(path: &Path, input_shape: Option<&[usize]>, part: &Part, memory
         });
     }
     match found {
-        Ok((classes, graph)) if refused.is_empty() => return Ok(Imported { graph, inputs: sources, classes }),
+        Ok((classes, graph)) if refused.is_empty() => {
+            let prefix = encoded.as_ref().map(|encoded| encoded.prefix(&sources));
+            let inputs = encoded.map_or(sources, |encoded| encoded.rows);
+            return Ok(Imported { graph, inputs, prefix, classes });
+        }
         Ok(_) => {}
         Err(found) => {
             let new = found.into_iter().filter(|one| !refused.iter().any(|other| other.node == one.node));
@@ -165,7 +174,7 @@ fn are_names(names: &[String], graph: &Graph) -> bool {
 fn network(graph: Graph, output: crate::nn::NodeId, part: &Part) -> Result<Graph, Vec<Unsupported>> {
     let end = if part.values { head::values } else { head::scores };
     let graph = end(graph, output, part.row).map_err(|why| vec![why])?;
-    compose::compose(&mask::mark(graph)?)
+    compose::compose(&mask::mark(graph)?).map(absorb::absorb)
 }
 
 /// Reads a decoded model as a function of the inputs named in `secret`, given with their shapes;
@@ -206,7 +215,12 @@ pub fn function(
 /// # Errors
 /// As [`read`], except for unsupported nodes, which are the answer.
 pub fn survey(path: &Path, part: &Part, memory: Memory) -> Result<Vec<NodeSupport>, Error> {
-    Ok(OnnxFile::open(path, part, memory)?.survey())
+    let mut file = OnnxFile::open(path, part, memory)?;
+    let constants = file.constants(memory);
+    let encoded = ml::prefix::take(&mut file.graph, &constants);
+    let taken = encoded.into_iter().flat_map(|encoded| encoded.nodes);
+    let by_client = |(node, op)| NodeSupport { node, op, constant: false, why_not: None };
+    Ok(taken.map(by_client).chain(file.survey()).collect())
 }
 
 /// A batch axis that a model fixes to several samples.

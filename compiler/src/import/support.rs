@@ -138,6 +138,7 @@ const SUPPORTED: &[(&str, Rule, &str)] = &[
     ("Neg", Real(activation::negate), "consumed_inputs"),
     ("Normalizer", Real(ml::normalise), "norm"),
     ("Not", Truth(activation::pointwise), ""),
+    ("OneHotEncoder", Real(ml::one_hot), "cats_int64s cats_strings zeros"),
     ("Or", Truth(arithmetic::compare), "axis broadcast"),
     ("PRelu", Real(activation::p_relu), "consumed_inputs"),
     ("Pad", Moves(shape::pad), "mode paddings pads value"),
@@ -156,6 +157,12 @@ const SUPPORTED: &[(&str, Rule, &str)] = &[
     ("ReduceSumSquare", Real(reduce::sum_square), "axes keepdims noop_with_empty_axes"),
     ("Relu", Real(activation::relu), "consumed_inputs"),
     ("Reshape", Moves(shape::reshape), "allowzero consumed_inputs shape"),
+    ("SVMClassifier", Several(ml::svm_classifier), SVM_CLASSIFIER),
+    (
+        "SVMRegressor",
+        Real(ml::svm_regressor),
+        "coefficients kernel_params kernel_type n_supports n_targets one_class post_transform rho support_vectors",
+    ),
     ("Scaler", Real(ml::scale), "offset scale"),
     ("Selu", Real(activation::pointwise), "alpha consumed_inputs gamma"),
     ("Shrink", Real(activation::pointwise), "bias lambd"),
@@ -199,6 +206,9 @@ const TABULAR: &[&str] = &[
     "LinearClassifier",
     "LinearRegressor",
     "Normalizer",
+    "OneHotEncoder",
+    "SVMClassifier",
+    "SVMRegressor",
     "Scaler",
     "TreeEnsemble",
     "TreeEnsembleClassifier",
@@ -206,6 +216,7 @@ const TABULAR: &[&str] = &[
     "ZipMap",
 ];
 
+const SVM_CLASSIFIER: &str = "classlabels_ints classlabels_strings coefficients kernel_params kernel_type post_transform prob_a prob_b rho support_vectors vectors_per_class";
 const TREES: &str = "aggregate_function leaf_targetids leaf_weights membership_values n_targets nodes_falseleafs nodes_falsenodeids nodes_featureids nodes_hitrates nodes_missing_value_tracks_true nodes_modes nodes_splits nodes_trueleafs nodes_truenodeids post_transform tree_roots";
 const TREE_CLASSIFIER: &str = "base_values base_values_as_tensor class_ids class_nodeids class_treeids class_weights class_weights_as_tensor classlabels_int64s classlabels_strings nodes_falsenodeids nodes_featureids nodes_hitrates nodes_hitrates_as_tensor nodes_missing_value_tracks_true nodes_modes nodes_nodeids nodes_treeids nodes_truenodeids nodes_values nodes_values_as_tensor post_transform";
 const TREE_REGRESSOR: &str = "aggregate_function base_values base_values_as_tensor n_targets nodes_falsenodeids nodes_featureids nodes_hitrates nodes_hitrates_as_tensor nodes_missing_value_tracks_true nodes_modes nodes_nodeids nodes_treeids nodes_truenodeids nodes_values nodes_values_as_tensor post_transform target_ids target_nodeids target_treeids target_weights target_weights_as_tensor";

@@ -11,6 +11,11 @@ use crate::nn::{self, NodeId};
 use crate::quantise::table::{Folded, Results, Table};
 use crate::quantise::{frac_for, largest, magnitude, quantise};
 
+/// Of so many elements tables are as fine as other formats.
+const FEW: usize = 64;
+/// And of so many nearly.
+const SOME: usize = 2048;
+
 impl Lowering<'_> {
     /// `x * factor` by a public factor: only a change of format if it is a power of two, else kept
     /// to a dozen significant bits.
@@ -38,10 +43,13 @@ impl Lowering<'_> {
 
     /// A public function by a table for the calibrated range.
     pub(super) fn pointwise(&mut self, id: NodeId, node: &nn::Node, x: ValueId, f: &Expr) -> Lowered {
+        if f.shows_integers() {
+            return Err("it needs real numbers cut to integers: they can be compared, not more".into());
+        }
         let (x, floor) = self.steep(id, node, x, f);
         let ty = self.ty(x).clone();
         let usual = self.observed.powers[id.0].sqrt() as f32;
-        let part = self.precision.part();
+        let part = self.part(node);
         let results = Results { largest: self.ranges[id.0], usual, least: self.wide.least[id.0], part };
         let Range { low, high } = self.observed.ranges[node.inputs[0].0];
         let start = low.max(floor as f32).min(high);
@@ -94,6 +102,18 @@ impl Lowering<'_> {
             Some(least) => self.relative(id, node, y, least),
             None => self.narrow(y, node),
         })
+    }
+
+    /// What part of the usual tolerance a table has. It has as many more pieces as the root of one
+    /// over that, for each element.
+    fn part(&self, node: &nn::Node) -> f64 {
+        let part = match (self.precision.fine, node.len()) {
+            (false, _) => 1.0,
+            (true, ..=FEW) => 1.0 / 1024.0,
+            (true, ..=SOME) => 1.0 / 64.0,
+            (true, _) => 1.0 / 16.0,
+        };
+        part * self.precision.part()
     }
 
     /// A function of `|x|`, with `max(x, 0)` added if that is its other part.

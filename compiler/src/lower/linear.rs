@@ -39,6 +39,16 @@ struct Fit {
     magnitude: u8,
 }
 
+/// What rounding takes from a layer's parameters.
+struct Rest {
+    weight: Vec<f64>,
+    bias: Vec<f64>,
+    /// Fractional bits of the rounded weights.
+    frac: i8,
+}
+
+/// Most further bits of weights.
+const REST_BITS: u8 = 11;
 /// Weights are not made narrower than this to make room for sums.
 const GOOD_WEIGHT_BITS: u8 = 9;
 /// Products that stay below this fraction of a layer's results may lose digits.
@@ -81,7 +91,7 @@ impl Lowering<'_> {
         let known = self.observed.outputs.len() >= MANY_SAMPLES && !self.is_given(node.inputs[0]);
         // What joins a sum's accumulator is left as it is.
         let alone = self.users[id.0].iter().all(|user| self.graph.node(*user).op != nn::Op::Add);
-        let lifts = Some(&linear).filter(|_| known && alone && !self.precision.worst_case);
+        let lifts = Some(&linear).filter(|_| known && alone && !self.precision.worst_case && !self.precision.fine);
         let lifts = lifts.and_then(|linear| linear.lifts(&squares)).unwrap_or_default();
         let divided = linear.divided(&lifts);
         let linear = if lifts.is_empty() { linear } else { Linear { weight: divided.iter().collect(), ..linear } };
@@ -115,14 +125,62 @@ impl Lowering<'_> {
         let wide = if lifts.is_empty() { wide } else { self.lifted(wide, &lifts, node) };
         let ty = TensorType { shape: node.shape.clone(), bits, frac: x_ty.frac + frac, magnitude, sign: Sign::Any };
         let channels = linear.shape[0];
-        let shift = linear.shift(&weight, frac, &means);
-        let weight = self.weight(format!("{}.weight", node.name), linear.shape, weight_bits, frac, weight);
+        let fine = self.precision.fine;
+        let shift = match fine {
+            // What is lost comes back with the rest of the weights.
+            true => vec![0.0; channels],
+            false => linear.shift(&weight, frac, &means),
+        };
+        let rest = linear.rest(&weight, frac);
+        let weight = self.weight(format!("{}.weight", node.name), linear.shape.clone(), weight_bits, frac, weight);
         // Always there, even if zero: whether it is zero is the model owner's business.
         let bias = linear.bias.iter().zip(shift).map(|(b, shift)| f64::from(*b) + shift);
-        let elements = bias.map(|b| quantise(b, ty.frac, bits)).collect();
+        let elements: Vec<i64> = bias.map(|b| quantise(b, ty.frac, bits)).collect();
+        let unit = (-f64::from(ty.frac)).exp2();
+        let lost = |(b, rounded): (&f32, &i64)| f64::from(*b) - *rounded as f64 * unit;
+        let rest = Rest { weight: rest, bias: linear.bias.iter().zip(&elements).map(lost).collect(), frac };
         let bias = Some(self.weight(format!("{}.bias", node.name), vec![channels], bits, ty.frac, elements));
         let acc = self.same(op(weight, bias), vec![wide], ty, node);
+        let acc = if fine { self.refined(node, x, &linear, &rest, acc, op) } else { acc };
         Ok(self.requant(acc, node))
+    }
+
+    /// The accumulator `acc` with what rounding took from its weights added, as far as a layer of
+    /// its own holds it whatever the operand `x` is.
+    fn refined(
+        &mut self,
+        node: &nn::Node,
+        x: ValueId,
+        linear: &Linear,
+        rest: &Rest,
+        acc: ValueId,
+        op: impl Fn(WeightId, Option<WeightId>) -> Op,
+    ) -> ValueId {
+        let (x_ty, acc_ty) = (self.ty(x).clone(), self.ty(acc).clone());
+        // A weight is off by half a unit at most, and so is the bias.
+        let magnitude = |digit: u8| x_ty.magnitude + digit + super::log2_ceil(linear.row_len() + 1) - 1;
+        let most = self.precision.max_accumulator_bits;
+        let Some(digit) = (1..=REST_BITS).rev().find(|digit| magnitude(*digit) < most) else { return acc };
+        let (magnitude, frac) = (magnitude(digit), acc_ty.frac + digit as i8);
+        let bits = (magnitude + 1).max(acc_ty.bits);
+        let integers = |rest: &[f64], frac: i8, bits: u8| rest.iter().map(|w| quantise(*w, frac, bits)).collect();
+        let weights = integers(&rest.weight, rest.frac + digit as i8, digit + 1);
+        let biases = integers(&rest.bias, frac, bits);
+        let name = |of: &str| format!("{}.{of}", node.name);
+        let weight = self.weight(name("rest"), linear.shape.clone(), digit + 1, rest.frac + digit as i8, weights);
+        let bias = Some(self.weight(name("rest.bias"), vec![linear.shape[0]], bits, frac, biases));
+        let wide = self.extend(x, bits, node);
+        let ty = TensorType { bits, frac, magnitude, ..acc_ty.clone() };
+        let small = self.same(op(weight, bias), vec![wide], ty, node);
+        let small = self.requant_by(small, digit, node);
+        let ty = self.ty(small).clone();
+        let small = if ty.bits > acc_ty.bits {
+            let magnitude = ty.magnitude.min(acc_ty.bits - 1);
+            self.same(Op::Truncate, vec![small], TensorType { bits: acc_ty.bits, magnitude, ..ty }, node)
+        } else {
+            self.extend(small, acc_ty.bits, node)
+        };
+        self.same(Op::Add, vec![acc, small], acc_ty, node)
     }
 
     /// The widest weights, at least `least` bits, with which results up to `reach` fit the widest
@@ -213,6 +271,12 @@ impl Linear<'_> {
             weights.iter().enumerate().filter(move |(at, _)| squares[first + at / taps] > 0.0).map(|(_, w)| *w)
         });
         Some(largest(used)).filter(|top| *top > 0.0).unwrap_or_else(|| largest(self.weight.iter().copied()))
+    }
+
+    /// What rounding the weights to `rounded` takes from each.
+    fn rest(&self, rounded: &[i64], frac: i8) -> Vec<f64> {
+        let unit = (-f64::from(frac)).exp2();
+        self.weight.iter().zip(rounded).map(|(real, integer)| f64::from(**real) - *integer as f64 * unit).collect()
     }
 
     /// Whether the products with an operand of type `x` stay far below `reach`.

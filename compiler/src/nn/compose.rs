@@ -78,9 +78,23 @@ fn joined(builder: &mut Builder, op: &Op, inputs: &[NodeId]) -> Option<NodeId> {
         Op::Add => two(Binary::Add),
         Op::Mul => two(Binary::Mul),
         Op::Binary(op) => two(*op),
-        _ => Expr::select(functions[0].clone(), functions[1].clone(), functions[2].clone()),
+        _ => Expr::select(truth(&functions[0]), functions[1].clone(), functions[2].clone()),
     };
     Some(builder.pointwise(joined, source))
+}
+
+fn is_truth(op: Binary) -> bool {
+    use Binary::{And, Greater, GreaterOrEqual, Less, LessOrEqual, Or};
+    matches!(op, And | Greater | GreaterOrEqual | Less | LessOrEqual | Or)
+}
+
+/// A condition as an expression that shows where it changes; its values are 0 and 1, or near them.
+fn truth(condition: &Expr) -> Expr {
+    match condition {
+        Expr::Unary(Unary::Not, _) | Expr::Const(_) => condition.clone(),
+        Expr::Binary(op, ..) if is_truth(*op) => condition.clone(),
+        _ => Expr::binary(Binary::Greater, condition.clone(), Expr::Const(0.5)),
+    }
 }
 
 /// `id` as a function of itself, of what it reads, and so on as long as that is pointwise, up to

@@ -57,6 +57,7 @@ pub enum Unary {
     Sqrt,
     Tan,
     Tanh,
+    Trunc,
 }
 
 /// Functions of two arguments.
@@ -220,6 +221,20 @@ impl Expr {
         }
     }
 
+    /// Whether a value that was cut to an integer is more than compared.
+    pub fn shows_integers(&self) -> bool {
+        match self {
+            Expr::X | Expr::Const(_) => false,
+            Expr::Unary(Unary::Trunc, _) => true,
+            Expr::Unary(Unary::Not | Unary::Sign, _) => false,
+            Expr::Unary(_, a) => a.shows_integers(),
+            Expr::Binary(Binary::Add | Binary::Sub | Binary::Mul | Binary::Div, a, b)
+            | Expr::Binary(Binary::Max | Binary::Min | Binary::Pow, a, b) => a.shows_integers() || b.shows_integers(),
+            Expr::Binary(..) => false,
+            Expr::Select(_, a, b) => a.shows_integers() || b.shows_integers(),
+        }
+    }
+
     /// Functions whose sign changes are the only places where this one may have a kink or a jump.
     pub fn switches(&self) -> Vec<Expr> {
         let mut found = Vec::new();
@@ -277,6 +292,7 @@ impl Unary {
             Unary::Sqrt => x.sqrt(),
             Unary::Tan => x.tan(),
             Unary::Tanh => x.tanh(),
+            Unary::Trunc => x.trunc(),
         }
     }
 }

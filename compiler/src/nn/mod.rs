@@ -5,6 +5,7 @@
 //! and [`fold`] simplify it, [`eval`] runs it in float32 for calibration, and [`crate::lower`]
 //! turns it into the secure IR.
 
+pub mod absorb;
 pub mod build;
 pub mod commute;
 pub mod compose;

@@ -1,6 +1,8 @@
 //! What tract 0.23.9 reads without a word and as something else than ONNX means: there it is no
 //! witness.
 
+use std::collections::{HashMap, HashSet};
+
 use tract_onnx::pb::{ModelProto, NodeProto};
 
 /// The first version of ONNX's operators that broadcasts as NumPy does, without attributes.
@@ -35,7 +37,8 @@ fn ignored(node: &NodeProto, opset: i64) -> Option<&'static str> {
         "TreeEnsembleClassifier" | "LinearClassifier" if named(node) => Some("answers with names of classes"),
         // Of one score for two classes it takes another label than the operator's authors.
         "TreeEnsembleClassifier" if classes(node) < 3 => Some("has labels of its own for the two classes"),
-        "TreeEnsembleClassifier" if tracked(node) => Some("loses missing values at nodes"),
+        "TreeEnsembleClassifier" if confused(node) => Some("takes other branches at nodes"),
+        "TreeEnsembleClassifier" if absent(node) => Some("ignores that classes have no score"),
         "TreeEnsembleClassifier" if given("nodes_modes").is_some_and(|modes| modes.strings.len() > MOST_NODES) => {
             Some("takes too long over all nodes")
         }
@@ -43,10 +46,34 @@ fn ignored(node: &NodeProto, opset: i64) -> Option<&'static str> {
     }
 }
 
-/// Whether missing values are sent to some node's true branch.
-fn tracked(node: &NodeProto) -> bool {
-    let tracks = node.attribute.iter().find(|attribute| attribute.name == "nodes_missing_value_tracks_true");
-    tracks.is_some_and(|tracks| tracks.ints.contains(&1))
+/// Whether some node asks whether a number is at least a threshold, which tract takes for something
+/// else, or differs from one, which a missing value does not there.
+fn confused(node: &NodeProto) -> bool {
+    let modes = node.attribute.iter().filter(|attribute| attribute.name == "nodes_modes");
+    let mut modes = modes.flat_map(|modes| &modes.strings);
+    modes.any(|mode| matches!(mode.as_slice(), b"BRANCH_GTE" | b"BRANCH_NEQ"))
+}
+
+/// Whether some samples may have no score for some class, and others negative ones: nothing counts
+/// as zero there. A class has one for certain if all leaves of some tree give it one.
+fn absent(node: &NodeProto) -> bool {
+    let ints = |name: &str| {
+        let found = node.attribute.iter().find(|attribute| attribute.name == name);
+        found.map_or(&[][..], |attribute| &attribute.ints)
+    };
+    let of = |name: &'static str| node.attribute.iter().filter(move |attribute| attribute.name == name);
+    let mut leaves: HashMap<i64, usize> = HashMap::new();
+    for (tree, mode) in ints("nodes_treeids").iter().zip(of("nodes_modes").flat_map(|modes| &modes.strings)) {
+        *leaves.entry(*tree).or_default() += usize::from(mode == b"LEAF");
+    }
+    let mut scored: HashMap<(i64, i64), HashSet<i64>> = HashMap::new();
+    let of_leaves = ints("class_treeids").iter().zip(ints("class_nodeids")).zip(ints("class_ids"));
+    for ((tree, leaf), class) in of_leaves {
+        scored.entry((*class, *tree)).or_default().insert(*leaf);
+    }
+    let whole = scored.iter().filter(|((_, tree), of)| leaves.get(tree) == Some(&of.len()));
+    let always: HashSet<i64> = whole.map(|((class, _), _)| *class).collect();
+    always.len() < classes(node) && of("class_weights").flat_map(|weights| &weights.floats).any(|weight| *weight < 0.0)
 }
 
 /// Whether classes are called something else than `0, 1, ..`.
@@ -77,6 +104,44 @@ mod tests {
         let graph = GraphProto { node: vec![node], ..GraphProto::default() };
         let opset_import = vec![OperatorSetIdProto { domain: String::new(), version: opset }];
         ModelProto { graph: Some(graph), opset_import, ..ModelProto::default() }
+    }
+
+    #[test]
+    fn tract_is_not_asked_about_trees_that_it_reads_otherwise() {
+        let ints = |name: &str, ints: &[i64]| AttributeProto {
+            name: name.into(),
+            ints: ints.to_vec(),
+            ..AttributeProto::default()
+        };
+        let modes = |modes: &[&str]| AttributeProto {
+            name: "nodes_modes".into(),
+            strings: modes.iter().map(|mode| mode.as_bytes().to_vec()).collect(),
+            ..AttributeProto::default()
+        };
+        let about = |change: &dyn Fn(&mut Vec<AttributeProto>)| {
+            let mut odd = model(15, "TreeEnsembleClassifier", 1, ints("classlabels_int64s", &[0, 1, 2]));
+            let attributes = &mut odd.graph.as_mut().unwrap().node[0].attribute;
+            let zeros = |name: &str, n: usize| ints(name, &vec![0; n]);
+            let weights =
+                AttributeProto { name: "class_weights".into(), floats: vec![-1.0; 6], ..AttributeProto::default() };
+            attributes.extend([ints("class_ids", &[2, 1, 0, 0, 1, 2]), modes(&["BRANCH_LEQ", "LEAF", "LEAF"])]);
+            attributes.extend([ints("class_nodeids", &[1, 1, 1, 2, 2, 2]), zeros("class_treeids", 6), weights]);
+            attributes.push(zeros("nodes_treeids", 3));
+            change(attributes);
+            found(&odd).unwrap_or_default()
+        };
+        assert_eq!(about(&|_| ()), "");
+        assert_eq!(about(&|all| all[2] = modes(&["BRANCH_LT", "LEAF", "LEAF"])), "");
+        assert!(about(&|all| all[0] = ints("classlabels_int64s", &[0, 1])).contains("two classes"));
+        assert!(about(&|all| all[0] = ints("classlabels_int64s", &[0, 1, 5])).contains("names of classes"));
+        let gap = ints("class_ids", &[2, 1, 0, 0, 1, 1]);
+        assert!(about(&|all| all[1] = gap.clone()).contains("no score"));
+        let positive = |all: &mut Vec<AttributeProto>| {
+            all[1] = gap.clone();
+            all[5].floats = vec![1.0; 6];
+        };
+        assert_eq!(about(&positive), "");
+        assert!(about(&|all| all[2] = modes(&["BRANCH_GTE", "LEAF", "LEAF"])).contains("branches"));
     }
 
     #[test]

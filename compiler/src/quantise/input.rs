@@ -13,7 +13,7 @@ use fusion_ir::{Feature, InputFormat};
 use super::calibrate::regular;
 use super::{LEAST_MARGIN, frac_for, magnitude};
 use crate::nn::scales::{FIXED, Layout, Scales};
-use crate::nn::{Graph, Node, NodeId, Normalise, Op, trees};
+use crate::nn::{Affine, Graph, Node, NodeId, Normalise, Op, trees};
 
 /// Most features that get their own formats.
 const MAX_FEATURES: usize = 4096;
@@ -100,9 +100,10 @@ impl Fit {
             joint.entry(*var).and_modify(|frac| *frac = feature.frac.min(*frac)).or_insert(feature.frac);
         }
         let bound = joint.len() < count;
-        let shared = |(var, feature): (&u32, &Feature)| match joint[var] {
-            frac if frac == feature.frac => *feature,
-            frac => Feature { frac, offset: 0 },
+        let shared = |(var, feature): (&u32, &Feature)| {
+            // The same offset in coarser units: without it the feature might not fit.
+            let coarser = f64::from(joint[var] - feature.frac).exp2();
+            Feature { frac: joint[var], offset: (feature.offset as f64 * coarser).round() as i64 }
         };
         let features = vars.iter().zip(&own).map(shared).collect();
         let variances = seen.iter().map(|seen| seen.variance).collect();
@@ -317,6 +318,7 @@ fn offsets_pass(graph: &Graph) -> Vec<bool> {
             let linear = match &node.op {
                 Op::Dense(_) => true,
                 Op::Conv(conv) => conv.pads == [0; 4],
+                Op::Affine(affine) => takes_offsets(affine, node.len()),
                 _ => moved[id.0].is_some(),
             };
             let readable = moved[id.0].is_some() || layout.along(&graph.node(*x).shape, 0).is_some();
@@ -329,6 +331,11 @@ fn offsets_pass(graph: &Graph) -> Vec<bool> {
         layout.vars.iter().for_each(|feature| pass[*feature as usize] = false);
     }
     pass
+}
+
+/// Whether summands, one for each element of a vector, can take an offset back.
+fn takes_offsets(affine: &Affine, elements: usize) -> bool {
+    affine.shape == [elements] && affine.scale.iter().all(|s| *s == 1.0)
 }
 
 /// Adds to biases what the features' offsets take away.
@@ -346,6 +353,11 @@ fn absorb_offsets(graph: &mut Graph, features: &[Feature]) {
                 for (row, bias) in dense.weight.rows().into_iter().zip(&mut dense.bias) {
                     let sum: f64 = row.iter().zip(&read).map(|(w, feature)| f64::from(*w) * centre(*feature)).sum();
                     *bias = (f64::from(*bias) + sum) as f32;
+                }
+            }
+            Op::Affine(affine) if takes_offsets(affine, read.len()) => {
+                for (shift, feature) in affine.shift.iter_mut().zip(&read) {
+                    *shift = (f64::from(*shift) + centre(*feature)) as f32;
                 }
             }
             Op::Conv(conv) => {
@@ -441,6 +453,29 @@ mod tests {
         let year = features[1];
         assert_eq!((year.frac, year.offset), (7, 2004 << 7));
         assert!(warnings.len() == 1 && warnings[0].contains("features 4 are zero"), "{warnings:?}");
+        same(&graph, &fitted, &samples);
+    }
+
+    #[test]
+    fn summands_take_offsets_back() {
+        let mut b = Builder::default();
+        let x = b.push(Op::Input, vec![], [2]);
+        let centred = b.affine(x, Affine { shape: vec![2], scale: vec![1.0; 2], shift: vec![-2000.0, -3.0] });
+        let squares = b.mul(centred, centred).unwrap();
+        let y = dense(&mut b, squares, vec![1e-2, 1.0, 0.5e-2, -1.0]);
+        let graph = b.graph.reachable(y);
+        let samples = rows(&[(2004.0, 10.0), (3.0, 1.0)]);
+        let (fitted, _) = fit(&graph, &samples, 12);
+        let format = format_of(&fitted).unwrap();
+        let found = &format.features;
+        assert!(found[0].offset != 0, "{found:?}");
+        let normalise = fitted.nodes.iter().find_map(|node| match &node.op {
+            Op::Normalise(normalise) => Some(normalise),
+            _ => None,
+        });
+        let units = |sample: &Vec<f32>| normalise.unwrap().apply(sample, &[2]);
+        let unit = f32::from(normalise.unwrap().frac).exp2();
+        assert!(samples.iter().flat_map(units).all(|x| (x * unit).abs() < 4096.0), "{found:?}");
         same(&graph, &fitted, &samples);
     }
 

@@ -13,6 +13,8 @@ pub mod table;
 
 use fusion_catalogue::rlwe::MAX_ACC_BITS;
 
+use crate::nn::Graph;
+
 /// How many bits each kind of tensor gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Precision {
@@ -29,7 +31,17 @@ pub struct Precision {
     pub worst_case: bool,
     /// How many times the errors are halved that tables of functions and rounded weights may have.
     pub detail: u8,
+    /// Whether linear layers add what rounding takes from their weights, as a second layer, and
+    /// tables of functions are as fine.
+    pub fine: bool,
 }
+
+/// Most multiply-accumulates of a network whose formats are [fine](Precision::fine).
+const MAX_FINE_MACS: usize = 1 << 16;
+/// Width of activations then.
+const FINE_ACTIVATION_BITS: u8 = 22;
+/// Magnitude of the input then.
+const FINE_INPUT_BITS: u8 = 20;
 
 impl Default for Precision {
     fn default() -> Self {
@@ -40,6 +52,7 @@ impl Default for Precision {
             max_accumulator_bits: MAX_ACC_BITS,
             worst_case: false,
             detail: 0,
+            fine: false,
         }
     }
 }
@@ -48,6 +61,17 @@ impl Default for Precision {
 const MAX_DETAIL: u8 = 3;
 
 impl Precision {
+    /// What `graph` gets, if nothing else is asked for. Of thousands of rows of a table some lie as
+    /// near to the border between two classes as one part in a hundred thousand; networks on them
+    /// are so small that formats which tell those apart cost little.
+    pub fn of(self, graph: &Graph) -> Precision {
+        if self.worst_case || graph.input_shape().len() != 1 || graph.macs() > MAX_FINE_MACS {
+            return self;
+        }
+        let (activation_bits, input_bits) = (FINE_ACTIVATION_BITS, FINE_INPUT_BITS);
+        Precision { activation_bits, input_bits, fine: true, ..self }
+    }
+
     /// The formats with half of every rounding error; `None` if that is as fine as they get.
     pub fn finer(self) -> Option<Precision> {
         let Precision { activation_bits, input_bits, detail, .. } = self;

@@ -1,11 +1,16 @@
 //! Labels, and what gives them names.
 
+use std::sync::Arc;
+
+use ndarray::Array2;
 use tract_onnx::prelude::{DatumType, Tensor};
 
 use super::super::call::{Call, Kind, Made, Wire};
 use super::super::ops::{shape, types};
 use super::attributes::Attributes;
 use super::columns::Column;
+use crate::nn::eval::argmax;
+use crate::nn::expr::{Binary, Expr};
 use crate::nn::{NodeId, Op};
 
 /// `ArrayFeatureExtractor`: columns of a table; or the names of classes, if the index is a label.
@@ -77,6 +82,67 @@ pub(super) fn rename(call: &mut Call, names: Vec<String>) -> Result<(), String> 
 /// The index of the largest of the scores `x`.
 pub(super) fn best(call: &mut Call, x: NodeId) -> NodeId {
     call.b.push(Op::ArgMax, vec![x], [1])
+}
+
+/// A label inside the network compared with constants: for each of them whether it is that class.
+/// `None` if this node compares something else.
+pub(in super::super) fn is_one_of(call: &mut Call) -> Option<Made> {
+    let constant = usize::from(matches!(call.inputs.first(), Some(Wire::Data(..))));
+    let label = call.data(1 - constant).ok()?;
+    if !types::is_index(call, label) {
+        return None;
+    }
+    let classes = call.integers(constant, "what it compares a label with").ok()??;
+    let mut at = label;
+    while call.b.graph.node(at).op == Op::Reshape {
+        at = call.b.graph.node(at).inputs[0];
+    }
+    let scores = call.b.graph.node(at).inputs[0];
+    let shape = crate::nn::build::broadcast(&call.shape(label), call.constant(constant)?.shape());
+    let truths = shape.and_then(|shape| {
+        let truths = classes_of(call, scores, &classes)?;
+        Ok(call.b.reshape(truths, &shape))
+    });
+    Some(truths)
+}
+
+/// For each class whether its score is the largest, the first of equal ones. Of one tree's scores
+/// that is a matter of its leaves.
+fn classes_of(call: &mut Call, scores: NodeId, classes: &[i64]) -> Made {
+    let mut at = scores;
+    while call.b.graph.node(at).op == Op::Reshape {
+        at = call.b.graph.node(at).inputs[0];
+    }
+    let node = call.b.graph.node(at);
+    let n = node.len();
+    if let Op::Trees(trees) = &node.op
+        && trees.forest.extent().is_some_and(|extent| extent.trees == 1)
+    {
+        let x = node.inputs[0];
+        let mut chosen = (**trees).clone();
+        chosen.leaves = Array2::zeros((classes.len(), trees.leaves.ncols()));
+        chosen.base = vec![0.0; classes.len()];
+        for (leaf, weights) in trees.leaves.columns().into_iter().enumerate() {
+            let scores: Vec<f32> = weights.iter().zip(&trees.base).map(|(w, base)| (w + base) as f32).collect();
+            let best = argmax(&scores) as i64;
+            for (row, class) in classes.iter().enumerate() {
+                chosen.leaves[[row, leaf]] = f64::from(u8::from(*class == best));
+            }
+        }
+        return Ok(call.b.push(Op::Trees(Arc::new(chosen)), vec![x], [classes.len()]));
+    }
+    if n != 2 || classes.iter().any(|class| !(0..2).contains(class)) {
+        return Err(format!("it compares a label out of {n} inside the network"));
+    }
+    let flat = call.b.reshape(scores, &[2]);
+    let [first, second] = [0, 1].map(|class| call.b.slice(flat, &[class], &[1]));
+    let difference = call.b.sub(second, first);
+    let one = |call: &mut Call, class: i64| {
+        let op = if class == 1 { Binary::Greater } else { Binary::LessOrEqual };
+        call.b.pointwise(Expr::binary(op, Expr::X, Expr::Const(0.0)), difference)
+    };
+    let truths: Vec<NodeId> = classes.iter().map(|class| one(call, *class)).collect();
+    Ok(call.b.concat(&truths, 0))
 }
 
 fn texts(names: &Tensor) -> Result<Vec<String>, String> {

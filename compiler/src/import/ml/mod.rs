@@ -7,9 +7,11 @@
 mod attributes;
 mod columns;
 mod ensemble;
-mod label;
+pub(super) mod label;
 mod linear;
+pub(super) mod prefix;
 mod prepare;
+mod svm;
 mod trees;
 
 use std::sync::Arc;
@@ -20,7 +22,8 @@ pub(super) use attributes::names_known;
 pub(super) use columns::{Column, Columns};
 pub(super) use label::{encode, extract, zip_map};
 pub(super) use linear::{linear_classifier, linear_regressor};
-pub(super) use prepare::{binarise, follow, impute, normalise, scale, vectorise};
+pub(super) use prepare::{binarise, follow, impute, normalise, one_hot, scale, vectorise};
+pub(super) use svm::{svm_classifier, svm_regressor};
 pub(super) use trees::{tree_classifier, tree_ensemble, tree_regressor};
 
 /// The domain's name.

@@ -50,6 +50,11 @@ pub(in super::super) fn impute(call: &mut Call) -> Made {
     Ok(y)
 }
 
+/// `OneHotEncoder` of what is no column of the sample: the client has encoded those.
+pub(in super::super) fn one_hot(_: &mut Call) -> Made {
+    Err("it encodes what the model has computed: only columns of the sample, as they are, are encoded".into())
+}
+
 /// `Binarizer`: whether a number is above the threshold.
 pub(in super::super) fn binarise(call: &mut Call) -> Made {
     let x = call.data(0)?;

@@ -3,6 +3,7 @@
 use ndarray::{ArrayD, Zip};
 
 use super::super::call::{Call, Kind, Made, Wire, floats, floats_or_infinite, number, uniform};
+use super::super::ml::label;
 use super::types;
 use crate::nn::build::broadcast;
 use crate::nn::expr::{Binary, Expr, Unary};
@@ -51,6 +52,9 @@ pub(in super::super) fn compare(call: &mut Call) -> Made {
 
 /// `Equal` and, of truths, `Xor`: functions of the difference.
 pub(in super::super) fn differ(call: &mut Call) -> Made {
+    if let Some(truths) = label::is_one_of(call) {
+        return truths;
+    }
     let function = if call.node.op_type == "Xor" { Unary::Abs } else { Unary::Not };
     let difference = variadic(call, Binary::Sub)?;
     Ok(call.b.pointwise(Expr::unary(function, Expr::X), difference))

@@ -80,6 +80,9 @@ fn converted(call: &mut Call, to: i32) -> Result<Vec<Wire>, String> {
             (call.b.pointwise(Expr::unary(Unary::Not, zero), x), Kind::Truth)
         }
         Ok(DataType::Int32 | DataType::Int64) if from != Kind::Real || is_index(call, x) => (x, Kind::Integer),
+        Ok(DataType::Int32 | DataType::Int64) => {
+            (call.b.pointwise(Expr::unary(Unary::Trunc, Expr::X), x), Kind::Integer)
+        }
         Ok(DataType::Int8 | DataType::Int16 | DataType::Uint8 | DataType::Uint16 | DataType::Uint32)
         | Ok(DataType::Uint64)
             if from == Kind::Truth || is_index(call, x) =>

@@ -1,0 +1,289 @@
+//! What the client does to a row of its table before it is a sample: it looks categories up. Needs
+//! the data in the clear and public constants only, so it is no part of the protocol. All of it is
+//! public and in both parties' plans.
+//!
+//! A row has columns of numbers and of categories. Each element of the input is a number of the
+//! row, or what a category stands for.
+
+use std::collections::HashSet;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::schema::{MAX_COLUMNS, MAX_NAME_BYTES};
+
+/// Most categories of all sets together.
+pub const MAX_CATEGORIES: usize = 1 << 20;
+/// Most numbers that categories stand for, of all elements together.
+pub const MAX_VALUES: usize = 1 << 22;
+
+/// Categories that a column may have, all of one kind and different.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Categories {
+    /// Integers; what is behind the point of a number is dropped.
+    Integers(Vec<i64>),
+    /// Text, as it is written.
+    Texts(Vec<String>),
+}
+
+/// What each category of a set stands for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Values {
+    /// 1 for this one, 0 for the others.
+    One(u32),
+    /// A number each.
+    Numbers(Vec<f32>),
+}
+
+/// What one element of the input is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Element {
+    /// The number in a column.
+    Number {
+        /// The column.
+        column: u32,
+        /// The number where one is missing, if that may be.
+        missing: Option<f32>,
+    },
+    /// What the category in a column stands for.
+    Category {
+        /// The column.
+        column: u32,
+        /// Its categories, among [`Prefix::sets`].
+        set: u32,
+        /// What they stand for.
+        values: Values,
+        /// What any other category stands for, if there may be others.
+        other: Option<f32>,
+    },
+}
+
+/// From rows to samples.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Prefix {
+    /// The extents of a row, if it is an array's.
+    pub shape: Vec<usize>,
+    /// Sets of categories.
+    pub sets: Vec<Categories>,
+    /// The elements of the input, row-major.
+    pub elements: Vec<Element>,
+}
+
+impl Element {
+    /// The column that it is made of.
+    pub fn column(&self) -> u32 {
+        match self {
+            Element::Number { column, .. } | Element::Category { column, .. } => *column,
+        }
+    }
+}
+
+impl Categories {
+    /// How many there are.
+    #[expect(clippy::len_without_is_empty, reason = "no set is empty")]
+    pub fn len(&self) -> usize {
+        match self {
+            Categories::Integers(integers) => integers.len(),
+            Categories::Texts(texts) => texts.len(),
+        }
+    }
+
+    fn are_different(&self) -> bool {
+        match self {
+            Categories::Integers(integers) => integers.iter().collect::<HashSet<_>>().len() == integers.len(),
+            Categories::Texts(texts) => texts.iter().collect::<HashSet<_>>().len() == texts.len(),
+        }
+    }
+}
+
+impl Values {
+    /// The number that category `at` stands for.
+    pub fn of(&self, at: usize) -> f32 {
+        match self {
+            Values::One(one) => f32::from(u8::from(*one as usize == at)),
+            Values::Numbers(numbers) => numbers[at],
+        }
+    }
+}
+
+impl Prefix {
+    /// The columns of a row.
+    pub fn columns(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Whether the column holds categories, and which.
+    pub fn categories(&self, column: usize) -> Option<&Categories> {
+        self.elements.iter().find_map(|element| match element {
+            Element::Category { column: of, set, .. } if *of as usize == column => Some(&self.sets[*set as usize]),
+            _ => None,
+        })
+    }
+
+    /// How many constants the client is told.
+    pub fn constants(&self) -> usize {
+        let values = self.elements.iter().map(|element| match element {
+            Element::Category { values: Values::Numbers(numbers), .. } => numbers.len(),
+            Element::Number { missing: Some(_), .. } => 1,
+            _ => 0,
+        });
+        self.sets.iter().map(Categories::len).sum::<usize>() + values.sum::<usize>()
+    }
+
+    /// Checks it, since it may come from an adversary, for an input of so many elements.
+    ///
+    /// # Errors
+    /// What is wrong, as a phrase.
+    pub fn check(&self, elements: usize) -> Result<(), String> {
+        let columns = self.shape.iter().try_fold(1usize, |n, extent| n.checked_mul(*extent));
+        let Some(columns) = columns.filter(|n| (1..=MAX_COLUMNS).contains(n)) else {
+            return Err(format!("rows of shape {:?}", self.shape));
+        };
+        if self.elements.len() != elements {
+            return Err(format!("{} elements for an input of {elements}", self.elements.len()));
+        }
+        if self.sets.iter().map(Categories::len).sum::<usize>() > MAX_CATEGORIES {
+            return Err(format!("more than {MAX_CATEGORIES} categories"));
+        }
+        if let Some(set) = self.sets.iter().position(|set| set.len() == 0 || !set.are_different()) {
+            return Err(format!("set {set} of categories is empty or has one twice"));
+        }
+        let long = |set: &Categories| match set {
+            Categories::Integers(_) => false,
+            Categories::Texts(texts) => texts.iter().any(|text| text.len() > MAX_NAME_BYTES),
+        };
+        if self.sets.iter().any(long) {
+            return Err(format!("a category of more than {MAX_NAME_BYTES} bytes"));
+        }
+        let mut values = 0;
+        for (at, element) in self.elements.iter().enumerate() {
+            let (other, well) = match element {
+                Element::Number { missing, .. } => (missing, true),
+                Element::Category { set, values: of, other, .. } => {
+                    let count = self.sets.get(*set as usize).map_or(0, Categories::len);
+                    let fits = match of {
+                        Values::One(one) => (*one as usize) < count,
+                        Values::Numbers(numbers) => {
+                            values += numbers.len();
+                            numbers.len() == count && numbers.iter().all(|number| number.is_finite())
+                        }
+                    };
+                    (other, fits)
+                }
+            };
+            if !well || element.column() as usize >= columns || other.is_some_and(|other| !other.is_finite()) {
+                return Err(format!("element {at} is made of what there is not"));
+            }
+        }
+        if values > MAX_VALUES {
+            return Err(format!("more than {MAX_VALUES} values of categories"));
+        }
+        Ok(())
+    }
+}
+
+/// Most categories of a set that are shown.
+const SHOWN: usize = 8;
+
+impl fmt::Display for Categories {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown: Vec<String> = match self {
+            Categories::Integers(integers) => integers.iter().take(SHOWN).map(i64::to_string).collect(),
+            Categories::Texts(texts) => texts.iter().take(SHOWN).map(|text| format!("{text:?}")).collect(),
+        };
+        let more = self.len().saturating_sub(SHOWN);
+        write!(f, "{{{}{}}}", shown.join(", "), if more > 0 { format!(", {more} more") } else { String::new() })
+    }
+}
+
+impl fmt::Display for Prefix {
+    /// One line for each set, then one for each element.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "prefix of rows {:?}, by the client", self.shape)?;
+        for (index, set) in self.sets.iter().enumerate() {
+            writeln!(f, "categories @c{index} = {set}")?;
+        }
+        for (at, element) in self.elements.iter().enumerate() {
+            let rest = |what: &str, other: &Option<f32>| other.map_or_else(String::new, |x| format!(", {what} {x}"));
+            match element {
+                Element::Number { column, missing } => {
+                    writeln!(f, "v0[{at}] = column {column}{}", rest("if missing", missing))?;
+                }
+                Element::Category { column, set, values: Values::One(one), other } => {
+                    writeln!(f, "v0[{at}] = column {column} is @c{set}[{one}]{}", rest("other", other))?;
+                }
+                Element::Category { column, set, values: Values::Numbers(numbers), other } => {
+                    let shown: Vec<String> = numbers.iter().take(SHOWN).map(f32::to_string).collect();
+                    let more = if numbers.len() > SHOWN { ", .." } else { "" };
+                    let rest = rest("other", other);
+                    writeln!(f, "v0[{at}] = column {column} by @c{set} -> [{}{more}]{rest}", shown.join(", "))?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn prefix() -> Prefix {
+        let category = |set, values, other| Element::Category { column: 1, set, values, other };
+        Prefix {
+            shape: vec![2],
+            sets: vec![
+                Categories::Texts(["Oslo", "Rome"].map(String::from).to_vec()),
+                Categories::Integers(vec![3, -1, 7]),
+            ],
+            elements: vec![
+                Element::Number { column: 0, missing: Some(0.5) },
+                category(0, Values::One(1), Some(0.0)),
+                category(1, Values::Numbers(vec![0.25, 1.0, 2.0]), None),
+            ],
+        }
+    }
+
+    #[test]
+    fn what_refers_to_nothing_is_refused() {
+        let good = prefix();
+        assert_eq!((good.check(3), good.columns(), good.constants()), (Ok(()), 2, 9));
+        let bad = |change: fn(&mut Prefix), why: &str| {
+            let mut prefix = prefix();
+            change(&mut prefix);
+            let found = prefix.check(3).unwrap_err();
+            assert!(found.contains(why), "{found}");
+        };
+        assert!(good.check(2).unwrap_err().contains("3 elements for an input of 2"));
+        bad(|p| p.shape = vec![usize::MAX, 2], "rows of shape");
+        bad(|p| p.shape = vec![1], "element 1 is");
+        bad(|p| p.sets[1] = Categories::Integers(vec![3, 3]), "twice");
+        bad(|p| p.sets[1] = Categories::Integers(vec![]), "empty");
+        bad(|p| p.sets[0] = Categories::Texts(vec!["x".repeat(300), "y".into()]), "bytes");
+        bad(|p| p.sets.truncate(1), "element 2 is");
+        bad(|p| p.elements[0] = Element::Number { column: 0, missing: Some(f32::NAN) }, "element 0 is");
+        let element = |values, other| Element::Category { column: 1, set: 0, values, other };
+        let elements = [
+            element(Values::One(2), None),
+            element(Values::Numbers(vec![1.0]), None),
+            element(Values::Numbers(vec![1.0, f32::INFINITY]), None),
+            element(Values::One(0), Some(f32::NAN)),
+        ];
+        for element in elements {
+            let mut prefix = prefix();
+            prefix.elements[1] = element;
+            assert!(prefix.check(3).unwrap_err().contains("element 1 is"));
+        }
+    }
+
+    #[test]
+    fn it_is_printed_line_by_line() {
+        let expected = "prefix of rows [2], by the client\n\
+            categories @c0 = {\"Oslo\", \"Rome\"}\n\
+            categories @c1 = {3, -1, 7}\n\
+            v0[0] = column 0, if missing 0.5\n\
+            v0[1] = column 1 is @c0[1], other 0\n\
+            v0[2] = column 1 by @c1 -> [0.25, 1, 2]\n";
+        assert_eq!(prefix().to_string(), expected);
+    }
+}
