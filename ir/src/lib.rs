@@ -39,5 +39,20 @@ pub use types::{Party, Sign, TensorType};
 #[doc = include_str!("../README.md")]
 struct Readme;
 
-#[cfg(all(not(debug_assertions), any(feature = "without-blind", feature = "without-relabelling")))]
-compile_error!("a feature that weakens the planner is for tests only");
+// One of `fusion_ablate`'s values removes one check or protection. tests/ablate/run.sh gives it
+// to every crate of the workspace, so this one speaks for all.
+#[cfg(all(
+    not(debug_assertions),
+    any(
+        fusion_ablate = "first-rank-only",
+        fusion_ablate = "quantised-digest",
+        fusion_ablate = "shared-key",
+        fusion_ablate = "without-accuracy",
+        fusion_ablate = "without-blind",
+        fusion_ablate = "without-consistency",
+        fusion_ablate = "without-ot-check",
+        fusion_ablate = "without-relabelling",
+        fusion_ablate = "without-rerandomisation"
+    )
+))]
+compile_error!("fusion_ablate makes Fusion insecure: it is for tests/ablate/run.sh only");

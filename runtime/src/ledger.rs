@@ -218,7 +218,7 @@ impl Ledger {
     }
 
     fn digest(&self, sample: &Row) -> [u8; 32] {
-        let known = match cfg!(feature = "quantised-digest") {
+        let known = match cfg!(fusion_ablate = "quantised-digest") {
             true => RowDigest::of(sample.elements.iter().map(|element| *element as f64)),
             false => sample.digest,
         };

@@ -43,14 +43,3 @@ pub use report::{ClientReport, ServerReport, Verdict};
 pub use server::{run_server, run_server_if};
 pub use steps::resolve;
 pub use transport::Identity;
-
-#[cfg(all(
-    not(debug_assertions),
-    any(
-        feature = "first-rank-only",
-        feature = "quantised-digest",
-        feature = "without-accuracy",
-        feature = "without-consistency"
-    )
-))]
-compile_error!("a feature that removes a check is for tests only");

@@ -31,9 +31,3 @@ pub use channel::{Channel, Kind};
 pub use error::Error;
 pub use families::{cheetah, crypt_flow2, garbled};
 pub use session::{MicroBatch, Session};
-
-#[cfg(all(
-    not(debug_assertions),
-    any(feature = "shared-key", feature = "without-ot-check", feature = "without-rerandomisation")
-))]
-compile_error!("a feature that removes a protection is for tests only");

@@ -216,7 +216,7 @@ impl Policy {
 
     /// How often a label that is not the model's is an error: as often as the model is right.
     fn right(&self) -> f64 {
-        if cfg!(feature = "without-relabelling") { 1.0 } else { self.accuracy }
+        if cfg!(fusion_ablate = "without-relabelling") { 1.0 } else { self.accuracy }
     }
 
     /// The largest share of a label that is reckoned with.
@@ -228,7 +228,7 @@ impl Policy {
     fn accurate(&self, batch: &Batch) -> bool {
         match self.catch {
             Some(catch) => batch.pass_probability(catch) <= 1.0 - CONFIDENCE,
-            None => cfg!(feature = "without-blind") || batch.blind_bits(self.share()) >= self.lambda,
+            None => cfg!(fusion_ablate = "without-blind") || batch.blind_bits(self.share()) >= self.lambda,
         }
     }
 

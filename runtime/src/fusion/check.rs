@@ -33,7 +33,7 @@ pub fn check<'k>(
 ) -> Findings {
     let agreed = |copies: &Vec<Vec<i64>>| copies.windows(2).all(|pair| pair[0] == pair[1]);
     let exists = |copies: &Vec<Vec<i64>>| copies.first().is_some_and(|answer| !meaning(answer).is_empty());
-    let as_before = |answer: &Vec<i64>, before: &[i64]| match cfg!(feature = "first-rank-only") {
+    let as_before = |answer: &Vec<i64>, before: &[i64]| match cfg!(fusion_ablate = "first-rank-only") {
         true => meaning(answer).first() == meaning(before).first(),
         false => answer == before,
     };
@@ -51,9 +51,9 @@ impl Findings {
     /// Whether the answers to `batch` stand: consistent, all public samples but those tolerated
     /// correct, and every probe.
     pub fn accepted(&self, batch: &Batch) -> bool {
-        let consistent = self.consistent || cfg!(feature = "without-consistency");
+        let consistent = self.consistent || cfg!(fusion_ablate = "without-consistency");
         let accurate = self.public_correct.saturating_add(batch.tolerated) >= batch.public;
-        consistent && (accurate || cfg!(feature = "without-accuracy")) && self.probes_correct >= batch.probes
+        consistent && (accurate || cfg!(fusion_ablate = "without-accuracy")) && self.probes_correct >= batch.probes
     }
 }
 

@@ -8,8 +8,8 @@
 //! `cargo test -p fusion-tests --test attacks rates -- --nocapture`. Which check stops which attack
 //! is shown by `tests/ablate/run.sh`.
 
+mod ablations;
 mod curious;
-mod features;
 mod leaks;
 mod malice;
 mod plans;

@@ -128,7 +128,7 @@ fn no_two_samples_and_with_keys_by_layer_no_two_layers_share_a_key_or_a_cipherte
     }
 }
 
-#[cfg(feature = "shared-key")]
+#[cfg(fusion_ablate = "shared-key")]
 #[test]
 fn with_a_shared_key_a_server_finds_the_copies_and_gets_a_wrong_label_accepted() {
     let case = Case::network();

@@ -204,7 +204,7 @@ impl Sender {
         let mut hashes = hash.hash_columns(&self.state.columns);
         hashes.iter_mut().zip(masks.iter()).for_each(|(hash, mask)| *hash ^= sacrifice & mask);
         let passes = bool::from(digest(&hashes).as_slice().ct_eq(expected));
-        if !passes && !cfg!(feature = "without-ot-check") {
+        if !passes && !cfg!(fusion_ablate = "without-ot-check") {
             return Err(Error::PeerMisbehaved("an OT extension failed its consistency check".into()));
         }
         Ok(Batch { first_tile, columns: &mut self.state.columns[..tiles * COLUMNS], choices: Zeroizing::default() })

@@ -101,7 +101,7 @@ impl Ciphertext {
         masks: &mut [u64],
         [a, b]: [&mut [u8]; 2],
     ) {
-        let hiding = Hiding { rerandomise: !cfg!(feature = "without-rerandomisation"), ..Hiding::FULL };
+        let hiding = Hiding { rerandomise: !cfg!(fusion_ablate = "without-rerandomisation"), ..Hiding::FULL };
         let hidden = self.hide(key, scale, rng, wanted, hiding);
         hidden.switch(scale, masks, [a, b]);
         self.a = Spectrum::from_memory(hidden.a);

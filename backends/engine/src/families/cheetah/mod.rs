@@ -152,13 +152,13 @@ fn receive_keys(channel: &mut dyn Channel, positions: usize) -> Result<Vec<Publi
 }
 
 /// A key pair for each position, each fresh.
-#[cfg(not(feature = "shared-key"))]
+#[cfg(not(fusion_ablate = "shared-key"))]
 fn client_keys(positions: usize) -> Result<Vec<ClientKey>, Error> {
     (0..positions).into_par_iter().map(|_| ClientKey::generate()).collect()
 }
 
 /// INSECURE: one key pair and its seeds for all positions.
-#[cfg(feature = "shared-key")]
+#[cfg(fusion_ablate = "shared-key")]
 fn client_keys(positions: usize) -> Result<Vec<ClientKey>, Error> {
     let seed = crate::ring::sample::fresh_seed()?;
     Ok((0..positions).map(|_| ClientKey::from_seed(seed.clone())).collect())
