@@ -3,7 +3,7 @@
 use petgraph::graph::DiGraph;
 use serde::{Deserialize, Serialize};
 
-use crate::op::Backend;
+use crate::backend::Backend;
 use crate::{Op, TensorType};
 
 /// Index of a value in its [`Function`]; prints as `v7`.

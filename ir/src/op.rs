@@ -69,49 +69,6 @@ pub struct Piecewise {
     pub knots: Vec<(i64, i64)>,
 }
 
-/// What the selector may choose about a value that the `cheetah` family computes. Results do not
-/// depend on it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Cheetah {
-    /// Comparisons: most bits of a leaf of a carry tree, `1..=4`.
-    pub leaf_bits: u8,
-    /// Linear layers: whether the server packs results into fewer ciphertexts before it returns
-    /// them.
-    pub output_packing: bool,
-}
-
-impl Default for Cheetah {
-    /// Leaves of three bits, which need the fewest correlations; no packing.
-    fn default() -> Cheetah {
-        Cheetah { leaf_bits: 3, output_packing: false }
-    }
-}
-
-/// How the `crypt_flow2` family computes linear layers; its comparisons are the same.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum CryptFlow2 {
-    /// By correlated OTs on the bits of the weights.
-    Ot,
-    /// By packed ciphertexts with rotations.
-    He,
-}
-
-/// Which protocol family computes a value.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Backend {
-    /// Not chosen yet.
-    #[default]
-    Unselected,
-    /// Each party by itself on its own shares.
-    Local,
-    /// RLWE linear layers and carry-tree comparisons over correlated OTs.
-    Cheetah(Cheetah),
-    /// The protocols of CrypTFlow2, for comparison with them.
-    CryptFlow2(CryptFlow2),
-    /// Garbled circuits, in one round trip; not for linear layers.
-    Garbled,
-}
-
 /// The parameters of Fusion's gadgets: the compiler's *suggestion*; the client's own policy
 /// decides.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]

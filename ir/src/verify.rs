@@ -34,9 +34,10 @@ mod tests;
 
 use std::fmt;
 
+use crate::backend::Backend;
 use crate::function::{Function, Value, ValueId, Weight, WeightId};
 use crate::input::{Feature, InputFormat, MAX_FRAC, MAX_OFFSET, ORDERED_BITS};
-use crate::op::{Backend, Op, Piecewise, Reveal};
+use crate::op::{Op, Piecewise, Reveal};
 use crate::types::{MAX_BITS, MIN_BITS, Sign, TensorType};
 
 pub use sign::sign_is_proven;
@@ -270,12 +271,9 @@ impl<'f> Verifier<'f> {
 
     fn backends(mut self) -> Self {
         for (id, value) in self.function.iter() {
-            let fits = match value.backend {
-                Backend::Unselected => false,
-                Backend::Local => value.op.is_local(),
-                Backend::Cheetah(cheetah) => !value.op.is_local() && (1..=4).contains(&cheetah.leaf_bits),
-                Backend::CryptFlow2(_) => !value.op.is_local(),
-                Backend::Garbled => !value.op.is_local() && value.op.kernel().is_none(),
+            let fits = match value.op.is_local() {
+                true => value.backend == Backend::Local,
+                false => value.backend.is_family(),
             };
             if !fits {
                 self.report(12, Some(id), format!("{} cannot run on backend {}", value.op.name(), value.backend));

@@ -250,7 +250,7 @@ impl Layer {
         match &self.kind {
             Kind::Local | Kind::Compared(_) => positions * self.alive * WORD_BYTES,
             Kind::Linear(linear) => {
-                linear.peak_bytes(party, positions, self.alive * WORD_BYTES, self.result * WORD_BYTES)
+                linear.layer().peak_bytes(party, positions, self.alive * WORD_BYTES, self.result * WORD_BYTES)
             }
         }
     }

@@ -15,23 +15,21 @@ use std::sync::Arc;
 #[cfg(doc)]
 use fusion_catalogue::SharedSetup;
 use fusion_catalogue::ot::{OtCount, OtSource};
-use fusion_catalogue::step::{Comparer, Linear, Reveal};
+use fusion_catalogue::step::{Compare, Reveal};
 use fusion_catalogue::{Keys, Step, Steps};
 use fusion_ir::types::signed;
 use fusion_ir::{Party, TensorType, ValueId, Weights};
 
-use crate::families::{Engine, Place, Task};
+use crate::families::{Batches, Engines, Place, Task};
 use crate::ot::Generator;
-use crate::{Channel, Error, Kind, bits, cheetah, crypt_flow2, garbled, local};
+use crate::{Channel, Error, Kind, bits, local};
 
 /// One party's half of a session. After an error it must be dropped.
 pub struct Session {
     wire: Wire,
     steps: Arc<Steps>,
     keys: Keys,
-    cheetah: cheetah::Engine,
-    crypt_flow2: crypt_flow2::Engine,
-    garbled: garbled::State,
+    engines: Engines,
 }
 
 /// A session that makes correlations and has no function yet. After an error it must be dropped.
@@ -50,8 +48,7 @@ struct Wire {
 /// Positions that go through the layers together, each under keys of its own.
 pub struct MicroBatch {
     positions: usize,
-    cheetah: cheetah::Batch,
-    crypt_flow2: crypt_flow2::Batch,
+    batches: Batches,
 }
 
 impl MicroBatch {
@@ -91,9 +88,8 @@ impl Unprepared {
     /// # Errors
     /// As [`Session::establish`].
     pub fn prepare(self, steps: Arc<Steps>, keys: Keys) -> Result<Session, Error> {
-        let garbled = garbled::State::new(&self.wire.session_id)?;
-        let (cheetah, crypt_flow2) = (cheetah::Engine::new(), crypt_flow2::Engine::default());
-        let mut session = Session { wire: self.wire, steps, keys, cheetah, crypt_flow2, garbled };
+        let engines = Engines::new(&self.wire.session_id)?;
+        let mut session = Session { wire: self.wire, steps, keys, engines };
         session.set_up()?;
         Ok(session)
     }
@@ -128,10 +124,7 @@ impl Session {
 
     /// What the families need of what is not there yet.
     fn set_up(&mut self) -> Result<(), Error> {
-        let (shared, place) = (self.steps.shared(self.keys), &mut self.wire.place());
-        self.cheetah.set_up(place, &shared, self.keys)?;
-        self.crypt_flow2.set_up(place, &shared, self.keys)?;
-        self.garbled.set_up(place, &shared, self.keys)
+        self.engines.set_up(&mut self.wire.place(), &self.steps.shared(self.keys), self.keys)
     }
 
     /// Begins a micro-batch of `positions` positions: the client makes a key pair for each and
@@ -141,10 +134,8 @@ impl Session {
     /// # Errors
     /// Whatever the channel gives, and [`Error::PeerMisbehaved`] if a public key is none.
     pub fn begin(&mut self, positions: usize) -> Result<MicroBatch, Error> {
-        let place = &mut self.wire.place();
-        let (cheetah, crypt_flow2) = (self.cheetah.begin(place, positions)?, self.crypt_flow2.begin(place, positions)?);
-        self.garbled.begin(place, positions)?;
-        Ok(MicroBatch { positions, cheetah, crypt_flow2 })
+        let batches = self.engines.begin(&mut self.wire.place(), positions)?;
+        Ok(MicroBatch { positions, batches })
     }
 
     /// The step of value `id` on this party's shares of its operands, position-major. The server
@@ -171,22 +162,8 @@ impl Session {
                 let types: Vec<&TensorType> = value.operands.iter().map(|v| &function.value(*v).ty).collect();
                 Ok(local::apply(place.party, &value.op, operands, &types, &value.ty, weights, positions))
             }
-            Step::Linear(Linear::Cheetah(packing)) => {
-                self.cheetah.linear(place, &mut batch.cheetah, packing, task(operands[0]))
-            }
-            Step::Linear(Linear::CryptFlow2(layer)) => {
-                self.crypt_flow2.linear(place, &mut batch.crypt_flow2, layer, task(operands[0]))
-            }
-            Step::Compare(compare) => {
-                let operation = &compare.operation;
-                match compare.by {
-                    Comparer::Cheetah { leaf_bits } => {
-                        self.cheetah.compare(place, leaf_bits, operation, operands, positions)
-                    }
-                    Comparer::CryptFlow2 => self.crypt_flow2.compare(place, (), operation, operands, positions),
-                    Comparer::Garbled => self.garbled.compare(place, (), operation, operands, positions),
-                }
-            }
+            Step::Linear(layer) => self.engines.linear(place, &mut batch.batches, layer, task(operands[0])),
+            Step::Compare(Compare { operation, by }) => self.engines.compare(place, by, operation, operands, positions),
             Step::Reveal(_) => unreachable!("a reveal is no operation on shares"),
         }
     }

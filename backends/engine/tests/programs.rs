@@ -5,7 +5,8 @@ mod common;
 
 use chacha20::ChaCha20Rng;
 use fusion_catalogue::{Keys, Resolver};
-use fusion_ir::op::{Cheetah, Conv, CryptFlow2, Piecewise, Window};
+use fusion_ir::backend::{Cheetah, CryptFlow2};
+use fusion_ir::op::{Conv, Piecewise, Window};
 use fusion_ir::types::{Sign, signed};
 use fusion_ir::verify::{sign_is_proven, verify};
 use fusion_ir::{Backend, Forest, Function, Op, TensorType, ValueId, Weight, WeightId};

@@ -4,7 +4,7 @@
 mod common;
 
 use fusion_catalogue::Keys;
-use fusion_ir::op::Cheetah;
+use fusion_ir::backend::Cheetah;
 use fusion_ir::{Backend, text};
 
 const CLASSIFIER: &str = r#"function "classifier"

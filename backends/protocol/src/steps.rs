@@ -7,7 +7,7 @@ use crate::cheetah::Packings;
 use crate::compare::{Comparison, Nonlinear};
 use crate::families::{FAMILIES, family};
 use crate::linear::{Refusal, Shape};
-use crate::step::{Local, Reveal};
+use crate::step::{Compare, Local, Reveal};
 use crate::{Cost, Keys, Primitive, SharedSetup, Step};
 
 /// A function with the step of every value.
@@ -48,7 +48,10 @@ impl Resolver {
                 let shape = Shape::of(function, id)?;
                 family(backend).linear(backend, &shape, &mut self.packings).map(Step::Linear)
             }
-            Kind::Compare(operation) => Ok(Step::Compare(family(backend).compare(backend, operation))),
+            Kind::Compare(operation) => {
+                let by = family(backend).compare(backend)?;
+                Ok(Step::Compare(Compare { operation, by }))
+            }
             Kind::Reveal(reveal) => Ok(Step::Reveal(reveal)),
         }
     }
@@ -283,7 +286,11 @@ mod tests {
         assert_eq!([found(0), found(1)], [(ValueId(1), "dense", "first"), (ValueId(4), "dense", "second")]);
         assert_eq!(by_cheetah[0].why, Refusal::Accumulator(40));
         assert!(by_cheetah[1].to_string().starts_with("dense second: "), "{}", by_cheetah[1]);
-        assert!(refused("garbled").iter().all(|unsupported| unsupported.why == Refusal::Circuit));
+        assert!(
+            refused("garbled")
+                .iter()
+                .all(|unsupported| unsupported.why.to_string() == "garbled circuits have no linear layers")
+        );
         assert!(Steps::of(&parse(&text("crypt_flow2-ot")).unwrap()).is_ok());
     }
 

@@ -2,7 +2,8 @@
 //! others.
 
 use fusion_catalogue::ot::Choice;
-use fusion_ir::op::{Cheetah, Conv, CryptFlow2, Reveal, Window};
+use fusion_ir::backend::{Cheetah, CryptFlow2};
+use fusion_ir::op::{Conv, Reveal, Window};
 use fusion_ir::plan::{Provenance, Suggestion};
 use fusion_ir::{Backend, Function, Op, Plan, Schema, Sign, TensorType, ValueId, Weight, WeightId, Weights};
 

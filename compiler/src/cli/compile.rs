@@ -267,7 +267,7 @@ fn choice(text: &str) -> Result<Choice, String> {
     match text {
         "auto" => Ok(Choice::Auto),
         text => match text.parse()? {
-            Backend::Cheetah(cheetah) if !(1..=4).contains(&cheetah.leaf_bits) => Err("leaves have 1 to 4 bits".into()),
+            backend @ Backend::Cheetah(_) if !backend.is_family() => Err("leaves have 1 to 4 bits".into()),
             Backend::Local | Backend::Unselected => Err(format!("{text} computes nothing that needs messages")),
             backend => Ok(Choice::Always(backend)),
         },
@@ -358,7 +358,7 @@ fn summary(compiled: &Compiled, diagnose: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use fusion_ir::op::Cheetah;
+    use fusion_ir::backend::Cheetah;
 
     #[test]
     fn backends_are_named_as_plans_print_them() {

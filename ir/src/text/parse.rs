@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::str::FromStr;
 
+use crate::backend::Backend;
 use crate::function::{Function, Value, ValueId, Weight, WeightId};
 use crate::input::{Feature, InputFormat};
-use crate::op::{Backend, Cheetah, Conv, CryptFlow2, Mix, Op, Piecewise, Reveal, Window};
+use crate::op::{Conv, Mix, Op, Piecewise, Reveal, Window};
 use crate::types::{Sign, TensorType};
 
 /// Why a text is not IR.
@@ -87,7 +88,11 @@ fn parse_value(cursor: &mut Cursor) -> Parsed<Value> {
         attributes.0.insert(key, value);
     }
     let ty = parse_type(cursor)?;
-    let backend = if cursor.accept("by ") { parse_backend(cursor)? } else { Backend::Unselected };
+    let backend = if cursor.accept("by ") {
+        cursor.take(|c| !c.is_whitespace() && c != '"').parse()?
+    } else {
+        Backend::Unselected
+    };
     let op = build(&name, &mut attributes, &weights)?;
     if let Some(key) = attributes.0.keys().next() {
         return Err(format!("{name} has no parameter {key:?}"));
@@ -104,38 +109,6 @@ fn parse_type(cursor: &mut Cursor) -> Parsed<TensorType> {
     let magnitude = cursor.number()?;
     let sign = if cursor.accept("+") { Sign::NonNegative } else { Sign::Any };
     Ok(TensorType { bits, frac, magnitude, sign, shape: cursor.list()? })
-}
-
-fn parse_backend(cursor: &mut Cursor) -> Parsed<Backend> {
-    match cursor.word()? {
-        "unselected" => Ok(Backend::Unselected),
-        "local" => Ok(Backend::Local),
-        "cheetah" => Ok(Backend::Cheetah(parse_cheetah(cursor)?)),
-        "crypt_flow2" if cursor.accept("-ot") => Ok(Backend::CryptFlow2(CryptFlow2::Ot)),
-        "garbled" => Ok(Backend::Garbled),
-        "crypt_flow2" if cursor.accept("-he") => Ok(Backend::CryptFlow2(CryptFlow2::He)),
-        word => Err(format!(
-            "no backend {word:?}: cheetah, cheetah(leaf=N,pack), crypt_flow2-ot, crypt_flow2-he, garbled or local"
-        )),
-    }
-}
-
-fn parse_cheetah(cursor: &mut Cursor) -> Parsed<Cheetah> {
-    let mut cheetah = Cheetah::default();
-    if cursor.accept("(") {
-        while !cursor.accept(")") {
-            match cursor.word()? {
-                "leaf" => {
-                    cursor.expect("=")?;
-                    cheetah.leaf_bits = cursor.number()?;
-                }
-                "pack" => cheetah.output_packing = true,
-                word => return Err(format!("cheetah has no choice {word:?}")),
-            }
-            cursor.accept(",");
-        }
-    }
-    Ok(cheetah)
 }
 
 struct Attributes(HashMap<String, String>);
@@ -255,17 +228,6 @@ fn build(name: &str, given: &mut Attributes, weights: &[WeightId]) -> Parsed<Op>
         "fusion.check" => Op::Check,
         other => return Err(format!("no operation {other:?}")),
     })
-}
-
-impl FromStr for Backend {
-    type Err = String;
-
-    /// A backend as functions print it: `cheetah`, `cheetah(leaf=2)`.
-    fn from_str(text: &str) -> Parsed<Backend> {
-        let mut cursor = Cursor { rest: text };
-        let backend = parse_backend(&mut cursor)?;
-        if cursor.at_end() { Ok(backend) } else { Err(format!("{:?} behind a backend", cursor.rest)) }
-    }
 }
 
 impl FromStr for Reveal {

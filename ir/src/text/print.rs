@@ -4,8 +4,9 @@ use std::fmt;
 
 use sha2::{Digest, Sha256};
 
+use crate::backend::Backend;
 use crate::function::{Function, Value, Weight, WeightId, Weights};
-use crate::op::{Backend, Cheetah, CryptFlow2, Op, Reveal};
+use crate::op::{Op, Reveal};
 use crate::types::{Sign, TensorType};
 
 /// The function's text with a digest of each weight's elements as a comment beside its declaration.
@@ -79,35 +80,6 @@ impl fmt::Display for TensorType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sign = if self.sign == Sign::NonNegative { "+" } else { "" };
         write!(f, "i{}.{}~{}{sign}{}", self.bits, self.frac, self.magnitude, list(&self.shape))
-    }
-}
-
-impl fmt::Display for Backend {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Backend::Unselected => f.write_str("unselected"),
-            Backend::Local => f.write_str("local"),
-            Backend::Cheetah(cheetah) => cheetah.fmt(f),
-            Backend::CryptFlow2(CryptFlow2::Ot) => f.write_str("crypt_flow2-ot"),
-            Backend::CryptFlow2(CryptFlow2::He) => f.write_str("crypt_flow2-he"),
-            Backend::Garbled => f.write_str("garbled"),
-        }
-    }
-}
-
-impl fmt::Display for Cheetah {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut choices = Vec::new();
-        if self.leaf_bits != Cheetah::default().leaf_bits {
-            choices.push(format!("leaf={}", self.leaf_bits));
-        }
-        if self.output_packing {
-            choices.push("pack".into());
-        }
-        match choices.is_empty() {
-            true => f.write_str("cheetah"),
-            false => write!(f, "cheetah({})", choices.join(",")),
-        }
     }
 }
 

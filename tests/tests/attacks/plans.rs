@@ -4,7 +4,8 @@
 use std::io::ErrorKind;
 use std::net::TcpListener;
 
-use fusion_ir::op::{Backend, Reveal};
+use fusion_ir::Backend;
+use fusion_ir::op::Reveal;
 use fusion_ir::{Function, Op, Plan, Sign, ValueId};
 use fusion_tests::desk::Desk;
 

@@ -1,11 +1,8 @@
 //! One folder for each family of protocols; what they share lies beside them. A session drives each
-//! through `Engine`.
-
-pub mod cheetah;
-pub mod crypt_flow2;
-pub mod garbled;
+//! through `Engine`; which there are is the registry's.
 
 use fusion_catalogue::compare::Nonlinear;
+use fusion_catalogue::families::{Comparer, Linear};
 use fusion_catalogue::{Keys, SharedSetup, Steps};
 use fusion_ir::{Party, ValueId, Weights};
 
@@ -18,8 +15,16 @@ pub(crate) trait Engine {
     type Batch;
     /// How it lays out a linear layer.
     type Layer;
-    /// What may be chosen about a comparison.
-    type Choice;
+    /// Its protocols for what looks at bits.
+    type Comparisons;
+
+    /// Before anything is set up.
+    ///
+    /// # Errors
+    /// If the operating system has no randomness.
+    fn new(session_id: &[u8; 32]) -> Result<Self, Error>
+    where
+        Self: Sized;
 
     /// Sets up what a function's steps need once, as far as it is not there yet.
     ///
@@ -52,7 +57,7 @@ pub(crate) trait Engine {
     fn compare(
         &mut self,
         place: &mut Place<'_>,
-        choice: Self::Choice,
+        by: &Self::Comparisons,
         operation: &Nonlinear,
         operands: &[&[u64]],
         positions: usize,
@@ -77,4 +82,71 @@ pub(crate) struct Task<'s> {
     pub weights: Option<&'s Weights>,
     pub share: &'s [u64],
     pub positions: usize,
+}
+
+macro_rules! registry {
+    ($($family:ident = $module:ident;)*) => {
+        $(pub mod $module;)*
+
+        /// One party's halves of all families.
+        pub(crate) struct Engines {
+            $($module: $module::Engine,)*
+        }
+
+        /// What all families keep for the positions of a micro-batch.
+        pub(crate) struct Batches {
+            $($module: <$module::Engine as Engine>::Batch,)*
+        }
+
+        impl Engines {
+            /// As [`Engine::new`].
+            pub fn new(session_id: &[u8; 32]) -> Result<Engines, Error> {
+                Ok(Engines { $($module: $module::Engine::new(session_id)?,)* })
+            }
+
+            /// As [`Engine::set_up`].
+            pub fn set_up(&mut self, place: &mut Place<'_>, shared: &SharedSetup, keys: Keys) -> Result<(), Error> {
+                $(self.$module.set_up(place, shared, keys)?;)*
+                Ok(())
+            }
+
+            /// As [`Engine::begin`].
+            pub fn begin(&mut self, place: &mut Place<'_>, positions: usize) -> Result<Batches, Error> {
+                Ok(Batches { $($module: self.$module.begin(place, positions)?,)* })
+            }
+
+            /// As [`Engine::linear`].
+            pub fn linear(
+                &mut self,
+                place: &mut Place<'_>,
+                batches: &mut Batches,
+                layer: &Linear,
+                task: Task<'_>,
+            ) -> Result<Vec<u64>, Error> {
+                match layer {
+                    $(Linear::$family(layer) => self.$module.linear(place, &mut batches.$module, layer, task),)*
+                }
+            }
+
+            /// As [`Engine::compare`].
+            pub fn compare(
+                &mut self,
+                place: &mut Place<'_>,
+                by: &Comparer,
+                operation: &Nonlinear,
+                operands: &[&[u64]],
+                positions: usize,
+            ) -> Result<Vec<u64>, Error> {
+                match by {
+                    $(Comparer::$family(by) => self.$module.compare(place, by, operation, operands, positions),)*
+                }
+            }
+        }
+    };
+}
+
+registry! {
+    Cheetah = cheetah;
+    CryptFlow2 = crypt_flow2;
+    Garbled = garbled;
 }

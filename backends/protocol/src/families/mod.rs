@@ -1,15 +1,16 @@
 //! The families of protocols, as data: what each could compute, and how it lays an operation out.
+//!
+//! A family is a folder that has a `Family`, a `Layer` and a `Comparisons`, and a line in the
+//! registry.
 
-pub mod cheetah;
-pub mod crypt_flow2;
-pub mod garbled;
+mod parts;
 
-use fusion_ir::op::Backend;
+use fusion_ir::Backend;
 
-use crate::compare::Nonlinear;
 use crate::linear::{Refusal, Shape};
-use crate::step::{Compare, Linear};
 use cheetah::Packings;
+
+pub use parts::{Comparisons, Layer, NoLayer};
 
 /// A family as the compiler and both parties see it, without its protocols' code.
 pub trait Family: Sync {
@@ -26,18 +27,62 @@ pub trait Family: Sync {
     /// If its protocols cannot carry it.
     fn linear(&self, backend: Backend, shape: &Shape, packings: &mut Packings) -> Result<Linear, Refusal>;
 
-    /// An operation that looks at bits, likewise.
-    fn compare(&self, backend: Backend, operation: Nonlinear) -> Compare;
+    /// By which protocols it computes what looks at bits, likewise.
+    ///
+    /// # Errors
+    /// If it has none.
+    fn compare(&self, backend: Backend) -> Result<Comparer, Refusal>;
 }
 
-/// Every family, the default one first.
-pub const FAMILIES: [&dyn Family; 3] = [&cheetah::Family, &crypt_flow2::Family, &garbled::Family];
+macro_rules! registry {
+    ($($family:ident = $module:ident;)*) => {
+        $(pub mod $module;)*
 
-/// The family of a backend; the default one as long as none is selected.
-pub fn family(backend: Backend) -> &'static dyn Family {
-    match backend {
-        Backend::Cheetah(_) | Backend::Unselected | Backend::Local => &cheetah::Family,
-        Backend::CryptFlow2(_) => &crypt_flow2::Family,
-        Backend::Garbled => &garbled::Family,
-    }
+        /// Every family, the default one first.
+        pub const FAMILIES: &[&dyn Family] = &[$(&$module::Family),*];
+
+        /// The family of a backend; the default one as long as none is selected.
+        pub fn family(backend: Backend) -> &'static dyn Family {
+            match backend {
+                Backend::Unselected | Backend::Local => FAMILIES[0],
+                $(Backend::$family { .. } => &$module::Family,)*
+            }
+        }
+
+        /// A linear layer, laid out as its protocol has it.
+        #[derive(Clone, Debug, PartialEq)]
+        pub enum Linear {
+            $(#[doc = concat!("By the `", stringify!($module), "` family.")] $family($module::Layer),)*
+        }
+
+        /// The protocols of a family for what looks at bits.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Comparer {
+            $(#[doc = concat!("By the `", stringify!($module), "` family.")] $family($module::Comparisons),)*
+        }
+
+        impl Linear {
+            /// What every family says of its layers.
+            pub fn layer(&self) -> &dyn Layer {
+                match self {
+                    $(Linear::$family(layer) => layer,)*
+                }
+            }
+        }
+
+        impl Comparer {
+            /// What every family says of its protocols.
+            pub fn protocols(&self) -> &dyn Comparisons {
+                match self {
+                    $(Comparer::$family(protocols) => protocols,)*
+                }
+            }
+        }
+    };
+}
+
+registry! {
+    Cheetah = cheetah;
+    CryptFlow2 = crypt_flow2;
+    Garbled = garbled;
 }

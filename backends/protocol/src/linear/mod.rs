@@ -34,9 +34,9 @@ pub enum Refusal {
     /// Not even one output fits a polynomial.
     #[error("the kernel reaches over more than {DEGREE} elements")]
     Kernel,
-    /// The chosen family has no linear layers.
-    #[error("garbled circuits have no linear layers")]
-    Circuit,
+    /// The chosen family does not compute operations of this kind at all: who, and what.
+    #[error("{0} have no {1}")]
+    Absent(&'static str, &'static str),
     /// The weights are so wide or so many that their noise could not be hidden.
     #[error("{products} products with {weight_bits}-bit weights are too noisy to hide at {acc_bits} accumulator bits")]
     Flood {

@@ -19,7 +19,7 @@ use fusion_catalogue::ot::{self, OtSource, TILE_ROWS};
 use fusion_catalogue::{Cost, Keys, Primitive, Resolver, Schedule, SharedSetup, Step};
 use fusion_estimate::{Clock, SessionTrace};
 use fusion_estimate::{Machine, Network};
-use fusion_ir::op::{Backend, Cheetah};
+use fusion_ir::backend::{Backend, Cheetah};
 use fusion_ir::{Function, Party, ValueId};
 
 use super::{Program, Settings};
@@ -272,7 +272,7 @@ fn least_with_shared(
 mod tests {
     use fusion_catalogue::Steps;
     use fusion_ir::Value;
-    use fusion_ir::op::CryptFlow2;
+    use fusion_ir::backend::CryptFlow2;
 
     use super::*;
 

@@ -4,7 +4,7 @@ pub mod compare;
 #[allow(clippy::integer_division_remainder_used, reason = "places in memory")]
 pub mod linear;
 
-use fusion_catalogue::cheetah::{Packing, interleaved};
+use fusion_catalogue::cheetah::{Comparisons, Layer, interleaved};
 use fusion_catalogue::compare::Nonlinear;
 use fusion_catalogue::rlwe::PUBLIC_KEY_BYTES;
 use fusion_catalogue::{Keys, SharedSetup};
@@ -38,18 +38,14 @@ enum Pairs {
     Server(Vec<PublicKey>),
 }
 
-impl Engine {
-    /// Before anything is set up.
-    pub fn new() -> Engine {
-        Engine { keys: Keys::Position, shared: false, levels: 0 }
-    }
-}
-
 impl super::Engine for Engine {
     type Batch = Batch;
-    type Layer = Packing;
-    /// Most bits of a leaf.
-    type Choice = u8;
+    type Layer = Layer;
+    type Comparisons = Comparisons;
+
+    fn new(_: &[u8; 32]) -> Result<Engine, Error> {
+        Ok(Engine { keys: Keys::Position, shared: false, levels: 0 })
+    }
 
     fn set_up(&mut self, _: &mut Place<'_>, shared: &SharedSetup, keys: Keys) -> Result<(), Error> {
         *self = Engine { keys, shared: shared.public_keys, levels: shared.levels };
@@ -86,7 +82,7 @@ impl super::Engine for Engine {
         &mut self,
         place: &mut Place<'_>,
         batch: &mut Batch,
-        packing: &Packing,
+        packing: &Layer,
         task: Task<'_>,
     ) -> Result<Vec<u64>, Error> {
         let Task { steps, id, weights, share, positions } = task;
@@ -126,7 +122,7 @@ impl super::Engine for Engine {
     fn compare(
         &mut self,
         place: &mut Place<'_>,
-        leaf_bits: u8,
+        &Comparisons { leaf_bits }: &Comparisons,
         operation: &Nonlinear,
         operands: &[&[u64]],
         positions: usize,

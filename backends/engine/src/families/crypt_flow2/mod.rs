@@ -23,7 +23,7 @@ mod tests;
 
 use fusion_catalogue::compare::{Comparison, Nonlinear};
 use fusion_catalogue::crypt_flow2::he::key_bytes;
-use fusion_catalogue::crypt_flow2::{Layer, Schedule};
+use fusion_catalogue::crypt_flow2::{Comparisons, Layer, Schedule};
 use fusion_catalogue::{Keys, SharedSetup};
 use fusion_ir::types::{mask, signed};
 use fusion_ir::{Function, Party, Value, Weights, interp};
@@ -35,7 +35,6 @@ use crate::ot::Extensions;
 use crate::{Channel, Error, Kind};
 
 /// One party's half of the family.
-#[derive(Default)]
 pub(crate) struct Engine {
     /// There if a step needs them.
     extensions: Option<Extensions>,
@@ -60,7 +59,11 @@ impl Engine {
 impl super::Engine for Engine {
     type Batch = Batch;
     type Layer = Layer;
-    type Choice = ();
+    type Comparisons = Comparisons;
+
+    fn new(_: &[u8; 32]) -> Result<Engine, Error> {
+        Ok(Engine { extensions: None, rotations: None })
+    }
 
     fn set_up(&mut self, place: &mut Place<'_>, shared: &SharedSetup, _: Keys) -> Result<(), Error> {
         self.rotations.clone_from(&shared.rotations);
@@ -123,7 +126,7 @@ impl super::Engine for Engine {
     fn compare(
         &mut self,
         place: &mut Place<'_>,
-        (): (),
+        _: &Comparisons,
         operation: &Nonlinear,
         operands: &[&[u64]],
         positions: usize,

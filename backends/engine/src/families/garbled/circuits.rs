@@ -5,7 +5,7 @@ use fusion_catalogue::garbled::Circuit;
 use fusion_ir::Party;
 use fusion_ir::types::mask;
 
-use super::engine::{Engine, Wire};
+use super::gates::{Gates, Wire};
 use super::{Ctx, Number, run};
 use crate::Error;
 use crate::compare::shares::subtract;
@@ -24,26 +24,26 @@ pub(super) fn compare(ctx: &mut Ctx, operation: &Comparison, operands: &[&[u64]]
         (Comparison::Sign { bits }, [x]) => run(ctx, &circuit, &[number(x.to_vec(), bits)], &[1], &|_, mut x| {
             vec![x[0].split_off(usize::from(bits) - 1)]
         }),
-        (Comparison::Step { bits, k }, [x]) => run(ctx, &circuit, &[number(x.to_vec(), bits)], &[k], &|engine, x| {
-            let zero = engine.constant(false);
+        (Comparison::Step { bits, k }, [x]) => run(ctx, &circuit, &[number(x.to_vec(), bits)], &[k], &|gates, x| {
+            let zero = gates.constant(false);
             let mut result = vec![zero; usize::from(k)];
-            result[0] = engine.not(&top(&x[0]));
+            result[0] = gates.not(&top(&x[0]));
             vec![result]
         }),
-        (Comparison::Relu { bits }, [x]) => run(ctx, &circuit, &[number(x.to_vec(), bits)], &[bits], &|engine, x| {
-            vec![positive(engine, &x[0], 0, bits)]
-        }),
+        (Comparison::Relu { bits }, [x]) => {
+            run(ctx, &circuit, &[number(x.to_vec(), bits)], &[bits], &|gates, x| vec![positive(gates, &x[0], 0, bits)])
+        }
         (Comparison::Requant { bits, shift, k }, [x]) => {
             let x = number(plus(x, rounding(shift), bits), bits);
             run(ctx, &circuit, &[x], &[k], &|_, x| vec![shifted(&x[0], shift, k)])
         }
         (Comparison::RequantRelu { bits, shift, k }, [x]) => {
             let x = number(plus(x, rounding(shift), bits), bits);
-            run(ctx, &circuit, &[x], &[k], &|engine, x| vec![positive(engine, &x[0], shift, k)])
+            run(ctx, &circuit, &[x], &[k], &|gates, x| vec![positive(gates, &x[0], shift, k)])
         }
         (Comparison::RequantClip { bits, shift, k, limit }, [x]) => {
             let x = number(plus(x, rounding(shift), bits), bits);
-            run(ctx, &circuit, &[x], &[k], &|engine, x| vec![clipped(engine, &x[0][usize::from(shift)..], limit, k)])
+            run(ctx, &circuit, &[x], &[k], &|gates, x| vec![clipped(gates, &x[0][usize::from(shift)..], limit, k)])
         }
         (Comparison::Extend { bits, k, .. }, [x]) => {
             run(ctx, &circuit, &[number(x.to_vec(), bits)], &[k], &|_, x| vec![shifted(&x[0], 0, k)])
@@ -51,23 +51,23 @@ pub(super) fn compare(ctx: &mut Ctx, operation: &Comparison, operands: &[&[u64]]
         (Comparison::Max { bits }, [a, b]) => {
             // The larger is a less the difference where that is negative.
             let difference = number(subtract(a, b, bits), bits);
-            let lost = run(ctx, &circuit, &[difference], &[bits], &|engine, x| {
+            let lost = run(ctx, &circuit, &[difference], &[bits], &|gates, x| {
                 let negative = top(&x[0]);
-                vec![engine.gate(&negative, &x[0])]
+                vec![gates.gate(&negative, &x[0])]
             })?;
             Ok(vec![subtract(a, &lost[0], bits)])
         }
         (Comparison::MaxIndex { bits, index_bits }, [a, b, i, j]) => {
             let differences = [number(subtract(a, b, bits), bits), number(subtract(i, j, index_bits), index_bits)];
-            let lost = run(ctx, &circuit, &differences, &[bits, index_bits], &|engine, x| {
+            let lost = run(ctx, &circuit, &differences, &[bits, index_bits], &|gates, x| {
                 let negative = top(&x[0]);
-                x.iter().map(|x| engine.gate(&negative, x)).collect()
+                x.iter().map(|x| gates.gate(&negative, x)).collect()
             })?;
             Ok(vec![subtract(a, &lost[0], bits), subtract(i, &lost[1], index_bits)])
         }
         (Comparison::Mul { bits }, [a, b]) => {
             let operands = [number(a.to_vec(), bits), number(b.to_vec(), bits)];
-            run(ctx, &circuit, &operands, &[bits], &|engine, x| vec![multiply(engine, &x[0], &x[1])])
+            run(ctx, &circuit, &operands, &[bits], &|gates, x| vec![multiply(gates, &x[0], &x[1])])
         }
         _ => panic!("{operation:?} on {} operands", operands.len()),
     }
@@ -78,12 +78,12 @@ pub(super) fn arg_max(ctx: &mut Ctx, bits: u8, index_bits: u8, classes: usize, x
     let circuit = Circuit::arg_max(bits, index_bits, classes);
     let class = |class: usize| Number { values: x.iter().skip(class).step_by(classes).copied().collect(), bits };
     let operands: Vec<Number> = (0..classes).map(class).collect();
-    let best = run(ctx, &circuit, &operands, &[index_bits], &|engine, x| {
-        let constant = |engine: &Engine, index: usize| -> Vec<Wire> {
-            (0..index_bits).map(|bit| engine.constant(index >> bit & 1 == 1)).collect()
+    let best = run(ctx, &circuit, &operands, &[index_bits], &|gates, x| {
+        let constant = |gates: &Gates, index: usize| -> Vec<Wire> {
+            (0..index_bits).map(|bit| gates.constant(index >> bit & 1 == 1)).collect()
         };
-        let players = x.into_iter().enumerate().map(|(index, x)| (x, constant(engine, index))).collect();
-        let winner = fusion_ir::interp::tournament(players, |left, right| contest(engine, left, right));
+        let players = x.into_iter().enumerate().map(|(index, x)| (x, constant(gates, index))).collect();
+        let winner = fusion_ir::interp::tournament(players, |left, right| contest(gates, left, right));
         vec![winner.map(|(_, index)| index).unwrap_or_default()]
     })?;
     Ok(best.into_iter().flatten().collect())
@@ -93,13 +93,13 @@ pub(super) fn arg_max(ctx: &mut Ctx, bits: u8, index_bits: u8, classes: usize, x
 type Player = (Vec<Wire>, Vec<Wire>);
 
 /// The right player if the left one's number less its own is negative, else the left one.
-fn contest(engine: &mut Engine, left: Player, right: Player) -> Player {
-    let negative = top(&difference(engine, &left.0, &right.0));
+fn contest(gates: &mut Gates, left: Player, right: Player) -> Player {
+    let negative = top(&difference(gates, &left.0, &right.0));
     let mut choose = |left: Vec<Wire>, right: Vec<Wire>| -> Vec<Wire> {
         let chosen = left.iter().zip(&right).map(|(a, b)| {
-            let differs = engine.xor(a, b);
-            let change = engine.and(&negative, &differs);
-            engine.xor(a, &change)
+            let differs = gates.xor(a, b);
+            let change = gates.and(&negative, &differs);
+            gates.xor(a, &change)
         });
         chosen.collect()
     };
@@ -107,41 +107,41 @@ fn contest(engine: &mut Engine, left: Player, right: Player) -> Player {
 }
 
 /// `a - b` mod 2 to the width: the complement of the complement of `a` plus `b`.
-fn difference(engine: &mut Engine, a: &[Wire], b: &[Wire]) -> Vec<Wire> {
-    let complement: Vec<Wire> = a.iter().map(|a| engine.not(a)).collect();
-    engine.add(&complement, b).iter().map(|wire| engine.not(wire)).collect()
+fn difference(gates: &mut Gates, a: &[Wire], b: &[Wire]) -> Vec<Wire> {
+    let complement: Vec<Wire> = a.iter().map(|a| gates.not(a)).collect();
+    gates.add(&complement, b).iter().map(|wire| gates.not(wire)).collect()
 }
 
 /// `k` bits from `shift` on, where the number is not negative.
-fn positive(engine: &mut Engine, x: &[Wire], shift: u8, k: u8) -> Vec<Wire> {
-    let positive = engine.not(&top(x));
-    engine.gate(&positive, &x[usize::from(shift)..usize::from(shift + k)])
+fn positive(gates: &mut Gates, x: &[Wire], shift: u8, k: u8) -> Vec<Wire> {
+    let positive = gates.not(&top(x));
+    gates.gate(&positive, &x[usize::from(shift)..usize::from(shift + k)])
 }
 
 /// The number, at least 0 and at most `limit`, in `k` bits.
-fn clipped(engine: &mut Engine, x: &[Wire], limit: u64, k: u8) -> Vec<Wire> {
-    let positive = engine.not(&top(x));
+fn clipped(gates: &mut Gates, x: &[Wire], limit: u64, k: u8) -> Vec<Wire> {
+    let positive = gates.not(&top(x));
     // Whether it is below the limit, as far as its lowest bits go: not in those below the limit's
     // lowest one.
     let first = limit.trailing_zeros() as usize;
-    let mut below = engine.not(&x[first]);
+    let mut below = gates.not(&x[first]);
     for (place, bit) in x.iter().enumerate().take(x.len() - 1).skip(first + 1) {
         below = if limit >> place & 1 == 1 {
-            let not_below = engine.not(&below);
-            let above = engine.and(bit, &not_below);
-            engine.not(&above)
+            let not_below = gates.not(&below);
+            let above = gates.and(bit, &not_below);
+            gates.not(&above)
         } else {
-            let clear = engine.not(bit);
-            engine.and(&clear, &below)
+            let clear = gates.not(bit);
+            gates.and(&clear, &below)
         };
     }
-    let between = engine.and(&positive, &below);
-    let above = engine.xor(&positive, &between);
-    let mut result = engine.gate(&between, &x[..usize::from(k) - 1]);
+    let between = gates.and(&positive, &below);
+    let above = gates.xor(&positive, &between);
+    let mut result = gates.gate(&between, &x[..usize::from(k) - 1]);
     for (_, bit) in result.iter_mut().enumerate().filter(|(place, _)| limit >> place & 1 == 1) {
-        *bit = engine.xor(bit, &above);
+        *bit = gates.xor(bit, &above);
     }
-    result.push(engine.constant(false));
+    result.push(gates.constant(false));
     result
 }
 
@@ -152,11 +152,11 @@ fn shifted(x: &[Wire], shift: u8, k: u8) -> Vec<Wire> {
 }
 
 /// The product mod 2 to the width.
-fn multiply(engine: &mut Engine, a: &[Wire], b: &[Wire]) -> Vec<Wire> {
-    let mut product = engine.gate(&b[0], a);
+fn multiply(gates: &mut Gates, a: &[Wire], b: &[Wire]) -> Vec<Wire> {
+    let mut product = gates.gate(&b[0], a);
     for (place, bit) in b.iter().enumerate().skip(1) {
-        let multiple = engine.gate(bit, &a[..a.len() - place]);
-        let sum = engine.add(&product[place..], &multiple);
+        let multiple = gates.gate(bit, &a[..a.len() - place]);
+        let sum = gates.add(&product[place..], &multiple);
         product.truncate(place);
         product.extend(sum);
     }

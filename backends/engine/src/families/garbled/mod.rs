@@ -1,7 +1,7 @@
 //! Garbled circuits for operations that look at bits: one round trip, whatever the circuit's depth.
 //!
 //! The **server garbles** and the client evaluates: half gates (Zahur, Rosulek and Evans,
-//! EUROCRYPT 2015) over free XORs (`engine`), the circuits of `circuits`. The circuit adds the
+//! EUROCRYPT 2015) over free XORs (`gates`), the circuits of `circuits`. The circuit adds the
 //! shares up, computes, and adds a mask that the server draws; the client's share is what it
 //! decodes, the server's is minus the mask. Results are those of [`fusion_ir::interp`] bit for bit,
 //! messages those of [`fusion_catalogue::garbled`].
@@ -16,15 +16,13 @@
 //! 2020, give it in the ideal-permutation model).
 
 mod circuits;
-mod engine;
+mod gates;
 #[cfg(test)]
 mod tests;
 
-use std::convert::Infallible;
-
 use chacha20::ChaCha20Rng;
 use fusion_catalogue::compare::{Comparison, Nonlinear};
-use fusion_catalogue::garbled::{Circuit, LABEL_BYTES};
+use fusion_catalogue::garbled::{Circuit, Comparisons, LABEL_BYTES, Layer};
 use fusion_catalogue::{Keys, SharedSetup};
 use fusion_ir::Party;
 use fusion_ir::types::mask;
@@ -35,31 +33,24 @@ use crate::bits::Bits;
 use crate::compare::{self, Compare};
 use crate::ot::Generator;
 use crate::{Channel, Error, Kind};
-use engine::{Engine, Gate, Wire};
+use gates::{Gate, Gates, Wire};
 
-pub use engine::GateHash;
+pub use gates::GateHash;
 
 /// One party's state of the family through a session: the hash, whose tweaks never come twice.
-pub struct State {
+pub struct Engine {
     hash: GateHash,
     rng: ChaCha20Rng,
 }
 
-impl State {
-    /// The state for a session.
-    ///
-    /// # Errors
-    /// If the operating system has no randomness.
-    pub fn new(session_id: &[u8; 32]) -> Result<State, Error> {
-        Ok(State { hash: GateHash::new(session_id), rng: crate::ot::os_rng()? })
-    }
-}
-
-impl super::Engine for State {
+impl super::Engine for Engine {
     type Batch = ();
-    /// It has none.
-    type Layer = Infallible;
-    type Choice = ();
+    type Layer = Layer;
+    type Comparisons = Comparisons;
+
+    fn new(session_id: &[u8; 32]) -> Result<Engine, Error> {
+        Ok(Engine { hash: GateHash::new(session_id), rng: crate::ot::os_rng()? })
+    }
 
     fn set_up(&mut self, _: &mut Place<'_>, _: &SharedSetup, _: Keys) -> Result<(), Error> {
         Ok(())
@@ -69,14 +60,14 @@ impl super::Engine for State {
         Ok(())
     }
 
-    fn linear(&mut self, _: &mut Place<'_>, (): &mut (), layer: &Infallible, _: Task<'_>) -> Result<Vec<u64>, Error> {
+    fn linear(&mut self, _: &mut Place<'_>, (): &mut (), layer: &Layer, _: Task<'_>) -> Result<Vec<u64>, Error> {
         match *layer {}
     }
 
     fn compare(
         &mut self,
         place: &mut Place<'_>,
-        (): (),
+        _: &Comparisons,
         operation: &Nonlinear,
         operands: &[&[u64]],
         positions: usize,
@@ -99,7 +90,7 @@ pub struct Ctx<'a> {
     /// Where random OTs come from.
     pub correlations: &'a mut Generator,
     /// The family's state.
-    pub state: &'a mut State,
+    pub state: &'a mut Engine,
 }
 
 impl Compare for Ctx<'_> {
@@ -122,7 +113,7 @@ pub fn arg_max(ctx: &mut Ctx, bits: u8, index_bits: u8, classes: usize, x: &[u64
 }
 
 /// Wires of the results from wires of the sums of shares, each lowest bit first.
-type Build<'b> = dyn Fn(&mut Engine, Vec<Vec<Wire>>) -> Vec<Vec<Wire>> + 'b;
+type Build<'b> = dyn Fn(&mut Gates, Vec<Vec<Wire>>) -> Vec<Vec<Wire>> + 'b;
 
 /// Numbers of so many bits: one for every element.
 struct Number {
@@ -190,9 +181,9 @@ fn evaluate(
         .map(|((pad, block), bit)| pad ^ block & u128::from(bit).wrapping_neg())
         .collect();
     let theirs: Vec<u128> = blocks.by_ref().take(n * (circuit.share_bits + circuit.result_bits)).collect();
-    let gates = blocks.collect::<Vec<u128>>();
-    let engine = &mut Engine::new(Gate::Evaluate(&gates), &mut ctx.state.hash, n);
-    let outputs = assemble(engine, labels, theirs, operands, widths, build);
+    let received = blocks.collect::<Vec<u128>>();
+    let gates = &mut Gates::new(Gate::Evaluate(&received), &mut ctx.state.hash, n);
+    let outputs = assemble(gates, labels, theirs, operands, widths, build);
     let mut meanings = (0..circuit.result_bits).map(|i| meanings.slice(i * n, n));
     Ok(outputs.iter().map(|wires| decode(wires, n, &mut meanings)).collect())
 }
@@ -236,10 +227,10 @@ fn garble(
     let own_zeros: Vec<u128> = (0..own.len()).map(|_| block()).collect();
     blocks.extend(own_zeros.iter().zip(own.iter()).map(|(zero, bit)| zero ^ delta & u128::from(bit).wrapping_neg()));
 
-    let engine = &mut Engine::new(Gate::Garble(delta, Vec::new()), &mut ctx.state.hash, n);
-    let outputs = assemble(engine, zeros, own_zeros, operands, widths, build);
+    let gates = &mut Gates::new(Gate::Garble(delta, Vec::new()), &mut ctx.state.hash, n);
+    let outputs = assemble(gates, zeros, own_zeros, operands, widths, build);
     let mut message = Vec::with_capacity(circuit.garbled_bytes(n) as usize);
-    blocks.iter().chain(engine.gates()).for_each(|block| message.extend_from_slice(&block.to_le_bytes()));
+    blocks.iter().chain(gates.gates()).for_each(|block| message.extend_from_slice(&block.to_le_bytes()));
     let mut meanings = Bits::default();
     outputs.iter().flatten().for_each(|wire| meanings.extend(&wire.colours()));
     message.extend(meanings.to_bytes());
@@ -253,7 +244,7 @@ fn garble(
 
 /// The circuit: sums of the shares, what `build` makes of them, and the masks added to that.
 fn assemble(
-    engine: &mut Engine,
+    gates: &mut Gates,
     client: Vec<u128>,
     server: Vec<u128>,
     operands: &[Number],
@@ -268,12 +259,12 @@ fn assemble(
     for operand in operands {
         let [own, theirs] =
             [&mut client, &mut server].map(|wires| wires.take(operand.bits.into()).collect::<Vec<Wire>>());
-        sums.push(engine.add(&own, &theirs));
+        sums.push(gates.add(&own, &theirs));
     }
-    let results = build(engine, sums);
+    let results = build(gates, sums);
     let masked = results.iter().zip(widths).map(|(result, bits)| {
         let masks: Vec<Wire> = server.by_ref().take((*bits).into()).collect();
-        engine.add(result, &masks)
+        gates.add(result, &masks)
     });
     masked.collect()
 }

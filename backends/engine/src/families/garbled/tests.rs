@@ -7,7 +7,7 @@ use fusion_catalogue::garbled::Circuit;
 use fusion_catalogue::ot::OtSource;
 use fusion_ir::Party;
 
-use super::{Ctx, State};
+use super::{Ctx, Engine};
 use crate::channel::{LocalChannel, pair};
 use crate::compare::Compare;
 use crate::compare::laws::{Family, Noting, comparison_laws};
@@ -41,7 +41,7 @@ impl Family for Garbled {
     ) {
         let correlations = Generator::establish(party, Box::new(offline), &[6; 32], OtSource::default());
         let correlations = &mut correlations.expect("honest peer");
-        let state = &mut State::new(&[6; 32]).expect("randomness");
+        let state = &mut <Engine as crate::families::Engine>::new(&[6; 32]).expect("randomness");
         run(&mut Ctx { party, channel, correlations, state });
     }
 }
@@ -66,7 +66,7 @@ fn whatever_a_garbler_sends_the_client_goes_on() {
         });
         let correlations = Generator::establish(Party::Client, Box::new(offline), &[6; 32], OtSource::default());
         let correlations = &mut correlations.expect("honest peer");
-        let state = &mut State::new(&[6; 32]).expect("randomness");
+        let state = &mut <Engine as crate::families::Engine>::new(&[6; 32]).expect("randomness");
         let mut ctx = Ctx { party: Party::Client, channel: &mut left, correlations, state };
         let share = ctx.compare(&operation, &[&[1, 2, 3]]).expect("no failure depends on a label").swap_remove(0);
         assert!(share.len() == 3 && share.iter().all(|x| *x < 1 << 8));
@@ -78,7 +78,7 @@ fn the_wire_is_as_it_was() {
     let operation = Comparison::RequantRelu { bits: 28, shift: 12, k: 16 };
     let wire = crate::ot::wire(OtSource::default(), |party, channel, correlations| {
         let rng = ChaCha20Rng::seed_from_u64(10 + party as u64);
-        let state = &mut State { hash: super::GateHash::new(&[3; 32]), rng };
+        let state = &mut Engine { hash: super::GateHash::new(&[3; 32]), rng };
         let own: Vec<u64> = (0..100).map(|i| ((i + 7) * (i + 1)) << (8 * party as u8)).collect();
         Ctx { party, channel, correlations, state }.compare(&operation, &[&own]).expect("honest peer");
     });

@@ -1,26 +1,39 @@
 //! What the family says of itself.
 
-use fusion_ir::op::{Backend, Cheetah};
+use std::sync::Arc;
 
-use super::packing::Packings;
-use crate::compare::Nonlinear;
-use crate::linear::{Refusal, Shape};
-use crate::step::{Compare, Comparer, Linear};
+use fusion_ir::Party;
+use fusion_ir::backend::{Backend, Cheetah};
+
+use super::packing::{Packing, Packings};
+use crate::compare::Comparison;
+use crate::families::parts::peak_bytes;
+use crate::families::{self, Comparer, Linear};
+use crate::linear::{Geometry, Refusal, Shape};
+use crate::rlwe::public_keys;
+use crate::{Cost, Keys};
 
 /// RLWE ciphertexts and carry trees.
 pub struct Family;
 
+/// A linear layer, in coefficients of ciphertexts.
+pub type Layer = Arc<Packing>;
+
+/// Carry trees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Comparisons {
+    /// Most bits of a leaf, `1..=4`.
+    pub leaf_bits: u8,
+}
+
 impl Family {
-    /// The choices for a value; the default ones as long as no backend is selected.
+    /// The choices for a value; the default ones where its backend is no family.
     fn choices(backend: Backend) -> Cheetah {
-        match backend {
-            Backend::Cheetah(choices) => choices,
-            Backend::Unselected | Backend::Local | Backend::CryptFlow2(_) | Backend::Garbled => Cheetah::default(),
-        }
+        if let Backend::Cheetah(choices) = backend { choices } else { Cheetah::default() }
     }
 }
 
-impl crate::families::Family for Family {
+impl families::Family for Family {
     fn linear_candidates(&self) -> Vec<Backend> {
         let with = |output_packing| Backend::Cheetah(Cheetah { output_packing, ..Cheetah::default() });
         [false, true].map(with).to_vec()
@@ -35,7 +48,29 @@ impl crate::families::Family for Family {
         Ok(Linear::Cheetah(packings.find(shape, Family::choices(backend).output_packing)?))
     }
 
-    fn compare(&self, backend: Backend, operation: Nonlinear) -> Compare {
-        Compare { operation, by: Comparer::Cheetah { leaf_bits: Family::choices(backend).leaf_bits } }
+    fn compare(&self, backend: Backend) -> Result<Comparer, Refusal> {
+        Ok(Comparer::Cheetah(Comparisons { leaf_bits: Family::choices(backend).leaf_bits }))
+    }
+}
+
+impl families::Layer for Layer {
+    fn cost(&self, keys: Keys, positions: usize) -> Cost {
+        let mut cost = if keys.serve_one(self) { public_keys(positions) } else { Cost::default() };
+        cost.then(&super::cost(self, positions));
+        cost
+    }
+
+    fn geometry(&self) -> &Geometry {
+        Packing::geometry(self)
+    }
+
+    fn peak_bytes(&self, party: Party, positions: u64, alive: u64, result: u64) -> u64 {
+        peak_bytes(party, [self.upload_bytes(), self.download_bytes()], positions, alive, result)
+    }
+}
+
+impl families::Comparisons for Comparisons {
+    fn price(&self, comparison: &Comparison, n: usize) -> Cost {
+        comparison.cost(self.leaf_bits, n)
     }
 }

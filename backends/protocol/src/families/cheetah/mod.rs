@@ -21,7 +21,7 @@ mod trees;
 use fusion_ir::Party;
 
 pub use carries::{Carries, Leaf, SEGMENTS};
-pub use family::Family;
+pub use family::{Comparisons, Family, Layer};
 pub use flight::Flight;
 pub use packing::{Packing, Packings, Run, Term};
 

@@ -1,16 +1,24 @@
 //! What the family says of itself.
 
-use fusion_ir::op::Backend;
+use fusion_ir::Backend;
 
-use crate::compare::Nonlinear;
+use super::Circuit;
+use crate::Cost;
+use crate::compare::{Comparison, Nonlinear};
 use crate::families::cheetah::Packings;
+use crate::families::{self, Comparer, Linear};
 use crate::linear::{Refusal, Shape};
-use crate::step::{Compare, Comparer, Linear};
+
+pub use crate::families::NoLayer as Layer;
 
 /// Garbled circuits: everything that looks at bits.
 pub struct Family;
 
-impl crate::families::Family for Family {
+/// Circuits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Comparisons;
+
+impl families::Family for Family {
     fn linear_candidates(&self) -> Vec<Backend> {
         Vec::new()
     }
@@ -20,10 +28,20 @@ impl crate::families::Family for Family {
     }
 
     fn linear(&self, _: Backend, _: &Shape, _: &mut Packings) -> Result<Linear, Refusal> {
-        Err(Refusal::Circuit)
+        Err(Refusal::Absent("garbled circuits", "linear layers"))
     }
 
-    fn compare(&self, _: Backend, operation: Nonlinear) -> Compare {
-        Compare { operation, by: Comparer::Garbled }
+    fn compare(&self, _: Backend) -> Result<Comparer, Refusal> {
+        Ok(Comparer::Garbled(Comparisons))
+    }
+}
+
+impl families::Comparisons for Comparisons {
+    fn price(&self, comparison: &Comparison, n: usize) -> Cost {
+        Circuit::of(comparison).cost(n)
+    }
+
+    fn cost(&self, operation: &Nonlinear, positions: usize) -> Cost {
+        super::cost(operation, positions)
     }
 }

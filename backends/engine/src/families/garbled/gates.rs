@@ -57,16 +57,16 @@ pub enum Gate<'g> {
 }
 
 /// Makes or evaluates gates, in the same order at both parties.
-pub struct Engine<'g> {
+pub struct Gates<'g> {
     gate: Gate<'g>,
     hash: &'g mut GateHash,
     n: usize,
 }
 
-impl<'g> Engine<'g> {
+impl<'g> Gates<'g> {
     /// Over `n` elements.
-    pub fn new(gate: Gate<'g>, hash: &'g mut GateHash, n: usize) -> Engine<'g> {
-        Engine { gate, hash, n }
+    pub fn new(gate: Gate<'g>, hash: &'g mut GateHash, n: usize) -> Gates<'g> {
+        Gates { gate, hash, n }
     }
 
     /// The gates made, two blocks for each element.
