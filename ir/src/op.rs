@@ -266,7 +266,12 @@ impl Op {
         match self {
             Op::Conv(conv) => Some(conv.weight),
             Op::Dense { weight, .. } => Some(*weight),
-            _ => None,
+            Op::Input(_) | Op::Mix(_) | Op::Requant { .. } | Op::RequantRelu { .. } => None,
+            Op::RequantClip { .. } | Op::Relu | Op::Extend | Op::Truncate | Op::ShiftLeft { .. } => None,
+            Op::Scale { .. } | Op::Offset { .. } | Op::Bias { .. } | Op::Add | Op::Mul | Op::Piecewise(_) => None,
+            Op::MaxPool(_) | Op::SumPool(_) | Op::Concat { .. } | Op::Pad { .. } | Op::Slice { .. } => None,
+            Op::Transpose { .. } | Op::Reshape | Op::ArgMax | Op::TopK { .. } | Op::Reveal(_) | Op::Check => None,
+            Op::Step | Op::Paths(_) => None,
         }
     }
 
@@ -276,7 +281,12 @@ impl Op {
             Op::Conv(conv) => conv.bias,
             Op::Dense { bias, .. } => *bias,
             Op::Bias { weight } => Some(*weight),
-            _ => None,
+            Op::Input(_) | Op::Mix(_) | Op::Requant { .. } | Op::RequantRelu { .. } => None,
+            Op::RequantClip { .. } | Op::Relu | Op::Extend | Op::Truncate | Op::ShiftLeft { .. } => None,
+            Op::Scale { .. } | Op::Offset { .. } | Op::Add | Op::Mul | Op::Piecewise(_) | Op::MaxPool(_) => None,
+            Op::SumPool(_) | Op::Concat { .. } | Op::Pad { .. } | Op::Slice { .. } | Op::Transpose { .. } => None,
+            Op::Reshape | Op::ArgMax | Op::TopK { .. } | Op::Reveal(_) | Op::Check | Op::Step => None,
+            Op::Paths(_) => None,
         }
     }
 

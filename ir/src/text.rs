@@ -10,6 +10,8 @@
 //! v1 = dense v0, @w0 : i24.17~22[10] by cheetah "fc"
 //! ```
 
+mod cursor;
+mod ops;
 mod parse;
 mod print;
 

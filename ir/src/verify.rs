@@ -289,7 +289,11 @@ fn arity(op: &Op) -> Option<usize> {
         Op::Input(_) => Some(0),
         Op::Add | Op::Mul => Some(2),
         Op::Concat { .. } => None,
-        _ => Some(1),
+        Op::Mix(_) | Op::Conv(_) | Op::Dense { .. } | Op::Requant { .. } | Op::RequantRelu { .. } => Some(1),
+        Op::RequantClip { .. } | Op::Relu | Op::Extend | Op::Truncate | Op::ShiftLeft { .. } => Some(1),
+        Op::Scale { .. } | Op::Offset { .. } | Op::Bias { .. } | Op::Piecewise(_) | Op::MaxPool(_) => Some(1),
+        Op::SumPool(_) | Op::Pad { .. } | Op::Slice { .. } | Op::Transpose { .. } | Op::Reshape => Some(1),
+        Op::ArgMax | Op::TopK { .. } | Op::Reveal(_) | Op::Check | Op::Step | Op::Paths(_) => Some(1),
     }
 }
 
@@ -422,7 +426,9 @@ fn shape(function: &Function, op: &Op, operands: &[&TensorType], ty: &TensorType
             let fits = (1..=n.min(MAX_TOP)).contains(&k) && n <= MAX_RANKED;
             if fits { Ok(vec![k]) } else { Err(format!("the {k} largest of {n}")) }
         }
-        _ => Ok(first()),
+        Op::Mix(_) | Op::Requant { .. } | Op::RequantRelu { .. } | Op::RequantClip { .. } | Op::Relu => Ok(first()),
+        Op::Extend | Op::Truncate | Op::ShiftLeft { .. } | Op::Scale { .. } | Op::Offset { .. } => Ok(first()),
+        Op::Bias { .. } | Op::Add | Op::Piecewise(_) | Op::Reveal(_) | Op::Check | Op::Step => Ok(first()),
     }
 }
 
@@ -443,7 +449,10 @@ fn check_format(function: &Function, op: &Op, operands: &[&TensorType], ty: &Ten
         Op::Piecewise(function) => i16::from(first.frac) + i16::from(function.slope_frac),
         Op::ArgMax | Op::TopK { .. } | Op::Step => 0,
         Op::Paths(_) if first.frac != 0 => return Err(format!("tests of {} fractional bits", first.frac)),
-        _ => i16::from(first.frac),
+        Op::Input(_) | Op::Mix(_) | Op::Relu | Op::Extend | Op::Truncate => i16::from(first.frac),
+        Op::Offset { .. } | Op::Bias { .. } | Op::Add | Op::MaxPool(_) | Op::SumPool(_) => i16::from(first.frac),
+        Op::Concat { .. } | Op::Pad { .. } | Op::Slice { .. } | Op::Transpose { .. } => i16::from(first.frac),
+        Op::Reshape | Op::Reveal(_) | Op::Check | Op::Paths(_) => i16::from(first.frac),
     };
     if frac != i16::from(ty.frac) {
         return Err(format!("{} fractional bits, not {frac}", ty.frac));
@@ -454,7 +463,11 @@ fn check_format(function: &Function, op: &Op, operands: &[&TensorType], ty: &Ten
         Op::Truncate => ty.bits < first.bits,
         Op::ArgMax => first.len() <= 1 << (ty.bits - 1),
         Op::TopK { .. } => first.len() <= 1 << (ty.bits - 1) && first.bits + ty.bits <= MAX_BITS,
-        _ => ty.bits == first.bits,
+        Op::Input(_) | Op::Mix(_) | Op::Conv(_) | Op::Dense { .. } | Op::Relu => ty.bits == first.bits,
+        Op::ShiftLeft { .. } | Op::Scale { .. } | Op::Offset { .. } | Op::Bias { .. } => ty.bits == first.bits,
+        Op::Add | Op::Mul | Op::Piecewise(_) | Op::MaxPool(_) | Op::SumPool(_) => ty.bits == first.bits,
+        Op::Concat { .. } | Op::Pad { .. } | Op::Slice { .. } | Op::Transpose { .. } => ty.bits == first.bits,
+        Op::Reshape | Op::Reveal(_) | Op::Check | Op::Paths(_) => ty.bits == first.bits,
     };
     if !width_fits {
         return Err(format!("{} bits from {}", ty.bits, first.bits));
@@ -514,7 +527,12 @@ fn check_constants(op: &Op, ty: &TensorType) -> Rule<()> {
             }
             Ok(())
         }
-        _ => Ok(()),
+        Op::Input(_) | Op::Mix(_) | Op::Conv(_) | Op::Dense { .. } | Op::Requant { .. } => Ok(()),
+        Op::RequantRelu { .. } | Op::RequantClip { .. } | Op::Relu | Op::Extend | Op::Truncate => Ok(()),
+        Op::ShiftLeft { .. } | Op::Scale { .. } | Op::Offset { .. } | Op::Bias { .. } | Op::Add | Op::Mul => Ok(()),
+        Op::MaxPool(_) | Op::SumPool(_) | Op::Concat { .. } | Op::Pad { .. } => Ok(()),
+        Op::Slice { .. } | Op::Transpose { .. } | Op::Reshape | Op::ArgMax | Op::TopK { .. } => Ok(()),
+        Op::Reveal(_) | Op::Check | Op::Step | Op::Paths(_) => Ok(()),
     }
 }
 
@@ -531,7 +549,11 @@ fn differences_may_wrap(op: &Op, operand: &TensorType) -> bool {
                 most - 1 - threshold >= limit || least - threshold < -limit
             })
         }
-        _ => false,
+        Op::Input(_) | Op::Mix(_) | Op::Conv(_) | Op::Dense { .. } | Op::Requant { .. } => false,
+        Op::RequantRelu { .. } | Op::RequantClip { .. } | Op::Relu | Op::Extend | Op::Truncate => false,
+        Op::ShiftLeft { .. } | Op::Scale { .. } | Op::Offset { .. } | Op::Bias { .. } | Op::Add | Op::Mul => false,
+        Op::SumPool(_) | Op::Concat { .. } | Op::Pad { .. } | Op::Slice { .. } | Op::Transpose { .. } => false,
+        Op::Reshape | Op::Reveal(_) | Op::Check | Op::Step | Op::Paths(_) => false,
     }
 }
 

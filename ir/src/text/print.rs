@@ -4,9 +4,9 @@ use std::fmt;
 
 use sha2::{Digest, Sha256};
 
+use super::ops::{attributes, list};
 use crate::backend::Backend;
 use crate::function::{Function, Value, Weight, WeightId, Weights};
-use crate::op::{Op, Reveal};
 use crate::types::{Sign, TensorType};
 
 /// The function's text with a digest of each weight's elements as a comment beside its declaration.
@@ -81,69 +81,4 @@ impl fmt::Display for TensorType {
         let sign = if self.sign == Sign::NonNegative { "+" } else { "" };
         write!(f, "i{}.{}~{}{sign}{}", self.bits, self.frac, self.magnitude, list(&self.shape))
     }
-}
-
-impl fmt::Display for Reveal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Reveal::Label => f.write_str("label"),
-            Reveal::TopK(k) => write!(f, "topk:{k}"),
-            Reveal::Logits => f.write_str("logits"),
-            Reveal::Value => f.write_str("value"),
-        }
-    }
-}
-
-/// An operation's parameters as the text form writes them, weights left out.
-fn attributes(op: &Op) -> Vec<(&'static str, String)> {
-    match op {
-        Op::Input(format) if format.ordered => vec![("ordered", "float32".into())],
-        Op::Input(format) if !format.features.is_empty() => {
-            let features: Vec<(i64, i64)> = format.features.iter().map(|f| (i64::from(f.frac), f.offset)).collect();
-            vec![("axis", format.axis.to_string()), ("features", pairs(&features))]
-        }
-        Op::Mix(mix) => vec![
-            ("queries", mix.queries.to_string()),
-            ("copies", mix.copies.to_string()),
-            ("public", mix.public.to_string()),
-        ],
-        Op::Conv(conv) => vec![
-            ("strides", list(&conv.strides)),
-            ("pads", list(&conv.pads)),
-            ("dilations", list(&conv.dilations)),
-            ("groups", conv.groups.to_string()),
-        ],
-        Op::Requant { shift } | Op::RequantRelu { shift } => vec![("shift", shift.to_string())],
-        Op::RequantClip { shift, limit } => vec![("shift", shift.to_string()), ("limit", limit.to_string())],
-        Op::ShiftLeft { by } => vec![("by", by.to_string())],
-        Op::Scale { factor } => vec![("factor", factor.to_string())],
-        Op::Offset { by } => vec![("by", by.to_string())],
-        Op::Piecewise(function) => vec![
-            ("slope", function.first_slope.to_string()),
-            ("slope_frac", function.slope_frac.to_string()),
-            ("offset", function.offset.to_string()),
-            ("knots", pairs(&function.knots)),
-        ],
-        Op::TopK { k } => vec![("k", k.to_string())],
-        Op::Paths(forest) => vec![("trees", forest.to_string())],
-        Op::MaxPool(window) | Op::SumPool(window) => {
-            vec![("kernel", list(&window.kernel)), ("strides", list(&window.strides)), ("pads", list(&window.pads))]
-        }
-        Op::Concat { axis } => vec![("axis", axis.to_string())],
-        Op::Pad { before, after } => vec![("before", list(before)), ("after", list(after))],
-        Op::Slice { start } => vec![("start", list(start))],
-        Op::Transpose { perm } => vec![("perm", list(perm))],
-        Op::Reveal(what) => vec![("what", what.to_string())],
-        _ => Vec::new(),
-    }
-}
-
-fn pairs(pairs: &[(i64, i64)]) -> String {
-    let pairs: Vec<String> = pairs.iter().map(|(a, b)| format!("{a}:{b}")).collect();
-    format!("[{}]", pairs.join(","))
-}
-
-fn list(items: &[usize]) -> String {
-    let items: Vec<String> = items.iter().map(ToString::to_string).collect();
-    format!("[{}]", items.join(","))
 }

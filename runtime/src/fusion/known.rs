@@ -61,7 +61,7 @@ impl Known {
     pub fn allows(&self, meaning: &[i64]) -> bool {
         match self {
             Known::Labels(known) => {
-                let ranks = if cfg!(feature = "first-rank-only") { 1 } else { known.len() };
+                let ranks = if cfg!(fusion_ablate = "first-rank-only") { 1 } else { known.len() };
                 !known.is_empty() && meaning.get(..ranks) == known.get(..ranks)
             }
             Known::Values(known) => {
