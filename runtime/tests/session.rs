@@ -6,6 +6,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use common::{labelled_points, point, tiny_label, tiny_plan, wrong_plan};
+use fusion_backends::tap::{Message, watched};
 use fusion_backends::{Channel, Kind};
 use fusion_catalogue::Keys;
 use fusion_ir::plan::Plan;
@@ -31,26 +32,6 @@ fn connections() -> (Connection, Connection) {
 /// Messages as they were sent: lane, kind and size.
 type Sent = Arc<Mutex<Vec<(Lane, Kind, usize)>>>;
 
-/// Records what is sent, and lets an adversary change it.
-struct Tampering {
-    inner: Box<dyn Channel>,
-    lane: Lane,
-    sent: Sent,
-    tamper: fn(Kind, &mut Vec<u8>),
-}
-
-impl Channel for Tampering {
-    fn send(&mut self, kind: Kind, mut payload: Vec<u8>) -> Result<(), fusion_backends::Error> {
-        (self.tamper)(kind, &mut payload);
-        self.sent.lock().unwrap().push((self.lane, kind, payload.len()));
-        self.inner.send(kind, payload)
-    }
-
-    fn receive(&mut self, kind: Kind, payload_bytes: usize) -> Result<Vec<u8>, fusion_backends::Error> {
-        self.inner.receive(kind, payload_bytes)
-    }
-}
-
 fn job() -> Job {
     let queries = QUERIES.iter().map(|(x, y)| point(*x, *y).into()).collect();
     let sample = |(input, label): (Vec<i64>, i64)| PublicSample { row: input.into(), known: vec![label].into() };
@@ -73,8 +54,18 @@ fn session(server_plan: &Plan, job: &Job, micro_batch: Option<u32>, tamper: fn(K
 fn session_in(server_plan: &Plan, job: &Job, flow: Flow, tamper: fn(Kind, &mut Vec<u8>)) -> Session {
     let (left, right) = connections();
     let client_sent = Sent::default();
+    // Records what is sent, and lets an adversary change it.
     let around = |sent: Sent, tamper: fn(Kind, &mut Vec<u8>)| {
-        move |lane, inner| Box::new(Tampering { inner, lane, sent: sent.clone(), tamper }) as Box<dyn Channel>
+        move |lane, inner: Box<dyn Channel>| {
+            let sent = sent.clone();
+            let tap = move |kind, message: Message<'_>| {
+                if let Message::Sending(payload) = message {
+                    tamper(kind, payload);
+                    sent.lock().unwrap().push((lane, kind, payload.len()));
+                }
+            };
+            Box::new(watched(inner, tap)) as Box<dyn Channel>
+        }
     };
     let left = Wrapped::new(left, around(client_sent.clone(), |_, _| ()));
     let right = Wrapped::new(right, around(Sent::default(), tamper));

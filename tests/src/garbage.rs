@@ -5,8 +5,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 
-use fusion_backends::channel::{LocalChannel, pair};
-use fusion_backends::{Channel, Error, Kind, Session};
+use fusion_backends::channel::pair;
+use fusion_backends::tap::{Message, watched};
+use fusion_backends::{Channel, Error, Session};
 use fusion_catalogue::ot::OtSource;
 use fusion_catalogue::{Keys, Steps};
 use fusion_ir::types::wrap;
@@ -102,8 +103,15 @@ pub fn session(bytes: &[u8]) -> bool {
     let left = Arc::new(AtomicI32::new(i32::from(u16::from_le_bytes([*low, *high]))));
     let ends = [pair(), pair()];
     let end = |party, inner| -> Box<dyn Channel> {
-        let meddled = Meddled { inner, left: left.clone(), garbage: garbage.to_vec() };
-        if party == to { Box::new(meddled) } else { Box::new(meddled.inner) }
+        // Messages to that party before the one that is overwritten; negative once it has come.
+        let (left, garbage) = (left.clone(), garbage.to_vec());
+        let meddled = watched(inner, move |_, message| {
+            let Message::Received(payload) = message else { return };
+            if party == to && left.fetch_sub(1, Ordering::Relaxed) == 0 {
+                payload.iter_mut().zip(garbage.iter().cycle()).for_each(|(byte, garbage)| *byte = *garbage);
+            }
+        });
+        Box::new(meddled)
     };
     let [(client_online, server_online), (client_offline, server_offline)] = ends;
     let client = [client_online, client_offline].map(|inner| end(Party::Client, inner));
@@ -145,26 +153,4 @@ fn run(
         }
     }
     Ok(())
-}
-
-/// A connection of which one incoming message is overwritten.
-struct Meddled {
-    inner: LocalChannel,
-    /// Messages before that one; negative once it has come.
-    left: Arc<AtomicI32>,
-    garbage: Vec<u8>,
-}
-
-impl Channel for Meddled {
-    fn send(&mut self, kind: Kind, payload: Vec<u8>) -> Result<(), Error> {
-        self.inner.send(kind, payload)
-    }
-
-    fn receive(&mut self, kind: Kind, payload_bytes: usize) -> Result<Vec<u8>, Error> {
-        let mut payload = self.inner.receive(kind, payload_bytes)?;
-        if self.left.fetch_sub(1, Ordering::Relaxed) == 0 {
-            payload.iter_mut().zip(self.garbage.iter().cycle()).for_each(|(byte, garbage)| *byte = *garbage);
-        }
-        Ok(payload)
-    }
 }

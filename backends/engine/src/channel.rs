@@ -64,6 +64,16 @@ pub trait Channel: Send {
     fn receive(&mut self, kind: Kind, payload_bytes: usize) -> Result<Vec<u8>, Error>;
 }
 
+impl<C: Channel + ?Sized> Channel for Box<C> {
+    fn send(&mut self, kind: Kind, payload: Vec<u8>) -> Result<(), Error> {
+        (**self).send(kind, payload)
+    }
+
+    fn receive(&mut self, kind: Kind, payload_bytes: usize) -> Result<Vec<u8>, Error> {
+        (**self).receive(kind, payload_bytes)
+    }
+}
+
 /// One end of a connection inside this process; see [`pair`].
 pub struct LocalChannel {
     outgoing: mpsc::Sender<(Kind, Vec<u8>)>,

@@ -3,36 +3,22 @@
 use std::thread;
 
 use chacha20::ChaCha20Rng;
-use fusion_backends::channel::{LocalChannel, pair};
+use fusion_backends::channel::pair;
 use fusion_backends::cheetah::linear::{Workspace, client, server};
 use fusion_backends::rlwe::{ClientKey, PublicKey};
+use fusion_backends::tap::{Log, Message, logged, watched};
 use fusion_backends::{Channel, Error, Kind};
-use fusion_catalogue::Message;
 use fusion_catalogue::cheetah::{Packing, cost, interleaved};
 use fusion_catalogue::linear::Geometry;
 use fusion_ir::Party;
 use fusion_ir::types::{mask, wrap};
 use rand_core::{Rng, SeedableRng};
 
-/// A channel that writes down what its owner, the client, sends and receives, and keeps the last
-/// message received.
-struct Recorder {
-    inner: LocalChannel,
-    messages: Vec<Message>,
+/// What the client sends and receives, and the last message that it receives.
+#[derive(Default)]
+struct View {
+    messages: Log,
     received: Vec<u8>,
-}
-
-impl Channel for Recorder {
-    fn send(&mut self, kind: Kind, payload: Vec<u8>) -> Result<(), Error> {
-        self.messages.push(Message { from: Party::Client, payload_bytes: payload.len() as u64 });
-        self.inner.send(kind, payload)
-    }
-
-    fn receive(&mut self, kind: Kind, payload_bytes: usize) -> Result<Vec<u8>, Error> {
-        self.received = self.inner.receive(kind, payload_bytes)?;
-        self.messages.push(Message { from: Party::Server, payload_bytes: payload_bytes as u64 });
-        Ok(self.received.clone())
-    }
 }
 
 /// One layer's data on several positions.
@@ -65,19 +51,26 @@ impl Case {
     }
 
     /// Runs both parties; returns the client's share, the server's share, and the client's view.
-    fn run(&self, keys: &mut [ClientKey]) -> (Vec<u64>, Vec<u64>, Recorder) {
+    fn run(&self, keys: &mut [ClientKey]) -> (Vec<u64>, Vec<u64>, View) {
         let (left, mut right) = pair();
         let public: Vec<_> = keys.iter().map(|key| public_key(key, self.packing.levels())).collect();
-        let mut recorder = Recorder { inner: left, messages: Vec::new(), received: Vec::new() };
-        thread::scope(|scope| {
+        let mut view = View::default();
+        let mut channel = watched(logged(left, Party::Client, &view.messages), |_, message| {
+            if let Message::Received(payload) = message {
+                view.received.clone_from(payload);
+            }
+        });
+        let (client, server) = thread::scope(|scope| {
             // The channel's end moves along, so that the client ends if the server panics.
             let server = scope.spawn(move || {
                 let (share, weight, bias) = (&self.server_share, &self.weight, self.bias.as_deref());
                 server(&mut right, &self.packing, &public, &mut Workspace::default(), share, weight, bias).unwrap()
             });
-            let client = client(&mut recorder, &self.packing, keys, &self.client_share).unwrap();
-            (client, server.join().unwrap(), recorder)
-        })
+            let client = client(&mut channel, &self.packing, keys, &self.client_share).unwrap();
+            (client, server.join().unwrap())
+        });
+        drop(channel);
+        (client, server, view)
     }
 
     /// The results mod `2^acc`, by definition.
@@ -93,11 +86,11 @@ impl Case {
     /// Asserts that the shares add up to the definition and the messages are those predicted.
     fn check(&self) {
         let mut keys = keys(self.positions);
-        let (client, server, recorder) = self.run(&mut keys);
+        let (client, server, view) = self.run(&mut keys);
         let sum: Vec<u64> =
             client.iter().zip(&server).map(|(a, b)| a.wrapping_add(*b) & mask(self.packing.acc_bits())).collect();
         assert_eq!(sum, self.expected(), "{:?}", self.packing);
-        assert_eq!(recorder.messages, cost(&self.packing, self.positions).messages);
+        assert_eq!(*view.messages.lock().unwrap(), cost(&self.packing, self.positions).messages);
     }
 }
 

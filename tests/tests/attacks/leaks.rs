@@ -7,7 +7,8 @@ use std::io::{BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
-use fusion_backends::{Channel, Error, Kind};
+use fusion_backends::tap::{Message, watched};
+use fusion_backends::{Channel, Kind};
 use fusion_catalogue::Keys;
 use fusion_ir::Plan;
 use fusion_runtime::forecast::Forecast;
@@ -37,43 +38,42 @@ pub enum Event {
 /// What happened on each lane.
 pub type Log = BTreeMap<Lane, Vec<Event>>;
 
-/// A channel that writes down what passes.
-pub struct Watched {
-    pub inner: Box<dyn Channel>,
-    pub lane: Lane,
-    pub log: Arc<Mutex<Log>>,
+/// What passes on a lane, and that it ends.
+struct Notes {
+    lane: Lane,
+    log: Arc<Mutex<Log>>,
 }
 
-impl Watched {
+impl Notes {
+    fn message(&self, kind: Kind, message: Message<'_>) {
+        self.note(match message {
+            Message::Sending(payload) => Event::Sent(kind, payload.len()),
+            Message::Received(payload) => Event::Received(kind, payload.len()),
+        });
+    }
+
     fn note(&self, event: Event) {
         self.log.lock().unwrap().entry(self.lane).or_default().push(event);
     }
 }
 
-impl Channel for Watched {
-    fn send(&mut self, kind: Kind, payload: Vec<u8>) -> Result<(), Error> {
-        self.note(Event::Sent(kind, payload.len()));
-        self.inner.send(kind, payload)
-    }
-
-    fn receive(&mut self, kind: Kind, payload_bytes: usize) -> Result<Vec<u8>, Error> {
-        let payload = self.inner.receive(kind, payload_bytes)?;
-        self.note(Event::Received(kind, payload.len()));
-        Ok(payload)
-    }
-}
-
-impl Drop for Watched {
+impl Drop for Notes {
     fn drop(&mut self) {
         self.note(Event::HungUp);
     }
+}
+
+/// A lane of which everything that passes is written down.
+pub fn noted(lane: Lane, inner: Box<dyn Channel>, log: &Arc<Mutex<Log>>) -> Box<dyn Channel> {
+    let notes = Notes { lane, log: Arc::clone(log) };
+    Box::new(watched(inner, move |kind, message| notes.message(kind, message)))
 }
 
 /// What a session looks like from outside, and how it ended.
 fn watch(case: &Case, streams: u8, queries: &[usize], public: &[usize], rogue: Rogue) -> (Log, Outcome) {
     let log = Arc::new(Mutex::new(Log::new()));
     let shared = Arc::clone(&log);
-    let around = move |lane, inner| Box::new(Watched { inner, lane, log: Arc::clone(&shared) }) as Box<dyn Channel>;
+    let around = move |lane, inner| noted(lane, inner, &shared);
     let outcome = case.play_over(&case.job_of(queries, public), 16, streams, rogue, around);
     let events = log.lock().unwrap().clone();
     (events, outcome)

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use fusion_backends::session::Session;
+use fusion_backends::tap::Tapped;
 use fusion_backends::{Channel, Error, Kind};
 use fusion_ir::soundness::Policy;
 use fusion_ir::{Op, Party, Plan, Weights, interp};
@@ -17,6 +18,8 @@ use fusion_runtime::transport::{Lane, Link, Wrapped};
 use fusion_runtime::{Flow, input, resolve, run_client};
 use fusion_tests::desk::{Desk, Example};
 use fusion_tests::root;
+
+pub use fusion_backends::tap::{Act, Message};
 
 /// Queries of a client.
 pub const QUERIES: usize = 3;
@@ -62,25 +65,6 @@ pub enum Outcome {
     Failed,
 }
 
-/// A message at a malicious server.
-pub enum Message<'m> {
-    /// About to be sent; may be changed.
-    Sending(&'m mut Vec<u8>),
-    /// Just received.
-    Received(&'m [u8]),
-}
-
-/// What the server does with a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Act {
-    /// It goes on, as it now is.
-    Pass,
-    /// It is not sent; the server waits for what comes.
-    Withhold,
-    /// The server closes the connection.
-    HangUp,
-}
-
 type Meddle = Box<dyn FnMut(Kind, usize, Message<'_>) -> Act + Send>;
 
 /// A malicious server.
@@ -121,7 +105,8 @@ impl Rogue {
         let hands = Arc::new(Mutex::new(Hands { meddle, sent: Vec::new(), received: Vec::new() }));
         let mut open = |lane| -> Result<Box<dyn Channel>, Error> {
             let inner = link.open(lane, AHEAD_BYTES)?;
-            Ok(Box::new(Meddling { inner, hands: hands.clone() }))
+            let hands = Arc::clone(&hands);
+            Ok(Box::new(Tapped::new(inner, move |kind, message: Message<'_>| hands.lock().unwrap().on(kind, message))))
         };
         let mut control = open(Lane::CONTROL)?;
         let limits = Limits { positions: 1000, micro_batch: 1000, streams: Lane::STREAMS as u8 };
@@ -171,12 +156,7 @@ pub fn answer(plan: &Plan, model: &Weights, session: &mut Session, positions: us
     Ok(())
 }
 
-/// A channel with a server's hands on every message.
-struct Meddling {
-    inner: Box<dyn Channel>,
-    hands: Arc<Mutex<Hands>>,
-}
-
+/// A server's hands, on the messages of all lanes.
 struct Hands {
     meddle: Meddle,
     sent: Vec<Kind>,
@@ -184,34 +164,10 @@ struct Hands {
 }
 
 impl Hands {
-    fn send(&mut self, kind: Kind, payload: &mut Vec<u8>) -> Act {
-        let number = count(&mut self.sent, kind);
-        (self.meddle)(kind, number, Message::Sending(payload))
-    }
-
-    fn receive(&mut self, kind: Kind, payload: &[u8]) -> Act {
-        let number = count(&mut self.received, kind);
-        (self.meddle)(kind, number, Message::Received(payload))
-    }
-}
-
-impl Channel for Meddling {
-    fn send(&mut self, kind: Kind, mut payload: Vec<u8>) -> Result<(), Error> {
-        let act = self.hands.lock().unwrap().send(kind, &mut payload);
-        match act {
-            Act::Pass => self.inner.send(kind, payload),
-            Act::Withhold => Ok(()),
-            Act::HangUp => Err(std::io::Error::other("the server has had enough").into()),
-        }
-    }
-
-    fn receive(&mut self, kind: Kind, payload_bytes: usize) -> Result<Vec<u8>, Error> {
-        let payload = self.inner.receive(kind, payload_bytes)?;
-        let act = self.hands.lock().unwrap().receive(kind, &payload);
-        match act {
-            Act::HangUp => Err(std::io::Error::other("the server has had enough").into()),
-            _ => Ok(payload),
-        }
+    fn on(&mut self, kind: Kind, message: Message<'_>) -> Act {
+        let earlier = if let Message::Sending(_) = message { &mut self.sent } else { &mut self.received };
+        let number = count(earlier, kind);
+        (self.meddle)(kind, number, message)
     }
 }
 

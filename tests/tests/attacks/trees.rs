@@ -16,7 +16,7 @@ use fusion_runtime::{input, resolve};
 use fusion_tests::desk::Desk;
 use fusion_tests::root;
 
-use crate::leaks::{Log, Watched};
+use crate::leaks::{Log, noted};
 use crate::malice::answer;
 
 const POSITIONS: usize = 128;
@@ -38,7 +38,7 @@ fn transcript(plan: &Plan, inputs: &[Vec<i64>]) -> Transcript {
     let supply = Forecast::new(&steps, size).supply(0);
     let (online, offline) = (channel::pair(), channel::pair());
     let log = Arc::new(Mutex::new(Log::new()));
-    let watched = |inner, lane| Box::new(Watched { inner, lane, log: Arc::clone(&log) }) as Box<dyn Channel>;
+    let watched = |inner, lane| noted(lane, inner, &log);
     let client = [watched(Box::new(online.0), Lane::layers(0)), watched(Box::new(offline.0), Lane::correlations(0))];
     let server: [Box<dyn Channel>; 2] = [Box::new(online.1), Box::new(offline.1)];
     let session = |party, [layers, correlations]: [Box<dyn Channel>; 2]| {

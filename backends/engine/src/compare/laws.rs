@@ -11,8 +11,9 @@ use fusion_ir::{Op, Party, TensorType};
 use rand_core::{Rng, SeedableRng};
 
 use super::Compare;
+use crate::Channel;
 use crate::channel::{LocalChannel, pair};
-use crate::{Channel, Error, Kind};
+use crate::tap::{Log, logged};
 
 /// A family of protocols under test.
 pub(crate) trait Family: Sync + Sized {
@@ -27,7 +28,13 @@ pub(crate) trait Family: Sync + Sized {
 
     /// Sets one party up and hands it over. What generates correlations for it has the channel
     /// `offline`.
-    fn session(&self, party: Party, channel: &mut Noting, offline: LocalChannel, run: &mut dyn FnMut(&mut dyn Compare));
+    fn session(
+        &self,
+        party: Party,
+        channel: &mut dyn Channel,
+        offline: LocalChannel,
+        run: &mut dyn FnMut(&mut dyn Compare),
+    );
 }
 
 /// One line gives an implementation every test.
@@ -65,38 +72,6 @@ macro_rules! comparison_laws {
 }
 
 pub(crate) use comparison_laws;
-
-/// A channel that notes the client's view of its messages.
-pub(crate) struct Noting {
-    inner: LocalChannel,
-    party: Party,
-    pub(crate) messages: Vec<Message>,
-    /// What was sent in comparisons.
-    pub(crate) sent: Vec<u8>,
-}
-
-impl Noting {
-    /// Notes what `party` sends and receives.
-    pub(crate) fn new(party: Party, inner: LocalChannel) -> Noting {
-        Noting { inner, party, messages: Vec::new(), sent: Vec::new() }
-    }
-}
-
-impl Channel for Noting {
-    fn send(&mut self, kind: Kind, payload: Vec<u8>) -> Result<(), Error> {
-        self.messages.push(Message { from: self.party, payload_bytes: payload.len() as u64 });
-        if kind == Kind::Comparison {
-            self.sent.extend_from_slice(&payload);
-        }
-        self.inner.send(kind, payload)
-    }
-
-    fn receive(&mut self, kind: Kind, payload_bytes: usize) -> Result<Vec<u8>, Error> {
-        let payload = self.inner.receive(kind, payload_bytes)?;
-        self.messages.push(Message { from: self.party.peer(), payload_bytes: payload.len() as u64 });
-        Ok(payload)
-    }
-}
 
 /// One operation on one set of operands, with what it must give.
 struct Case {
@@ -158,10 +133,12 @@ pub(crate) fn both_of<F: Family, T: Send>(
     let (left, right) = pair();
     let ends = pair();
     let side = |party, inner, offline| {
-        let mut channel = Noting::new(party, inner);
+        let log = Log::default();
+        let mut channel = logged(inner, party, &log);
         let mut result = None;
         family.session(party, &mut channel, offline, &mut |ctx| result = Some(run(ctx)));
-        (result.expect("a session runs"), channel.messages)
+        drop(channel);
+        (result.expect("a session runs"), std::mem::take(&mut *log.lock().expect("no panic")))
     };
     std::thread::scope(|scope| {
         let server = scope.spawn(|| side(Party::Server, right, ends.1));

@@ -3,13 +3,14 @@
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
+use fusion_catalogue::cpu;
 use fusion_catalogue::ot::{Ferret, OtPool, Ots};
-use fusion_catalogue::{Message, cpu};
 
 use super::*;
 use crate::bits::Bits;
 use crate::channel::{LocalChannel, pair};
 use crate::kernels::COLUMNS;
+use crate::tap::{Log, Message, logged, watched};
 
 const ID: [u8; 32] = [3; 32];
 
@@ -69,9 +70,9 @@ fn silent_pads_are_random_ots_whose_messages_were_predicted() {
     ];
     let supply = OtSource::Silent(set);
     let (left, right) = pair();
-    let log = Arc::new(Mutex::new(Vec::new()));
-    let side = |party, channel| {
-        let mut channel = Logged { party, inner: channel, log: log.clone() };
+    let logs = [Log::default(), Log::default()];
+    let side = |party: Party, channel| {
+        let mut channel = logged(channel, party, &logs[party as usize]);
         let mut correlations = Correlations::establish(party, &mut channel, &ID, supply).unwrap();
         needs.map(|need| correlations.draw(&mut channel, &need).unwrap())
     };
@@ -86,33 +87,7 @@ fn silent_pads_are_random_ots_whose_messages_were_predicted() {
         check_direction(&need.client_receives, &mut server.sending, &mut client.receiving);
         check_direction(&need.server_receives, &mut client.sending, &mut server.receiving);
     }
-    assert_eq!(*log.lock().unwrap(), cost.messages);
-}
-
-/// A channel that notes the client's view of all messages.
-struct Logged {
-    party: Party,
-    inner: LocalChannel,
-    log: Arc<Mutex<Vec<Message>>>,
-}
-
-impl Channel for Logged {
-    fn send(&mut self, kind: Kind, payload: Vec<u8>) -> Result<(), Error> {
-        if self.party == Party::Client {
-            let message = Message { from: Party::Client, payload_bytes: payload.len() as u64 };
-            self.log.lock().unwrap().push(message);
-        }
-        self.inner.send(kind, payload)
-    }
-
-    fn receive(&mut self, kind: Kind, payload_bytes: usize) -> Result<Vec<u8>, Error> {
-        let payload = self.inner.receive(kind, payload_bytes)?;
-        if self.party == Party::Client {
-            let message = Message { from: Party::Server, payload_bytes: payload.len() as u64 };
-            self.log.lock().unwrap().push(message);
-        }
-        Ok(payload)
-    }
+    assert_eq!(*logs[Party::Client as usize].lock().unwrap(), cost.messages);
 }
 
 #[test]
@@ -205,24 +180,16 @@ fn different_sessions_do_not_understand_each_other() {
     assert_eq!(results, [true, true]);
 }
 
-/// A channel that digests what its party sends, on this channel or another.
-struct Digesting {
-    inner: LocalChannel,
-    sent: Arc<Mutex<Sha256>>,
-}
-
-impl Channel for Digesting {
-    fn send(&mut self, kind: Kind, payload: Vec<u8>) -> Result<(), Error> {
-        let mut sent = self.sent.lock().unwrap();
+/// A channel of which `sent` digests what its party sends, on this channel or another.
+fn digested(inner: LocalChannel, sent: &Arc<Mutex<Sha256>>) -> impl Channel + use<> {
+    let sent = Arc::clone(sent);
+    watched(inner, move |kind, message| {
+        let Message::Sending(payload) = message else { return };
+        let mut sent = sent.lock().unwrap();
         sent.update((kind as u16).to_le_bytes());
         sent.update((payload.len() as u64).to_le_bytes());
-        sent.update(&payload);
-        self.inner.send(kind, payload)
-    }
-
-    fn receive(&mut self, kind: Kind, payload_bytes: usize) -> Result<Vec<u8>, Error> {
-        self.inner.receive(kind, payload_bytes)
-    }
+        sent.update(payload);
+    })
 }
 
 /// Digests of all messages of the client and of the server in `run`, those of the generator
@@ -232,7 +199,7 @@ pub(crate) fn wire(supply: OtSource, run: impl Fn(Party, &mut dyn Channel, &mut 
     let (online, offline) = (pair(), pair());
     let side = |party, online, offline| {
         let sent = Arc::new(Mutex::new(Sha256::new()));
-        let [mut online, mut offline] = [online, offline].map(|inner| Digesting { inner, sent: sent.clone() });
+        let [mut online, mut offline] = [online, offline].map(|inner| digested(inner, &sent));
         let mut rng = ChaCha20Rng::seed_from_u64(party as u64);
         let correlations = Correlations::establish_with(party, &mut offline, &ID, supply, &mut rng).unwrap();
         run(party, &mut online, &mut Generator::on_demand(correlations, Box::new(offline)));
@@ -272,7 +239,7 @@ fn in_pools(threads: [usize; 2], supply: OtSource, needs: &[OtCount]) -> Vec<Str
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads[party as usize]).build().unwrap();
         pool.install(|| {
             let sent = Arc::new(Mutex::new(Sha256::new()));
-            let mut channel = Digesting { inner, sent: sent.clone() };
+            let mut channel = digested(inner, &sent);
             let mut rng = ChaCha20Rng::seed_from_u64(party as u64);
             let made = Correlations::establish_with(party, &mut channel, &ID, supply, &mut rng);
             let mut correlations = made.unwrap();

@@ -1,12 +1,13 @@
 //! A function through a session of two parties in one process.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use chacha20::ChaCha20Rng;
 use fusion_backends::channel::pair;
-use fusion_backends::{Channel, Error, Kind, Session};
+use fusion_backends::tap::{Log, logged};
+use fusion_backends::{Channel, Session};
 use fusion_catalogue::ot::{Ferret, OtPool, OtSource};
-use fusion_catalogue::{Cost, Keys, Message, Steps};
+use fusion_catalogue::{Cost, Keys, Steps};
 use fusion_ir::types::{signed, wrap};
 use fusion_ir::{Function, Op, Party, Weights, interp};
 use rand_core::{Rng, SeedableRng};
@@ -25,7 +26,7 @@ pub fn check(function: &Function, keys: Keys, positions: usize, seed: u64) {
     let logs: [Log; 2] = Default::default();
     let record = |log: &Log| -> [Box<dyn Channel>; 2] {
         let (client, server) = pair();
-        [Box::new(Recorder { inner: client, log: log.clone() }), Box::new(server)]
+        [Box::new(logged(client, Party::Client, log)), Box::new(server)]
     };
     let [[client_online, server_online], [client_offline, server_offline]] = logs.each_ref().map(record);
     let own = inputs.iter().map(|x| wrap(*x, ty.bits)).collect();
@@ -64,33 +65,6 @@ fn forecast(steps: &Steps, keys: Keys, positions: usize) -> Cost {
     let mut cost = steps.shared(keys).once();
     steps.costs(keys, positions).iter().for_each(|part| cost.then(part));
     cost
-}
-
-type Log = Arc<Mutex<Vec<Message>>>;
-
-/// Notes every message as the client sees it.
-struct Recorder<C> {
-    inner: C,
-    log: Log,
-}
-
-impl<C: Channel> Recorder<C> {
-    fn note(&self, from: Party, payload_bytes: usize) {
-        self.log.lock().unwrap().push(Message { from, payload_bytes: payload_bytes as u64 });
-    }
-}
-
-impl<C: Channel> Channel for Recorder<C> {
-    fn send(&mut self, kind: Kind, payload: Vec<u8>) -> Result<(), Error> {
-        self.note(Party::Client, payload.len());
-        self.inner.send(kind, payload)
-    }
-
-    fn receive(&mut self, kind: Kind, payload_bytes: usize) -> Result<Vec<u8>, Error> {
-        let payload = self.inner.receive(kind, payload_bytes)?;
-        self.note(Party::Server, payload.len());
-        Ok(payload)
-    }
 }
 
 type Outcome = (Vec<Vec<u64>>, Option<Vec<i64>>);

@@ -10,7 +10,7 @@ use fusion_ir::Party;
 use super::{Ctx, Engine};
 use crate::channel::{LocalChannel, pair};
 use crate::compare::Compare;
-use crate::compare::laws::{Family, Noting, comparison_laws};
+use crate::compare::laws::{Family, comparison_laws};
 use crate::ot::Generator;
 use crate::{Channel, Kind};
 use chacha20::ChaCha20Rng;
@@ -35,7 +35,7 @@ impl Family for Garbled {
     fn session(
         &self,
         party: Party,
-        channel: &mut Noting,
+        channel: &mut dyn Channel,
         offline: LocalChannel,
         run: &mut dyn FnMut(&mut dyn Compare),
     ) {

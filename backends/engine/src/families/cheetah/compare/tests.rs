@@ -1,5 +1,7 @@
 //! Comparisons keep the laws; tournaments are the interpreter's; hostile messages are refused.
 
+use std::sync::{Arc, Mutex};
+
 use chacha20::ChaCha20Rng;
 use fusion_catalogue::compare::Comparison;
 use fusion_catalogue::compare::{arg_max, max_pool, piecewise, top_k};
@@ -13,10 +15,11 @@ use rand_core::SeedableRng;
 
 use super::Ctx;
 use crate::channel::{LocalChannel, pair};
-use crate::compare::laws::{Family, Noting, comparison_laws, elements, reconstruct, share, ty};
+use crate::compare::laws::{Family, comparison_laws, elements, reconstruct, share, ty};
 use crate::compare::{self, Compare};
 use crate::ot::Generator;
-use crate::{Error, Kind};
+use crate::tap::{self, Log, logged, watched};
+use crate::{Channel, Error, Kind};
 
 comparison_laws!(Trees);
 
@@ -39,7 +42,7 @@ impl Family for Trees {
     fn session(
         &self,
         party: Party,
-        channel: &mut Noting,
+        channel: &mut dyn Channel,
         offline: LocalChannel,
         run: &mut dyn FnMut(&mut dyn Compare),
     ) {
@@ -55,17 +58,23 @@ fn both<T: Send>(leaf_bits: u8, run: impl Fn(&mut Ctx) -> T + Sync) -> ([T; 2], 
     let (left, right) = pair();
     let ends = pair();
     let side = |party, inner, offline| {
-        let mut channel = Noting::new(party, inner);
+        let (log, sent) = (Log::default(), Arc::<Mutex<Vec<u8>>>::default());
+        let noted = Arc::clone(&sent);
+        let mut channel = watched(logged(inner, party, &log), move |kind, message| {
+            if let (Kind::Comparison, tap::Message::Sending(payload)) = (kind, message) {
+                noted.lock().expect("no panic").extend_from_slice(payload);
+            }
+        });
         let mut correlations =
             Generator::establish(party, Box::new(offline), &[6; 32], OtSource::default()).expect("honest peer");
         let result = run(&mut Ctx { party, channel: &mut channel, correlations: &mut correlations, leaf_bits });
-        (result, channel)
+        (result, log.lock().expect("no panic").clone(), sent.lock().expect("no panic").clone())
     };
     std::thread::scope(|scope| {
         let server = scope.spawn(|| side(Party::Server, right, ends.1));
-        let (client, channel) = side(Party::Client, left, ends.0);
-        let (server, _) = server.join().expect("server");
-        ([client, server], channel.messages, channel.sent)
+        let (client, messages, sent) = side(Party::Client, left, ends.0);
+        let (server, ..) = server.join().expect("server");
+        ([client, server], messages, sent)
     })
 }
 
