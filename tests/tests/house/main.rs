@@ -3,6 +3,7 @@
 
 mod comments;
 mod documents;
+mod packages;
 mod scripts;
 
 use std::path::{Path, PathBuf};
