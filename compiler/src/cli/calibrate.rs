@@ -36,7 +36,7 @@ pub(super) fn run(args: &Args) -> Result<(), Error> {
         Ok(status) if status.success() => output::print(&format!("written   {}\n", path.display())),
         Ok(_) => Err(Error::Usage(format!("{} could not measure this machine", bench.display()))),
         Err(why) => Err(Error::Usage(format!(
-            "{} cannot be started ({why}): build it with cargo build --release --bins, or give --bench",
+            "{} cannot be started ({why}): build it with cargo build --release -p fusion-bench, or give --bench",
             bench.display()
         ))),
     }
