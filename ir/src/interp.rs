@@ -182,8 +182,8 @@ pub fn apply_public(op: &Op, operands: &[&[i64]], types: &[&TensorType], ty: &Te
         Op::SumPool(window) => pool::sum_pool(window, x, types[0]),
         Op::ArgMax => {
             let better = |a: (i64, i64), b: (i64, i64)| if left_loses(a.0, b.0, types[0].bits) { b } else { a };
-            let contest = x.iter().zip(0..).map(|(x, i)| (*x, i)).collect();
-            vec![signed(tournament(contest, better).map_or(0, |best| best.1) as u64, bits)]
+            let players = x.iter().zip(0..).map(|(x, i)| (*x, i)).collect();
+            vec![signed(tournament(players, better).map_or(0, |best| best.1) as u64, bits)]
         }
         Op::TopK { k } => top_k(x, usize::from(*k), types[0].bits, bits),
         Op::Concat { .. } | Op::Pad { .. } | Op::Slice { .. } | Op::Transpose { .. } => {

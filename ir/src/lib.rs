@@ -4,11 +4,12 @@
 //! topological order, each an [`Op`] on earlier values with a [`TensorType`]. Every value is a
 //! tensor of signed integers in `Z_2^bits`; a protocol holds it as two additive shares. The crate
 //! has no I/O and no cryptography: it defines the types ([`types`]), how samples are quantised
-//! ([`input`]), the operations ([`op`]), who computes them ([`backend`]), what well-formed means ([`mod@verify`]), a text form that
-//! prints and parses ([`text`]), the versioned plan file ([`plan`]), what every backend must agree
-//! with bit for bit ([`interp`]), the order of top-k contests ([`network`]), the shape of decision
-//! trees ([`forest`]), how files of samples are read ([`npy`]) and what their columns are called
-//! ([`schema`]), and the arithmetic of Fusion's guarantees.
+//! ([`input`]), the operations ([`op`]), who computes them ([`backend`]), what well-formed means
+//! ([`mod@verify`]), a text form that prints and parses ([`text`]), the versioned plan file
+//! ([`plan`]), what every backend must agree with bit for bit ([`interp`]), the order of top-k
+//! comparisons ([`network`]), the shape of decision trees ([`forest`]), how files of samples are
+//! read ([`npy`]) and what their columns are called ([`schema`]), and the arithmetic of Fusion's
+//! guarantees.
 
 pub mod backend;
 pub mod forest;

@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::session::BatchSize;
 use crate::session::handshake;
 
-/// What the plan foretells for one session.
+/// What the plan says beforehand of one session.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Forecast {
     /// Bytes and rounds, handshake included.
@@ -24,7 +24,7 @@ pub struct Forecast {
     streams: Vec<Stream>,
 }
 
-/// What the plan foretells for a batch; exact.
+/// The exact part of a forecast, for a batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Predicted {
     /// Bytes from client to server.

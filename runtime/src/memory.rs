@@ -1,10 +1,10 @@
-//! How much memory a run takes, foretold from the plan: what each layer keeps while it runs, and
+//! How much memory a run takes, forecast from the plan: what each layer keeps while it runs, and
 //! the shares that wait for later layers.
 //!
 //! A run's peak is that of its largest layer, and what is there all the time: the inputs, the
 //! server's workspace and the largest layer's weights, the generator of correlations and the pads
 //! that it has in store. Of streams side by side each has its own. What the system's allocator
-//! keeps to itself is not foretold.
+//! keeps to itself is not in it.
 
 use fusion_backends::cheetah::linear::workspace_bytes;
 use fusion_backends::ot::Generator;

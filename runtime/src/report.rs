@@ -171,11 +171,11 @@ pub struct Run {
     pub streams: Vec<StreamTraffic>,
     /// Correlated OTs consumed.
     pub correlations: Correlations,
-    /// What the plan foretold.
+    /// What was predicted from the plan.
     pub predicted: Predicted,
     /// Peak resident memory of the process; `null` where the system does not say.
     pub memory_peak_bytes: Option<u64>,
-    /// What was foretold of it, for this party alone in its process.
+    /// What was predicted of it, for this party alone in its process.
     pub memory_forecast_bytes: u64,
     /// SHA-256 of the plan's public section, in hexadecimal.
     pub plan_digest: String,

@@ -91,7 +91,7 @@ pub fn elementwise(op: &Op, a: &[i64], b: &[i64], operand: u8, bits: u8) -> Vec<
 /// Maxima by wrapped differences: along rows, then along columns, each from left to right in rounds
 /// of neighbours.
 pub fn max_pool(window: &Window, x: &[i64], ty: &TensorType) -> Vec<i64> {
-    let contest = |mut players: Vec<i64>| {
+    let winner = |mut players: Vec<i64>| {
         while players.len() > 1 {
             let play = |pair: &[i64]| match *pair {
                 [a, b] if ring(wide(a) - wide(b), ty.bits) < 0 => b,
@@ -102,8 +102,8 @@ pub fn max_pool(window: &Window, x: &[i64], ty: &TensorType) -> Vec<i64> {
         players[0]
     };
     windows(window, ty, |channel, rows, columns| {
-        let row = |r: usize| contest(columns.iter().map(|c| at(x, ty, channel, r, *c)).collect());
-        contest(rows.iter().map(|r| row(*r)).collect())
+        let row = |r: usize| winner(columns.iter().map(|c| at(x, ty, channel, r, *c)).collect());
+        winner(rows.iter().map(|r| row(*r)).collect())
     })
 }
 

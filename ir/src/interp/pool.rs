@@ -1,4 +1,4 @@
-//! Sliding windows, and contests of wrapped differences.
+//! Sliding windows, and tournaments by wrapped differences.
 
 use rayon::prelude::*;
 

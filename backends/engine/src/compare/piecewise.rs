@@ -22,7 +22,7 @@ pub fn piecewise(ctx: &mut dyn Compare, bits: u8, function: &Piecewise, x: &[u64
     let thresholds: Vec<u64> = function.knots.iter().map(|(threshold, _)| constant(*threshold)).collect();
     let mut y: Vec<u64> =
         x.iter().map(|x| x.wrapping_mul(function.first_slope as u64).wrapping_add(offset) & mask(bits)).collect();
-    // Contest `i` is that of element `i mod n` and knot `i / n`.
+    // Comparison `i` is that of element `i mod n` and knot `i / n`.
     let n = x.len().max(1);
     let relu = Comparison::Relu { bits };
     for wave in relu.waves(x.len() * thresholds.len()) {

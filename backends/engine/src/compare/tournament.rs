@@ -39,11 +39,11 @@ pub fn max_pool(
                 }
             }
         }
-        let mut contest = |[left]: [Vec<u64>; 1], [right]: [Vec<u64>; 1]| {
+        let mut better = |[left]: [Vec<u64>; 1], [right]: [Vec<u64>; 1]| {
             let best = ctx.compare(&Comparison::Max { bits }, &[&left, &right])?;
             Ok(best.try_into().expect("one result"))
         };
-        let across = rows.play(&mut contest)?;
+        let across = rows.play(&mut better)?;
         let mut columns = Groups::default();
         for image in across.chunks_exact((pool.rows.len() * pool.across.len()).max(1)) {
             for down in &pool.down {
@@ -52,7 +52,7 @@ pub fn max_pool(
                 }
             }
         }
-        result.extend(columns.play(&mut contest)?.into_iter().flatten());
+        result.extend(columns.play(&mut better)?.into_iter().flatten());
     }
     Ok(result)
 }
@@ -147,9 +147,9 @@ impl<const N: usize> Groups<N> {
         self.sizes.push(self.players.len() - before);
     }
 
-    /// The winner of every group, zeros for an empty one. `contest` gets the values of all left and
+    /// The winner of every group, zeros for an empty one. `better` gets the values of all left and
     /// all right players of one level, and returns those of the winners.
-    fn play<F>(mut self, mut contest: F) -> Result<Vec<[u64; N]>, Error>
+    fn play<F>(mut self, mut better: F) -> Result<Vec<[u64; N]>, Error>
     where
         F: FnMut([Vec<u64>; N], [Vec<u64>; N]) -> Result<[Vec<u64>; N], Error>,
     {
@@ -163,13 +163,12 @@ impl<const N: usize> Groups<N> {
                 }
             }
             let [left, right] = sides;
-            let winners = contest(left, right)?;
+            let winners = better(left, right)?;
             let mut next = Groups::default();
-            let mut contests = 0..;
+            let mut numbers = 0..;
             for group in self.groups() {
                 let (pairs, odd) = group.as_chunks::<2>();
-                let won =
-                    contests.by_ref().take(pairs.len()).map(|i: usize| winners.each_ref().map(|values| values[i]));
+                let won = numbers.by_ref().take(pairs.len()).map(|i: usize| winners.each_ref().map(|values| values[i]));
                 next.push(won.chain(odd.iter().copied()));
             }
             self = next;

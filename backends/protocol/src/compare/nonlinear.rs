@@ -90,11 +90,11 @@ pub fn max_pool(price: Price, bits: u8, window: &Window, [height, width]: [usize
     let mut cost = Cost::default();
     for start in (0..images).step_by(most) {
         let images = most.min(images - start);
-        for contests in tournament(&pool.sizes_across()) {
-            cost.then(&price(&Comparison::Max { bits }, contests * pool.rows.len() * images));
+        for pairs in tournament(&pool.sizes_across()) {
+            cost.then(&price(&Comparison::Max { bits }, pairs * pool.rows.len() * images));
         }
-        for contests in tournament(&pool.sizes_down()) {
-            cost.then(&price(&Comparison::Max { bits }, contests * pool.across.len() * images));
+        for pairs in tournament(&pool.sizes_down()) {
+            cost.then(&price(&Comparison::Max { bits }, pairs * pool.across.len() * images));
         }
     }
     cost
@@ -103,8 +103,8 @@ pub fn max_pool(price: Price, bits: u8, window: &Window, [height, width]: [usize
 /// The index of the largest of `classes` values for each of `positions` positions.
 pub fn arg_max(price: Price, bits: u8, index_bits: u8, classes: usize, positions: usize) -> Cost {
     let mut cost = Cost::default();
-    for contests in tournament(&[classes]) {
-        cost.then(&price(&Comparison::MaxIndex { bits, index_bits }, contests * positions));
+    for pairs in tournament(&[classes]) {
+        cost.then(&price(&Comparison::MaxIndex { bits, index_bits }, pairs * positions));
     }
     cost
 }
@@ -125,7 +125,7 @@ pub fn piecewise(price: Price, bits: u8, knots: usize, n: usize) -> Cost {
     price(&Comparison::Relu { bits }, knots * n)
 }
 
-/// The contests of every level of a tournament among groups of these sizes: in each group
+/// The pairs of every level of a tournament among groups of these sizes: in each group
 /// neighbours play, an odd one out goes through, until one is left in every group.
 pub fn tournament(sizes: &[usize]) -> Vec<usize> {
     let mut sizes = sizes.to_vec();

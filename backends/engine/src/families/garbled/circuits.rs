@@ -83,7 +83,7 @@ pub(super) fn arg_max(ctx: &mut Ctx, bits: u8, index_bits: u8, classes: usize, x
             (0..index_bits).map(|bit| gates.constant(index >> bit & 1 == 1)).collect()
         };
         let players = x.into_iter().enumerate().map(|(index, x)| (x, constant(gates, index))).collect();
-        let winner = fusion_ir::interp::tournament(players, |left, right| contest(gates, left, right));
+        let winner = fusion_ir::interp::tournament(players, |left, right| better(gates, left, right));
         vec![winner.map(|(_, index)| index).unwrap_or_default()]
     })?;
     Ok(best.into_iter().flatten().collect())
@@ -93,7 +93,7 @@ pub(super) fn arg_max(ctx: &mut Ctx, bits: u8, index_bits: u8, classes: usize, x
 type Player = (Vec<Wire>, Vec<Wire>);
 
 /// The right player if the left one's number less its own is negative, else the left one.
-fn contest(gates: &mut Gates, left: Player, right: Player) -> Player {
+fn better(gates: &mut Gates, left: Player, right: Player) -> Player {
     let negative = top(&difference(gates, &left.0, &right.0));
     let mut choose = |left: Vec<Wire>, right: Vec<Wire>| -> Vec<Wire> {
         let chosen = left.iter().zip(&right).map(|(a, b)| {

@@ -80,8 +80,8 @@ impl Circuit {
     /// indices.
     pub fn arg_max(bits: u8, index_bits: u8, classes: usize) -> Circuit {
         let (bits, index_bits) = (usize::from(bits), usize::from(index_bits));
-        let contest = (bits - 1) + bits + index_bits;
-        let ands = classes * (bits - 1) + (classes - 1) * contest + index_bits - 1;
+        let pair = (bits - 1) + bits + index_bits;
+        let ands = classes * (bits - 1) + (classes - 1) * pair + index_bits - 1;
         Circuit { share_bits: classes * bits, result_bits: index_bits, ands }
     }
 
