@@ -15,8 +15,10 @@ use crate::passes::Settings;
 use crate::quantise::Precision;
 use crate::quantise::calibrate::Calibration;
 
-/// Rounding may change this part of labels.
-pub const MAX_CHANGED: f64 = 1.0 / 256.0;
+/// Rounding may change this part of labels before formats become finer.
+pub const MAX_CHANGED: f64 = 0.01;
+/// Then they become so fine that it changes no more than this.
+const GOAL: f64 = 1.0 / 256.0;
 /// Fewer samples say nothing about errors.
 pub const FEWEST: usize = 16;
 /// Most samples that are tried with each other.
@@ -44,9 +46,9 @@ pub struct Fixed {
     pub evaluated: Evaluated,
 }
 
-/// `graph` in fixed point: at `precision`, or, if `refine`, at as much more as keeps rounding from
-/// changing more than [`MAX_CHANGED`] of the labels. Samples that are no real data say nothing
-/// about that, and trees round nothing.
+/// `graph` in fixed point: at `precision`, or, if `refine` and rounding changes more than
+/// [`MAX_CHANGED`] of the labels, at so much more that it hardly does. Samples that are no real
+/// data say nothing about that, and trees round nothing.
 ///
 /// # Errors
 /// As [`build`] at `precision`.
@@ -73,7 +75,7 @@ pub fn fixed(
     // Errors that are half as large say which precision to begin with.
     let halved = [1, 2, 3].map(|times: i32| (-f64::from(times)).exp2());
     let foreseen = best.changed(calibration, halved);
-    let skipped = foreseen.iter().take_while(|changed| **changed > MAX_CHANGED).count();
+    let skipped = foreseen.iter().take_while(|changed| **changed > GOAL).count();
     let finer = std::iter::successors(precision.finer(), |finer| finer.finer());
     let finer: Vec<Precision> = finer.collect();
     let mut times = 0;
@@ -85,7 +87,7 @@ pub fn fixed(
         if changed < least && changed <= before / 2.0 && next.wrong() <= wrong {
             (best, least, times) = (next, changed, finer.detail - precision.detail);
         }
-        if least <= MAX_CHANGED {
+        if least <= GOAL {
             break;
         }
     }
