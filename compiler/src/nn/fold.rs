@@ -53,9 +53,9 @@ fn backward(graph: &mut Graph) -> bool {
     joined
 }
 
-/// `s * x^2` becomes `(sqrt(s) x)^2` where `s` is positive and varies from element to element, as in
-/// a distance in units of its own spread: the factor meets what makes `x`, and the square has one
-/// format for numbers of one scale. Whether something was changed.
+/// `s * x^2` becomes `(sqrt(s) x)^2` where `s` is positive and varies from element to element, as
+/// in a distance in units of its own spread: the factor meets what makes `x`, and the square has
+/// one format for numbers of one scale. Whether something was changed.
 fn into_squares(graph: &mut Graph) -> bool {
     let users = graph.users();
     let mut changed = false;
