@@ -178,7 +178,7 @@ fn what_values_need_is_said_before_anything_is_sent() {
         ("--public-labels public.csv:price --tolerance 60", "the plan reveals value for every position, not label"),
         ("--public-labels public.csv:price --reveal value", "--tolerance is missing"),
         ("--public-labels public.csv:cost --reveal value --tolerance 60", "no column \"cost\""),
-        ("--public-labels public.csv:price --reveal value --tolerance -1", "not negative"),
+        ("--public-labels public.csv:price --reveal value --tolerance=-1", "not negative"),
         ("--public-labels public.csv:price --reveal value --tolerance nan", "finite"),
         // As near as that to one number are nearly all.
         (
