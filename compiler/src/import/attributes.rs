@@ -23,11 +23,17 @@ fn typed(attribute: &AttributeProto) -> bool {
         "alpha" | "beta" | "bias" | "epsilon" | "gamma" | "lambd" | "max" | "min" | "momentum" | "ratio" => {
             AttributeType::Float
         }
+        "clip" | "cubic_coeff_a" | "extrapolation_value" => AttributeType::Float,
+        "activation_alpha" | "activation_beta" | "scales" => AttributeType::Floats,
         "axes" | "consumed_inputs" | "dilations" | "ends" | "kernel_shape" | "output_padding" | "output_shape" => {
             AttributeType::Ints
         }
         "paddings" | "pads" | "perm" | "shape" | "split" | "starts" | "strides" => AttributeType::Ints,
         "approximate" | "auto_pad" | "direction" | "equation" | "mode" | "round_mode" => AttributeType::String,
+        "coordinate_transformation_mode" | "keep_aspect_ratio_policy" | "nearest_mode" | "reduction" => {
+            AttributeType::String
+        }
+        "activations" => AttributeType::Strings,
         "value_float" => AttributeType::Float,
         "value_floats" => AttributeType::Floats,
         "value_ints" => AttributeType::Ints,

@@ -38,6 +38,10 @@ const EVALUATED: &[(&str, &str)] = &[
     ("Trilu", "upper"),
 ];
 
+/// Operators that data may meet and constants may not: how large their results become is not
+/// reckoned in advance, or tract has other rules.
+const DATA_ONLY: &[&str] = &["Resize", "Upsample"];
+
 /// The attributes of an operator that is evaluated only.
 pub(super) fn attributes(op: &str) -> Option<&'static str> {
     EVALUATED.iter().find(|(name, _)| *name == op).map(|(_, attributes)| *attributes)
@@ -45,7 +49,8 @@ pub(super) fn attributes(op: &str) -> Option<&'static str> {
 
 /// Whether a node that reads constants only can be evaluated.
 pub(super) fn evaluable(node: &NodeProto) -> bool {
-    attributes(&node.op_type).is_some() || super::support::operators().any(|name| name == node.op_type)
+    let op = node.op_type.as_str();
+    attributes(op).is_some() || super::support::operators().any(|name| name == op) && !DATA_ONLY.contains(&op)
 }
 
 /// Evaluates a node under the operator set `opset`; an input that is not given is `None`.

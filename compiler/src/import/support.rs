@@ -12,7 +12,7 @@ use tract_onnx::pb::{GraphProto, NodeProto};
 
 use super::call::{Call, Kind, Made, Wire};
 use super::ml;
-use super::ops::{activation, arithmetic, linear, normalise, pool, quantise, reduce, shape, types};
+use super::ops::{activation, arithmetic, linear, normalise, pool, quantise, reduce, resize, shape, types};
 use super::{attributes, constant, control, graph};
 use crate::Unsupported;
 
@@ -157,6 +157,11 @@ const SUPPORTED: &[(&str, Rule, &str)] = &[
     ("ReduceSumSquare", Real(reduce::sum_square), "axes keepdims noop_with_empty_axes"),
     ("Relu", Real(activation::relu), "consumed_inputs"),
     ("Reshape", Moves(shape::reshape), "allowzero consumed_inputs shape"),
+    (
+        "Resize",
+        Real(resize::resize),
+        "antialias axes coordinate_transformation_mode cubic_coeff_a exclude_outside extrapolation_value keep_aspect_ratio_policy mode nearest_mode",
+    ),
     ("SVMClassifier", Several(ml::svm_classifier), SVM_CLASSIFIER),
     (
         "SVMRegressor",
@@ -190,6 +195,7 @@ const SUPPORTED: &[(&str, Rule, &str)] = &[
     ("TreeEnsembleClassifier", Several(ml::tree_classifier), TREE_CLASSIFIER),
     ("TreeEnsembleRegressor", Real(ml::tree_regressor), TREE_REGRESSOR),
     ("Unsqueeze", Moves(shape::unsqueeze), "axes"),
+    ("Upsample", Real(resize::resize), "mode scales"),
     ("Where", Several(arithmetic::choose), ""),
     ("Xor", Truth(arithmetic::differ), "axis broadcast"),
     ("ZipMap", Real(ml::zip_map), "classlabels_int64s classlabels_strings"),
@@ -341,18 +347,18 @@ mod tests {
             input: vec![port("x")],
             output: vec![port("y")],
             node: vec![
-                node("Einsum", "strange", &["x"], "a"),
+                node("GridSample", "strange", &["x"], "a"),
                 node("Shape", "", &["a"], "s"),
                 node("Gather", "pick", &["s"], "g"),
                 node("Reshape", "flat", &["a", "g"], "r"),
-                node("LSTM", "", &["r"], "t"),
+                node("Det", "", &["r"], "t"),
                 node("Relu", "last", &["t"], "y"),
                 node("Einstein", "dead", &["x"], "unused"),
             ],
             ..GraphProto::default()
         };
         let refused: Vec<_> = refused(&survey(&graph)).into_iter().map(|u| (u.node, u.op)).collect();
-        assert_eq!(refused, [("strange".into(), "Einsum".into()), ("t".into(), "LSTM".into())]);
+        assert_eq!(refused, [("strange".into(), "GridSample".into()), ("t".into(), "Det".into())]);
         assert!(survey(&graph).iter().any(|row| row.node == "pick" && row.constant));
     }
 

@@ -256,7 +256,7 @@ fn product(call: &mut Call, a: Operand, b: Operand) -> Made {
 }
 
 /// Data times a constant matrix, or one for each index of the leading axes.
-fn by_constant(call: &mut Call, x: NodeId, w: &ArrayD<f32>) -> Made {
+pub(super) fn by_constant(call: &mut Call, x: NodeId, w: &ArrayD<f32>) -> Made {
     let shape = call.shape(x);
     let (rank, w_rank) = (shape.len(), w.ndim());
     let [k, n] = [w.shape()[w_rank - 2], w.shape()[w_rank - 1]];
@@ -354,7 +354,7 @@ fn kernel(call: &Call) -> Result<Array4<f32>, String> {
     Ok(weight)
 }
 
-fn bias(call: &Call, channels: usize) -> Result<Vec<f32>, String> {
+pub(super) fn bias(call: &Call, channels: usize) -> Result<Vec<f32>, String> {
     let Some(bias) = call.optional_floats(2, "the bias")? else { return Ok(vec![0.0; channels]) };
     match bias.len() {
         1 => Ok(vec![bias.iter().copied().next().unwrap_or(0.0); channels]),
@@ -363,7 +363,7 @@ fn bias(call: &Call, channels: usize) -> Result<Vec<f32>, String> {
     }
 }
 
-fn group_count(call: &Call, c_in: usize, c_out: usize) -> Result<usize, String> {
+pub(super) fn group_count(call: &Call, c_in: usize, c_out: usize) -> Result<usize, String> {
     let groups = usize::try_from(call.int("group", 1)).unwrap_or(0);
     if groups == 0 || !c_in.is_multiple_of(groups) || !c_out.is_multiple_of(groups) {
         return Err(format!("{groups} groups of {c_in} and {c_out} channels"));
@@ -381,7 +381,7 @@ fn image_axes(shape: &[usize]) -> Result<(&[usize], Vec<usize>), String> {
 }
 
 /// `f` on each image of a batch.
-fn per_image(
+pub(super) fn per_image(
     call: &mut Call,
     x: NodeId,
     image: &[usize],

@@ -7,6 +7,7 @@ pub(super) mod normalise;
 pub(super) mod pool;
 pub(super) mod quantise;
 pub(super) mod reduce;
+pub(super) mod resize;
 pub(super) mod shape;
 pub(super) mod types;
 pub(super) mod window;
