@@ -100,3 +100,8 @@ fn images_resized() {
     group("upsample", 4);
     group("resize10", 3);
 }
+
+#[test]
+fn sequences() {
+    group("recurrent", 57);
+}

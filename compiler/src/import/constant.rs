@@ -40,7 +40,7 @@ const EVALUATED: &[(&str, &str)] = &[
 
 /// Operators that data may meet and constants may not: how large their results become is not
 /// reckoned in advance, or tract has other rules.
-const DATA_ONLY: &[&str] = &["Resize", "Upsample"];
+const DATA_ONLY: &[&str] = &["GRU", "LSTM", "RNN", "Resize", "Upsample"];
 
 /// The attributes of an operator that is evaluated only.
 pub(super) fn attributes(op: &str) -> Option<&'static str> {

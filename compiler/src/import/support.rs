@@ -12,7 +12,7 @@ use tract_onnx::pb::{GraphProto, NodeProto};
 
 use super::call::{Call, Kind, Made, Wire};
 use super::ml;
-use super::ops::{activation, arithmetic, linear, normalise, pool, quantise, reduce, resize, shape, types};
+use super::ops::{activation, arithmetic, linear, normalise, pool, quantise, recurrent, reduce, resize, shape, types};
 use super::{attributes, constant, control, graph};
 use crate::Unsupported;
 
@@ -90,6 +90,11 @@ const SUPPORTED: &[(&str, Rule, &str)] = &[
     ("Expand", Moves(shape::expand), ""),
     ("FeatureVectorizer", Real(ml::vectorise), "inputdimensions"),
     ("Flatten", Moves(shape::flatten), "axis"),
+    (
+        "GRU",
+        Several(recurrent::recurrent),
+        "activation_alpha activation_beta activations clip direction hidden_size layout linear_before_reset",
+    ),
     ("Gather", Moves(shape::gather), "axis"),
     ("GatherElements", Moves(shape::gather_elements), "axis"),
     ("Gelu", Real(activation::pointwise), "approximate"),
@@ -109,6 +114,11 @@ const SUPPORTED: &[(&str, Rule, &str)] = &[
     ),
     ("InstanceNormalization", Real(normalise::instance), "consumed_inputs epsilon"),
     ("LRN", Real(normalise::lrn), "alpha beta bias size"),
+    (
+        "LSTM",
+        Several(recurrent::recurrent),
+        "activation_alpha activation_beta activations clip direction hidden_size input_forget layout",
+    ),
     (
         "LabelEncoder",
         Several(ml::encode),
@@ -144,6 +154,11 @@ const SUPPORTED: &[(&str, Rule, &str)] = &[
     ("Pad", Moves(shape::pad), "mode paddings pads value"),
     ("Pow", Real(activation::pow), "axis broadcast"),
     ("QuantizeLinear", Several(quantise::quantise), "axis block_size output_dtype precision saturate"),
+    (
+        "RNN",
+        Several(recurrent::recurrent),
+        "activation_alpha activation_beta activations clip direction hidden_size layout",
+    ),
     ("Reciprocal", Real(activation::pointwise), "consumed_inputs"),
     ("ReduceL1", Real(reduce::l1), "axes keepdims noop_with_empty_axes"),
     ("ReduceL2", Real(reduce::l2), "axes keepdims noop_with_empty_axes"),

@@ -6,7 +6,13 @@ use crate::nn::expr::{Binary, Expr, Unary};
 
 /// The function that a node applies to each element of its one operand; `None` for other operators.
 fn function(call: &Call) -> Option<Expr> {
-    let float = |name: &str, default: f32| f64::from(call.float(name, default));
+    let tanh = call.text("approximate") == "tanh";
+    named(call.node.op_type.as_str(), tanh, &|name, default| f64::from(call.float(name, default)))
+}
+
+/// The function of each element that the operator `op` is, with its numbers by `float` from their
+/// names and defaults; `tanh` asks for the approximation of a Gelu.
+pub(super) fn named(op: &str, tanh: bool, float: &dyn Fn(&str, f32) -> f64) -> Option<Expr> {
     let x = || Expr::X;
     let number = Expr::Const;
     let two = Expr::binary;
@@ -18,7 +24,7 @@ fn function(call: &Call) -> Option<Expr> {
     let hard_sigmoid = |alpha: f64, beta: f64| {
         two(Binary::Max, two(Binary::Min, plus(times(alpha, x()), beta), number(1.0)), number(0.0))
     };
-    Some(match call.node.op_type.as_str() {
+    Some(match op {
         "Abs" => one(Unary::Abs, x()),
         "Acos" => one(Unary::Acos, x()),
         "Acosh" => one(Unary::Acosh, x()),
@@ -60,7 +66,7 @@ fn function(call: &Call) -> Option<Expr> {
         "Swish" => two(Binary::Mul, x(), one(Unary::Sigmoid, times(float("alpha", 1.0), x()))),
         "Mish" => two(Binary::Mul, x(), one(Unary::Tanh, one(Unary::Softplus, x()))),
         "Softsign" => two(Binary::Div, x(), plus(one(Unary::Abs, x()), 1.0)),
-        "Gelu" if call.text("approximate") == "tanh" => {
+        "Gelu" if tanh => {
             let cubed = two(Binary::Mul, x(), two(Binary::Mul, x(), x()));
             let inner = times((2.0 / std::f64::consts::PI).sqrt(), two(Binary::Add, x(), times(0.044_715, cubed)));
             two(Binary::Mul, times(0.5, x()), plus(one(Unary::Tanh, inner), 1.0))

@@ -6,6 +6,7 @@ pub(super) mod linear;
 pub(super) mod normalise;
 pub(super) mod pool;
 pub(super) mod quantise;
+pub(super) mod recurrent;
 pub(super) mod reduce;
 pub(super) mod resize;
 pub(super) mod shape;
