@@ -105,3 +105,8 @@ fn images_resized() {
 fn sequences() {
     group("recurrent", 57);
 }
+
+#[test]
+fn volumes() {
+    group("volumes", 16);
+}

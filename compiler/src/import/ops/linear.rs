@@ -3,7 +3,7 @@
 use ndarray::{Array2, Array4, ArrayD, Axis as Along, Ix4};
 
 use super::super::call::{Call, Made, number};
-use super::window;
+use super::{volume, window};
 use crate::nn::{Conv, Dense, NodeId, Op};
 
 /// Most elementwise products that a product of two secret matrices may take.
@@ -11,6 +11,9 @@ const MAX_PRODUCTS: usize = 1 << 22;
 
 pub(in super::super) fn conv(call: &mut Call) -> Made {
     let x = call.data(0)?;
+    if call.shape(x).len() == 5 {
+        return volume::conv(call, x);
+    }
     let weight = kernel(call)?;
     let shape = call.shape(x);
     let (spatial, image) = image_axes(&shape)?;

@@ -11,4 +11,5 @@ pub(super) mod reduce;
 pub(super) mod resize;
 pub(super) mod shape;
 pub(super) mod types;
+pub(super) mod volume;
 pub(super) mod window;

@@ -232,7 +232,7 @@ pub(in super::super) fn slice(call: &mut Call) -> Made {
 }
 
 /// `count` elements from `start` on, `step` apart.
-fn strided(call: &mut Call, x: NodeId, axis: usize, start: usize, step: i64, count: usize) -> Made {
+pub(super) fn strided(call: &mut Call, x: NodeId, axis: usize, start: usize, step: i64, count: usize) -> Made {
     let mut shape = call.shape(x);
     let mut begin = vec![0; shape.len()];
     if step > 1 {
