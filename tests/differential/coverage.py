@@ -20,6 +20,9 @@ OTHERS = ("If", "Loop")
 # What is never written, and why.
 NAMED = {
     **{("QuantizeLinear", since, "block_size"): "a scale for each block of activations, refused by name" for since in (21, 23, 24, 25)},
+    **{(op, since, "clip"): "refused by name" for op in ("GRU", "LSTM", "RNN") for since in (7, 14, 22)},
+    **{(op, since, "layout"): "not in onnxruntime 1.32" for op in ("GRU", "LSTM", "RNN") for since in (14, 22)},
+    **{("LSTM", since, "input_forget"): "refused by name" for since in (7, 14, 22)},
     ("QuantizeLinear", 28): "not in onnxruntime 1.32",
     ("DequantizeLinear", 28): "not in onnxruntime 1.32",
 }

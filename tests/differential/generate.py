@@ -7,12 +7,14 @@ import control
 import elementwise
 import linear
 import moves
+import places
+import sequences
 from onnxruntime.capi import onnxruntime_pybind11_state as runtime
 
 from graph import Graph, Skip, session
 from noise import answers, clear
 
-WRITERS = {**elementwise.WRITERS, **linear.WRITERS, **moves.WRITERS, **control.WRITERS}
+WRITERS = {**elementwise.WRITERS, **linear.WRITERS, **moves.WRITERS, **places.WRITERS, **sequences.WRITERS, **control.WRITERS}
 OPSETS = list(range(7, 29))
 # Operators that networks are made of come more often.
 WEIGHTS = np.array([1.0 if name in elementwise.WRITERS else 2.5 for name in sorted(WRITERS)])
@@ -99,19 +101,19 @@ def head(g):
     x = g.add("Sub", x, np.median(x.data, axis=0), keep=False)
     lone = sum(extent > 1 for extent in x.shape) == 1
     axis = int(np.argmax(x.shape))
-    behind = g.choice(["", "", "", "Softmax", "LogSoftmax", "Sigmoid", "Identity", "ArgMax", "Softmax ArgMax", "shape"])
+    behind = g.choice(["", "", "", "Softmax", "LogSoftmax", "Sigmoid", "Identity", "ArgMax", "ArgMin", "Softmax ArgMax", "shape"])
     if not lone or not behind:
         return x
     if behind == "shape":
         return g.add("Reshape", x, moves.ints(*g.choice([(1, -1), (-1,), (1, 1, -1), (-1, 1)])), keep=False)
     if "Softmax" in behind:
         x = g.add(behind.split()[0], x, axis=axis, keep=False)
-    if "ArgMax" in behind:
-        return arg_max(g, x, axis)
+    if "Arg" in behind:
+        return arg_max(g, x, axis, behind.split()[-1])
     return x if "Softmax" in behind else g.add(behind, x, keep=False)
 
 
-def arg_max(g, x=None, axis=None):
+def arg_max(g, x=None, axis=None, op="ArgMax"):
     """Over an axis that has all scores."""
     if x is None:
         x = g.pick(lambda v: v.rank >= 1 and max(v.shape) == v.size >= 2)
@@ -119,7 +121,7 @@ def arg_max(g, x=None, axis=None):
     last = 0 if g.chance(0.3) else None
     axis = axis - x.rank if g.opset >= 11 and g.chance(0.3) else axis
     axis = None if axis == 0 and g.chance(0.3) else axis
-    return g.add("ArgMax", x, axis=axis, keepdims=g.choice([None, 0, 1]), select_last_index=last, keep=False)
+    return g.add(op, x, axis=axis, keepdims=g.choice([None, 0, 1]), select_last_index=last, keep=False)
 
 
 def decision(g):
@@ -138,7 +140,7 @@ def decision(g):
 
 
 # What stands at the end only.
-HEADS = {"ArgMax": arg_max}
+HEADS = {"ArgMax": arg_max, "ArgMin": lambda g: arg_max(g, op="ArgMin")}
 OPERATORS = sorted({*WRITERS, *HEADS})
 
 

@@ -185,7 +185,7 @@ class Graph:
         try:
             run = session(model, optimised=False)
             feeds = zip(*(list(v.data) for v in secret)) if secret else [()]
-            rows = [run.run(None, {v.name: x for v, x in zip(secret, feed)}) for feed in feeds]
+            rows = [run.run(None, {v.name: np.asarray(x) for v, x in zip(secret, feed)}) for feed in feeds]
         except Exception as refusal:
             raise Skip from refusal
         values = []

@@ -17,10 +17,8 @@ const EVALUATED: &[(&str, &str)] = &[
     ("Ceil", ""),
     ("Constant", "value value_float value_floats value_int value_ints"),
     ("ConstantOfShape", "value"),
-    ("CumSum", "exclusive reverse"),
     ("EyeLike", "dtype k"),
     ("Floor", ""),
-    ("GatherND", "batch_dims"),
     ("If", "else_branch then_branch"),
     ("IsInf", "detect_negative detect_positive"),
     ("IsNaN", ""),
@@ -30,17 +28,28 @@ const EVALUATED: &[(&str, &str)] = &[
     ("OneHot", "axis"),
     ("Range", ""),
     ("Round", ""),
-    ("ScatterElements", "axis reduction"),
-    ("ScatterND", "reduction"),
     ("Shape", "end start"),
     ("Size", ""),
-    ("TopK", "axis largest sorted"),
     ("Trilu", "upper"),
 ];
 
 /// Operators that data may meet and constants may not: how large their results become is not
 /// reckoned in advance, or tract has other rules.
-const DATA_ONLY: &[&str] = &["GRU", "LSTM", "RNN", "Resize", "Upsample"];
+const DATA_ONLY: &[&str] = &[
+    "CenterCropPad",
+    "ConvInteger",
+    "DynamicQuantizeLinear",
+    "Einsum",
+    "GRU",
+    "LSTM",
+    "MatMulInteger",
+    "QLinearConv",
+    "QLinearMatMul",
+    "RNN",
+    "Resize",
+    "Scatter",
+    "Upsample",
+];
 
 /// The attributes of an operator that is evaluated only.
 pub(super) fn attributes(op: &str) -> Option<&'static str> {
@@ -50,7 +59,9 @@ pub(super) fn attributes(op: &str) -> Option<&'static str> {
 /// Whether a node that reads constants only can be evaluated.
 pub(super) fn evaluable(node: &NodeProto) -> bool {
     let op = node.op_type.as_str();
-    attributes(op).is_some() || super::support::operators().any(|name| name == op) && !DATA_ONLY.contains(&op)
+    let own = node.domain != "com.microsoft" || matches!(op, "DequantizeLinear" | "QuantizeLinear");
+    let known = super::support::operators().any(|name| name == op) && !DATA_ONLY.contains(&op);
+    own && (attributes(op).is_some() || known)
 }
 
 /// Evaluates a node under the operator set `opset`; an input that is not given is `None`.
@@ -94,6 +105,10 @@ fn numbers(tensor: Arc<Tensor>) -> TractResult<Arc<Tensor>> {
 /// A model of one node, its inputs as initializers.
 fn model_of(node: &NodeProto, inputs: &[Option<Arc<Tensor>>], opset: i64) -> ModelProto {
     let mut node = node.clone();
+    if node.domain == "com.microsoft" {
+        // The operators of that name are ONNX's.
+        node.domain.clear();
+    }
     let mut initializer = Vec::new();
     for (index, (name, value)) in node.input.iter_mut().zip(inputs).enumerate() {
         let Some(value) = value else { continue };

@@ -12,7 +12,10 @@ use tract_onnx::pb::{GraphProto, NodeProto};
 
 use super::call::{Call, Kind, Made, Wire};
 use super::ml;
-use super::ops::{activation, arithmetic, linear, normalise, pool, quantise, recurrent, reduce, resize, shape, types};
+use super::ops::{
+    activation, arithmetic, einsum, integers, linear, normalise, places, pool, quantise, recurrent, reduce, resize,
+    shape, types,
+};
 use super::{attributes, constant, control, graph};
 use crate::Unsupported;
 
@@ -57,6 +60,7 @@ const SUPPORTED: &[(&str, Rule, &str)] = &[
     ("Add", Real(arithmetic::add), "axis broadcast consumed_inputs"),
     ("And", Truth(arithmetic::compare), "axis broadcast"),
     ("ArgMax", Index(reduce::arg_max), "axis keepdims select_last_index"),
+    ("ArgMin", Index(reduce::arg_min), "axis keepdims select_last_index"),
     ("ArrayFeatureExtractor", Several(ml::extract), ""),
     ("Asin", Real(activation::pointwise), ""),
     ("Asinh", Real(activation::pointwise), ""),
@@ -69,9 +73,12 @@ const SUPPORTED: &[(&str, Rule, &str)] = &[
     ("CastLike", Several(types::cast_like), "round_mode saturate"),
     ("CategoryMapper", Several(ml::encode), "cats_int64s cats_strings default_int64 default_string"),
     ("Celu", Real(activation::pointwise), "alpha"),
+    ("CenterCropPad", Moves(places::center_crop_pad), "axes"),
     ("Clip", Real(activation::clip), "consumed_inputs max min"),
+    ("Compress", Moves(places::compress), "axis"),
     ("Concat", Moves(shape::concat), "axis"),
     ("Conv", Real(linear::conv), "auto_pad dilations group kernel_shape pads strides"),
+    ("ConvInteger", Several(integers::conv_integer), "auto_pad dilations group kernel_shape pads strides"),
     (
         "ConvTranspose",
         Real(linear::conv_transpose),
@@ -79,10 +86,14 @@ const SUPPORTED: &[(&str, Rule, &str)] = &[
     ),
     ("Cos", Real(activation::pointwise), ""),
     ("Cosh", Real(activation::pointwise), ""),
+    ("CumSum", Real(reduce::cum_sum), "exclusive reverse"),
     ("DepthToSpace", Moves(shape::depth_to_space), "blocksize mode"),
     ("DequantizeLinear", Real(quantise::dequantise), "axis block_size output_dtype"),
     ("Div", Real(arithmetic::div), "axis broadcast consumed_inputs"),
     ("Dropout", Moves(shape::dropout), "consumed_inputs is_test ratio seed"),
+    ("DynamicQuantizeLinear", Several(integers::dynamic), ""),
+    ("DynamicQuantizeMatMul", Several(integers::mat_mul_to_float), ""),
+    ("Einsum", Real(einsum::einsum), "equation"),
     ("Elu", Real(activation::pointwise), "alpha consumed_inputs"),
     ("Equal", Truth(arithmetic::differ), "axis broadcast"),
     ("Erf", Real(activation::pointwise), ""),
@@ -97,6 +108,7 @@ const SUPPORTED: &[(&str, Rule, &str)] = &[
     ),
     ("Gather", Moves(shape::gather), "axis"),
     ("GatherElements", Moves(shape::gather_elements), "axis"),
+    ("GatherND", Moves(places::gather_nd), "batch_dims"),
     ("Gelu", Real(activation::pointwise), "approximate"),
     ("Gemm", Real(linear::gemm), "alpha beta broadcast transA transB"),
     ("GlobalAveragePool", Real(pool::global_average), ""),
@@ -106,6 +118,7 @@ const SUPPORTED: &[(&str, Rule, &str)] = &[
     ("GroupNormalization", Real(normalise::group), "epsilon num_groups stash_type"),
     ("HardSigmoid", Real(activation::pointwise), "alpha beta consumed_inputs"),
     ("HardSwish", Real(activation::pointwise), ""),
+    ("Hardmax", Real(reduce::hardmax), "axis"),
     ("Identity", Moves(shape::identity), ""),
     (
         "Imputer",
@@ -138,6 +151,8 @@ const SUPPORTED: &[(&str, Rule, &str)] = &[
     ("LogSoftmax", Real(activation::log_softmax), "axis"),
     ("LpPool", Real(pool::lp), "auto_pad ceil_mode dilations kernel_shape p pads strides"),
     ("MatMul", Real(linear::mat_mul), ""),
+    ("MatMulInteger", Several(integers::mat_mul_integer), ""),
+    ("MatMulIntegerToFloat", Several(integers::mat_mul_to_float), ""),
     ("Max", Real(arithmetic::max), "consumed_inputs"),
     ("MaxPool", Real(pool::max), "auto_pad ceil_mode dilations kernel_shape pads storage_order strides"),
     ("Mean", Real(arithmetic::mean), "consumed_inputs"),
@@ -153,6 +168,21 @@ const SUPPORTED: &[(&str, Rule, &str)] = &[
     ("PRelu", Real(activation::p_relu), "consumed_inputs"),
     ("Pad", Moves(shape::pad), "mode paddings pads value"),
     ("Pow", Real(activation::pow), "axis broadcast"),
+    ("QGemm", Several(integers::q_gemm), "alpha transA transB"),
+    ("QLinearAdd", Several(integers::q_linear_binary), ""),
+    (
+        "QLinearAveragePool",
+        Several(integers::q_linear_average),
+        "auto_pad ceil_mode channels_last count_include_pad kernel_shape pads strides",
+    ),
+    ("QLinearConcat", Several(integers::q_linear_concat), "axis"),
+    ("QLinearConv", Several(integers::q_linear_conv), "auto_pad dilations group kernel_shape pads strides"),
+    ("QLinearGlobalAveragePool", Several(integers::q_linear_average), "channels_last"),
+    ("QLinearLeakyRelu", Several(integers::q_linear_unary), "alpha"),
+    ("QLinearMatMul", Several(integers::q_linear_mat_mul), ""),
+    ("QLinearMul", Several(integers::q_linear_binary), ""),
+    ("QLinearSigmoid", Several(integers::q_linear_unary), ""),
+    ("QLinearSoftmax", Several(integers::q_linear_softmax), "axis opset"),
     ("QuantizeLinear", Several(quantise::quantise), "axis block_size output_dtype precision saturate"),
     (
         "RNN",
@@ -177,6 +207,7 @@ const SUPPORTED: &[(&str, Rule, &str)] = &[
         Real(resize::resize),
         "antialias axes coordinate_transformation_mode cubic_coeff_a exclude_outside extrapolation_value keep_aspect_ratio_policy mode nearest_mode",
     ),
+    ("ReverseSequence", Moves(places::reverse_sequence), "batch_axis time_axis"),
     ("SVMClassifier", Several(ml::svm_classifier), SVM_CLASSIFIER),
     (
         "SVMRegressor",
@@ -184,6 +215,9 @@ const SUPPORTED: &[(&str, Rule, &str)] = &[
         "coefficients kernel_params kernel_type n_supports n_targets one_class post_transform rho support_vectors",
     ),
     ("Scaler", Real(ml::scale), "offset scale"),
+    ("Scatter", Moves(places::scatter_elements), "axis"),
+    ("ScatterElements", Moves(places::scatter_elements), "axis reduction"),
+    ("ScatterND", Moves(places::scatter_nd), "reduction"),
     ("Selu", Real(activation::pointwise), "alpha consumed_inputs gamma"),
     ("Shrink", Real(activation::pointwise), "bias lambd"),
     ("Sigmoid", Real(activation::pointwise), "consumed_inputs"),
@@ -205,6 +239,7 @@ const SUPPORTED: &[(&str, Rule, &str)] = &[
     ("Tanh", Real(activation::pointwise), "consumed_inputs"),
     ("ThresholdedRelu", Real(activation::pointwise), "alpha"),
     ("Tile", Moves(shape::tile), ""),
+    ("TopK", Several(reduce::top_k), "axis k largest sorted"),
     ("Transpose", Moves(shape::transpose), "perm"),
     ("TreeEnsemble", Real(ml::tree_ensemble), TREES),
     ("TreeEnsembleClassifier", Several(ml::tree_classifier), TREE_CLASSIFIER),
@@ -235,6 +270,21 @@ const TABULAR: &[&str] = &[
     "TreeEnsembleClassifier",
     "TreeEnsembleRegressor",
     "ZipMap",
+];
+
+/// Those of onnxruntime's domain `com.microsoft`.
+const RUNTIME: &[&str] = &[
+    "DynamicQuantizeMatMul",
+    "MatMulIntegerToFloat",
+    "QGemm",
+    "QLinearAdd",
+    "QLinearAveragePool",
+    "QLinearConcat",
+    "QLinearGlobalAveragePool",
+    "QLinearLeakyRelu",
+    "QLinearMul",
+    "QLinearSigmoid",
+    "QLinearSoftmax",
 ];
 
 const SVM_CLASSIFIER: &str = "classlabels_ints classlabels_strings coefficients kernel_params kernel_type post_transform prob_a prob_b rho support_vectors vectors_per_class";
@@ -324,7 +374,12 @@ fn rule(op: &str) -> Result<Rule, String> {
 /// knows.
 pub(super) fn refusal(node: &NodeProto) -> Option<String> {
     let tabular = TABULAR.contains(&node.op_type.as_str());
-    let own = if tabular { node.domain == ml::DOMAIN } else { matches!(node.domain.as_str(), "" | "ai.onnx") };
+    let runtime = RUNTIME.contains(&node.op_type.as_str());
+    let own = match node.domain.as_str() {
+        "com.microsoft" => runtime || matches!(node.op_type.as_str(), "DequantizeLinear" | "QuantizeLinear"),
+        "" | "ai.onnx" => !tabular && !runtime,
+        domain => tabular && domain == ml::DOMAIN,
+    };
     if !own && (tabular || node.domain != ml::DOMAIN) {
         return Some(format!("operator of the domain {:?}", node.domain));
     }

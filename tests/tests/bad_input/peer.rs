@@ -27,7 +27,7 @@ fn meddled(desk: &Desk, to: To, kind: Kind, act: Act, phrase: &str) {
         // Who says no hello is no client, and the next one is served.
         let next = desk.client(&server.address, "");
         assert_eq!(next.code, 0, "{context}: {next:?}");
-        ["labels.csv", "r.json"].map(|name| std::fs::remove_file(desk.path(name)).unwrap());
+        ["labels.csv", "r.json"].iter().for_each(|name| std::fs::remove_file(desk.path(name)).unwrap());
     }
     let (code, server) = server.finish();
     // Who has sent its last message cannot know what becomes of it.

@@ -160,7 +160,7 @@ fn variadic(call: &mut Call, op: Binary) -> Made {
     }
 }
 
-fn two(call: &mut Call, op: Binary, a: &Wire, b: &Wire) -> Made {
+pub(super) fn two(call: &mut Call, op: Binary, a: &Wire, b: &Wire) -> Made {
     match (a, b) {
         (Wire::Data(a, _), Wire::Data(b, _)) => secrets(call, op, *a, *b),
         (Wire::Data(x, _), Wire::Const(c)) => {

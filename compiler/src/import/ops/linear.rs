@@ -11,10 +11,19 @@ const MAX_PRODUCTS: usize = 1 << 22;
 
 pub(in super::super) fn conv(call: &mut Call) -> Made {
     let x = call.data(0)?;
+    let weight = call.floats(1, "the kernel")?;
+    let bias = call.optional_floats(2, "the bias")?;
+    convolution(call, x, weight, bias)
+}
+
+/// The convolution of `x` by a known kernel, with the attributes of the node.
+pub(super) fn convolution(call: &mut Call, x: NodeId, weight: ArrayD<f32>, bias: Option<ArrayD<f32>>) -> Made {
+    let channels = weight.shape().first().copied().unwrap_or(0);
+    let bias = bias_of(bias, channels)?;
     if call.shape(x).len() == 5 {
-        return volume::conv(call, x);
+        return volume::conv(call, x, weight, &bias);
     }
-    let weight = kernel(call)?;
+    let weight = kernel(call, weight)?;
     let shape = call.shape(x);
     let (spatial, image) = image_axes(&shape)?;
     let extents = &weight.shape()[2..];
@@ -23,7 +32,6 @@ pub(in super::super) fn conv(call: &mut Call) -> Made {
     if weight.shape()[1] * groups != shape[1] {
         return Err(format!("a kernel of {:?} in {groups} groups on {} channels", weight.shape(), shape[1]));
     }
-    let bias = bias(call, weight.shape()[0])?;
     let line = window::Axis { extent: 1, kernel: 1, stride: 1, dilation: 1, before: 0, after: 0, windows: 1 };
     let [rows, columns] = if let [rows, columns] = axes[..] { [rows, columns] } else { [line, axes[0]] };
     let conv = Conv {
@@ -44,7 +52,7 @@ pub(in super::super) fn conv(call: &mut Call) -> Made {
 /// kernel turned around.
 pub(in super::super) fn conv_transpose(call: &mut Call) -> Made {
     let x = call.data(0)?;
-    let weight = kernel(call)?;
+    let weight = kernel(call, call.floats(1, "the kernel")?)?;
     let shape = call.shape(x);
     let (spatial, image) = image_axes(&shape)?;
     let n = spatial.len();
@@ -54,7 +62,7 @@ pub(in super::super) fn conv_transpose(call: &mut Call) -> Made {
         return Err(format!("a kernel of {:?} on {} channels", weight.shape(), shape[1]));
     }
     let c_out = per_group * groups;
-    let bias = bias(call, c_out)?;
+    let bias = bias_of(call.optional_floats(2, "the bias")?, c_out)?;
     let strides = call.extents("strides", n, 1, 1)?;
     let dilations = call.extents("dilations", n, 1, 1)?;
     let extra = call.extents("output_padding", n, 0, 0)?;
@@ -142,7 +150,12 @@ pub(in super::super) fn gemm(call: &mut Call) -> Made {
 }
 
 pub(in super::super) fn mat_mul(call: &mut Call) -> Made {
-    let (mut a, mut b) = (operand(call, 0)?, operand(call, 1)?);
+    let (a, b) = (operand(call, 0)?, operand(call, 1)?);
+    multiplied(call, a, b)
+}
+
+/// The product as MatMul has it: vectors are rows or columns.
+pub(super) fn multiplied(call: &mut Call, mut a: Operand, mut b: Operand) -> Made {
     let (a_shape, b_shape) = (a.shape(call), b.shape(call));
     let mut shape = Vec::new();
     if a_shape.len() == 1 {
@@ -190,13 +203,13 @@ pub(in super::super) fn batch_norm(call: &mut Call) -> Made {
 }
 
 /// A factor of a matrix product.
-enum Operand {
+pub(super) enum Operand {
     Data(NodeId),
     Const(ArrayD<f32>),
 }
 
 impl Operand {
-    fn shape(&self, call: &Call) -> Vec<usize> {
+    pub fn shape(&self, call: &Call) -> Vec<usize> {
         match self {
             Operand::Data(x) => call.shape(*x),
             Operand::Const(c) => c.shape().to_vec(),
@@ -220,7 +233,7 @@ impl Operand {
         }
     }
 
-    fn reshaped(self, call: &mut Call, shape: &[usize]) -> Result<Operand, String> {
+    pub fn reshaped(self, call: &mut Call, shape: &[usize]) -> Result<Operand, String> {
         Ok(match self {
             Operand::Data(x) => Operand::Data(call.b.reshape(x, shape)),
             Operand::Const(c) => {
@@ -231,7 +244,7 @@ impl Operand {
     }
 }
 
-fn operand(call: &Call, i: usize) -> Result<Operand, String> {
+pub(super) fn operand(call: &Call, i: usize) -> Result<Operand, String> {
     match call.constant(i) {
         Some(_) => Ok(Operand::Const(call.floats(i, "the matrix")?)),
         None => call.data(i).map(Operand::Data),
@@ -239,7 +252,7 @@ fn operand(call: &Call, i: usize) -> Result<Operand, String> {
 }
 
 /// The product of matrices, batched along leading axes: `[.., m, k] * [.., k, n]`.
-fn product(call: &mut Call, a: Operand, b: Operand) -> Made {
+pub(super) fn product(call: &mut Call, a: Operand, b: Operand) -> Made {
     let (a_shape, b_shape) = (a.shape(call), b.shape(call));
     let (a_rank, b_rank) = (a_shape.len(), b_shape.len());
     if a_rank < 2 || b_rank < 2 || a_shape[a_rank - 1] != b_shape[b_rank - 2] {
@@ -339,8 +352,7 @@ fn of_secrets(call: &mut Call, a: NodeId, b: NodeId) -> Made {
 }
 
 /// The kernel with two spatial axes.
-fn kernel(call: &Call) -> Result<Array4<f32>, String> {
-    let mut weight = call.floats(1, "the kernel")?;
+fn kernel(call: &Call, mut weight: ArrayD<f32>) -> Result<Array4<f32>, String> {
     if weight.ndim() == 3 {
         weight.insert_axis_inplace(Along(2));
     }
@@ -357,8 +369,9 @@ fn kernel(call: &Call) -> Result<Array4<f32>, String> {
     Ok(weight)
 }
 
-pub(super) fn bias(call: &Call, channels: usize) -> Result<Vec<f32>, String> {
-    let Some(bias) = call.optional_floats(2, "the bias")? else { return Ok(vec![0.0; channels]) };
+/// One number for each channel.
+fn bias_of(bias: Option<ArrayD<f32>>, channels: usize) -> Result<Vec<f32>, String> {
+    let Some(bias) = bias else { return Ok(vec![0.0; channels]) };
     match bias.len() {
         1 => Ok(vec![bias.iter().copied().next().unwrap_or(0.0); channels]),
         n if n == channels => Ok(bias.iter().copied().collect()),

@@ -2,8 +2,11 @@
 
 pub(super) mod activation;
 pub(super) mod arithmetic;
+pub(super) mod einsum;
+pub(super) mod integers;
 pub(super) mod linear;
 pub(super) mod normalise;
+pub(super) mod places;
 pub(super) mod pool;
 pub(super) mod quantise;
 pub(super) mod recurrent;

@@ -13,12 +13,19 @@ use crate::nn::expr::{Expr, Unary};
 use crate::nn::{NodeId, Op};
 
 pub(in super::super) fn max(call: &mut Call) -> Made {
-    let (x, axes) = start(call)?;
+    let x = call.data(0)?;
+    let axes = start(call, x)?;
     pool(call, x, &axes, Op::MaxPool)
 }
 
 pub(in super::super) fn average(call: &mut Call) -> Made {
-    let (x, axes) = start(call)?;
+    let x = call.data(0)?;
+    averaged(call, x)
+}
+
+/// The means of `x`, with the attributes of the node.
+pub(super) fn averaged(call: &mut Call, x: NodeId) -> Made {
+    let axes = start(call, x)?;
     let include = call.int("count_include_pad", 0) != 0;
     let sum = pool(call, x, &axes, Op::SumPool)?;
     let counted = |axis: &Axis, i| if include { axis.taps(i, axis.before, axis.after) } else { axis.taps(i, 0, 0) };
@@ -28,7 +35,8 @@ pub(in super::super) fn average(call: &mut Call) -> Made {
 /// The sum of absolute values, or the root of the sum of squares. Higher roots are too steep at
 /// zero for a table.
 pub(in super::super) fn lp(call: &mut Call) -> Made {
-    let (x, axes) = start(call)?;
+    let x = call.data(0)?;
+    let axes = start(call, x)?;
     match call.int("p", 2) {
         1 => {
             let magnitudes = call.b.pointwise(Expr::unary(Unary::Abs, Expr::X), x);
@@ -44,15 +52,21 @@ pub(in super::super) fn lp(call: &mut Call) -> Made {
 }
 
 pub(in super::super) fn global_max(call: &mut Call) -> Made {
-    global(call, |call, x| Ok(call.b.pool_rows(Op::MaxPool, x)))
+    let x = call.data(0)?;
+    global(call, x, |call, x| Ok(call.b.pool_rows(Op::MaxPool, x)))
 }
 
 pub(in super::super) fn global_average(call: &mut Call) -> Made {
-    global(call, reduce::means)
+    let x = call.data(0)?;
+    averaged_whole(call, x)
 }
 
-fn start(call: &Call) -> Result<(NodeId, Vec<Axis>), String> {
-    let x = call.data(0)?;
+/// The mean of each channel of `x`.
+pub(super) fn averaged_whole(call: &mut Call, x: NodeId) -> Made {
+    global(call, x, reduce::means)
+}
+
+fn start(call: &Call, x: NodeId) -> Result<Vec<Axis>, String> {
     let shape = call.shape(x);
     if !(3..=5).contains(&shape.len()) {
         return Err(format!("data of shape {shape:?} has no images"));
@@ -62,11 +76,10 @@ fn start(call: &Call) -> Result<(NodeId, Vec<Axis>), String> {
     if apart && call.text("auto_pad").starts_with("SAME") {
         return Err("auto_pad SAME with dilations: runtimes disagree about its padding; write it as pads".into());
     }
-    Ok((x, axes(call, &shape[2..], &kernel)?))
+    axes(call, &shape[2..], &kernel)
 }
 
-fn global(call: &mut Call, f: impl Fn(&mut Call, NodeId) -> Made) -> Made {
-    let x = call.data(0)?;
+fn global(call: &mut Call, x: NodeId, f: impl Fn(&mut Call, NodeId) -> Made) -> Made {
     let shape = call.shape(x);
     if shape.len() < 3 {
         return Err(format!("data of shape {shape:?} has no images"));

@@ -5,7 +5,7 @@ use ndarray::{Array1, Array2, ArrayD, Axis, Ix1, Ix2, s};
 
 use super::super::call::{Call, Kind, Wire, number};
 use super::super::size;
-use super::{activation, linear};
+use super::{activation, linear, types};
 use crate::nn::NodeId;
 use crate::nn::expr::{Binary, Expr};
 
@@ -42,6 +42,9 @@ struct Run {
 }
 
 pub(in super::super) fn recurrent(call: &mut Call) -> Result<Vec<Wire>, String> {
+    if types::of_numbers(call)? != Kind::Real {
+        return Err("it reads no real numbers".into());
+    }
     let op = call.node.op_type.clone();
     let (gates, defaults): (usize, &[&str]) = match op.as_str() {
         "RNN" => (1, &["Tanh"]),

@@ -36,6 +36,9 @@ const ON_INTEGERS: &[&str] = &[
 /// Those that cannot leave the range of their operands either.
 const IN_RANGE: &[&str] = &["Clip", "Max", "MaxPool", "Min", "ReduceMax", "ReduceMin", "Relu", "Sign"];
 
+/// Those that choose among their operands' integers, which keep scale and zero point.
+const CHOOSE: &[&str] = &["GlobalMaxPool", "MaxPool", "ReduceMax", "ReduceMin"];
+
 pub(in super::super) fn cast(call: &mut Call) -> Result<Vec<Wire>, String> {
     let to = i32::try_from(call.int("to", 0)).unwrap_or(0);
     converted(call, to)
@@ -154,6 +157,7 @@ pub(in super::super) fn of_numbers(call: &Call) -> Result<Kind, String> {
         match kind {
             Kind::Real => {}
             Kind::Truth => return Err("it reads a bool where numbers are needed".into()),
+            Kind::Quantised { .. } if CHOOSE.contains(&op) => result = kind,
             Kind::Quantised { .. } if op != "DequantizeLinear" => {
                 return Err("arithmetic on quantised integers is not supported".into());
             }

@@ -1,15 +1,14 @@
 //! Convolutions of volumes `[C, D, H, W]` as one of an image: the slices that a kernel's depth
 //! meets are stacked as channels, and the volumes of all results lie one below the other.
 
-use ndarray::{Array4, Array5, Ix5};
+use ndarray::{Array4, Array5, ArrayD, Ix5};
 
 use super::super::call::{Call, Made};
 use super::window::{self, Axis};
 use super::{linear, shape};
 use crate::nn::{Conv, NodeId, Op};
 
-pub(super) fn conv(call: &mut Call, x: NodeId) -> Made {
-    let weight = call.floats(1, "the kernel")?;
+pub(super) fn conv(call: &mut Call, x: NodeId, weight: ArrayD<f32>, bias: &[f32]) -> Made {
     let extents = weight.shape().to_vec();
     let weight = weight.into_dimensionality::<Ix5>().map_err(|_| format!("a kernel of {extents:?} on volumes"))?;
     let declared = call.ints("kernel_shape").unwrap_or_default();
@@ -22,10 +21,9 @@ pub(super) fn conv(call: &mut Call, x: NodeId) -> Made {
     if extents[1] * groups != shape[1] {
         return Err(format!("a kernel of {extents:?} in {groups} groups on {} channels", shape[1]));
     }
-    let bias = linear::bias(call, extents[0])?;
     let mut result = vec![shape[0], extents[0]];
     result.extend(axes.iter().map(|axis| axis.windows));
-    linear::per_image(call, x, &shape[1..], &result, |call, x| convolved(call, x, &weight, &bias, &axes, groups))
+    linear::per_image(call, x, &shape[1..], &result, |call, x| convolved(call, x, &weight, bias, &axes, groups))
 }
 
 /// The convolution of one volume.
