@@ -15,8 +15,9 @@ use crate::session::handshake::revealed;
 ///
 /// The file has the columns `index,label`, or `index,label_1,..,label_K` where the plan reveals `K`
 /// labels, or `index,label,logit_0,..` where it reveals logits: what `fusionc eval` writes, with
-/// `--logits` for the last. Of values they are `index,value` or `index,value_1,..`. A column that identifies the rows may take the place of `index`. Where
-/// the plan names classes, labels are their names.
+/// `--logits` for the last. Of values they are `index,value` or `index,value_1,..`. A column that
+/// identifies the rows may take the place of `index`. Where the plan names classes, labels are
+/// their names.
 #[derive(Clone, Copy, Debug)]
 pub struct Answers<'a> {
     function: &'a Function,

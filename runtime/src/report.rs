@@ -36,8 +36,8 @@ pub struct ClientReport {
     pub batch: ClientBatch,
     /// How the client's ledger counts the session; `null` if none is kept.
     pub ledger: Option<Entry>,
-    /// One label per query, in input order, the best one if there are several; only if accepted, and
-    /// if labels are revealed.
+    /// One label per query, in input order, the best one if there are several; only if accepted,
+    /// and if labels are revealed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub labels: Option<Vec<i64>>,
     /// The values revealed about each query; only if accepted, and if values are revealed.

@@ -3,9 +3,9 @@
 //!
 //! A [`File`] is read whole, within [limits](MAX_BYTES). [`samples()`] finds a table's columns by
 //! the names that the plan gives its inputs, in whatever order the file has them; [`labels()`]
-//! reads numbers or names of classes, [`values()`] a regressor's numbers; [`Results`] writes answers. Compiler and runtime read with
-//! the same code, so a sample means the same to both. Nothing here is secret to the file's owner,
-//! and nothing is sent.
+//! reads numbers or names of classes, [`values()`] a regressor's numbers; [`Results`] writes
+//! answers. Compiler and runtime read with the same code, so a sample means the same to both.
+//! Nothing here is secret to the file's owner, and nothing is sent.
 
 pub mod contain;
 mod encode;

@@ -27,8 +27,8 @@ pub(super) struct Args {
     /// The column of --input that identifies its rows; it takes the place of `index` in the results
     #[arg(long, value_name = "COLUMN")]
     id: Option<String>,
-    /// Where to write the rows `index,label` (`index,label_1,..` for a top-k plan, `index,value` for
-    /// a regressor's): .csv, .parquet or, without identifiers and logits, .npy; standard output
+    /// Where to write the rows `index,label` (`index,label_1,..` for a top-k plan, `index,value`
+    /// for a regressor's): .csv, .parquet or, without identifiers and logits, .npy; standard output
     /// otherwise
     #[arg(short, long, value_name = "Y.csv")]
     output: Option<PathBuf>,
@@ -39,8 +39,8 @@ pub(super) struct Args {
     /// format
     #[arg(long, value_enum, value_name = "warn|refuse", default_value_t = OnClipped::Refuse)]
     clipped: OnClipped,
-    /// The true labels (int64 .npy, or FILE.csv:COLUMN): print the accuracy; of values, how far they
-    /// are apart
+    /// The true labels (int64 .npy, or FILE.csv:COLUMN): print the accuracy; of values, how far
+    /// they are apart
     #[arg(long, value_name = "Y.npy")]
     labels: Option<LabelFile>,
     #[command(flatten)]

@@ -96,12 +96,12 @@ impl Client {
         samples::public(rows, labels, self.answers().classes().count)
     }
 
-    /// Public samples with known values, one after the other in `values`, as many of each as the plan
-    /// reveals. An answer is right if all its values are at most `tolerance` away.
+    /// Public samples with known values, one after the other in `values`, as many of each as the
+    /// plan reveals. An answer is right if all its values are at most `tolerance` away.
     ///
     /// # Errors
-    /// [`Error::Usage`] if the plan reveals no values, there are not as many as needed, or a number is
-    /// not finite or the tolerance negative.
+    /// [`Error::Usage`] if the plan reveals no values, there are not as many as needed, or a number
+    /// is not finite or the tolerance negative.
     pub fn public_values(&self, rows: Vec<Row>, values: &[f64], tolerance: f64) -> Result<Vec<PublicSample>, Error> {
         let Some(ty) = self.answers().values() else {
             return Err(Error::Usage("the plan reveals labels, not values".into()));

@@ -118,8 +118,8 @@ pub struct Args {
     #[arg(long, value_name = "PX.npy", help_heading = "Client")]
     pub public_inputs: Option<PathBuf>,
     /// Labels of the public samples: int64 .npy, one each or ranked in k columns, FILE.csv:COLUMN,
-    /// or labels.csv; or their values, likewise. With one label each only the first of several revealed ranks is verified, and
-    /// logits never
+    /// or labels.csv; or their values, likewise. With one label each only the first of several
+    /// revealed ranks is verified, and logits never
     #[arg(long, value_name = "PY.npy", help_heading = "Client")]
     pub public_labels: Option<LabelFile>,
     /// Known-answer probes: queries of earlier accepted batches under this plan, as --input was
@@ -130,7 +130,8 @@ pub struct Args {
     #[arg(long, value_name = "labels.csv", requires = "probe_inputs", help_heading = "Client")]
     pub probe_labels: Option<PathBuf>,
     /// Where accepted labels go: columns `index,label` (or `index,label_1,..`, or
-    /// `index,label,logit_0,..`, or `index,value`), one row per query, as .csv, .parquet or, of labels alone, .npy
+    /// `index,label,logit_0,..`, or `index,value`), one row per query, as .csv, .parquet or, of
+    /// labels alone, .npy
     #[arg(short, long, value_name = "labels.csv", help_heading = "Client")]
     pub output: Option<PathBuf>,
     /// What the plan may reveal of each position, most: label, topk:K or logits; or value, which a
