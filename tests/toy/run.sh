@@ -18,7 +18,7 @@ cp tests/toy/session.rs "$copy/backends/engine/tests/toy.rs"
 patch=$PWD/tests/toy/lines.patch
 cd "$copy"
 # The crates that a family is part of.
-sed -i '/^members = \[/,/^\]/{/^    "ir"/b;/^    "backends/b;/^    /d}' Cargo.toml
+sed -i '/^members = \[/,/^\]/{/^    "ir"/b;/^    "backends/b;/^    /d};/^default-members/d' Cargo.toml
 git apply "$patch"
 git apply --numstat "$patch"
 added=$(git apply --numstat "$patch" | awk '{ added += $1; removed += $2 } END { print added + 0, removed + 0 }')
