@@ -142,6 +142,22 @@ impl Dealer {
         unreachable!("no more tiles than were asked for")
     }
 
+    /// How many OTs of each kind the next `count` tiles end.
+    fn coming(mut self, count: usize) -> Ots {
+        let mut ots = Ots::default();
+        for _ in 0..count {
+            let kind = match self.next() {
+                Kind::Bits => &mut ots.bits,
+                Kind::Pairs => &mut ots.pairs,
+                Kind::Words => &mut ots.words,
+                Kind::Table { width, part } if part + 1 == width => &mut ots.tables[width - TABLE_WIDTHS.start()],
+                Kind::Table { .. } => continue,
+            };
+            *kind += COLUMNS as u64;
+        }
+        ots
+    }
+
     /// Cuts the next `count` tiles into parts of about `most`. Only the last may end within a
     /// table.
     fn cut(mut self, count: usize, most: usize) -> Vec<Range<usize>> {
@@ -161,12 +177,6 @@ impl Dealer {
     }
 }
 
-/// At most as many OTs of each kind as so many tiles could be.
-fn limited(ots: &Ots, tiles: usize) -> Ots {
-    let most = |n: u64| n.min((tiles * COLUMNS) as u64);
-    Ots { bits: most(ots.bits), pairs: most(ots.pairs), words: most(ots.words), tables: ots.tables.map(most) }
-}
-
 /// Multiplication by `x` in `GF(2^128)` modulo `x^128 + x^7 + x^2 + x + 1`. Rows
 /// `q_i = t_i + c_i delta` make `sum x^i q_i = sum x^i t_i + (sum c_i x^i) delta`, one row with a
 /// choice of many.
@@ -174,15 +184,17 @@ fn double(block: u128) -> u128 {
     block << 1 ^ 0x87 & (block >> 127).wrapping_neg()
 }
 
-/// The tiles of a table that were pushed.
+/// The tiles of a table that were pushed. Its rows stay where they are if it moves, so that they
+/// are wiped.
 pub(super) struct Joined {
     choices: Zeroizing<Vec<[u64; 2]>>,
-    rows: Zeroizing<[u128; COLUMNS]>,
+    rows: Box<Zeroizing<[u128; COLUMNS]>>,
 }
 
 impl Joined {
     fn new() -> Joined {
-        Joined { choices: Zeroizing::new(Vec::with_capacity(*TABLE_WIDTHS.end())), rows: Zeroizing::new([0; COLUMNS]) }
+        let choices = Zeroizing::new(Vec::with_capacity(*TABLE_WIDTHS.end()));
+        Joined { choices, rows: Box::new(Zeroizing::new([0; COLUMNS])) }
     }
 
     /// Adds a tile, the one of the highest power of `x` first.
@@ -317,7 +329,7 @@ impl<'a> ReceiverBuilder<'a> {
 
 impl Builder for ReceiverBuilder<'_> {
     fn begun(&self, dealer: Dealer, tiles: usize, joined: Joined) -> Self {
-        ReceiverBuilder::with(self.hash, dealer, &limited(&dealer.ots, tiles), joined)
+        ReceiverBuilder::with(self.hash, dealer, &dealer.coming(tiles), joined)
     }
 
     fn state(&mut self) -> (&mut Dealer, &mut Joined) {
@@ -358,7 +370,7 @@ impl Builder for ReceiverBuilder<'_> {
 /// Makes the sender's pads of rows.
 pub(super) struct SenderBuilder<'a> {
     hash: &'a RowHash,
-    delta: Zeroizing<u128>,
+    delta: &'a u128,
     dealer: Dealer,
     joined: Joined,
     bits: Planes,
@@ -369,14 +381,14 @@ pub(super) struct SenderBuilder<'a> {
 
 impl<'a> SenderBuilder<'a> {
     /// For this many OTs with the correlation `delta`.
-    pub fn new(ots: &Ots, hash: &'a RowHash, delta: u128) -> SenderBuilder<'a> {
+    pub fn new(ots: &Ots, hash: &'a RowHash, delta: &'a u128) -> SenderBuilder<'a> {
         SenderBuilder::with(hash, delta, Dealer { ots: *ots, next: 0 }, ots, Joined::new())
     }
 
-    fn with(hash: &'a RowHash, delta: u128, dealer: Dealer, ots: &Ots, joined: Joined) -> SenderBuilder<'a> {
+    fn with(hash: &'a RowHash, delta: &'a u128, dealer: Dealer, ots: &Ots, joined: Joined) -> SenderBuilder<'a> {
         SenderBuilder {
             hash,
-            delta: Zeroizing::new(delta),
+            delta,
             dealer,
             joined,
             bits: Planes::new(2, ots.bits),
@@ -401,7 +413,7 @@ impl<'a> SenderBuilder<'a> {
 
 impl Builder for SenderBuilder<'_> {
     fn begun(&self, dealer: Dealer, tiles: usize, joined: Joined) -> Self {
-        SenderBuilder::with(self.hash, *self.delta, dealer, &limited(&dealer.ots, tiles), joined)
+        SenderBuilder::with(self.hash, self.delta, dealer, &dealer.coming(tiles), joined)
     }
 
     fn state(&mut self) -> (&mut Dealer, &mut Joined) {

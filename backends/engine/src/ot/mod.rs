@@ -210,7 +210,7 @@ impl Live {
         let received = need.received_by(party);
         let sent = need.received_by(party.peer());
         let mut receiving = ReceiverBuilder::new(&received, &self.receiver_hash);
-        let mut sending = SenderBuilder::new(&sent, &self.sender_hash, *self.delta);
+        let mut sending = SenderBuilder::new(&sent, &self.sender_hash, &self.delta);
         let tiles = [received.tiles(), sent.tiles()];
         self.source.run(channel, tiles, |tiles| receiving.push_all(tiles), |tiles| sending.push_all(tiles))?;
         Ok(Pads { sending: sending.finish(), receiving: receiving.finish() })

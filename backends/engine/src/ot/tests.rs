@@ -305,7 +305,7 @@ fn tiles_are_hashed_with_their_running_number_in_both_directions() {
         let mut receiving = ReceiverBuilder::new(&ots, &hash);
         let k = SoftSpoken::default();
         let message = extend_receiver(&mut receiver, k, 2, |tiles| receiving.push_all(tiles));
-        let mut sending = SenderBuilder::new(&ots, &hash, delta);
+        let mut sending = SenderBuilder::new(&ots, &hash, &delta);
         extend_sender(&mut sender, k, 2, &message, |tiles| sending.push_all(tiles)).unwrap();
         let (mut receiving, mut sending) = (receiving.finish(), sending.finish());
         let mut ignored = Vec::new();

@@ -80,6 +80,9 @@ struct Common {
 
 /// Trees that each thread works on at once, so that those that are done early find more.
 const TREES_PER_THREAD: usize = 2;
+/// Trees that are worked on at once at most, however many threads there are: their leaves take
+/// 64 KiB each.
+const MOST_TREES: usize = 16;
 
 impl Common {
     /// Both parties must have the same `transcript`, a digest of how `base` came about. Everything
@@ -93,7 +96,7 @@ impl Common {
         let key = |purpose: &str| first_block(&bound(purpose));
         let at_once = match rayon::current_num_threads() {
             1 => 1,
-            threads => TREES_PER_THREAD * threads,
+            threads => (TREES_PER_THREAD * threads).min(MOST_TREES),
         };
         Common {
             set,
