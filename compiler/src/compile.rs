@@ -102,9 +102,9 @@ impl Default for Checks {
 const GOOD_AGREEMENT: f64 = 0.99;
 
 impl Options {
-    /// The formats of a simplified network.
-    fn precision(&self, graph: &Graph) -> Precision {
-        if self.refine { self.precision.of(graph) } else { self.precision }
+    /// The formats of a network, simplified to `graph`.
+    fn precision(&self, network: &Imported, graph: &Graph) -> Precision {
+        if self.refine && network.tabular { self.precision.of(graph) } else { self.precision }
     }
 
     /// What is compiled if nothing but the model is said.
@@ -240,7 +240,8 @@ pub fn compile_network(
     }
     let meant = Meaning::of(options, &network, &calibration, named, progress)?;
     let refine = options.refine && !is_value;
-    let fixed = refine::fixed(&graph, &calibration, options.precision(&graph), refine, &settings(options), progress);
+    let fixed =
+        refine::fixed(&graph, &calibration, options.precision(&network, &graph), refine, &settings(options), progress);
     let (Fixed { built, quantised, evaluated }, refined) = fixed?;
     let Built { program, layers, observed, graph, warnings: found } = built;
     let fixed = evaluated.labels();
@@ -571,7 +572,7 @@ fn stopped(options: &Options, stage: Stage) -> Result<Snapshot, Error> {
         return Ok(Snapshot::Graph(graph));
     }
     let Read { calibration, .. } = read_samples(options, &graph, &network)?;
-    let precision = options.precision(&graph);
+    let precision = options.precision(&network, &graph);
     let Prepared { graph, observed, .. } = prepare(&graph, &calibration, &precision)?;
     let (mut program, _) = lower(&graph, &observed, &precision)?;
     match stage {

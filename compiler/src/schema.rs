@@ -2,7 +2,8 @@
 //! the table that calibrates it.
 
 use fusion_ir::Schema;
-use fusion_ir::schema::{MAX_COLUMNS, check_names};
+use fusion_ir::prefix::MAX_COLUMNS;
+use fusion_ir::schema::check_names;
 use fusion_table::Table;
 
 use crate::Error;

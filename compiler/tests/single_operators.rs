@@ -130,5 +130,6 @@ fn sums_of_products() {
 /// Roundings to 255 steps, of which dynamic ones are not made here, are what they differ by.
 #[test]
 fn quantised_integers() {
-    group_within("integers", 24, [1.0 / 64.0, 1.0 / 24.0]);
+    // A result at a tie may be the next step, of 1/40.
+    group_within("integers", 24, [1.0 / 36.0, 1.0 / 24.0]);
 }

@@ -10,7 +10,10 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::schema::{MAX_COLUMNS, MAX_NAME_BYTES};
+/// Most elements of an input that have names.
+pub const MAX_COLUMNS: usize = 4096;
+/// Most bytes of a name.
+pub const MAX_NAME_BYTES: usize = 256;
 
 /// Most categories of all sets together.
 pub const MAX_CATEGORIES: usize = 1 << 20;

@@ -7,12 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::function::Function;
 use crate::interp;
-use crate::prefix::Prefix;
-
-/// Most elements of an input that have names.
-pub const MAX_COLUMNS: usize = 4096;
-/// Most bytes of a name.
-pub const MAX_NAME_BYTES: usize = 256;
+use crate::prefix::{MAX_COLUMNS, MAX_NAME_BYTES, Prefix};
 
 /// Names of a row's columns and of the classes; none where nothing has a name.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -82,7 +82,15 @@ const CLOSING: [(&str, &[(&str, &str)]); 7] = [
     ("backends/engine/src", &[]),
     (
         "compiler/src",
-        &[("error", "agreement"), ("evaluate", "compile"), ("nn/eval", "nn/mask"), ("import/control", "import/walk")],
+        &[
+            ("error", "agreement"),
+            ("evaluate", "compile"),
+            ("nn/eval", "nn/mask"),
+            ("import/control", "import/walk"),
+            ("refine", "compile"),
+            ("import/ops/volume", "import/ops/linear"),
+            ("lower/lift", "lower/linear"),
+        ],
     ),
     ("runtime/src", &[("ledger", "fusion/job")]),
     ("bench/src", &[]),

@@ -63,9 +63,9 @@ pub(super) struct Pipeline {
     acc: Accumulator,
     #[command(flatten)]
     formats: Formats,
-    /// What the client learns: the label, the labels of the K largest logits in order, all logits,
-    /// or the number that a regressor answers
-    #[arg(long, default_value = "label", value_name = "label|topk:K|logits|value")]
+    /// What the client learns: label, topk:K (the labels of the K largest logits in order), logits
+    /// (all of them) or value (the numbers of a regressor)
+    #[arg(long, default_value = "label", value_name = "WHAT")]
     reveal: Reveal,
     /// exact: the secure result is the reference's, bit for bit
     #[arg(long, value_enum, default_value_t = Arithmetic::Exact)]

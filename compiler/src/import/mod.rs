@@ -82,13 +82,15 @@ pub struct Imported {
     pub prefix: Option<Prefix>,
     /// What the model calls the classes, if it is something else than their numbers.
     pub classes: Vec<String>,
+    /// Whether it has operators of `ai.onnx.ml`, as models of tables have.
+    pub tabular: bool,
 }
 
 impl From<Graph> for Imported {
     fn from(graph: Graph) -> Imported {
         let shape = [&[1], graph.input_shape()].concat();
         let inputs = vec![Input { name: String::new(), shape }];
-        Imported { graph, inputs, prefix: None, classes: Vec::new() }
+        Imported { graph, inputs, prefix: None, classes: Vec::new(), tabular: false }
     }
 }
 
@@ -111,6 +113,7 @@ pub fn read(path: &Path, input_shape: Option<&[usize]>) -> Result<Graph, Error> 
 pub fn read_part(path: &Path, input_shape: Option<&[usize]>, part: &Part, memory: Memory) -> Result<Imported, Error> {
     let mut file = OnnxFile::open(path, part, memory)?;
     let constants = file.constants(memory);
+    let tabular = file.graph.node.iter().any(|node| node.domain == ml::DOMAIN);
     let encoded = ml::prefix::take(&mut file.graph, &constants);
     let mut refused = support::refused(&file.survey());
     refused.splice(0..0, file.problems.drain(..));
@@ -141,7 +144,7 @@ pub fn read_part(path: &Path, input_shape: Option<&[usize]>, part: &Part, memory
         Ok((classes, graph)) if refused.is_empty() => {
             let prefix = encoded.as_ref().map(|encoded| encoded.prefix(&sources));
             let inputs = encoded.map_or(sources, |encoded| encoded.rows);
-            return Ok(Imported { graph, inputs, prefix, classes });
+            return Ok(Imported { graph, inputs, prefix, classes, tabular });
         }
         Ok(_) => {}
         Err(found) => {

@@ -61,9 +61,9 @@ impl Default for Precision {
 const MAX_DETAIL: u8 = 3;
 
 impl Precision {
-    /// What `graph` gets, if nothing else is asked for. Of thousands of rows of a table some lie as
-    /// near to the border between two classes as one part in a hundred thousand; networks on them
-    /// are so small that formats which tell those apart cost little.
+    /// What `graph`, a model of tables, gets if nothing else is asked for. Of thousands of rows
+    /// some lie as near to the border between two classes as one part in a hundred thousand;
+    /// networks on them are so small that formats which tell those apart cost little.
     pub fn of(self, graph: &Graph) -> Precision {
         if self.worst_case || graph.input_shape().len() != 1 || graph.macs() > MAX_FINE_MACS {
             return self;

@@ -7,6 +7,7 @@
 
 use fusion_ir::op::Piecewise;
 use fusion_ir::types::{signed, wrap};
+use fusion_ir::verify::MAX_KNOTS;
 
 use super::polyline::{self, Allowed};
 use crate::nn::eval::Range;
@@ -71,7 +72,13 @@ impl Table {
             _ if seen > 0.0 => tolerance(results, seen, USUAL_TOLERANCE),
             _ => Allowed::everywhere(unit),
         };
-        Table::over(f, [low, high], frac, tolerance)
+        let table = Table::over(f, [low, high], frac, tolerance)?;
+        match table.knots() {
+            ..=MAX_KNOTS => Ok(table),
+            // Four times the tolerance takes half the pieces.
+            _ if results.part < 1.0 => Table::new(f, range, frac, Results { part: 4.0 * results.part, ..results }),
+            knots => Err(format!("{f} takes {knots} pieces on {low}..{high}; at most {MAX_KNOTS}")),
+        }
     }
 
     /// The table on integers from one to another, within `tolerance`.

@@ -7,8 +7,8 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use fusion_ir::prefix::MAX_COLUMNS;
 use fusion_ir::prefix::{Categories, Element, Prefix, Values};
-use fusion_ir::schema::MAX_COLUMNS;
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{
     GraphProto, NodeProto, TensorShapeProto, TypeProto, ValueInfoProto, tensor_shape_proto, type_proto,
