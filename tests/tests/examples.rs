@@ -1,5 +1,7 @@
 //! The examples do what they say: each asserts it.
 
+#![allow(clippy::duplicate_mod, reason = "each example is whole by itself")]
+
 #[path = "../../examples/in_process.rs"]
 mod in_process;
 #[path = "../../examples/own_report.rs"]

@@ -102,7 +102,8 @@ pub(super) fn run(args: &Args) -> Result<(), Error> {
         };
         let apart: Vec<f64> = pairs.map(apart).collect();
         let (sum, most) = (apart.iter().sum::<f64>(), apart.iter().copied().fold(0.0, f64::max));
-        eprintln!("apart     {:.4} from the known values in the mean, {most:.4} at most", sum / apart.len() as f64);
+        let mean = sum / apart.len() as f64;
+        output::tell(format_args!("apart     {mean:.4} from the known values in the mean, {most:.4} at most"));
     }
     if let Some(truth) = truth {
         let right = truth.iter().zip(labels).filter(|(known, found)| found.first() == Some(known)).count();

@@ -1,6 +1,6 @@
 //! A service: several models for several clients at once, for as long as one likes.
 //!
-//! Whatever connects gets a thread, which has a deadline ([`register`]) for the handshake of TLS
+//! Whatever connects gets a thread, which has a deadline (`register`) for the handshake of TLS
 //! and the client's hello; only then is it a client. Its hello says which plan it means, and what
 //! its session will take; [`admission`] decides when it starts. Budgets are spent at that moment,
 //! once. Nothing that one connection does, a panic of this side included, ends another. What
