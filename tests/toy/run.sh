@@ -11,7 +11,9 @@ cd "$(dirname "$0")/../.."
 copy=$(mktemp -d)
 trap 'rm -rf "$copy"' EXIT
 git ls-files -z ir backends Cargo.toml Cargo.lock | xargs -0 cp --parents -t "$copy"
-export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}
+# A folder of its own: cargo tells packages apart by their place in the workspace, and the copy's
+# are in the same places.
+export CARGO_TARGET_DIR=$PWD/target/toy
 cp -r tests/toy/protocol "$copy/backends/protocol/src/families/toy"
 cp -r tests/toy/engine "$copy/backends/engine/src/families/toy"
 cp tests/toy/session.rs "$copy/backends/engine/tests/toy.rs"
