@@ -5,6 +5,7 @@
 //! ([`cli`]) is a thin skin over [`compile`].
 
 pub mod agreement;
+mod build;
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod compile;

@@ -7,7 +7,7 @@
 
 use crate::Error;
 use crate::agreement::NEAR_TIE;
-use crate::compile::{Built, Progress, build};
+use crate::build::{Built, Progress, build};
 use crate::evaluate::{Evaluated, evaluate_watched, quantise};
 use crate::nn::eval::argmax;
 use crate::nn::{Graph, trees};

@@ -88,6 +88,26 @@ def weights(g, *shape):
     return g.rng.integers(-127, 128, shape).astype(np.int8)
 
 
+def layer(g, x, conv):
+    """Weights of a convolution of x, or a matrix for it, how many of them a sum has, and attributes."""
+    attributes = {}
+    if conv:
+        kernel = [g.int(1, min(3, n)) for n in x.shape[2:]]
+        group = x.shape[1] if g.chance(0.2) else 1
+        w = weights(g, group * g.int(1, 3), x.shape[1] // group, *kernel)
+        attributes = {"group": group, "kernel_shape": kernel if g.chance(0.5) else None, "strides": g.choice([None, [1, 2]])}
+        attributes["dilations"] = g.choice([None, [1, 1]])
+        if g.chance(0.3):
+            attributes["auto_pad"] = g.choice(["SAME_UPPER", "VALID"])
+        elif g.chance(0.5):
+            attributes["pads"] = [n - 1 for n in kernel] * 2
+        inner = np.prod(w.shape[1:])
+    else:
+        w = weights(g, x.shape[-1], g.int(1, 5))
+        inner = len(w)
+    return w, inner, attributes
+
+
 def q_linear(op):
     """QLinearConv and QLinearMatMul, between conversions."""
 
@@ -95,21 +115,7 @@ def q_linear(op):
         conv = op == "QLinearConv"
         x = g.pick(lambda v: v.rank == 4 and v.shape[0] == 1 if conv else v.rank >= 2)
         scale, zero = scaled(g, x)
-        attributes = {}
-        if conv:
-            kernel = [g.int(1, min(3, n)) for n in x.shape[2:]]
-            group = x.shape[1] if g.chance(0.2) else 1
-            w = weights(g, group * g.int(1, 3), x.shape[1] // group, *kernel)
-            attributes = {"group": group, "kernel_shape": kernel if g.chance(0.5) else None, "strides": g.choice([None, [1, 2]])}
-            attributes["dilations"] = g.choice([None, [1, 1]])
-            if g.chance(0.3):
-                attributes["auto_pad"] = g.choice(["SAME_UPPER", "VALID"])
-            elif g.chance(0.5):
-                attributes["pads"] = [n - 1 for n in kernel] * 2
-            inner = np.prod(w.shape[1:])
-        else:
-            w = weights(g, x.shape[-1], g.int(1, 5))
-            inner = len(w)
+        w, inner, attributes = layer(g, x, conv)
         w_scale = np.float32(g.real(0.5, 1) / 127 / np.sqrt(inner))
         q = g.add("QuantizeLinear", x, scale, zero, keep=False)
         real = g.add("Mul", g.add("MatMul" if not conv else "Conv", x, (w * w_scale).astype(np.float32), keep=False, **attributes), np.float32(1), keep=False)
@@ -129,21 +135,7 @@ def integer(op):
     def write(g):
         conv = op == "ConvInteger"
         x = g.pick(lambda v: v.rank == 4 and v.shape[0] == 1 if conv else v.rank >= 2)
-        attributes = {}
-        if conv:
-            kernel = [g.int(1, min(3, n)) for n in x.shape[2:]]
-            group = x.shape[1] if g.chance(0.2) else 1
-            w = weights(g, group * g.int(1, 3), x.shape[1] // group, *kernel)
-            attributes = {"group": group, "kernel_shape": kernel if g.chance(0.5) else None, "strides": g.choice([None, [1, 2]])}
-            attributes["dilations"] = g.choice([None, [1, 1]])
-            if g.chance(0.3):
-                attributes["auto_pad"] = g.choice(["SAME_UPPER", "VALID"])
-            elif g.chance(0.5):
-                attributes["pads"] = [n - 1 for n in kernel] * 2
-            inner = np.prod(w.shape[1:])
-        else:
-            w = weights(g, x.shape[-1], g.int(1, 5))
-            inner = len(w)
+        w, inner, attributes = layer(g, x, conv)
         w = (w.astype(np.int16) + 128).astype(np.uint8)
         w_scale = np.float32(g.real(0.5, 1) / 127 / np.sqrt(inner))
         if g.opset >= 11 and g.chance(0.6):

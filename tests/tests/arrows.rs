@@ -84,10 +84,8 @@ const CLOSING: [(&str, &[(&str, &str)]); 7] = [
         "compiler/src",
         &[
             ("error", "agreement"),
-            ("evaluate", "compile"),
             ("nn/eval", "nn/mask"),
             ("import/control", "import/walk"),
-            ("refine", "compile"),
             ("import/ops/volume", "import/ops/linear"),
             ("lower/lift", "lower/linear"),
         ],

@@ -68,14 +68,19 @@ fn built_in() -> Machine {
     let form = Form::in_use();
     let machine = Machine::built_in(form);
     let instead = if machine.form == form { String::new() } else { format!(" in place of {}", form.name()) };
-    named(machine, &format!("built in{instead}, not measured here: see fusionc calibrate"))
+    named(
+        machine,
+        &format!("built in{instead}, not measured here, where it may be off by far more: see fusionc calibrate"),
+    )
 }
 
 /// The machine with a name that says all about it.
 fn named(machine: Machine, origin: &str) -> Machine {
     let Machine { name, form, threads, error, .. } = &machine;
     let (form, error) = (form.name(), 100.0 * error);
-    let name = format!("{name}, kernels {form}, {threads} threads, {error:.0} % off in the median ({origin})");
+    let name = format!(
+        "{name}, kernels {form}, {threads} threads, {error:.0} % off in the median of its own layers ({origin})"
+    );
     Machine { name, ..machine }
 }
 
@@ -115,8 +120,9 @@ mod tests {
         let machine = built_in();
         let kernels = format!("kernels {}, ", Form::in_use().name());
         assert!(machine.name.contains("(built in, not measured here") && machine.name.contains(&kernels));
-        assert_eq!(machine.nanoseconds, Machine::built_in(Form::in_use()).nanoseconds);
-        assert!(is_of_here(&machine).is_err());
+        let unnamed = Machine::built_in(Form::in_use());
+        assert_eq!(machine.nanoseconds, unnamed.nanoseconds);
+        assert!(is_of_here(&unnamed).is_err());
     }
 
     #[test]

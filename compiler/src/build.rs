@@ -1,0 +1,109 @@
+//! The pipeline behind the import: from a float network and calibration samples to the program that
+//! the parties execute.
+
+use fusion_catalogue::Steps;
+use fusion_ir::{Function, Op};
+
+use crate::Error;
+use crate::lower::{LayerFormat, lower};
+use crate::nn::eval::Observed;
+use crate::nn::scales::Scales;
+use crate::nn::{Graph, commute, compose, fold, gates, mask};
+use crate::passes::{self, Program, Settings};
+use crate::quantise::calibrate::Calibration;
+use crate::quantise::{Precision, equalise, input};
+
+/// Most calibration samples that are named because they stand out.
+pub(crate) const MAX_NAMED: usize = 8;
+
+/// What a long step is told to: its name, how much of it is done, and how much there is. From any
+/// thread.
+pub type Progress<'p> = dyn Fn(&str, usize, usize) + Sync + 'p;
+
+/// A folded network as a program that can be executed.
+#[derive(Clone, Debug)]
+pub struct Built {
+    /// The function with its weights.
+    pub program: Program,
+    /// The linear layers' formats.
+    pub layers: Vec<LayerFormat>,
+    /// What the float network does on the calibration samples.
+    pub observed: Observed,
+    /// The float network as it was lowered, in units that fit its number formats.
+    pub graph: Graph,
+    /// What deserves attention.
+    pub warnings: Vec<String>,
+}
+
+/// What is done on floats: affine maps folded, rising functions behind pools, products with their
+/// gates apart.
+pub fn simplify(graph: Graph) -> Graph {
+    gates::split(commute::commute(fold::fold(graph)))
+}
+
+/// What only the calibration samples decide: how far down masked scores lie, which roundings are
+/// felt.
+///
+/// # Errors
+/// [`Error::Unsupported`] for a node all of whose scores are masked.
+fn settle(graph: Graph, calibration: &Calibration) -> Result<Graph, Error> {
+    if !mask::unsettled(&graph) {
+        return Ok(graph);
+    }
+    let settled = mask::settle(&graph, &calibration.samples).map_err(|why| Error::Unsupported(vec![why]))?;
+    Ok(simplify(compose::chained(settled)))
+}
+
+/// From a folded, settled network to what the parties
+/// execute.
+///
+/// # Errors
+/// [`Error::Unsupported`] for layers that no format or protocol holds, [`Error::Usage`] as
+/// [`Calibration::observe`].
+pub fn build(
+    graph: &Graph,
+    calibration: &Calibration,
+    precision: &Precision,
+    settings: &Settings,
+) -> Result<Built, Error> {
+    let Prepared { graph, observed, warnings } = prepare(graph, calibration, precision)?;
+    let (mut program, mut layers) = lower(&graph, &observed, precision)?;
+    passes::run(&mut program, settings, None)?;
+    carried(&program.function)?;
+    // Sums that joined an accumulator may have widened it.
+    for value in program.function.values.iter().filter(|value| matches!(value.op, Op::Conv(_) | Op::Dense { .. })) {
+        let layer = layers.iter_mut().find(|layer| layer.node == value.node);
+        layer.into_iter().for_each(|layer| layer.accumulator_bits = value.ty.bits);
+    }
+    Ok(Built { program, layers, observed, graph, warnings })
+}
+
+/// A network in units that fit its number formats, and what it does on the calibration samples.
+pub(crate) struct Prepared {
+    pub graph: Graph,
+    pub observed: Observed,
+    pub warnings: Vec<String>,
+}
+
+/// The network in units that fit its number formats: features of the input and channels inside are
+/// scaled by powers of two.
+pub(crate) fn prepare(graph: &Graph, calibration: &Calibration, precision: &Precision) -> Result<Prepared, Error> {
+    let graph = settle(graph.clone(), calibration)?;
+    let (mut graph, mut warnings) = input::fit(&graph, &calibration.samples, precision.input_bits);
+    let scales = Scales::of(&graph);
+    let (mut observed, outliers) = calibration.observe(&graph, &scales)?;
+    warnings.extend(outliers.iter().take(MAX_NAMED).map(ToString::to_string));
+    if outliers.len() > MAX_NAMED {
+        warnings.push(format!("{} more calibration samples stand out like that", outliers.len() - MAX_NAMED));
+    }
+    if let Some(exponents) = equalise::exponents(&graph, &scales, &observed.channels) {
+        scales.apply(&mut graph, &exponents);
+        observed = calibration.observe(&graph, &scales)?.0;
+    }
+    Ok(Prepared { graph, observed, warnings })
+}
+
+/// Every layer fits the protocols that would carry it.
+pub(crate) fn carried(function: &Function) -> Result<(), Error> {
+    Steps::of(function).map(|_| ()).map_err(Error::from)
+}
