@@ -3,7 +3,9 @@
 //!
 //! Few calibration samples lie so near to a tie that their own label changes. But errors of one
 //! sample are like those of another; so every sample's scores are tried with every other sample's
-//! errors, which says from some dozens of samples what happens to one in a thousand.
+//! errors, which says from some dozens of samples what happens to one in a thousand. Samples that
+//! the network was trained on lie further from ties than others, so that is not enough: the errors
+//! must also be small beside the differences between a sample's scores.
 
 use crate::Error;
 use crate::agreement::NEAR_TIE;
@@ -12,13 +14,17 @@ use crate::evaluate::{Evaluated, evaluate_watched, quantise};
 use crate::nn::eval::argmax;
 use crate::nn::{Graph, trees};
 use crate::passes::Settings;
-use crate::quantise::Precision;
 use crate::quantise::calibrate::Calibration;
+use crate::quantise::{MAX_DETAIL, Precision};
 
 /// Rounding may change this part of labels before formats become finer.
 pub const MAX_CHANGED: f64 = 0.01;
 /// Then they become so fine that it changes no more than this.
 const GOAL: f64 = 1.0 / 256.0;
+/// Nor may errors of the scores be a larger part of their differences, in root mean squares: 30 dB.
+pub const MAX_NOISE: f64 = 1.0 / 32.0;
+/// The part of it that may be left when formats have half the errors.
+const LEFT: f64 = 0.75;
 /// Fewer samples say nothing about errors.
 pub const FEWEST: usize = 16;
 /// Most samples that are tried with each other.
@@ -29,10 +35,38 @@ const MOST: usize = 128;
 pub struct Refined {
     /// How often errors were halved.
     pub times: u8,
-    /// What part of labels rounding would have changed.
-    pub before: f64,
-    /// What part it changes.
-    pub after: f64,
+    /// What rounding would have done.
+    pub before: Harm,
+    /// What it does.
+    pub after: Harm,
+}
+
+/// What rounding does to scores.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Harm {
+    /// The part of labels that it changes, of pairs of a sample and another one's errors.
+    pub changed: f64,
+    /// Its errors as a part of the differences between scores.
+    pub noise: f64,
+}
+
+impl Harm {
+    /// Whether labels suffer enough for finer formats.
+    fn is_much(self) -> bool {
+        self.changed > MAX_CHANGED || self.noise > MAX_NOISE
+    }
+
+    /// Whether finer formats are good for nothing more.
+    fn is_little(self) -> bool {
+        self.changed <= GOAL && self.noise <= MAX_NOISE
+    }
+
+    /// Whether at most this part of `before` is left where that is much. If half the errors do not
+    /// do that, it is not rounding that does harm.
+    fn heals(self, before: Harm) -> bool {
+        (before.changed <= MAX_CHANGED || self.changed <= LEFT * before.changed)
+            && (before.noise <= MAX_NOISE || self.noise <= LEFT * before.noise)
+    }
 }
 
 /// A network in fixed point, with what it does on the calibration samples.
@@ -47,7 +81,8 @@ pub struct Fixed {
 }
 
 /// `graph` in fixed point: at `precision`, or, if `refine` and rounding changes more than
-/// [`MAX_CHANGED`] of the labels, at so much more that it hardly does. Samples that are no real
+/// [`MAX_CHANGED`] of the labels or is more than [`MAX_NOISE`] of the scores, at so much more that
+/// it hardly does. Samples that are no real
 /// data say nothing about that, and trees round nothing.
 ///
 /// # Errors
@@ -67,38 +102,34 @@ pub fn fixed(
         Ok(Fixed { built, quantised, evaluated })
     };
     let mut best = attempt(&precision)?;
-    let [before] = best.changed(calibration, [1.0]);
-    let (mut least, wrong) = (before, best.wrong());
-    if !refine || before <= MAX_CHANGED || !calibration.real || trees::decide_alone(graph) {
+    let [before] = best.harm(calibration, [1.0]);
+    let wrong = best.wrong();
+    if !refine || !before.is_much() || !calibration.real || trees::decide_alone(graph) {
         return Ok((best, None));
     }
+    let finer: Vec<Precision> = std::iter::successors(precision.finer(), |finer| finer.finer()).collect();
     // Errors that are half as large say which precision to begin with.
-    let halved = [1, 2, 3].map(|times: i32| (-f64::from(times)).exp2());
-    let foreseen = best.changed(calibration, halved);
-    let skipped = foreseen.iter().take_while(|changed| **changed > GOAL).count();
-    let finer = std::iter::successors(precision.finer(), |finer| finer.finer());
-    let finer: Vec<Precision> = finer.collect();
-    let mut times = 0;
+    let halved: [f64; MAX_DETAIL as usize] = std::array::from_fn(|times| (-(times as f64 + 1.0)).exp2());
+    let skipped = best.harm(calibration, halved).iter().take_while(|harm| !harm.is_little()).count();
+    let (mut least, mut times) = (before, 0);
     for finer in &finer[skipped.min(finer.len().saturating_sub(1))..] {
         // What fits no accumulator or table is no help.
         let Ok(next) = attempt(finer) else { break };
-        let [changed] = next.changed(calibration, [1.0]);
-        // If half the errors do not change half as many labels, it is not rounding that does.
-        if changed < least && changed <= before / 2.0 && next.wrong() <= wrong {
-            (best, least, times) = (next, changed, finer.detail - precision.detail);
+        let [harm] = next.harm(calibration, [1.0]);
+        if harm.heals(before) && harm.noise < least.noise && harm.changed <= least.changed && next.wrong() <= wrong {
+            (best, least, times) = (next, harm, finer.detail - precision.detail);
         }
-        if least <= GOAL {
+        if least.is_little() {
             break;
         }
     }
-    let refined = Refined { times, before, after: least };
-    Ok((best, (times > 0).then_some(refined)))
+    Ok((best, (times > 0).then_some(Refined { times, before, after: least })))
 }
 
 impl Fixed {
-    /// The part of labels that rounding changes, if errors are `scales` times what they are. What
-    /// samples do that some format does not hold is another matter.
-    fn changed<const N: usize>(&self, calibration: &Calibration, scales: [f64; N]) -> [f64; N] {
+    /// What rounding does, if errors are `scales` times what they are. What samples do that some
+    /// format does not hold is another matter.
+    fn harm<const N: usize>(&self, calibration: &Calibration, scales: [f64; N]) -> [Harm; N] {
         let function = &self.built.program.function;
         let clipped = function.quantiser().all_clipped(calibration.samples.iter().map(Vec::as_slice));
         let held = |sample: &usize| {
@@ -108,7 +139,8 @@ impl Fixed {
         let held: Vec<usize> = (0..calibration.samples.len()).filter(held).collect();
         let float: Vec<&[f32]> = held.iter().map(|sample| self.built.observed.outputs[*sample].as_slice()).collect();
         let fixed: Vec<&[f64]> = held.iter().map(|sample| self.evaluated.logits[*sample].as_slice()).collect();
-        scales.map(|scale| changed(&float, &fixed, scale))
+        let noise = noise(&float, &fixed);
+        scales.map(|scale| Harm { changed: changed(&float, &fixed, scale), noise: scale * noise })
     }
 
     /// The samples whose label is not the float network's, near ties left out.
@@ -137,6 +169,27 @@ fn changed(float: &[&[f32]], fixed: &[&[f64]], scale: f64) -> f64 {
     };
     let count = pairs.filter(|(scored, wrong)| scored != wrong).filter(moved).count();
     count as f64 / (samples * (samples - 1)) as f64
+}
+
+/// The root mean square of what `fixed` logits have in error, as a part of that of the `float`
+/// ones, both without what all scores of a sample have in common. Zero as for [`changed`].
+fn noise(float: &[&[f32]], fixed: &[&[f64]]) -> f64 {
+    let known = float.iter().zip(fixed).all(|(a, b)| a.len() == b.len());
+    if float.len() < FEWEST || !known {
+        return 0.0;
+    }
+    let spread = |scores: &[f64]| -> f64 {
+        let mean = scores.iter().sum::<f64>() / scores.len().max(1) as f64;
+        scores.iter().map(|score| (score - mean) * (score - mean)).sum()
+    };
+    let mut sums = [0.0; 2];
+    for (float, fixed) in float.iter().zip(fixed) {
+        let float: Vec<f64> = float.iter().copied().map(f64::from).collect();
+        let errors: Vec<f64> = fixed.iter().zip(&float).map(|(fixed, float)| fixed - float).collect();
+        sums[0] += spread(&errors);
+        sums[1] += spread(&float);
+    }
+    if sums[1] > 0.0 { (sums[0] / sums[1]).sqrt() } else { 0.0 }
 }
 
 /// Whether `label` is not that of the largest of `scores`, nor nearly.
@@ -171,5 +224,35 @@ mod tests {
         let ties: Vec<Vec<f32>> = (0..20).map(|_| vec![1.0, 0.9999, 0.0]).collect();
         assert_eq!(part(&ties, &vec![vec![0.9, 1.0, 0.0]; 20], 1.0), 0.0);
         assert_eq!(part(&float[..FEWEST - 1], &vec![vec![0.0, 100.0, 0.0]; FEWEST - 1], 1.0), 0.0);
+    }
+
+    #[test]
+    fn noise_is_a_part_of_the_differences_between_scores() {
+        let float: Vec<Vec<f32>> = (0..FEWEST).map(|i| vec![i as f32 + 4.0, i as f32, i as f32 - 4.0]).collect();
+        let fixed: Vec<Vec<f64>> =
+            float.iter().map(|x| x.iter().zip([0.5, 0.5, 0.5]).map(|(x, e)| f64::from(*x) + e).collect()).collect();
+        let float: Vec<&[f32]> = float.iter().map(Vec::as_slice).collect();
+        let slices = |fixed: &[Vec<f64>]| noise(&float, &fixed.iter().map(Vec::as_slice).collect::<Vec<_>>());
+        // What all scores share is none.
+        assert_eq!(slices(&fixed), 0.0);
+        // Differences of 4, -4, 0 and errors of 1, -1, 0, or of twice that in a quarter of the
+        // samples.
+        let wrong: Vec<Vec<f64>> = fixed.iter().map(|x| vec![x[0] - 1.0, x[1], x[2] + 1.0]).collect();
+        assert_eq!(slices(&wrong), 0.25);
+        let some = |i: usize, x: &Vec<f64>| if i % 4 == 0 { vec![x[0] + 2.0, x[1], x[2] - 2.0] } else { x.clone() };
+        let wrong: Vec<Vec<f64>> = fixed.iter().enumerate().map(|(i, x)| some(i, x)).collect();
+        assert_eq!(slices(&wrong), 0.25);
+        assert_eq!(noise(&float[1..], &wrong[1..].iter().map(Vec::as_slice).collect::<Vec<_>>()), 0.0);
+    }
+
+    #[test]
+    fn formats_are_finer_for_either_harm_and_only_if_that_helps() {
+        let harm = |changed, noise| Harm { changed, noise };
+        assert!(!harm(MAX_CHANGED, MAX_NOISE).is_much());
+        assert!(harm(0.02, 0.0).is_much() && harm(0.0, 0.04).is_much());
+        assert!(harm(GOAL, MAX_NOISE).is_little() && !harm(MAX_CHANGED, 0.0).is_little());
+        let before = harm(0.0, 0.1);
+        assert!(harm(0.0, 0.07).heals(before) && !harm(0.0, 0.08).heals(before));
+        assert!(!harm(0.02, 0.01).heals(harm(0.02, 0.1)));
     }
 }

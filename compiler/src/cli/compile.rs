@@ -332,11 +332,15 @@ fn summary(compiled: &Compiled, diagnose: bool) -> String {
             writeln!(text, "room      {node:<28} {:>6.1} times the calibrated values fit, elsewhere more", 1.0 / fill);
     }
     if let Some(Refined { times, before, after }) = summary.refined {
-        let [before, after] = [before, after].map(|part| 100.0 * part);
         let _ = writeln!(
             text,
-            "formats   finer by {times} bit{}: rounding would change the label of {before:.1} % of such inputs, now {after:.1} %",
-            if times == 1 { "" } else { "s" }
+            "formats   finer by {times} bit{}: rounding would change the label of {:.1} % of such inputs, now {:.1} %; \
+             it would be {:.1} % of the scores, now {:.1} %",
+            if times == 1 { "" } else { "s" },
+            100.0 * before.changed,
+            100.0 * after.changed,
+            100.0 * before.noise,
+            100.0 * after.noise,
         );
     }
     let agreement = &summary.agreement;

@@ -58,7 +58,7 @@ impl Default for Precision {
 }
 
 /// Most times that rounding is halved.
-const MAX_DETAIL: u8 = 3;
+pub const MAX_DETAIL: u8 = 5;
 
 impl Precision {
     /// What `graph`, a model of tables, gets if nothing else is asked for. Of thousands of rows
