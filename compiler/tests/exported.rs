@@ -1,5 +1,5 @@
-//! Networks that PyTorch exported: the float network and fixed point are held against
-//! onnxruntime's scores (`tests/fixtures/torch/make.py`).
+//! Networks that PyTorch exported, and one like a transformer: the float network and fixed point are
+//! held against onnxruntime's scores (`tests/fixtures/{torch,spike}/make.py`).
 
 use std::path::{Path, PathBuf};
 
@@ -35,7 +35,8 @@ impl Drop for Scratch {
 /// Scores by fixed point are as near as `part` of the largest, and the labels are the same but for
 /// samples whose two best scores lie nearer to each other than twice that.
 fn agrees(name: &str, part: f32) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/torch");
+    let kind = if name == "spike" { name } else { "torch" };
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures").join(kind);
     let (model, answers) = (folder.join(format!("{name}.onnx")), folder.join(format!("{name}.npy")));
     let expected: Array2<f32> = ndarray_npy::read_npy(&answers).unwrap();
     let graph = import::read(&model, None).unwrap();
@@ -92,4 +93,9 @@ fn a_gru_of_both_directions() {
 #[test]
 fn a_network_of_volumes() {
     agrees("cnn3d", 1.0 / 64.0);
+}
+
+#[test]
+fn one_dimension_far_above_the_others_before_a_normalisation() {
+    agrees("spike", 1.0 / 64.0);
 }
