@@ -102,7 +102,7 @@ impl Memory {
     ///
     /// # Errors
     /// [`Error::Unsupported`] with the node that has most of it.
-    pub(crate) fn function(self, function: &Function, samples: usize) -> Result<(), Error> {
+    pub fn function(self, function: &Function, samples: usize) -> Result<(), Error> {
         let size = |value: &Value| {
             let weights = value.op.weights().map(|id| function.weight(id).shape.iter().product::<usize>() as u64);
             let values = (value.ty.len() as u64).saturating_mul(samples as u64);

@@ -1,5 +1,5 @@
-//! Networks that PyTorch exported, and one like a transformer: the float network and fixed point are
-//! held against onnxruntime's scores (`tests/fixtures/{torch,spike}/make.py`).
+//! Networks that PyTorch exported, and one like a transformer: the float network and fixed point
+//! are held against onnxruntime's scores (`tests/fixtures/{torch,spike}/make.py`).
 
 use std::path::{Path, PathBuf};
 

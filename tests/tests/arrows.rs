@@ -17,7 +17,11 @@ const ARROWS: [(&str, &[&str]); 11] = [
     ("fusion-runtime", &["fusion-backends", "fusion-catalogue", "fusion-estimate", "fusion-ir", "fusion-table"]),
     ("fusion-server", &["fusion-catalogue", "fusion-runtime"]),
     ("fusion-bench", &["fusion-catalogue", "fusion-estimate", "fusion-ir", "fusion-runtime"]),
-    ("fusion", &["fusion-backends", "fusion-compiler", "fusion-estimate", "fusion-ir", "fusion-runtime"]),
+    (
+        "fusion",
+        &["fusion-backends", "fusion-catalogue", "fusion-compiler", "fusion-estimate", "fusion-ir", "fusion-runtime"],
+    ),
+    ("fusion-python", &["fusion"]),
     (
         "fusion-tests",
         &[

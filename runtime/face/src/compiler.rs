@@ -1,7 +1,7 @@
 //! From bytes and arrays to a plan.
 
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use fusion_compiler::compile::{Compiled, Options, compile};
 use fusion_compiler::passes::select::Choice;
@@ -11,12 +11,14 @@ use fusion_estimate::{Machine, Network};
 use fusion_ir::op::Reveal;
 use fusion_ir::plan::Suggestion;
 use ndarray::ArrayViewD;
+use ndarray_npy::WritableElement;
 use tempfile::TempDir;
 
 /// Makes plans out of ONNX classifiers.
 #[derive(Clone, Debug)]
 pub struct Compiler {
     samples: Option<(Vec<usize>, Vec<f32>)>,
+    expected: Option<Expected>,
     input_shape: Option<Vec<usize>>,
     precision: Precision,
     reveal: Reveal,
@@ -25,6 +27,14 @@ pub struct Compiler {
     machine: Machine,
     choice: Choice,
     min_agreement: f64,
+}
+
+/// What another runtime answers.
+#[derive(Clone, Debug)]
+enum Expected {
+    Labels(Vec<i64>),
+    /// With their shape.
+    Scores(Vec<usize>, Vec<f32>),
 }
 
 impl Default for Compiler {
@@ -39,6 +49,7 @@ impl Compiler {
         let default = Options::new("model.onnx".into());
         Compiler {
             samples: None,
+            expected: None,
             input_shape: None,
             precision: default.precision,
             reveal: default.reveal,
@@ -54,6 +65,17 @@ impl Compiler {
     /// formats are a guess. `shape` has the samples as its first axis.
     pub fn calibrate(self, shape: &[usize], elements: &[f32]) -> Compiler {
         Compiler { samples: Some((shape.to_vec(), elements.to_vec())), ..self }
+    }
+
+    /// The labels that the model has for the calibration samples, of a runtime of one's own: a plan
+    /// is held against them instead of against tract's.
+    pub fn expect_labels(self, labels: &[i64]) -> Compiler {
+        Compiler { expected: Some(Expected::Labels(labels.to_vec())), ..self }
+    }
+
+    /// The same as scores, or as values of a regressor. `shape` has the samples as its first axis.
+    pub fn expect_scores(self, shape: &[usize], scores: &[f32]) -> Compiler {
+        Compiler { expected: Some(Expected::Scores(shape.to_vec(), scores.to_vec())), ..self }
     }
 
     /// The input's extents, batch first, where the model leaves them open.
@@ -125,13 +147,14 @@ impl Compiler {
     fn compile_in(&self, folder: &TempDir, model: &Path) -> Result<Compiled, Error> {
         let mut options = Options::new(model.to_owned());
         if let Some((shape, elements)) = &self.samples {
-            let path = folder.path().join("samples.npy");
-            let refuse = |why: String| Error::Input { path: "samples".into(), why };
-            let array = ArrayViewD::from_shape(shape.clone(), elements);
-            let array =
-                array.map_err(|why| refuse(format!("{} elements of shape {shape:?}: {why}", elements.len())))?;
-            ndarray_npy::write_npy(&path, &array).map_err(|why| refuse(why.to_string()))?;
-            options.calibrate = Some(path);
+            options.calibrate = Some(write(folder, SAMPLES, shape, elements)?);
+        }
+        if let Some(expected) = &self.expected {
+            let path = match expected {
+                Expected::Labels(labels) => write(folder, EXPECTED, &[labels.len()], labels)?,
+                Expected::Scores(shape, scores) => write(folder, EXPECTED, shape, scores)?,
+            };
+            options.checks.expected = Some(path.into());
         }
         options.input_shape.clone_from(&self.input_shape);
         options.precision = self.precision;
@@ -145,11 +168,26 @@ impl Compiler {
         options.target.choice = self.choice;
         compile(&options).map_err(|error| match error {
             Error::Input { path, why } if path.starts_with(folder.path()) => {
-                Error::Input { path: "samples".into(), why }
+                Error::Input { path: path.file_stem().unwrap_or(path.as_os_str()).into(), why }
             }
             other => other,
         })
     }
+}
+
+/// The calibration samples' file.
+const SAMPLES: &str = "samples.npy";
+/// The file of what is expected of them.
+const EXPECTED: &str = "expected.npy";
+
+/// Writes an array for the compiler.
+fn write<T: WritableElement>(folder: &TempDir, name: &str, shape: &[usize], elements: &[T]) -> Result<PathBuf, Error> {
+    let refuse = |why: String| Error::Input { path: name.trim_end_matches(".npy").into(), why };
+    let array = ArrayViewD::from_shape(shape, elements);
+    let array = array.map_err(|why| refuse(format!("{} elements of shape {shape:?}: {why}", elements.len())))?;
+    let path = folder.path().join(name);
+    ndarray_npy::write_npy(&path, &array).map_err(|why| refuse(why.to_string()))?;
+    Ok(path)
 }
 
 fn folder() -> Result<TempDir, Error> {

@@ -1,28 +1,32 @@
 #![doc = include_str!("../README.md")]
 
 mod compiler;
+mod cost;
 
 pub use compiler::Compiler;
-pub use fusion_backends::Error as PeerError;
+pub use cost::{LayerCost, layer_costs};
+pub use fusion_backends::{Channel, Error as PeerError};
 pub use fusion_compiler::compile::{Compiled, Summary};
 pub use fusion_compiler::passes::select::Choice;
 pub use fusion_compiler::quantise::Precision;
 pub use fusion_compiler::{Error as CompileError, Unsupported};
 pub use fusion_estimate::{Machine, Network};
 pub use fusion_ir::Backend;
+pub use fusion_ir::input::Clipped;
 pub use fusion_ir::npy;
 pub use fusion_ir::op::Reveal;
 pub use fusion_ir::plan::{Plan, PlanError, Suggestion};
-pub use fusion_ir::soundness::Policy;
+pub use fusion_ir::soundness::{Forecast, Policy};
 pub use fusion_runtime::fusion::{Probe, PublicSample, Row};
 pub use fusion_runtime::input::Samples;
 pub use fusion_runtime::party::{Served, Watch};
 pub use fusion_runtime::report::Run;
+pub use fusion_runtime::server::Guest;
 pub use fusion_runtime::session::Limits;
 pub use fusion_runtime::transport::{
     Connection, Credentials, Dial, Fingerprint, Lane, Link, Listen, Met, Tls, in_process, tcp,
 };
 pub use fusion_runtime::{
-    Answers, Budget, Client, ClientReport, Error, Event, Flow, Job, Ledger, PlanFile, Server, ServerReport, Step,
-    Verdict,
+    Answers, Budget, Client, ClientReport, Error, Event, Flow, Job, Ledger, PlanFile, Server, ServerReport, Setting,
+    Step, Verdict,
 };

@@ -1,0 +1,35 @@
+"""Private classification that checks itself.
+
+A server has a model, a client has inputs; neither shows them to the other, and the client accepts
+the answers only if the server used one model on all of its batch and that model is accurate enough.
+
+>>> import fusion
+>>> print(fusion.soundness(queries=1024, accuracy=0.99, catch=0.05))
+R=1024 B=5 T=344 u=8: 5464 positions, 5.34 per query, lambda 45.1 bits
+"""
+
+from ._fusion import FusionError, ModelError, PeerError, StateError, UsageError, keygen
+from .compiler import compile
+from ._demo import demo
+from .parties import Client, Rejected, Server
+from .plan import Plan
+from .result import Result
+from .soundness import Soundness, soundness
+
+__all__ = [
+    "Client",
+    "FusionError",
+    "ModelError",
+    "PeerError",
+    "Plan",
+    "Rejected",
+    "Result",
+    "Server",
+    "Soundness",
+    "StateError",
+    "UsageError",
+    "compile",
+    "demo",
+    "keygen",
+    "soundness",
+]

@@ -1,0 +1,133 @@
+"""The native half: see the modules that wrap it."""
+
+from collections.abc import Callable
+from os import PathLike
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+type Path = str | PathLike[str]
+
+class FusionError(Exception): ...
+class UsageError(FusionError): ...
+class ModelError(FusionError): ...
+class PeerError(FusionError): ...
+class StateError(FusionError): ...
+
+class Plan:
+    @staticmethod
+    def from_bytes(bytes: bytes) -> Plan: ...
+    @staticmethod
+    def load(path: Path) -> Plan: ...
+    def to_bytes(self) -> bytes: ...
+    def save(self, path: Path) -> None: ...
+    def client(self) -> Plan: ...
+    def dump(self) -> str: ...
+    def layers(self, network: str = "lan") -> list[dict[str, Any]]: ...
+    @property
+    def digest(self) -> str: ...
+    @property
+    def input_shape(self) -> list[int]: ...
+    @property
+    def classes(self) -> int: ...
+    @property
+    def class_names(self) -> list[str]: ...
+    @property
+    def columns(self) -> list[str]: ...
+    @property
+    def reveal(self) -> str: ...
+    @property
+    def is_verified(self) -> bool: ...
+    @property
+    def has_weights(self) -> bool: ...
+    @property
+    def agreement(self) -> str | None: ...
+    @property
+    def warnings(self) -> list[str]: ...
+
+class Server:
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        listen: str,
+        budget: Path | None,
+        positions: int | None,
+        identity: Path | None,
+        peers: list[str] | None,
+        allow_plaintext: bool,
+        timeout: float,
+        memory: int | None,
+    ) -> None: ...
+    @property
+    def address(self) -> str: ...
+    @property
+    def is_running(self) -> bool: ...
+    def ended(self) -> list[tuple[bool, str]]: ...
+    def stop(self, drain: bool = True) -> None: ...
+
+class Client:
+    def __init__(
+        self,
+        plan: Plan,
+        address: str,
+        *,
+        reveal: str,
+        ledger: Path | None,
+        identity: Path | None,
+        peers: list[str] | None,
+        allow_plaintext: bool,
+        timeout: float,
+        memory: int | None,
+    ) -> None: ...
+    def run(
+        self,
+        queries: NDArray[np.float32],
+        public: NDArray[np.float32] | None,
+        known: NDArray[np.float64] | None,
+        *,
+        lambda_bits: float,
+        catch: float | None,
+        accuracy: float,
+        false_reject: float,
+        largest_share: float | None,
+        copies: int | None,
+        tolerate: int | None,
+        tolerance: float | None,
+        clipped: str,
+        progress: Callable[[int, int, str], object] | None,
+    ) -> str: ...
+    def ask(self) -> tuple[str, float, float]: ...
+
+def compile(
+    model: bytes | Path,
+    calibrate: NDArray[np.float32] | None,
+    *,
+    labels: list[int] | None,
+    scores: NDArray[np.float32] | None,
+    input_shape: list[int] | None,
+    reveal: str,
+    verify: bool,
+    queries: int,
+    accuracy: float | None,
+    catch: float | None,
+    network: str,
+    min_agreement: float,
+    weight_bits: int | None,
+    activation_bits: int | None,
+) -> Plan: ...
+def keygen(path: Path) -> str: ...
+def soundness(
+    queries: int,
+    *,
+    lambda_bits: float,
+    catch: float | None,
+    accuracy: float,
+    false_reject: float,
+    classes: int,
+    largest_share: float | None,
+    copies: int | None,
+    tolerate: int | None,
+    available: int | None,
+) -> str: ...

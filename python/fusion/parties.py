@@ -1,0 +1,222 @@
+"""The two parties."""
+
+import json
+
+from . import _fusion, arrays
+from .plan import Plan
+from .result import Result
+
+TIMEOUT = 60.0
+
+
+class Rejected(_fusion.FusionError):
+    """The batch was not verified: ``result`` has the verdict, and no labels."""
+
+    def __init__(self, result):
+        super().__init__(result.summary())
+        self.result = result
+
+
+class Server:
+    """Serves a plan on a thread of its own, one client after the other, until it is stopped.
+
+    For a service that runs for months, with many clients at once, metrics and logs, there is
+    `fusion-server`.
+
+    Parameters
+    ----------
+    plan
+        The server's plan.
+    listen
+        ``host:port``; port 0 lets the system choose, :attr:`address` says which.
+    identity, peers
+        This party's file of :func:`fusion.keygen`, and the fingerprints of the clients that are let
+        in: TLS 1.3 with both sides authenticated. Without them only loopback is served.
+    allow_plaintext
+        Serves other addresses without TLS: neither encrypted nor authenticated.
+    positions, budget
+        The most positions of a client, in one session and, with a budget file, in all of them.
+    memory
+        What a session may take, in bytes.
+    timeout
+        Seconds without a byte after which a session fails.
+    """
+
+    def __init__(
+        self,
+        plan,
+        listen="127.0.0.1:0",
+        *,
+        identity=None,
+        peers=None,
+        allow_plaintext=False,
+        positions=None,
+        budget=None,
+        memory=None,
+        timeout=TIMEOUT,
+    ):
+        self._native = _fusion.Server(
+            plan._native,
+            listen=listen,
+            identity=identity,
+            peers=None if peers is None else list(peers),
+            allow_plaintext=allow_plaintext,
+            positions=positions,
+            budget=budget,
+            memory=memory,
+            timeout=float(timeout),
+        )
+
+    @property
+    def address(self):
+        """Where it listens."""
+        return self._native.address
+
+    @property
+    def is_running(self):
+        """Whether it takes clients."""
+        return self._native.is_running
+
+    @property
+    def sessions(self):
+        """The sessions that ended: of each its report, or the reason why there is none."""
+        return [json.loads(text) if well else text for well, text in self._native.ended()]
+
+    def stop(self, drain=True):
+        """Takes no more clients and waits for the one that is being served, or breaks it off."""
+        self._native.stop(drain)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, value, trace):
+        self.stop(drain=kind is None)
+
+    def __repr__(self):
+        return f"<fusion.Server at {self.address}, {'running' if self.is_running else 'stopped'}>"
+
+
+class Client:
+    """Asks a server about private inputs.
+
+    Parameters
+    ----------
+    plan
+        The client's plan, from the server.
+    address
+        ``host:port`` of the server.
+    reveal
+        What the plan may reveal of each query, at most. ``None``: what it does reveal.
+    ledger
+        A file that counts sessions and the public samples that servers have seen. Without one
+        nobody does: for tests.
+    identity, peers, allow_plaintext, memory, timeout
+        As of :class:`Server`; ``peers`` are servers' fingerprints.
+    """
+
+    def __init__(
+        self,
+        plan,
+        address,
+        *,
+        reveal="label",
+        ledger=None,
+        identity=None,
+        peers=None,
+        allow_plaintext=False,
+        memory=None,
+        timeout=TIMEOUT,
+    ):
+        self.plan = plan.client() if isinstance(plan, Plan) else Plan.load(plan).client()
+        self._native = _fusion.Client(
+            self.plan._native,
+            address,
+            reveal=self.plan.reveal if reveal is None else reveal,
+            ledger=ledger,
+            identity=identity,
+            peers=None if peers is None else list(peers),
+            allow_plaintext=allow_plaintext,
+            memory=memory,
+            timeout=float(timeout),
+        )
+
+    def ask(self):
+        """Whether the server would serve: its name, the seconds that connecting took, and those of
+        its answer. Neither side counts that as a session. Raises PeerError with its reason."""
+        return self._native.ask()
+
+    def predict(
+        self,
+        queries,
+        public=None,
+        *,
+        accuracy=1.0,
+        catch=None,
+        lambda_bits=40.0,
+        false_reject=0.01,
+        largest_share=None,
+        copies=None,
+        tolerate=None,
+        tolerance=None,
+        clipped="refuse",
+        progress=None,
+        check=True,
+    ):
+        """Runs one verified batch: every call is a session, and counts as one.
+
+        Parameters
+        ----------
+        queries
+            Samples along the first axis.
+        public
+            ``(samples, labels)`` that the server has never seen, drawn like the queries; for a plan
+            that reveals values ``(samples, values)``, with ``tolerance``.
+        accuracy, catch, lambda_bits, false_reject, largest_share, copies, tolerate
+            The policy, as of :func:`fusion.soundness`. ``largest_share`` is bounded from the public
+            labels by default.
+        clipped
+            ``"refuse"`` samples with more than one element in a hundred beyond the input's format,
+            or ``"warn"``: take them.
+        progress
+            Called with ``(done, of, node)`` before each layer, on another thread.
+        check
+            Whether to raise Rejected if the answers are not accepted.
+
+        Returns
+        -------
+        Result
+
+        Raises
+        ------
+        Rejected
+            Verification failed.
+        PeerError
+            The server or the connection failed. The session counts; nothing tries again.
+        UsageError
+            The policy cannot be met with these samples; the text says what would do. Nothing was
+            sent.
+        """
+        samples, known = (None, None) if public is None else public
+        if self.plan.is_verified and public is None:
+            raise _fusion.UsageError("this plan verifies: pass public=(samples, labels)")
+        if clipped not in ("refuse", "warn"):
+            raise _fusion.UsageError(f"clipped is \"refuse\" or \"warn\", not {clipped!r}")
+        report = self._native.run(
+            arrays.samples(queries),
+            None if samples is None else arrays.samples(samples),
+            None if known is None else arrays.known(known),
+            lambda_bits=float(lambda_bits),
+            catch=catch,
+            accuracy=float(accuracy),
+            false_reject=float(false_reject),
+            largest_share=largest_share,
+            copies=copies,
+            tolerate=tolerate,
+            tolerance=tolerance,
+            clipped=clipped,
+            progress=progress,
+        )
+        result = Result(json.loads(report), self.plan.class_names)
+        if check and not result.accepted:
+            raise Rejected(result)
+        return result

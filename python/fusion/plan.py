@@ -1,0 +1,154 @@
+"""Plans, and what they cost."""
+
+import html
+
+from . import _fusion
+
+
+class Plan:
+    """What both parties execute: :func:`fusion.compile` makes one, :meth:`load` reads one.
+
+    The server's has the weights; :meth:`client` gives what a client may have. Reading a plan
+    verifies it.
+    """
+
+    def __init__(self, native):
+        self._native = native
+
+    @classmethod
+    def load(cls, path):
+        """Reads a plan file. Raises UsageError if it is none."""
+        return cls(_fusion.Plan.load(path))
+
+    @classmethod
+    def from_bytes(cls, data):
+        """Reads a plan. Raises UsageError if the bytes are none."""
+        return cls(_fusion.Plan.from_bytes(data))
+
+    def to_bytes(self):
+        """The plan file."""
+        return self._native.to_bytes()
+
+    def save(self, path):
+        """Writes the plan file."""
+        self._native.save(path)
+
+    def client(self):
+        """The same plan without weights, for clients."""
+        return Plan(self._native.client())
+
+    def dump(self):
+        """The secure program as text, one operation a line."""
+        return self._native.dump()
+
+    def cost(self, network="lan"):
+        """What each layer of one position costs.
+
+        ``network`` is ``"lan"``, ``"wan"`` or ``"MBIT_PER_S/RTT_MS"``. Bytes and rounds are exact,
+        without a session's set-up and oblivious transfers; seconds are a forecast for a machine
+        like this one, of one position among those that go through the layers together.
+
+        Returns
+        -------
+        Cost
+        """
+        return Cost(self._native.layers(network), network)
+
+    @property
+    def digest(self):
+        """SHA-256 of what client and server must agree on, in hexadecimal."""
+        return self._native.digest
+
+    @property
+    def input_shape(self):
+        """The extents of one sample."""
+        return tuple(self._native.input_shape)
+
+    @property
+    def classes(self):
+        """How many classes there are."""
+        return self._native.classes
+
+    @property
+    def class_names(self):
+        """What each label is called; empty if they have no names."""
+        return self._native.class_names
+
+    @property
+    def columns(self):
+        """The columns of a table that a sample is made of; empty if they have no names."""
+        return self._native.columns
+
+    @property
+    def reveal(self):
+        """What the client learns of each query."""
+        return self._native.reveal
+
+    @property
+    def is_verified(self):
+        """Whether clients verify a batch."""
+        return self._native.is_verified
+
+    @property
+    def has_weights(self):
+        """Whether this is the server's."""
+        return self._native.has_weights
+
+    @property
+    def agreement(self):
+        """How often fixed point has the float model's label, in words; None of a plan that was read."""
+        return self._native.agreement
+
+    def __repr__(self):
+        party = "server's" if self.has_weights else "client's"
+        shape = "x".join(map(str, self.input_shape))
+        return f"<fusion.Plan {self.digest[:12]}: {shape} to {self.classes} classes, reveals {self.reveal}, the {party}>"
+
+    def _repr_html_(self):
+        return f"<p>{html.escape(repr(self))}</p>{self.cost()._repr_html_()}"
+
+
+class Cost:
+    """The layers of a plan, each a dict: ``node``, ``operation``, ``backend``, ``to_server``,
+    ``to_client`` (bytes), ``rounds``, ``seconds``."""
+
+    def __init__(self, layers, network):
+        self.layers, self.network = layers, network
+
+    @property
+    def bytes(self):
+        """Bytes of one position, both ways."""
+        return sum(layer["to_server"] + layer["to_client"] for layer in self.layers)
+
+    @property
+    def rounds(self):
+        """Rounds of one position by itself."""
+        return sum(layer["rounds"] for layer in self.layers)
+
+    @property
+    def seconds(self):
+        """Forecast of one position among others."""
+        return sum(layer["seconds"] for layer in self.layers)
+
+    def to_pandas(self):
+        """The layers as a data frame."""
+        import pandas
+
+        return pandas.DataFrame(self.layers)
+
+    def __repr__(self):
+        return (
+            f"{self.bytes / 1e6:.3g} MB and {self.rounds} rounds per position, about {1e3 * self.seconds:.3g} ms "
+            f"each on {self.network}"
+        )
+
+    def _repr_html_(self):
+        columns = ["node", "operation", "backend", "to_server", "to_client", "rounds", "seconds"]
+        head = "".join(f"<th>{column.replace('_', ' ')}</th>" for column in columns)
+        row = lambda layer: "".join(f"<td>{html.escape(shown(layer[column]))}</td>" for column in columns)
+        rows = "".join(f"<tr>{row(layer)}</tr>" for layer in self.layers)
+        return f"<p>{html.escape(repr(self))}</p><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+
+
+def shown(value):
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

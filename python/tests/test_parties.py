@@ -1,0 +1,164 @@
+import os
+import signal
+import socket
+import threading
+import time
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+import fusion
+
+from .conftest import DIGITS
+
+SMALL = {"accuracy": 0.9, "catch": 0.6, "lambda_bits": 5}
+
+
+def small(digits):
+    return digits["queries"][:4], (digits["public"][:40], digits["public_labels"][:40])
+
+
+def test_labels_of_a_verified_batch(plan, digits):
+    queries, public = small(digits)
+    seen = []
+    with fusion.Server(plan) as server:
+        client = fusion.Client(plan.client(), server.address)
+        name, connected, answered = client.ask()
+        assert name == server.address and connected >= 0 and answered >= 0
+        result = client.predict(queries, public, progress=lambda *step: seen.append(step), **SMALL)
+        deadline = time.monotonic() + 10
+        while not server.sessions and time.monotonic() < deadline:
+            time.sleep(0.01)
+        (served,) = server.sessions
+    assert not server.is_running
+    assert result.accepted and result.verdict["verified"]
+    np.testing.assert_array_equal(result.labels, digits["query_labels"][:4])
+    assert result.labels.dtype == np.int64
+    assert served["role"] == "server" and served["batch"]["positions"] == result.report["batch"]["positions"]
+    measured, predicted = result.report["bytes"], result.report["predicted"]
+    assert measured["client_to_server"] == predicted["client_to_server"]
+    assert [done for done, _, _ in seen] == sorted(done for done, _, _ in seen) and {"conv1"} <= {n for _, _, n in seen}
+    assert list(result.to_pandas()["label"]) == list(result.labels)
+    assert result.summary().startswith("ACCEPTED") and "2^-" in result.summary()
+
+
+def test_a_server_that_swaps_labels_is_rejected(plan, digits):
+    model = onnx.load(DIGITS / "digits.onnx")
+    dense = next(node for node in model.graph.node if node.op_type == "Gemm")
+    for constant in model.graph.initializer:
+        if constant.name in dense.input[1:]:
+            weight = numpy_helper.to_array(constant)
+            axis = list(weight.shape).index(10)
+            constant.CopyFrom(numpy_helper.from_array(np.roll(weight, 1, axis), constant.name))
+    cheat = fusion.compile(model, calibrate=digits["calibrate"])
+    assert cheat.digest == plan.digest
+    queries, public = small(digits)
+    with fusion.Server(cheat) as server:
+        client = fusion.Client(plan.client(), server.address)
+        with pytest.raises(fusion.Rejected, match="REJECTED") as caught:
+            client.predict(queries, public, **SMALL)
+        assert caught.value.result.labels is None
+        assert not client.predict(queries, public, check=False, **SMALL).accepted
+
+
+def test_a_policy_that_cannot_be_met_says_what_would_do(plan, digits):
+    queries, public = small(digits)
+    client = fusion.Client(plan.client(), "127.0.0.1:1", timeout=1)
+    with pytest.raises(fusion.UsageError, match="public samples"):
+        client.predict(queries, public, accuracy=0.9, catch=0.15)
+    with pytest.raises(fusion.UsageError, match="public="):
+        client.predict(queries)
+    with pytest.raises(fusion.UsageError, match="clipped"):
+        client.predict(100 * queries, public, **SMALL)
+    with pytest.raises(fusion.UsageError, match="whole number"):
+        client.predict(queries, (public[0], public[1] + 0.5), **SMALL)
+    with pytest.raises(TypeError, match="strings"):
+        client.predict(np.array([["a"]], dtype=object), public)
+
+
+def test_nobody_answers(plan, digits):
+    queries, public = small(digits)
+    client = fusion.Client(plan.client(), "127.0.0.1:1", timeout=0.3)
+    with pytest.raises(fusion.PeerError, match="cannot connect"):
+        client.predict(queries, public, **SMALL)
+
+
+def test_other_addresses_need_an_identity(plan):
+    with pytest.raises(fusion.UsageError, match="allow_plaintext"):
+        fusion.Server(plan, "0.0.0.0:0")
+    with pytest.raises(fusion.UsageError, match="go together"):
+        fusion.Server(plan, identity="nothing.pem")
+
+
+def test_identities_are_pinned(plan, digits, tmp_path):
+    queries, public = small(digits)
+    prints = {party: fusion.keygen(tmp_path / f"{party}.pem") for party in ("server", "client", "other")}
+    with fusion.Server(plan, identity=tmp_path / "server.pem", peers=[prints["client"]]) as server:
+        known = fusion.Client(plan, server.address, identity=tmp_path / "client.pem", peers=[prints["server"]])
+        assert known.predict(queries, public, **SMALL).accepted
+        other = fusion.Client(plan, server.address, identity=tmp_path / "other.pem", peers=[prints["server"]])
+        with pytest.raises(fusion.PeerError):
+            other.ask()
+        fooled = fusion.Client(plan, server.address, identity=tmp_path / "client.pem", peers=[prints["other"]])
+        with pytest.raises(fusion.PeerError):
+            fooled.ask()
+
+
+def test_budget_and_ledger_count_sessions(plan, digits, tmp_path):
+    queries, public = small(digits)
+    with fusion.Server(plan) as server:
+        once = fusion.Client(plan, server.address).predict(queries, public, **SMALL).report["batch"]["positions"]
+    with fusion.Server(plan, positions=once, budget=tmp_path / "budget.redb") as server:
+        client = fusion.Client(plan, server.address, ledger=tmp_path / "ledger.redb")
+        first = client.predict(queries, public, **SMALL)
+        assert first.report["ledger"]["session"] == 1
+        with pytest.raises(fusion.PeerError, match="budget"):
+            client.predict(queries, public, **SMALL)
+    with pytest.raises(fusion.UsageError, match="positions="):
+        fusion.Server(plan, budget=tmp_path / "other.redb")
+
+
+def test_control_c_ends_a_session_with_a_silent_server(plan, digits):
+    queries, public = small(digits)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        client = fusion.Client(plan, "127.0.0.1:%d" % silent.getsockname()[1])
+        threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+        began = time.monotonic()
+        with pytest.raises(KeyboardInterrupt):
+            client.predict(queries, public, **SMALL)
+        assert time.monotonic() - began < 10
+        # The connection is closed, not left to time out.
+        peer, _ = silent.accept()
+        peer.settimeout(10)
+        while peer.recv(1 << 16):
+            pass
+
+
+def test_a_stopped_server_lets_nobody_wait(plan):
+    server = fusion.Server(plan)
+    assert server.is_running
+    server.stop()
+    server.stop()
+    assert not server.is_running
+    with pytest.raises(fusion.PeerError):
+        fusion.Client(plan, server.address, timeout=0.3).ask()
+
+
+def test_other_threads_go_on_while_a_session_runs(plan, digits):
+    queries, public = small(digits)
+    ticks, stop = [0], threading.Event()
+
+    def tick():
+        while not stop.is_set():
+            ticks[0] += 1
+            time.sleep(0.001)
+
+    ticker = threading.Thread(target=tick)
+    ticker.start()
+    with fusion.Server(plan) as server:
+        fusion.Client(plan, server.address).predict(queries, public, **SMALL)
+    stop.set()
+    ticker.join()
+    assert ticks[0] > 10

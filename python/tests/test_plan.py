@@ -1,0 +1,66 @@
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+import fusion
+
+from .conftest import DIGITS
+
+
+def test_a_plan_says_what_it_is(plan):
+    assert plan.input_shape == (1, 8, 8) and plan.classes == 10
+    assert plan.reveal == "label" and plan.is_verified and plan.has_weights
+    assert plan.agreement.startswith("64 of 64")
+    assert "conv" in plan.dump() and len(plan.digest) == 64
+    assert plan.digest[:12] in repr(plan) and "<table>" in plan._repr_html_()
+
+
+def test_the_clients_plan_has_no_weights_and_the_same_digest(plan, tmp_path):
+    client = plan.client()
+    assert not client.has_weights and client.digest == plan.digest
+    client.save(tmp_path / "plan.client.bin")
+    read = fusion.Plan.load(tmp_path / "plan.client.bin")
+    assert read.to_bytes() == client.to_bytes() and read.agreement is None
+    assert len(client.to_bytes()) < len(plan.to_bytes())
+
+
+def test_costs_are_exact_sums_and_depend_on_the_network(plan):
+    cost = plan.cost()
+    assert cost.bytes == sum(x["to_server"] + x["to_client"] for x in cost.layers) > 0
+    assert {x["node"] for x in cost.layers} >= {"conv1", "conv2", "dense"}
+    assert plan.cost("wan").seconds > cost.seconds and plan.cost("10/100").seconds > plan.cost("wan").seconds
+    frame = cost.to_pandas()
+    assert frame["rounds"].sum() == cost.rounds
+    with pytest.raises(fusion.UsageError, match="none of lan, wan"):
+        plan.cost("moon")
+
+
+def test_bytes_and_files_of_a_model_are_the_same_model(plan, digits):
+    data = (DIGITS / "digits.onnx").read_bytes()
+    assert fusion.compile(data, calibrate=digits["calibrate"]).digest == plan.digest
+    assert fusion.compile(onnx.load_from_string(data), calibrate=digits["calibrate"]).digest == plan.digest
+
+
+def test_what_a_plan_reveals_is_chosen(digits):
+    plan = fusion.compile(DIGITS / "digits.onnx", calibrate=digits["calibrate"], reveal="topk:3", verify=False)
+    assert plan.reveal == "topk:3" and not plan.is_verified
+
+
+def test_errors_say_whose_fault_it_is(digits):
+    with pytest.raises(fusion.ModelError):
+        fusion.compile(b"no model", calibrate=digits["calibrate"])
+    with pytest.raises(fusion.UsageError, match="reveal"):
+        fusion.compile(DIGITS / "digits.onnx", reveal="everything")
+    with pytest.raises(fusion.UsageError, match="calibrate"):
+        fusion.compile(type("Net", (), {"state_dict": None, "forward": None})())
+    with pytest.raises(fusion.UsageError, match="no model"):
+        fusion.compile(3, calibrate=digits["calibrate"])
+    with pytest.raises(fusion.UsageError):
+        fusion.Plan.from_bytes(b"no plan")
+    value = helper.make_tensor_value_info
+    node = helper.make_node("Det", ["x"], ["y"], name="the_determinant")
+    graph = helper.make_graph([node], "g", [value("x", TensorProto.FLOAT, ["N", 3, 3])], [value("y", TensorProto.FLOAT, ["N"])])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]).SerializeToString()
+    with pytest.raises(fusion.ModelError, match="the_determinant"):
+        fusion.compile(model, calibrate=np.zeros((4, 3, 3)))
