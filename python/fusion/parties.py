@@ -201,7 +201,7 @@ class Client:
             raise _fusion.UsageError("this plan verifies: pass public=(samples, labels)")
         if clipped not in ("refuse", "warn"):
             raise _fusion.UsageError(f"clipped is \"refuse\" or \"warn\", not {clipped!r}")
-        report = self._native.run(
+        report, page = self._native.run(
             arrays.samples(queries),
             None if samples is None else arrays.samples(samples),
             None if known is None else arrays.known(known),
@@ -216,7 +216,7 @@ class Client:
             clipped=clipped,
             progress=progress,
         )
-        result = Result(json.loads(report), self.plan.class_names)
+        result = Result(json.loads(report), page, self.plan.class_names)
         if check and not result.accepted:
             raise Rejected(result)
         return result

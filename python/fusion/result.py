@@ -1,6 +1,9 @@
 """What a verified batch came to."""
 
 import html
+import pathlib
+import tempfile
+import webbrowser
 
 import numpy as np
 
@@ -23,8 +26,8 @@ class Result:
         The whole report as `fusion-run --report` writes it.
     """
 
-    def __init__(self, report, class_names=()):
-        self.report, self.verdict = report, report["verdict"]
+    def __init__(self, report, page="", class_names=()):
+        self.report, self.verdict, self._page = report, report["verdict"], page
         self.accepted = self.verdict["accepted"]
         labels, values = report.get("labels"), report.get("values")
         self.labels = None if labels is None else np.asarray(labels, dtype=np.int64)
@@ -72,11 +75,24 @@ class Result:
                 lines.append(f"  a server wrong on {100 * v['smallest_eps_99']:.3g} % of inputs is caught with 99 %")
         return "\n".join(lines)
 
+    def to_html(self, path=None):
+        """The report as a page of one file, without scripts; written to ``path`` if one is given."""
+        if path is not None:
+            pathlib.Path(path).write_text(self._page, encoding="utf-8")
+        return self._page
+
+    def show(self):
+        """Opens the page in a browser; in a notebook the result shows it by itself."""
+        file = pathlib.Path(tempfile.mkdtemp(prefix="fusion-")) / "report.html"
+        self.to_html(file)
+        webbrowser.open(file.as_uri())
+
     def __repr__(self):
         return f"<fusion.Result {self.summary().splitlines()[0]}>"
 
     def _repr_html_(self):
-        return f"<pre>{html.escape(self.summary())}</pre>"
+        page = html.escape(self._page, quote=True)
+        return f'<iframe srcdoc="{page}" style="width:100%;height:40rem;border:0" title="report"></iframe>'
 
 
 def odds(bits):

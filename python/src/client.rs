@@ -50,7 +50,7 @@ impl Client {
         Ok(Client { client: Arc::new(client), server: tcp::Server { address, options } })
     }
 
-    /// Runs a batch and gives its report as JSON.
+    /// Runs a batch and gives its report as JSON and as a page.
     #[pyo3(signature = (queries, public, known, *, lambda_bits, catch, accuracy, false_reject, largest_share, copies, tolerate, tolerance, clipped, progress))]
     #[expect(clippy::too_many_arguments, reason = "they have names in Python")]
     fn run(
@@ -69,7 +69,7 @@ impl Client {
         tolerance: Option<f64>,
         clipped: &str,
         progress: Option<Py<PyAny>>,
-    ) -> PyResult<String> {
+    ) -> PyResult<(String, String)> {
         let queries = self.rows("queries", &queries, clipped)?;
         let job = match (public, known) {
             (Some(public), Some(known)) => {
@@ -95,7 +95,9 @@ impl Client {
             })
         };
         let report = interruptible(py, work, || switch.turn_off())?.map_err(of_session)?;
-        serde_json::to_string(&report).map_err(|error| UsageError::new_err(error.to_string()))
+        let page = fusion::page(&report, &self.client.plan().schema.classes);
+        let report = serde_json::to_string(&report).map_err(|error| UsageError::new_err(error.to_string()))?;
+        Ok((report, page))
     }
 
     /// Whether the server would serve this client: its name and the seconds that connecting and its

@@ -20,7 +20,7 @@ def small(digits):
     return digits["queries"][:4], (digits["public"][:40], digits["public_labels"][:40])
 
 
-def test_labels_of_a_verified_batch(plan, digits):
+def test_labels_of_a_verified_batch(plan, digits, tmp_path):
     queries, public = small(digits)
     seen = []
     with fusion.Server(plan) as server:
@@ -42,6 +42,9 @@ def test_labels_of_a_verified_batch(plan, digits):
     assert [done for done, _, _ in seen] == sorted(done for done, _, _ in seen) and {"conv1"} <= {n for _, _, n in seen}
     assert list(result.to_pandas()["label"]) == list(result.labels)
     assert result.summary().startswith("ACCEPTED") and "2^-" in result.summary()
+    page = result.to_html(tmp_path / "report.html")
+    assert (tmp_path / "report.html").read_text() == page and "<h1>Accepted</h1>" in page and "conv1" in page
+    assert "<script" not in page and "http" not in page and "srcdoc" in result._repr_html_()
 
 
 def test_a_server_that_swaps_labels_is_rejected(plan, digits):

@@ -24,9 +24,14 @@ fn two_processes_give_verified_labels() {
     let desk = Desk::new();
     let (server, address) = desk.server("plan.bin --report server.json");
     std::fs::write(desk.path("labels.csv"), "stale").unwrap();
-    let client = desk.client(&address, "-o labels.csv --report r.json");
+    let client = desk.client(&address, "-o labels.csv --report r.json --html report.html");
     assert_eq!(client.code, 0, "{client:?}");
     assert!(client.stdout.starts_with("ACCEPTED: 3 labels"), "{client:?}");
+    let page = std::fs::read_to_string(desk.path("report.html")).unwrap();
+    for phrase in ["<h1>Accepted</h1>", "3 labels", "excluded but for 2<sup>-", "<h2>Layers</h2>", "class=\"this\""] {
+        assert!(page.contains(phrase), "{phrase}: {page}");
+    }
+    assert!(!page.contains("<script") && !page.contains("http"), "{page}");
     assert_eq!(client.stderr, "");
     assert_eq!(std::fs::read_to_string(desk.path("labels.csv")).unwrap(), expected_csv());
     let server = server.end();
@@ -59,10 +64,13 @@ fn another_model_is_rejected_with_exit_code_3_and_stale_labels_are_gone() {
     desk.plan("wrong.bin", &wrong_plan());
     let (server, address) = desk.server("wrong.bin");
     std::fs::write(desk.path("labels.csv"), "stale").unwrap();
-    let client = desk.client(&address, "-o labels.csv --report r.json");
+    std::fs::write(desk.path("report.html"), "stale").unwrap();
+    let client = desk.client(&address, "-o labels.csv --report r.json --html report.html");
     assert_eq!(client.code, 3, "{client:?}");
     assert!(client.stdout.starts_with("REJECTED: 0 of "), "{client:?}");
     assert!(!desk.path("labels.csv").exists());
+    let page = std::fs::read_to_string(desk.path("report.html")).unwrap();
+    assert!(page.contains("<h1>Rejected</h1>") && !page.contains("<h2>Answers</h2>"), "{page}");
     let report = json(&desk.path("r.json"));
     assert_eq!(report["verdict"]["accepted"], false);
     assert!(report.get("labels").is_none());
@@ -291,7 +299,7 @@ fn bad_samples_and_policies_are_refused_before_anything_is_sent() {
         (format!("--input x.npy {public} --catch 0.01"), "public samples for this many queries, but there are only 60"),
         (format!("--input x.npy {public} --accuracy 1.5"), "accuracy must be between"),
         (format!("--input x.npy {public} -o x.npy"), "x.npy would be overwritten: it is an input"),
-        (format!("--input x.npy {public} -o r --report r"), "r cannot hold both labels and report"),
+        (format!("--input x.npy {public} -o r --report r"), "r cannot hold two results"),
         (format!("--input x.npy {public} -o no/labels.csv"), "cannot write no/labels.csv"),
     ] {
         let stderr = desk.refused(&line);

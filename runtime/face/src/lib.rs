@@ -19,6 +19,7 @@ pub use fusion_ir::plan::{Plan, PlanError, Suggestion};
 pub use fusion_ir::soundness::{Forecast, Policy};
 pub use fusion_runtime::fusion::{Probe, PublicSample, Row};
 pub use fusion_runtime::input::Samples;
+pub use fusion_runtime::page::page;
 pub use fusion_runtime::party::{Served, Watch};
 pub use fusion_runtime::report::Run;
 pub use fusion_runtime::server::Guest;

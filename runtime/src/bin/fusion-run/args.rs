@@ -192,6 +192,9 @@ pub struct Args {
     /// Write a JSON report
     #[arg(long, value_name = "r.json")]
     pub report: Option<PathBuf>,
+    /// Write the client's report as a page for a browser
+    #[arg(long, value_name = "report.html")]
+    pub html: Option<PathBuf>,
     /// Positions that run through the layers together, most; the server's bounds what it accepts
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub micro_batch: Option<u32>,
@@ -304,6 +307,7 @@ impl Args {
             refuse(&verification, "is the client's: the server has no part in verification")?;
             refuse(&no_verify, "is the client's: the server has no part in verification")?;
             refuse(&[("--keys", self.keys.is_some())], "is the client's, who tells the server")?;
+            refuse(&[("--html", self.html.is_some())], "is the client's: --report writes the server's")?;
         }
         if self.no_verify {
             refuse(&verification, "contradicts --no-verify")?;

@@ -8,7 +8,7 @@ use fusion_runtime::fusion::{Job, Probe, PublicSample, Row};
 use fusion_runtime::input::{Apart, Samples};
 use fusion_runtime::session::handshake::{PROTOCOL_VERSION, hex};
 use fusion_runtime::transport::tcp;
-use fusion_runtime::{Client, Error, Ledger, input, output, report, store};
+use fusion_runtime::{Client, ClientReport, Error, Ledger, input, output, page, report, store};
 use fusion_table::{Kind, Results, TableError, Values};
 
 use crate::Ending;
@@ -23,7 +23,7 @@ const MAX_LISTED: usize = 10;
 pub fn run(args: &Args) -> Result<Ending, Error> {
     spare_inputs(args)?;
     // Every stale result goes, even if there is no place for another one.
-    let prepared = [&args.output, &args.report].map(|path| path.as_deref().map_or(Ok(()), output::prepare));
+    let prepared = [&args.output, &args.report, &args.html].map(|path| path.as_deref().map_or(Ok(()), output::prepare));
     prepared.into_iter().collect::<Result<(), Error>>()?;
     let server = args.need("--connect", &args.connect)?;
     if args.doctor {
@@ -59,16 +59,22 @@ pub fn run(args: &Args) -> Result<Ending, Error> {
         (None, Some(results)) => print(results),
         (_, None) => Ok(()),
     };
-    let reported = match &args.report {
-        Some(path) => report::to_json(&concluded).and_then(|text| output::write(path, text.as_bytes())),
-        None => Ok(()),
-    };
+    let reported = write_reports(args, &concluded, client.plan());
     if !args.quiet {
         let unrecorded = if args.no_ledger { " (not recorded: --no-ledger)" } else { "" };
         say(format_args!("{}{unrecorded}", verdict::words(&concluded, client.plan())));
     }
     written.and(reported)?;
     Ok(if concluded.verdict.accepted { Ending::Finished } else { Ending::Rejected })
+}
+
+/// Writes the report in the forms that are asked for.
+pub fn write_reports(args: &Args, concluded: &ClientReport, plan: &Plan) -> Result<(), Error> {
+    if let Some(path) = &args.report {
+        output::write(path, report::to_json(concluded)?.as_bytes())?;
+    }
+    let Some(path) = &args.html else { return Ok(()) };
+    output::write(path, page::page(concluded, &plan.schema.classes).as_bytes())
 }
 
 /// Says what is known of a server that would serve.
@@ -190,16 +196,16 @@ fn spare_inputs(args: &Args) -> Result<(), Error> {
     let [public, probes, answers] = [&args.public_inputs, &args.probe_inputs, &args.probe_labels].map(Option::as_deref);
     let known = [public, labels, probes, answers];
     let inputs = [[Some(args.plan()), args.input.as_deref(), args.ledger.as_deref()].as_slice(), &known].concat();
-    let outputs: Vec<&PathBuf> = [&args.output, &args.report].into_iter().flatten().collect();
+    let outputs: Vec<&PathBuf> = [&args.output, &args.report, &args.html].into_iter().flatten().collect();
     for path in &outputs {
         if inputs.iter().flatten().any(|input| same(input, path)) {
             return Err(Error::Usage(format!("{} would be overwritten: it is an input", path.display())));
         }
     }
-    match outputs[..] {
-        [labels, report] if same(labels, report) => {
-            Err(Error::Usage(format!("{} cannot hold both labels and report", labels.display())))
+    for (at, path) in outputs.iter().enumerate() {
+        if outputs[..at].iter().any(|other| same(other, path)) {
+            return Err(Error::Usage(format!("{} cannot hold two results", path.display())));
         }
-        _ => Ok(()),
     }
+    Ok(())
 }

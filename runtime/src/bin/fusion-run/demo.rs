@@ -7,7 +7,7 @@ use fusion_ir::{Plan, Weights, interp};
 use fusion_runtime::forecast::Forecast;
 use fusion_runtime::fusion::{Job, PublicSample, Row};
 use fusion_runtime::transport::tcp;
-use fusion_runtime::{Answers, ClientReport, Error, Step, input, output, report, resolve, run_client, run_server};
+use fusion_runtime::{Answers, ClientReport, Error, Step, input, output, resolve, run_client, run_server};
 use rayon::prelude::*;
 
 use crate::Ending;
@@ -28,9 +28,8 @@ const BYTES: u64 = 2_000_000_000;
 
 /// Runs both parties and explains the result.
 pub fn run(args: &Args) -> Result<Ending, Error> {
-    if let Some(path) = &args.report {
-        output::prepare(path)?;
-    }
+    let prepared = [&args.report, &args.html].map(|path| path.as_deref().map_or(Ok(()), output::prepare));
+    prepared.into_iter().collect::<Result<(), Error>>()?;
     let plan = input::plan(args.plan())?;
     let path = args.plan().display();
     let (Some(weights), Some(demo)) = (&plan.weights, &plan.demo) else {
@@ -41,9 +40,7 @@ pub fn run(args: &Args) -> Result<Ending, Error> {
     };
     let job = job(args, &plan, weights, demo)?;
     let concluded = both_parties(args, &plan, &job)?;
-    if let Some(path) = &args.report {
-        output::write(path, report::to_json(&concluded)?.as_bytes())?;
-    }
+    crate::client::write_reports(args, &concluded, &plan)?;
     if !args.quiet {
         say(explain(&concluded, &plan, demo));
     }
