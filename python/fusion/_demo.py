@@ -21,10 +21,3 @@ def demo():
         client = Client(plan.client(), server.address)
         public = read("public"), read("public_labels")
         return client.predict(read("queries")[:16], public, accuracy=0.95, catch=0.25)
-
-
-def main():
-    result = demo()
-    print(result.summary())
-    print("labels", result.labels)
-    print(f"{result.bytes / 1e6:.1f} MB in {result.seconds:.1f} s")

@@ -7,7 +7,7 @@ use fusion_tests::modules::Uses;
 use fusion_tests::root;
 
 /// Every crate with the only crates of this workspace it may depend on.
-const ARROWS: [(&str, &[&str]); 11] = [
+const ARROWS: [(&str, &[&str]); 12] = [
     ("fusion-ir", &[]),
     ("fusion-catalogue", &["fusion-ir"]),
     ("fusion-estimate", &["fusion-catalogue", "fusion-ir"]),
