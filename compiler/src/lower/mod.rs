@@ -66,6 +66,7 @@ pub fn lower(graph: &Graph, observed: &Observed, precision: &Precision) -> Resul
     for (id, node) in graph.iter() {
         match lowering.node(id, node) {
             Ok(value) => {
+                let value = lowering.bounded(value, node);
                 lowering.values.push(value);
                 lowering.passed_on(node, value);
             }
@@ -84,6 +85,9 @@ pub fn lower(graph: &Graph, observed: &Observed, precision: &Precision) -> Resul
 
 /// Most bits by which an addition shifts one operand to align it with the other.
 const MAX_ALIGNMENT: i8 = 16;
+/// Most fractional bits of a node's result: with a kernel's of any size they stay within the IR's
+/// limit.
+const MOST_FRAC: i8 = 34;
 /// Widest ring of a product or a table.
 const MAX_RING_BITS: u8 = 60;
 
@@ -292,6 +296,16 @@ impl Lowering<'_> {
             x = self.same(Op::Requant { shift }, vec![x], ty, node);
         }
         x
+    }
+
+    /// The value with no more fractional bits than what follows can stand: of numbers that are tiny,
+    /// layer after layer, there would be more each time.
+    fn bounded(&mut self, x: ValueId, node: &nn::Node) -> ValueId {
+        let bounded = self.coarsen(x, MOST_FRAC, node);
+        if self.kept.contains(&x) {
+            self.kept.insert(bounded);
+        }
+        bounded
     }
 
     /// The value with a spare bit for differences.
