@@ -16,10 +16,6 @@ use crate::quantise::{Precision, equalise, input};
 /// Most calibration samples that are named because they stand out.
 pub(crate) const MAX_NAMED: usize = 8;
 
-/// What a long step is told to: its name, how much of it is done, and how much there is. From any
-/// thread.
-pub type Progress<'p> = dyn Fn(&str, usize, usize) + Sync + 'p;
-
 /// A folded network as a program that can be executed.
 #[derive(Clone, Debug)]
 pub struct Built {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use fusion_ir::{Function, Value, Weights, interp};
 use rayon::prelude::*;
 
-use crate::build::Progress;
+use crate::progress::Progress;
 
 /// What the reference does on quantised samples.
 #[derive(Clone, Debug)]

@@ -8,6 +8,7 @@ pub mod agreement;
 mod build;
 #[cfg(feature = "cli")]
 pub mod cli;
+pub mod compare;
 pub mod compile;
 pub mod diagnose;
 mod error;
@@ -18,10 +19,12 @@ pub mod memory;
 pub mod nn;
 pub mod oracle;
 pub mod passes;
+mod progress;
 pub mod quantise;
 pub mod refine;
 pub mod samples;
 pub mod schema;
+pub mod setting;
 pub mod suggest;
 
 pub use error::{Error, Unsupported};

@@ -9,6 +9,7 @@ use std::str::FromStr;
 use fusion_ir::{Function, Value};
 
 use crate::nn::{Graph, Node, Op};
+use crate::setting::Setting;
 use crate::{Error, Unsupported};
 
 /// Bytes of one layer that has no weights, roughly: its name, shapes, and what is known of its
@@ -70,7 +71,7 @@ impl Memory {
     }
 
     fn too_long(self, path: &Path) -> Error {
-        Error::Usage(format!("{}: reading it takes more than --max-memory {self}", path.display()))
+        Error::Usage(format!("{}: reading it takes more than {} {self}", path.display(), Setting::Memory))
     }
 
     /// Refuses a network whose weights and values alone take more. The refusal is of the node that
@@ -84,9 +85,10 @@ impl Memory {
                 node: most.name.clone(),
                 op: most.op.name().into(),
                 why: format!(
-                    "weights and values of the network take at least {}, most of them here ({}): more than --max-memory {self}",
+                    "weights and values of the network take at least {}, most of them here ({}): more than {} {self}",
                     Memory(total),
                     Memory(size(most)),
+                    Setting::Memory,
                 ),
             }),
         }
@@ -95,7 +97,7 @@ impl Memory {
     /// Refuses so many samples of so many numbers.
     pub(crate) fn samples(self, count: usize, numbers: usize) -> Result<(), String> {
         let bytes = NUMBER_BYTES.saturating_mul(count as u64).saturating_mul(numbers as u64);
-        if bytes <= self.0 { Ok(()) } else { Err(format!("they take more than --max-memory {self}")) }
+        if bytes <= self.0 { Ok(()) } else { Err(format!("they take more than {} {self}", Setting::Memory)) }
     }
 
     /// Refuses a function that takes more to evaluate on `samples` samples at a time.
@@ -117,9 +119,10 @@ impl Memory {
                 node: most.node.clone(),
                 op: most.op.name().into(),
                 why: format!(
-                    "evaluating {samples} samples at a time takes at least {}, most of it here ({}): more than --max-memory {self}",
+                    "evaluating {samples} samples at a time takes at least {}, most of it here ({}): more than {} {self}",
                     Memory(total),
                     Memory(size(most)),
+                    Setting::Memory,
                 ),
             }])),
         }
@@ -200,7 +203,7 @@ mod tests {
         std::fs::write(&path, [7; 100]).unwrap();
         assert_eq!(Memory(100).read(&path).unwrap().len(), 100);
         let refused = Memory(99).read(&path).unwrap_err().to_string();
-        assert!(refused.contains("fusionc-memory") && refused.contains("--max-memory 99B"), "{refused}");
+        assert!(refused.contains("fusionc-memory") && refused.contains("`memory` 99B"), "{refused}");
         assert!(Memory(200).admit(&path).is_ok() && Memory(199).admit(&path).is_err());
         std::fs::remove_file(&path).unwrap();
         // An endless one, where there is one.
@@ -217,13 +220,13 @@ mod tests {
         graph.push(Op::Relu, vec![wide], vec![90], "relu");
         assert_eq!(Memory(190 * NUMBER_BYTES).network(&graph), Ok(()));
         let refused = Memory(190 * NUMBER_BYTES - 1).network(&graph).unwrap_err();
-        assert!(["wide", "relu"].contains(&refused.node.as_str()) && refused.why.contains("--max-memory"), "{refused}");
+        assert!(["wide", "relu"].contains(&refused.node.as_str()) && refused.why.contains("`memory`"), "{refused}");
 
         let body = "v0 = input : i8.0~6[3] \"x\"\nv1 = relu v0 : i8.0~6[3] \"r\"\nv2 = concat v1, v1 axis=0 : i8.0~6[6] \"c\"\n";
         let function = fusion_ir::text::parse(&format!("function \"f\"\n{body}")).unwrap();
         // The concatenation and what it reads.
         assert!(Memory(2 * 9 * FIXED_BYTES).function(&function, 2).is_ok());
         let refused = Memory(2 * 9 * FIXED_BYTES - 1).function(&function, 2).unwrap_err().to_string();
-        assert!(refused.contains("\"c\"") && refused.contains("--max-memory 143B"), "{refused}");
+        assert!(refused.contains("\"c\"") && refused.contains("`memory` 143B"), "{refused}");
     }
 }

@@ -8,12 +8,13 @@
 //! must also be small beside the differences between a sample's scores.
 
 use crate::Error;
-use crate::agreement::NEAR_TIE;
-use crate::build::{Built, Progress, build};
+use crate::build::{Built, build};
+use crate::compare::NEAR_TIE;
 use crate::evaluate::{Evaluated, evaluate_watched, quantise};
 use crate::nn::eval::argmax;
 use crate::nn::{Graph, trees};
 use crate::passes::Settings;
+use crate::progress::Progress;
 use crate::quantise::calibrate::Calibration;
 use crate::quantise::{MAX_DETAIL, Precision};
 

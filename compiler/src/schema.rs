@@ -8,6 +8,7 @@ use fusion_table::Table;
 
 use crate::Error;
 use crate::import::Input;
+use crate::setting::Setting;
 
 /// Names that the user gives.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,9 +33,9 @@ pub fn schema(
     apart: &[&str],
 ) -> Result<Schema, Error> {
     let elements = inputs.iter().map(Input::len).sum();
-    let refuse = |flag: &str, error| Error::Usage(format!("{flag}: {error}"));
-    check_names(&given.classes, classes, "classes").map_err(|error| refuse("--classes", error))?;
-    check_names(&given.columns, elements, "inputs").map_err(|error| refuse("--columns", error))?;
+    let refuse = |setting: Setting, error| Error::Usage(format!("{setting}: {error}"));
+    check_names(&given.classes, classes, "classes").map_err(|error| refuse(Setting::Classes, error))?;
+    check_names(&given.columns, elements, "inputs").map_err(|error| refuse(Setting::Columns, error))?;
     let columns = match (given.columns.as_slice(), inputs, table) {
         (_, _, Some(_)) if elements > MAX_COLUMNS => {
             let why =
@@ -86,8 +87,9 @@ fn of_table(table: &Table, elements: usize, apart: &[&str]) -> Result<Vec<String
         Err(_) => {
             let (found, listed) = (names.len(), names.join(","));
             Err(Error::Usage(format!(
-                "the table to calibrate on has {found} columns, the model {elements} inputs: say with --columns which they are, in the model's \
-                 order, out of {listed}"
+                "the table to calibrate on has {found} columns, the model {elements} inputs: say with {} which they are, in the model's \
+                 order, out of {listed}",
+                Setting::Columns
             )))
         }
     }
@@ -120,6 +122,6 @@ mod tests {
         let error = named(&[], &[("X", &[1, 2])], "id,b,a,y").unwrap_err();
         assert!(error.contains("3 columns, the model 2 inputs") && error.contains("id,b,a"), "{error}");
         let error = named(&["a"], &[("X", &[1, 2])], "b,a").unwrap_err();
-        assert_eq!(error, "--columns: 1 names for 2 inputs");
+        assert_eq!(error, "`names.columns`: 1 names for 2 inputs");
     }
 }

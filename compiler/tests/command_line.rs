@@ -222,7 +222,7 @@ fn a_part_of_the_results_can_be_chosen() {
         [&["compile", text(&file), "--calibrate", text(&x), "-o", text(&plan)], more].concat().join("\n")
     };
     let refuse = |more: &[&str], needle: &str| bad(&compile(more).split('\n').collect::<Vec<_>>(), &[needle]);
-    refuse(&[], "choose the one with the scores or the label with --output NAME");
+    refuse(&[], "choose the one with the scores or the label with --output");
     refuse(&["--output", "nothing"], "its outputs are \"y\", \"scores\"");
     refuse(&["--output", "y"], "choose a row with --row");
     refuse(&["--output", "y", "--row", "2"], "--row 2 of 2 rows");

@@ -105,15 +105,15 @@ fn a_table_finds_them_by_name_and_tract_agrees() {
     let refused = |options: Options| compile(&options).unwrap_err().to_string();
     let names = Names { columns: vec!["age".into()], classes: Vec::new() };
     let text = refused(Options { names, calibrate: Some(calibrate.clone()), ..Options::new(model.clone()) });
-    assert_eq!(text, "--columns: 1 names for 4 inputs");
+    assert_eq!(text, "`names.columns`: 1 names for 4 inputs");
     let names = Names { columns: Vec::new(), classes: vec!["low".into(), "high".into()] };
     let text = refused(Options { names, ..Options::new(model.clone()) });
-    assert_eq!(text, "--classes: 2 names for 3 classes");
+    assert_eq!(text, "`names.classes`: 2 names for 3 classes");
     let Err(Error::Unsupported(why)) = compile(&Options { input_shape: Some(vec![1, 4]), ..Options::new(model) })
     else {
         panic!("compiled")
     };
-    assert!(why[0].why.contains("--input-shape is for models of one"), "{}", why[0]);
+    assert!(why[0].why.contains("`input_shape` is for models of one"), "{}", why[0]);
 }
 
 /// Default exports of pipelines on data frames: nothing is said but what to calibrate on, and every

@@ -168,9 +168,9 @@ fn coarse_formats_are_told_from_wrong_imports() {
     options.checks.min_agreement = 1.0;
     let Err(Error::Disagreement(found)) = compile(&options) else { panic!("two bits are enough for digits") };
     assert!(matches!(&found.cause, Cause::Formats { node, hidden } if !node.is_empty() && *hidden > 0.0), "{found}");
-    assert!(found.to_string().contains("--activation-bits"), "{found}");
+    assert!(found.to_string().contains("`precision.activation_bits`"), "{found}");
     let made_up = Disagreement { real: false, ..*found };
-    assert!(made_up.to_string().contains("made-up") && made_up.to_string().contains("--calibrate"), "{made_up}");
+    assert!(made_up.to_string().contains("made-up") && made_up.to_string().contains("`calibrate`"), "{made_up}");
     options.checks.min_agreement = 0.0;
     let compiled = compile(&options).unwrap();
     assert!(compiled.summary.warnings.iter().any(|warning| warning.starts_with("only ")), "{:?}", compiled.summary);

@@ -4,29 +4,10 @@ use petgraph::graph::DiGraph;
 use serde::{Deserialize, Serialize};
 
 use crate::backend::Backend;
-use crate::{Op, TensorType};
-
-/// Index of a value in its [`Function`]; prints as `v7`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct ValueId(pub u32);
-
-/// Index of a weight in its [`Function`]; prints as `@w3`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct WeightId(pub u32);
-
-impl ValueId {
-    /// The index as `usize`.
-    pub fn index(self) -> usize {
-        self.0 as usize
-    }
-}
-
-impl WeightId {
-    /// The index as `usize`.
-    pub fn index(self) -> usize {
-        self.0 as usize
-    }
-}
+pub use crate::ids::{ValueId, WeightId};
+use crate::input::Quantiser;
+use crate::op::Op;
+use crate::types::TensorType;
 
 /// One value: an operation applied to earlier values.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -101,6 +82,19 @@ impl Function {
         WeightId(self.weights.len() as u32 - 1)
     }
 
+    /// How samples become this function's input.
+    ///
+    /// # Panics
+    /// If the function is empty.
+    pub fn quantiser(&self) -> Quantiser<'_> {
+        let input = &self.values[0];
+        let format = match &input.op {
+            Op::Input(format) => Some(format),
+            _ => None,
+        };
+        Quantiser::new(&input.ty, format)
+    }
+
     /// Ids with their values, in order.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = (ValueId, &Value)> + ExactSizeIterator {
         self.values.iter().enumerate().map(|(i, value)| (ValueId(i as u32), value))
@@ -156,17 +150,5 @@ impl Function {
             }
         }
         graph
-    }
-}
-
-impl std::fmt::Display for ValueId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "v{}", self.0)
-    }
-}
-
-impl std::fmt::Display for WeightId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "@w{}", self.0)
     }
 }

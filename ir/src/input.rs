@@ -15,8 +15,6 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::function::Function;
-use crate::op::Op;
 use crate::types::TensorType;
 
 /// One feature's format: the element for `real` is `round(real * 2^frac) - offset`, limited to the
@@ -73,21 +71,6 @@ pub struct Quantiser<'f> {
     format: Option<&'f InputFormat>,
 }
 
-impl Function {
-    /// How samples become this function's input.
-    ///
-    /// # Panics
-    /// If the function is empty.
-    pub fn quantiser(&self) -> Quantiser<'_> {
-        let input = &self.values[0];
-        let format = match &input.op {
-            Op::Input(format) if format.ordered || !format.features.is_empty() => Some(format),
-            _ => None,
-        };
-        Quantiser { ty: &input.ty, format }
-    }
-}
-
 /// A sample with elements that the input's format does not hold. They are limited to it, so that
 /// the answer is about another sample.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -126,7 +109,13 @@ impl fmt::Display for Clipped {
     }
 }
 
-impl Quantiser<'_> {
+impl<'f> Quantiser<'f> {
+    /// That of an input of type `ty`.
+    pub(crate) fn new(ty: &'f TensorType, format: Option<&'f InputFormat>) -> Self {
+        let format = format.filter(|format| format.ordered || !format.features.is_empty());
+        Quantiser { ty, format }
+    }
+
     /// What of the samples the format does not hold: one entry for each sample of which that is
     /// anything.
     pub fn all_clipped<'s>(&self, samples: impl IntoIterator<Item = &'s [f32]>) -> Vec<Clipped> {
@@ -198,6 +187,7 @@ impl Quantiser<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::function::Function;
     use crate::text::parse;
 
     fn function(input: &str) -> Function {

@@ -8,6 +8,7 @@ mod elementwise;
 mod fill;
 mod linear;
 mod moves;
+mod number;
 #[cfg(test)]
 mod plain;
 mod planes;

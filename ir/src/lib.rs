@@ -14,6 +14,7 @@
 pub mod backend;
 pub mod forest;
 pub mod function;
+mod ids;
 pub mod input;
 pub mod interp;
 pub mod network;

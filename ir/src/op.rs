@@ -6,8 +6,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::WeightId;
 use crate::forest::Forest;
+use crate::ids::WeightId;
 use crate::input::InputFormat;
 
 /// A two-dimensional convolution's geometry. Operand `[C_in, H, W]`, weight
@@ -287,6 +287,21 @@ impl Op {
             Op::SumPool(_) | Op::Concat { .. } | Op::Pad { .. } | Op::Slice { .. } | Op::Transpose { .. } => None,
             Op::Reshape | Op::ArgMax | Op::TopK { .. } | Op::Reveal(_) | Op::Check | Op::Step => None,
             Op::Paths(_) => None,
+        }
+    }
+
+    /// The places of all weights that it names, in no order.
+    pub fn weights_mut(&mut self) -> Vec<&mut WeightId> {
+        match self {
+            Op::Conv(conv) => std::iter::once(&mut conv.weight).chain(&mut conv.bias).collect(),
+            Op::Dense { weight, bias } => std::iter::once(weight).chain(bias).collect(),
+            Op::Bias { weight } => vec![weight],
+            Op::Input(_) | Op::Mix(_) | Op::Requant { .. } | Op::RequantRelu { .. } => Vec::new(),
+            Op::RequantClip { .. } | Op::Relu | Op::Extend | Op::Truncate | Op::ShiftLeft { .. } => Vec::new(),
+            Op::Scale { .. } | Op::Offset { .. } | Op::Add | Op::Mul | Op::Piecewise(_) | Op::MaxPool(_) => Vec::new(),
+            Op::SumPool(_) | Op::Concat { .. } | Op::Pad { .. } | Op::Slice { .. } | Op::Transpose { .. } => Vec::new(),
+            Op::Reshape | Op::ArgMax | Op::TopK { .. } | Op::Reveal(_) | Op::Check | Op::Step => Vec::new(),
+            Op::Paths(_) => Vec::new(),
         }
     }
 

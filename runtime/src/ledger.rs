@@ -13,6 +13,8 @@
 //! stored is SHA-256 over a salt of the ledger's own and that digest, so that a sample cannot be
 //! looked up in a ledger by its published hash; who has the file can still test a guess.
 
+mod entry;
+
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -20,6 +22,8 @@ use fusion_ir::Plan;
 use redb::{MultimapTableDefinition, ReadableMultimapTable, ReadableTable, TableDefinition, WriteTransaction};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+
+pub use entry::Entry;
 
 use crate::Error;
 use crate::fusion::{Job, Row, RowDigest};
@@ -75,18 +79,6 @@ pub struct Record {
     pub lambda_bits: Option<f64>,
     /// What became of it.
     pub outcome: Outcome,
-}
-
-/// How the ledger counts a session that is about to run.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Entry {
-    /// Its number in the ledger, from 1.
-    pub session: u64,
-    /// Public samples that no session before had, each counted once.
-    pub public_fresh: u64,
-    /// `-log2` of the sum over all verified sessions, this one included, of the probability that a
-    /// wrong label at fixed positions is accepted, rounded down; 0 at least.
-    pub risk_bits: f64,
 }
 
 /// A ledger file.

@@ -10,7 +10,7 @@ fn main() -> ExitCode {
     match std::panic::catch_unwind(fusion_compiler::cli::main) {
         Ok(Ok(())) => ExitCode::SUCCESS,
         Ok(Err(error)) => {
-            tell(format_args!("{error}"));
+            tell(fusion_compiler::cli::in_flags(&error));
             ExitCode::from(error.exit_code())
         }
         Err(_) => {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::compile::PartArgs;
-use super::{MemoryArgs, output};
+use super::{MemoryArgs, in_flags, output};
 
 use crate::compile::{self, Options, Snapshot, Stage};
 use crate::{Error, import};
@@ -42,7 +42,7 @@ pub(super) fn run(args: &Args) -> Result<(), Error> {
     for row in &survey {
         let why_not = refused.iter().find(|one| one.node == row.node).map(|one| &one.why);
         let verdict = match why_not {
-            Some(why) => format!("NOT SUPPORTED: {why}"),
+            Some(why) => format!("NOT SUPPORTED: {}", in_flags(why)),
             None if row.constant => "evaluated at compile time".into(),
             None => "supported".into(),
         };

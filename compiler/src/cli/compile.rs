@@ -10,7 +10,7 @@ use fusion_table::LabelFile;
 
 use super::policy::PolicyArgs;
 use super::target::TargetArgs;
-use super::{MemoryArgs, OnClipped, cost, output, progress};
+use super::{MemoryArgs, OnClipped, cost, in_flags, output, progress};
 use crate::Error;
 use crate::agreement::Reference;
 use crate::compile::{Checks, Compiled, Options, compile_watched};
@@ -290,7 +290,7 @@ fn summary(compiled: &Compiled, diagnose: bool) -> String {
     let summary = &compiled.summary;
     let mut text = String::new();
     for warning in &summary.warnings {
-        text += &format!("warning   {warning}\n");
+        text += &format!("warning   {}\n", in_flags(warning));
     }
     let ty = &compiled.plan.function.values[0].ty;
     let _ = writeln!(

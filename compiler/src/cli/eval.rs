@@ -7,7 +7,7 @@ use fusion_ir::{Function, interp};
 use fusion_table::{Classes, File, Kind, LabelFile, Results, Values};
 
 use super::{MemoryArgs, OnClipped, output, progress, read_plan};
-use crate::agreement::expected_values;
+use crate::compare::expected_values;
 use crate::evaluate::{Evaluated, Fullest, evaluate_watched, quantise};
 use crate::oracle::Answer;
 use crate::{Error, samples};

@@ -9,6 +9,7 @@ mod compile;
 mod cost;
 mod dump;
 mod eval;
+mod flags;
 mod network;
 mod output;
 mod policy;
@@ -21,6 +22,8 @@ use std::path::Path;
 use clap::{Parser, Subcommand, ValueEnum};
 use fusion_catalogue::cpu;
 use fusion_ir::Plan;
+
+pub use flags::in_flags;
 
 use crate::Error;
 use crate::memory::Memory;

@@ -8,10 +8,30 @@ use tract_onnx::prelude::{DatumType, Tensor};
 
 use super::call::{Call, Wire};
 use super::ops::shape;
-use super::walk::Walk;
 
 /// Most turns of a loop.
 const MAX_TURNS: i64 = 1024;
+
+/// The network under way, as the graphs inside a node see it.
+pub(super) trait Network {
+    /// What a name stands for.
+    fn read(&self, name: &str) -> Wire;
+
+    /// Outputs of a graph inside a node, whose inputs are bound to `given`; of a loop's body in the
+    /// turn of that number.
+    ///
+    /// # Errors
+    /// Why it is refused; nothing if a node of it was.
+    fn inside(
+        &mut self,
+        graph: &GraphProto,
+        given: Vec<(String, Wire)>,
+        turn: Option<i64>,
+    ) -> Result<Vec<Wire>, Option<String>>;
+
+    /// What translates `node`.
+    fn call<'c>(&'c mut self, node: &'c NodeProto) -> Call<'c>;
+}
 
 /// Whether a node holds graphs that are taken here.
 pub(super) fn is_control(node: &NodeProto) -> bool {
@@ -22,19 +42,19 @@ pub(super) fn is_control(node: &NodeProto) -> bool {
 ///
 /// # Errors
 /// Why it is refused; nothing if a node inside it was.
-pub(super) fn outputs(walk: &mut Walk, node: &NodeProto) -> Result<Vec<Wire>, Option<String>> {
+pub(super) fn outputs(network: &mut impl Network, node: &NodeProto) -> Result<Vec<Wire>, Option<String>> {
     if node.op_type == "Loop" {
-        return turns(walk, node);
+        return turns(network, node);
     }
-    let condition = node.input.first().map_or(Wire::Missing, |name| walk.read(name));
+    let condition = node.input.first().map_or(Wire::Missing, |name| network.read(name));
     let holds = truth(&condition).ok_or_else(|| Some("its condition depends on the sample".to_string()))?;
     let branch = graph(node, if holds { "then_branch" } else { "else_branch" })?;
-    inside(walk, branch, Vec::new())
+    network.inside(branch, Vec::new(), None)
 }
 
-fn turns(walk: &mut Walk, node: &NodeProto) -> Result<Vec<Wire>, Option<String>> {
+fn turns(network: &mut impl Network, node: &NodeProto) -> Result<Vec<Wire>, Option<String>> {
     let body = graph(node, "body")?;
-    let inputs: Vec<Wire> = node.input.iter().map(|name| walk.read(name)).collect();
+    let inputs: Vec<Wire> = node.input.iter().map(|name| network.read(name)).collect();
     let refuse = |why: &str| Some(why.to_string());
     let limit = match inputs.first() {
         None | Some(Wire::Missing) => None,
@@ -46,19 +66,15 @@ fn turns(walk: &mut Walk, node: &NodeProto) -> Result<Vec<Wire>, Option<String>>
     };
     let mut carried: Vec<Wire> = inputs.get(2..).unwrap_or_default().to_vec();
     let mut scanned: Vec<Vec<Wire>> = vec![Vec::new(); body.output.len().saturating_sub(1 + carried.len())];
-    let outer = walk.suffix.clone();
     let mut turn = 0;
     while goes_on && limit.is_none_or(|limit| turn < limit) {
         if turn >= MAX_TURNS {
             return Err(Some(format!("more than {MAX_TURNS} turns")));
         }
-        walk.suffix = format!("{outer}/{turn}");
         let number = [Wire::Const(Arc::new(Tensor::from(turn))), Wire::Const(Arc::new(Tensor::from(true)))];
         let given: Vec<Wire> = number.into_iter().chain(carried.iter().cloned()).collect();
         let names = body.input.iter().map(|input| input.name.clone());
-        let results = inside(walk, body, names.zip(given).collect());
-        walk.suffix.clone_from(&outer);
-        let mut results = results?.into_iter();
+        let mut results = network.inside(body, names.zip(given).collect(), Some(turn))?.into_iter();
         let condition = results.next().unwrap_or(Wire::Missing);
         goes_on = truth(&condition).ok_or_else(|| refuse("its condition depends on the sample"))?;
         carried = results.by_ref().take(carried.len()).collect();
@@ -66,33 +82,22 @@ fn turns(walk: &mut Walk, node: &NodeProto) -> Result<Vec<Wire>, Option<String>>
         turn += 1;
     }
     for turns in scanned {
-        carried.push(stacked(walk, node, turns).map_err(Some)?);
+        carried.push(stacked(network, node, turns).map_err(Some)?);
     }
     Ok(carried)
 }
 
-/// Outputs of a graph inside a node, whose inputs are bound to `given`.
-fn inside(walk: &mut Walk, graph: &GraphProto, given: Vec<(String, Wire)>) -> Result<Vec<Wire>, Option<String>> {
-    let mut scope = walk.store(graph).map_err(Some)?;
-    scope.extend(given);
-    let before = walk.refused.len();
-    walk.scopes.push(scope);
-    walk.nodes(graph);
-    let outputs = graph.output.iter().map(|output| walk.read(&output.name)).collect();
-    walk.scopes.pop();
-    if walk.refused.len() > before { Err(None) } else { Ok(outputs) }
-}
-
 /// The same output of every turn along a new first axis.
-fn stacked(walk: &mut Walk, node: &NodeProto, turns: Vec<Wire>) -> Result<Wire, String> {
+fn stacked(network: &mut impl Network, node: &NodeProto, turns: Vec<Wire>) -> Result<Wire, String> {
+    let mut call = network.call(node);
     let mut parts = Vec::new();
     let mut known = None;
     for turn in turns {
         parts.push(match turn {
             Wire::Data(x, kind) => {
                 known = Some(kind);
-                let shape = [&[1], walk.builder.shape(x)].concat();
-                Wire::Data(walk.builder.reshape(x, &shape), kind)
+                let shape = [&[1], call.b.shape(x)].concat();
+                Wire::Data(call.b.reshape(x, &shape), kind)
             }
             Wire::Const(c) => {
                 let mut c = (*c).clone();
@@ -103,8 +108,6 @@ fn stacked(walk: &mut Walk, node: &NodeProto, turns: Vec<Wire>) -> Result<Wire, 
         });
     }
     if let Some(kind) = known {
-        let memory = walk.memory;
-        let mut call = Call { b: &mut walk.builder, node, inputs: &[], opset: 13, tabular: &mut walk.tabular, memory };
         return Ok(Wire::Data(shape::joined(&mut call, &parts, 0)?, kind));
     }
     let tensors: Vec<Arc<Tensor>> =

@@ -13,6 +13,7 @@ use super::ops::types;
 use super::support::{NEWEST_OPSET, NodeSupport};
 use super::{Batch, Part, graph, ml, size, support, tensors};
 use crate::memory::Memory;
+use crate::setting::Setting;
 use crate::{Error, Unsupported};
 
 /// Name, extents without the batch axis, and kind of every input.
@@ -91,16 +92,18 @@ impl<'p> OnnxFile<'p> {
             (_, []) => return Err(corrupt(self.path, "it has no output; it may be truncated")),
             (Some(name), _) if defined.contains(name.as_str()) => name.clone(),
             (Some(name), _) => {
-                let why = format!("--output {name}: it has no such value; its outputs are {}", names.join(", "));
+                let why =
+                    format!("{} {name}: it has no such value; its outputs are {}", Setting::Output, names.join(", "));
                 return Err(Error::Usage(why));
             }
             (None, [output]) => output.name.clone(),
             (None, [first, ..]) if is_label(graph, first) => first.name.clone(),
             (None, [first, ..]) => {
                 let why = format!(
-                    "it has {} outputs, {}: choose the one with the scores or the label with --output NAME",
+                    "it has {} outputs, {}: choose the one with the scores or the label with {}",
                     names.len(),
-                    names.join(", ")
+                    names.join(", "),
+                    Setting::Output
                 );
                 self.problems.push(row("model", &graph.name, why));
                 first.name.clone()
@@ -169,8 +172,10 @@ impl<'p> OnnxFile<'p> {
         match (inputs.len(), given) {
             (0, _) => return Err(vec![row("model", &self.graph.name, "its output depends on no input".into())]),
             (n @ 2.., Some(_)) => {
-                let why =
-                    format!("it has {n} inputs, and --input-shape is for models of one: fix their shapes in the file");
+                let why = format!(
+                    "it has {n} inputs, and {} is for models of one: fix their shapes in the file",
+                    Setting::InputShape
+                );
                 return Err(vec![row("model", &self.graph.name, why)]);
             }
             _ => {}
@@ -234,16 +239,17 @@ pub(super) fn corrupt(path: &Path, why: impl Into<String>) -> Error {
 /// The declared extents, completed and overridden in the batch axis by the given ones, with
 /// batch 1.
 fn merge_shapes(declared: Option<Vec<Option<usize>>>, given: Option<&[usize]>) -> Result<Vec<usize>, String> {
+    let setting = Setting::InputShape;
     let declared = match (declared, given) {
         (Some(declared), _) => declared,
         (None, Some(given)) => vec![None; given.len()],
-        (None, None) => return Err("its shape is unknown; give it with --input-shape, batch first".into()),
+        (None, None) => return Err(format!("its shape is unknown; give it with {setting}, batch first")),
     };
     let list = |shape: &[usize]| shape.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
     if let Some(given) = given.filter(|given| given.len() != declared.len()) {
-        let mut why = format!("it has {} axes, --input-shape {}", declared.len(), given.len());
+        let mut why = format!("it has {} axes, {setting} {}", declared.len(), given.len());
         if given.len() + 1 == declared.len() {
-            why += &format!(": the batch axis is missing; say --input-shape 1,{}", list(given));
+            why += &format!(": the batch axis is missing; say {setting} 1,{}", list(given));
         }
         return Err(why);
     }
@@ -254,12 +260,12 @@ fn merge_shapes(declared: Option<Vec<Option<usize>>>, given: Option<&[usize]>) -
     for (axis, extent) in declared.iter().enumerate().skip(1) {
         shape.push(match (extent, given.map(|given| given[axis])) {
             (Some(extent), Some(given)) if *extent != given => {
-                return Err(format!("axis {axis} is {extent}, but --input-shape says {given}"));
+                return Err(format!("axis {axis} is {extent}, but {setting} says {given}"));
             }
-            (_, Some(0)) => return Err(format!("--input-shape makes axis {axis} empty")),
+            (_, Some(0)) => return Err(format!("{setting} makes axis {axis} empty")),
             (Some(extent), _) => *extent,
             (None, Some(extent)) => extent,
-            (None, None) => return Err(format!("axis {axis} is dynamic; fix it with --input-shape, batch first")),
+            (None, None) => return Err(format!("axis {axis} is dynamic; fix it with {setting}, batch first")),
         });
     }
     Ok(shape)
@@ -277,7 +283,7 @@ mod tests {
         let message = |result: Result<Vec<usize>, String>| result.unwrap_err();
         assert!(message(merge_shapes(declared(), None)).contains("axis 2 is dynamic"));
         assert!(message(merge_shapes(declared(), Some(&[1, 4, 5]))).contains("axis 1 is 3"));
-        assert!(message(merge_shapes(declared(), Some(&[3, 5]))).contains("say --input-shape 1,3,5"));
+        assert!(message(merge_shapes(declared(), Some(&[3, 5]))).contains("say `input_shape` 1,3,5"));
         assert!(message(merge_shapes(Some(vec![Some(3)]), None)).contains("no batch axis"));
         assert!(message(merge_shapes(None, None)).contains("unknown"));
     }

@@ -5,6 +5,7 @@ use crate::Unsupported;
 use crate::nn::build::Builder;
 use crate::nn::expr::{Binary, Expr, Unary};
 use crate::nn::{Affine, Graph, Node, NodeId, Op};
+use crate::setting::Setting;
 
 /// Ends the graph at its numbers as they are. Of an output of several rows, `row` says which one.
 ///
@@ -38,7 +39,9 @@ pub(super) fn scores(graph: Graph, output: NodeId, row: Option<usize>) -> Result
     let shape = builder.shape(output).to_vec();
     if shape.iter().filter(|extent| **extent != 1).count() > 1 {
         return Err(refuse(format!(
-            "its shape {shape:?} is several rows of scores, and one label is given: choose a row with --row, or another output with --output"
+            "its shape {shape:?} is several rows of scores, and one label is given: choose a row with {}, or another output with {}",
+            Setting::Row,
+            Setting::Output
         )));
     }
     let scores = if builder.graph.node(output).len() == 1 && !is_label(&builder.graph, output) {
@@ -76,7 +79,7 @@ fn chosen(builder: &mut Builder, output: NodeId, row: usize) -> Result<NodeId, S
     };
     let (rows, n) = (shape[..last].iter().product::<usize>(), shape[last]);
     if row >= rows {
-        return Err(format!("--row {row} of {rows} rows; its shape is {shape:?}"));
+        return Err(format!("{} {row} of {rows} rows; its shape is {shape:?}", Setting::Row));
     }
     let matrix = builder.reshape(x, &[rows, n]);
     let part = builder.slice(matrix, &[row, 0], &[1, n]);
@@ -186,11 +189,11 @@ fn two_classes(builder: &mut Builder, x: NodeId) -> Result<NodeId, String> {
             let not = builder.affine(at, Affine { shape, scale: vec![-1.0], shift: vec![1.0] });
             Ok(pair(builder, not, at))
         }
-        _ => {
-            Err("one output, and nothing says which values of it mean what: a classifier has a score for each class, \
-            or ends with a Sigmoid or a comparison; a regressor has --reveal value"
-                .into())
-        }
+        _ => Err(format!(
+            "one output, and nothing says which values of it mean what: a classifier has a score for each class, \
+                or ends with a Sigmoid or a comparison; a regressor has {} value",
+            Setting::Reveal
+        )),
     }
 }
 
@@ -267,7 +270,7 @@ mod tests {
         let (mut b, x) = start(&[2, 3]);
         let y = b.push(Op::Softmax { axis: 1, log: false }, vec![x], [2, 3]);
         let refused = scores(b.graph.clone(), y, None).unwrap_err();
-        assert!(refused.why.contains("--row") && refused.why.contains("--output"), "{}", refused.why);
+        assert!(refused.why.contains("`part.row`") && refused.why.contains("`part.output`"), "{}", refused.why);
         assert!(scores(b.graph.clone(), y, Some(2)).unwrap_err().why.contains("2 rows"));
         let graph = scores(b.graph, y, Some(1)).unwrap();
         assert_eq!(eval::run(&graph, &[1.0, 2.0, 3.0, 4.0, 6.0, 5.0]).pop().unwrap(), [4.0, 6.0, 5.0]);

@@ -7,6 +7,7 @@ use tract_onnx::prelude::Tensor;
 
 use crate::memory::Memory;
 use crate::nn::build::broadcast;
+use crate::setting::Setting;
 
 /// What stored and computed constants and the network's weights take, of what they may.
 pub(super) struct Used {
@@ -29,7 +30,7 @@ impl Used {
         if self.bytes <= self.memory.bytes() {
             return Ok(());
         }
-        Err(format!("with it weights and constants take more than --max-memory {}", self.memory))
+        Err(format!("with it weights and constants take more than {} {}", Setting::Memory, self.memory))
     }
 
     /// Refuses a node whose result on these constants would be too large.
@@ -43,7 +44,8 @@ impl Used {
             return Ok(());
         }
         Err(format!(
-            "its result has {elements} elements of {each} bytes: with it weights and constants take more than --max-memory {}",
+            "its result has {elements} elements of {each} bytes: with it weights and constants take more than {} {}",
+            Setting::Memory,
             self.memory
         ))
     }
@@ -66,7 +68,8 @@ pub(super) fn check_layers(layers: usize, memory: Memory) -> Result<(), String> 
     if layers <= most {
         return Ok(());
     }
-    Err(format!("with it the network has more than the {most} layers that --max-memory {memory} has room for"))
+    let limit = Setting::Memory;
+    Err(format!("with it the network has more than the {most} layers that {limit} {memory} has room for"))
 }
 
 /// Bytes of an element of a node's result, at most.
@@ -199,8 +202,8 @@ mod tests {
         assert_eq!(used.check(&node, std::slice::from_ref(&wanted)), Ok(()));
         assert_eq!(used.add(1), Ok(()));
         let refused = used.check(&node, &[wanted]).unwrap_err();
-        assert!(refused.contains("100 elements") && refused.contains("--max-memory 1kB"), "{refused}");
-        assert!(used.add(800).unwrap_err().contains("--max-memory 1kB"));
+        assert!(refused.contains("100 elements") && refused.contains("`memory` 1kB"), "{refused}");
+        assert!(used.add(800).unwrap_err().contains("`memory` 1kB"));
         let memory = Memory::of_bytes(400_000);
         assert!(check_layers(10, memory).is_ok() && check_layers(11, memory).unwrap_err().contains("10 layers"));
     }

@@ -13,6 +13,7 @@ use tract_onnx::pb::{GraphProto, NodeProto, tensor_proto::DataType};
 use tract_onnx::prelude::{Tensor, tensor1};
 
 use super::call::{Call, Kind, Wire};
+use super::control::Network as _;
 use super::ml::{self, Tabular};
 use super::{constant, control, graph, legacy, size, support, tensors};
 use crate::Unsupported;
@@ -37,22 +38,22 @@ pub(super) struct Start<'s> {
 }
 
 /// The walk under way.
-pub(super) struct Walk<'w> {
-    pub builder: Builder,
+struct Walk<'w> {
+    builder: Builder,
     opset: i64,
     directory: Option<&'w Path>,
     /// What names stand for, those of inner graphs last.
-    pub scopes: Vec<HashMap<String, Wire>>,
+    scopes: Vec<HashMap<String, Wire>>,
     /// Constants that were bfloat16.
     narrowed: HashSet<String>,
     /// What constants and weights take so far.
     used: size::Used,
-    pub memory: Memory,
-    pub refused: Vec<Unsupported>,
+    memory: Memory,
+    refused: Vec<Unsupported>,
     /// What is known beside the network.
-    pub tabular: Tabular,
+    tabular: Tabular,
     /// What is put behind the names of nodes: which turn of a loop they belong to.
-    pub suffix: String,
+    suffix: String,
 }
 
 /// A network, its output, and what its classes are called, if the model says so.
@@ -112,14 +113,8 @@ fn refusal(name: &str, why: &str) -> Vec<Unsupported> {
 }
 
 impl Walk<'_> {
-    /// What a name stands for.
-    pub fn read(&self, name: &str) -> Wire {
-        let known = self.scopes.iter().rev().find_map(|scope| scope.get(name));
-        known.cloned().unwrap_or(Wire::Missing)
-    }
-
     /// Translates the nodes that the outputs of `graph` depend on.
-    pub fn nodes(&mut self, graph: &GraphProto) {
+    fn nodes(&mut self, graph: &GraphProto) {
         let live = graph::live(graph);
         let wanted: HashSet<&str> = graph
             .output
@@ -149,7 +144,7 @@ impl Walk<'_> {
     }
 
     /// Stored tensors of a graph inside a node.
-    pub fn store(&mut self, graph: &GraphProto) -> Result<HashMap<String, Wire>, String> {
+    fn store(&mut self, graph: &GraphProto) -> Result<HashMap<String, Wire>, String> {
         let mut scope = HashMap::new();
         for tensor in &graph.initializer {
             let loaded = tensors::size(tensor).and_then(|bytes| self.used.add(bytes));
@@ -239,6 +234,39 @@ impl Walk<'_> {
             self.narrowed.extend(node.output.first().cloned());
         }
         Ok(vec![Wire::Const(Arc::new(loaded))])
+    }
+}
+
+impl control::Network for Walk<'_> {
+    fn read(&self, name: &str) -> Wire {
+        let known = self.scopes.iter().rev().find_map(|scope| scope.get(name));
+        known.cloned().unwrap_or(Wire::Missing)
+    }
+
+    fn inside(
+        &mut self,
+        graph: &GraphProto,
+        given: Vec<(String, Wire)>,
+        turn: Option<i64>,
+    ) -> Result<Vec<Wire>, Option<String>> {
+        let mut scope = self.store(graph).map_err(Some)?;
+        scope.extend(given);
+        let (before, outer) = (self.refused.len(), self.suffix.clone());
+        if let Some(turn) = turn {
+            self.suffix = format!("{outer}/{turn}");
+        }
+        self.scopes.push(scope);
+        self.nodes(graph);
+        let outputs = graph.output.iter().map(|output| self.read(&output.name)).collect();
+        self.scopes.pop();
+        self.suffix = outer;
+        if self.refused.len() > before { Err(None) } else { Ok(outputs) }
+    }
+
+    fn call<'c>(&'c mut self, node: &'c NodeProto) -> Call<'c> {
+        let Walk { builder, tabular, memory, .. } = self;
+        // As the newest version of the operators that a node's parts are made of.
+        Call { b: builder, node, inputs: &[], opset: 13, tabular, memory: *memory }
     }
 }
 

@@ -6,7 +6,8 @@
 use fusion_ir::op::Op;
 use fusion_ir::{Sign, TensorType, ValueId};
 
-use super::{Lowering, linear::Linear};
+use super::Lowering;
+use super::map::Linear;
 use crate::nn;
 
 /// Most channels of one operand that are multiplied.

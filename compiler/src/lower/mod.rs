@@ -8,6 +8,7 @@
 mod elementwise;
 mod lift;
 mod linear;
+mod map;
 mod trees;
 pub(crate) mod wide;
 
@@ -16,7 +17,7 @@ use std::collections::HashSet;
 use fusion_ir::op::{Conv, Op, Window};
 use fusion_ir::{Function, InputFormat, Sign, TensorType, ValueId, Weight, WeightId, Weights};
 
-use linear::Linear;
+use map::Linear;
 use wide::{Wide, moves};
 
 use crate::nn::eval::Observed;

@@ -4,9 +4,8 @@ use rayon::prelude::*;
 
 use super::build::transpose;
 use super::expr::Expr;
-use super::mask::FAR;
 use super::scales::Layout;
-use super::{Graph, Node, NodeId, Op, kernels};
+use super::{FAR, Graph, Node, NodeId, Op, kernels};
 
 /// The smallest and the largest element of a node over all samples.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -12,15 +12,13 @@ use rayon::prelude::*;
 
 use super::build::Builder;
 use super::expr::{Binary, Expr, Unary};
-use super::{Affine, Graph, Node, NodeId, Op, eval};
+use super::{Affine, FAR, Graph, Node, NodeId, Op, eval};
 use crate::Unsupported;
 
 /// Summands below this are masks if only softmaxes and maxima read the sum.
 pub const MASKING: f32 = -50.0;
 /// Padding at or below this is lower than any data.
 const LOWEST: f32 = -6e4;
-/// Masks below this are as good as minus infinity.
-pub(super) const FAR: f32 = -1e3;
 /// How far below all other scores of its tensor a masked one lies.
 const DISTANCE: f32 = 16.0;
 /// Most steps of a rounding that is kept: with more, what it takes away is like the rounding of

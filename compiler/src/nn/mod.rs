@@ -29,6 +29,9 @@ use ndarray::{Array2, Array4};
 
 use expr::{Binary, Expr};
 
+/// Masks below this are as good as minus infinity.
+const FAR: f32 = -1e3;
+
 /// Index of a node in its [`Graph`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NodeId(pub usize);

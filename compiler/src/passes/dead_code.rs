@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use fusion_ir::{Op, ValueId, WeightId};
+use fusion_ir::{ValueId, WeightId};
 
 use super::Program;
 
@@ -24,7 +24,7 @@ pub(super) fn remove(program: &mut Program) {
     let elements = std::mem::take(&mut program.weights.0);
     for (index, mut value) in old.into_iter().enumerate().filter(|(index, _)| live[*index]) {
         value.operands.iter_mut().for_each(|operand| *operand = values[operand]);
-        let mut keep = |weight: &mut WeightId| {
+        let keep = |weight: &mut WeightId| {
             let next = WeightId(function.weights.len() as u32);
             let kept = *weights.entry(*weight).or_insert_with(|| {
                 function.weights.push(declared[weight.index()].clone());
@@ -33,18 +33,7 @@ pub(super) fn remove(program: &mut Program) {
             });
             *weight = kept;
         };
-        match &mut value.op {
-            Op::Conv(conv) => {
-                keep(&mut conv.weight);
-                conv.bias.iter_mut().for_each(keep);
-            }
-            Op::Dense { weight, bias } => {
-                keep(weight);
-                bias.iter_mut().for_each(keep);
-            }
-            Op::Bias { weight } => keep(weight),
-            _ => {}
-        }
+        value.op.weights_mut().into_iter().for_each(keep);
         function.values.push(value);
         values.insert(ValueId(index as u32), ValueId(function.values.len() as u32 - 1));
     }

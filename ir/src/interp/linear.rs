@@ -1,10 +1,10 @@
 //! Linear maps mod `2^bits`: sums of products, formed in numbers that hold them.
 
 use std::num::Wrapping;
-use std::ops::{Add, Mul};
 
 use rayon::prelude::*;
 
+use super::number::Number;
 use super::planes::Planes;
 use crate::op::Conv;
 use crate::types::{TensorType, signed};
@@ -29,32 +29,6 @@ pub(super) struct Convolution<'a> {
     pub weight: &'a [i64],
     /// `[C_out]`.
     pub bias: Option<&'a [i64]>,
-}
-
-/// A number that sums are formed in.
-pub(super) trait Number: Copy + Default + Send + Sync + Add<Output = Self> + Mul<Output = Self> {
-    fn of(element: i64) -> Self;
-    fn integer(self) -> i64;
-}
-
-impl Number for f64 {
-    fn of(element: i64) -> f64 {
-        element as f64
-    }
-
-    fn integer(self) -> i64 {
-        self as i64
-    }
-}
-
-impl Number for Wrapping<i64> {
-    fn of(element: i64) -> Self {
-        Wrapping(element)
-    }
-
-    fn integer(self) -> i64 {
-        self.0
-    }
 }
 
 /// Every integer of at most this magnitude is a float.

@@ -8,7 +8,7 @@
 use rayon::prelude::*;
 
 use super::elementwise::BLOCK;
-use super::linear::Number;
+use super::number::Number;
 use crate::op::Conv;
 
 /// What kernel elements meet along one axis.

@@ -1,10 +1,11 @@
 //! Habits that no compiler checks: scripts read their arguments, documents name what there is,
-//! comments are narrow.
+//! comments are narrow, texts of libraries name no flags.
 
 mod comments;
 mod documents;
 mod packages;
 mod scripts;
+mod texts;
 
 use std::path::{Path, PathBuf};
 

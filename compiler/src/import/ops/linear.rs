@@ -3,6 +3,7 @@
 use ndarray::{Array2, Array4, ArrayD, Axis as Along, Ix4};
 
 use super::super::call::{Call, Made, number};
+use super::image::{group_count, per_image};
 use super::{volume, window};
 use crate::nn::{Conv, Dense, NodeId, Op};
 
@@ -379,14 +380,6 @@ fn bias_of(bias: Option<ArrayD<f32>>, channels: usize) -> Result<Vec<f32>, Strin
     }
 }
 
-pub(super) fn group_count(call: &Call, c_in: usize, c_out: usize) -> Result<usize, String> {
-    let groups = usize::try_from(call.int("group", 1)).unwrap_or(0);
-    if groups == 0 || !c_in.is_multiple_of(groups) || !c_out.is_multiple_of(groups) {
-        return Err(format!("{groups} groups of {c_in} and {c_out} channels"));
-    }
-    Ok(groups)
-}
-
 /// The spatial extents of `[N, C, ...]`, and the image `[C, H, W]` that one sample of it is.
 fn image_axes(shape: &[usize]) -> Result<(&[usize], Vec<usize>), String> {
     match shape {
@@ -394,28 +387,6 @@ fn image_axes(shape: &[usize]) -> Result<(&[usize], Vec<usize>), String> {
         [_, c, h, w] => Ok((&shape[2..], vec![*c, *h, *w])),
         _ => Err(format!("only images [batch, channels, height, width] are supported, not {shape:?}")),
     }
-}
-
-/// `f` on each image of a batch.
-pub(super) fn per_image(
-    call: &mut Call,
-    x: NodeId,
-    image: &[usize],
-    result: &[usize],
-    f: impl Fn(&mut Call, NodeId) -> Made,
-) -> Made {
-    let n = result[0];
-    let x = call.b.reshape(x, &[&[n], image].concat());
-    let one = [&[1], &result[1..]].concat();
-    let mut parts = Vec::new();
-    for i in 0..n {
-        let start = [&[i], vec![0; image.len()].as_slice()].concat();
-        let part = call.b.slice(x, &start, &[&[1], image].concat());
-        let part = call.b.reshape(part, image);
-        let y = f(call, part)?;
-        parts.push(call.b.reshape(y, &one));
-    }
-    Ok(call.b.concat(&parts, 0))
 }
 
 /// Puts zeros between the rows and the columns of an image, so that elements that were neighbours

@@ -3,6 +3,7 @@
 pub(super) mod activation;
 pub(super) mod arithmetic;
 pub(super) mod einsum;
+mod image;
 pub(super) mod integers;
 pub(super) mod linear;
 pub(super) mod normalise;

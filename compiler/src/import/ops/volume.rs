@@ -4,8 +4,9 @@
 use ndarray::{Array4, Array5, ArrayD, Ix5};
 
 use super::super::call::{Call, Made};
+use super::image::{group_count, per_image};
+use super::shape;
 use super::window::{self, Axis};
-use super::{linear, shape};
 use crate::nn::{Conv, NodeId, Op};
 
 pub(super) fn conv(call: &mut Call, x: NodeId, weight: ArrayD<f32>, bias: &[f32]) -> Made {
@@ -17,13 +18,13 @@ pub(super) fn conv(call: &mut Call, x: NodeId, weight: ArrayD<f32>, bias: &[f32]
     }
     let shape = call.shape(x);
     let axes = window::axes(call, &shape[2..], &extents[2..])?;
-    let groups = linear::group_count(call, shape[1], extents[0])?;
+    let groups = group_count(call, shape[1], extents[0])?;
     if extents[1] * groups != shape[1] {
         return Err(format!("a kernel of {extents:?} in {groups} groups on {} channels", shape[1]));
     }
     let mut result = vec![shape[0], extents[0]];
     result.extend(axes.iter().map(|axis| axis.windows));
-    linear::per_image(call, x, &shape[1..], &result, |call, x| convolved(call, x, &weight, bias, &axes, groups))
+    per_image(call, x, &shape[1..], &result, |call, x| convolved(call, x, &weight, bias, &axes, groups))
 }
 
 /// The convolution of one volume.

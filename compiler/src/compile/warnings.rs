@@ -1,0 +1,64 @@
+//! What of a compilation deserves attention.
+
+use fusion_ir::input::Clipped;
+
+use crate::agreement::{Agreement, Reference};
+use crate::build::MAX_NAMED;
+use crate::lower::LayerFormat;
+use crate::quantise::calibrate::{Calibration, MAX_SAMPLES};
+use crate::quantise::margin;
+use crate::setting::Setting;
+
+/// Below this agreement there is a warning.
+const GOOD_AGREEMENT: f64 = 0.99;
+
+/// The calibration samples that the input's format does not hold, because others decided on it.
+pub(super) fn clipped(clipped: &[Clipped]) -> Vec<String> {
+    let mut named: Vec<String> = clipped.iter().take(MAX_NAMED).map(|found| format!("calibration {found}")).collect();
+    if clipped.len() > MAX_NAMED {
+        named.push(format!("{} more calibration samples like that", clipped.len() - MAX_NAMED));
+    }
+    named
+}
+
+pub(super) fn warnings(
+    calibration: &Calibration,
+    layers: &[LayerFormat],
+    agreement: &Agreement,
+    macs: usize,
+) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if let Reference::Imported(why) = &agreement.reference {
+        warnings.push(format!(
+            "tract cannot run this file ({why}), so nobody has checked what it means: give what another runtime answers with {}",
+            Setting::Expected
+        ));
+    }
+    let (used, total) = (calibration.samples.len(), calibration.total);
+    if used < total {
+        let why = match used {
+            MAX_SAMPLES => "more would change little".into(),
+            _ => format!("each takes {} million multiply-accumulates", macs / 1_000_000),
+        };
+        warnings.push(format!("of {total} calibration samples the first {used} are used: {why}"));
+    }
+    if agreement.share() < GOOD_AGREEMENT {
+        warnings.push(format!("only {agreement}"));
+    }
+    if !calibration.real {
+        warnings.push(format!(
+            "number formats were calibrated on made-up samples: expect wrong answers, and give real ones with {}",
+            Setting::Calibrate
+        ));
+    } else if calibration.samples.len() < 32 {
+        let (n, margin) = (calibration.samples.len(), margin(calibration.samples.len()));
+        warnings.push(format!(
+            "only {n} calibration samples: number formats hold {margin:.1} times their values, and an unusual input may need more; evaluation finds such inputs"
+        ));
+    }
+    for layer in layers.iter().filter(|layer| layer.weight_bits < 8) {
+        let LayerFormat { node, weight_bits, .. } = layer;
+        warnings.push(format!("node {node:?} has only {weight_bits}-bit weights, to fit its accumulator"));
+    }
+    warnings
+}
