@@ -59,7 +59,7 @@ pub fn run_client(
     let memory_bytes = Memory::new(&steps).peak_bytes(Party::Client, size);
 
     // All samples are read here, and nowhere else before the last message.
-    let inputs = Inputs::gather(&plan.function.values[0].ty, &mix, |sample| job.input(sample))?;
+    let inputs = Inputs::gather(&plan.function.values[0].ty, &mix, job)?;
 
     let started = Instant::now();
     let mut link = link;

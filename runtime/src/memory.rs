@@ -9,7 +9,7 @@
 use fusion_backends::cheetah::linear::workspace_bytes;
 use fusion_backends::ot::Generator;
 use fusion_catalogue::cheetah::interleaved;
-use fusion_catalogue::compare::{Nonlinear, WAVE};
+use fusion_catalogue::compare::WAVE;
 use fusion_catalogue::crypt_flow2::he;
 use fusion_catalogue::ot::{Ferret, OtCount, Ots};
 use fusion_catalogue::rlwe::{DEGREE, PRIMES, PUBLIC_KEY_BYTES};
@@ -107,12 +107,14 @@ impl Memory {
                 Step::Linear(linear) => Kind::Linear(linear.clone()),
                 Step::Local(_) => Kind::Local,
                 step @ (Step::Compare(_) | Step::Reveal(_)) => {
+                    let result = len(id);
                     let draws = step.cost(Keys::Position, 1).draws;
                     let pads = [Party::Client, Party::Server]
                         .map(|party| draws.iter().map(|need| pad_bytes(need, party)).sum::<u64>());
-                    // A max-pool compares along rows, then along columns.
-                    let pools = matches!(step, Step::Compare(compare) if matches!(compare.operation, Nonlinear::MaxPool { .. }));
-                    let (elements, turns) = if pools { (operand / 2, 3) } else { (operand.max(len(id)), 1) };
+                    let (elements, turns) = match step {
+                        Step::Compare(compare) => compare.operation.together(operand, result),
+                        _ => (operand.max(result), 1),
+                    };
                     Kind::Compared(Compared { elements: elements.max(1), turns, pads })
                 }
             };

@@ -17,6 +17,12 @@ use fusion_ir::types::wrap;
 use super::mix::{Mix, Sample};
 use crate::Error;
 
+/// Who has the samples.
+pub(crate) trait Samples {
+    /// The quantised elements of one.
+    fn input(&self, sample: Sample) -> &[i64];
+}
+
 /// The input of every position, in order.
 pub(crate) struct Inputs {
     elements: usize,
@@ -32,12 +38,11 @@ pub(crate) fn memory_bytes(ty: &TensorType, positions: u64) -> u64 {
 }
 
 impl Inputs {
-    /// Those of the samples that `mix` arranges, `sample` giving the quantised elements of each, of
-    /// type `ty`.
+    /// Those of the samples that `mix` arranges, all of type `ty`.
     ///
     /// # Errors
     /// [`Error::Bug`] if a sample is not of that type.
-    pub fn gather<'s>(ty: &TensorType, mix: &Mix, sample: impl Fn(Sample) -> &'s [i64]) -> Result<Inputs, Error> {
+    pub fn gather(ty: &TensorType, mix: &Mix, samples: &impl Samples) -> Result<Inputs, Error> {
         let each = packed_bytes(ty.len(), ty.bits) as usize;
         let mut scattered = vec![0; mix.samples().len() * each];
         let places = mix.unmix((0..mix.samples().len()).collect())?;
@@ -46,7 +51,7 @@ impl Inputs {
         let public = places.public.iter().enumerate().map(known(Sample::Public));
         let probes = places.probes.iter().enumerate().map(known(Sample::Probe));
         for (which, positions) in queries.chain(public).chain(probes) {
-            let elements: Vec<u64> = sample(which).iter().map(|element| wrap(*element, ty.bits)).collect();
+            let elements: Vec<u64> = samples.input(which).iter().map(|element| wrap(*element, ty.bits)).collect();
             if elements.len() != ty.len() {
                 return Err(Error::Bug(format!("{which:?} has {} elements instead of {}", elements.len(), ty.len())));
             }
@@ -83,6 +88,15 @@ mod tests {
 
     use super::*;
 
+    /// Samples as a function gives them.
+    struct Given<'s>(&'s dyn Fn(Sample) -> &'s [i64]);
+
+    impl Samples for Given<'_> {
+        fn input(&self, sample: Sample) -> &[i64] {
+            (self.0)(sample)
+        }
+    }
+
     fn ty(bits: u8) -> TensorType {
         TensorType { shape: vec![5], bits, frac: 0, magnitude: bits - 2, sign: Sign::Any }
     }
@@ -110,7 +124,7 @@ mod tests {
             let (ty, mix) = (ty(bits), Mix::new(6, 3, 5, 2).unwrap());
             let values: Vec<Vec<i64>> = all().into_iter().map(elements).collect();
             let place = |sample| all().iter().position(|other| *other == sample).unwrap();
-            let inputs = Inputs::gather(&ty, &mix, |sample| values[place(sample)].as_slice()).unwrap();
+            let inputs = Inputs::gather(&ty, &mix, &Given(&|sample| values[place(sample)].as_slice())).unwrap();
             for positions in [0..25, 3..4, 20..25, 7..7] {
                 let expected = mix.samples()[positions.clone()].iter().flat_map(|sample| elements(*sample));
                 let expected: Vec<u64> = expected.map(|element| wrap(element, bits)).collect();
@@ -129,7 +143,7 @@ mod tests {
                 read.borrow_mut().push(sample);
                 [0; 5].as_slice()
             };
-            Inputs::gather(&ty(16), &mix, sample).unwrap();
+            Inputs::gather(&ty(16), &mix, &Given(&sample)).unwrap();
             assert_eq!(*read.borrow(), all());
         }
     }
@@ -140,13 +154,13 @@ mod tests {
         fn owns_everything<T: 'static>(_: &T) {}
         let mix = Mix::new(2, 4, 0, 0).unwrap();
         let samples = [vec![1; 5], vec![2; 5]];
-        let inputs = Inputs::gather(&ty(16), &mix, |sample| match sample {
-            Sample::Query(i) => &samples[i],
+        let of = |sample| match sample {
+            Sample::Query(i) => samples[i].as_slice(),
             _ => &[],
-        })
-        .unwrap();
+        };
+        let inputs = Inputs::gather(&ty(16), &mix, &Given(&of)).unwrap();
         owns_everything(&inputs);
-        assert!(Inputs::gather(&ty(16), &mix, |_| &[1, 2]).is_err());
+        assert!(Inputs::gather(&ty(16), &mix, &Given(&|_| &[1, 2])).is_err());
         // Copies too have memory of their own: as much as so many samples would.
         assert_eq!(inputs.packed.len(), 8 * inputs.each);
     }

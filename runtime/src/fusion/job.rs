@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use fusion_ir::soundness::{Batch, Demand, Infeasible, MAX_PUBLIC, Policy, largest_share};
 
+use super::inputs::Samples;
 use super::known::{self, Known};
 use super::mix::{Mix, Sample, shuffled};
 use super::row::Row;
@@ -152,15 +153,6 @@ impl Job {
         Mix::new(self.queries.len(), self.batch.copies as usize, self.public.len(), self.probes.len())
     }
 
-    /// The quantised input of a sample of [`Job::mix`].
-    pub(crate) fn input(&self, sample: Sample) -> &[i64] {
-        match sample {
-            Sample::Query(index) => &self.queries[index].elements,
-            Sample::Public(index) => &self.public[index].row.elements,
-            Sample::Probe(index) => &self.probes[index].row.elements,
-        }
-    }
-
     /// The right answers, in the order of public samples.
     pub(crate) fn known(&self) -> impl Iterator<Item = &Known> {
         self.public.iter().map(|sample| &sample.known)
@@ -169,6 +161,16 @@ impl Job {
     /// The answers that the probes must have, in their order.
     pub(crate) fn probe_answers(&self) -> Vec<&[i64]> {
         self.probes.iter().map(|probe| probe.answer.as_slice()).collect()
+    }
+}
+
+impl Samples for Job {
+    fn input(&self, sample: Sample) -> &[i64] {
+        match sample {
+            Sample::Query(index) => &self.queries[index].elements,
+            Sample::Public(index) => &self.public[index].row.elements,
+            Sample::Probe(index) => &self.probes[index].row.elements,
+        }
     }
 }
 

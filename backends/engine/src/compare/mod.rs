@@ -6,12 +6,11 @@
 
 #[cfg(test)]
 pub(crate) mod laws;
+pub(crate) mod pieces;
 mod piecewise;
 pub(crate) mod shares;
 mod tournament;
 pub(crate) mod words;
-
-use std::ops::Range;
 
 use fusion_catalogue::compare::{Comparison, Nonlinear};
 use fusion_ir::{Party, interp};
@@ -67,24 +66,4 @@ pub fn evaluate(
         Nonlinear::ArgMax { bits, index_bits, classes } => arg_max(ctx, bits, index_bits, classes, x),
         Nonlinear::TopK { bits, index_bits, classes, k } => top_k(ctx, bits, index_bits, classes, k, x),
     }
-}
-
-/// Results of `operation` from those of `run` on `pieces` of the operands, one after the other.
-///
-/// # Panics
-/// If operands differ in length.
-pub(crate) fn in_pieces(
-    operation: &Comparison,
-    operands: &[&[u64]],
-    pieces: impl Iterator<Item = Range<usize>>,
-    mut run: impl FnMut(&[&[u64]]) -> Result<Vec<Vec<u64>>, Error>,
-) -> Result<Vec<Vec<u64>>, Error> {
-    let n = operands[0].len();
-    assert!(operands.iter().all(|operand| operand.len() == n), "operands of different lengths");
-    let mut results = vec![Vec::with_capacity(n); operation.results()];
-    for piece in pieces {
-        let part: Vec<&[u64]> = operands.iter().map(|operand| &operand[piece.clone()]).collect();
-        results.iter_mut().zip(run(&part)?).for_each(|(result, part)| result.extend(part));
-    }
-    Ok(results)
 }

@@ -102,7 +102,20 @@ impl Comparison {
     pub fn results(&self) -> usize {
         match self {
             Comparison::MaxIndex { .. } => 2,
-            _ => 1,
+            Comparison::Sign { .. } | Comparison::Step { .. } | Comparison::Requant { .. } => 1,
+            Comparison::RequantRelu { .. } | Comparison::RequantClip { .. } | Comparison::Relu { .. } => 1,
+            Comparison::Extend { .. } | Comparison::Max { .. } | Comparison::Mul { .. } => 1,
+        }
+    }
+
+    /// Number of operands.
+    pub fn operands(&self) -> usize {
+        match self {
+            Comparison::MaxIndex { .. } => 4,
+            Comparison::Max { .. } | Comparison::Mul { .. } => 2,
+            Comparison::Sign { .. } | Comparison::Step { .. } | Comparison::Requant { .. } => 1,
+            Comparison::RequantRelu { .. } | Comparison::RequantClip { .. } => 1,
+            Comparison::Relu { .. } | Comparison::Extend { .. } => 1,
         }
     }
 
@@ -120,7 +133,9 @@ impl Comparison {
     fn weight(&self) -> usize {
         match self {
             Comparison::Mul { .. } => 8,
-            _ => 1,
+            Comparison::Sign { .. } | Comparison::Step { .. } | Comparison::Requant { .. } => 1,
+            Comparison::RequantRelu { .. } | Comparison::RequantClip { .. } | Comparison::Relu { .. } => 1,
+            Comparison::Extend { .. } | Comparison::Max { .. } | Comparison::MaxIndex { .. } => 1,
         }
     }
 }

@@ -80,6 +80,17 @@ impl Nonlinear {
             Nonlinear::TopK { bits, index_bits, classes, k } => top_k(price, bits, index_bits, classes, k, positions),
         }
     }
+
+    /// At most how many of one position's elements are compared together, and how often as many one
+    /// after the other, if its first operand has `operand` of them and its result `result`.
+    pub fn together(&self, operand: u64, result: u64) -> (u64, u64) {
+        match self {
+            // Along rows, then along columns.
+            Nonlinear::MaxPool { .. } => (operand / 2, 3),
+            Nonlinear::Elementwise { .. } | Nonlinear::Piecewise { .. } => (operand.max(result), 1),
+            Nonlinear::ArgMax { .. } | Nonlinear::TopK { .. } => (operand.max(result), 1),
+        }
+    }
 }
 
 /// A max-pool over `images` images (channels times positions) of `height x width`,

@@ -21,22 +21,19 @@ pub(super) fn evaluate(
 ) -> Result<Vec<Vec<u64>>, Error> {
     let (party, n) = (ctx.party, operands[0].len());
     // What is taken apart: the difference of two operands, or the operand with a constant added.
-    let x = match (*operation, operands) {
-        (Comparison::Max { bits } | Comparison::MaxIndex { bits, .. }, [a, b, ..]) => subtract(a, b, bits),
-        (Comparison::Requant { bits, shift, k }, [x]) if k > bits - shift => {
+    let x = operands[0];
+    let x = match *operation {
+        Comparison::Max { bits } | Comparison::MaxIndex { bits, .. } => subtract(x, operands[1], bits),
+        Comparison::Requant { bits, shift, k } if k > bits - shift => {
             // With 2^(bits-1) added, numbers are unsigned.
             add_constant(party, x, (1 << (shift - 1)) + (1 << (bits - 1)), bits)
         }
-        (
-            Comparison::Requant { bits, shift, .. }
-            | Comparison::RequantRelu { bits, shift, .. }
-            | Comparison::RequantClip { bits, shift, .. },
-            [x],
-        ) => add_constant(party, x, 1 << (shift - 1), bits),
-        (Comparison::Extend { bits, sign: Sign::Any, .. }, [x]) => add_constant(party, x, 1 << (bits - 1), bits),
-        (Comparison::Mul { .. }, [a, _]) => a.to_vec(),
-        (_, [x]) => x.to_vec(),
-        _ => panic!("{operation:?} on {} operands", operands.len()),
+        Comparison::Requant { bits, shift, .. }
+        | Comparison::RequantRelu { bits, shift, .. }
+        | Comparison::RequantClip { bits, shift, .. } => add_constant(party, x, 1 << (shift - 1), bits),
+        Comparison::Extend { bits, sign: Sign::Any, .. } => add_constant(party, x, 1 << (bits - 1), bits),
+        Comparison::Extend { sign: Sign::NonNegative, .. } | Comparison::Mul { .. } => x.to_vec(),
+        Comparison::Sign { .. } | Comparison::Step { .. } | Comparison::Relu { .. } => x.to_vec(),
     };
     let mut numbers: Vec<Vec<u64>> =
         schedule.mills.iter().map(|mill| carry_operand(party, &x, mill.bits as u8)).collect();

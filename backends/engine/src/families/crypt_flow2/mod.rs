@@ -30,7 +30,8 @@ use fusion_ir::{Function, Party, Value, Weights, interp};
 use rayon::prelude::*;
 
 use super::{Place, Task};
-use crate::compare::{Compare, evaluate, in_pieces};
+use crate::compare::pieces::{Results, pieces};
+use crate::compare::{Compare, evaluate};
 use crate::ot::Extensions;
 use crate::{Channel, Error, Kind};
 
@@ -163,8 +164,12 @@ impl Compare for Ctx<'_> {
 /// If there are not as many operands as the operation has, or they differ in length.
 pub fn run(ctx: &mut Ctx, operation: &Comparison, operands: &[&[u64]]) -> Result<Vec<Vec<u64>>, Error> {
     let schedule = Schedule::of(operation);
-    let chunks = operation.chunks(operands[0].len());
-    in_pieces(operation, operands, chunks, |part| elementwise::evaluate(ctx, &schedule, operation, part))
+    let n = operands[0].len();
+    let mut results = Results::new(operation, n);
+    for chunk in pieces(operation, operands, operation.chunks(n)) {
+        results.append(elementwise::evaluate(ctx, &schedule, operation, &chunk)?);
+    }
+    Ok(results.all())
 }
 
 /// Adds to `result` what a linear layer gives on the server's own share, bias included; all

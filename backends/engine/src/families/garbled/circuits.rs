@@ -5,8 +5,9 @@ use fusion_catalogue::garbled::Circuit;
 use fusion_ir::Party;
 use fusion_ir::types::mask;
 
+use super::Ctx;
 use super::gates::{Gates, Wire};
-use super::{Ctx, Number, run};
+use super::run::{Number, run};
 use crate::Error;
 use crate::compare::shares::subtract;
 
@@ -20,35 +21,38 @@ pub(super) fn compare(ctx: &mut Ctx, operation: &Comparison, operands: &[&[u64]]
         x.iter().map(|x| x.wrapping_add(constant) & mask(bits)).collect()
     };
     let rounding = |shift: u8| 1u64 << (shift - 1);
-    match (*operation, operands) {
-        (Comparison::Sign { bits }, [x]) => run(ctx, &circuit, &[number(x.to_vec(), bits)], &[1], &|_, mut x| {
+    assert_eq!(operands.len(), operation.operands(), "operands of {operation:?}");
+    let x = operands[0];
+    match *operation {
+        Comparison::Sign { bits } => run(ctx, &circuit, &[number(x.to_vec(), bits)], &[1], &|_, mut x| {
             vec![x[0].split_off(usize::from(bits) - 1)]
         }),
-        (Comparison::Step { bits, k }, [x]) => run(ctx, &circuit, &[number(x.to_vec(), bits)], &[k], &|gates, x| {
+        Comparison::Step { bits, k } => run(ctx, &circuit, &[number(x.to_vec(), bits)], &[k], &|gates, x| {
             let zero = gates.constant(false);
             let mut result = vec![zero; usize::from(k)];
             result[0] = gates.not(&top(&x[0]));
             vec![result]
         }),
-        (Comparison::Relu { bits }, [x]) => {
+        Comparison::Relu { bits } => {
             run(ctx, &circuit, &[number(x.to_vec(), bits)], &[bits], &|gates, x| vec![positive(gates, &x[0], 0, bits)])
         }
-        (Comparison::Requant { bits, shift, k }, [x]) => {
+        Comparison::Requant { bits, shift, k } => {
             let x = number(plus(x, rounding(shift), bits), bits);
             run(ctx, &circuit, &[x], &[k], &|_, x| vec![shifted(&x[0], shift, k)])
         }
-        (Comparison::RequantRelu { bits, shift, k }, [x]) => {
+        Comparison::RequantRelu { bits, shift, k } => {
             let x = number(plus(x, rounding(shift), bits), bits);
             run(ctx, &circuit, &[x], &[k], &|gates, x| vec![positive(gates, &x[0], shift, k)])
         }
-        (Comparison::RequantClip { bits, shift, k, limit }, [x]) => {
+        Comparison::RequantClip { bits, shift, k, limit } => {
             let x = number(plus(x, rounding(shift), bits), bits);
             run(ctx, &circuit, &[x], &[k], &|gates, x| vec![clipped(gates, &x[0][usize::from(shift)..], limit, k)])
         }
-        (Comparison::Extend { bits, k, .. }, [x]) => {
+        Comparison::Extend { bits, k, .. } => {
             run(ctx, &circuit, &[number(x.to_vec(), bits)], &[k], &|_, x| vec![shifted(&x[0], 0, k)])
         }
-        (Comparison::Max { bits }, [a, b]) => {
+        Comparison::Max { bits } => {
+            let (a, b) = (x, operands[1]);
             // The larger is a less the difference where that is negative.
             let difference = number(subtract(a, b, bits), bits);
             let lost = run(ctx, &circuit, &[difference], &[bits], &|gates, x| {
@@ -57,7 +61,8 @@ pub(super) fn compare(ctx: &mut Ctx, operation: &Comparison, operands: &[&[u64]]
             })?;
             Ok(vec![subtract(a, &lost[0], bits)])
         }
-        (Comparison::MaxIndex { bits, index_bits }, [a, b, i, j]) => {
+        Comparison::MaxIndex { bits, index_bits } => {
+            let [a, b, i, j] = [0, 1, 2, 3].map(|at| operands[at]);
             let differences = [number(subtract(a, b, bits), bits), number(subtract(i, j, index_bits), index_bits)];
             let lost = run(ctx, &circuit, &differences, &[bits, index_bits], &|gates, x| {
                 let negative = top(&x[0]);
@@ -65,11 +70,10 @@ pub(super) fn compare(ctx: &mut Ctx, operation: &Comparison, operands: &[&[u64]]
             })?;
             Ok(vec![subtract(a, &lost[0], bits), subtract(i, &lost[1], index_bits)])
         }
-        (Comparison::Mul { bits }, [a, b]) => {
-            let operands = [number(a.to_vec(), bits), number(b.to_vec(), bits)];
+        Comparison::Mul { bits } => {
+            let operands = [x, operands[1]].map(|x| number(x.to_vec(), bits));
             run(ctx, &circuit, &operands, &[bits], &|gates, x| vec![multiply(gates, &x[0], &x[1])])
         }
-        _ => panic!("{operation:?} on {} operands", operands.len()),
     }
 }
 

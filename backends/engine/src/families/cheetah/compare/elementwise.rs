@@ -17,40 +17,40 @@ use crate::threads::items;
 /// Shares of the results from shares of the operands.
 pub(super) fn evaluate(gates: &mut Gates, operation: &Comparison, operands: &[&[u64]]) -> Result<Vec<Vec<u64>>, Error> {
     let one = |result: Vec<u64>| vec![result];
-    match (*operation, operands) {
-        (Comparison::Sign { bits }, [x]) => Ok(one(negative(gates, x, bits)?.iter().collect())),
-        (Comparison::Step { bits, k }, [x]) => {
+    let x = operands[0];
+    match *operation {
+        Comparison::Sign { bits } => Ok(one(negative(gates, x, bits)?.iter().collect())),
+        Comparison::Step { bits, k } => {
             let positive = complement(gates.party, &negative(gates, x, bits)?);
             exchange_word(gates, Inputs::default(), &positive, k).map(|(word, _)| one(word))
         }
-        (Comparison::Relu { bits }, [x]) => {
+        Comparison::Relu { bits } => {
             let positive = complement(gates.party, &negative(gates, x, bits)?);
             Ok(select(gates, &positive, &[(x.to_vec(), bits)])?)
         }
-        (Comparison::Requant { bits, shift, k }, [x]) if k <= bits - shift => {
+        Comparison::Requant { bits, shift, k } if k <= bits - shift => {
             requant_modular(gates, x, bits, shift, k).map(one)
         }
-        (Comparison::Requant { bits, shift, k }, [x]) => requant_signed(gates, x, bits, shift, k).map(one),
-        (Comparison::RequantRelu { bits, shift, k }, [x]) => requant_relu(gates, x, bits, shift, k),
-        (Comparison::RequantClip { bits, shift, k, limit }, [x]) => {
-            requant_clip(gates, x, bits, shift, k, limit).map(one)
-        }
-        (Comparison::Extend { bits, k, sign: Sign::NonNegative }, [x]) => extend_known(gates, x, bits, k).map(one),
-        (Comparison::Extend { bits, k, sign: Sign::Any }, [x]) => extend(gates, x, bits, k).map(one),
-        (Comparison::Max { bits }, [a, b]) => {
+        Comparison::Requant { bits, shift, k } => requant_signed(gates, x, bits, shift, k).map(one),
+        Comparison::RequantRelu { bits, shift, k } => requant_relu(gates, x, bits, shift, k),
+        Comparison::RequantClip { bits, shift, k, limit } => requant_clip(gates, x, bits, shift, k, limit).map(one),
+        Comparison::Extend { bits, k, sign: Sign::NonNegative } => extend_known(gates, x, bits, k).map(one),
+        Comparison::Extend { bits, k, sign: Sign::Any } => extend(gates, x, bits, k).map(one),
+        Comparison::Max { bits } => {
+            let (a, b) = (x, operands[1]);
             let difference = subtract(b, a, bits);
             let right = negative(gates, &subtract(a, b, bits), bits)?;
             let gain = select(gates, &right, &[(difference, bits)])?;
             Ok(vec![add(a, &gain[0], bits)])
         }
-        (Comparison::MaxIndex { bits, index_bits }, [a, b, i, j]) => {
+        Comparison::MaxIndex { bits, index_bits } => {
+            let [a, b, i, j] = [0, 1, 2, 3].map(|at| operands[at]);
             let right = negative(gates, &subtract(a, b, bits), bits)?;
             let differences = [(subtract(b, a, bits), bits), (subtract(j, i, index_bits), index_bits)];
             let gain = select(gates, &right, &differences)?;
             Ok(vec![add(a, &gain[0], bits), add(i, &gain[1], index_bits)])
         }
-        (Comparison::Mul { bits }, [a, b]) => multiply(gates, a, b, bits).map(one),
-        _ => panic!("{operation:?} on {} operands", operands.len()),
+        Comparison::Mul { bits } => multiply(gates, x, operands[1], bits).map(one),
     }
 }
 

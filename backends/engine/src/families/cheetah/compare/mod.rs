@@ -27,7 +27,8 @@ mod tree;
 use fusion_catalogue::compare::Comparison;
 use fusion_ir::Party;
 
-use crate::compare::{Compare, in_pieces};
+use crate::compare::Compare;
+use crate::compare::pieces::{Results, pieces};
 use crate::ot::{Generator, Pads};
 use crate::{Channel, Error};
 
@@ -60,10 +61,13 @@ impl Compare for Ctx<'_> {
 /// # Panics
 /// If there are not as many operands as the operation has, or they differ in length.
 pub fn run(ctx: &mut Ctx, operation: &Comparison, operands: &[&[u64]]) -> Result<Vec<Vec<u64>>, Error> {
-    in_pieces(operation, operands, operation.waves(operands[0].len()), |part| {
-        let pads = draw(ctx, operation, part[0].len())?;
-        online(ctx, pads, operation, part)
-    })
+    let n = operands[0].len();
+    let mut results = Results::new(operation, n);
+    for wave in pieces(operation, operands, operation.waves(n)) {
+        let pads = draw(ctx, operation, wave[0].len())?;
+        results.append(online(ctx, pads, operation, &wave)?);
+    }
+    Ok(results.all())
 }
 
 /// Draws what one wave of `n` elements needs, chunk by chunk.
