@@ -30,32 +30,3 @@ pub(super) fn apply(program: &mut Program, _: &Settings) {
         second.ty = TensorType { sign: Sign::NonNegative, ..pooled };
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::super::testing::expect;
-
-    const WINDOW: &str = "kernel=[2,2] strides=[2,2] pads=[0,0,0,0]";
-
-    #[test]
-    fn relu_moves_behind_the_pool() {
-        let before = format!(
-            "v0 = input : i16.0~10[1,4,4] \"x\"\nv1 = relu v0 : i16.0~10+[1,4,4] \"r\"\n\
-             v2 = max_pool v1 {WINDOW} : i16.0~10+[1,2,2] \"p\"\n"
-        );
-        let after = format!(
-            "v0 = input : i16.0~10[1,4,4] \"x\"\nv1 = max_pool v0 {WINDOW} : i16.0~10[1,2,2] \"p\"\n\
-             v2 = relu v1 : i16.0~10+[1,2,2] \"r\"\n"
-        );
-        expect("commute_relu_max_pool", &before, &after, true);
-    }
-
-    #[test]
-    fn not_where_differences_could_wrap() {
-        let before = format!(
-            "v0 = input : i16.0~15[1,4,4] \"x\"\nv1 = relu v0 : i16.0~14+[1,4,4] \"r\"\n\
-             v2 = max_pool v1 {WINDOW} : i16.0~14+[1,2,2] \"p\"\n"
-        );
-        expect("commute_relu_max_pool", &before, &before, true);
-    }
-}

@@ -28,21 +28,3 @@ fn nothing(function: &Function, value: &Value) -> bool {
         _ => false,
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::super::testing::expect;
-
-    #[test]
-    fn shifts_and_factors_join() {
-        expect(
-            "fold_constants",
-            "v0 = input : i24.0~9[2] \"x\"\nv1 = shift_left v0 by=2 : i24.2~11[2] \"a\"\nv2 = shift_left v1 by=3 : i24.5~14[2] \"b\"\n\
-             v3 = scale v2 factor=3 : i24.5~16[2] \"c\"\nv4 = scale v3 factor=-5 : i24.5~19[2] \"d\"\n\
-             v5 = shift_left v4 by=0 : i24.5~19[2] \"e\"\nv6 = relu v5 : i24.5~19+[2] \"r\"\n",
-            "v0 = input : i24.0~9[2] \"x\"\nv1 = shift_left v0 by=5 : i24.5~14[2] \"b\"\n\
-             v2 = scale v1 factor=-15 : i24.5~19[2] \"d\"\nv3 = relu v2 : i24.5~19+[2] \"r\"\n",
-            true,
-        );
-    }
-}

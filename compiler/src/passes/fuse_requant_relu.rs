@@ -26,25 +26,3 @@ pub(super) fn apply(program: &mut Program, _: &Settings) {
         value.ty.sign = if kept == left { Sign::NonNegative } else { Sign::Any };
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::super::testing::expect;
-
-    #[test]
-    fn one_tree_for_both() {
-        expect(
-            "fuse_requant_relu",
-            "v0 = input : i14.4~11[4] \"x\"\nv1 = requant v0 shift=4 : i10.0~7[4] \"c\"\nv2 = relu v1 : i10.0~7+[4] \"r\"\n",
-            "v0 = input : i14.4~11[4] \"x\"\nv1 = requant_relu v0 shift=4 : i10.0~7+[4] \"r\"\n",
-            true,
-        );
-    }
-
-    #[test]
-    fn not_if_the_requantised_value_is_read_elsewhere() {
-        let before = "v0 = input : i14.4~11[4] \"x\"\nv1 = requant v0 shift=4 : i10.0~7[4] \"c\"\n\
-                      v2 = relu v1 : i10.0~7+[4] \"r\"\nv3 = add v1, v2 : i10.0~8[4] \"s\"\n";
-        expect("fuse_requant_relu", before, before, true);
-    }
-}

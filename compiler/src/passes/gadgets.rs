@@ -80,15 +80,6 @@ mod tests {
     }
 
     #[test]
-    fn logits_without_a_spare_bit_get_one() {
-        let mut p = program("v0 = input : i20.4~19[5] \"x\"\n");
-        apply(&mut p, &Settings { mix: None, ..Settings::default() });
-        verify(&p.function).unwrap();
-        assert_eq!(p.function.values[1].op.name(), "extend");
-        assert_eq!(p.function.values[1].ty.bits, 21);
-    }
-
-    #[test]
     fn labels_fit() {
         assert_eq!([2, 3, 10, 16, 17, 1000, 1001].map(label_bits), [2, 3, 5, 5, 6, 11, 11]);
     }

@@ -32,24 +32,3 @@ pub(super) fn apply(program: &mut Program, _: &Settings) {
         value.ty = TensorType { shape: value.ty.shape.clone(), ..accumulator.clone() };
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::super::testing::expect;
-
-    #[test]
-    fn the_accumulator_is_the_output() {
-        expect(
-            "keep_logits_wide",
-            "v0 = input : i20.4~16[2,2] \"x\"\nv1 = requant v0 shift=4 : i16.0~12[2,2] \"fc\"\nv2 = reshape v1 : i16.0~12[4] \"flat\"\n",
-            "v0 = input : i20.4~16[2,2] \"x\"\nv1 = reshape v0 : i20.4~16[2,2] \"fc\"\nv2 = reshape v1 : i20.4~16[4] \"flat\"\n",
-            false,
-        );
-    }
-
-    #[test]
-    fn not_without_room_for_differences() {
-        let before = "v0 = input : i20.4~19[4] \"x\"\nv1 = requant v0 shift=4 : i16.0~14[4] \"fc\"\n";
-        expect("keep_logits_wide", before, before, true);
-    }
-}

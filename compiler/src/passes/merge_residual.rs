@@ -111,39 +111,3 @@ fn branch(program: &Program, users: &[Vec<ValueId>], aligned: ValueId) -> Option
     let linear = |id: &ValueId| matches!(function.value(*id).op, Op::Conv(_) | Op::Dense { .. });
     Some(Branch { aligned, extended, narrow, accumulator: accumulator.filter(linear) })
 }
-
-#[cfg(test)]
-mod tests {
-    use super::super::testing::expect;
-
-    const HEAD: &str = "weight @w0 \"w\" : i12.8[2,2]\nweight @w1 \"b\" : i24.16[2]\n\
-        v0 = input : i16.8~11[2] \"x\"\nv1 = extend v0 : i24.8~11[2] \"fc\"\nv2 = dense v1, @w0, @w1 : i24.16~22[2] \"fc\"\n\
-        v3 = requant v2 shift=8 : i16.8~14[2] \"fc\"\n";
-
-    #[test]
-    fn the_skip_joins_the_accumulator() {
-        expect(
-            "merge_residual",
-            &format!(
-                "{HEAD}v4 = extend v3 : i18.8~14[2] \"s\"\nv5 = shift_left v4 by=0 : i18.8~14[2] \"s\"\n\
-                 v6 = extend v0 : i18.8~11[2] \"s\"\nv7 = shift_left v6 by=0 : i18.8~11[2] \"s\"\n\
-                 v8 = add v5, v7 : i18.8~15[2] \"s\"\nv9 = requant v8 shift=2 : i16.6~13[2] \"s\"\n"
-            ),
-            "v0 = input : i16.8~11[2] \"x\"\nv1 = extend v0 : i26.8~11[2] \"fc\"\nv2 = dense v1, @w0, @w1 : i26.16~22[2] \"fc\"\n\
-             v3 = shift_left v2 by=0 : i26.16~22[2] \"s\"\nv4 = extend v0 : i26.8~11[2] \"s\"\n\
-             v5 = shift_left v4 by=8 : i26.16~19[2] \"s\"\nv6 = add v3, v5 : i26.16~23[2] \"s\"\n\
-             v7 = requant v6 shift=10 : i16.6~13[2] \"s\"\n",
-            false,
-        );
-    }
-
-    #[test]
-    fn not_beyond_the_widest_accumulator() {
-        let before = format!(
-            "{HEAD}v4 = extend v3 : i30.8~14[2] \"s\"\nv5 = shift_left v4 by=2 : i30.10~16[2] \"s\"\n\
-             v6 = extend v0 : i30.8~11[2] \"s\"\nv7 = shift_left v6 by=2 : i30.10~13[2] \"s\"\n\
-             v8 = add v5, v7 : i30.10~17[2] \"s\"\nv9 = requant v8 shift=14 : i16.-4~3[2] \"s\"\n"
-        );
-        expect("merge_residual", &before, &before, true);
-    }
-}

@@ -27,20 +27,3 @@ fn nothing(function: &Function, value: &Value) -> bool {
         _ => false,
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::super::testing::expect;
-
-    #[test]
-    fn what_cancels_disappears() {
-        expect(
-            "simplify_shapes",
-            "v0 = input : i16.0~9[2,3,4] \"x\"\nv1 = transpose v0 perm=[1,2,0] : i16.0~9[3,4,2] \"a\"\n\
-             v2 = transpose v1 perm=[2,0,1] : i16.0~9[2,3,4] \"b\"\nv3 = reshape v2 : i16.0~9[6,4] \"c\"\n\
-             v4 = reshape v3 : i16.0~9[24] \"d\"\nv5 = relu v4 : i16.0~9+[24] \"r\"\n",
-            "v0 = input : i16.0~9[2,3,4] \"x\"\nv1 = reshape v0 : i16.0~9[24] \"d\"\nv2 = relu v1 : i16.0~9+[24] \"r\"\n",
-            true,
-        );
-    }
-}
