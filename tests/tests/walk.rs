@@ -44,7 +44,9 @@ fn no_file_is_entered_twice_on_the_way_down() {
     let chains: Arc<Mutex<BTreeSet<Vec<String>>>> = Arc::default();
     let watched_link = |reader: PipeReader, writer: PipeWriter| {
         let chains = Arc::clone(&chains);
-        let note = move |chains: &Mutex<BTreeSet<Vec<String>>>| drop(chains.lock().unwrap().insert(chain()));
+        let note = |chains: &Mutex<BTreeSet<Vec<String>>>| {
+            chains.lock().unwrap().insert(chain());
+        };
         let connection = Connection::new(reader, writer, Duration::MAX).unwrap();
         let link = Wrapped::new(connection, move |_, channel| {
             note(&chains);

@@ -3,8 +3,8 @@
 //! - `verify`: the violations of each value; or where the text cannot be read.
 //! - `interp seed=N`: each value by the interpreter, on a random input.
 //! - `run seed=N`: two in-memory parties, whose shares must add up to the interpreter's values.
-//! - `pass NAME [rounds] [reveal=WHAT] [mix=QUERIES,COPIES,PUBLIC]`: the function after the pass. Its
-//!   scores must be the same; with `rounds`, they may differ by a unit of the coarser format.
+//! - `pass NAME [rounds] [reveal=WHAT] [mix=QUERIES,COPIES,PUBLIC]`: the function after the pass.
+//!   Its scores must be the same; with `rounds`, they may differ by a unit of the coarser format.
 //! - `select [network=lan|wan] [positions=N] [backend=NAME]`: who computes each value.
 //!
 //! Weights and inputs are random from the seed.
