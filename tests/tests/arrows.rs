@@ -78,7 +78,7 @@ fn only_the_compiler_knows_tract_and_only_the_protocols_know_cryptography() {
 }
 
 /// Folders of sources.
-const SOURCES: [&str; 11] = [
+const SOURCES: [&str; 12] = [
     "ir/src",
     "backends/protocol/src",
     "backends/estimate/src",
@@ -87,6 +87,7 @@ const SOURCES: [&str; 11] = [
     "runtime/src",
     "runtime/face/src",
     "runtime/server/src",
+    "python/src",
     "table/src",
     "tests/src",
     "bench/src",
