@@ -89,6 +89,39 @@ def newest(seed):
     return whole([node, best], [("label", TensorProto.INT64, [None])], 5)
 
 
+def extreme(seed, aggregate, base=(), post="NONE", sparse=False):
+    """The smallest or largest number of any tree for each of three targets, and an ArgMax behind. If sparse, leaves of all trees but the
+    first lack targets, which then do not count."""
+    rng = np.random.default_rng(seed)
+    nodes, leaves = trees(rng, 6, 4, MODES, True)
+    has = lambda tree: not sparse or tree == 0 or rng.random() < 0.4
+    weights = [(tree, node, target, float(np.float32(rng.uniform(-1, 1)))) for tree, node in leaves for target in range(3) if has(tree)]
+    given = {f"nodes_{key}": value for key, value in nodes.items()}
+    given |= {f"target_{key}": [w[i] for w in weights] for i, key in enumerate(("treeids", "nodeids", "ids", "weights"))}
+    if base:
+        given["base_values"] = list(base)
+    node = helper.make_node(
+        "TreeEnsembleRegressor", ["x"], ["s"], name="trees", domain="ai.onnx.ml", n_targets=3, aggregate_function=aggregate, post_transform=post, **given)
+    best = helper.make_node("ArgMax", ["s"], ["label"], name="best", axis=1, keepdims=0)
+    return whole([node, best], [("label", TensorProto.INT64, [None])], 3)
+
+
+def newest_extreme(seed, aggregate):
+    """TreeEnsemble of operator set 5 with one target, and whether its number is below zero: what it says first is the label."""
+    model = newest(seed)
+    given = {a.name: a for a in model.graph.node[0].attribute}
+    given["n_targets"].i, given["aggregate_function"].i = 1, aggregate
+    ids = given["leaf_targetids"].ints
+    ids[:] = [0] * len(ids)
+    del model.graph.node[1:]
+    model.graph.node.extend([
+        helper.make_node("Add", ["s", "shift"], ["t"]), helper.make_node("Neg", ["t"], ["n"]), helper.make_node("Concat", ["n", "t"], ["both"], axis=1),
+        helper.make_node("ArgMax", ["both"], ["label"], name="best", axis=1, keepdims=0)])
+    shift = 0.45 if aggregate == 2 else -0.5
+    model.graph.initializer.append(numpy_helper.from_array(np.array([shift], np.float32), "shift"))
+    return model
+
+
 def prepared(seed):
     """Imputer and Scaler in front of trees, whose thresholds are values that the scaler gives."""
     rng = np.random.default_rng(seed)
@@ -159,6 +192,13 @@ FIXTURES = {
     "prepared": lambda: prepared(18),
     "twin_a": lambda: twin(21),
     "twin_b": lambda: twin(22),
+    # The smallest or the largest number that a tree gives.
+    "minimum": lambda: extreme(23, "MIN"),
+    "minimum_base": lambda: extreme(24, "MIN", (0.2, 0.0, -0.3)),
+    "maximum": lambda: extreme(25, "MAX", post="LOGISTIC"),
+    "maximum_sparse": lambda: extreme(26, "MAX", (0.1, 0.0, -0.1), sparse=True),
+    "newest_minimum": lambda: newest_extreme(27, 2),
+    "newest_maximum": lambda: newest_extreme(28, 3),
 }
 
 
@@ -174,7 +214,7 @@ def main():
         x[rng.random(x.shape) < 0.08] = np.nan
         x[rng.random(x.shape) < 0.02] = np.inf
         x[rng.random(x.shape) < 0.02] = -np.inf
-        if name == "newest":
+        if name.startswith("newest"):
             x = np.where(np.isnan(x), x, np.clip(np.nan_to_num(np.round(3 * x)), -5, 5)).astype(np.float32)
         if name == "prepared":
             x[np.isinf(x)] = 0

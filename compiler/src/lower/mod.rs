@@ -145,7 +145,7 @@ impl Lowering<'_> {
                 let linear = Linear { weight, shape: dense.weight.shape().to_vec(), bias: &dense.bias, groups: 1 };
                 self.linear(id, node, operand(0), linear, |weight, bias| Op::Dense { weight, bias })
             }
-            nn::Op::Trees(trees) => self.trees(node, operand(0), trees),
+            nn::Op::Trees(trees) => self.trees(id, node, operand(0), trees),
             nn::Op::Relu => {
                 let x = self.narrow(operand(0), node);
                 Ok(self.same(Op::Relu, vec![x], TensorType { sign: Sign::NonNegative, ..self.ty(x).clone() }, node))
@@ -154,7 +154,9 @@ impl Lowering<'_> {
             nn::Op::MaxPool(window) => {
                 let x = self.narrow(operand(0), node);
                 let x = self.comparable(x, node);
-                Ok(self.same(Op::MaxPool(window.clone()), vec![x], self.ty(x).with_shape(node.shape.clone()), node))
+                let ty = self.ty(x).with_shape(node.shape.clone());
+                let y = self.same(Op::MaxPool(window.clone()), vec![x], ty, node);
+                Ok(self.kept(id, y))
             }
             nn::Op::SumPool(window) => Ok(self.sum_pool(id, node, operand(0), window)),
             nn::Op::Scale(factor) => Ok(self.scale(id, node, operand(0), *factor)),

@@ -14,8 +14,8 @@ use fusion_ir::op::Op;
 use fusion_ir::{InputFormat, Sign, TensorType, ValueId};
 
 use super::{Lowered, Lowering};
-use crate::nn;
 use crate::nn::trees::{LARGEST, Test, Trees, unordered};
+use crate::nn::{self, NodeId};
 
 /// Width of the sums of leaves: the widest accumulator.
 const SUM_BITS: u8 = MAX_ACC_BITS;
@@ -43,7 +43,7 @@ impl Lowering<'_> {
     }
 
     /// The trees' results for the features `x`.
-    pub(super) fn trees(&mut self, node: &nn::Node, x: ValueId, trees: &Trees) -> Lowered {
+    pub(super) fn trees(&mut self, id: NodeId, node: &nn::Node, x: ValueId, trees: &Trees) -> Lowered {
         let named = |part: &str| nn::Node { name: format!("{}.{part}", node.name), ..node.clone() };
         let extent = trees.forest.extent().ok_or("trees that are not whole")?;
         let tests = named("tests");
@@ -63,7 +63,7 @@ impl Lowering<'_> {
         let ty = TensorType { shape: vec![extent.leaves], bits: SUM_BITS, ..ty };
         let reached = self.same(Op::Step, vec![all], ty, &leaves);
         let sum = self.sums(node, &named("digits"), reached, trees);
-        Ok(self.requant(sum, node))
+        Ok(if self.wide.keeps[id.0] { self.kept(id, sum) } else { self.requant(sum, node) })
     }
 
     /// For every test, a number that is not negative exactly if it is true.

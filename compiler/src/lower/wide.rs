@@ -44,6 +44,9 @@ impl Wide {
             if node.op == nn::Op::Add {
                 centred(graph, users, &node.inputs).into_iter().flatten().for_each(|id| wide.keeps[id.0] = true);
             }
+            if matches!(node.op, nn::Op::MaxPool(_)) {
+                extreme_of_trees(graph, users, id, &mut wide.keeps);
+            }
             let nn::Op::Pointwise(f) = &node.op else { continue };
             wide.least[id.0] = opposed(graph, users, ranges, id);
             let operand = node.inputs[0];
@@ -116,6 +119,28 @@ fn sources(graph: &Graph, users: &[Vec<NodeId>], mut id: NodeId, keeps: &mut [bo
             _ => return,
         }
         id = node.inputs[0];
+    }
+}
+
+/// Marks trees whose results are compared with each other by the pool `id` alone, so that they are
+/// compared as exactly as they are summed, and the pool if only its sign changes.
+fn extreme_of_trees(graph: &Graph, users: &[Vec<NodeId>], id: NodeId, keeps: &mut [bool]) {
+    let mut at = graph.node(id).inputs[0];
+    while moves(&graph.node(at).op) && users[at.0].len() == 1 {
+        at = graph.node(at).inputs[0];
+    }
+    if !matches!(graph.node(at).op, nn::Op::Trees(_)) || users[at.0].len() != 1 {
+        return;
+    }
+    keeps[at.0] = true;
+    let mut next = id;
+    while let [only] = users[next.0][..] {
+        next = only;
+        match graph.node(next).op {
+            nn::Op::Scale(-1.0) => return keeps[id.0] = true,
+            ref op if moves(op) => {}
+            _ => return,
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 //! they are in preorder.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use fusion_ir::Forest;
 
@@ -46,6 +47,26 @@ pub(super) struct Ensemble {
 
 /// Most tests of one node.
 const MOST_TESTS: usize = 1 << 10;
+
+impl Ensemble {
+    /// Each tree's leaves.
+    pub fn trees(&self) -> Vec<Range<usize>> {
+        let (mut trees, mut leaf, mut first, mut pending) = (Vec::new(), 0, 0, 1usize);
+        for tests in &self.forest.0 {
+            if *tests > 0 {
+                pending += 1;
+                continue;
+            }
+            leaf += 1;
+            pending -= 1;
+            if pending == 0 {
+                trees.push(first..leaf);
+                (first, pending) = (leaf, 1);
+            }
+        }
+        trees
+    }
+}
 
 impl Arena {
     /// In preorder.

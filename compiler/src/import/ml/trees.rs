@@ -65,24 +65,64 @@ pub(in super::super) fn tree_ensemble(call: &mut Call) -> Made {
 
 fn regression(call: &mut Call, ensemble: &Ensemble, base: &[f64], targets: usize, aggregate: &str, post: &str) -> Made {
     let trees = ensemble.forest.extent().map_or(1, |extent| extent.trees);
-    let factor = match aggregate {
-        "SUM" => 1.0,
-        "AVERAGE" => 1.0 / trees as f64,
-        other => return Err(format!("its aggregate_function {other:?} is not supported")),
-    };
     if !base.is_empty() && base.len() != targets {
         return Err(format!("{} base values for {targets} targets", base.len()));
     }
-    let rows = (0..targets).map(|target| {
-        let from = vec![(target, factor)];
-        Row { from, base: base.get(target).copied().unwrap_or(0.0) }
-    });
-    let y = grown(call, ensemble, &rows.collect::<Vec<Row>>())?;
+    let base = |target: usize| base.get(target).copied().unwrap_or(0.0);
+    let sums = |factor: f64| {
+        let rows = (0..targets).map(|target| Row { from: vec![(target, factor)], base: base(target) });
+        rows.collect::<Vec<Row>>()
+    };
+    let y = match aggregate {
+        "SUM" => grown(call, ensemble, &sums(1.0))?,
+        "AVERAGE" => grown(call, ensemble, &sums(1.0 / trees as f64))?,
+        "MIN" | "MAX" => {
+            let base: Vec<f64> = (0..targets).map(base).collect();
+            extremes(call, ensemble, &base, if aggregate == "MAX" { 1.0 } else { -1.0 })?
+        }
+        other => return Err(format!("its aggregate_function {other:?} is not known")),
+    };
     match probabilities(call, y, if targets == 1 && post == "NONE" { "TARGET" } else { post }) {
         Wire::Data(y, _) => Ok(y),
         _ if post == "NONE" => Ok(y),
         _ => Err(format!("its post_transform {post:?} is not supported")),
     }
+}
+
+/// For each target the largest, or with `sign` -1 the smallest, of what the trees give it, and its
+/// base: one result for each target and tree, then a maximum over the trees.
+fn extremes(call: &mut Call, ensemble: &Ensemble, base: &[f64], sign: f64) -> Made {
+    let trees = ensemble.trees();
+    let count = trees.len();
+    let mut leaves = Array2::zeros((base.len() * count, ensemble.leaves.len()));
+    for target in 0..base.len() {
+        let given = |leaf: usize| {
+            let own = ensemble.leaves[leaf].iter().filter(|(of, _)| *of == target);
+            own.map(|(_, x)| sign * x).reduce(f64::max)
+        };
+        // A leaf that gives nothing does not count: as little as every sample gets from some tree.
+        let whole = trees.iter().filter(|tree| (*tree).clone().all(|leaf| given(leaf).is_some()));
+        let least = whole.map(|tree| tree.clone().filter_map(given).fold(f64::INFINITY, f64::min));
+        let least = least.fold(f64::NEG_INFINITY, f64::max);
+        let nothing = (0..ensemble.leaves.len()).all(|leaf| given(leaf).is_none());
+        if !nothing && least == f64::NEG_INFINITY {
+            return Err(format!(
+                "only some leaves give target {target} a number, and the {} depends on which",
+                if sign > 0.0 { "maximum" } else { "minimum" }
+            ));
+        }
+        for (row, tree) in trees.iter().enumerate() {
+            for leaf in tree.clone() {
+                leaves[[target * count + row, leaf]] = if nothing { 0.0 } else { given(leaf).unwrap_or(least) };
+            }
+        }
+    }
+    let bases = base.iter().flat_map(|base| std::iter::repeat_n(sign * base, count)).collect();
+    let all = planted(call, ensemble, leaves, bases)?;
+    let all = call.b.reshape(all, &[base.len(), count]);
+    let most = if count > 1 { call.b.pool_rows(Op::MaxPool, all) } else { all };
+    let most = if sign > 0.0 { most } else { call.b.scale(-1.0, most) };
+    Ok(call.b.reshape(most, &[1, base.len()]))
 }
 
 /// One result: a sum of what leaves add to results of the operator, each with a factor, and a
@@ -163,27 +203,27 @@ fn several(ensemble: &Ensemble, base: &[f64], classes: usize) -> Result<Scores, 
 
 /// Whether every leaf of some tree has a score of this class, so that every sample has one.
 fn always(ensemble: &Ensemble, class: usize) -> bool {
-    let (mut leaves, mut pending, mut whole) = (ensemble.leaves.iter(), 0usize, true);
-    for tests in &ensemble.forest.0 {
-        if pending == 0 {
-            (pending, whole) = (1, true);
-        }
-        if *tests > 0 {
-            pending += 1;
-            continue;
-        }
-        whole &= leaves.next().is_some_and(|leaf| leaf.iter().any(|(of, _)| *of == class));
-        pending -= 1;
-        if pending == 0 && whole {
-            return true;
-        }
-    }
-    false
+    let scored = |leaf: usize| ensemble.leaves[leaf].iter().any(|(of, _)| *of == class);
+    ensemble.trees().into_iter().any(|mut tree| tree.all(scored))
 }
 
-/// The trees on the node's input, with these results, `[1, rows]`. Where the input is made of exact
-/// functions of the sample, they test the sample.
+/// The trees on the node's input, with these results, `[1, rows]`.
 fn grown(call: &mut Call, ensemble: &Ensemble, rows: &[Row]) -> Made {
+    let mut leaves = Array2::zeros((rows.len(), ensemble.leaves.len()));
+    for (at, leaf) in ensemble.leaves.iter().enumerate() {
+        for (result, row) in rows.iter().enumerate() {
+            let of = |of: usize| leaf.iter().filter(|(class, _)| *class == of).map(|(_, weight)| weight).sum::<f64>();
+            leaves[[result, at]] = row.from.iter().map(|(class, factor)| factor * of(*class)).sum();
+        }
+    }
+    let base = rows.iter().map(|row| row.base).collect();
+    let y = planted(call, ensemble, leaves, base)?;
+    Ok(call.b.reshape(y, &[1, rows.len()]))
+}
+
+/// The trees on the node's input, with these leaves `[results, leaves]` and bases. Where the input
+/// is made of exact functions of the sample, they test the sample.
+fn planted(call: &mut Call, ensemble: &Ensemble, leaves: Array2<f64>, base: Vec<f64>) -> Made {
     let x = call.data(0)?;
     let n = call.shape(x).iter().product::<usize>();
     if let Some(test) = ensemble.tests.iter().find(|test| test.feature >= n) {
@@ -199,17 +239,9 @@ fn grown(call: &mut Call, ensemble: &Ensemble, rows: &[Row]) -> Made {
         }
         None => (call.b.reshape(x, &[n]), ensemble.tests.clone()),
     };
-    let mut leaves = Array2::zeros((rows.len(), ensemble.leaves.len()));
-    for (at, leaf) in ensemble.leaves.iter().enumerate() {
-        for (result, row) in rows.iter().enumerate() {
-            let of = |of: usize| leaf.iter().filter(|(class, _)| *class == of).map(|(_, weight)| weight).sum::<f64>();
-            leaves[[result, at]] = row.from.iter().map(|(class, factor)| factor * of(*class)).sum();
-        }
-    }
-    let base = rows.iter().map(|row| row.base).collect();
+    let results = base.len();
     let trees = Trees { forest: ensemble.forest.clone(), tests, leaves, base };
-    let y = call.b.push(Op::Trees(Arc::new(trees)), vec![x], [rows.len()]);
-    Ok(call.b.reshape(y, &[1, rows.len()]))
+    Ok(call.b.push(Op::Trees(Arc::new(trees)), vec![x], [results]))
 }
 
 /// Trees as operator sets 1 to 4 write them; `what` is what leaves' weights are for.
