@@ -18,10 +18,19 @@ use crate::progress::Progress;
 use crate::quantise::calibrate::Calibration;
 use crate::quantise::{MAX_DETAIL, Precision};
 
-/// Rounding may change this part of labels before formats become finer.
-pub const MAX_CHANGED: f64 = 0.01;
-/// Then they become so fine that it changes no more than this.
-const GOAL: f64 = 1.0 / 256.0;
+/// How often rounding may change labels.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Aim {
+    /// It may change this part of labels before formats become finer.
+    pub most: f64,
+    /// Then they become so fine that it changes no more than this.
+    pub goal: f64,
+}
+
+/// Of networks that read images, sounds or texts.
+pub const USUAL: Aim = Aim { most: 0.01, goal: 1.0 / 256.0 };
+/// Of models of tables: people look at single rows.
+pub const EVERY_ROW: Aim = Aim { most: 1.0 / 4096.0, goal: 1.0 / 4096.0 };
 /// Nor may errors of the scores be a larger part of their differences, in root mean squares: 30 dB.
 pub const MAX_NOISE: f64 = 1.0 / 32.0;
 /// The part of it that may be left when formats have half the errors.
@@ -53,19 +62,19 @@ pub struct Harm {
 
 impl Harm {
     /// Whether labels suffer enough for finer formats.
-    fn is_much(self) -> bool {
-        self.changed > MAX_CHANGED || self.noise > MAX_NOISE
+    fn is_much(self, aim: Aim) -> bool {
+        self.changed > aim.most || self.noise > MAX_NOISE
     }
 
     /// Whether finer formats are good for nothing more.
-    fn is_little(self) -> bool {
-        self.changed <= GOAL && self.noise <= MAX_NOISE
+    fn is_little(self, aim: Aim) -> bool {
+        self.changed <= aim.goal && self.noise <= MAX_NOISE
     }
 
     /// Whether at most this part of `before` is left where that is much. If half the errors do not
     /// do that, it is not rounding that does harm.
-    fn heals(self, before: Harm) -> bool {
-        (before.changed <= MAX_CHANGED || self.changed <= LEFT * before.changed)
+    fn heals(self, before: Harm, aim: Aim) -> bool {
+        (before.changed <= aim.most || self.changed <= LEFT * before.changed)
             && (before.noise <= MAX_NOISE || self.noise <= LEFT * before.noise)
     }
 }
@@ -81,10 +90,9 @@ pub struct Fixed {
     pub evaluated: Evaluated,
 }
 
-/// `graph` in fixed point: at `precision`, or, if `refine` and rounding changes more than
-/// [`MAX_CHANGED`] of the labels or is more than [`MAX_NOISE`] of the scores, at so much more that
-/// it hardly does. Samples that are no real
-/// data say nothing about that, and trees round nothing.
+/// `graph` in fixed point: at `precision`, or, if there is an `aim` and rounding changes more
+/// labels than it allows or is more than [`MAX_NOISE`] of the scores, at so much more that it
+/// hardly does. Samples that are no real data say nothing about that, and trees round nothing.
 ///
 /// # Errors
 /// As [`build`] at `precision`.
@@ -92,7 +100,7 @@ pub fn fixed(
     graph: &Graph,
     calibration: &Calibration,
     precision: Precision,
-    refine: bool,
+    aim: Option<Aim>,
     settings: &Settings,
     progress: &Progress,
 ) -> Result<(Fixed, Option<Refined>), Error> {
@@ -105,22 +113,22 @@ pub fn fixed(
     let mut best = attempt(&precision)?;
     let [before] = best.harm(calibration, [1.0]);
     let wrong = best.wrong();
-    if !refine || !before.is_much() || !calibration.real || trees::decide_alone(graph) {
-        return Ok((best, None));
-    }
+    let aim = aim.filter(|aim| before.is_much(*aim) && calibration.real && !trees::decide_alone(graph));
+    let Some(aim) = aim else { return Ok((best, None)) };
     let finer: Vec<Precision> = std::iter::successors(precision.finer(), |finer| finer.finer()).collect();
     // Errors that are half as large say which precision to begin with.
     let halved: [f64; MAX_DETAIL as usize] = std::array::from_fn(|times| (-(times as f64 + 1.0)).exp2());
-    let skipped = best.harm(calibration, halved).iter().take_while(|harm| !harm.is_little()).count();
+    let skipped = best.harm(calibration, halved).iter().take_while(|harm| !harm.is_little(aim)).count();
     let (mut least, mut times) = (before, 0);
     for finer in &finer[skipped.min(finer.len().saturating_sub(1))..] {
         // What fits no accumulator or table is no help.
         let Ok(next) = attempt(finer) else { break };
         let [harm] = next.harm(calibration, [1.0]);
-        if harm.heals(before) && harm.noise < least.noise && harm.changed <= least.changed && next.wrong() <= wrong {
+        if harm.heals(before, aim) && harm.noise < least.noise && harm.changed <= least.changed && next.wrong() <= wrong
+        {
             (best, least, times) = (next, harm, finer.detail - precision.detail);
         }
-        if least.is_little() {
+        if least.is_little(aim) {
             break;
         }
     }
@@ -249,11 +257,12 @@ mod tests {
     #[test]
     fn formats_are_finer_for_either_harm_and_only_if_that_helps() {
         let harm = |changed, noise| Harm { changed, noise };
-        assert!(!harm(MAX_CHANGED, MAX_NOISE).is_much());
-        assert!(harm(0.02, 0.0).is_much() && harm(0.0, 0.04).is_much());
-        assert!(harm(GOAL, MAX_NOISE).is_little() && !harm(MAX_CHANGED, 0.0).is_little());
+        assert!(!harm(0.01, MAX_NOISE).is_much(USUAL));
+        assert!(harm(0.02, 0.0).is_much(USUAL) && harm(0.0, 0.04).is_much(USUAL));
+        assert!(harm(USUAL.goal, MAX_NOISE).is_little(USUAL) && !harm(0.01, 0.0).is_little(USUAL));
+        assert!(harm(0.001, 0.0).is_much(EVERY_ROW) && !harm(0.0002, 0.0).is_much(EVERY_ROW));
         let before = harm(0.0, 0.1);
-        assert!(harm(0.0, 0.07).heals(before) && !harm(0.0, 0.08).heals(before));
-        assert!(!harm(0.02, 0.01).heals(harm(0.02, 0.1)));
+        assert!(harm(0.0, 0.07).heals(before, USUAL) && !harm(0.0, 0.08).heals(before, USUAL));
+        assert!(!harm(0.02, 0.01).heals(harm(0.02, 0.1), USUAL));
     }
 }

@@ -11,7 +11,7 @@ use fusion_compiler::nn::expr::{Expr, Unary};
 use fusion_compiler::nn::{Graph, Op};
 use fusion_compiler::quantise::MAX_DETAIL;
 use fusion_compiler::quantise::Precision;
-use fusion_compiler::refine::{MAX_CHANGED, Refined};
+use fusion_compiler::refine::{Refined, USUAL};
 use fusion_compiler::{Error, import};
 use support::{model, node, numbers, tensor};
 
@@ -155,7 +155,7 @@ fn formats_that_would_change_labels_become_finer() {
     options.refine = false;
     let coarse = compile(&options).unwrap().summary;
     let Some(Refined { times, before, after }) = refined.refined else { panic!("{:?}", refined.agreement) };
-    assert!((1..=MAX_DETAIL).contains(&times) && before.changed > MAX_CHANGED, "{times} {before:?}");
+    assert!((1..=MAX_DETAIL).contains(&times) && before.changed > USUAL.most, "{times} {before:?}");
     assert!(after.changed <= before.changed && after.noise < before.noise, "{before:?} {after:?}");
     assert_eq!(coarse.refined, None);
     assert!(refined.agreement.agreeing > coarse.agreement.agreeing, "{} {}", refined.agreement, coarse.agreement);

@@ -125,9 +125,10 @@ pub fn compile_network(
         )));
     }
     let meant = Meaning::of(options, &network, &calibration, named, progress)?;
-    let refine = options.refine && !is_value;
+    let aim = if network.tabular { refine::EVERY_ROW } else { refine::USUAL };
+    let aim = (options.refine && !is_value).then_some(aim);
     let fixed =
-        refine::fixed(&graph, &calibration, options.precision(&network, &graph), refine, &options.settings(), progress);
+        refine::fixed(&graph, &calibration, options.precision(&network, &graph), aim, &options.settings(), progress);
     let (fixed, refined) = fixed?;
     let trial = Trial { options, network: &network, calibration: &calibration, meant: &meant, fixed: &fixed };
     let Judged { agreement, beyond, tolerance, notices: other_scores } = trial.judge()?;
