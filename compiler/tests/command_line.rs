@@ -80,6 +80,21 @@ fn bad(args: &[&str], needles: &[&str]) {
     }
 }
 
+/// What `check` says is what `compile` does, for every kind of answer.
+#[test]
+fn check_knows_what_is_to_be_revealed() {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures");
+    let (folder, model) = (Folder::new("reveal"), fixtures.join("regressor/model.onnx"));
+    let plan = folder.file("plan.bin");
+    let why = "TreeEnsembleRegressor";
+    for reveal in [&[][..], &["--reveal", "label"]] {
+        bad(&[&["check", text(&model)], reveal].concat(), &[why]);
+        bad(&[&["compile", text(&model), "-o", text(&plan)], reveal].concat(), &[why]);
+    }
+    assert!(good(&["check", text(&model), "--reveal", "value"]).contains("all supported"));
+    good(&["compile", text(&model), "-o", text(&plan), "--reveal", "value", "--min-agreement", "0"]);
+}
+
 #[test]
 fn compile_eval_dump_cost() {
     let folder = Folder::new("good");

@@ -8,8 +8,8 @@ use fusion_compiler::compile::{Compiled, Options, compile};
 use fusion_compiler::evaluate::{evaluate, quantise};
 use fusion_compiler::samples;
 use fusion_ir::npy::Npy;
-use fusion_ir::prefix::{Categories, Element};
-use fusion_ir::{Op, Plan, text};
+use fusion_ir::prefix::{Categories, Element, Step};
+use fusion_ir::{Op, Plan, Prefix, text};
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/exports").join(name)
@@ -20,16 +20,23 @@ fn rows(name: &str) -> PathBuf {
     if array.exists() { array } else { fixture(&format!("{name}.x.csv")) }
 }
 
-/// The fixture compiled on its own rows; onnxruntime is the judge here.
-fn compiled(name: &str) -> Compiled {
+/// The fixture to be compiled on its own rows; onnxruntime is the judge here.
+fn options(name: &str) -> Options {
     let mut options = Options::new(fixture(&format!("{name}.onnx")));
     options.calibrate = Some(rows(name));
     options.checks.min_agreement = 0.0;
-    compile(&options).unwrap_or_else(|error| panic!("{name}: {error}"))
+    options
+}
+
+fn compiled(name: &str) -> Compiled {
+    compile(&options(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
 fn check(name: &str) -> Plan {
-    let plan = compiled(name).plan;
+    check_plan(name, compiled(name).plan)
+}
+
+fn check_plan(name: &str, plan: Plan) -> Plan {
     let function = &plan.function;
     let (path, shape) = (rows(name), &function.values[0].ty.shape);
     let file = samples::open(&path).unwrap();
@@ -45,10 +52,28 @@ fn check(name: &str) -> Plan {
 
 #[test]
 fn support_vector_machines() {
-    for name in ["linear", "rbf", "rbf3", "poly", "poly2", "sigmoid", "probability"] {
+    for name in ["linear", "rbf", "rbf3", "poly", "poly2", "sigmoid", "probability", "probability3"] {
         let plan = check(&format!("svc_{name}"));
         let classes: &[&str] = if name == "rbf" { &["ill", "well"] } else { &[] };
         assert_eq!(plan.schema.classes, classes);
+    }
+}
+
+#[test]
+fn support_vector_machines_without_vectors() {
+    for name in ["", "_positive", "_probability", "3"] {
+        check(&format!("svc_coefficients{name}"));
+    }
+}
+
+/// They are found by iteration until little changes, which no fixed program does.
+#[test]
+fn probabilities_of_more_classes_are_refused_by_name() {
+    let mut options = options("svc_probability3");
+    options.part.output = Some("probabilities".into());
+    let error = compile(&options).unwrap_err().to_string();
+    for part in ["SVMc", "probabilities of 3 classes", "its label, \"label\", is", "CalibratedClassifierCV"] {
+        assert!(error.contains(part), "{error}");
     }
 }
 
@@ -96,10 +121,55 @@ fn categories_are_encoded_by_the_client() {
 }
 
 #[test]
+fn numbers_are_keys_a_missing_one_too() {
+    let plan = check("float_keys");
+    let prefix = plan.schema.prefix.expect("a prefix");
+    // A key that is there twice counts once.
+    let doses = Categories::Numbers(vec![0.5, f32::NAN, 0.0, 2.25]);
+    assert_eq!(prefix.categories(1), Some(&doses), "{prefix}");
+    let steps = |element: &&Element| matches!(element, Element::Number { steps, .. } if !steps.is_empty());
+    assert!(!prefix.elements.iter().any(|element| steps(&element)), "the scaler stays private: {prefix}");
+}
+
+/// What scales columns is in the client's plan if that is asked for, and only then.
+#[test]
+fn a_prefix_is_public_as_far_as_asked_for() {
+    for name in ["one_hot", "one_hot_forest", "one_hot_text", "ordinal_text", "float_keys", "imputer", "pca_forest"] {
+        let mut options = options(name);
+        let private = compile(&options).unwrap().plan.schema.prefix;
+        options.part.public_prefix = true;
+        let public = check_plan(name, compile(&options).unwrap().plan).schema.prefix.expect("a prefix");
+        let steps = |prefix: &Prefix| {
+            let of = |element: &Element| match element {
+                Element::Number { steps, .. } => steps.iter().filter(|step| !matches!(step, Step::Impute(_))).count(),
+                Element::Category { .. } => 0,
+            };
+            prefix.elements.iter().map(of).sum::<usize>()
+        };
+        assert_eq!(private.as_ref().map_or(0, steps), 0, "{name}");
+        let scaled = public.elements.iter().filter(|element| matches!(element, Element::Number { .. })).count();
+        // Nothing scales behind the imputer; PCA shifts columns again before it mixes them.
+        let expected = scaled * [0, 1, 2][usize::from(name != "imputer") + usize::from(name == "pca_forest")];
+        assert_eq!(steps(&public), expected, "{name}: {public}");
+    }
+    // Where there is nothing to do, the summary says so.
+    let mut options = options("svc_linear");
+    options.part.public_prefix = true;
+    let Compiled { plan, summary } = compile(&options).unwrap();
+    assert!(plan.schema.prefix.is_none());
+    assert!(summary.warnings.iter().any(|warning| warning.contains("a public prefix was asked for")));
+}
+
+#[test]
 fn missing_values_are_replaced_by_the_client() {
     let plan = check("imputer");
     let prefix = plan.schema.prefix.expect("a prefix");
-    assert!(prefix.elements.iter().all(|element| matches!(element, Element::Number { missing: Some(_), .. })));
+    assert!(
+        prefix
+            .elements
+            .iter()
+            .all(|element| matches!(element, Element::Number { steps, .. } if matches!(steps[..], [Step::Impute(_)])))
+    );
     assert_eq!(prefix.constants(), 5);
 }
 
@@ -114,5 +184,16 @@ fn a_dump_shows_the_prefix() {
     let shown = String::from_utf8(run.stdout).unwrap();
     assert!(run.status.success() && shown.contains("; categories @c0 = {\"Oslo\", \"San José\", \"a, b\"}"), "{shown}");
     assert!(shown.contains("; v0[2] = column 2 is @c0[0], other 0\n"), "{shown}");
+    assert!(shown.contains("; column 1 = \"body mass\"\n"), "{shown}");
     assert_eq!(text::parse(&shown).unwrap(), plan.function);
+
+    let run = std::process::Command::new(env!("CARGO_BIN_EXE_fusionc"));
+    let run = { run }.args(["dump", "--format", "json"]).arg(&path).output().unwrap();
+    let shown: serde_json::Value = serde_json::from_slice(&run.stdout).unwrap();
+    let schema = &shown["schema"];
+    assert_eq!(schema["columns"], serde_json::json!(["age", "body mass", "city", "grade", "rooms"]));
+    assert_eq!(schema["prefix"]["sets"][0], serde_json::json!({ "Texts": ["Oslo", "San José", "a, b"] }));
+    let city = serde_json::json!({ "Category": { "column": 2, "set": 0, "values": { "One": 0 }, "other": 0.0 } });
+    assert_eq!(schema["prefix"]["elements"][2], city);
+    assert_eq!(shown["values"].as_array().map(Vec::len), Some(plan.function.values.len()));
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use fusion_compiler::compile::{Compiled, Options, compile};
 use fusion_compiler::evaluate::{evaluate, quantise};
 use fusion_compiler::nn::trees::HideShape;
+use fusion_compiler::samples;
 use fusion_ir::Op;
 use fusion_ir::npy::Npy;
 
@@ -50,6 +51,25 @@ fn check(name: &str, compiled: &Compiled) {
 fn every_label_is_onnxruntimes() {
     assert!(names().len() >= 20);
     names().iter().for_each(|name| check(name, &compiled(name, None)));
+}
+
+/// The client scales and imputes; thresholds are those of scaled features then.
+#[test]
+fn a_public_prefix_has_the_same_labels() {
+    let file = |kind: &str| fixtures().join(format!("prepared.{kind}"));
+    let mut options = Options::new(file("onnx"));
+    options.calibrate = Some(file("x.npy"));
+    options.checks.min_agreement = 0.0;
+    options.part.public_prefix = true;
+    let plan = compile(&options).unwrap().plan;
+    let path = file("x.npy");
+    let shape = &plan.function.values[0].ty.shape;
+    let opened = samples::open(&path).unwrap();
+    let (rows, _) = samples::samples(&path, &opened, shape, &plan.schema, &[], true).unwrap();
+    let found = evaluate(&plan.function, plan.weights.as_ref().unwrap(), &quantise(&plan.function, &rows)).labels();
+    let expected = Npy::parse(&std::fs::read(file("y.npy")).unwrap()).unwrap().integers().unwrap();
+    assert!(found == expected && plan.function.quantiser().is_ordered());
+    assert!(plan.schema.prefix.is_some_and(|prefix| prefix.constants() == 12));
 }
 
 #[test]

@@ -27,7 +27,7 @@ use crate::op::Op;
 use crate::schema::{Schema, SchemaError};
 
 /// The version that this code writes and reads.
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 6;
 
 const MAGIC: &[u8; 8] = b"FUSION\r\n";
 
@@ -330,7 +330,7 @@ mod tests {
         let classes = vec!["yes".into(), "no".into(), "\u{7}".into()];
         names.schema = Schema { classes, ..Schema::default() };
         assert!(matches!(Plan::from_bytes(&names.to_bytes()), Err(PlanError::Names(_))));
-        let number = |column| crate::prefix::Element::Number { column, missing: None };
+        let number = |column| crate::prefix::Element::Number { column, steps: vec![] };
         let prefix = |columns| Some(Prefix { shape: vec![3], elements: columns, ..Prefix::default() });
         names.schema = Schema { prefix: prefix(vec![number(2), number(0)]), ..Schema::default() };
         assert!(Plan::from_bytes(&names.to_bytes()).is_ok());

@@ -1,9 +1,9 @@
-//! What the client does to a row of its table before it is a sample: it looks categories up. Needs
-//! the data in the clear and public constants only, so it is no part of the protocol. All of it is
-//! public and in both parties' plans.
+//! What the client does to a row of its table before it is a sample: it looks categories up, and
+//! does arithmetic on single columns. Needs the data in the clear and public constants only, so it
+//! is no part of the protocol. All of it is public and in both parties' plans.
 //!
 //! A row has columns of numbers and of categories. Each element of the input is a number of the
-//! row, or what a category stands for.
+//! row, or made of one, or what a category stands for.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -19,14 +19,57 @@ pub const MAX_NAME_BYTES: usize = 256;
 pub const MAX_CATEGORIES: usize = 1 << 20;
 /// Most numbers that categories stand for, of all elements together.
 pub const MAX_VALUES: usize = 1 << 22;
+/// Most steps of one element.
+pub const MAX_STEPS: usize = 64;
 
 /// Categories that a column may have, all of one kind and different.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Categories {
     /// Integers; what is behind the point of a number is dropped.
     Integers(Vec<i64>),
     /// Text, as it is written.
     Texts(Vec<String>),
+    /// Finite numbers, and NaN for a missing one.
+    Numbers(Vec<f32>),
+}
+
+/// A category that is a number, so that equal ones are one: both zeros, and everything that is
+/// missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct NumberKey(u32);
+
+impl From<f32> for NumberKey {
+    fn from(number: f32) -> Self {
+        NumberKey(if number.is_nan() { f32::NAN } else { number + 0.0 }.to_bits())
+    }
+}
+
+/// What is done to a number, in float32: a monotone function of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Step {
+    /// `x + c`.
+    Add(f32),
+    /// `x - c`.
+    Subtract(f32),
+    /// `c - x`.
+    SubtractFrom(f32),
+    /// `x c`.
+    Multiply(f32),
+    /// `x / c`.
+    Divide(f32),
+    /// `(x - offset) scale`.
+    Scale {
+        /// What is subtracted.
+        offset: f32,
+        /// The factor.
+        scale: f32,
+    },
+    /// The number where a value is missing.
+    Impute(f32),
+    /// 1 above the threshold, else 0.
+    Binarise(f32),
+    /// `max(x, 0)`.
+    Relu,
 }
 
 /// What each category of a set stands for.
@@ -45,8 +88,8 @@ pub enum Element {
     Number {
         /// The column.
         column: u32,
-        /// The number where one is missing, if that may be.
-        missing: Option<f32>,
+        /// What is done to it, first to last.
+        steps: Vec<Step>,
     },
     /// What the category in a column stands for.
     Category {
@@ -81,6 +124,57 @@ impl Element {
     }
 }
 
+impl Step {
+    /// Of one number.
+    pub fn at(&self, x: f32) -> f32 {
+        match *self {
+            Step::Add(c) => x + c,
+            Step::Subtract(c) => x - c,
+            Step::SubtractFrom(c) => c - x,
+            Step::Multiply(c) => x * c,
+            Step::Divide(c) => x / c,
+            Step::Scale { offset, scale } => (x - offset) * scale,
+            Step::Impute(c) => {
+                if x.is_nan() {
+                    c
+                } else {
+                    x
+                }
+            }
+            Step::Binarise(threshold) => f32::from(u8::from(x > threshold)),
+            Step::Relu => {
+                if x < 0.0 {
+                    0.0
+                } else {
+                    x
+                }
+            }
+        }
+    }
+
+    fn constants(&self) -> Vec<f32> {
+        match *self {
+            Step::Add(c) | Step::Subtract(c) | Step::SubtractFrom(c) | Step::Multiply(c) | Step::Divide(c) => vec![c],
+            Step::Impute(c) | Step::Binarise(c) => vec![c],
+            Step::Scale { offset, scale } => vec![offset, scale],
+            Step::Relu => vec![],
+        }
+    }
+}
+
+impl PartialEq for Categories {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Categories::Integers(a), Categories::Integers(b)) => a == b,
+            (Categories::Texts(a), Categories::Texts(b)) => a == b,
+            (Categories::Numbers(a), Categories::Numbers(b)) => {
+                a.iter().copied().map(NumberKey::from).eq(b.iter().copied().map(NumberKey::from))
+            }
+            _ => false,
+        }
+    }
+}
+
 impl Categories {
     /// How many there are.
     #[expect(clippy::len_without_is_empty, reason = "no set is empty")]
@@ -88,6 +182,7 @@ impl Categories {
         match self {
             Categories::Integers(integers) => integers.len(),
             Categories::Texts(texts) => texts.len(),
+            Categories::Numbers(numbers) => numbers.len(),
         }
     }
 
@@ -95,6 +190,9 @@ impl Categories {
         match self {
             Categories::Integers(integers) => integers.iter().collect::<HashSet<_>>().len() == integers.len(),
             Categories::Texts(texts) => texts.iter().collect::<HashSet<_>>().len() == texts.len(),
+            Categories::Numbers(numbers) => {
+                numbers.iter().map(|number| NumberKey::from(*number)).collect::<HashSet<_>>().len() == numbers.len()
+            }
         }
     }
 }
@@ -127,8 +225,8 @@ impl Prefix {
     pub fn constants(&self) -> usize {
         let values = self.elements.iter().map(|element| match element {
             Element::Category { values: Values::Numbers(numbers), .. } => numbers.len(),
-            Element::Number { missing: Some(_), .. } => 1,
-            _ => 0,
+            Element::Number { steps, .. } => steps.iter().map(|step| step.constants().len()).sum(),
+            Element::Category { .. } => 0,
         });
         self.sets.iter().map(Categories::len).sum::<usize>() + values.sum::<usize>()
     }
@@ -152,16 +250,26 @@ impl Prefix {
             return Err(format!("set {set} of categories is empty or has one twice"));
         }
         let long = |set: &Categories| match set {
-            Categories::Integers(_) => false,
             Categories::Texts(texts) => texts.iter().any(|text| text.len() > MAX_NAME_BYTES),
+            _ => false,
         };
         if self.sets.iter().any(long) {
             return Err(format!("a category of more than {MAX_NAME_BYTES} bytes"));
         }
+        let endless = |set: &Categories| match set {
+            Categories::Numbers(numbers) => numbers.iter().any(|number| number.is_infinite()),
+            _ => false,
+        };
+        if self.sets.iter().any(endless) {
+            return Err("a category that is infinite".into());
+        }
         let mut values = 0;
         for (at, element) in self.elements.iter().enumerate() {
             let (other, well) = match element {
-                Element::Number { missing, .. } => (missing, true),
+                Element::Number { steps, .. } => {
+                    let finite = |step: &Step| step.constants().iter().all(|c| c.is_finite());
+                    (&None, steps.len() <= MAX_STEPS && steps.iter().all(finite))
+                }
                 Element::Category { set, values: of, other, .. } => {
                     let count = self.sets.get(*set as usize).map_or(0, Categories::len);
                     let fits = match of {
@@ -193,9 +301,26 @@ impl fmt::Display for Categories {
         let shown: Vec<String> = match self {
             Categories::Integers(integers) => integers.iter().take(SHOWN).map(i64::to_string).collect(),
             Categories::Texts(texts) => texts.iter().take(SHOWN).map(|text| format!("{text:?}")).collect(),
+            Categories::Numbers(numbers) => numbers.iter().take(SHOWN).map(|number| format!("{number:?}")).collect(),
         };
         let more = self.len().saturating_sub(SHOWN);
         write!(f, "{{{}{}}}", shown.join(", "), if more > 0 { format!(", {more} more") } else { String::new() })
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Step::Add(c) => write!(f, "+ {c}"),
+            Step::Subtract(c) => write!(f, "- {c}"),
+            Step::SubtractFrom(c) => write!(f, "from {c}"),
+            Step::Multiply(c) => write!(f, "* {c}"),
+            Step::Divide(c) => write!(f, "/ {c}"),
+            Step::Scale { offset, scale } => write!(f, "- {offset}, * {scale}"),
+            Step::Impute(c) => write!(f, "if missing {c}"),
+            Step::Binarise(c) => write!(f, "is above {c}"),
+            Step::Relu => write!(f, "at least 0"),
+        }
     }
 }
 
@@ -209,8 +334,9 @@ impl fmt::Display for Prefix {
         for (at, element) in self.elements.iter().enumerate() {
             let rest = |what: &str, other: &Option<f32>| other.map_or_else(String::new, |x| format!(", {what} {x}"));
             match element {
-                Element::Number { column, missing } => {
-                    writeln!(f, "v0[{at}] = column {column}{}", rest("if missing", missing))?;
+                Element::Number { column, steps } => {
+                    let steps: String = steps.iter().map(|step| format!(", {step}")).collect();
+                    writeln!(f, "v0[{at}] = column {column}{steps}")?;
                 }
                 Element::Category { column, set, values: Values::One(one), other } => {
                     writeln!(f, "v0[{at}] = column {column} is @c{set}[{one}]{}", rest("other", other))?;
@@ -240,7 +366,7 @@ mod tests {
                 Categories::Integers(vec![3, -1, 7]),
             ],
             elements: vec![
-                Element::Number { column: 0, missing: Some(0.5) },
+                Element::Number { column: 0, steps: vec![Step::Impute(0.5), Step::Scale { offset: 2.0, scale: 0.25 }] },
                 category(0, Values::One(1), Some(0.0)),
                 category(1, Values::Numbers(vec![0.25, 1.0, 2.0]), None),
             ],
@@ -250,7 +376,7 @@ mod tests {
     #[test]
     fn what_refers_to_nothing_is_refused() {
         let good = prefix();
-        assert_eq!((good.check(3), good.columns(), good.constants()), (Ok(()), 2, 9));
+        assert_eq!((good.check(3), good.columns(), good.constants()), (Ok(()), 2, 11));
         let bad = |change: fn(&mut Prefix), why: &str| {
             let mut prefix = prefix();
             change(&mut prefix);
@@ -263,8 +389,12 @@ mod tests {
         bad(|p| p.sets[1] = Categories::Integers(vec![3, 3]), "twice");
         bad(|p| p.sets[1] = Categories::Integers(vec![]), "empty");
         bad(|p| p.sets[0] = Categories::Texts(vec!["x".repeat(300), "y".into()]), "bytes");
+        bad(|p| p.sets[1] = Categories::Numbers(vec![0.0, f32::NAN, -0.0]), "twice");
+        bad(|p| p.sets[1] = Categories::Numbers(vec![f32::NAN, -f32::NAN, 1.0]), "twice");
+        bad(|p| p.sets[1] = Categories::Numbers(vec![f32::INFINITY, 2.0, 1.0]), "infinite");
+        bad(|p| p.elements[0] = Element::Number { column: 0, steps: vec![Step::Relu; 65] }, "element 0 is");
         bad(|p| p.sets.truncate(1), "element 2 is");
-        bad(|p| p.elements[0] = Element::Number { column: 0, missing: Some(f32::NAN) }, "element 0 is");
+        bad(|p| p.elements[0] = Element::Number { column: 0, steps: vec![Step::Impute(f32::NAN)] }, "element 0 is");
         let element = |values, other| Element::Category { column: 1, set: 0, values, other };
         let elements = [
             element(Values::One(2), None),
@@ -284,7 +414,7 @@ mod tests {
         let expected = "prefix of rows [2], by the client\n\
             categories @c0 = {\"Oslo\", \"Rome\"}\n\
             categories @c1 = {3, -1, 7}\n\
-            v0[0] = column 0, if missing 0.5\n\
+            v0[0] = column 0, if missing 0.5, - 2, * 0.25\n\
             v0[1] = column 1 is @c0[1], other 0\n\
             v0[2] = column 1 by @c1 -> [0.25, 1, 2]\n";
         assert_eq!(prefix().to_string(), expected);

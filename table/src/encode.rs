@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use fusion_ir::prefix::{Categories, Element, Prefix};
+use fusion_ir::prefix::{Categories, Element, NumberKey, Prefix};
 
 use crate::error::CellError;
 use crate::table::shortened;
@@ -20,6 +20,7 @@ pub(crate) struct Encoder<'p> {
 enum Places<'p> {
     Integers(HashMap<i64, usize>),
     Texts(HashMap<&'p str, usize>),
+    Numbers(HashMap<NumberKey, usize>),
 }
 
 impl<'p> Encoder<'p> {
@@ -28,6 +29,7 @@ impl<'p> Encoder<'p> {
         let places = |set: &'p Categories| match set {
             Categories::Integers(all) => Places::Integers(all.iter().copied().zip(0..).collect()),
             Categories::Texts(all) => Places::Texts(all.iter().map(String::as_str).zip(0..).collect()),
+            Categories::Numbers(all) => Places::Numbers(all.iter().copied().map(NumberKey::from).zip(0..).collect()),
         };
         Encoder { prefix, any, sets: prefix.sets.iter().map(places).collect() }
     }
@@ -46,12 +48,14 @@ impl<'p> Encoder<'p> {
             let column = element.column() as usize;
             let refuse = |error| (column, error);
             let value = match element {
-                Element::Number { missing, .. } => match (number(column).map_err(refuse)?, missing) {
-                    (real, Some(missing)) if real.is_nan() => *missing,
-                    (real, _) if self.any || real.is_finite() => real,
-                    (real, _) if real.is_nan() => return Err(refuse(CellError::Empty)),
-                    (real, _) => return Err(refuse(CellError::NotFinite(real))),
-                },
+                Element::Number { steps, .. } => {
+                    let given = number(column).map_err(refuse)?;
+                    match steps.iter().fold(given, |x, step| step.at(x)) {
+                        real if self.any || real.is_finite() => real,
+                        _ if given.is_nan() => return Err(refuse(CellError::Empty)),
+                        real => return Err(refuse(CellError::NotFinite(real))),
+                    }
+                }
                 Element::Category { column: of, set, values, other } => {
                     let place = match last {
                         Some((column, known, place)) if (column, known) == (*of, *set) => place,
@@ -63,6 +67,7 @@ impl<'p> Encoder<'p> {
                                 whole.and_then(|whole| places.get(&whole).copied())
                             }
                             Places::Texts(places) => places.get(&*text(column).map_err(refuse)?).copied(),
+                            Places::Numbers(places) => places.get(&number(column).map_err(refuse)?.into()).copied(),
                         },
                     };
                     last = Some((*of, *set, place));
@@ -98,7 +103,7 @@ mod tests {
     use super::*;
     use crate::file::{File, Kind};
     use crate::samples::{Wanted, samples};
-    use fusion_ir::prefix::Values;
+    use fusion_ir::prefix::{Step, Values};
 
     /// An age, a city and a grade: the age, whether it is Oslo or Rome, what the grade is worth.
     fn prefix(other: Option<f32>) -> Prefix {
@@ -111,7 +116,7 @@ mod tests {
                 Categories::Integers(vec![-1, 7]),
             ],
             elements: vec![
-                Element::Number { column: 0, missing: Some(40.0) },
+                Element::Number { column: 0, steps: vec![Step::Impute(40.0)] },
                 city(0),
                 city(1),
                 Element::Category { column: 2, set: 1, values, other: Some(-1.0) },
@@ -138,6 +143,21 @@ mod tests {
         assert!(error.contains("column \"grade\": \"seven\" is no number"), "{error}");
         let error = read("city,grade,age\nRome,7,inf\n", &prefix(None)).unwrap_err();
         assert!(error.ends_with("column \"age\": inf is not finite"), "{error}");
+    }
+
+    #[test]
+    fn numbers_are_scaled_and_looked_up() {
+        let mut prefix = prefix(Some(0.0));
+        let scaled = vec![Step::Impute(1.0), Step::Scale { offset: 3.0, scale: 0.1 }, Step::Relu];
+        prefix.elements[0] = Element::Number { column: 0, steps: scaled };
+        prefix.elements[2] = Element::Number { column: 2, steps: vec![Step::Binarise(0.5), Step::SubtractFrom(1.0)] };
+        prefix.sets[1] = Categories::Numbers(vec![f32::NAN, -0.0]);
+        let found = read("city,grade,age\nRome,0,30\nOslo,,\nBern,7.5,13\n", &prefix);
+        assert_eq!(found.unwrap(), [[2.7, 0.0, 1.0, 4.0], [0.0, 1.0, 1.0, 0.25], [1.0, 0.0, 0.0, -1.0]]);
+        prefix.elements[0] = Element::Number { column: 0, steps: vec![Step::Divide(0.1)] };
+        let error = |cell: &str| read(&format!("city,grade,age\nRome,0,{cell}\n"), &prefix).unwrap_err();
+        assert_eq!(error("3e38"), "row 0 (line 2), column \"age\": inf is not finite");
+        assert!(error("").contains("column \"age\": "), "{}", error(""));
     }
 
     #[test]

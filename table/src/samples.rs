@@ -135,7 +135,7 @@ fn rows(table: &Table, wanted: Wanted<'_>) -> Result<Samples, TableError> {
 
 /// Rows that are samples already.
 fn as_they_are(len: usize) -> Prefix {
-    let elements = (0..len as u32).map(|column| Element::Number { column, missing: None }).collect();
+    let elements = (0..len as u32).map(|column| Element::Number { column, steps: Vec::new() }).collect();
     Prefix { shape: vec![len], sets: Vec::new(), elements }
 }
 

@@ -79,6 +79,7 @@ MODELS = {
     "svc_poly2": (lambda: SVC(kernel="poly", degree=2, coef0=1), lambda: table(3)),
     "svc_sigmoid": (lambda: SVC(kernel="sigmoid"), table),
     "svc_probability": (lambda: SVC(probability=True, random_state=0), table),
+    "svc_probability3": (lambda: SVC(probability=True, random_state=0), lambda: table(3)),
     "calibrated_svc": (lambda: CalibratedClassifierCV(SVC(), ensemble=False), table),
     "calibrated": (lambda: CalibratedClassifierCV(LinearSVC(), cv=3), table),
     "ada_boost": (lambda: AdaBoostClassifier(n_estimators=4, random_state=0), table),
@@ -119,6 +120,66 @@ def encoders():
     return helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString(), rows
 
 
+def float_keys():
+    """Label encoders of numbers, a missing one among them, to numbers and texts, and of texts by tensors; a scaler and a binarizer beside them."""
+    rng = np.random.default_rng(5)
+    node = lambda op, inputs, output, **given: helper.make_node(op, inputs, [output], domain="ai.onnx.ml", **given)
+    tensor = lambda values, kind: numpy_helper.from_array(np.array(values, kind))
+    doses = [0.5, float("nan"), -0.0, 2.25, 0.5]
+    nodes = [
+        node("LabelEncoder", ["dose"], "worth", keys_floats=doses, values_floats=[-0.75, 1.5, 0.25, 2.0, 9.0], default_float=-1.25),
+        node("LabelEncoder", ["dose"], "name", keys_tensor=tensor(doses[:4], np.float32), values_strings=["half", "none", "zero", "more"]),
+        node("OneHotEncoder", ["name"], "flags", cats_strings=["half", "none", "zero", "more", "_Unused"], zeros=0),
+        helper.make_node("Reshape", ["flags", "flat"], ["of_dose"]),
+        node("LabelEncoder", ["grade"], "number", keys_tensor=tensor(["low", "high"], object), values_tensor=tensor([4, -3], np.int64),
+             default_tensor=tensor([1], np.int64)),
+        helper.make_node("Cast", ["number"], ["of_grade"], to=1),
+        node("Scaler", ["age"], "of_age", offset=[41.5], scale=[0.1]),
+        node("Binarizer", ["age"], "old", threshold=60.0),
+        node("FeatureVectorizer", ["of_age", "old", "worth", "of_dose", "of_grade"], "x", inputdimensions=[1, 1, 1, 5, 1]),
+        helper.make_node("LinearClassifier", ["x"], ["label", "scores"], domain="ai.onnx.ml", classlabels_ints=[0, 1, 2], post_transform="SOFTMAX",
+                         coefficients=rng.normal(size=27).astype(np.float32).tolist(), intercepts=[0.5, -1.0, 0.5]),
+    ]
+    input = lambda name, kind: helper.make_tensor_value_info(name, kind, [None, 1])
+    inputs = [input("age", 1), input("dose", 1), input("grade", 8)]
+    outputs = [helper.make_tensor_value_info("label", 7, [None]), helper.make_tensor_value_info("scores", 1, [None, 3])]
+    graph = helper.make_graph(nodes, "float_keys", inputs, outputs, [numpy_helper.from_array(np.array([-1, 5]), "flat")])
+    opsets = [helper.make_opsetid("", 15), helper.make_opsetid("ai.onnx.ml", 4)]
+    rows = pandas.DataFrame({
+        "age": rng.uniform(18, 90, ROWS).astype(np.float32), "dose": rng.choice(np.array([0.5, np.nan, 0.0, 2.25, 7.0], np.float32), ROWS),
+        "grade": rng.choice(["low", "high", "other"], ROWS)})
+    return helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString(), rows
+
+
+def rows_of_coefficients(classes, low, **more):
+    """A support vector machine that has coefficients for each class and no vectors."""
+    rng = np.random.default_rng(6)
+    node = helper.make_node("SVMClassifier", ["x"], ["label", "scores"], name="machine", domain="ai.onnx.ml", classlabels_ints=list(range(classes)),
+                            coefficients=rng.uniform(low, 1, 4 * classes).astype(np.float32).tolist(), rho=[0.125], kernel_type="LINEAR", kernel_params=[0.0, 0.0, 3.0], **more)
+    outputs = [helper.make_tensor_value_info("label", 7, [None]), helper.make_tensor_value_info("scores", 1, [None, classes])]
+    graph = helper.make_graph([node], "machine", [helper.make_tensor_value_info("x", 1, [None, 4])], outputs)
+    opsets = [helper.make_opsetid("", 15), helper.make_opsetid("ai.onnx.ml", 3)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString(), rng.normal(size=(ROWS, 4)).astype(np.float32)
+
+
+# What no exporter here writes.
+WRITTEN = {
+    "encoders": encoders,
+    "float_keys": float_keys,
+    "svc_coefficients": lambda: rows_of_coefficients(2, -1.0),
+    "svc_coefficients_positive": lambda: rows_of_coefficients(2, 0.0),
+    "svc_coefficients_probability": lambda: rows_of_coefficients(2, -1.0, prob_a=[-1.0], prob_b=[0.0]),
+    "svc_coefficients3": lambda: rows_of_coefficients(3, -1.0),
+}
+
+
+def written(folder, name, x):
+    if isinstance(x, np.ndarray):
+        np.save(folder / f"{name}.x.npy", x)
+    else:
+        x.to_csv(folder / f"{name}.x.csv", index=False)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="where to write them")
@@ -133,20 +194,16 @@ def main():
         labels = session.run(None, given(session, x[:ROWS]))[0]
         index = {str(label): i for i, label in enumerate(model.classes_)}
         np.save(folder / f"{name}.y.npy", np.array([index[str(label)] for label in np.ravel(labels)], np.int8).astype(np.int64))
-        if isinstance(x, np.ndarray):
-            np.save(folder / f"{name}.x.npy", x[:ROWS])
-        else:
-            x[:ROWS].to_csv(folder / f"{name}.x.csv", index=False)
+        written(folder, name, x[:ROWS])
         print(f"{name}: {len(onnx)} bytes, labels {np.bincount([index[str(label)] for label in np.ravel(labels)])}")
-
-
-    onnx, rows = encoders()
-    (folder / "encoders.onnx").write_bytes(onnx)
-    rows.to_csv(folder / "encoders.x.csv", index=False)
-    session = onnxruntime.InferenceSession(onnx, providers=["CPUExecutionProvider"])
-    labels = session.run(None, given(session, rows))[0]
-    np.save(folder / "encoders.y.npy", labels.astype(np.int64))
-    print(f"encoders: {len(onnx)} bytes, labels {np.bincount(labels)}")
+    for name, make in WRITTEN.items():
+        onnx, rows = make()
+        (folder / f"{name}.onnx").write_bytes(onnx)
+        written(folder, name, rows)
+        session = onnxruntime.InferenceSession(onnx, providers=["CPUExecutionProvider"])
+        labels = session.run(None, given(session, rows))[0]
+        np.save(folder / f"{name}.y.npy", labels.astype(np.int64))
+        print(f"{name}: {len(onnx)} bytes, labels {np.bincount(labels)}")
 
 
 if __name__ == "__main__":

@@ -75,6 +75,43 @@ fn trees_answer_a_verified_batch_of_256_rows() {
     assert_eq!(["queries", "copies", "public", "positions"].map(count), [256, 6, 383, 1919]);
 }
 
+/// Two processes on a data frame with two columns of text, which the client encodes: verified, and
+/// onnxruntime's label for every row.
+#[test]
+fn columns_of_categories_are_asked_about_as_they_are() {
+    let fixture = |name: &str| root().join("tests/fixtures/exports").join(name);
+    let labels: Vec<i64> = fusion_tests::load::<i64>(&fixture("one_hot_text.y.npy")).iter().copied().collect();
+    let text = std::fs::read_to_string(fixture("one_hot_text.x.csv")).unwrap();
+    let (header, rows) = text.split_once('\n').unwrap();
+    let rows: Vec<&str> = rows.lines().collect();
+    assert!(rows.len() == labels.len() && rows.iter().any(|row| row.contains("Atlantis")));
+    let (queries, public) = rows.split_at(64);
+    for flag in ["", "--public-prefix"] {
+        let desk = Desk::bare();
+        let table = |column: &str, rows: &[&str], cells: &[i64]| {
+            let rows = rows.iter().zip(cells).map(|(row, cell)| format!("{row},{cell}\n"));
+            format!("{header},{column}\n{}", rows.collect::<String>())
+        };
+        let ids: Vec<i64> = (0..64).map(|row| 1000 + row).collect();
+        desk.write("queries.csv", table("person", queries, &ids).as_bytes());
+        desk.write("public.csv", table("ill", public, &labels[64..]).as_bytes());
+        let [model, calibrate] = ["one_hot_text.onnx", "one_hot_text.x.csv"].map(fixture);
+        desk.succeed(&format!("fusionc compile {} --calibrate {} {flag} -o plan.bin", arg(&model), arg(&calibrate)));
+        let server = Server::start(&desk.path("plan.bin"), &[]);
+        let ask = "fusion-run plan.client.bin --role client --input queries.csv --id person --public-inputs public.csv \
+                   --public-labels public.csv:ill -o results.csv --report r.json";
+        let ended = desk.run(&format!("{ask} --connect {}", server.address));
+        assert_eq!(ended.code, 0, "{}", ended.err);
+        let (code, error) = server.finish();
+        assert_eq!(code, Some(0), "{error}");
+        let report: Value = desk.json("r.json");
+        assert_eq!((&report["verdict"]["accepted"], &report["verdict"]["verified"]), (&true.into(), &true.into()));
+        let results = String::from_utf8(desk.read("results.csv")).unwrap();
+        let expected = ids.iter().zip(&labels).map(|(id, label)| format!("{id},{label}\n")).collect::<String>();
+        assert_eq!(results, format!("person,label\n{expected}"), "{flag}");
+    }
+}
+
 fn compiled() -> Desk {
     let desk = Desk::bare();
     desk.succeed(&here(&commands("From a csv to a verified private prediction")[0]));

@@ -31,10 +31,11 @@ pub(super) fn run(args: &Args) -> Result<(), Error> {
         calibrate: args.calibrate.clone(),
         input_shape: args.input_shape.clone(),
         part: args.part.part(),
+        reveal: args.part.reveal,
         memory: args.memory.max_memory,
         ..Options::new(args.model.clone())
     };
-    let survey = import::survey(&args.model, &options.part, options.memory)?;
+    let survey = import::survey(&args.model, &options.part(), options.memory)?;
     // As far as compile goes, so that both say the same.
     let planned = compile::snapshot(&options, Stage::Plan);
     let refused = if let Err(Error::Unsupported(refused)) = &planned { refused.as_slice() } else { &[] };
@@ -49,7 +50,7 @@ pub(super) fn run(args: &Args) -> Result<(), Error> {
         text += &format!("{:<22} {:<32} {verdict}\n", row.op, row.node);
     }
     output::print(&text)?;
-    let Snapshot::Function(function) = planned? else { return Ok(()) };
+    let Snapshot::Function(function, _) = planned? else { return Ok(()) };
     if let Some(samples) = compile::fixed_batch(&options)? {
         output::print(&format!(
             "its batch axis is fixed to {samples}: the plan takes one sample, whose answer is the same\n"

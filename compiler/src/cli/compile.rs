@@ -63,10 +63,6 @@ pub(super) struct Pipeline {
     acc: Accumulator,
     #[command(flatten)]
     formats: Formats,
-    /// What the client learns: label, topk:K (the labels of the K largest logits in order), logits
-    /// (all of them) or value (the numbers of a regressor)
-    #[arg(long, default_value = "label", value_name = "WHAT")]
-    reveal: Reveal,
     /// exact: the secure result is the reference's, bit for bit
     #[arg(long, value_enum, default_value_t = Arithmetic::Exact)]
     arithmetic: Arithmetic,
@@ -127,7 +123,8 @@ struct NamesArgs {
     classes: Vec<String>,
 }
 
-/// Which of the model's results the label is of; `check` takes them too.
+/// Which of the model's results the label is of, and what the client does itself; `check` takes them
+/// too.
 #[derive(clap::Args)]
 pub(super) struct PartArgs {
     /// The output with the scores or the label, if the model has several; any value in the graph
@@ -138,11 +135,20 @@ pub(super) struct PartArgs {
     /// last)
     #[arg(long, value_name = "N")]
     row: Option<usize>,
+    /// The client scales, imputes and binarises the columns itself: the constants that this takes
+    /// are public then, in the client's plan
+    #[arg(long)]
+    public_prefix: bool,
+    /// What the client learns: label, topk:K (the labels of the K largest logits in order), logits
+    /// (all of them) or value (the numbers of a regressor)
+    #[arg(long, default_value = "label", value_name = "WHAT")]
+    pub reveal: Reveal,
 }
 
 impl PartArgs {
     pub fn part(&self) -> Part {
-        Part { output: self.name.clone(), row: self.row, values: false }
+        let PartArgs { name, row, public_prefix, .. } = self;
+        Part { output: name.clone(), row: *row, values: false, public_prefix: *public_prefix }
     }
 }
 
@@ -232,7 +238,7 @@ impl Pipeline {
             part: self.part.part(),
             precision: self.formats.precision(matches!(self.acc, Accumulator::WorstCase)),
             refine: self.formats.open(),
-            reveal: self.reveal,
+            reveal: self.part.reveal,
             verify,
             checks: Checks {
                 expected: self.checks.expected,

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use clap::ValueEnum;
 use fusion_catalogue::{Cost, Keys, Resolver, Step};
-use fusion_ir::{Function, Party, text};
+use fusion_ir::{Function, Party, Schema, text};
 
 use super::compile::Pipeline;
 use super::{output, read, read_plan};
@@ -59,7 +59,9 @@ pub(super) fn run(args: Args) -> Result<(), Error> {
     if !read(&path)?.starts_with(b"FUSION") {
         return match snapshot(&args.pipeline.options()?, stage)? {
             Snapshot::Graph(graph) => output::print(&render_graph(&graph, args.format)),
-            Snapshot::Function(function) => output::print(&render(&function, None, args.format, args.annotate)),
+            Snapshot::Function(function, schema) => {
+                output::print(&render(&function, &schema, None, args.format, args.annotate))
+            }
         };
     }
     if stage != Stage::Plan {
@@ -68,20 +70,20 @@ pub(super) fn run(args: Args) -> Result<(), Error> {
     }
     let plan = read_plan(&path)?;
     let with_weights = plan.weights.as_ref().map(|weights| text::print_with_weights(&plan.function, weights));
-    let text = render(&plan.function, with_weights, args.format, args.annotate);
-    let prefix = plan.schema.prefix.filter(|_| matches!(args.format, Format::Text));
-    // As comments, so that the text is still the function's.
-    let lines = prefix.map(|prefix| prefix.to_string()).unwrap_or_default();
-    let lines: String = lines.lines().map(|line| format!("; {line}\n")).collect();
-    output::print(&(lines + &text))
+    output::print(&render(&plan.function, &plan.schema, with_weights, args.format, args.annotate))
 }
 
-fn render(function: &Function, text: Option<String>, format: Format, annotate: bool) -> String {
+fn render(function: &Function, schema: &Schema, text: Option<String>, format: Format, annotate: bool) -> String {
     match format {
-        Format::Json => serde_json::to_string_pretty(function).unwrap_or_default() + "\n",
+        Format::Json => json(function, schema),
         Format::Text => {
             let text = text.unwrap_or_else(|| function.to_string());
-            if annotate { annotated(function, &text) } else { text }
+            // As comments, so that the text is still the function's.
+            let steps = schema.prefix.as_ref().map(ToString::to_string).unwrap_or_default();
+            let named = schema.columns.iter().enumerate().filter(|_| schema.prefix.is_some());
+            let names = named.map(|(column, name)| format!("; column {column} = {name:?}\n"));
+            let lines: String = names.chain(steps.lines().map(|line| format!("; {line}\n"))).collect();
+            lines + &if annotate { annotated(function, &text) } else { text }
         }
         Format::Dot => {
             let costs = if annotate { costs(function) } else { vec![String::new(); function.values.len()] };
@@ -92,6 +94,15 @@ fn render(function: &Function, text: Option<String>, format: Format, annotate: b
             dot(rows)
         }
     }
+}
+
+/// The function, and what its inputs and classes are called and made of: all that the client knows.
+fn json(function: &Function, schema: &Schema) -> String {
+    let all = serde_json::to_value(function).and_then(|mut all| {
+        all["schema"] = serde_json::to_value(schema)?;
+        serde_json::to_string_pretty(&all)
+    });
+    all.unwrap_or_default() + "\n"
 }
 
 fn render_graph(graph: &Graph, format: Format) -> String {
@@ -164,14 +175,14 @@ mod tests {
 
     #[test]
     fn annotated_text_still_parses() {
-        let annotated = render(&function(), None, Format::Text, true);
+        let annotated = render(&function(), &Schema::default(), None, Format::Text, true);
         assert!(annotated.contains("bytes to server"), "{annotated}");
         assert_eq!(text::parse(&annotated).unwrap(), function());
     }
 
     #[test]
     fn dot_escapes_names() {
-        let dot = render(&function(), None, Format::Dot, false);
+        let dot = render(&function(), &Schema::default(), None, Format::Dot, false);
         assert!(dot.contains("x \\\"quoted\\\"") && dot.contains("v0 -> v1;"), "{dot}");
     }
 }

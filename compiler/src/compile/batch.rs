@@ -13,7 +13,7 @@ use crate::{Error, Unsupported};
 /// # Errors
 /// [`Error::Unsupported`] if it does not, or if tract cannot say, and as [`compile`].
 pub fn fixed_batch(options: &Options) -> Result<Option<usize>, Error> {
-    let Some(batch) = import::batch(&options.model, &options.part, options.memory)? else { return Ok(None) };
+    let Some(batch) = import::batch(&options.model, &options.part(), options.memory)? else { return Ok(None) };
     batch.checked(options)?;
     Ok(Some(batch.samples))
 }

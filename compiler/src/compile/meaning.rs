@@ -43,11 +43,11 @@ impl Meaning {
             return Ok(Meaning { reference: Reference::Expected, answers: Some(answers) });
         }
         if network.prefix.is_some() {
-            let why = "the client encodes categories before it".into();
+            let why = "the client does its first steps itself".into();
             return Ok(Meaning { reference: Reference::Imported(why), answers: None });
         }
         let inputs = &network.inputs;
-        let batch = import::batch(&options.model, &options.part, options.memory)?;
+        let batch = import::batch(&options.model, &options.part(), options.memory)?;
         let samples = calibration.samples.len();
         let told = |done: usize| progress("float model", done, samples);
         let oracle = Oracle::open(&options.model, inputs, &options.part());

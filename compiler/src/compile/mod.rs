@@ -30,7 +30,7 @@ use crate::{Error, compare, diagnose, import};
 use given::{Given, hidden, labels, read_samples};
 use meaning::Meaning;
 use trial::{Judged, Trial};
-use warnings::{clipped, warnings};
+use warnings::{clipped, unused_prefix, warnings};
 
 pub use crate::build::{Built, build, simplify};
 pub use crate::progress::Progress;
@@ -144,6 +144,7 @@ pub fn compile_network(
             notices,
             other_scores,
             warnings(&calibration, layers, &agreement, graph.macs()),
+            unused_prefix(options, &network),
             clipped(&beyond),
             found.clone(),
         ]

@@ -26,7 +26,7 @@ pub struct Options {
     pub names: Names,
     /// The input's extents, batch axis first.
     pub input_shape: Option<Vec<usize>>,
-    /// Which of the model's results has the scores.
+    /// Which of the model's results has the scores, and what the client does itself.
     pub part: import::Part,
     /// Number formats.
     pub precision: Precision,
@@ -95,8 +95,8 @@ impl Options {
         }
     }
 
-    /// Which part of the model's results is wanted, and as what.
-    pub(super) fn part(&self) -> import::Part {
+    /// Which part of the model is wanted, and as what.
+    pub fn part(&self) -> import::Part {
         import::Part { values: self.reveal == Reveal::Value, ..self.part.clone() }
     }
 

@@ -1,6 +1,6 @@
 //! The pipeline up to some stage.
 
-use fusion_ir::Function;
+use fusion_ir::{Function, Schema};
 
 use super::Options;
 use super::given::{Given, network, read_samples};
@@ -27,8 +27,8 @@ pub enum Stage {
 pub enum Snapshot {
     /// The float network.
     Graph(Graph),
-    /// The secure IR.
-    Function(Function),
+    /// The secure IR, and what its inputs and classes are called and made of.
+    Function(Function, Box<Schema>),
 }
 
 /// Runs the pipeline up to `stage` and returns what it has then.
@@ -45,7 +45,7 @@ fn stopped(options: &Options, stage: Stage) -> Result<Snapshot, Error> {
     if stage == Stage::Import {
         return Ok(Snapshot::Graph(graph));
     }
-    let Given { calibration, .. } = read_samples(options, &graph, &network)?;
+    let Given { calibration, schema, .. } = read_samples(options, &graph, &network)?;
     let precision = options.precision(&network, &graph);
     let Prepared { graph, observed, .. } = prepare(&graph, &calibration, &precision)?;
     let (mut program, _) = lower(&graph, &observed, &precision)?;
@@ -57,5 +57,5 @@ fn stopped(options: &Options, stage: Stage) -> Result<Snapshot, Error> {
             carried(&program.function)?;
         }
     }
-    Ok(Snapshot::Function(program.function))
+    Ok(Snapshot::Function(program.function, Box::new(schema)))
 }

@@ -2,8 +2,10 @@
 
 use fusion_ir::input::Clipped;
 
+use super::Options;
 use crate::agreement::{Agreement, Reference};
 use crate::build::MAX_NAMED;
+use crate::import::Imported;
 use crate::lower::LayerFormat;
 use crate::quantise::calibrate::{Calibration, MAX_SAMPLES};
 use crate::quantise::margin;
@@ -61,4 +63,11 @@ pub(super) fn warnings(
         warnings.push(format!("node {node:?} has only {weight_bits}-bit weights, to fit its accumulator"));
     }
     warnings
+}
+
+/// That a public prefix was asked for and there is none.
+pub(super) fn unused_prefix(options: &Options, network: &Imported) -> Vec<String> {
+    let nothing = options.part.public_prefix && network.prefix.is_none();
+    let why = "a public prefix was asked for, but the model begins with nothing that the client could do alone";
+    if nothing { vec![why.into()] } else { Vec::new() }
 }

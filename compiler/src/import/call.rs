@@ -23,6 +23,8 @@ pub(super) enum Wire {
     Data(NodeId, Kind),
     /// Output of a node that was refused; what reads it cannot be judged.
     Refused,
+    /// Output that a node does not give, and why; it is refused if something reads it.
+    Without(String),
 }
 
 /// What an ONNX element type means for data. All of them are numbers in the network.

@@ -23,6 +23,8 @@ pub type Inputs = Vec<(String, Vec<usize>, Kind)>;
 pub(super) struct OnnxFile<'p> {
     pub path: &'p Path,
     pub opset: i64,
+    /// The version of `ai.onnx.ml` that it means.
+    pub tabular_version: i64,
     pub graph: GraphProto,
     /// What stands in the way before any node is looked at.
     pub problems: Vec<Unsupported>,
@@ -47,7 +49,9 @@ impl<'p> OnnxFile<'p> {
     pub fn of(path: &'p Path, mut model: ModelProto, part: &Part) -> Result<Self, Error> {
         let graph = model.graph.take().ok_or_else(|| corrupt(path, "it holds no graph; it may be truncated"))?;
         let opset = opset(&model);
-        let mut file = OnnxFile { path, opset, graph, problems: Vec::new(), corrupt: Vec::new() };
+        let tabular = model.opset_import.iter().find(|import| import.domain == ml::DOMAIN);
+        let tabular_version = tabular.map_or(1, |import| import.version);
+        let mut file = OnnxFile { path, opset, tabular_version, graph, problems: Vec::new(), corrupt: Vec::new() };
         file.newer(&model);
         file.take_output(part)?;
         let nothing = HashSet::new();
@@ -62,9 +66,8 @@ impl<'p> OnnxFile<'p> {
             problem(format!("operator set {} is newer than {NEWEST_OPSET}, the newest that is known", self.opset));
         }
         let own = |domain: &str| matches!(domain, "" | "ai.onnx");
-        let ml = model.opset_import.iter().find(|import| import.domain == ml::DOMAIN);
-        if let Some(newer) = ml.filter(|import| import.version > ml::NEWEST_VERSION) {
-            let (version, newest) = (newer.version, ml::NEWEST_VERSION);
+        if self.tabular_version > ml::NEWEST_VERSION {
+            let (version, newest) = (self.tabular_version, ml::NEWEST_VERSION);
             problem(format!("version {version} of {} is newer than {newest}, the newest that is known", ml::DOMAIN));
         }
         if let Some(function) =
@@ -137,6 +140,12 @@ impl<'p> OnnxFile<'p> {
             }
         }
         constants
+    }
+
+    /// Takes out what the client evaluates of `part`, if anything.
+    pub fn encoded(&mut self, constants: &HashMap<String, Arc<Tensor>>, part: &Part) -> Option<ml::prefix::Encoded> {
+        let rules = ml::prefix::Rules { version: self.tabular_version, public: part.public_prefix };
+        ml::prefix::take(&mut self.graph, constants, rules)
     }
 
     pub fn survey(&self) -> Vec<NodeSupport> {

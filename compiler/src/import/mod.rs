@@ -41,8 +41,8 @@ use support::NodeSupport;
 /// Decoded models and tensors as [`function`] takes them.
 pub use tract_onnx as onnx;
 
-/// Which part of a model's results the label is of. By default its only output, which is one row of
-/// scores.
+/// Which part of a model is computed privately. By default all that the client cannot do alone with
+/// public constants, up to the only output, which is one row of scores.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Part {
     /// The name of the output, or of any value in the graph.
@@ -51,6 +51,8 @@ pub struct Part {
     pub row: Option<usize>,
     /// Whether its numbers are what is wanted, and not a label.
     pub values: bool,
+    /// Whether how columns are scaled is public, so that the client does it.
+    pub public_prefix: bool,
 }
 
 /// One of a model's inputs.
@@ -114,7 +116,7 @@ pub fn read_part(path: &Path, input_shape: Option<&[usize]>, part: &Part, memory
     let mut file = OnnxFile::open(path, part, memory)?;
     let constants = file.constants(memory);
     let tabular = file.graph.node.iter().any(|node| node.domain == ml::DOMAIN);
-    let encoded = ml::prefix::take(&mut file.graph, &constants);
+    let encoded = file.encoded(&constants, part);
     let mut refused = support::refused(&file.survey());
     refused.splice(0..0, file.problems.drain(..));
     let start = match file.inputs(input_shape) {
@@ -220,7 +222,7 @@ pub fn function(
 pub fn survey(path: &Path, part: &Part, memory: Memory) -> Result<Vec<NodeSupport>, Error> {
     let mut file = OnnxFile::open(path, part, memory)?;
     let constants = file.constants(memory);
-    let encoded = ml::prefix::take(&mut file.graph, &constants);
+    let encoded = file.encoded(&constants, part);
     let taken = encoded.into_iter().flat_map(|encoded| encoded.nodes);
     let by_client = |(node, op)| NodeSupport { node, op, constant: false, why_not: None };
     Ok(taken.map(by_client).chain(file.survey()).collect())

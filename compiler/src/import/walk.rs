@@ -125,15 +125,20 @@ impl Walk<'_> {
         for (_, node) in graph.node.iter().enumerate().filter(|(index, _)| live.contains(index)) {
             let name = format!("{}{}", support::display_name(node), self.suffix);
             self.builder.node.clone_from(&name);
-            let refused = graph::reads(node).into_iter().any(|name| matches!(self.read(name), Wire::Refused));
+            let refused =
+                graph::reads(node).into_iter().any(|name| matches!(self.read(name), Wire::Refused | Wire::Without(_)));
             let outcome = if refused { Err(None) } else { self.outputs(node) };
             let outputs = outcome.unwrap_or_else(|why| {
                 self.refused.extend(why.map(|why| Unsupported { node: name.clone(), op: node.op_type.clone(), why }));
                 vec![Wire::Refused; node.output.len()]
             });
-            let missing = |(slot, name): &(usize, &String)| outputs.len() <= *slot && wanted.contains(name.as_str());
-            if let Some((slot, _)) = node.output.iter().enumerate().find(missing) {
-                let why = format!("its output {slot} is not supported");
+            let missing = |(slot, name): (usize, &String)| match outputs.get(slot) {
+                _ if !wanted.contains(name.as_str()) => None,
+                Some(Wire::Without(why)) => Some(why.clone()),
+                Some(_) => None,
+                None => Some(format!("its output {slot} is not supported")),
+            };
+            if let Some(why) = node.output.iter().enumerate().find_map(missing) {
                 self.refused.push(Unsupported { node: name, op: node.op_type.clone(), why });
             }
             let scope = self.scopes.len() - 1;

@@ -60,11 +60,21 @@ impl<'n> Attributes<'n> {
         }
     }
 
-    /// The numbers of a tensor.
-    pub fn tensor(&self, name: &str, endless: bool) -> Result<Option<Vec<f64>>, String> {
+    /// Several numbers of any kind.
+    pub fn any_floats(&self, name: &str) -> Result<Vec<f32>, String> {
+        Ok(self.of(name, AttributeType::Floats)?.map_or(Vec::new(), |attribute| attribute.floats.clone()))
+    }
+
+    /// A tensor of any type.
+    pub fn stored(&self, name: &str) -> Result<Option<Tensor>, String> {
         let Some(attribute) = self.of(name, AttributeType::Tensor)? else { return Ok(None) };
         let proto: &TensorProto = attribute.t.as_ref().ok_or_else(|| format!("{name} holds nothing"))?;
-        let tensor: Tensor = tensors::load(proto, None).map_err(|why| format!("{name} {why}"))?;
+        tensors::load(proto, None).map(Some).map_err(|why| format!("{name} {why}"))
+    }
+
+    /// The numbers of a tensor.
+    pub fn tensor(&self, name: &str, endless: bool) -> Result<Option<Vec<f64>>, String> {
+        let Some(tensor) = self.stored(name)? else { return Ok(None) };
         let wide = tensor.cast_to::<f64>().map_err(|e| e.to_string())?;
         let view = wide.to_plain_array_view::<f64>().map_err(|e| e.to_string())?;
         let numbers: Vec<f64> = view.iter().copied().collect();

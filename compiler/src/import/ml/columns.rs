@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use fusion_ir::input::ordered;
+use fusion_ir::prefix::Step;
 
 use crate::nn::NodeId;
 use crate::nn::trees::{LARGEST, Test, unordered};
@@ -21,59 +22,8 @@ pub(in super::super) struct Column {
     pub steps: Vec<Arc<Step>>,
 }
 
-/// A monotone step in float32.
-#[derive(Clone, Debug, PartialEq)]
-pub(in super::super) enum Step {
-    /// `x + c`.
-    Add(f32),
-    /// `x - c`.
-    Subtract(f32),
-    /// `c - x`.
-    SubtractFrom(f32),
-    /// `x c`.
-    Multiply(f32),
-    /// `x / c`.
-    Divide(f32),
-    /// `(x - offset) scale`.
-    Scale { offset: f32, scale: f32 },
-    /// The number where a value is missing.
-    Impute(f32),
-    /// 1 above the threshold, else 0.
-    Binarise(f32),
-    /// `max(x, 0)`.
-    Relu,
-}
-
 /// For tensors that are made of them, every element's column.
 pub(in super::super) type Columns = HashMap<NodeId, Arc<Vec<Column>>>;
-
-impl Step {
-    fn at(&self, x: f32) -> f32 {
-        match *self {
-            Step::Add(c) => x + c,
-            Step::Subtract(c) => x - c,
-            Step::SubtractFrom(c) => c - x,
-            Step::Multiply(c) => x * c,
-            Step::Divide(c) => x / c,
-            Step::Scale { offset, scale } => (x - offset) * scale,
-            Step::Impute(c) => {
-                if x.is_nan() {
-                    c
-                } else {
-                    x
-                }
-            }
-            Step::Binarise(threshold) => f32::from(u8::from(x > threshold)),
-            Step::Relu => {
-                if x < 0.0 {
-                    0.0
-                } else {
-                    x
-                }
-            }
-        }
-    }
-}
 
 impl Column {
     /// The sample's element as it is.

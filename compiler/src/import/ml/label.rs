@@ -9,6 +9,7 @@ use super::super::call::{Call, Kind, Made, Wire};
 use super::super::ops::{shape, types};
 use super::attributes::Attributes;
 use super::columns::Column;
+use super::prefix::{List, looks_up};
 use crate::nn::eval::argmax;
 use crate::nn::expr::{Binary, Expr};
 use crate::nn::{NodeId, Op};
@@ -43,14 +44,29 @@ pub(in super::super) fn extract(call: &mut Call) -> Result<Vec<Wire>, String> {
 /// `LabelEncoder` and `CategoryMapper` of a label: other names.
 pub(in super::super) fn encode(call: &mut Call) -> Result<Vec<Wire>, String> {
     let label = call.data(0)?;
+    let mapper = call.node.op_type == "CategoryMapper";
     if !types::is_index(call, label) {
-        return Err("it encodes the sample's own categories: encode them before they are given to the model".into());
+        // Of columns of the sample the client has encoded what it can.
+        if !mapper {
+            looks_up(call.node)?;
+        }
+        return Err(
+            "it encodes what the model has computed: only columns of the sample, as they are, are encoded".into()
+        );
     }
-    let attributes = Attributes(call.node);
-    let keys = attributes.labels("keys_int64s", "keys_strings")?;
-    let values = attributes.labels("values_int64s", "values_strings")?;
+    let (keys, values) = match mapper {
+        true => {
+            let attributes = Attributes(call.node);
+            let (texts, integers) = (attributes.texts("cats_strings")?, attributes.ints("cats_int64s")?);
+            let texts: Vec<String> = texts.into_iter().map(str::to_owned).collect();
+            let integers: Vec<String> = integers.iter().map(i64::to_string).collect();
+            let of_texts = call.tabular.labels.iter().flatten().any(|name| texts.contains(name));
+            if of_texts { (texts, integers) } else { (integers, texts) }
+        }
+        false => (names(List::of(call.node, "keys")?)?, names(List::of(call.node, "values")?)?),
+    };
     if keys.is_empty() || keys.len() != values.len() {
-        return Err("its keys and values are no pairs of integers or texts".into());
+        return Err(format!("{} keys and {} values", keys.len(), values.len()));
     }
     let known = call.tabular.labels.clone();
     let n = known.as_ref().map_or(keys.len(), Vec::len);
@@ -143,6 +159,15 @@ fn classes_of(call: &mut Call, scores: NodeId, classes: &[i64]) -> Made {
     };
     let truths: Vec<NodeId> = classes.iter().map(|class| one(call, *class)).collect();
     Ok(call.b.concat(&truths, 0))
+}
+
+/// Keys or values as names of classes.
+fn names(list: List) -> Result<Vec<String>, String> {
+    match list {
+        List::Texts(texts) => Ok(texts),
+        List::Integers(integers) => Ok(integers.iter().map(i64::to_string).collect()),
+        List::Reals(_) => Err("labels have integers or texts as names, no real numbers".into()),
+    }
 }
 
 fn texts(names: &Tensor) -> Result<Vec<String>, String> {

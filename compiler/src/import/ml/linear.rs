@@ -84,10 +84,24 @@ pub(super) fn probabilities(call: &mut Call, scores: NodeId, post: &str) -> Wire
         }
         ("LOGISTIC", _) => call.b.pointwise(sigmoid, scores),
         ("SOFTMAX", n) if n > 1 => call.b.push(Op::Softmax { axis: 1, log: false }, vec![scores], shape),
-        // Named when something reads it.
-        _ => return Wire::Refused,
+        (_, n) => {
+            let why = format!("scores of {} by the post_transform {post:?} are not supported", counted(n));
+            return Wire::Without(why + &label_instead(call));
+        }
     };
     Wire::Data(y, Kind::Real)
+}
+
+fn counted(classes: usize) -> String {
+    if classes == 1 { "one class".into() } else { format!("{classes} classes") }
+}
+
+/// What can be asked for instead of a classifier's scores.
+pub(super) fn label_instead(call: &Call) -> String {
+    match call.node.output.first() {
+        Some(label) if call.node.output.len() > 1 => format!("; its label, {label:?}, is"),
+        _ => String::new(),
+    }
 }
 
 /// Whether a transform of scores keeps their order, so that labels do not depend on it.

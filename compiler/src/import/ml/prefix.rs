@@ -1,14 +1,18 @@
-//! What the client evaluates before the protocol: categories of the sample's columns, and what
-//! stands for missing values. It needs the data in the clear and public constants only.
+//! What the client evaluates before the protocol: categories of the sample's columns, what stands
+//! for missing values and, if that is to be public, how columns are scaled. It needs the data in
+//! the clear and public constants only.
 //!
 //! Nodes that do so are taken out of the model. What they give to the rest of it becomes an input
 //! of the network, and [`Prefix`] says what its elements are.
 
+mod cells;
+mod encoders;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use fusion_ir::Prefix;
 use fusion_ir::prefix::MAX_COLUMNS;
-use fusion_ir::prefix::{Categories, Element, Prefix, Values};
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{
     GraphProto, NodeProto, TensorShapeProto, TypeProto, ValueInfoProto, tensor_shape_proto, type_proto,
@@ -17,7 +21,18 @@ use tract_onnx::prelude::Tensor;
 
 use super::super::{Input, graph, tensors};
 use super::DOMAIN;
-use super::attributes::Attributes;
+use cells::{Cell, Cells, Code};
+pub(super) use encoders::{List, looks_up};
+
+/// What decides how much of a model the client evaluates.
+#[derive(Clone, Copy, Debug)]
+pub(in super::super) struct Rules {
+    /// The version of the domain that the model means.
+    pub version: i64,
+    /// Whether scalers, thresholds of binarizers, and replacements of missing values in front of
+    /// trees are public too.
+    pub public: bool,
+}
 
 /// What was taken out of a model.
 pub(in super::super) struct Encoded {
@@ -29,40 +44,12 @@ pub(in super::super) struct Encoded {
     elements: HashMap<String, Vec<Cell>>,
 }
 
-/// One element of a tensor, as far as it depends on one column of a row only.
-#[derive(Clone, Debug)]
-enum Cell {
-    /// The number in a column, or one where it is missing.
-    Number { column: usize, missing: Option<f32> },
-    /// The integer in a column, or the number there cut to one.
-    Whole { column: usize, cut: bool },
-    /// The text in a column.
-    Text { column: usize },
-    /// 1 if the column has this category, else 0; if `others`, of all other categories too.
-    One { column: usize, set: Arc<Categories>, one: usize, others: bool },
-    /// What the column's category stands for.
-    Code { column: usize, set: Arc<Categories>, codes: Arc<Vec<Code>>, other: Option<Code> },
-}
-
-/// What a category stands for.
-#[derive(Clone, Debug, PartialEq)]
-enum Code {
-    Integer(i64),
-    Real(f32),
-    Text(String),
-}
-
-/// A tensor made of such elements.
-#[derive(Clone, Debug)]
-struct Cells {
-    shape: Vec<usize>,
-    cells: Vec<Cell>,
-    /// Whether the client has done something to some of them.
-    done: bool,
-}
-
 /// Takes out of `graph` what the client evaluates, if anything.
-pub(in super::super) fn take(graph: &mut GraphProto, constants: &HashMap<String, Arc<Tensor>>) -> Option<Encoded> {
+pub(in super::super) fn take(
+    graph: &mut GraphProto,
+    constants: &HashMap<String, Arc<Tensor>>,
+    rules: Rules,
+) -> Option<Encoded> {
     let live = graph::live(graph);
     let read: HashSet<String> =
         live.iter().flat_map(|index| graph::reads(&graph.node[*index])).map(str::to_owned).collect();
@@ -73,7 +60,7 @@ pub(in super::super) fn take(graph: &mut GraphProto, constants: &HashMap<String,
         .filter(|input| !stored.contains(input.name.as_str()) && read.contains(&input.name))
         .collect();
     let trees = graph.node.iter().any(|node| node.op_type.starts_with("TreeEnsemble"));
-    let mut walk = Walk { known: HashMap::new(), constants: constants.clone(), imputes: !trees };
+    let mut walk = Walk { known: HashMap::new(), constants: constants.clone(), rules, imputes: !trees || rules.public };
     let mut rows = Vec::new();
     let mut elements = HashMap::new();
     let mut from = 0;
@@ -83,7 +70,7 @@ pub(in super::super) fn take(graph: &mut GraphProto, constants: &HashMap<String,
         let cell = |column| match kind {
             DataType::String => Cell::Text { column },
             DataType::Int32 | DataType::Int64 => Cell::Whole { column, cut: false },
-            _ => Cell::Number { column, missing: None },
+            _ => Cell::Number { column, steps: Vec::new() },
         };
         let cells: Vec<Cell> = (from..from + n).map(cell).collect();
         from += n;
@@ -153,56 +140,6 @@ impl Encoded {
     }
 }
 
-impl Cell {
-    fn element(&self, sets: &mut Vec<Categories>) -> Element {
-        let mut place = |set: &Categories| {
-            let known = sets.iter().position(|other| other == set);
-            known.unwrap_or_else(|| {
-                sets.push(set.clone());
-                sets.len() - 1
-            }) as u32
-        };
-        match self {
-            Cell::Number { column, missing } => Element::Number { column: *column as u32, missing: *missing },
-            Cell::One { column, set, one, others } => Element::Category {
-                column: *column as u32,
-                set: place(set),
-                values: Values::One(*one as u32),
-                other: others.then_some(0.0),
-            },
-            Cell::Code { column, set, codes, other } => Element::Category {
-                column: *column as u32,
-                set: place(set),
-                values: Values::Numbers(codes.iter().filter_map(Code::number).collect()),
-                other: other.as_ref().and_then(Code::number),
-            },
-            // Of text, and of what was cut, no input is made.
-            Cell::Whole { column, .. } | Cell::Text { column } => {
-                Element::Number { column: *column as u32, missing: None }
-            }
-        }
-    }
-
-    /// Whether it is a number that the network can be given.
-    fn is_number(&self) -> bool {
-        match self {
-            Cell::Number { .. } | Cell::Whole { cut: false, .. } | Cell::One { .. } => true,
-            Cell::Whole { .. } | Cell::Text { .. } => false,
-            Cell::Code { codes, other, .. } => codes.iter().chain(other).all(|code| code.number().is_some()),
-        }
-    }
-}
-
-impl Code {
-    fn number(&self) -> Option<f32> {
-        match self {
-            Code::Integer(integer) => Some(*integer as f32).filter(|real| *real as i64 == *integer),
-            Code::Real(real) => Some(*real).filter(|real| real.is_finite()),
-            Code::Text(_) => None,
-        }
-    }
-}
-
 /// The sample's extents with batch 1, and its type.
 fn extents(input: &ValueInfoProto) -> Option<(Vec<usize>, DataType)> {
     let Some(type_proto::Value::TensorType(tensor)) = input.r#type.as_ref()?.value.as_ref() else { return None };
@@ -238,9 +175,15 @@ fn value_info(name: &str, cells: &Cells) -> Option<ValueInfoProto> {
     Some(ValueInfoProto { name: name.into(), r#type, ..Default::default() })
 }
 
+/// Whether a node has no attributes: with them arithmetic is that of old operator sets.
+fn plain(node: &NodeProto) -> bool {
+    node.attribute.is_empty()
+}
+
 struct Walk {
     known: HashMap<String, Cells>,
     constants: HashMap<String, Arc<Tensor>>,
+    rules: Rules,
     /// Whether the client replaces missing values: trees take them as they are.
     imputes: bool,
 }
@@ -253,23 +196,33 @@ impl Walk {
             self.constants.insert(node.output.first()?.clone(), Arc::new(tensors::load(proto, None).ok()?));
             return None;
         }
-        let x = self.known.get(node.input.first()?)?;
-        let tabular = node.domain == DOMAIN;
+        let (tabular, public) = (node.domain == DOMAIN, self.rules.public);
+        let Some(x) = self.known.get(node.input.first()?) else {
+            let (x, constant) = (self.known.get(node.input.get(1)?)?, self.constants.get(node.input.first()?)?);
+            let arithmetic = public && plain(node) && matches!(node.op_type.as_str(), "Add" | "Sub" | "Mul");
+            return if arithmetic { encoders::arithmetic(node, x, constant, true) } else { None };
+        };
         match node.op_type.as_str() {
             "Identity" => Some(x.clone()),
             "Flatten" => Some(Cells { shape: vec![1, x.cells.len()], ..x.clone() }),
             "Reshape" => self.reshape(node, x),
             "Concat" => self.concat(node, x),
             "Gather" => self.gather(node, x),
-            "Cast" => cast(node, x),
+            "Cast" => encoders::cast(node, x),
+            "Add" | "Sub" | "Mul" | "Div" if public && plain(node) => {
+                encoders::arithmetic(node, x, self.constants.get(node.input.get(1)?)?, false)
+            }
             "ArrayFeatureExtractor" if tabular => {
                 let at = self.integers(node.input.get(1)?)?;
                 x.picked(x.shape.len() - 1, &at)
             }
-            "OneHotEncoder" if tabular => one_hot(node, x),
-            "LabelEncoder" if tabular => label_encoder(node, x),
-            "CategoryMapper" if tabular => category_mapper(node, x),
-            "Imputer" if tabular && self.imputes => impute(node, x),
+            "FeatureVectorizer" if tabular => self.vectorise(node, x),
+            "OneHotEncoder" if tabular => encoders::one_hot(node, x),
+            "LabelEncoder" if tabular => encoders::label_encoder(node, x, self.rules.version),
+            "CategoryMapper" if tabular => encoders::category_mapper(node, x),
+            "Imputer" if tabular && self.imputes => encoders::impute(node, x),
+            "Scaler" if tabular && public => encoders::scale(node, x),
+            "Binarizer" if tabular && public => encoders::binarise(node, x),
             _ => None,
         }
     }
@@ -298,10 +251,26 @@ impl Walk {
         (shape.iter().product::<usize>() == n).then(|| Cells { shape, ..x.clone() })
     }
 
-    /// Rows joined.
     fn concat(&self, node: &NodeProto, x: &Cells) -> Option<Cells> {
-        let last = x.shape.len() - 1;
         let axis = node.attribute.iter().find(|attribute| attribute.name == "axis").map_or(0, |attribute| attribute.i);
+        self.joined(node, x, axis)
+    }
+
+    /// Rows joined, integers as numbers.
+    fn vectorise(&self, node: &NodeProto, x: &Cells) -> Option<Cells> {
+        let joined = self.joined(node, x, -1)?;
+        let real = |cell: &Cell| match cell {
+            Cell::Whole { column, cut: false } => Some(Cell::Number { column: *column, steps: Vec::new() }),
+            Cell::Whole { .. } | Cell::Text { .. } => None,
+            other => Some(other.clone()),
+        };
+        let cells = joined.cells.iter().map(real).collect::<Option<_>>()?;
+        Some(Cells { cells, ..joined })
+    }
+
+    /// Rows joined along `axis`, the last one.
+    fn joined(&self, node: &NodeProto, x: &Cells, axis: i64) -> Option<Cells> {
+        let last = x.shape.len() - 1;
         let parts: Vec<&Cells> = node.input.iter().map(|name| self.known.get(name)).collect::<Option<_>>()?;
         let rows = |part: &&Cells| part.shape.len() == x.shape.len() && part.shape[..last].iter().all(|n| *n == 1);
         if (axis != -1 && axis != last as i64) || !parts.iter().all(rows) {
@@ -324,180 +293,4 @@ impl Walk {
         let at = self.integers(name).filter(|_| vector)?;
         x.picked(axis, &at)
     }
-}
-
-impl Cells {
-    /// Some places along the last axis.
-    fn picked(&self, axis: usize, at: &[i64]) -> Option<Cells> {
-        let extent = self.shape[axis];
-        let place =
-            |i: &i64| usize::try_from(if *i < 0 { *i + extent as i64 } else { *i }).ok().filter(|i| *i < extent);
-        let at: Vec<usize> = at.iter().map(place).collect::<Option<_>>()?;
-        let mut shape = self.shape.clone();
-        shape[axis] = at.len();
-        let cells = self.cells.chunks(extent).flat_map(|row| at.iter().map(|i| row[*i].clone())).collect();
-        Some(Cells { shape, cells, done: self.done })
-    }
-
-    /// Each element replaced by several, along a new axis if there is more than one.
-    fn mapped(&self, shape: Vec<usize>, f: impl Fn(&Cell) -> Option<Vec<Cell>>) -> Option<Cells> {
-        let cells: Vec<Vec<Cell>> = self.cells.iter().map(f).collect::<Option<_>>()?;
-        Some(Cells { shape, cells: cells.concat(), done: true })
-    }
-}
-
-fn cast(node: &NodeProto, x: &Cells) -> Option<Cells> {
-    let to = node.attribute.iter().find(|attribute| attribute.name == "to")?.i;
-    let to = DataType::try_from(i32::try_from(to).ok()?).ok()?;
-    let integer = matches!(to, DataType::Int64 | DataType::Int32);
-    if !integer && !matches!(to, DataType::Float | DataType::Double) {
-        return None;
-    }
-    let code = |code: &Code| match code {
-        Code::Integer(i) if !integer => Some(Code::Real(*i as f32)),
-        Code::Real(r) if integer => Some(Code::Integer(*r as i64)),
-        Code::Text(_) => None,
-        other => Some(other.clone()),
-    };
-    let cell = |cell: &Cell| match cell {
-        Cell::Number { column, missing: None } if integer => Some(Cell::Whole { column: *column, cut: true }),
-        Cell::Whole { column, cut: false } if !integer => Some(Cell::Number { column: *column, missing: None }),
-        Cell::Number { .. } if integer => None,
-        Cell::Text { .. } => None,
-        Cell::Code { column, set, codes, other } => {
-            let codes: Vec<Code> = codes.iter().map(code).collect::<Option<_>>()?;
-            let other = match other {
-                Some(other) => Some(code(other)?),
-                None => None,
-            };
-            Some(Cell::Code { column: *column, set: set.clone(), codes: codes.into(), other })
-        }
-        other => Some(other.clone()),
-    };
-    let cells: Vec<Cell> = x.cells.iter().map(cell).collect::<Option<_>>()?;
-    Some(Cells { cells, ..x.clone() })
-}
-
-fn one_hot(node: &NodeProto, x: &Cells) -> Option<Cells> {
-    let attributes = Attributes(node);
-    let (integers, texts) = (attributes.ints("cats_int64s").ok()?, attributes.texts("cats_strings").ok()?);
-    let others = attributes.int("zeros", 1).ok()? != 0;
-    let set = match (integers.is_empty(), texts.is_empty()) {
-        (false, true) => Categories::Integers(integers.to_vec()),
-        (true, false) => Categories::Texts(texts.iter().map(|text| (*text).to_owned()).collect()),
-        _ => return None,
-    };
-    let (set, n) = (Arc::new(set.clone()), set.len());
-    let shape = [x.shape.as_slice(), &[n]].concat();
-    x.mapped(shape, |cell| match (cell, &*set) {
-        (Cell::Number { column, missing: None } | Cell::Whole { column, .. }, Categories::Integers(_))
-        | (Cell::Text { column }, Categories::Texts(_)) => {
-            let one = |one| Cell::One { column: *column, set: set.clone(), one, others };
-            Some((0..n).map(one).collect())
-        }
-        (Cell::Code { column, set: own, codes, other }, _) => {
-            let category = |at: usize| match &*set {
-                Categories::Integers(integers) => Code::Integer(integers[at]),
-                Categories::Texts(texts) => Code::Text(texts[at].clone()),
-            };
-            let all: Vec<Code> = (0..n).map(category).collect();
-            // A code that is no category would be an error for some rows.
-            if !others && codes.iter().chain(other).any(|code| !all.contains(code)) {
-                return None;
-            }
-            let one = |category: &Code| {
-                let is = |code: &Code| Code::Real(f32::from(u8::from(code == category)));
-                let codes: Vec<Code> = codes.iter().map(is).collect();
-                Cell::Code { column: *column, set: own.clone(), codes: codes.into(), other: other.as_ref().map(is) }
-            };
-            Some(all.iter().map(one).collect())
-        }
-        _ => None,
-    })
-}
-
-/// Keys and what they stand for.
-struct Pairs {
-    keys: Categories,
-    codes: Arc<Vec<Code>>,
-    other: Code,
-}
-
-fn label_encoder(node: &NodeProto, x: &Cells) -> Option<Cells> {
-    let attributes = Attributes(node);
-    let texts = |name: &str| attributes.texts(name).ok().filter(|texts| !texts.is_empty());
-    let integers = |name: &str| attributes.ints(name).ok().filter(|integers| !integers.is_empty());
-    let floats = |name: &str| attributes.floats(name, false).ok().filter(|floats| !floats.is_empty());
-    let keys = match (texts("keys_strings"), integers("keys_int64s")) {
-        (Some(texts), None) => Categories::Texts(texts.into_iter().map(str::to_owned).collect()),
-        (None, Some(integers)) => Categories::Integers(integers.to_vec()),
-        _ => return None,
-    };
-    let (codes, other) = match (texts("values_strings"), integers("values_int64s"), floats("values_floats")) {
-        (Some(texts), None, None) => {
-            let other = attributes.text("default_string", "_Unused").ok()?;
-            (texts.into_iter().map(|text| Code::Text(text.to_owned())).collect(), Code::Text(other.to_owned()))
-        }
-        (None, Some(integers), None) => {
-            let other = attributes.int("default_int64", -1).ok()?;
-            (integers.iter().map(|integer| Code::Integer(*integer)).collect(), Code::Integer(other))
-        }
-        (None, None, Some(floats)) => {
-            let other = attributes.float("default_float", -0.0).ok()?;
-            (floats.into_iter().map(Code::Real).collect::<Vec<Code>>(), Code::Real(other))
-        }
-        _ => return None,
-    };
-    encoded(x, &Pairs { keys, codes: codes.into(), other })
-}
-
-/// Texts to integers, or back.
-fn category_mapper(node: &NodeProto, x: &Cells) -> Option<Cells> {
-    let attributes = Attributes(node);
-    let texts: Vec<String> = attributes.texts("cats_strings").ok()?.into_iter().map(str::to_owned).collect();
-    let integers = attributes.ints("cats_int64s").ok()?.to_vec();
-    let of_text = matches!(x.cells.first()?, Cell::Text { .. });
-    let pairs = if of_text {
-        let codes: Vec<Code> = integers.into_iter().map(Code::Integer).collect();
-        let other = Code::Integer(attributes.int("default_int64", -1).ok()?);
-        Pairs { keys: Categories::Texts(texts), codes: codes.into(), other }
-    } else {
-        let codes: Vec<Code> = texts.into_iter().map(Code::Text).collect();
-        let other = Code::Text(attributes.text("default_string", "_Unused").ok()?.to_owned());
-        Pairs { keys: Categories::Integers(integers), codes: codes.into(), other }
-    };
-    encoded(x, &pairs)
-}
-
-fn encoded(x: &Cells, pairs: &Pairs) -> Option<Cells> {
-    let Pairs { keys, codes, other } = pairs;
-    if keys.len() != codes.len() || keys.len() == 0 {
-        return None;
-    }
-    let set = Arc::new(keys.clone());
-    x.mapped(x.shape.clone(), |cell| match (cell, keys) {
-        (Cell::Whole { column, .. }, Categories::Integers(_)) | (Cell::Text { column }, Categories::Texts(_)) => {
-            let (set, codes, other) = (set.clone(), codes.clone(), Some(other.clone()));
-            Some(vec![Cell::Code { column: *column, set, codes, other }])
-        }
-        _ => None,
-    })
-}
-
-fn impute(node: &NodeProto, x: &Cells) -> Option<Cells> {
-    let attributes = Attributes(node);
-    let numbers = attributes.floats("imputed_value_floats", false).ok()?;
-    let replaced = attributes.float("replaced_value_float", 0.0).ok()?;
-    let n = *x.shape.last()?;
-    if !replaced.is_nan() || (numbers.len() != 1 && numbers.len() != n) {
-        return None;
-    }
-    let cell = |(at, cell): (usize, &Cell)| match cell {
-        Cell::Number { column, missing: None } => {
-            Some(Cell::Number { column: *column, missing: Some(numbers[at % n % numbers.len()]) })
-        }
-        _ => None,
-    };
-    let cells: Vec<Cell> = x.cells.iter().enumerate().map(cell).collect::<Option<_>>()?;
-    Some(Cells { cells, shape: x.shape.clone(), done: true })
 }

@@ -4,12 +4,13 @@
 
 use std::sync::Arc;
 
+use fusion_ir::prefix::Step;
 use ndarray::{ArrayD, IxDyn, arr1};
 
 use super::super::call::{Call, Kind, Made, Wire};
 use super::super::ops::reduce;
 use super::attributes::Attributes;
-use super::columns::{Column, Step};
+use super::columns::Column;
 use crate::nn::NodeId;
 use crate::nn::expr::{Binary, Expr, Unary};
 

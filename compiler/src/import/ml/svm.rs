@@ -6,7 +6,7 @@ use ndarray::{Array2, Axis, arr1};
 use super::super::call::{Call, Kind, Made, Wire, number};
 use super::attributes::Attributes;
 use super::label;
-use super::linear::keeps_order;
+use super::linear::{keeps_order, label_instead};
 use crate::nn::expr::{Binary, Expr, Unary};
 use crate::nn::{Dense, NodeId, Op};
 
@@ -135,9 +135,6 @@ fn without_vectors(call: &mut Call, names: Vec<String>) -> Result<Vec<Wire>, Str
     let attributes = Attributes(call.node);
     let (coefficients, rho) = (numbers(attributes, "coefficients")?, numbers(attributes, "rho")?);
     let classes = names.len();
-    if classes == 2 {
-        return Err("two classes without support vectors: runtimes do not agree on its label".into());
-    }
     let x = call.data(0)?;
     let n = call.shape(x).iter().product::<usize>();
     let (Some(rho), true) = (rho.first(), coefficients.len() == n * classes) else {
@@ -145,12 +142,37 @@ fn without_vectors(call: &mut Call, names: Vec<String>) -> Result<Vec<Wire>, Str
     };
     let vectors = Array2::from_shape_vec((classes, n), coefficients).map_err(|e| e.to_string())?;
     let rho = vec![*rho; classes];
+    let positive = vectors.iter().all(|x| *x >= 0.0);
     let machine = Machine { kernel: Kernel::Linear, vectors, coefficients: Array2::eye(classes), rho };
     let sums = machine.sums(call)?;
     label::rename(call, names)?;
-    let scores = call.b.reshape(sums, &[1, classes]);
-    let label = label::best(call, scores);
-    Ok(vec![Wire::Data(label, Kind::Integer), Wire::Data(scores, Kind::Real)])
+    let post = attributes.text("post_transform", "NONE")?;
+    let deciding = match classes {
+        2 if numbers(attributes, "prob_a")?.is_empty() => first_too_large(call, sums, positive)?,
+        _ => sums,
+    };
+    let deciding = call.b.reshape(deciding, &[1, classes]);
+    let label = label::best(call, deciding);
+    let scores = match post {
+        "NONE" => Wire::Data(call.b.reshape(sums, &[1, classes]), Kind::Real),
+        post => {
+            Wire::Without(format!("scores by the post_transform {post:?} are not supported{}", label_instead(call)))
+        }
+    };
+    Ok(vec![Wire::Data(label, Kind::Integer), scores])
+}
+
+/// Of two classes onnxruntime takes the second if it has the larger score, and also if the first's
+/// score is above zero or, where no coefficient is negative, above a half.
+fn first_too_large(call: &mut Call, sums: NodeId, positive: bool) -> Made {
+    let [first, second] = [0, 1].map(|class| call.b.slice(sums, &[class], &[1]));
+    let second = call.b.sub(second, first);
+    let above = call.affine(first, &number(1.0), &number(if positive { -0.5 } else { 0.0 }))?;
+    let both = call.b.concat(&[second, above], 0);
+    let both = call.b.reshape(both, &[1, 2]);
+    let most = call.b.pool_rows(Op::MaxPool, both);
+    let (zero, one) = (call.b.scale(-0.5, most), call.b.scale(0.5, most));
+    Ok(call.b.concat(&[zero, one], 0))
 }
 
 /// How many pairs each class wins. Of equal ones the first is before the others by less than a
@@ -189,8 +211,12 @@ fn scores(call: &mut Call, sums: NodeId, classes: usize, post: &str) -> Result<W
             let n = call.shape(sums)[0];
             Wire::Data(call.b.reshape(sums, &[1, n]), Kind::Real)
         }
-        // Named when something reads it.
-        _ => Wire::Refused,
+        (3.., [_, ..], _) => Wire::Without(format!(
+            "probabilities of {classes} classes, which are found by iteration, are not supported{}. For probabilities train \
+             CalibratedClassifierCV on a machine without them",
+            label_instead(call)
+        )),
+        _ => Wire::Without(format!("scores by the post_transform {post:?} are not supported{}", label_instead(call))),
     })
 }
 

@@ -1,0 +1,139 @@
+//! Elements of tensors that are made of one column of a row each.
+
+use std::sync::Arc;
+
+use fusion_ir::prefix::{Categories, Element, MAX_STEPS, Step, Values};
+
+/// One element of a tensor, as far as it depends on one column of a row only.
+#[derive(Clone, Debug)]
+pub(super) enum Cell {
+    /// The number in a column, and what is done to it.
+    Number { column: usize, steps: Vec<Step> },
+    /// The integer in a column, or the number there cut to one.
+    Whole { column: usize, cut: bool },
+    /// The text in a column.
+    Text { column: usize },
+    /// 1 if the column has this category, else 0; if `others`, of all other categories too.
+    One { column: usize, set: Arc<Categories>, one: usize, others: bool },
+    /// What the column's category stands for.
+    Code { column: usize, set: Arc<Categories>, codes: Arc<Vec<Code>>, other: Option<Code> },
+}
+
+/// What a category stands for.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Code {
+    Integer(i64),
+    Real(f32),
+    Text(String),
+}
+
+/// A tensor made of such elements.
+#[derive(Clone, Debug)]
+pub(super) struct Cells {
+    pub shape: Vec<usize>,
+    pub cells: Vec<Cell>,
+    /// Whether the client has done something to some of them.
+    pub done: bool,
+}
+
+impl Cell {
+    pub fn element(&self, sets: &mut Vec<Categories>) -> Element {
+        let mut place = |set: &Categories| {
+            let known = sets.iter().position(|other| other == set);
+            known.unwrap_or_else(|| {
+                sets.push(set.clone());
+                sets.len() - 1
+            }) as u32
+        };
+        match self {
+            Cell::Number { column, steps } => Element::Number { column: *column as u32, steps: steps.clone() },
+            Cell::One { column, set, one, others } => Element::Category {
+                column: *column as u32,
+                set: place(set),
+                values: Values::One(*one as u32),
+                other: others.then_some(0.0),
+            },
+            Cell::Code { column, set, codes, other } => Element::Category {
+                column: *column as u32,
+                set: place(set),
+                values: Values::Numbers(codes.iter().filter_map(Code::number).collect()),
+                other: other.as_ref().and_then(Code::number),
+            },
+            // Of text, and of what was cut, no input is made.
+            Cell::Whole { column, .. } | Cell::Text { column } => {
+                Element::Number { column: *column as u32, steps: Vec::new() }
+            }
+        }
+    }
+
+    /// The number with one more step, if it is one.
+    pub fn then(&self, step: &Step) -> Option<Cell> {
+        let code = |code: &Code| code.number().map(|x| Code::Real(step.at(x)));
+        match self {
+            Cell::Number { column, steps } if steps.len() < MAX_STEPS => {
+                Some(Cell::Number { column: *column, steps: [steps.as_slice(), std::slice::from_ref(step)].concat() })
+            }
+            Cell::Whole { column, cut: false } => Some(Cell::Number { column: *column, steps: vec![step.clone()] }),
+            Cell::One { column, set, one, others } => {
+                let codes = (0..set.len()).map(|at| Code::Real(step.at(f32::from(u8::from(at == *one))))).collect();
+                let other = others.then(|| Code::Real(step.at(0.0)));
+                Some(Cell::Code { column: *column, set: set.clone(), codes: Arc::new(codes), other })
+            }
+            Cell::Code { column, set, codes, other } => {
+                let codes: Vec<Code> = codes.iter().map(code).collect::<Option<_>>()?;
+                let other = match other {
+                    Some(other) => Some(code(other)?),
+                    None => None,
+                };
+                Some(Cell::Code { column: *column, set: set.clone(), codes: codes.into(), other })
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether it is a number that the network can be given.
+    pub fn is_number(&self) -> bool {
+        match self {
+            Cell::Number { .. } | Cell::Whole { cut: false, .. } | Cell::One { .. } => true,
+            Cell::Whole { .. } | Cell::Text { .. } => false,
+            Cell::Code { codes, other, .. } => codes.iter().chain(other).all(|code| code.number().is_some()),
+        }
+    }
+}
+
+impl Code {
+    pub fn number(&self) -> Option<f32> {
+        match self {
+            Code::Integer(integer) => Some(*integer as f32).filter(|real| *real as i64 == *integer),
+            Code::Real(real) => Some(*real).filter(|real| real.is_finite()),
+            Code::Text(_) => None,
+        }
+    }
+}
+
+impl Cells {
+    /// Some places along the last axis.
+    pub fn picked(&self, axis: usize, at: &[i64]) -> Option<Cells> {
+        let extent = self.shape[axis];
+        let place =
+            |i: &i64| usize::try_from(if *i < 0 { *i + extent as i64 } else { *i }).ok().filter(|i| *i < extent);
+        let at: Vec<usize> = at.iter().map(place).collect::<Option<_>>()?;
+        let mut shape = self.shape.clone();
+        shape[axis] = at.len();
+        let cells = self.cells.chunks(extent).flat_map(|row| at.iter().map(|i| row[*i].clone())).collect();
+        Some(Cells { shape, cells, done: self.done })
+    }
+
+    /// Every element with one more step.
+    pub fn stepped(&self, step: impl Fn(usize) -> Option<Step>) -> Option<Cells> {
+        let next = |(at, cell): (usize, &Cell)| cell.then(&step(at)?);
+        let cells = self.cells.iter().enumerate().map(next).collect::<Option<_>>()?;
+        Some(Cells { cells, shape: self.shape.clone(), done: true })
+    }
+
+    /// Each element replaced by several, along a new axis if there is more than one.
+    pub fn mapped(&self, shape: Vec<usize>, f: impl Fn(&Cell) -> Option<Vec<Cell>>) -> Option<Cells> {
+        let cells: Vec<Vec<Cell>> = self.cells.iter().map(f).collect::<Option<_>>()?;
+        Some(Cells { shape, cells: cells.concat(), done: true })
+    }
+}
