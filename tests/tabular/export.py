@@ -1,11 +1,13 @@
 """Exports the models that people have to ONNX, with default settings, and what onnxruntime answers for 2,000 rows of each.
 
-    pip install scikit-learn==1.6.1 skl2onnx==1.20.0 onnxruntime==1.32.0 xgboost==3.2.0 lightgbm==4.7.0 onnxmltools==1.16.0
+    pip install scikit-learn==1.6.1 skl2onnx==1.20.0 onnx==1.17.0 onnxruntime==1.32.0 xgboost==3.2.0 lightgbm==4.7.0 onnxmltools==1.16.0 pandas
 
 For each model NAME: NAME.onnx, NAME.x.npy (the rows), NAME.y.npy (indices of onnxruntime's labels among the model's classes),
-NAME.c.npy (512 rows for calibration, none of the 2,000). Rows with text are NAME.x.csv and NAME.c.csv.
+NAME.c.npy (512 rows for calibration, none of the 2,000). Rows with text are NAME.x.csv and NAME.c.csv. onnxruntime runs with one thread:
+it adds in an order of its own with several. NAME.s.npy are the rows whose label depends on that.
 """
 import argparse
+import sys
 import warnings
 from pathlib import Path
 
@@ -193,15 +195,20 @@ def given(session, rows):
 
 def failed(name, error):
     """A converter that cannot export its own model says so here."""
-    print(f"{name}: NOT EXPORTED: {str(error)[:200]!r}", flush=True)
+    print(f"{name}: NOT EXPORTED: {str(error)[:200]!r}", file=sys.stderr, flush=True)
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="where to write them")
-    parser.add_argument("names", nargs="*", help="which of them; all by default")
-    arguments = parser.parse_args()
-    folder, names = arguments.folder, arguments.names or list(MODELS)
+def answered(model, rows, classes, threads):
+    """Indices of onnxruntime's labels; with 0 threads it takes as many as it likes."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    labels = session.run(None, given(session, rows))[0]
+    index = {str(label): i for i, label in enumerate(classes)}
+    return np.array([index[str(label)] for label in np.ravel(labels)], np.int64)
+
+
+def export(folder, names, quiet=False):
     folder.mkdir(parents=True, exist_ok=True)
     for name in names:
         try:
@@ -211,18 +218,25 @@ def main():
             continue
         path = folder / f"{name}.onnx"
         path.write_bytes(onnx.SerializeToString())
-        session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
-        labels = session.run(None, given(session, x[:ROWS]))[0]
-        classes = np.unique(labels) if not hasattr(model, "classes_") else model.classes_
-        index = {str(label): i for i, label in enumerate(classes)}
         for kind, rows in (("x", x[:ROWS]), ("c", x[ROWS:ROWS + CALIBRATION])):
             if isinstance(rows, np.ndarray):
                 np.save(folder / f"{name}.{kind}.npy", rows)
             else:
                 rows.to_csv(folder / f"{name}.{kind}.csv", index=False)
-        np.save(folder / f"{name}.y.npy", np.array([index[str(label)] for label in np.ravel(labels)], np.int64))
-        ops = [(node.domain + ":" if node.domain else "") + node.op_type for node in onnx.graph.node]
-        print(f"{name}: {len(path.read_bytes())} bytes: {' '.join(ops)}", flush=True)
+        labels, others = (answered(path.read_bytes(), x[:ROWS], model.classes_, threads) for threads in (1, 0))
+        np.save(folder / f"{name}.y.npy", labels)
+        np.save(folder / f"{name}.s.npy", np.flatnonzero(labels != others))
+        if not quiet:
+            ops = [(node.domain + ":" if node.domain else "") + node.op_type for node in onnx.graph.node]
+            print(f"{name}: {len(path.read_bytes())} bytes: {' '.join(ops)}", flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="where to write them")
+    parser.add_argument("names", nargs="*", help="which of them; all by default")
+    arguments = parser.parse_args()
+    export(arguments.folder, arguments.names or list(MODELS))
 
 
 if __name__ == "__main__":
