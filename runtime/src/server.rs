@@ -65,7 +65,7 @@ impl Guest {
     /// [`Error::Peer`] if there comes none, or none of this protocol; the client is told.
     pub fn receive(mut link: Box<dyn Link>) -> Result<Guest, Error> {
         let (mut control, meter) = Metered::new(link.open(Lane::CONTROL, CONTROL_AHEAD_BYTES)?);
-        let arrival = Arrival::receive(&mut control)?;
+        let arrival = Arrival::receive(&mut control).inspect_err(|_| link.see_off())?;
         Ok(Guest { link, control, meter, arrival })
     }
 
@@ -82,6 +82,7 @@ impl Guest {
     /// Tells the client why it is not served, as far as that is its business, and hangs up.
     pub fn refuse(mut self, why: &Error) {
         handshake::refuse(&mut self.control, why);
+        self.link.see_off();
     }
 
     /// Serves the session that the client asks for, as [`run_server_if`].
@@ -105,13 +106,15 @@ impl Guest {
             started = Instant::now();
             Ok(())
         };
-        let (session_id, size) = arrival.answer(&mut control, plan, limits, admission, nonce()?)?;
+        let answered = arrival.answer(&mut control, plan, limits, admission, nonce()?);
+        let (session_id, size) = answered.inspect_err(|_| link.see_off())?;
         let forecast = Forecast::new(&steps, size);
         let memory_bytes = Memory::new(&steps).peak_bytes(Party::Server, size);
         let executor =
             Executor { party: Party::Server, steps: &steps, model: Some(model), session_id, size, forecast: &forecast };
         let (_, totals) = executor.run(&mut *link, &meter, None, progress)?;
-        // Sends what is still queued, then hangs up.
+        // The client may still be reading.
+        link.see_off();
         drop((control, link));
         let total = Spent { traffic: totals.traffic(meter.read()), time: started.elapsed() };
         Ok(report(plan, size, &totals, total, &forecast, memory_bytes))

@@ -72,6 +72,35 @@ fn failure(result: Result<Vec<u8>, Error>) -> String {
 }
 
 #[test]
+fn a_slow_reader_gets_what_was_sent_last_and_shows_life_meanwhile() {
+    let (mut connection, mut raw) = against_raw(PATIENT);
+    // More than the system holds of what nobody reads.
+    let payload = vec![7; 32 << 20];
+    channel(&mut connection, Lane::CONTROL).send(Kind::Hello, payload.clone()).unwrap();
+    let gone = std::thread::spawn(move || connection.see_off());
+    let (mut received, mut sequence) = (Vec::<u8>::new(), 0u16);
+    let mut piece = vec![0; 1 << 20];
+    loop {
+        let count = raw.read(&mut piece).unwrap();
+        if count == 0 {
+            break;
+        }
+        received.extend(&piece[..count]);
+        // A sign of life.
+        raw.write_all(&[&[0; 6][..], &sequence.to_le_bytes()].concat()).unwrap();
+        sequence = sequence.wrapping_add(1);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(received.windows(payload.len()).any(|bytes| bytes == payload));
+    // It stays until this side hangs up.
+    std::thread::sleep(Duration::from_millis(200));
+    assert!(!gone.is_finished());
+    raw.write_all(&[&[0; 6][..], &sequence.to_le_bytes()].concat()).unwrap();
+    drop(raw);
+    gone.join().unwrap();
+}
+
+#[test]
 fn an_expected_message_arrives() {
     assert_eq!(receive_after(&frame(b"abcd", Kind::Hello, 0)).unwrap(), b"abcd");
 }
@@ -376,9 +405,10 @@ fn a_lane_that_waits_gets_more_than_the_room_for_what_comes_early() {
 fn lanes_that_do_not_exist_are_refused() {
     let mut bytes = frame(b"abcd", Kind::Hello, 0);
     bytes[5] = Lane::COUNT as u8;
-    assert_eq!(misbehaviour(receive_after(&bytes)), "a message on unknown lane 5");
+    let unknown = format!("a message on unknown lane {}", Lane::COUNT);
+    assert_eq!(misbehaviour(receive_after(&bytes)), unknown);
     bytes[4] = 0;
-    assert_eq!(misbehaviour(receive_after(&bytes)), "a message on unknown lane 5");
+    assert_eq!(misbehaviour(receive_after(&bytes)), unknown);
     bytes[5] = 0;
     assert_eq!(misbehaviour(receive_after(&bytes)), "a sign of life of 4 bytes on the control lane");
 }

@@ -13,6 +13,9 @@ use super::incoming::{Incoming, PATIENCE};
 use super::outgoing::Outgoing;
 use super::{Lane, Link};
 
+/// What a peer gets, most, to read what was sent last and to hang up.
+const LAST_MOMENTS: Duration = Duration::from_secs(60);
+
 /// One party's end of a connection: lanes of frames over a reading and a writing half.
 ///
 /// The halves are any byte streams (a TCP socket's, a TLS session's, a pipe's) whose reads and
@@ -28,7 +31,7 @@ struct Halves {
     incoming: Arc<Incoming>,
     outgoing: Arc<Outgoing>,
     writer: Option<JoinHandle<()>>,
-    patience: Duration,
+    stall: Duration,
     shut: Box<dyn Fn() + Send + Sync>,
 }
 
@@ -82,8 +85,7 @@ impl Connection {
             }
         };
         let writer = Builder::new().name("fusion-writer".into()).spawn(write)?;
-        let patience = stall.saturating_mul(PATIENCE);
-        Ok(Connection(Arc::new(Halves { incoming, outgoing, writer: Some(writer), patience, shut: Box::new(shut) })))
+        Ok(Connection(Arc::new(Halves { incoming, outgoing, writer: Some(writer), stall, shut: Box::new(shut) })))
     }
 
     /// For who waits without receiving.
@@ -111,6 +113,12 @@ impl Link for Connection {
         Ok(Box::new(LaneChannel { lane, halves: Arc::clone(&self.0) }))
     }
 
+    fn see_off(&self) {
+        if self.0.finish() {
+            self.0.incoming.see_off(self.0.stall.min(LAST_MOMENTS));
+        }
+    }
+
     fn break_off(&self) {
         self.0.outgoing.fail(Failure::broken_off());
         self.0.incoming.break_off();
@@ -130,9 +138,16 @@ impl Channel for LaneChannel {
     }
 }
 
+impl Halves {
+    /// Sends what is queued and drops the writing half; whether that is done.
+    fn finish(&self) -> bool {
+        self.outgoing.finish(self.stall.saturating_mul(PATIENCE))
+    }
+}
+
 impl Drop for Halves {
     fn drop(&mut self) {
-        if !self.outgoing.finish(self.patience) {
+        if !self.finish() {
             (self.shut)();
         }
         if let Some(writer) = self.writer.take() {

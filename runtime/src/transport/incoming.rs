@@ -141,6 +141,13 @@ impl Incoming {
         self.lock().failure.is_some()
     }
 
+    /// Waits for the peer to hang up, or for the connection to fail, but no longer than `patience`.
+    pub fn see_off(&self, patience: Duration) {
+        let over = |state: &mut State| state.failure.is_none();
+        let waited = self.changed.wait_timeout_while(self.lock(), patience, over);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
+    }
+
     /// Ends all lanes, and nothing can be received any more.
     pub fn break_off(&self) {
         self.fail(Failure::broken_off());

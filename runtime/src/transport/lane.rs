@@ -64,6 +64,14 @@ pub trait Link: Send + Sync {
     /// Whatever keeps the link from opening a lane; each is opened once.
     fn open(&mut self, lane: Lane, ahead_bytes: u64) -> Result<Box<dyn Channel>, Error>;
 
+    /// Sends what is still queued and says that no more comes, then waits for the peer to hang up.
+    /// Nothing is sent or received afterwards.
+    ///
+    /// For who speaks last: what the peer has not read yet is still with the system, which throws
+    /// it away once something arrives at a socket that is closed already, a sign of life for
+    /// example (RFC 1122, section 4.2.2.13). A link that loses nothing that way need do nothing.
+    fn see_off(&self) {}
+
     /// Hangs up at once: from now on every call on any lane fails, here and, once it has noticed,
     /// at the peer.
     fn break_off(&self);
@@ -94,6 +102,10 @@ where
     fn open(&mut self, lane: Lane, ahead_bytes: u64) -> Result<Box<dyn Channel>, Error> {
         let channel = self.link.open(lane, ahead_bytes)?;
         Ok((self.around)(lane, channel))
+    }
+
+    fn see_off(&self) {
+        self.link.see_off();
     }
 
     fn break_off(&self) {
