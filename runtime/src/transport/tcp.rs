@@ -195,6 +195,7 @@ fn secure(stream: TcpStream, options: &TcpOptions, shake: Shake) -> io::Result<(
 /// Makes a socket give up after `timeout`; returns what ends it at once.
 fn prepare(stream: &TcpStream, timeout: Duration) -> io::Result<impl Fn() + Send + Sync + use<>> {
     stream.set_nodelay(true)?;
+    fill_lossy_links(stream);
     stream.set_read_timeout(Some(timeout))?;
     stream.set_write_timeout(Some(timeout))?;
     let whole = stream.try_clone()?;
@@ -202,6 +203,16 @@ fn prepare(stream: &TcpStream, timeout: Duration) -> io::Result<impl Fn() + Send
         // It may be shut already.
         let _ = whole.shutdown(Shutdown::Both);
     })
+}
+
+/// Lets the system's congestion control go by what arrives instead of by what is lost, where it
+/// has one that does and lets everyone use it (BBR: Cardwell et al., ACM Queue 2016): a link of
+/// many megabits per second that loses a packet now and then is used, else it is hardly.
+fn fill_lossy_links(stream: &TcpStream) {
+    #[cfg(target_os = "linux")]
+    let _ = rustix::net::sockopt::set_tcp_congestion(stream, "bbr");
+    #[cfg(not(target_os = "linux"))]
+    let _ = stream;
 }
 
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
