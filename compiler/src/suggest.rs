@@ -11,8 +11,6 @@ use crate::Error;
 /// what fits memory for a large network. What they share is nearly shared out by then, so the
 /// choice of backends hardly depends on it.
 const MICRO_BATCH: u32 = 16;
-/// Micro-batches in flight in a batch of more than one, as clients have them unless told otherwise.
-const STREAMS: u8 = 2;
 
 /// The cheapest batch that meets a suggestion, beside it: what a verified plan carries.
 ///
@@ -27,5 +25,5 @@ pub fn batch(suggestion: Suggestion) -> Result<(Suggestion, Mix), Error> {
 
 /// How a batch of so many positions is taken to go through the layers.
 pub fn schedule(positions: u64) -> Schedule {
-    Schedule::new(positions.max(1), MICRO_BATCH, STREAMS)
+    Schedule::new(positions.max(1), MICRO_BATCH, Schedule::USUAL_STREAMS)
 }

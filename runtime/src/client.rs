@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use fusion_catalogue::{Keys, Steps};
+use fusion_catalogue::{Keys, Schedule, Steps};
 use fusion_ir::op::Reveal;
 use fusion_ir::soundness::{self, Batch, Policy};
 use fusion_ir::{Party, Plan};
@@ -25,7 +25,8 @@ use crate::{Error, Setting};
 pub struct Flow {
     /// Most positions of a micro-batch, at least 1.
     pub micro_batch: Option<u32>,
-    /// Most micro-batches at the same time, at least 1; by default [`Lane::STREAMS`].
+    /// Most micro-batches at the same time, at least 1; by default as many as memory holds, up to
+    /// [`Schedule::MOST_STREAMS`].
     pub streams: Option<u8>,
     /// What either party's process may take, by forecast; by default [`memory::LIMIT_BYTES`].
     pub memory_bytes: Option<u64>,
@@ -87,31 +88,38 @@ impl Flow {
         if self.micro_batch == Some(0) || self.streams == Some(0) {
             return Err(Error::Usage("a micro-batch has at least one position, and at least one is in flight".into()));
         }
-        let micro_batch = match self.micro_batch {
-            Some(given) => given,
-            None => even(positions as u64, self.largest(steps)?, self.streams()),
+        let (positions, (largest, streams)) = (positions as u64, self.room(steps)?);
+        let schedule = match self.micro_batch {
+            Some(given) => Schedule::new(positions, given, streams),
+            None => Schedule::even(positions, largest, streams),
         };
-        let keys = self.keys(steps);
-        Ok(BatchSize::new(positions as u64, micro_batch, self.streams(), self.offline, keys))
+        Ok(BatchSize { schedule, offline: self.offline, keys: self.keys(steps) })
     }
 
-    /// The largest micro-batch within the memory.
+    /// The largest micro-batch within the memory, and how many of them may be in flight: more than
+    /// usual where that makes none smaller.
     ///
     /// # Errors
     /// [`Error::Usage`] if not even one position fits.
-    pub fn largest(self, steps: &Steps) -> Result<u32, Error> {
-        let limit = self.memory_bytes.unwrap_or(memory::LIMIT_BYTES);
-        Memory::new(steps).fitting(limit, memory::LARGEST_MICRO_BATCH, self.streams())
+    pub fn room(self, steps: &Steps) -> Result<(u32, u8), Error> {
+        let (limit, memory) = (self.memory_bytes.unwrap_or(memory::LIMIT_BYTES), Memory::new(steps));
+        let most = self.micro_batch.unwrap_or(Schedule::LARGEST_MICRO_BATCH);
+        let fitting = |streams| memory.fitting(limit, most, streams);
+        let usual = fitting(self.streams.unwrap_or(Schedule::USUAL_STREAMS));
+        let streams = match (self.streams, &usual) {
+            (Some(given), _) => given.min(Schedule::MOST_STREAMS),
+            (None, Ok(usual)) if fitting(Schedule::MOST_STREAMS).is_ok_and(|more| more == *usual) => {
+                Schedule::MOST_STREAMS
+            }
+            (None, _) => Schedule::USUAL_STREAMS,
+        };
+        // Who says how many go together need not be told what fits.
+        Ok((self.micro_batch.map_or(usual, Ok)?, streams))
     }
 
     /// Which layers share key pairs.
     pub fn keys(self, steps: &Steps) -> Keys {
         self.keys.unwrap_or_else(|| Keys::of(steps))
-    }
-
-    /// The most micro-batches at the same time.
-    pub fn streams(self) -> u8 {
-        self.streams.unwrap_or(Lane::STREAMS as u8)
     }
 }
 
@@ -176,15 +184,6 @@ fn conclude(job: &Job, revealed: Answers<'_>, findings: Findings, size: BatchSiz
     }
 }
 
-/// The micro-batch, at most `largest`, that gives every stream equally much to do, unless all
-/// positions fit in one.
-fn even(positions: u64, largest: u32, streams: u8) -> u32 {
-    let least = positions.div_ceil(u64::from(largest));
-    let count = if least > 1 { least.next_multiple_of(u64::from(streams)) } else { 1 };
-    // Not more than the largest, which was a u32.
-    positions.div_ceil(count) as u32
-}
-
 /// Refuses a plan that opens more than the client's user wants: a label says least, of ranked
 /// labels fewer say less, and logits say most. Values are something else than labels.
 ///
@@ -213,18 +212,6 @@ pub fn check_reveal(plan: &Plan, wanted: Reveal) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn streams_get_equally_much_and_no_micro_batch_is_too_large() {
-        let cases =
-            [(5, 64, 2, 5), (64, 64, 2, 64), (65, 64, 2, 33), (200, 64, 2, 50), (130, 64, 2, 33), (130, 64, 1, 44)];
-        for (positions, largest, streams, micro_batch) in cases {
-            assert_eq!(even(positions, largest, streams), micro_batch, "{positions} by {largest}");
-        }
-        for positions in 1..300 {
-            assert!((1..=7).contains(&even(positions, 7, 2)));
-        }
-    }
 
     #[test]
     fn plans_that_reveal_more_than_wanted_are_refused() {

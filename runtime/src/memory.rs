@@ -23,8 +23,6 @@ use crate::{Error, Setting};
 
 /// What either party's process may take unless its user says otherwise.
 pub const LIMIT_BYTES: u64 = 4_000_000_000;
-/// The largest micro-batch by default: beyond it, what positions share no longer counts.
-pub const LARGEST_MICRO_BATCH: u32 = 64;
 
 /// An element of a share, an input or a weight.
 const WORD_BYTES: u64 = 8;

@@ -19,7 +19,7 @@ use fusion_runtime::{
     ClientReport, Error, Flow, PlanFile, ServerReport, report, run_client, run_server, run_server_if,
 };
 
-const LIMITS: Limits = Limits { positions: 1000, micro_batch: 64, streams: 2 };
+const LIMITS: Limits = Limits { positions: 1000, micro_batch: 64, streams: Lane::STREAMS as u8 };
 const QUERIES: [(i64, i64); 3] = [(3, 1), (-2, 5), (-4, -4)];
 
 /// The two ends of a connection over in-process pipes.

@@ -26,12 +26,31 @@ pub struct Counts {
 }
 
 impl Schedule {
+    /// The largest micro-batch that clients choose by themselves: beyond it, what positions share
+    /// no longer counts.
+    pub const LARGEST_MICRO_BATCH: u32 = 64;
+    /// Micro-batches in flight where memory holds no more.
+    pub const USUAL_STREAMS: u8 = 2;
+    /// Most micro-batches in flight.
+    pub const MOST_STREAMS: u8 = 4;
+
     /// `positions` in micro-batches of at most `micro_batch`, of which at most `streams` are in
     /// flight and never more than there are.
     pub fn new(positions: u64, micro_batch: u32, streams: u8) -> Schedule {
         let micro_batch = micro_batch.clamp(1, u32::try_from(positions.max(1)).unwrap_or(u32::MAX));
         let most = positions.div_ceil(u64::from(micro_batch)).clamp(1, u64::from(u8::MAX)) as u8;
         Schedule { positions, micro_batch, streams: streams.clamp(1, most) }
+    }
+
+    /// `positions` as a client has them whose memory holds `streams` micro-batches of `largest`: in
+    /// as few as that allows, all in one if they fit, and in flight as many as there are, equally
+    /// much in each, but two at least.
+    pub fn even(positions: u64, largest: u32, streams: u8) -> Schedule {
+        let least = positions.div_ceil(u64::from(largest.max(1)));
+        let streams = least.clamp(2, u64::from(streams.max(2))).min(u64::from(streams.max(1)));
+        let count = if least > 1 { least.next_multiple_of(streams) } else { 1 };
+        // Neither is more than what was given.
+        Schedule::new(positions, positions.div_ceil(count) as u32, streams as u8)
     }
 
     /// One micro-batch by itself.
@@ -91,6 +110,28 @@ impl Schedule {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn streams_get_equally_much_and_no_micro_batch_is_too_large() {
+        for (positions, most, [micro_batch, streams]) in [
+            (5, 2, [5, 1]),
+            (64, 4, [64, 1]),
+            (65, 2, [33, 2]),
+            (65, 4, [33, 2]),
+            (130, 1, [44, 1]),
+            (130, 2, [33, 2]),
+            (130, 4, [44, 3]),
+            (200, 4, [50, 4]),
+            (476, 2, [60, 2]),
+            (476, 4, [60, 4]),
+        ] {
+            let expected = Schedule { positions, micro_batch, streams: streams as u8 };
+            assert_eq!(Schedule::even(positions, 64, most), expected, "{positions} in {most}");
+        }
+        for positions in 1..300 {
+            assert!((1..=7).contains(&Schedule::even(positions, 7, 4).micro_batch));
+        }
+    }
 
     /// Cards dealt one by one.
     #[test]

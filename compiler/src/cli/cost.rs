@@ -28,6 +28,15 @@ pub(super) struct Args {
     /// (layer or position) [default: layer where it adds at most 1 % to a position's bytes]
     #[arg(long, value_name = "WHICH")]
     keys: Option<Keys>,
+    /// Positions that the client runs through the layers together, most: as many as its memory
+    /// holds
+    #[arg(long, value_name = "N", default_value_t = Schedule::LARGEST_MICRO_BATCH,
+          value_parser = clap::value_parser!(u32).range(1..))]
+    micro_batch: u32,
+    /// Micro-batches at the same time, most, as the client has it
+    #[arg(long, value_name = "N", default_value_t = Schedule::MOST_STREAMS,
+          value_parser = clap::value_parser!(u8).range(1..=Schedule::MOST_STREAMS as i64))]
+    in_flight: u8,
     #[command(flatten)]
     target: TargetArgs,
     #[command(flatten)]
@@ -58,7 +67,8 @@ pub(super) fn run(args: &Args) -> Result<(), Error> {
     let total: Cost = steps.costs(keys, 1).into_iter().sum();
     let correlations = Correlations::new(&total, positions);
     let each = (session.seconds - session.setup_s) / target.schedule.micro_batch as f64;
-    let whole_s = course(&steps, keys, positions, &target).seconds(&target.machine, target.network);
+    let schedule = Schedule::even(positions, args.micro_batch, args.in_flight);
+    let whole_s = SessionTrace::new(&steps, schedule, keys).seconds(&target.machine, target.network);
     let _ = writeln!(text, "{}", line(["", "one position", "", ""], &total, each));
     let mut setup = steps.shared(keys).once();
     setup.then(&correlations.supply.setup());
@@ -77,8 +87,9 @@ pub(super) fn run(args: &Args) -> Result<(), Error> {
     let _ = writeln!(text, "RLWE key pairs of one position: {} (by {keys})", keys.pairs(&steps));
     let _ = writeln!(
         text,
-        "{queries} queries, {copies} copies of each, {public} public samples: {positions} positions, {} in flight, about {} and {} per query",
-        target.schedule.streams,
+        "{queries} queries, {copies} copies of each, {public} public samples: {positions} positions in micro-batches of {}, {} in flight, about {} and {} per query",
+        schedule.micro_batch,
+        schedule.streams,
         output::bytes(bytes as u64),
         output::seconds(whole_s / queries as f64)
     );
@@ -132,11 +143,8 @@ pub(super) fn forecast(plan: &Plan, target: &Target) -> Result<String, Error> {
 
 /// The time of one micro-batch.
 fn session(steps: &Steps, keys: Keys, target: &Target) -> SessionTime {
-    course(steps, keys, u64::from(target.schedule.micro_batch), target).play(&target.machine, target.network)
-}
-
-fn course(steps: &Steps, keys: Keys, positions: u64, target: &Target) -> SessionTrace {
-    SessionTrace::new(steps, Schedule { positions, ..target.schedule }, keys)
+    let schedule = Schedule { positions: u64::from(target.schedule.micro_batch), ..target.schedule };
+    SessionTrace::new(steps, schedule, keys).play(&target.machine, target.network)
 }
 
 fn line([id, op, node, backend]: [&str; 4], cost: &Cost, seconds: f64) -> String {

@@ -446,7 +446,7 @@ mod tests {
             (with("lisen = 3"), "unknown field `lisen`"),
             (format!("{LEAST}[limits]\nmemory = \"4\""), "a size is a number with a unit"),
             (format!("{LEAST}[limits]\nsessions = 0"), "limits.sessions is 0"),
-            (format!("{LEAST}in_flight = 3"), "in_flight is 1 to 2"),
+            (format!("{LEAST}in_flight = 5"), "in_flight is 1 to 4"),
             (with("identity = \"s.pem\""), "who is let in"),
             (format!("{LEAST}[clients.ann]\nfingerprints = []"), "needs identity"),
             (format!("{LEAST}[log]\nlevel = \"loud\""), "unknown variant `loud`"),

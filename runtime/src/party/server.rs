@@ -140,13 +140,7 @@ impl Limits {
     /// # Errors
     /// [`Error::Usage`] if not even one position fits, or the protocols cannot carry a layer.
     pub fn of(plan: &Plan, flow: Flow) -> Result<Limits, Error> {
-        let micro_batch = match flow.micro_batch {
-            Some(given) => given,
-            None => {
-                let steps = resolve(&plan.function)?;
-                flow.largest(&steps)?
-            }
-        };
-        Ok(Limits { positions: Limits::POSITIONS, micro_batch, streams: flow.streams() })
+        let (micro_batch, streams) = flow.room(&*resolve(&plan.function)?)?;
+        Ok(Limits { positions: Limits::POSITIONS, micro_batch, streams })
     }
 }

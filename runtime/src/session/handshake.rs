@@ -504,7 +504,7 @@ mod tests {
             (Schedule { positions: 0, ..SCHEDULE }, "empty batch"),
             (Schedule { streams: 0, ..SCHEDULE }, "empty batch"),
             (Schedule { streams: 2, ..SCHEDULE }, "2 micro-batches in flight, this server takes at most 1"),
-            (Schedule { streams: 3, ..SCHEDULE }, "asks for 3 streams"),
+            (Schedule { streams: 5, ..SCHEDULE }, "asks for 5 streams"),
             (Schedule { positions: 16, streams: 2, ..SCHEDULE }, "asks for 2 streams"),
         ] {
             let (client, server) = shake(&plan, &plan, BatchSize { schedule, ..BATCH });

@@ -140,13 +140,20 @@ pub fn decode_refusal(payload: &[u8]) -> Error {
 mod tests {
     use super::*;
 
+    /// One lane's number is this, all others are at their beginning.
+    fn at(lane: usize, number: u16) -> Sequence {
+        let mut sequence = Sequence::default();
+        sequence.0[lane] = number;
+        sequence
+    }
+
     fn message(kind: Kind, payload_bytes: usize) -> Header {
         Header { lane: Lane::layers(1), kind, payload_bytes }
     }
 
     #[test]
     fn the_header_is_eight_bytes_numbered_by_lane() {
-        let (mut sent, mut received) = (Sequence([0, 0, 0, 0xabcd, 0]), Sequence([0, 0, 0, 0xabcd, 0]));
+        let [mut sent, mut received] = [(); 2].map(|()| at(3, 0xabcd));
         let frame = Frame::Message(message(Kind::LinearUpload, 0x01_02_03));
         let bytes = frame.encode(&mut sent);
         assert_eq!(bytes, [3, 2, 1, 0, 6, 3, 0xcd, 0xab]);
@@ -174,7 +181,7 @@ mod tests {
 
     #[test]
     fn what_is_no_header_is_named() {
-        let text = |bytes| Frame::decode(bytes, &mut Sequence([4, 0, 0, 0, 0])).unwrap_err().to_string();
+        let text = |bytes| Frame::decode(bytes, &mut at(0, 4)).unwrap_err().to_string();
         for (bytes, why) in [
             ([0, 0, 0, 0, 99, 0, 4, 0], "unknown kind 99"),
             ([0, 0, 0, 0, 1, 9, 4, 0], "unknown lane 9"),

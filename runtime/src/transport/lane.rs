@@ -3,6 +3,7 @@
 use std::fmt;
 
 use fusion_backends::{Channel, Error};
+use fusion_catalogue::Schedule;
 
 /// Which of a connection's channels a message belongs to. Messages are in order within a lane and
 /// independent across lanes.
@@ -13,7 +14,7 @@ impl Lane {
     /// The handshake, and signs of life.
     pub const CONTROL: Lane = Lane(0);
     /// How many streams of micro-batches there may be at once.
-    pub const STREAMS: usize = 2;
+    pub const STREAMS: usize = Schedule::MOST_STREAMS as usize;
     /// How many lanes there are.
     pub const COUNT: usize = 1 + 2 * Lane::STREAMS;
 

@@ -202,8 +202,8 @@ pub struct Args {
     /// bounds the micro-batch [default: 4GB]
     #[arg(long, value_name = "SIZE", value_parser = memory::size)]
     pub memory: Option<u64>,
-    /// Micro-batches at the same time, most: while one waits for the network, the other computes
-    /// [default: 2]
+    /// Micro-batches at the same time, most: while one waits for the network, another computes
+    /// [default: 4, or 2 where memory holds only smaller ones of 4]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=Lane::STREAMS as i64))]
     pub in_flight: Option<u8>,
     /// How oblivious transfers are made
@@ -463,7 +463,7 @@ mod tests {
             ("fusion-run p --role server --tolerance 1", "--tolerance is the client's"),
             ("fusion-run p --role client --no-verify --tolerance 1", "--tolerance contradicts --no-verify"),
             ("fusion-run p --role client --reveal all", "label, topk:K, logits or value"),
-            ("fusion-run p --in-flight 3", "invalid value '3'"),
+            ("fusion-run p --in-flight 5", "invalid value '5'"),
             ("fusion-run p --memory 3", "3.5GB or 800MB"),
             ("fusion-run p --role client --no-ledger --ledger l", "cannot be used with"),
             ("fusion-run p --role client --no-ledger --risk-budget 3", "cannot be used with"),
