@@ -209,6 +209,22 @@ impl Ledger {
         self.store.transaction(sessions)
     }
 
+    /// The same as text, a JSON object a line.
+    ///
+    /// # Errors
+    /// As [`Ledger::sessions`].
+    pub fn export(&self) -> Result<String, Error> {
+        #[derive(Serialize)]
+        struct Line {
+            session: u64,
+            #[serde(flatten)]
+            record: Record,
+        }
+        let line = |(session, record)| serde_json::to_string(&Line { session, record }).map(|line| line + "\n");
+        let lines = self.sessions()?.into_iter().map(line).collect::<Result<String, _>>();
+        lines.map_err(|error| Error::Bug(error.to_string()))
+    }
+
     fn digest(&self, sample: &Row) -> [u8; 32] {
         let known = match cfg!(fusion_ablate = "quantised-digest") {
             true => RowDigest::of(sample.elements.iter().map(|element| *element as f64)),

@@ -202,6 +202,30 @@ fn a_full_disk_leaves_nothing_half_written() {
 }
 
 #[test]
+fn the_ledger_can_be_read() {
+    let desk = Desk::new();
+    let none = |line: &str| {
+        let shown = desk.run(line);
+        assert!(shown.code == 2 && shown.stderr.contains(": there is no ledger"), "{shown:?}");
+    };
+    none("--show-ledger");
+    let (server, address) = desk.server("plan.bin --sessions 2");
+    for _ in 0..2 {
+        assert_eq!(desk.client(&address, "-o labels.csv").code, 0);
+    }
+    server.end();
+    let shown = desk.run("--show-ledger");
+    assert_eq!((shown.code, shown.stderr.as_str()), (0, ""), "{shown:?}");
+    let lines: Vec<serde_json::Value> = shown.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 2);
+    for (line, session) in lines.iter().zip(1..) {
+        assert_eq!((line["session"].as_u64(), line["queries"].as_u64()), (Some(session), Some(3)));
+        assert_eq!((&line["outcome"], &line["server"]), (&"accepted".into(), &address.as_str().into()));
+    }
+    none("--show-ledger --ledger other.redb");
+}
+
+#[test]
 fn a_server_can_be_asked_without_a_session() {
     let desk = Desk::new();
     let mut other = tiny_plan();
@@ -209,13 +233,16 @@ fn a_server_can_be_asked_without_a_session() {
     desk.plan("other.client.bin", &other.for_client());
     let (server, address) = desk.server("plan.bin --budget 1000");
     for _ in 0..2 {
-        let asked = desk.run(&desk.client_line(&address, "--doctor"));
+        let asked = desk.run(&desk.client_line(&address, "--doctor --queries 3 --lambda 5"));
         assert_eq!((asked.code, asked.stderr.as_str()), (0, ""), "{asked:?}");
         let digest: String = tiny_plan().digest().iter().map(|byte| format!("{byte:02x}")).collect();
-        for phrase in [&digest, "address 127.0.0.1, no TLS", "round trip"] {
+        for phrase in [&digest, "address 127.0.0.1, no TLS", "ms there and back", "3 queries, "] {
             assert!(asked.stdout.contains(phrase), "{phrase}: {asked:?}");
         }
     }
+    let network: fusion_estimate::Network =
+        std::fs::read_to_string(desk.path("state/fusion/network.toml")).unwrap().parse().unwrap();
+    assert!(network.mbit_per_s > 1.0 && network.rtt_ms < 1000.0, "{network:?}");
     let asked = desk.run(&format!("other.client.bin --role client --connect {address} --doctor"));
     assert!(asked.code == 4 && asked.stderr.contains("two different compilations"), "{asked:?}");
     // Nothing was spent, and the one session is still to come.

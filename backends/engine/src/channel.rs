@@ -27,11 +27,13 @@ pub enum Kind {
     Comparison = 8,
     /// The server's shares of the revealed result, server to client.
     Reveal = 9,
+    /// Bytes by which a client that only asks measures the network, both ways.
+    Probe = 10,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Kind; 9] = [
+    pub const ALL: [Kind; 10] = [
         Kind::Hello,
         Kind::Refusal,
         Kind::BaseOt,
@@ -41,6 +43,7 @@ impl Kind {
         Kind::LinearDownload,
         Kind::Comparison,
         Kind::Reveal,
+        Kind::Probe,
     ];
 }
 

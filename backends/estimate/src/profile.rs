@@ -2,6 +2,7 @@
 //! and how fast their machines are ([`Machine`]).
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::str::FromStr;
 
 use fusion_catalogue::cpu::Form;
@@ -45,6 +46,14 @@ impl Network {
     /// Seconds there and back.
     pub fn rtt_s(&self) -> f64 {
         self.rtt_ms / 1e3
+    }
+}
+
+/// The lines that it is read from.
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Network { mbit_per_s, rtt_ms } = self;
+        write!(f, "mbit_per_s = {mbit_per_s:.3}\nrtt_ms = {rtt_ms:.3}\n")
     }
 }
 
@@ -124,6 +133,7 @@ mod tests {
         assert_eq!(Network::named("moon"), None);
         let text = "# a tunnel\nrtt_ms = 12.5 # there and back\nmbit_per_s=80\n";
         assert_eq!(text.parse(), Ok(Network { mbit_per_s: 80.0, rtt_ms: 12.5 }));
+        assert_eq!(Network::WAN.to_string().parse(), Ok(Network::WAN));
         assert_eq!("rtt_ms = 1".parse::<Network>(), Err(NotANetwork("mbit_per_s")));
         assert_eq!("rtt_ms = -1\nmbit_per_s = 3".parse::<Network>(), Err(NotANetwork("rtt_ms")));
         assert!((Network::WAN.seconds_per_byte() * 50e6 - 1.0).abs() < 1e-12);

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use fusion_estimate::Network;
 
 use super::read;
+use super::target::measured_here;
 use crate::Error;
 
 /// What `--network` names.
@@ -21,12 +22,15 @@ impl FromStr for Choice {
 }
 
 impl Choice {
-    /// The profile: `lan`, `wan`, or a file with the lines `mbit_per_s = N` and `rtt_ms = N`.
+    /// The profile: `lan`, `wan`, a file with the lines `mbit_per_s = N` and `rtt_ms = N`, or with
+    /// `auto` the one that `fusion-run --doctor` wrote.
     pub fn resolve(&self) -> Result<Network, Error> {
         if let Some(network) = Network::named(&self.0) {
             return Ok(network);
         }
-        let path = Path::new(&self.0);
+        let measured = if self.0 == "auto" { measured_here() } else { None };
+        let measured = measured.map(|machine| machine.with_file_name("network.toml"));
+        let path = measured.as_deref().unwrap_or(Path::new(&self.0));
         let text = String::from_utf8_lossy(&read(path)?).into_owned();
         text.parse()
             .map_err(|why: fusion_estimate::NotANetwork| Error::Input { path: path.into(), why: why.to_string() })

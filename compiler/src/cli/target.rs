@@ -13,8 +13,8 @@ use crate::{Error, suggest};
 /// The network and the machine.
 #[derive(clap::Args)]
 pub(super) struct TargetArgs {
-    /// Between the parties: lan (3 Gbit/s, 0.8 ms), wan (400 Mbit/s, 40 ms), or a file with
-    /// `mbit_per_s = N` and `rtt_ms = N`
+    /// Between the parties: lan (3 Gbit/s, 0.8 ms), wan (400 Mbit/s, 40 ms), a file with
+    /// `mbit_per_s = N` and `rtt_ms = N`, or auto: what fusion-run --doctor measured last
     #[arg(long, default_value = "lan")]
     network: network::Choice,
     /// How fast the parties compute, as fusionc calibrate wrote it [default: what it measured last

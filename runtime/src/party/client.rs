@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use fusion_estimate::{Machine, Network, SessionTrace};
 use fusion_ir::Plan;
 use fusion_ir::op::Reveal;
 use fusion_ir::soundness::Policy;
@@ -9,12 +10,13 @@ use fusion_ir::soundness::Policy;
 use super::event::{Event, Watch};
 use super::samples;
 use crate::client::check_reveal;
+use crate::forecast::{Forecast, Predicted};
 use crate::fusion::{Probe, PublicSample, Row};
 use crate::input::Samples;
 use crate::ledger::{Ledger, Outcome};
 use crate::session::handshake::{self, CONTROL_AHEAD_BYTES};
 use crate::transport::{Dial, Identity, Lane, Met};
-use crate::{Answers, ClientReport, Error, Flow, Job, run_client};
+use crate::{Answers, ClientReport, Error, Flow, Job, resolve, run_client};
 
 /// The party that has the inputs and checks the answers.
 #[derive(Clone, Debug)]
@@ -35,8 +37,9 @@ pub struct Asked {
     pub exposed: bool,
     /// How long it took to connect, the handshake of TLS included.
     pub connected: Duration,
-    /// How long it took to answer: a round trip, and what the server had to do for it.
-    pub answered: Duration,
+    /// The network to it, with the rate of the slower direction; `None` if the server had no time
+    /// to let it be measured.
+    pub network: Option<Network>,
 }
 
 impl Client {
@@ -139,10 +142,21 @@ impl Client {
         let Met { mut link, identity, name, exposed } = server.dial()?;
         let connected = began.elapsed();
         let mut control = link.open(Lane::CONTROL, CONTROL_AHEAD_BYTES)?;
-        let nonce = handshake::nonce()?;
-        let began = Instant::now();
-        handshake::ask(&mut *control, &self.plan, nonce)?;
-        Ok(Asked { name, identity, exposed, connected, answered: began.elapsed() })
+        let network = handshake::ask(&mut *control, &self.plan, handshake::nonce()?)?;
+        Ok(Asked { name, identity, exposed, connected, network })
+    }
+
+    /// What a session of so many positions would take, on machines like `machine`: seconds, and
+    /// bytes both ways.
+    ///
+    /// # Errors
+    /// Those of [`Flow::size`].
+    pub fn foretell(&self, positions: u64, machine: &Machine, network: Network) -> Result<(f64, u64), Error> {
+        let steps = resolve(&self.plan.function)?;
+        let size = self.flow.size(&steps, positions as usize)?;
+        let Predicted { client_to_server, server_to_client, .. } = Forecast::new(&steps, size).predicted;
+        let trace = SessionTrace::new(&steps, size.schedule, size.keys);
+        Ok((trace.seconds(machine, network), client_to_server + server_to_client))
     }
 
     /// Runs a batch as one session. An error does not mean that the session does not count: from

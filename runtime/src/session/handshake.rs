@@ -15,10 +15,12 @@
 use fusion_backends::{Channel, Error, Kind};
 use fusion_catalogue::ot::Choice;
 use fusion_catalogue::{Cost, Keys, Schedule};
+use fusion_estimate::Network;
 use fusion_ir::op::Reveal;
 use fusion_ir::{Function, Op, Party, Plan};
 use sha2::{Digest, Sha256};
 
+use super::probe;
 use crate::transport::Lane;
 use crate::transport::frame::encode_refusal;
 
@@ -112,16 +114,25 @@ pub fn client(channel: &mut dyn Channel, plan: &Plan, batch: BatchSize, nonce: [
     Ok(session_id(&hello, &answer))
 }
 
-/// Asks a server whether it holds `plan`, by a hello for no positions at all: it refuses that, and
-/// says why. Nothing starts and nothing is spent.
+/// Asks a server whether it holds `plan`, by a hello for no positions in no streams: it lets the
+/// client measure the network, then refuses, and says why. Nothing starts and nothing is spent. The
+/// network is `None` if the server has no time for that.
 ///
 /// # Errors
 /// As [`client`], if it refuses for another reason.
-pub fn ask(channel: &mut dyn Channel, plan: &Plan, nonce: [u8; 32]) -> Result<(), Error> {
-    let schedule = Schedule { positions: 0, micro_batch: 1, streams: 1 };
+pub fn ask(channel: &mut dyn Channel, plan: &Plan, nonce: [u8; 32]) -> Result<Option<Network>, Error> {
+    let schedule = Schedule { positions: 0, micro_batch: 1, streams: 0 };
     let batch = BatchSize { schedule, offline: Offline::default(), keys: Keys::Position };
-    match client(channel, plan, batch, nonce) {
-        Err(Error::PeerIncompatible(why)) if why.contains(EMPTY) => Ok(()),
+    let hello = ClientHello { common: Common::new(plan, nonce), batch, reveal: reveal_code(plan) }.encode();
+    channel.send(Kind::Hello, hello)?;
+    let mut network = None;
+    let answer = probe::measure(channel).and_then(|measured| {
+        network = measured;
+        channel.receive(Kind::Hello, SERVER_HELLO_BYTES)
+    });
+    match answer {
+        // Perhaps at once.
+        Err(Error::PeerIncompatible(why)) if why.contains(EMPTY) => Ok(network),
         Err(error) => Err(error),
         Ok(_) => Err(Error::PeerMisbehaved("it accepted a batch of no positions".into())),
     }
@@ -189,6 +200,9 @@ impl Arrival {
         admission: &mut Admission<'_>,
         nonce: [u8; 32],
     ) -> Result<([u8; 32], BatchSize), crate::Error> {
+        if self.measures(plan) {
+            probe::serve(channel)?;
+        }
         let admitted = self.check(plan, limits).map_err(crate::Error::from).and_then(|batch| {
             admission(batch)?;
             Ok(batch)
@@ -197,6 +211,12 @@ impl Arrival {
         let answer = Common::new(plan, nonce).encode();
         channel.send(Kind::Hello, answer.clone())?;
         Ok((session_id(&self.bytes, &answer), batch))
+    }
+
+    /// Whether the client asks, holds the same plan, and would like to measure the network.
+    fn measures(&self, plan: &Plan) -> bool {
+        let asks = self.asks_for_nothing() && self.hello.batch.schedule.streams == 0;
+        asks && self.hello.common.check_plan(plan, Party::Client).is_ok()
     }
 
     fn check(&self, plan: &Plan, limits: Limits) -> Result<BatchSize, Error> {
@@ -568,7 +588,10 @@ mod tests {
             });
             assert!(server);
             assert_eq!(client.is_ok(), found);
-            assert!(found || client.unwrap_err().to_string().contains("two different compilations"));
+            match client {
+                Ok(network) => assert!(network.is_some_and(|network| network.rtt_ms > 0.0 && network.mbit_per_s > 0.0)),
+                Err(error) => assert!(error.to_string().contains("two different compilations"), "{error}"),
+            }
         }
     }
 

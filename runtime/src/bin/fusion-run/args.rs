@@ -64,7 +64,7 @@ impl From<Correlations> for Choice {
 pub struct Args {
     /// The compiled plan: plan.bin for the server and for the demonstration, plan.client.bin for
     /// the client
-    #[arg(required_unless_present_any = ["keygen", "version"])]
+    #[arg(required_unless_present_any = ["keygen", "version", "show_ledger"])]
     plan: Option<PathBuf>,
     /// Which party this is
     #[arg(long, value_enum)]
@@ -98,10 +98,14 @@ pub struct Args {
     /// The server's address, host:port
     #[arg(long, value_name = "ADDR", help_heading = "Client")]
     pub connect: Option<String>,
-    /// Ask the server whether it would serve this client under this plan, say how long that took,
-    /// and do nothing else: no session, no position
+    /// Ask the server whether it would serve this client under this plan, measure the network to it,
+    /// and do nothing else: no session, no position. fusionc --network auto goes by what was measured
     #[arg(long, help_heading = "Client")]
     pub doctor: bool,
+    /// With --doctor: say what a batch of so many queries would take there
+    #[arg(long, value_name = "R", requires = "doctor", value_parser = clap::value_parser!(u64).range(1..=1 << 20),
+          help_heading = "Client")]
+    pub queries: Option<u64>,
     /// Queries: .npy of any number type that float32 holds, first axis the samples; or a table,
     /// .csv or .parquet, with the plan's columns
     #[arg(long, value_name = "X.npy", help_heading = "Client")]
@@ -184,6 +188,9 @@ pub struct Args {
     /// Record nothing: neither earlier sessions nor samples used before are counted
     #[arg(long, help_heading = "Verification (client)")]
     pub no_ledger: bool,
+    /// Print the sessions of the ledger, a JSON object each, and do nothing else
+    #[arg(long, conflicts_with = "role", help_heading = "Verification (client)")]
+    pub show_ledger: bool,
     /// Warn once a wrong label has passed in any session of the ledger with probability over
     /// 2^-BITS [default: lambda - 10, a thousand sessions]
     #[arg(long, value_name = "BITS", conflicts_with = "no_ledger", help_heading = "Verification (client)")]

@@ -1,18 +1,17 @@
 //! `--role client`: reads the samples, plans the batch, runs it, and writes what was accepted.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use fusion_ir::Plan;
 use fusion_runtime::fusion::{Job, Probe, PublicSample, Row};
 use fusion_runtime::input::{Apart, Samples};
-use fusion_runtime::session::handshake::{PROTOCOL_VERSION, hex};
 use fusion_runtime::transport::tcp;
 use fusion_runtime::{Client, ClientReport, Error, Ledger, input, output, page, report, store};
 use fusion_table::{Kind, Results, TableError, Values};
 
 use crate::Ending;
 use crate::args::{Args, OnClipped};
+use crate::doctor;
 use crate::progress::Screen;
 use crate::verdict::{self, complain, say, warn};
 
@@ -28,7 +27,8 @@ pub fn run(args: &Args) -> Result<Ending, Error> {
     let server = args.need("--connect", &args.connect)?;
     if args.doctor {
         let client = Client::without_ledger(input::plan(args.plan())?, args.reveal())?;
-        return ask(&client, &tcp::Server { address: server.clone(), options: args.tcp()? });
+        let client = client.flow(args.flow());
+        return doctor::run(args, &client, &tcp::Server { address: server.clone(), options: args.tcp()? });
     }
     let client = client(args, input::plan(args.plan())?)?.flow(args.flow());
     let (job, identifiers) = job(args, &client)?;
@@ -77,35 +77,28 @@ pub fn write_reports(args: &Args, concluded: &ClientReport, plan: &Plan) -> Resu
     output::write(path, page::page(concluded, &plan.schema.classes).as_bytes())
 }
 
-/// Says what is known of a server that would serve.
-fn ask(client: &Client, server: &tcp::Server) -> Result<Ending, Error> {
-    let asked = client.ask(server)?;
-    if asked.exposed {
-        verdict::warn_plaintext();
-    }
-    let ms = |time: Duration| format!("{:.1} ms", 1e3 * time.as_secs_f64());
-    let encrypted = if server.options.tls.is_some() { "TLS 1.3" } else { "no TLS" };
-    for (what, found) in [
-        ("server", format!("{}, connected in {}", asked.name, ms(asked.connected))),
-        ("identity", format!("{}, {encrypted}", asked.identity)),
-        ("protocol", format!("{PROTOCOL_VERSION}, as the server's")),
-        ("plan", format!("{}, as the server's", hex(&client.plan().digest()))),
-        ("round trip", format!("{} at most", ms(asked.answered))),
-    ] {
-        say(format_args!("{what:<12}{found}"));
-    }
-    Ok(Ending::Finished)
-}
-
 /// The client, with its ledger unless none is kept.
 fn client(args: &Args, plan: Plan) -> Result<Client, Error> {
     let client = Client::without_ledger(plan, args.reveal())?;
     if args.no_ledger {
         return Ok(client);
     }
+    Ok(client.with_ledger(Ledger::open(&ledger(args)?)?))
+}
+
+/// Where the ledger is.
+fn ledger(args: &Args) -> Result<PathBuf, Error> {
     let default = || store::default_place("ledger.redb", "--ledger FILE or --no-ledger");
-    let path = args.ledger.clone().map_or_else(default, Ok)?;
-    Ok(client.with_ledger(Ledger::open(&path)?))
+    args.ledger.clone().map_or_else(default, Ok)
+}
+
+/// Prints the ledger's sessions: all that it knows of each, a line of JSON.
+pub fn show_ledger(args: &Args) -> Result<(), Error> {
+    let path = ledger(args)?;
+    if !path.exists() {
+        return Err(Error::Usage(format!("{}: there is no ledger", path.display())));
+    }
+    output::print(&Ledger::open(&path)?.export()?)
 }
 
 /// An error about what is written to `path`.

@@ -6,6 +6,7 @@
 mod args;
 mod client;
 mod demo;
+mod doctor;
 mod progress;
 mod server;
 mod verdict;
@@ -47,6 +48,10 @@ fn run(args: &Args) -> Result<Ending, Error> {
     let form = cpu::from_environment().map_err(|refused| Error::Usage(format!("{}: {refused}", cpu::VARIABLE)))?;
     if args.version {
         output::print(&version(form, args.verbose))?;
+        return Ok(Ending::Finished);
+    }
+    if args.show_ledger {
+        client::show_ledger(args)?;
         return Ok(Ending::Finished);
     }
     args.check()?;
