@@ -81,6 +81,24 @@ impl Budget {
         refused.map_or(Ok(()), |left| Err(self.too_few(positions, left)))
     }
 
+    /// Gives back `positions` of what the client that [`Budget::spent`] calls `client` has spent, for
+    /// sessions that it had nothing of; what is left spent.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if it has not spent so many. [`Error::State`] if the file cannot be used.
+    pub fn refund(&self, client: &str, positions: u64) -> Result<u64, Error> {
+        let (before, after) = self.store.transaction(|transaction| {
+            let mut table = transaction.open_table(SPENT)?;
+            let before = table.get(client)?.map_or(0, |spent| spent.value());
+            let after = before.checked_sub(positions);
+            if let Some(after) = after {
+                table.insert(client, after)?;
+            }
+            Ok((before, after))
+        })?;
+        after.ok_or_else(|| Error::Usage(format!("{client} has spent {before} positions, not {positions}")))
+    }
+
     /// Whether [`Budget::spend`] would do, as things stand.
     ///
     /// # Errors
@@ -124,6 +142,11 @@ mod tests {
         budget.spend(&bob, 100).unwrap();
         let entries = [("address 192.0.2.1".to_owned(), 100), ("address 192.0.2.2".to_owned(), 100)];
         assert_eq!(budget.spent().unwrap(), entries);
+        assert_eq!(budget.refund("address 192.0.2.1", 5).unwrap(), 95);
+        budget.spend(&ann, 5).unwrap();
+        for (who, positions) in [("address 192.0.2.1", 101), ("address 192.0.2.3", 1)] {
+            assert_eq!(budget.refund(who, positions).unwrap_err().exit_code(), 2);
+        }
         assert_eq!(Budget::open(&path, 120).unwrap().left(&ann).unwrap(), 20);
         assert_eq!(Budget::open(&path, 50).unwrap().left(&ann).unwrap(), 0);
         assert!(Budget::open(&path, u64::MAX).unwrap().spend(&ann, u64::MAX).is_err());

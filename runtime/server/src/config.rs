@@ -100,6 +100,8 @@ pub struct ClientLimits {
     pub max_positions: Option<u64>,
     /// Most bytes of a session, both ways; by default any number.
     pub max_bytes: Option<Size>,
+    /// Most positions in an hour, as far as this process knows; by default any number.
+    pub positions_per_hour: Option<u64>,
 }
 
 /// A client.
@@ -116,6 +118,8 @@ pub struct Client {
     pub max_positions: Option<u64>,
     /// As in [`ClientLimits`].
     pub max_bytes: Option<Size>,
+    /// As in [`ClientLimits`].
+    pub positions_per_hour: Option<u64>,
 }
 
 /// Budgets of clients.
@@ -301,8 +305,8 @@ impl Config {
             let Some(first) = fingerprints.first() else {
                 return Err(Error::Usage(format!("clients.{name}: fingerprints is empty: this client cannot come in")));
             };
-            let Client { sessions, waiting, max_positions, max_bytes, .. } = *client;
-            let own = ClientLimits { sessions, waiting, max_positions, max_bytes };
+            let Client { sessions, waiting, max_positions, max_bytes, positions_per_hour, .. } = *client;
+            let own = ClientLimits { sessions, waiting, max_positions, max_bytes, positions_per_hour };
             let identity = Identity::certificate(*first);
             let profile = Profile { name: name.clone(), identity, quota: own.quota(&self.client_defaults) };
             for fingerprint in fingerprints {
@@ -342,6 +346,21 @@ impl Config {
         lines.extend(spent.iter().map(line));
         lines.dedup();
         Ok(lines.join("\n") + "\n")
+    }
+
+    /// Gives a client positions back, who is called as [`Config::budgets`] has it: by name or by
+    /// identity. What there is to say about it.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if there is no budget, or the client has not spent so many;
+    /// [`Error::State`] if the budget cannot be used.
+    pub fn refund(&self, client: &str, positions: u64) -> Result<String, Error> {
+        let budget = self.budget()?.ok_or_else(|| Error::Usage("there is no [budget]".into()))?;
+        let known = self.known()?;
+        let named = known.iter().find(|(_, profile)| profile.name == client);
+        let identity = named.map_or_else(|| client.to_owned(), |(_, profile)| profile.identity.to_string());
+        let spent = budget.refund(&identity, positions)?;
+        Ok(format!("{client} has {positions} positions back; {spent} are spent\n"))
     }
 
     /// The budget's file, opened.
@@ -408,6 +427,7 @@ impl ClientLimits {
             waiting: self.waiting.or(defaults.waiting).unwrap_or(usize::MAX),
             positions: self.max_positions.or(defaults.max_positions).unwrap_or(u64::MAX),
             bytes: self.max_bytes.or(defaults.max_bytes).map_or(u64::MAX, |size| size.0),
+            hourly: self.positions_per_hour.or(defaults.positions_per_hour).unwrap_or(u64::MAX),
         }
     }
 }
@@ -475,6 +495,8 @@ mod tests {
         config.budget().unwrap().unwrap().spend(&Identity::named("x"), 1).unwrap();
         let expected = format!("\"b,c\",certificate {other},0,10\nann,certificate {old},4,6\n,client x,1,9\n");
         assert_eq!(config.budgets().unwrap(), format!("client,identity,spent,left\n{expected}"));
+        assert!(config.refund("ann", 3).unwrap().contains("1 are spent"));
+        assert!(config.refund("client x", 2).unwrap_err().to_string().contains("client x has spent 1 positions"));
         // The test's own folder is gone when the configuration has been read, so this made it anew.
         std::fs::remove_dir_all(folder).unwrap();
         for (more, why) in [

@@ -53,6 +53,13 @@ struct Args {
     /// Print what each client has spent and has left of its budget, as CSV, and do nothing else
     #[arg(long, conflicts_with = "check_config")]
     show_budgets: bool,
+    /// Give a client positions of its budget back, and do nothing else: by its name, or its identity
+    /// as --show-budgets prints it
+    #[arg(long, value_name = "CLIENT", requires = "positions", conflicts_with_all = ["check_config", "show_budgets"])]
+    refund: Option<String>,
+    /// How many --refund gives back
+    #[arg(long, value_name = "N", requires = "refund")]
+    positions: Option<u64>,
 }
 
 /// Exit code of a service that cut sessions off.
@@ -92,6 +99,10 @@ fn run(args: &Args) -> Result<u8, Error> {
     let config = Config::read(&args.config)?;
     if args.show_budgets {
         output::print(&config.budgets()?)?;
+        return Ok(0);
+    }
+    if let (Some(client), Some(positions)) = (&args.refund, args.positions) {
+        output::print(&config.refund(client, positions)?)?;
         return Ok(0);
     }
     let settings = config.settings()?;

@@ -88,6 +88,18 @@ fn who_cannot_be_served_is_told_why() {
 }
 
 #[test]
+fn a_client_has_an_hours_positions_at_once_and_no_more() {
+    let visit = Visit::default();
+    let desk = Desk::new(&format!("[client_defaults]\npositions_per_hour = {}\n", 2 * visit.positions() - 1));
+    let server = desk.start();
+    accepted(visit.run(&server.address));
+    let said = visit.run(&server.address).unwrap_err().to_string();
+    assert!(said.contains("may have in an hour") && said.contains("try again"), "{said}");
+    assert_eq!(server.metric("fusion_refused_total{reason=\"rate\"}"), 1.0);
+    assert_eq!(server.metric("fusion_positions_total"), visit.positions() as f64);
+}
+
+#[test]
 fn a_service_that_is_told_to_end_lets_sessions_end() {
     let desk = Desk::new("[limits]\ndrain_s = 100\n");
     let mut server = desk.start();

@@ -37,11 +37,13 @@ pub struct Quota {
     pub positions: u64,
     /// Most bytes of a session, both ways, by forecast, which is exact.
     pub bytes: u64,
+    /// Most positions in an hour.
+    pub hourly: u64,
 }
 
 impl Default for Quota {
     fn default() -> Quota {
-        Quota { sessions: usize::MAX, waiting: usize::MAX, positions: u64::MAX, bytes: u64::MAX }
+        Quota { sessions: usize::MAX, waiting: usize::MAX, positions: u64::MAX, bytes: u64::MAX, hourly: u64::MAX }
     }
 }
 

@@ -95,6 +95,8 @@ pub enum Refusal {
     Incompatible,
     /// Beyond what this client may ask for in one session.
     Quota,
+    /// More than this client may have in an hour.
+    Rate,
     /// The client's budget does not do, or cannot be looked at.
     Budget,
     /// It takes more memory than there is.
@@ -116,6 +118,7 @@ impl Refusal {
             Refusal::Asked => "asked",
             Refusal::Incompatible => "incompatible",
             Refusal::Quota => "quota",
+            Refusal::Rate => "rate",
             Refusal::Budget => "budget",
             Refusal::Memory => "memory",
             Refusal::Busy => "busy",

@@ -8,6 +8,7 @@
 
 pub mod admission;
 mod event;
+mod rate;
 mod register;
 mod session;
 mod settings;
@@ -24,6 +25,7 @@ pub use event::{Caller, Event, Observer, Refusal};
 pub use settings::{Deadlines, Directory, Hosted, Profile, Settings};
 
 use admission::Admission;
+use rate::Rates;
 use register::Register;
 use session::Shared;
 
@@ -37,6 +39,7 @@ pub struct Service {
     settings: RwLock<Arc<Settings>>,
     admission: Arc<Admission>,
     register: Arc<Register>,
+    rates: Rates,
     observer: Arc<dyn Observer>,
     stopping: AtomicBool,
 }
@@ -69,6 +72,7 @@ impl Service {
             settings: RwLock::new(Arc::new(settings)),
             admission,
             register: Arc::new(Register::default()),
+            rates: Rates::default(),
             observer,
             stopping: AtomicBool::new(false),
         })
@@ -121,7 +125,8 @@ impl Service {
         };
         let own = Arc::clone(self);
         let serve = move || {
-            let shared = Shared { settings: &settings, admission: &own.admission, observer: &*own.observer };
+            let (settings, admission) = (&*settings, &own.admission);
+            let shared = Shared { settings, admission, rates: &own.rates, observer: &*own.observer };
             shared.serve(&seat, stream, address);
         };
         Builder::new().name("fusion-session".into()).spawn(serve).map(drop)

@@ -3,12 +3,13 @@
 use std::net::{SocketAddr, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use fusion_backends::Error as PeerError;
 
 use super::admission::{Admission, Denied, Quota, Ticket};
 use super::event::{Caller, Event, Observer, Refusal};
+use super::rate::Rates;
 use super::register::{Cut, Seat};
 use super::settings::{Hosted, Profile, Settings};
 use crate::server::Guest;
@@ -21,6 +22,7 @@ use crate::{Error, ServerReport};
 pub(super) struct Shared<'a> {
     pub settings: &'a Settings,
     pub admission: &'a Arc<Admission>,
+    pub rates: &'a Rates,
     pub observer: &'a dyn Observer,
 }
 
@@ -130,11 +132,16 @@ impl Visit<'_> {
                 return Err(why);
             }
         };
+        let (now, positions) = (Instant::now(), size.schedule.positions);
+        if let Err(wait) = self.shared.rates.take(identity, positions, quota.hourly, now) {
+            self.refusal = Some(Refusal::Rate);
+            return Err(too_fast(quota, positions, wait));
+        }
         if let Err(why) = hosted.server.spend(identity, size) {
+            self.shared.rates.give_back(identity, positions);
             self.refusal = Some(Refusal::Budget);
             return Err(why);
         }
-        let now = Instant::now();
         self.started = Some((now, ticket));
         self.seat.greeted(self.shared.settings.deadlines.session.and_then(|most| now.checked_add(most)));
         let waited = now - came;
@@ -219,6 +226,20 @@ fn within(quota: Quota, size: BatchSize, hosted: &Hosted) -> Result<(), Error> {
         return Err(incompatible(text));
     }
     Ok(())
+}
+
+fn too_fast(quota: Quota, positions: u64, wait: Option<Duration>) -> Error {
+    let hourly = quota.hourly;
+    incompatible(match wait {
+        None => format!("the batch has {positions} positions, this client may have {hourly} in an hour"),
+        Some(wait) => {
+            let minutes = wait.as_secs().div_ceil(60).max(1);
+            format!(
+                "the batch has {positions} positions, and of the {hourly} that this client may have in an hour there \
+                 will be so many left in {minutes} min: try again then"
+            )
+        }
+    })
 }
 
 fn incompatible(text: String) -> Error {
