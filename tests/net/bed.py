@@ -34,6 +34,8 @@ PROFILES = {
     "lossy": (10, 1000, 0.001, 0.0),
     "jitter": (40, 400, 0.0, 5.0),
 }
+# As good as none.
+LOOPBACK = (0.05, 20000, 0.0, 0.0)
 SERVER, CLIENT = "10.77.0.1", "10.77.0.2"
 MTU = 1500
 # Of a packet, what TCP with time stamps carries.
@@ -236,7 +238,7 @@ class Runs:
         if machine:
             words += ["--machine", machine]
         text = self.own("fusionc", *words)
-        found = re.search(r"(\d+) queries,.*: (\d+) positions, .* about .* and (\S+ m?s) per query", text)
+        found = re.search(r"(\d+) queries,.*: (\d+) positions .* about .* and (\S+ m?s) per query", text)
         return seconds(found.group(3)) * int(found.group(1)) * positions / int(found.group(2))
 
     def bound(self, profile, positions):
@@ -282,7 +284,9 @@ def run(args, folder, program):
     lan = [runs.session(loopback, "127.0.0.1") for _ in range(args.repeat)]
     total = lambda reports: statistics.median(report["time_s"]["total"] for report in reports)
     lan_s, positions = total(lan), lan[0]["batch"]["positions"]
-    print(f"{positions} positions, loopback {lan_s:.2f} s; TCP {args.congestion or 'as the system has it'}")
+    # What the machine takes by itself, to tell its share of an error from the network's.
+    foretold = runs.forecast(LOOPBACK, positions, args.machine)
+    print(f"{positions} positions; loopback {lan_s:.2f} s, forecast {foretold:.2f} s")
     head = ["network", "s", "from .. to", "forecast", "off", "network s", "of bound", "MB", "rounds"]
     print("{:<10} {:>7} {:>16} {:>9} {:>6} {:>9} {:>8} {:>8} {:>6}".format(*head))
     for name in args.profile.split(","):
