@@ -141,9 +141,14 @@ class Client:
         )
 
     def ask(self):
-        """Whether the server would serve: its name, the seconds that connecting took, and those of
-        its answer. Neither side counts that as a session. Raises PeerError with its reason."""
-        return self._native.ask()
+        """Whether the server would serve. Neither side counts that as a session.
+
+        Returns its name, the seconds that connecting took, and the network to it as
+        ``"MBIT_PER_S/RTT_MS"``, which :meth:`Plan.cost` takes, or None if the server had no time to
+        let it be measured. Raises PeerError with its reason.
+        """
+        name, connected, network = self._native.ask()
+        return name, connected, network and "{:.4g}/{:.4g}".format(*network)
 
     def predict(
         self,

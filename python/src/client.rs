@@ -100,12 +100,14 @@ impl Client {
         Ok((report, page))
     }
 
-    /// Whether the server would serve this client: its name and the seconds that connecting and its
-    /// answer took. Nothing is counted.
-    fn ask(&self, py: Python<'_>) -> PyResult<(String, f64, f64)> {
+    /// Whether the server would serve this client: its name, the seconds that connecting took, and
+    /// the network to it in Mbit/s and milliseconds, if the server let it be measured. Nothing is
+    /// counted.
+    fn ask(&self, py: Python<'_>) -> PyResult<(String, f64, Option<(f64, f64)>)> {
         let (client, server) = (self.client.clone(), self.server.clone());
         let asked = interruptible(py, move || client.ask(&server), || ())?.map_err(of_session)?;
-        Ok((asked.name, asked.connected.as_secs_f64(), asked.answered.as_secs_f64()))
+        let network = asked.network.map(|network| (network.mbit_per_s, network.rtt_ms));
+        Ok((asked.name, asked.connected.as_secs_f64(), network))
     }
 }
 
