@@ -154,9 +154,9 @@ mod tests {
         prefix.sets[1] = Categories::Numbers(vec![f32::NAN, -0.0]);
         let found = read("city,grade,age\nRome,0,30\nOslo,,\nBern,7.5,13\n", &prefix);
         assert_eq!(found.unwrap(), [[2.7, 0.0, 1.0, 4.0], [0.0, 1.0, 1.0, 0.25], [1.0, 0.0, 0.0, -1.0]]);
-        prefix.elements[0] = Element::Number { column: 0, steps: vec![Step::Divide(0.1)] };
+        prefix.elements[0] = Element::Number { column: 0, steps: vec![Step::Multiply(3e38)] };
         let error = |cell: &str| read(&format!("city,grade,age\nRome,0,{cell}\n"), &prefix).unwrap_err();
-        assert_eq!(error("3e38"), "row 0 (line 2), column \"age\": inf is not finite");
+        assert_eq!(error("16"), "row 0 (line 2), column \"age\": inf is not finite");
         assert!(error("").contains("column \"age\": "), "{}", error(""));
     }
 
