@@ -3,7 +3,7 @@
 threads and file descriptors stay flat, its budget adds up, and every session that may succeed does.
 
 Needs the binaries (cargo build --release) and nothing but Python's standard library. Sessions are of
-the digits model and of several sizes; some clients are killed half-way, some connections are garbage,
+two models of digits and of several sizes; some clients are killed half-way, some connections are garbage,
 silent, or hang up. Everything stays on the loopback interface."""
 
 import argparse
@@ -46,9 +46,11 @@ class Soak:
     def prepare(self):
         digits = ROOT / "models/digits"
         calibrate = ["--calibrate", digits / "calibrate.npy"]
-        self.run("fusionc", "compile", digits / "digits.onnx", *calibrate, "-o", "plan.bin")
+        forest = ROOT / "tests/fixtures/forest/digits.onnx"
+        for model, plan in ((digits / "digits.onnx", "plan.bin"), (forest, "forest.bin")):
+            self.run("fusionc", "compile", model, *calibrate, "-o", plan)
         (self.folder / "server.toml").write_text(
-            'listen = "127.0.0.1:0"\n[plans.digits]\nfile = "plan.bin"\n[limits]\nmemory = "700MB"\n'
+            'listen = "127.0.0.1:0"\n[plans.digits]\nfile = "plan.bin"\n[plans.forest]\nfile = "forest.bin"\n[limits]\nmemory = "700MB"\n'
             'hello_timeout_s = 2\n[budget]\npositions = 1000000000\nfile = "budget.redb"\n'
             '[http]\nlisten = "127.0.0.1:0"\n[reports]\ndirectory = "reports"\nkeep = 50\n'
             "[client_defaults]\nmax_positions = 5000\n"
@@ -57,9 +59,13 @@ class Soak:
     def start(self):
         log = open(self.folder / "log", "w")
         words = [str(self.args.binaries / "fusion-server"), "server.toml"]
-        self.server = subprocess.Popen(words, cwd=self.folder, stdout=subprocess.PIPE, stderr=log, text=True)
+        # As the unit for systemd has it.
+        own = os.environ | {"MALLOC_ARENA_MAX": "2"}
+        self.server = subprocess.Popen(words, cwd=self.folder, stdout=subprocess.PIPE, stderr=log, text=True, env=own)
         self.address = self.server.stdout.readline().split()[-1]
-        found = re.search(r'http="([^"]*)"', (self.folder / "log").read_text())
+        # Lines are written by a thread of their own.
+        while not (found := re.search(r'http="([^"]*)"', (self.folder / "log").read_text())):
+            time.sleep(0.01)
         self.http = found.group(1)
 
     def metrics(self):
@@ -80,14 +86,16 @@ class Soak:
         dice = random.Random(self.args.seed * 1000 + number)
         digits = ROOT / "models/digits"
         while time.monotonic() < self.end and not self.failures:
-            words = [str(self.args.binaries / "fusion-run"), "plan.client.bin", "--role", "client", "--no-ledger", "-q"]
+            # Of the forest few labels are the true ones.
+            plan = dice.choice(["plan", "plan", "forest"])
+            words = [str(self.args.binaries / "fusion-run"), f"{plan}.client.bin", "--role", "client", "--no-ledger", "-q"]
             words += ["--connect", self.address, "--input", str(digits / "queries.npy"), "--report", f"{number}.json"]
-            if dice.random() < 0.5:
+            if plan == "forest" or dice.random() < 0.5:
                 words += ["--no-verify"]
             else:
                 words += ["--public-inputs", str(digits / "public.npy"), "--accuracy", "0.95"]
                 words += ["--public-labels", str(digits / "public_labels.npy")]
-            words += ["--in-flight", str(dice.choice([1, 2])), "-o", f"{number}.csv"]
+            words += ["--in-flight", str(dice.choice([1, 2, 4])), "-o", f"{number}.csv"]
             if dice.random() < 0.1:
                 words += ["--copies", "40"] if "--no-verify" not in words else []
             client = subprocess.Popen(words, cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
