@@ -83,6 +83,9 @@ impl Link for Switched {
         }
     }
 
+    /// It is a client's, who never speaks last.
+    fn see_off(&self) {}
+
     fn break_off(&self) {
         if let Some(link) = &self.0.state().link {
             link.break_off();

@@ -71,7 +71,7 @@ pub trait Link: Send + Sync {
     /// For who speaks last: what the peer has not read yet is still with the system, which throws
     /// it away once something arrives at a socket that is closed already, a sign of life for
     /// example (RFC 1122, section 4.2.2.13). A link that loses nothing that way need do nothing.
-    fn see_off(&self) {}
+    fn see_off(&self);
 
     /// Hangs up at once: from now on every call on any lane fails, here and, once it has noticed,
     /// at the peer.
