@@ -74,9 +74,11 @@ class Bed:
     def __enter__(self):
         try:
             self.build()
-        except OSError as error:
+        except (OSError, subprocess.CalledProcessError) as error:
             self.__exit__()
-            skip(f"no namespaces with a link between them: {error}")
+            if isinstance(error, OSError):
+                skip(f"no namespaces with a link between them: {error}")
+            sys.exit(f"{' '.join(error.cmd)}: {error.stderr.strip()}")
         return self
 
     def build(self):
