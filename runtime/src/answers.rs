@@ -9,7 +9,7 @@ use fusion_table::{Cells, Classes, Column, File, LabelFile, Results, Table, Valu
 
 use crate::Error;
 use crate::input::{open, refuse};
-use crate::session::handshake::revealed;
+use crate::session::hello::revealed;
 
 /// Reads what a function reveals about one position.
 ///

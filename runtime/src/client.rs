@@ -15,7 +15,8 @@ use crate::fusion::inputs::Inputs;
 use crate::fusion::{Findings, Job, check::check};
 use crate::memory::{self, Memory};
 use crate::report::{self, ClientBatch, ClientReport, Run, Verdict};
-use crate::session::handshake::{self, BatchSize, CONTROL_AHEAD_BYTES, Offline, nonce};
+use crate::session::handshake::{self, CONTROL_AHEAD_BYTES, nonce};
+use crate::session::{BatchSize, Offline, hello};
 use crate::steps::resolve;
 use crate::transport::{Lane, Link, Metered};
 use crate::{Error, Setting};
@@ -65,8 +66,8 @@ pub fn run_client(
     let started = Instant::now();
     let mut link = link;
     let (mut control, control_meter) = Metered::new(link.open(Lane::CONTROL, CONTROL_AHEAD_BYTES)?);
-    let session_id = handshake::client(&mut control, plan, size, nonce()?)?;
-    let executor = Executor { party: Party::Client, steps: &steps, model: None, session_id, size, forecast: &forecast };
+    let agreement = handshake::client(&mut control, plan, size, nonce()?)?;
+    let executor = Executor { party: Party::Client, steps: &steps, model: None, agreement, forecast: &forecast };
     let (answers, totals) = executor.run(&mut *link, &control_meter, Some(&inputs), progress)?;
     // Hangs up. From here on the client is silent, whatever it finds.
     drop((control, link));
@@ -196,7 +197,7 @@ pub fn check_reveal(plan: &Plan, wanted: Reveal) -> Result<(), Error> {
         Reveal::Logits | Reveal::Value => u32::MAX,
     };
     let kind = |reveal| reveal == Reveal::Value;
-    match handshake::revealed(&plan.function) {
+    match hello::revealed(&plan.function) {
         Some(found) if kind(found) != kind(wanted) => Err(Error::setting(
             Setting::Reveal(found),
             format!("the plan reveals {found} for every position, not {wanted}"),

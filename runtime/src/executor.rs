@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use fusion_backends::session::{MicroBatch, Session};
+use fusion_backends::{MicroBatch, Session};
 use fusion_catalogue::Steps;
 use fusion_ir::{Op, Party};
 
@@ -19,8 +19,7 @@ use crate::Error;
 use crate::forecast::Forecast;
 use crate::fusion::inputs::Inputs;
 use crate::model::Model;
-use crate::session::BatchSize;
-use crate::session::handshake::stream_id;
+use crate::session::Agreement;
 use crate::transport::{BreakOff, Lane, Link, Meter, Metered, Traffic};
 
 /// What something took: traffic as this party saw it, and time.
@@ -74,8 +73,7 @@ pub(crate) struct Executor<'a> {
     pub steps: &'a Arc<Steps>,
     /// The server's weights; `None` at the client.
     pub model: Option<&'a dyn Model>,
-    pub session_id: [u8; 32],
-    pub size: BatchSize,
+    pub agreement: Agreement,
     pub forecast: &'a Forecast,
 }
 
@@ -111,7 +109,7 @@ impl Executor<'_> {
     ) -> Result<(Vec<Vec<i64>>, Totals), Error> {
         let mut lanes = Vec::new();
         let mut meters = vec![control.clone()];
-        for stream in 0..usize::from(self.size.schedule.streams) {
+        for stream in 0..usize::from(self.agreement.size().schedule.streams) {
             let mut open = |lane, ahead_bytes| -> Result<MeteredLane, Error> {
                 let (channel, meter) = Metered::new(link.open(lane, ahead_bytes)?);
                 meters.push(meter.clone());
@@ -146,7 +144,7 @@ impl Executor<'_> {
         // Streams end at the same time: what they reveal of each micro-batch, put in order.
         let mut micro_batches = vec![Vec::new(); self.micro_batches()];
         for (stream, revealed) in revealed.into_iter().enumerate() {
-            let numbers = self.size.schedule.numbers(stream);
+            let numbers = self.agreement.size().schedule.numbers(stream);
             numbers.zip(revealed).for_each(|(number, revealed)| micro_batches[number] = revealed);
         }
         Ok((micro_batches.into_iter().flatten().collect(), totals))
@@ -194,26 +192,27 @@ impl Executor<'_> {
         let mut totals =
             Totals { layers: vec![Spent::default(); self.steps.function().values.len()], ..Totals::default() };
         let setting_up = Stopwatch::start(meter);
-        let id = stream_id(&self.session_id, stream);
+        let (id, size) = (self.agreement.stream_id(stream), self.agreement.size());
         let (layers, generator, supply) = (Box::new(layers), Box::new(generator), self.forecast.supply(stream));
-        let mut session = Session::establish(self.party, layers, generator, id, supply)?;
-        if self.size.offline.ahead {
-            session.preprocess(self.forecast.draws(stream))?;
-        }
-        let mut session = session.prepare(Arc::clone(self.steps), self.size.keys)?;
+        let session = Session::establish(self.party, layers, generator, id, supply)?;
+        let session = match size.offline.ahead {
+            true => session.preprocess(self.forecast.draws(stream))?,
+            false => session.on_demand(),
+        };
+        let mut session = session.prepare(Arc::clone(self.steps), size.keys)?;
         setting_up.stop(&mut totals.offline);
         let mut revealed = Vec::new();
-        for index in self.size.schedule.numbers(stream) {
+        for index in size.schedule.numbers(stream) {
             let beginning = Stopwatch::start(meter);
-            let positions = self.size.schedule.range(index);
+            let positions = size.schedule.range(index);
             // Before the micro-batch's first byte.
             let share = match common.inputs {
                 Some(inputs) => inputs.shares(positions.clone())?,
                 None => vec![0; positions.len() * self.steps.function().values[0].ty.len()],
             };
-            let mut batch = session.begin(positions.len())?;
+            let batch = session.begin(positions.len())?;
             beginning.stop(&mut totals.offline);
-            let (opened, len) = self.micro_batch(index, &mut session, &mut batch, share, meter, &mut totals, common)?;
+            let (opened, len) = self.micro_batch(index, batch, share, meter, &mut totals, common)?;
             revealed.push(opened.chunks_exact(len.max(1)).map(<[i64]>::to_vec).collect());
         }
         let mut traffic = meter.read();
@@ -224,17 +223,15 @@ impl Executor<'_> {
     }
 
     fn micro_batches(&self) -> usize {
-        self.size.schedule.micro_batches() as usize
+        self.agreement.size().schedule.micro_batches() as usize
     }
 
     /// One micro-batch through all layers; what was revealed, and its number of elements per
     /// position. A share is dropped after its last reader.
-    #[expect(clippy::too_many_arguments, reason = "a stream's parts are borrowed one by one")]
     fn micro_batch(
         &self,
         index: usize,
-        session: &mut Session,
-        batch: &mut MicroBatch,
+        mut batch: MicroBatch<'_>,
         input: Vec<u64>,
         meter: &Meter,
         totals: &mut Totals,
@@ -256,14 +253,14 @@ impl Executor<'_> {
                     if last(operand) { std::mem::take(&mut shares[operand]) } else { shares[operand].clone() }
                 }
                 Op::Reveal(_) => {
-                    let opened = session.reveal(id, &shares[value.operands[0].index()])?;
+                    let opened = batch.reveal(id, &shares[value.operands[0].index()])?;
                     revealed = (opened.unwrap_or_default(), value.ty.len());
                     Vec::new()
                 }
                 _ => {
                     let operands: Vec<&[u64]> = value.operands.iter().map(|v| shares[v.index()].as_slice()).collect();
                     let weights = self.model.map(|model| model.layer(self.steps.function(), value)).transpose()?;
-                    session.run(batch, id, weights.as_deref(), &operands)?
+                    batch.run(id, weights.as_deref(), &operands)?
                 }
             };
             shares.push(share);

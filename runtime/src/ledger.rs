@@ -27,7 +27,7 @@ pub use entry::Entry;
 
 use crate::Error;
 use crate::fusion::{Job, Row, RowDigest};
-use crate::session::handshake::hex;
+use crate::session::hello::hex;
 use crate::store::Store;
 
 /// By which much the risk of all sessions together may by default exceed that of one, in bits: a

@@ -17,7 +17,7 @@ use crate::executor::{Spent, Totals};
 use crate::forecast::Forecast;
 pub use crate::forecast::{Correlations, Predicted};
 use crate::ledger::Entry;
-use crate::session::handshake::{PROTOCOL_VERSION, hex};
+use crate::session::hello::{PROTOCOL_VERSION, hex};
 use crate::transport::Traffic;
 
 /// Version of the report's format.

@@ -11,7 +11,8 @@ use crate::forecast::Forecast;
 use crate::memory::Memory;
 use crate::model::Model;
 use crate::report::{self, Run, ServerBatch, ServerReport};
-use crate::session::handshake::{self, Admission, Arrival, BatchSize, CONTROL_AHEAD_BYTES, Limits, nonce};
+use crate::session::handshake::{self, CONTROL_AHEAD_BYTES, nonce};
+use crate::session::{Admission, Arrival, BatchSize, Limits};
 use crate::steps::resolve;
 use crate::transport::{Lane, Link, Meter, Metered};
 
@@ -107,11 +108,12 @@ impl Guest {
             Ok(())
         };
         let answered = arrival.answer(&mut control, plan, limits, admission, nonce()?);
-        let (session_id, size) = answered.inspect_err(|_| link.see_off())?;
+        let agreement = answered.inspect_err(|_| link.see_off())?;
+        let size = agreement.size();
         let forecast = Forecast::new(&steps, size);
         let memory_bytes = Memory::new(&steps).peak_bytes(Party::Server, size);
         let executor =
-            Executor { party: Party::Server, steps: &steps, model: Some(model), session_id, size, forecast: &forecast };
+            Executor { party: Party::Server, steps: &steps, model: Some(model), agreement, forecast: &forecast };
         let (_, totals) = executor.run(&mut *link, &meter, None, progress)?;
         // The client may still be reading.
         link.see_off();

@@ -86,8 +86,8 @@ pub fn handshake(bytes: &[u8]) {
     let plan = plan();
     let admission = &mut |_| Ok(());
     match handshake::server(&mut Fixed::new(bytes), &plan, LIMITS, admission, [1; 32]) {
-        Ok((_, size)) => {
-            let schedule = size.schedule;
+        Ok(agreement) => {
+            let schedule = agreement.size().schedule;
             assert!((1..=LIMITS.positions).contains(&schedule.positions));
             assert!((1..=LIMITS.micro_batch).contains(&schedule.micro_batch));
             assert!((1..=LIMITS.streams).contains(&schedule.streams));

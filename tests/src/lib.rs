@@ -4,8 +4,11 @@
 pub mod desk;
 pub mod garbage;
 pub mod garbage_onnx;
+pub mod garbage_session;
 pub mod garbage_wire;
 pub mod modules;
+#[path = "../../backends/engine/tests/common/parties.rs"]
+pub mod parties;
 pub mod party;
 
 use std::path::{Path, PathBuf};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use fusion_ir::text;
 use fusion_runtime::transport::Lane;
-use fusion_tests::{garbage, garbage_onnx, garbage_wire, root};
+use fusion_tests::{garbage, garbage_onnx, garbage_session, garbage_wire, root};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 
@@ -123,8 +123,8 @@ fn messages() {
         loop {
             let [low, high] = number.to_le_bytes();
             let random = rng.next_u64().to_le_bytes();
-            let reached =
-                [&[0][..], &[0xff], &random].map(|garbage| garbage::session(&[&[low, high, to], garbage].concat()));
+            let reached = [&[0][..], &[0xff], &random]
+                .map(|garbage| garbage_session::session(&[&[low, high, to], garbage].concat()));
             if reached.contains(&false) {
                 break;
             }

@@ -3,6 +3,7 @@
 
 mod common;
 
+use common::parties::Supply;
 use fusion_catalogue::{Keys, Steps};
 use fusion_ir::text;
 
@@ -18,7 +19,7 @@ fn a_classifier_by_toys_equals_the_interpreter_and_its_forecast() {
     )
     .unwrap();
     fusion_ir::verify::verify_executable(&function).unwrap();
-    common::check(&function, Keys::Position, 3, 5);
+    common::check(&function, Keys::Position, 3, 5, Supply::Dealt);
 }
 
 #[test]

@@ -1,14 +1,69 @@
 //! One party's half of a session: the state that protocols share, and each step of a function on a
 //! micro-batch.
 //!
-//! A session is [established](Session::establish) first: oblivious transfers in both directions, on
-//! a channel of their own. Then it is [prepared](Unprepared::prepare) for a function, resolved into
-//! [steps](Steps). A [micro-batch](MicroBatch) [begins](Session::begin) with a fresh RLWE key pair
-//! for each of its positions, which is dropped with it. Layers with [a pair of their
-//! own](fusion_catalogue::Keys) make one for each position when it is their turn, and drop it when
-//! they are done. [`Session::run`] takes shares to shares. Messages are those of [`SharedSetup`]
-//! and of each [step's cost](Step::cost), and for correlations of
-//! [`Cost::generator`](fusion_catalogue::Cost::generator).
+//! Each stage of a session is a type, made of the one before:
+//!
+//! 1. [`Session::establish`] gives an [`Established`]: oblivious transfers in both directions, on a
+//!    channel of their own.
+//! 2. [`Established::preprocess`] or [`Established::on_demand`] gives an [`Unprepared`]: random OTs
+//!    are made ahead of the layers or when a layer needs them.
+//! 3. [`Unprepared::prepare`] gives a [`Session`] for a function, resolved into [steps](Steps).
+//! 4. [`Session::begin`] gives a [`MicroBatch`] with a fresh RLWE key pair for each of its
+//!    positions, which is dropped with it. Layers with [a pair of their
+//!    own](fusion_catalogue::Keys) make one for each position when it is their turn, and drop it
+//!    when they are done.
+//! 5. [`MicroBatch::run`] takes shares to shares, [`MicroBatch::reveal`] opens the result.
+//!
+//! Messages are those of [`SharedSetup`] and of each [step's cost](Step::cost), and for
+//! correlations of [`Cost::generator`](fusion_catalogue::Cost::generator).
+//!
+//! ```
+//! # use std::sync::Arc;
+//! # use fusion_backends::{Error, Session, session::Established};
+//! # use fusion_catalogue::{Keys, Steps};
+//! # use fusion_ir::ValueId;
+//! # fn half(established: Established, steps: Arc<Steps>, share: &[u64]) -> Result<(), Error> {
+//! let mut session = established.on_demand().prepare(steps, Keys::Position)?;
+//! let mut batch = session.begin(1)?;
+//! batch.run(ValueId(1), None, &[share])?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! What is not prepared for a function begins nothing:
+//!
+//! ```compile_fail,E0599
+//! # use fusion_backends::{Error, session::Established};
+//! # fn half(established: Established) -> Result<(), Error> {
+//! let mut session = established.on_demand();
+//! let batch = session.begin(1)?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! What will be drawn is said once:
+//!
+//! ```compile_fail,E0382
+//! # use fusion_backends::{Error, session::Established};
+//! # fn half(established: Established) -> Result<(), Error> {
+//! let ahead = established.preprocess([])?;
+//! let again = established.preprocess([])?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! And a micro-batch is through before another one begins:
+//!
+//! ```compile_fail,E0499
+//! # use fusion_backends::{Error, Session};
+//! # use fusion_ir::ValueId;
+//! # fn half(session: &mut Session, share: &[u64]) -> Result<(), Error> {
+//! let mut first = session.begin(1)?;
+//! let second = session.begin(1)?;
+//! first.run(ValueId(1), None, &[share])?;
+//! # Ok(())
+//! # }
+//! ```
 
 use std::sync::Arc;
 
@@ -21,7 +76,7 @@ use fusion_ir::types::signed;
 use fusion_ir::{Party, TensorType, ValueId, Weights};
 
 use crate::families::{Batches, Engines, Place, Task};
-use crate::ot::Generator;
+use crate::ot::{Correlations, Generator};
 use crate::{Channel, Error, Kind, bits, local};
 
 /// One party's half of a session. After an error it must be dropped.
@@ -32,7 +87,17 @@ pub struct Session {
     engines: Engines,
 }
 
-/// A session that makes correlations and has no function yet. After an error it must be dropped.
+/// A session with oblivious transfers in both directions, of which no pads were made yet. After an
+/// error it must be dropped.
+pub struct Established {
+    party: Party,
+    online: Box<dyn Channel>,
+    offline: Box<dyn Channel>,
+    correlations: Correlations,
+    session_id: [u8; 32],
+}
+
+/// A session that makes pads and has no function yet. After an error it must be dropped.
 pub struct Unprepared {
     wire: Wire,
 }
@@ -45,17 +110,12 @@ struct Wire {
     session_id: [u8; 32],
 }
 
-/// Positions that go through the layers together, each under keys of its own.
-pub struct MicroBatch {
+/// Positions that go through the layers together, each under keys of its own; one of a session at a
+/// time.
+pub struct MicroBatch<'s> {
+    session: &'s mut Session,
     positions: usize,
     batches: Batches,
-}
-
-impl MicroBatch {
-    /// How many positions.
-    pub fn positions(&self) -> usize {
-        self.positions
-    }
 }
 
 impl Wire {
@@ -65,21 +125,42 @@ impl Wire {
     }
 }
 
-impl Unprepared {
+impl Established {
     /// Makes the random OTs of the draws that will come, [exactly
     /// these](fusion_catalogue::Cost::draws), ahead of the layers and of the inputs, on a thread of
-    /// its own. Without this they are made when a layer needs them.
+    /// its own.
     ///
     /// # Errors
     /// If the system has no thread for it.
-    ///
-    /// # Panics
-    /// If it was called before.
     pub fn preprocess(
-        &mut self,
+        self,
         draws: impl IntoIterator<Item = OtCount, IntoIter: Send + 'static>,
-    ) -> Result<(), Error> {
-        self.wire.correlations.preprocess(draws)
+    ) -> Result<Unprepared, Error> {
+        let Established { party, online, offline, correlations, session_id } = self;
+        let correlations = Generator::ahead(correlations, offline, draws)?;
+        Ok(Unprepared { wire: Wire { party, channel: online, correlations, session_id } })
+    }
+
+    /// Makes random OTs when a layer needs them. The messages are the same; each party chooses for
+    /// itself.
+    pub fn on_demand(self) -> Unprepared {
+        let Established { party, online, offline, correlations, session_id } = self;
+        let correlations = Generator::on_demand(correlations, offline);
+        Unprepared { wire: Wire { party, channel: online, correlations, session_id } }
+    }
+}
+
+impl Unprepared {
+    /// For tests: a session whose random OTs a [trusted dealer](crate::ot::ideal) deals.
+    #[cfg(any(test, debug_assertions))]
+    pub fn dealt(
+        party: Party,
+        online: Box<dyn Channel>,
+        session_id: [u8; 32],
+        dealer: crate::ot::ideal::Dealer,
+    ) -> Unprepared {
+        let correlations = Generator::dealt(dealer);
+        Unprepared { wire: Wire { party, channel: online, correlations, session_id } }
     }
 
     /// Sets up what the families of these steps need. Steps and keys, which say which layers share
@@ -105,12 +186,12 @@ impl Session {
     pub fn establish(
         party: Party,
         online: Box<dyn Channel>,
-        offline: Box<dyn Channel>,
+        mut offline: Box<dyn Channel>,
         session_id: [u8; 32],
         supply: OtSource,
-    ) -> Result<Unprepared, Error> {
-        let correlations = Generator::establish(party, offline, &session_id, supply)?;
-        Ok(Unprepared { wire: Wire { party, channel: online, correlations, session_id } })
+    ) -> Result<Established, Error> {
+        let correlations = Correlations::establish(party, &mut *offline, &session_id, supply)?;
+        Ok(Established { party, online, offline, correlations, session_id })
     }
 
     /// Goes on with another function, whose micro-batches come after all others'.
@@ -133,13 +214,26 @@ impl Session {
     ///
     /// # Errors
     /// Whatever the channel gives, and [`Error::PeerMisbehaved`] if a public key is none.
-    pub fn begin(&mut self, positions: usize) -> Result<MicroBatch, Error> {
+    pub fn begin(&mut self, positions: usize) -> Result<MicroBatch<'_>, Error> {
         let batches = self.engines.begin(&mut self.wire.place(), positions)?;
-        Ok(MicroBatch { positions, batches })
+        Ok(MicroBatch { session: self, positions, batches })
+    }
+}
+
+impl MicroBatch<'_> {
+    /// How many positions.
+    pub fn positions(&self) -> usize {
+        self.positions
     }
 
-    /// The step of value `id` on this party's shares of its operands, position-major. The server
-    /// gives the weights, the client `None`. The input and the reveal are not operations on shares.
+    /// The steps of the session's function.
+    pub fn steps(&self) -> &Arc<Steps> {
+        &self.session.steps
+    }
+
+    /// The step of value `id` on this party's shares of its operands, position-major; its share of
+    /// the result, which by itself says nothing. The server gives the weights, the client `None`.
+    /// The input and the reveal are not operations on shares.
     ///
     /// # Errors
     /// Whatever the channel gives, and [`Error::PeerMisbehaved`].
@@ -147,14 +241,10 @@ impl Session {
     /// # Panics
     /// If the function is not [verified](fusion_ir::verify::verify_executable), or the shares do
     /// not have its shapes.
-    pub fn run(
-        &mut self,
-        batch: &mut MicroBatch,
-        id: ValueId,
-        weights: Option<&Weights>,
-        operands: &[&[u64]],
-    ) -> Result<Vec<u64>, Error> {
-        let (steps, positions, place) = (&*self.steps, batch.positions, &mut self.wire.place());
+    pub fn run(&mut self, id: ValueId, weights: Option<&Weights>, operands: &[&[u64]]) -> Result<Vec<u64>, Error> {
+        let MicroBatch { session, positions, batches } = self;
+        let Session { wire, steps, engines, .. } = &mut **session;
+        let (steps, positions, place) = (&**steps, *positions, &mut wire.place());
         let task = |share| Task { steps, id, weights, share, positions };
         match steps.get(id) {
             Step::Local(_) => {
@@ -162,14 +252,14 @@ impl Session {
                 let types: Vec<&TensorType> = value.operands.iter().map(|v| &function.value(*v).ty).collect();
                 Ok(local::apply(place.party, &value.op, operands, &types, &value.ty, weights, positions))
             }
-            Step::Linear(layer) => self.engines.linear(place, &mut batch.batches, layer, task(operands[0])),
-            Step::Compare(Compare { operation, by }) => self.engines.compare(place, by, operation, operands, positions),
+            Step::Linear(layer) => engines.linear(place, batches, layer, task(operands[0])),
+            Step::Compare(Compare { operation, by }) => engines.compare(place, by, operation, operands, positions),
             Step::Reveal(_) => unreachable!("a reveal is no operation on shares"),
         }
     }
 
-    /// Opens a value to the client, who gets its elements as signed integers; the server gets
-    /// `None`.
+    /// Opens a value to the client, who learns its elements, as signed integers; the server learns
+    /// nothing and gets `None`.
     ///
     /// # Errors
     /// Whatever the channel gives, and [`Error::PeerMisbehaved`] if the server's share is no
@@ -178,15 +268,18 @@ impl Session {
     /// # Panics
     /// If value `id` is no reveal.
     pub fn reveal(&mut self, id: ValueId, share: &[u64]) -> Result<Option<Vec<i64>>, Error> {
-        let Step::Reveal(Reveal { bits: width, .. }) = *self.steps.get(id) else { panic!("{id} opens nothing") };
-        match self.wire.party {
+        let Step::Reveal(Reveal { bits: width, .. }) = *self.session.steps.get(id) else {
+            panic!("{id} opens nothing")
+        };
+        let wire = &mut self.session.wire;
+        match wire.party {
             Party::Server => {
-                self.wire.channel.send(Kind::Reveal, bits::pack(share, width))?;
+                wire.channel.send(Kind::Reveal, bits::pack(share, width))?;
                 Ok(None)
             }
             Party::Client => {
                 let bytes = fusion_catalogue::packed_bytes(share.len(), width) as usize;
-                let theirs = bits::unpack(&self.wire.channel.receive(Kind::Reveal, bytes)?, share.len(), width)?;
+                let theirs = bits::unpack(&wire.channel.receive(Kind::Reveal, bytes)?, share.len(), width)?;
                 let sum = |(own, theirs): (&u64, u64)| signed(own.wrapping_add(theirs), width);
                 Ok(Some(share.iter().zip(theirs).map(sum).collect()))
             }

@@ -4,6 +4,8 @@
 mod common;
 
 use chacha20::ChaCha20Rng;
+use common::parties::Supply;
+use fusion_catalogue::ot::{Ferret, OtSource};
 use fusion_catalogue::{Keys, Resolver};
 use fusion_ir::backend::{Cheetah, CryptFlow2};
 use fusion_ir::op::{Conv, Piecewise, Window};
@@ -13,6 +15,11 @@ use fusion_ir::{Backend, Forest, Function, Op, TensorType, ValueId, Weight, Weig
 use rand_core::{Rng, SeedableRng};
 
 const KEYS: [Keys; 2] = [Keys::Layer, Keys::Position];
+
+/// Every tenth program makes its OTs.
+fn supply(seed: u64) -> Supply {
+    if seed.is_multiple_of(10) { Supply::Made(OtSource::Silent(Ferret::B11)) } else { Supply::Dealt }
+}
 
 #[test]
 fn random_programs_equal_the_interpreter_and_their_forecasts() {
@@ -26,7 +33,7 @@ fn random_programs_equal_the_interpreter_and_their_forecasts() {
             writer.write();
         }
         writer.function.values.iter().for_each(|value| *seen.entry(value.op.name()).or_insert(0) += 1);
-        common::check(&writer.function, KEYS[seed as usize % 2], 1 + seed as usize % 3, seed);
+        common::check(&writer.function, KEYS[seed as usize % 2], 1 + seed as usize % 3, seed, supply(seed));
     }
     let shapeless = ["fusion.mix", "fusion.reveal", "fusion.check"];
     assert!(seen.len() + shapeless.len() >= 29, "every operation has its turn: {seen:?}");
@@ -55,7 +62,7 @@ fn so_they_do_by_random_families() {
                 used[place] += 1;
             }
         }
-        common::check(&writer.function, KEYS[seed as usize / 2 % 2], 1 + seed as usize % 2, seed);
+        common::check(&writer.function, KEYS[seed as usize / 2 % 2], 1 + seed as usize % 2, seed, supply(seed));
     }
     assert!(used.iter().all(|count| *count >= 20), "{used:?}");
 }

@@ -3,9 +3,14 @@
 
 mod common;
 
+use common::parties::Supply;
 use fusion_catalogue::Keys;
+use fusion_catalogue::ot::{Ferret, OtSource};
 use fusion_ir::backend::Cheetah;
 use fusion_ir::{Backend, text};
+
+/// Messages of these are checked too.
+const SUPPLY: Supply = Supply::Made(OtSource::Silent(Ferret::B11));
 
 const CLASSIFIER: &str = r#"function "classifier"
 weight @w0 "c1.w" : i8.4[3,1,3,3]
@@ -51,7 +56,7 @@ fn check(family: &str) {
         }
     }
     fusion_ir::verify::verify_executable(&function).unwrap();
-    [Keys::Layer, Keys::Position].into_iter().for_each(|keys| common::check(&function, keys, 3, 5));
+    [Keys::Layer, Keys::Position].into_iter().for_each(|keys| common::check(&function, keys, 3, 5, SUPPLY));
 }
 
 /// What RLWE ciphertexts have no room for is no matter to oblivious transfer.
@@ -64,5 +69,5 @@ fn accumulators_wider_than_ciphertexts_carry_are_exact_by_correlated_ots() {
                 v3 = fusion.reveal v2 what=label : i3.0~2+[1] by cheetah \"y\"\n";
     let function = text::parse(text).unwrap();
     fusion_ir::verify::verify_executable(&function).unwrap();
-    common::check(&function, Keys::Position, 2, 8);
+    common::check(&function, Keys::Position, 2, 8, SUPPLY);
 }

@@ -14,7 +14,7 @@ use super::register::{Cut, Seat};
 use super::settings::{Hosted, Profile, Settings};
 use crate::server::Guest;
 use crate::session::BatchSize;
-use crate::session::handshake::hex;
+use crate::session::hello::hex;
 use crate::transport::{Met, Pulse, tcp};
 use crate::{Error, ServerReport};
 

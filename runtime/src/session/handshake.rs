@@ -1,96 +1,60 @@
-//! The handshake: one hello each way, then both parties know that they execute the same plan on the
-//! same batch.
+//! The handshake: one [hello](super::hello) each way, then both parties know that they execute the
+//! same plan on the same batch.
 //!
-//! ```text
-//! client -> server   magic, version, plan digest, nonce, positions, micro-batch, streams,
-//!                    correlations, keys, reveal                    (CLIENT_HELLO_BYTES)
-//! server -> client   magic, version, plan digest, nonce            (SERVER_HELLO_BYTES)
-//! ```
-//!
-//! Integers are little-endian. The session id, under which every protocol separates its hashes, is
-//! SHA-256 over both hellos; the nonces make it fresh if either party is honest. The server learns
-//! the number of positions, not how many queries, copies and public samples it is made of. A server
-//! that does not like the client's hello sends a refusal that says why, instead of its own.
+//! The session id, under which every protocol separates its hashes, is SHA-256 over both hellos;
+//! the nonces make it fresh if either party is honest. The server learns the number of positions,
+//! not how many queries, copies and public samples it is made of. A server that does not like the
+//! client's hello sends a refusal that says why, instead of its own.
 
 use fusion_backends::{Channel, Error, Kind};
-use fusion_catalogue::ot::Choice;
 use fusion_catalogue::{Cost, Keys, Schedule};
 use fusion_estimate::Network;
-use fusion_ir::op::Reveal;
-use fusion_ir::{Function, Op, Party, Plan};
+use fusion_ir::{Party, Plan};
 use sha2::{Digest, Sha256};
 
+use super::batch::{BatchSize, EMPTY, Limits, Offline};
+use super::hello::{CLIENT_HELLO_BYTES, ClientHello, Common, SERVER_HELLO_BYTES, reveal_code};
 use super::probe;
-use crate::transport::Lane;
 use crate::transport::frame::encode_refusal;
-
-/// Version of the protocol between the parties.
-pub const PROTOCOL_VERSION: u16 = 4;
-/// Size of the client's hello.
-pub const CLIENT_HELLO_BYTES: usize = SERVER_HELLO_BYTES + 8 + 4 + 1 + 1 + 1 + 1;
-/// Size of the server's hello.
-pub const SERVER_HELLO_BYTES: usize = MAGIC.len() + 2 + 32 + 32;
 
 /// Room for what may come early on the control lane: a hello, or a refusal.
 pub const CONTROL_AHEAD_BYTES: u64 = 1 << 12;
 
-/// The size of a batch, which the client decides and the server may refuse.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BatchSize {
-    /// At least one position, and at most [`Lane::STREAMS`] streams and as many as there are
-    /// micro-batches.
-    pub schedule: Schedule,
-    /// How correlations are made.
-    pub offline: Offline,
-    /// Which layers share key pairs.
-    pub keys: Keys,
-}
-
-/// How a session's correlations are made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Offline {
-    /// By what.
-    pub choice: Choice,
-    /// Whether ahead of the layers, on a thread of each stream, or when a layer needs them.
-    pub ahead: bool,
-}
-
-impl Default for Offline {
-    fn default() -> Offline {
-        Offline { choice: Choice::Auto, ahead: true }
-    }
-}
-
-impl Offline {
-    const CHOICES: [Choice; 3] = [Choice::Auto, Choice::SoftSpoken, Choice::Silent];
-
-    /// Bit 0 says whether it is ahead, the others are the choice.
-    fn encode(self) -> u8 {
-        let choice = Offline::CHOICES.iter().position(|choice| *choice == self.choice).unwrap_or(0);
-        (choice as u8) << 1 | u8::from(self.ahead)
-    }
-
-    fn decode(code: u8) -> Result<Offline, Error> {
-        let choice = Offline::CHOICES.get(usize::from(code >> 1)).copied();
-        let unknown = || Error::PeerMisbehaved(format!("the client asks for correlations of unknown kind {code}"));
-        Ok(Offline { choice: choice.ok_or_else(unknown)?, ahead: code & 1 == 1 })
-    }
-}
-
-/// What a server accepts.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// Most positions of one session.
-    pub positions: u64,
-    /// Largest micro-batch: it bounds the server's memory.
-    pub micro_batch: u32,
-    /// Most micro-batches at the same time, likewise.
-    pub streams: u8,
-}
-
 /// Decides whether a session of the size that the client asks for may start, and records it if so.
 /// It is called once for a session, after every other check of the handshake has passed.
 pub type Admission<'a> = dyn FnMut(BatchSize) -> Result<(), crate::Error> + 'a;
+
+/// What a finished handshake leaves with each party: the same at both. Nothing else makes one, so
+/// nothing else starts a session:
+///
+/// ```compile_fail,E0451
+/// # use fusion_runtime::session::{Agreement, BatchSize};
+/// # fn without_a_peer(size: BatchSize) {
+/// let agreement = Agreement { session_id: [0; 32], size };
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Agreement {
+    session_id: [u8; 32],
+    size: BatchSize,
+}
+
+impl Agreement {
+    /// The batch, as the client asked for it and the server accepted it.
+    pub fn size(&self) -> BatchSize {
+        self.size
+    }
+
+    /// The id of one stream of micro-batches: to the protocols each is a session of its own.
+    pub fn stream_id(&self, stream: usize) -> [u8; 32] {
+        Sha256::new()
+            .chain_update(b"fusion stream id\0")
+            .chain_update(self.session_id)
+            .chain_update([stream as u8])
+            .finalize()
+            .into()
+    }
+}
 
 /// The handshake's messages.
 pub fn cost() -> Cost {
@@ -100,18 +64,18 @@ pub fn cost() -> Cost {
     cost
 }
 
-/// The client's side. Returns the session id.
+/// The client's side.
 ///
 /// # Errors
 /// [`Error::PeerIncompatible`] if the server refuses or holds another plan, and whatever the
 /// channel gives.
-pub fn client(channel: &mut dyn Channel, plan: &Plan, batch: BatchSize, nonce: [u8; 32]) -> Result<[u8; 32], Error> {
+pub fn client(channel: &mut dyn Channel, plan: &Plan, batch: BatchSize, nonce: [u8; 32]) -> Result<Agreement, Error> {
     let hello = ClientHello { common: Common::new(plan, nonce), batch, reveal: reveal_code(plan) }.encode();
     channel.send(Kind::Hello, hello.clone())?;
     let answer = channel.receive(Kind::Hello, SERVER_HELLO_BYTES)?;
     let mut rest = &answer[..];
     Common::decode(&mut rest)?.check(plan, Party::Server)?;
-    Ok(session_id(&hello, &answer))
+    Ok(Agreement { session_id: session_id(&hello, &answer), size: batch })
 }
 
 /// Asks a server whether it holds `plan`, by a hello for no positions in no streams: it lets the
@@ -138,8 +102,8 @@ pub fn ask(channel: &mut dyn Channel, plan: &Plan, nonce: [u8; 32]) -> Result<Op
     }
 }
 
-/// The server's side. Returns the session id and the batch. `admission` is called
-/// last, with a batch that is within `limits`; the session that it allows counts as started.
+/// The server's side. `admission` is called last, with a batch that is within `limits`; the session
+/// that it allows counts as started.
 ///
 /// # Errors
 /// As [`Arrival::receive`] and [`Arrival::answer`].
@@ -149,7 +113,7 @@ pub fn server(
     limits: Limits,
     admission: &mut Admission<'_>,
     nonce: [u8; 32],
-) -> Result<([u8; 32], BatchSize), crate::Error> {
+) -> Result<Agreement, crate::Error> {
     Arrival::receive(channel)?.answer(channel, plan, limits, admission, nonce)
 }
 
@@ -187,7 +151,7 @@ impl Arrival {
     }
 
     /// Checks that the client means `plan` and a batch within `limits`, asks `admission` about it
-    /// and answers. Returns the session id and the batch.
+    /// and answers.
     ///
     /// # Errors
     /// [`Error::PeerIncompatible`] if the client holds another plan or asks for more than `limits`;
@@ -199,7 +163,7 @@ impl Arrival {
         limits: Limits,
         admission: &mut Admission<'_>,
         nonce: [u8; 32],
-    ) -> Result<([u8; 32], BatchSize), crate::Error> {
+    ) -> Result<Agreement, crate::Error> {
         if self.measures(plan) {
             probe::serve(channel)?;
         }
@@ -210,7 +174,7 @@ impl Arrival {
         let batch = admitted.inspect_err(|error| refuse(channel, error))?;
         let answer = Common::new(plan, nonce).encode();
         channel.send(Kind::Hello, answer.clone())?;
-        Ok((session_id(&self.bytes, &answer), batch))
+        Ok(Agreement { session_id: session_id(&self.bytes, &answer), size: batch })
     }
 
     /// Whether the client asks, holds the same plan, and would like to measure the network.
@@ -242,196 +206,11 @@ pub fn refuse(channel: &mut dyn Channel, error: &crate::Error) {
     let _ = channel.send(Kind::Refusal, encode_refusal(reason));
 }
 
-/// The id of one stream of a session's micro-batches: to the protocols each is a session of its
-/// own.
-pub fn stream_id(session_id: &[u8; 32], stream: usize) -> [u8; 32] {
-    Sha256::new()
-        .chain_update(b"fusion stream id\0")
-        .chain_update(session_id)
-        .chain_update([stream as u8])
-        .finalize()
-        .into()
-}
-
 /// A fresh nonce from the operating system.
 pub fn nonce() -> Result<[u8; 32], getrandom::Error> {
     let mut nonce = [0; 32];
     getrandom::fill(&mut nonce)?;
     Ok(nonce)
-}
-
-/// Bytes in hexadecimal.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// What a server says to a hello that is right in everything but that it asks for nothing.
-const EMPTY: &str = "the client asks for an empty batch";
-
-const MAGIC: &[u8; 8] = b"fusion\r\n";
-
-/// What both hellos begin with.
-#[derive(Debug)]
-struct Common {
-    version: u16,
-    digest: [u8; 32],
-    nonce: [u8; 32],
-}
-
-#[derive(Debug)]
-struct ClientHello {
-    common: Common,
-    batch: BatchSize,
-    reveal: u8,
-}
-
-impl Common {
-    fn new(plan: &Plan, nonce: [u8; 32]) -> Common {
-        Common { version: PROTOCOL_VERSION, digest: plan.digest(), nonce }
-    }
-
-    fn encode(&self) -> Vec<u8> {
-        [&MAGIC[..], &self.version.to_le_bytes(), &self.digest, &self.nonce].concat()
-    }
-
-    fn decode(rest: &mut &[u8]) -> Result<Common, Error> {
-        if take::<8>(rest)? != *MAGIC {
-            return Err(Error::PeerMisbehaved("the peer's hello is not Fusion's".into()));
-        }
-        Ok(Common { version: u16::from_le_bytes(take(rest)?), digest: take(rest)?, nonce: take(rest)? })
-    }
-
-    /// Whether `sender` speaks this protocol and holds this plan.
-    fn check(&self, plan: &Plan, sender: Party) -> Result<(), Error> {
-        self.check_version(sender)?;
-        self.check_plan(plan, sender)
-    }
-
-    /// Whether `sender` speaks this protocol. The text names the parties, since both may read it.
-    fn check_version(&self, sender: Party) -> Result<(), Error> {
-        let (own, found) = (PROTOCOL_VERSION, self.version);
-        if found != own {
-            let text = "the parties speak two protocol versions";
-            return Err(Error::PeerIncompatible(per_party(sender, text, found, own)));
-        }
-        Ok(())
-    }
-
-    /// Whether `sender` holds this plan, likewise.
-    fn check_plan(&self, plan: &Plan, sender: Party) -> Result<(), Error> {
-        let (own, found) = (plan.digest(), self.digest);
-        if found != own {
-            let text = "the plans come from two different compilations";
-            return Err(Error::PeerIncompatible(per_party(sender, text, hex(&found), hex(&own))));
-        }
-        Ok(())
-    }
-}
-
-fn per_party<T: std::fmt::Display>(sender: Party, what: &str, found: T, own: T) -> String {
-    let (client, server) = if sender == Party::Client { (found, own) } else { (own, found) };
-    format!("{what}: the client's is {client}, the server's is {server}")
-}
-
-impl ClientHello {
-    fn encode(&self) -> Vec<u8> {
-        let mut bytes = self.common.encode();
-        let Schedule { positions, micro_batch, streams } = self.batch.schedule;
-        bytes.extend(positions.to_le_bytes());
-        bytes.extend(micro_batch.to_le_bytes());
-        bytes.push(streams);
-        bytes.push(self.batch.offline.encode());
-        bytes.push(keys_code(self.batch.keys));
-        bytes.push(self.reveal);
-        bytes
-    }
-
-    fn decode(bytes: &[u8]) -> Result<ClientHello, Error> {
-        let rest = &mut &bytes[..];
-        let common = Common::decode(rest)?;
-        let (positions, micro_batch) = (u64::from_le_bytes(take(rest)?), u32::from_le_bytes(take(rest)?));
-        let [streams, offline, keys, reveal] = take(rest)?;
-        let (offline, keys) = (Offline::decode(offline)?, decode_keys(keys)?);
-        let batch = BatchSize { schedule: Schedule { positions, micro_batch, streams }, offline, keys };
-        Ok(ClientHello { common, batch, reveal })
-    }
-}
-
-impl BatchSize {
-    /// The batch in micro-batches of at most `micro_batch` positions, as many at the same time as
-    /// there are, at most `streams`.
-    pub fn new(positions: u64, micro_batch: u32, streams: u8, offline: Offline, keys: Keys) -> BatchSize {
-        let schedule = Schedule::new(positions, micro_batch, streams.min(Lane::STREAMS as u8));
-        BatchSize { schedule, offline, keys }
-    }
-
-    fn check(self, limits: Limits) -> Result<(), Error> {
-        let Schedule { positions, micro_batch, streams } = self.schedule;
-        if positions == 0 || micro_batch == 0 || streams == 0 {
-            return Err(Error::PeerMisbehaved(EMPTY.into()));
-        }
-        if positions > limits.positions {
-            let text = format!("the batch has {positions} positions, this server takes at most {}", limits.positions);
-            return Err(Error::PeerIncompatible(text));
-        }
-        if micro_batch > limits.micro_batch {
-            let text = format!(
-                "the micro-batch has {micro_batch} positions, this server takes micro-batches of at most {}",
-                limits.micro_batch
-            );
-            return Err(Error::PeerIncompatible(text));
-        }
-        if usize::from(streams) > Lane::STREAMS || u64::from(streams) > self.schedule.micro_batches() {
-            return Err(Error::PeerMisbehaved(format!("the client asks for {streams} streams of micro-batches")));
-        }
-        if streams > limits.streams {
-            let text = format!(
-                "the batch has {streams} micro-batches in flight, this server takes at most {}",
-                limits.streams
-            );
-            return Err(Error::PeerIncompatible(text));
-        }
-        Ok(())
-    }
-}
-
-/// Which layers share key pairs, as one byte.
-fn keys_code(keys: Keys) -> u8 {
-    match keys {
-        Keys::Position => 0,
-        Keys::Layer => 1,
-    }
-}
-
-fn decode_keys(code: u8) -> Result<Keys, Error> {
-    let known = [Keys::Position, Keys::Layer].into_iter().find(|keys| keys_code(*keys) == code);
-    known.ok_or_else(|| Error::PeerMisbehaved(format!("the client asks for key pairs of unknown kind {code}")))
-}
-
-/// What a function opens to the client.
-pub fn revealed(function: &Function) -> Option<Reveal> {
-    function.values.iter().rev().find_map(|value| match value.op {
-        Op::Reveal(reveal) => Some(reveal),
-        _ => None,
-    })
-}
-
-/// What the plan opens to the client, as one byte.
-fn reveal_code(plan: &Plan) -> u8 {
-    match revealed(&plan.function) {
-        None => 0,
-        Some(Reveal::Label) => 1,
-        Some(Reveal::Logits) => 2,
-        Some(Reveal::TopK(_)) => 3,
-        Some(Reveal::Value) => 4,
-    }
-}
-
-fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], Error> {
-    let (head, tail) =
-        rest.split_first_chunk().ok_or_else(|| Error::PeerMisbehaved("the peer's hello is short".into()))?;
-    *rest = tail;
-    Ok(*head)
 }
 
 fn session_id(client: &[u8], server: &[u8]) -> [u8; 32] {
@@ -441,6 +220,9 @@ fn session_id(client: &[u8], server: &[u8]) -> [u8; 32] {
 
 #[cfg(test)]
 mod tests {
+    use fusion_catalogue::ot::Choice;
+
+    use super::super::hello::{PROTOCOL_VERSION, hex};
     use super::*;
     use crate::testing::{channels, tiny_plan};
 
@@ -451,14 +233,14 @@ mod tests {
 
     type Outcome<T> = Result<T, Error>;
 
-    fn shake(client_plan: &Plan, server_plan: &Plan, batch: BatchSize) -> (Outcome<[u8; 32]>, Outcome<[u8; 32]>) {
+    fn shake(client_plan: &Plan, server_plan: &Plan, batch: BatchSize) -> (Outcome<Agreement>, Outcome<Agreement>) {
         let (mut left, mut right) = channels();
         std::thread::scope(|scope| {
             let server =
                 scope.spawn(move || match server(&mut *right, server_plan, LIMITS, &mut |_| Ok(()), [2; 32]) {
-                    Ok((id, found)) => {
-                        assert_eq!(found, batch);
-                        Ok(id)
+                    Ok(agreement) => {
+                        assert_eq!(agreement.size(), batch);
+                        Ok(agreement)
                     }
                     Err(crate::Error::Peer(error)) => Err(error),
                     Err(error) => panic!("{error}"),
@@ -468,26 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn ways_to_make_correlations_are_one_byte_and_unknown_ones_are_refused() {
-        for choice in Offline::CHOICES {
-            for ahead in [false, true] {
-                let offline = Offline { choice, ahead };
-                assert_eq!(Offline::decode(offline.encode()).unwrap(), offline);
-            }
-        }
-        assert!((6..=255).all(|code| matches!(Offline::decode(code), Err(Error::PeerMisbehaved(_)))));
-    }
-
-    #[test]
-    fn kinds_of_key_pairs_are_one_byte_and_unknown_ones_are_refused() {
-        for keys in [Keys::Layer, Keys::Position] {
-            assert_eq!(decode_keys(keys_code(keys)).unwrap(), keys);
-        }
-        assert!((2..=255).all(|code| matches!(decode_keys(code), Err(Error::PeerMisbehaved(_)))));
-    }
-
-    #[test]
-    fn honest_parties_agree_on_a_session_id() {
+    fn honest_parties_agree() {
         let plan = tiny_plan();
         for keys in [Keys::Layer, Keys::Position] {
             let (client, server) = shake(&plan.for_client(), &plan, BatchSize { keys, ..BATCH });

@@ -1,6 +1,9 @@
 //! How two parties agree to run one plan on one batch.
 
+mod batch;
 pub mod handshake;
+pub mod hello;
 mod probe;
 
-pub use handshake::{Admission, Arrival, BatchSize, Limits, Offline};
+pub use batch::{BatchSize, Limits, Offline};
+pub use handshake::{Admission, Agreement, Arrival};

@@ -5,18 +5,19 @@ use std::net::TcpListener;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use fusion_backends::session::Session;
 use fusion_backends::tap::Tapped;
-use fusion_backends::{Channel, Error, Kind};
+use fusion_backends::{Channel, Error, Kind, Session};
 use fusion_ir::soundness::Policy;
-use fusion_ir::{Op, Party, Plan, Weights, interp};
+use fusion_ir::{Party, Plan, Weights, interp};
 use fusion_runtime::forecast::Forecast;
 use fusion_runtime::fusion::{Job, PublicSample, Row, RowDigest};
-use fusion_runtime::session::handshake::{self, Limits, nonce, stream_id};
+use fusion_runtime::session::Limits;
+use fusion_runtime::session::handshake::{self, nonce};
 use fusion_runtime::transport::tcp::{self, TcpOptions, open};
 use fusion_runtime::transport::{Lane, Link, Wrapped};
 use fusion_runtime::{Flow, input, resolve, run_client};
 use fusion_tests::desk::{Desk, Example};
+use fusion_tests::parties::go_through;
 use fusion_tests::root;
 
 pub use fusion_backends::tap::{Act, Message};
@@ -111,19 +112,22 @@ impl Rogue {
         let mut control = open(Lane::CONTROL)?;
         let limits = Limits { positions: 1000, micro_batch: 1000, streams: Lane::STREAMS as u8 };
         let nonce = nonce().expect("the system has randomness");
-        let (id, size) = handshake::server(&mut *control, plan, limits, &mut |_| Ok(()), nonce)?;
+        let agreement = handshake::server(&mut *control, plan, limits, &mut |_| Ok(()), nonce)?;
+        let size = agreement.size();
         let streams = usize::from(size.schedule.streams);
         let steps = resolve(&plan.function)?;
         let lanes: Result<Vec<_>, Error> =
             (0..streams).map(|stream| Ok([open(Lane::layers(stream))?, open(Lane::correlations(stream))?])).collect();
         let (forecast, choice) = (Forecast::new(&steps, size), Mutex::new(choice));
         let serve = |stream: usize, [layers, generator]: [Box<dyn Channel>; 2]| -> Result<(), Error> {
-            let (id, supply) = (stream_id(&id, stream), forecast.supply(stream));
+            let (id, supply) = (agreement.stream_id(stream), forecast.supply(stream));
             let session = Session::establish(Party::Server, layers, generator, id, supply)?;
-            let mut session = session.prepare(Arc::clone(&steps), size.keys)?;
+            let mut session = session.on_demand().prepare(Arc::clone(&steps), size.keys)?;
             for micro_batch in size.schedule.numbers(stream) {
                 let model = &models[(choice.lock().unwrap())(micro_batch)];
-                answer(plan, model, &mut session, size.schedule.range(micro_batch).len())?;
+                let positions = size.schedule.range(micro_batch).len();
+                let input = vec![0; positions * plan.function.values[0].ty.len()];
+                go_through(session.begin(positions)?, Some(model), input)?;
             }
             Ok(())
         };
@@ -136,24 +140,6 @@ impl Rogue {
         drop(control);
         Ok(())
     }
-}
-
-/// One micro-batch of `positions` positions through all layers of `model`.
-pub fn answer(plan: &Plan, model: &Weights, session: &mut Session, positions: usize) -> Result<(), Error> {
-    let mut batch = session.begin(positions)?;
-    let mut shares: Vec<Vec<u64>> = Vec::new();
-    for (id, value) in plan.function.iter() {
-        let operands: Vec<&[u64]> = value.operands.iter().map(|v| shares[v.index()].as_slice()).collect();
-        let share = match &value.op {
-            Op::Input(_) => vec![0; positions * value.ty.len()],
-            Op::Reveal(_) => session.reveal(id, operands[0]).map(|_| Vec::new())?,
-            // The client's alone.
-            Op::Check => Vec::new(),
-            _ => session.run(&mut batch, id, Some(model), &operands)?,
-        };
-        shares.push(share);
-    }
-    Ok(())
 }
 
 /// A server's hands, on the messages of all lanes.

@@ -10,17 +10,18 @@
 use std::net::TcpListener;
 use std::time::Duration;
 
-use fusion_backends::session::Session;
+use fusion_backends::Session;
 use fusion_catalogue::Keys;
 use fusion_ir::plan::{Plan, Provenance, Suggestion};
 use fusion_ir::types::{mask, wrap};
-use fusion_ir::{Op, Party, Schema, ValueId, Weights, text, verify};
+use fusion_ir::{Party, Schema, ValueId, Weights, text, verify};
 use fusion_runtime::forecast::Forecast;
-use fusion_runtime::session::handshake::{self, nonce, stream_id};
+use fusion_runtime::session::handshake::{self, nonce};
 use fusion_runtime::session::{BatchSize, Limits, Offline};
 use fusion_runtime::transport::tcp::{self, TcpOptions, open};
 use fusion_runtime::transport::{Connection, Lane, Link};
 use fusion_runtime::{resolve, run_server};
+use fusion_tests::parties::go_through_with;
 
 const CLASSES: usize = 4;
 const CHANNELS: usize = 2;
@@ -100,14 +101,14 @@ impl Client {
         let plan = plan.for_client();
         let size = BatchSize::new((AT_ONCE * MICRO_BATCHES) as u64, AT_ONCE as u32, 1, Offline::default(), Keys::Layer);
         let mut control = link.open(Lane::CONTROL, 1 << 12).unwrap();
-        let id = handshake::client(&mut *control, &plan, size, nonce().unwrap()).unwrap();
+        let agreement = handshake::client(&mut *control, &plan, size, nonce().unwrap()).unwrap();
         let [layers, correlations] =
             [Lane::layers(0), Lane::correlations(0)].map(|lane| link.open(lane, 1 << 26).unwrap());
         let steps = resolve(&plan.function).unwrap();
         let supply = Forecast::new(&steps, size).supply(0);
-        let id = stream_id(&id, 0);
+        let id = agreement.stream_id(0);
         let session = Session::establish(Party::Client, layers, correlations, id, supply).unwrap();
-        let session = session.prepare(steps, size.keys).unwrap();
+        let session = session.on_demand().prepare(steps, size.keys).unwrap();
         Client { session, plan, _link: link, micro_batches: 0, asked: 0 }
     }
 
@@ -116,33 +117,23 @@ impl Client {
         assert!(queries.len() <= AT_ONCE);
         self.asked += queries.len();
         self.micro_batches += 1;
-        let mut batch = self.session.begin(AT_ONCE).unwrap();
-        let mut shares: Vec<Vec<u64>> = Vec::new();
-        for (id, value) in self.plan.function.iter() {
-            let operands: Vec<&[u64]> = value.operands.iter().map(|v| shares[v.index()].as_slice()).collect();
-            let len = value.ty.len();
-            let mut share = match &value.op {
-                Op::Input(_) => {
-                    let elements = queries.iter().flat_map(|query| &query.input);
-                    let mut share: Vec<u64> = elements.map(|element| wrap(*element, value.ty.bits)).collect();
-                    share.resize(AT_ONCE * len, 0);
-                    share
-                }
-                Op::Reveal(_) => {
-                    let labels = self.session.reveal(id, operands[0]).unwrap().unwrap();
-                    return labels[..queries.len()].to_vec();
-                }
-                _ => self.session.run(&mut batch, id, None, &operands).unwrap(),
-            };
-            for (query, share) in queries.iter().zip(share.chunks_mut(len)) {
+        let function = &self.plan.function;
+        let bits = function.values[0].ty.bits;
+        let elements = queries.iter().flat_map(|query| &query.input);
+        let mut input: Vec<u64> = elements.map(|element| wrap(*element, bits)).collect();
+        input.resize(AT_ONCE * function.values[0].ty.len(), 0);
+        let batch = self.session.begin(AT_ONCE).unwrap();
+        let outcome = go_through_with(batch, None, input, |id, share| {
+            let ty = &function.value(id).ty;
+            for (query, share) in queries.iter().zip(share.chunks_mut(ty.len())) {
                 for (_, added) in query.added.iter().filter(|(value, _)| *value == id) {
                     let both = share.iter_mut().zip(added);
-                    both.for_each(|(share, more)| *share = share.wrapping_add(*more as u64) & mask(value.ty.bits));
+                    both.for_each(|(share, more)| *share = share.wrapping_add(*more as u64) & mask(ty.bits));
                 }
             }
-            shares.push(share);
-        }
-        unreachable!("a label is revealed")
+        });
+        let labels = outcome.unwrap().revealed.expect("a label is revealed");
+        labels[..queries.len()].to_vec()
     }
 
     /// For each of `count` unknowns the least `t` from `least` on, within `2^steps`, for which the

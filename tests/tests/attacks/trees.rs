@@ -4,20 +4,17 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use fusion_backends::session::Session;
-use fusion_backends::{Channel, channel};
 use fusion_catalogue::{Keys, Step, Steps};
-use fusion_ir::types::wrap;
-use fusion_ir::{Op, Party, Plan, interp};
+use fusion_ir::{Plan, interp};
 use fusion_runtime::forecast::Forecast;
 use fusion_runtime::session::{BatchSize, Offline};
 use fusion_runtime::transport::Lane;
 use fusion_runtime::{input, resolve};
 use fusion_tests::desk::Desk;
+use fusion_tests::parties::{Line, Outcome, Program, Supply, seats};
 use fusion_tests::root;
 
 use crate::leaks::{Log, noted};
-use crate::malice::answer;
 
 const POSITIONS: usize = 128;
 
@@ -35,38 +32,18 @@ fn transcript(plan: &Plan, inputs: &[Vec<i64>]) -> Transcript {
     let function = &plan.function;
     let steps = resolve(function).unwrap();
     let size = BatchSize::new(inputs.len() as u64, inputs.len() as u32, 1, Offline::default(), Keys::of(&*steps));
-    let supply = Forecast::new(&steps, size).supply(0);
-    let (online, offline) = (channel::pair(), channel::pair());
     let log = Arc::new(Mutex::new(Log::new()));
-    let watched = |inner, lane| noted(lane, inner, &log);
-    let client = [watched(Box::new(online.0), Lane::layers(0)), watched(Box::new(offline.0), Lane::correlations(0))];
-    let server: [Box<dyn Channel>; 2] = [Box::new(online.1), Box::new(offline.1)];
-    let session = |party, [layers, correlations]: [Box<dyn Channel>; 2]| {
-        let unprepared = Session::establish(party, layers, correlations, [7; 32], supply).unwrap();
-        unprepared.prepare(Arc::clone(&steps), size.keys).unwrap()
-    };
-    let (mut shares, mut labels) = (Vec::<Vec<u64>>::new(), Vec::new());
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let mut session = session(Party::Server, server);
-            answer(plan, plan.weights.as_ref().unwrap(), &mut session, inputs.len()).unwrap();
-        });
-        let mut session = session(Party::Client, client);
-        let mut batch = session.begin(inputs.len()).unwrap();
-        for (id, value) in function.iter() {
-            let operands: Vec<&[u64]> = value.operands.iter().map(|v| shares[v.index()].as_slice()).collect();
-            let share = match &value.op {
-                Op::Input(_) => inputs.iter().flatten().map(|x| wrap(*x, value.ty.bits)).collect(),
-                Op::Reveal(_) => {
-                    labels = session.reveal(id, operands[0]).unwrap().unwrap();
-                    Vec::new()
-                }
-                Op::Check => Vec::new(),
-                _ => session.run(&mut batch, id, None, &operands).unwrap(),
-            };
-            shares.push(share);
-        }
+    let [client, server] = seats(Supply::Made(Forecast::new(&steps, size).supply(0)));
+    let client = client.over(|line, inner| match line {
+        Line::Online => noted(Lane::layers(0), inner, &log),
+        Line::Offline => noted(Lane::correlations(0), inner, &log),
     });
+    let (weights, inputs) = (plan.weights.as_ref().unwrap(), inputs.concat());
+    let program = Program { steps: Arc::clone(&steps), keys: size.keys, weights, inputs: &inputs };
+    let [client, server] = program.run([client, server]);
+    server.unwrap();
+    let Outcome { shares, revealed } = client.unwrap();
+    let labels = revealed.unwrap();
     let of_protocols = shares.into_iter().enumerate().filter(|(at, _)| {
         let step = &steps.iter().nth(*at).unwrap();
         matches!(step, Step::Linear(_) | Step::Compare(_))

@@ -9,18 +9,14 @@
 //!
 //! Weights and inputs are random from the seed.
 
-use std::sync::Arc;
-
 use fusion::Network;
-use fusion_backends::channel;
-use fusion_backends::session::Session;
-use fusion_catalogue::ot::OtSource;
-use fusion_catalogue::{Keys, Resolver, Schedule, Steps};
+use fusion_catalogue::{Resolver, Schedule};
 use fusion_compiler::passes::select::Choice;
 use fusion_compiler::passes::{Program, Settings, Target, run_one};
 use fusion_ir::op::Mix;
-use fusion_ir::types::{signed, wrap};
-use fusion_ir::{Function, Op, Party, ValueId, Weights, interp, text, verify};
+use fusion_ir::types::signed;
+use fusion_ir::{Function, Op, ValueId, Weights, interp, text, verify};
+use fusion_tests::parties::{self, Supply};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 
@@ -201,49 +197,16 @@ fn both_parties(function: &Function, seed: u64) -> Result<(), String> {
     let (mut rng, weights) = random(function, seed);
     let ty = &function.values[0].ty;
     let inputs: Vec<i64> = (0..POSITIONS * ty.len()).map(|_| signed(rng.next_u64(), ty.bits)).collect();
-    let input: Vec<u64> = inputs.iter().map(|x| wrap(*x, ty.bits)).collect();
-    let ends = [channel::pair(), channel::pair()];
-    let [(client_online, server_online), (client_offline, server_offline)] = ends;
-    let (client_ends, server_ends) = ([client_online, client_offline], [server_online, server_offline]);
-    let (client, server) = std::thread::scope(|scope| {
-        let client = scope.spawn(|| party(Party::Client, client_ends, function, None, input.clone()));
-        let server = scope.spawn(|| party(Party::Server, server_ends, function, Some(&weights), vec![0; input.len()]));
-        (client.join().expect("the client"), server.join().expect("the server"))
-    });
+    let program = parties::Program::new(function, &weights, &inputs);
+    let [client, server] = program.run(parties::seats(Supply::Dealt));
     let (client, server) = (client.map_err(|e| e.to_string())?, server.map_err(|e| e.to_string())?);
     let runs = inputs.chunks_exact(ty.len()).map(|input| interp::run(function, &weights, input)).collect::<Vec<_>>();
     for (id, value) in function.iter().filter(|(_, value)| !matches!(value.op, Op::Reveal(_) | Op::Check)) {
-        let shares = client[id.index()].iter().zip(&server[id.index()]);
-        let found: Vec<i64> = shares.map(|(c, s)| signed(c.wrapping_add(*s), value.ty.bits)).collect();
+        let found = parties::opened(id, &value.ty, &client, &server);
         let expected: Vec<i64> = runs.iter().flat_map(|values| values[id.index()].clone()).collect();
         if found != expected {
             return Err(format!("{id} = {value}\nexpected {expected:?}\nfound    {found:?}"));
         }
     }
     Ok(())
-}
-
-fn party(
-    party: Party,
-    [online, offline]: [channel::LocalChannel; 2],
-    function: &Function,
-    weights: Option<&Weights>,
-    input: Vec<u64>,
-) -> Result<Vec<Vec<u64>>, fusion_backends::Error> {
-    let steps = Steps::of(function).expect("every operation is one that its backend computes");
-    let session = Session::establish(party, Box::new(online), Box::new(offline), [7; 32], OtSource::default())?;
-    let keys = Keys::of(&steps);
-    let mut session = session.prepare(Arc::new(steps), keys)?;
-    let mut batch = session.begin(input.len() / function.values[0].ty.len())?;
-    let mut values: Vec<Vec<u64>> = vec![input];
-    for (id, value) in function.iter().skip(1) {
-        if matches!(value.op, Op::Reveal(_) | Op::Check) {
-            values.push(Vec::new());
-            continue;
-        }
-        let operands: Vec<&[u64]> = value.operands.iter().map(|v| values[v.index()].as_slice()).collect();
-        let result = session.run(&mut batch, id, weights, &operands)?;
-        values.push(result);
-    }
-    Ok(values)
 }

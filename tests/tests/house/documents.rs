@@ -10,7 +10,7 @@ fn the_changelog_names_the_formats_of_this_version() {
     let formats =
         changelog.lines().find(|line| line.starts_with("Formats: ")).expect("CHANGELOG has a line of formats");
     let (plan, report) = (fusion_ir::plan::VERSION, fusion_runtime::report::VERSION);
-    let protocol = fusion_runtime::session::handshake::PROTOCOL_VERSION;
+    let protocol = fusion_runtime::session::hello::PROTOCOL_VERSION;
     assert_eq!(formats, format!("Formats: plan {plan}, report {report}, protocol {protocol}."));
 }
 

@@ -2,6 +2,7 @@
 //! comments are narrow, texts of libraries name no flags.
 
 mod comments;
+mod dealer;
 mod documents;
 mod packages;
 mod scripts;

@@ -12,7 +12,8 @@ use rand_core::{Rng, SeedableRng};
 
 use super::Compare;
 use crate::Channel;
-use crate::channel::{LocalChannel, pair};
+use crate::channel::pair;
+use crate::ot::{Generator, ideal};
 use crate::tap::{Log, logged};
 
 /// A family of protocols under test.
@@ -26,13 +27,12 @@ pub(crate) trait Family: Sync + Sized {
     /// What a comparison of `n` elements costs.
     fn cost(&self, operation: &Comparison, n: usize) -> Cost;
 
-    /// Sets one party up and hands it over. What generates correlations for it has the channel
-    /// `offline`.
+    /// Sets one party up, with random OTs from `correlations`, and hands it over.
     fn session(
         &self,
         party: Party,
         channel: &mut dyn Channel,
-        offline: LocalChannel,
+        correlations: Generator,
         run: &mut dyn FnMut(&mut dyn Compare),
     );
 }
@@ -131,18 +131,18 @@ pub(crate) fn both_of<F: Family, T: Send>(
     run: impl Fn(&mut dyn Compare) -> T + Sync,
 ) -> ([T; 2], Vec<Message>) {
     let (left, right) = pair();
-    let ends = pair();
-    let side = |party, inner, offline| {
+    let dealers = ideal::pair(1);
+    let side = |party, inner, dealer| {
         let log = Log::default();
         let mut channel = logged(inner, party, &log);
         let mut result = None;
-        family.session(party, &mut channel, offline, &mut |ctx| result = Some(run(ctx)));
+        family.session(party, &mut channel, Generator::dealt(dealer), &mut |ctx| result = Some(run(ctx)));
         drop(channel);
         (result.expect("a session runs"), std::mem::take(&mut *log.lock().expect("no panic")))
     };
     std::thread::scope(|scope| {
-        let server = scope.spawn(|| side(Party::Server, right, ends.1));
-        let (client, messages) = side(Party::Client, left, ends.0);
+        let server = scope.spawn(|| side(Party::Server, right, dealers.1));
+        let (client, messages) = side(Party::Client, left, dealers.0);
         ([client, server.join().expect("server").0], messages)
     })
 }

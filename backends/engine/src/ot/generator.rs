@@ -12,10 +12,10 @@ use crate::{Channel, Error};
 
 /// Makes one party's [`Pads`] on a channel of its own, independently of all inputs.
 ///
-/// A generator begins [on demand](Generator::establish): each draw exchanges the messages of
-/// [`OtPool::draw`](fusion_catalogue::ot::OtPool::draw). Once it is known what will be drawn, it
-/// may [run ahead](Generator::preprocess) on a thread of its own. The messages on its channel are
-/// the same, and both parties may choose independently.
+/// A generator works [on demand](Generator::on_demand), each draw exchanging the messages of
+/// [`OtPool::draw`](fusion_catalogue::ot::OtPool::draw); or, if it is known what will be drawn, it
+/// [runs ahead](Generator::ahead) on a thread of its own. The messages on its channel are the same,
+/// and both parties may choose independently.
 ///
 /// After any error every draw fails, with the blame of the first failure, and pads made ahead are
 /// wiped.
@@ -24,18 +24,17 @@ pub struct Generator {
 }
 
 enum Mode {
-    OnDemand(OnDemand),
+    OnDemand {
+        correlations: Correlations,
+        channel: Box<dyn Channel>,
+    },
     Ahead {
         shelf: Arc<Shelf>,
         thread: Option<JoinHandle<()>>,
     },
-    /// Only while one becomes the other.
-    Between,
-}
-
-struct OnDemand {
-    correlations: Correlations,
-    channel: Box<dyn Channel>,
+    /// For tests: see [`super::ideal`].
+    #[cfg(any(test, debug_assertions))]
+    Dealt(super::ideal::Dealer),
 }
 
 impl Generator {
@@ -43,8 +42,8 @@ impl Generator {
     /// draw.
     pub const AHEAD_BYTES: usize = 48 << 20;
 
-    /// Sets up the correlations with the generator at the other end of `channel`, which no other
-    /// messages may cross: [`OtSource::setup`].
+    /// Sets up correlations with the generator at the other end of `channel`, which no other
+    /// messages may cross ([`OtSource::setup`]), and makes pads of them on demand.
     ///
     /// Both parties must use the same `supply` and the same `session_id`, which no other session
     /// may have had.
@@ -63,30 +62,26 @@ impl Generator {
 
     /// From correlations that were established over `channel`.
     pub fn on_demand(correlations: Correlations, channel: Box<dyn Channel>) -> Generator {
-        Generator { mode: Mode::OnDemand(OnDemand { correlations, channel }) }
+        Generator { mode: Mode::OnDemand { correlations, channel } }
     }
 
-    /// From now on runs ahead, making the pads of `needs` in order; exactly these must be drawn.
+    /// From correlations that were established over `channel`, and running ahead: it makes the pads
+    /// of `needs` in order; exactly these must be drawn.
     ///
     /// # Errors
     /// If the system has no thread for it.
-    ///
-    /// # Panics
-    /// If it runs ahead already.
-    pub fn preprocess(
-        &mut self,
+    pub fn ahead(
+        mut correlations: Correlations,
+        mut channel: Box<dyn Channel>,
         needs: impl IntoIterator<Item = OtCount, IntoIter: Send + 'static>,
-    ) -> Result<(), Error> {
-        let Mode::OnDemand(mut on_demand) = std::mem::replace(&mut self.mode, Mode::Between) else {
-            panic!("the generator runs ahead already");
-        };
+    ) -> Result<Generator, Error> {
         let shelf = Arc::new(Shelf::default());
         let (needs, theirs) = (needs.into_iter(), shelf.clone());
         let run = move || {
             // Whatever ends this thread, a panic included, ends the wait for it.
             let closing = Closing(&theirs);
             for need in needs {
-                let made = on_demand.correlations.draw(&mut *on_demand.channel, &need);
+                let made = correlations.draw(&mut *channel, &need);
                 if !theirs.put(need, made) {
                     return;
                 }
@@ -94,8 +89,13 @@ impl Generator {
             closing.finished();
         };
         let thread = std::thread::Builder::new().name("correlations".into()).spawn(run)?;
-        self.mode = Mode::Ahead { shelf, thread: Some(thread) };
-        Ok(())
+        Ok(Generator { mode: Mode::Ahead { shelf, thread: Some(thread) } })
+    }
+
+    /// For tests: one that hands out what a trusted dealer has dealt, without any message.
+    #[cfg(any(test, debug_assertions))]
+    pub fn dealt(dealer: super::ideal::Dealer) -> Generator {
+        Generator { mode: Mode::Dealt(dealer) }
     }
 
     /// The random OTs that `need` says. Both parties must draw the same needs in the same order.
@@ -107,9 +107,10 @@ impl Generator {
     /// If it runs ahead and the need is not the one that was announced.
     pub fn draw(&mut self, need: &OtCount) -> Result<Pads, Error> {
         match &mut self.mode {
-            Mode::OnDemand(OnDemand { correlations, channel }) => correlations.draw(&mut **channel, need),
+            Mode::OnDemand { correlations, channel } => correlations.draw(&mut **channel, need),
             Mode::Ahead { shelf, .. } => shelf.take(need),
-            Mode::Between => Err(ended(false)),
+            #[cfg(any(test, debug_assertions))]
+            Mode::Dealt(dealer) => Ok(dealer.deal(need)),
         }
     }
 }
@@ -265,10 +266,13 @@ mod tests {
         OtCount { client_receives: ots(client), server_receives: ots(server) }
     }
 
-    fn both<T: Send>(supply: OtSource, run: impl Fn(Party, &mut Generator) -> T + Sync) -> [T; 2] {
+    /// Runs both parties, each with correlations and the channel that they were established over.
+    fn both<T: Send>(supply: OtSource, run: impl Fn(Party, Correlations, LocalChannel) -> T + Sync) -> [T; 2] {
         let (left, right) = pair();
-        let side =
-            |party, channel| run(party, &mut Generator::establish(party, Box::new(channel), &ID, supply).unwrap());
+        let side = |party, mut channel: LocalChannel| {
+            let correlations = Correlations::establish(party, &mut channel, &ID, supply).unwrap();
+            run(party, correlations, channel)
+        };
         std::thread::scope(|scope| {
             let server = scope.spawn(|| side(Party::Server, right));
             [side(Party::Client, left), server.join().unwrap()]
@@ -290,10 +294,12 @@ mod tests {
         ];
         let supply = OtSource::Silent(Ferret::B11);
         for ahead in [[true, true], [true, false]] {
-            let [client, server] = both(supply, |party, generator| {
-                if ahead[party as usize] {
-                    generator.preprocess(needs).unwrap();
-                }
+            let [client, server] = both(supply, |party, correlations, channel| {
+                let channel = Box::new(channel);
+                let mut generator = match ahead[party as usize] {
+                    true => Generator::ahead(correlations, channel, needs).unwrap(),
+                    false => Generator::on_demand(correlations, channel),
+                };
                 needs.map(|need| {
                     let mut pads = generator.draw(&need).unwrap();
                     let [sent, received] = [need.received_by(party.peer()), need.received_by(party)];
@@ -317,10 +323,9 @@ mod tests {
     fn a_misbehaving_peer_is_blamed_and_nothing_made_before_is_handed_out() {
         let need = need(100, 0);
         let supply = OtSource::default();
-        let [_, server] = both(supply, |party, generator| {
+        let [_, server] = both(supply, |party, mut correlations, mut channel| {
             if party == Party::Client {
-                let Mode::OnDemand(OnDemand { correlations, channel }) = &mut generator.mode else { unreachable!() };
-                correlations.draw(&mut **channel, &need).unwrap();
+                correlations.draw(&mut channel, &need).unwrap();
                 let bytes = SoftSpoken::default().extension_bytes(need.client_receives.tiles()) as usize;
                 channel.send(Kind::OtExtension, vec![7; bytes]).unwrap();
                 // Its own message of the second draw does not matter any more, but hanging up early
@@ -328,7 +333,7 @@ mod tests {
                 let _ = channel.receive(Kind::OtExtension, 0);
                 return true;
             }
-            generator.preprocess([need; 3]).unwrap();
+            let mut generator = Generator::ahead(correlations, Box::new(channel), [need; 3]).unwrap();
             let Mode::Ahead { shelf, .. } = &generator.mode else { unreachable!() };
             let mut stored = shelf.lock();
             while stored.end.is_none() {
@@ -344,13 +349,12 @@ mod tests {
     #[test]
     fn a_lost_connection_ends_it_without_blame_and_dropping_it_never_hangs() {
         let need = need(TILE_ROWS, 0);
-        let [_, server] = both(OtSource::default(), |party, generator| {
+        let [_, server] = both(OtSource::default(), |party, mut correlations, mut channel| {
             if party == Party::Client {
-                generator.draw(&need).unwrap();
-                generator.mode = Mode::Between;
+                correlations.draw(&mut channel, &need).unwrap();
                 return true;
             }
-            generator.preprocess(std::iter::repeat(need)).unwrap();
+            let mut generator = Generator::ahead(correlations, Box::new(channel), std::iter::repeat(need)).unwrap();
             let lost = loop {
                 if let Err(error) = generator.draw(&need) {
                     break matches!(error, Error::Io(_));
@@ -359,24 +363,18 @@ mod tests {
             lost && matches!(generator.draw(&need), Err(Error::Io(_)))
         });
         assert!(server);
-        let (left, right) = pair();
-        let side = |party, channel: LocalChannel| {
-            let mut generator = Generator::establish(party, Box::new(channel), &ID, OtSource::default()).unwrap();
-            generator.preprocess(std::iter::repeat(need)).unwrap();
+        both(OtSource::default(), |_, correlations, channel| {
+            let mut generator = Generator::ahead(correlations, Box::new(channel), std::iter::repeat(need)).unwrap();
             // Fails if the peer was quicker.
             let _ = generator.draw(&need);
-        };
-        std::thread::scope(|scope| {
-            scope.spawn(|| side(Party::Server, right));
-            side(Party::Client, left);
         });
     }
 
     #[test]
     #[should_panic(expected = "another need")]
     fn what_was_not_announced_is_not_drawn() {
-        both(OtSource::default(), |party, generator| {
-            generator.preprocess([need(1, 1)]).unwrap();
+        both(OtSource::default(), |party, correlations, channel| {
+            let mut generator = Generator::ahead(correlations, Box::new(channel), [need(1, 1)]).unwrap();
             if party == Party::Client {
                 let _ = generator.draw(&need(2, 1));
             }

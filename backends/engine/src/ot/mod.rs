@@ -22,6 +22,8 @@ mod extensions;
 mod ferret;
 mod generator;
 mod hash;
+#[cfg(any(test, debug_assertions))]
+pub mod ideal;
 mod kkot;
 mod pads;
 mod pprf;

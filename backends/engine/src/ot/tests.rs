@@ -28,7 +28,7 @@ fn both<T: Send>(k: u8, run: impl Fn(Party, &mut Correlations, &mut LocalChannel
     })
 }
 
-fn check_direction(ots: &Ots, sending: &mut SenderPads, receiving: &mut ReceiverPads) {
+pub(super) fn check_direction(ots: &Ots, sending: &mut SenderPads, receiving: &mut ReceiverPads) {
     let [zero, sum] = sending.bits(ots.bits as usize);
     let [choice, pad] = receiving.bits(ots.bits as usize);
     assert_eq!(pad, zero.xor(&choice.and(&sum)));

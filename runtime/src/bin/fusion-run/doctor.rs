@@ -7,7 +7,7 @@ use std::time::Duration;
 use fusion_catalogue::cpu::{self, Form};
 use fusion_estimate::{Machine, Network};
 use fusion_ir::Op;
-use fusion_runtime::session::handshake::{PROTOCOL_VERSION, hex};
+use fusion_runtime::session::hello::{PROTOCOL_VERSION, hex};
 use fusion_runtime::transport::tcp;
 use fusion_runtime::{Client, Error, output, store};
 

@@ -8,10 +8,9 @@ use fusion_ir::Party;
 
 use super::Ctx;
 use crate::Channel;
-use crate::channel::LocalChannel;
 use crate::compare::Compare;
 use crate::compare::laws::{Family, comparison_laws};
-use crate::ot::Extensions;
+use crate::ot::{Extensions, Generator};
 use chacha20::ChaCha20Rng;
 use rand_core::SeedableRng;
 
@@ -31,7 +30,7 @@ impl Family for CryptFlow2 {
         compare::cost(operation, n)
     }
 
-    fn session(&self, party: Party, channel: &mut dyn Channel, _: LocalChannel, run: &mut dyn FnMut(&mut dyn Compare)) {
+    fn session(&self, party: Party, channel: &mut dyn Channel, _: Generator, run: &mut dyn FnMut(&mut dyn Compare)) {
         let extensions = &mut Extensions::establish(party, channel, &[6; 32]).expect("honest peer");
         run(&mut Ctx { party, channel, extensions });
     }

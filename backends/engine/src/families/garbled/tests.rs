@@ -8,10 +8,10 @@ use fusion_catalogue::ot::OtSource;
 use fusion_ir::Party;
 
 use super::{Ctx, Engine};
-use crate::channel::{LocalChannel, pair};
+use crate::channel::pair;
 use crate::compare::Compare;
 use crate::compare::laws::{Family, comparison_laws};
-use crate::ot::Generator;
+use crate::ot::{Generator, ideal};
 use crate::{Channel, Kind};
 use chacha20::ChaCha20Rng;
 use rand_core::SeedableRng;
@@ -36,11 +36,10 @@ impl Family for Garbled {
         &self,
         party: Party,
         channel: &mut dyn Channel,
-        offline: LocalChannel,
+        mut correlations: Generator,
         run: &mut dyn FnMut(&mut dyn Compare),
     ) {
-        let correlations = Generator::establish(party, Box::new(offline), &[6; 32], OtSource::default());
-        let correlations = &mut correlations.expect("honest peer");
+        let correlations = &mut correlations;
         let state = &mut <Engine as crate::families::Engine>::new(&[6; 32]).expect("randomness");
         run(&mut Ctx { party, channel, correlations, state });
     }
@@ -52,20 +51,17 @@ comparison_laws!(Garbled);
 fn whatever_a_garbler_sends_the_client_goes_on() {
     let operation = Comparison::RequantRelu { bits: 12, shift: 4, k: 8 };
     let circuit = Circuit::of(&operation);
-    let ((mut left, mut right), (offline, their_offline)) = (pair(), pair());
+    let ((mut left, mut right), (dealer, their_dealer)) = (pair(), ideal::pair(1));
     std::thread::scope(|scope| {
         scope.spawn(move || {
-            let correlations =
-                Generator::establish(Party::Server, Box::new(their_offline), &[6; 32], OtSource::default());
-            correlations.expect("honest peer").draw(&circuit.need(3)).expect("honest peer");
+            Generator::dealt(their_dealer).draw(&circuit.need(3)).expect("a dealer never fails");
             right.receive(Kind::Comparison, circuit.choice_bytes(3) as usize).expect("the client's choices");
             let mut garbage = vec![0x5a; circuit.garbled_bytes(3) as usize];
             // Twenty-four bits of meaning fill their bytes.
             garbage[17] = 1;
             right.send(Kind::Comparison, garbage).expect("the client listens");
         });
-        let correlations = Generator::establish(Party::Client, Box::new(offline), &[6; 32], OtSource::default());
-        let correlations = &mut correlations.expect("honest peer");
+        let correlations = &mut Generator::dealt(dealer);
         let state = &mut <Engine as crate::families::Engine>::new(&[6; 32]).expect("randomness");
         let mut ctx = Ctx { party: Party::Client, channel: &mut left, correlations, state };
         let share = ctx.compare(&operation, &[&[1, 2, 3]]).expect("no failure depends on a label").swap_remove(0);

@@ -14,10 +14,10 @@ use fusion_ir::{Op, Party, TensorType};
 use rand_core::SeedableRng;
 
 use super::Ctx;
-use crate::channel::{LocalChannel, pair};
+use crate::channel::pair;
 use crate::compare::laws::{Family, comparison_laws, elements, reconstruct, share, ty};
 use crate::compare::{self, Compare};
-use crate::ot::Generator;
+use crate::ot::{Generator, ideal};
 use crate::tap::{self, Log, logged, watched};
 use crate::{Channel, Error, Kind};
 
@@ -43,11 +43,10 @@ impl Family for Trees {
         &self,
         party: Party,
         channel: &mut dyn Channel,
-        offline: LocalChannel,
+        mut correlations: Generator,
         run: &mut dyn FnMut(&mut dyn Compare),
     ) {
-        let correlations = Generator::establish(party, Box::new(offline), &[6; 32], OtSource::default());
-        let correlations = &mut correlations.expect("honest peer");
+        let correlations = &mut correlations;
         run(&mut Ctx { party, channel, correlations, leaf_bits: self.0 });
     }
 }
@@ -56,8 +55,8 @@ impl Family for Trees {
 /// set-up.
 fn both<T: Send>(leaf_bits: u8, run: impl Fn(&mut Ctx) -> T + Sync) -> ([T; 2], Vec<Message>, Vec<u8>) {
     let (left, right) = pair();
-    let ends = pair();
-    let side = |party, inner, offline| {
+    let dealers = ideal::pair(1);
+    let side = |party, inner, dealer| {
         let (log, sent) = (Log::default(), Arc::<Mutex<Vec<u8>>>::default());
         let noted = Arc::clone(&sent);
         let mut channel = watched(logged(inner, party, &log), move |kind, message| {
@@ -65,14 +64,13 @@ fn both<T: Send>(leaf_bits: u8, run: impl Fn(&mut Ctx) -> T + Sync) -> ([T; 2], 
                 noted.lock().expect("no panic").extend_from_slice(payload);
             }
         });
-        let mut correlations =
-            Generator::establish(party, Box::new(offline), &[6; 32], OtSource::default()).expect("honest peer");
+        let mut correlations = Generator::dealt(dealer);
         let result = run(&mut Ctx { party, channel: &mut channel, correlations: &mut correlations, leaf_bits });
         (result, log.lock().expect("no panic").clone(), sent.lock().expect("no panic").clone())
     };
     std::thread::scope(|scope| {
-        let server = scope.spawn(|| side(Party::Server, right, ends.1));
-        let (client, messages, sent) = side(Party::Client, left, ends.0);
+        let server = scope.spawn(|| side(Party::Server, right, dealers.1));
+        let (client, messages, sent) = side(Party::Client, left, dealers.0);
         let (server, ..) = server.join().expect("server");
         ([client, server], messages, sent)
     })
