@@ -271,15 +271,15 @@ impl MicroBatch<'_> {
         let Step::Reveal(Reveal { bits: width, .. }) = *self.session.steps.get(id) else {
             panic!("{id} opens nothing")
         };
-        let wire = &mut self.session.wire;
-        match wire.party {
+        let Place { party, channel, .. } = self.session.wire.place();
+        match party {
             Party::Server => {
-                wire.channel.send(Kind::Reveal, bits::pack(share, width))?;
+                channel.send(Kind::Reveal, bits::pack(share, width))?;
                 Ok(None)
             }
             Party::Client => {
                 let bytes = fusion_catalogue::packed_bytes(share.len(), width) as usize;
-                let theirs = bits::unpack(&wire.channel.receive(Kind::Reveal, bytes)?, share.len(), width)?;
+                let theirs = bits::unpack(&channel.receive(Kind::Reveal, bytes)?, share.len(), width)?;
                 let sum = |(own, theirs): (&u64, u64)| signed(own.wrapping_add(theirs), width);
                 Ok(Some(share.iter().zip(theirs).map(sum).collect()))
             }
