@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{output, target};
+use super::{measured, output};
 use crate::Error;
 
 /// Measure how fast this machine computes what protocols are made of, for forecasts and for the
@@ -23,7 +23,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Error> {
-    let path = args.output.clone().or_else(target::measured_here);
+    let path = args.output.clone().or_else(measured::measured_here);
     let path = path.ok_or_else(|| {
         Error::Usage("neither XDG_STATE_HOME nor HOME says where the profile is to be kept: give --output".into())
     })?;

@@ -10,6 +10,7 @@ mod cost;
 mod dump;
 mod eval;
 mod flags;
+mod measured;
 mod network;
 mod output;
 mod policy;

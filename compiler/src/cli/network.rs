@@ -5,8 +5,8 @@ use std::str::FromStr;
 
 use fusion_estimate::Network;
 
+use super::measured::measured_here;
 use super::read;
-use super::target::measured_here;
 use crate::Error;
 
 /// What `--network` names.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use fusion_catalogue::cpu::{self, Form};
 use fusion_estimate::{Machine, Network, NotOfThisMachine};
 
+use super::measured::measured_here;
 use super::{network, output, read};
 use crate::passes::select::{Choice, Target};
 use crate::{Error, suggest};
@@ -88,14 +89,6 @@ fn named(machine: Machine, origin: &str) -> Machine {
 fn is_of_here(machine: &Machine) -> Result<(), NotOfThisMachine> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     machine.is_of(&cpu::processor(), Form::in_use(), threads)
-}
-
-/// Where `fusionc calibrate` keeps this machine's profile: `fusion/machine.json` in
-/// `$XDG_STATE_HOME`, or in `~/.local/state`.
-pub(super) fn measured_here() -> Option<PathBuf> {
-    let absolute = |variable: &str| std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
-    let state = absolute("XDG_STATE_HOME").or_else(|| Some(absolute("HOME")?.join(".local/state")))?;
-    Some(state.join("fusion").join("machine.json"))
 }
 
 fn read_machine(path: &Path) -> Result<Machine, Error> {
