@@ -81,8 +81,8 @@ impl Budget {
         refused.map_or(Ok(()), |left| Err(self.too_few(positions, left)))
     }
 
-    /// Gives back `positions` of what the client that [`Budget::spent`] calls `client` has spent, for
-    /// sessions that it had nothing of; what is left spent.
+    /// Gives back `positions` of what the client that [`Budget::spent`] calls `client` has spent,
+    /// for sessions that it had nothing of; what is left spent.
     ///
     /// # Errors
     /// [`Error::Usage`] if it has not spent so many. [`Error::State`] if the file cannot be used.

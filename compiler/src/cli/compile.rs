@@ -123,8 +123,8 @@ struct NamesArgs {
     classes: Vec<String>,
 }
 
-/// Which of the model's results the label is of, and what the client does itself; `check` takes them
-/// too.
+/// Which of the model's results the label is of, and what the client does itself; `check` takes
+/// them too.
 #[derive(clap::Args)]
 pub(super) struct PartArgs {
     /// The output with the scores or the label, if the model has several; any value in the graph

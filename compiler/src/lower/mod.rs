@@ -301,8 +301,8 @@ impl Lowering<'_> {
         x
     }
 
-    /// The value with no more fractional bits than what follows can stand: of numbers that are tiny,
-    /// layer after layer, there would be more each time.
+    /// The value with no more fractional bits than what follows can stand: of numbers that are
+    /// tiny, layer after layer, there would be more each time.
     fn bounded(&mut self, x: ValueId, node: &nn::Node) -> ValueId {
         let bounded = self.coarsen(x, MOST_FRAC, node);
         if self.kept.contains(&x) {

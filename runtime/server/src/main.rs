@@ -53,8 +53,8 @@ struct Args {
     /// Print what each client has spent and has left of its budget, as CSV, and do nothing else
     #[arg(long, conflicts_with = "check_config")]
     show_budgets: bool,
-    /// Give a client positions of its budget back, and do nothing else: by its name, or its identity
-    /// as --show-budgets prints it
+    /// Give a client positions of its budget back, and do nothing else: by its name, or its
+    /// identity as --show-budgets prints it
     #[arg(long, value_name = "CLIENT", requires = "positions", conflicts_with_all = ["check_config", "show_budgets"])]
     refund: Option<String>,
     /// How many --refund gives back

@@ -118,6 +118,12 @@ fn axes(call: &Call, shape: &[usize], rule: &Rule) -> Result<Vec<Axis>, String> 
         return Err(format!("{given} scales or sizes for {} axes", named.len()));
     }
     let extents: Vec<usize> = named.iter().map(|at| shape[*at]).collect();
+    let kept = !matches!(call.text("keep_aspect_ratio_policy"), "" | "stretch");
+    if kept && call.ints("axes").is_some_and(|axes| axes.iter().any(|axis| *axis < 0)) {
+        return Err(
+            "axes counted from the end with a ratio that is kept: runtimes disagree; count from the front".into()
+        );
+    }
     let results = match &sizes {
         Some(sizes) => sized(call, &extents, sizes)?,
         None => extents.iter().zip(&scales).map(|(n, scale)| ((*n as f32 * scale).floor() as usize, *scale)).collect(),

@@ -98,8 +98,9 @@ pub struct Args {
     /// The server's address, host:port
     #[arg(long, value_name = "ADDR", help_heading = "Client")]
     pub connect: Option<String>,
-    /// Ask the server whether it would serve this client under this plan, measure the network to it,
-    /// and do nothing else: no session, no position. fusionc --network auto goes by what was measured
+    /// Ask the server whether it would serve this client under this plan, measure the network to
+    /// it, and do nothing else: no session, no position. fusionc --network auto goes by what was
+    /// measured
     #[arg(long, help_heading = "Client")]
     pub doctor: bool,
     /// With --doctor: say what a batch of so many queries would take there

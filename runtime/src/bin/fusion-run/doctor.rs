@@ -1,5 +1,5 @@
-//! `--doctor`: what is known of a server that would serve, of the network to it, and of what a batch
-//! would take there. No session, no position.
+//! `--doctor`: what is known of a server that would serve, of the network to it, and of what a
+//! batch would take there. No session, no position.
 
 use std::path::Path;
 use std::time::Duration;
