@@ -50,7 +50,7 @@ pub fn lower(graph: &Graph, observed: &Observed, precision: &Precision) -> Resul
     let mut lowering = Lowering {
         graph,
         observed,
-        margin: margin(observed.outputs.len()),
+        margin: margin(observed.outputs.len()) * precision.room(),
         precision,
         headroom: headroom(graph, &users),
         wide: Wide::of(graph, &users, &observed.ranges, precision),

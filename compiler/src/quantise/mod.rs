@@ -72,12 +72,19 @@ impl Precision {
         Precision { activation_bits, input_bits, fine: true, ..self }
     }
 
-    /// The formats with half of every rounding error; `None` if that is as fine as they get.
+    /// The formats with half of every rounding error; `None` if that is as fine as they get. The
+    /// first ones have a bit for [`Precision::room`] besides.
     pub fn finer(self) -> Option<Precision> {
-        let Precision { activation_bits, input_bits, detail, .. } = self;
-        let finer =
-            Precision { activation_bits: activation_bits + 1, input_bits: input_bits + 1, detail: detail + 1, ..self };
+        let Precision { input_bits, detail, .. } = self;
+        let activation_bits = self.activation_bits + if detail == 0 { 2 } else { 1 };
+        let finer = Precision { activation_bits, input_bits: input_bits + 1, detail: detail + 1, ..self };
         (detail < MAX_DETAIL).then_some(finer)
+    }
+
+    /// How many times as much as others these formats hold: what makes errors larger from layer to
+    /// layer does so with what one input has beyond all others.
+    pub fn room(self) -> f32 {
+        if self.detail > 0 { 2.0 } else { 1.0 }
     }
 
     /// What part remains of the errors that tables and rounded weights may have.
