@@ -75,16 +75,17 @@ impl Precision {
     /// The formats with half of every rounding error; `None` if that is as fine as they get. The
     /// first ones have a bit for [`Precision::room`] besides.
     pub fn finer(self) -> Option<Precision> {
-        let Precision { input_bits, detail, .. } = self;
-        let activation_bits = self.activation_bits + if detail == 0 { 2 } else { 1 };
+        let Precision { input_bits, detail, fine, .. } = self;
+        let activation_bits = self.activation_bits + if detail == 0 && !fine { 2 } else { 1 };
         let finer = Precision { activation_bits, input_bits: input_bits + 1, detail: detail + 1, ..self };
         (detail < MAX_DETAIL).then_some(finer)
     }
 
     /// How many times as much as others these formats hold: what makes errors larger from layer to
-    /// layer does so with what one input has beyond all others.
+    /// layer does so with what one input has beyond all others. Fine formats are of networks that
+    /// have few layers.
     pub fn room(self) -> f32 {
-        if self.detail > 0 { 2.0 } else { 1.0 }
+        if self.detail > 0 && !self.fine { 2.0 } else { 1.0 }
     }
 
     /// What part remains of the errors that tables and rounded weights may have.
