@@ -2,13 +2,14 @@
 
 mod common;
 
+use std::io::Write;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use common::{labelled_points, point, tiny_label, tiny_plan, wrong_plan};
 use fusion_backends::tap::{Message, watched};
 use fusion_backends::{Channel, Kind};
-use fusion_catalogue::Keys;
+use fusion_catalogue::{FRAME_HEADER_BYTES, Keys};
 use fusion_ir::plan::Plan;
 use fusion_ir::soundness::Policy;
 use fusion_runtime::fusion::{Job, PublicSample};
@@ -176,15 +177,17 @@ impl Channel for Late {
 
 #[test]
 fn a_hang_up_on_one_stream_does_not_hide_what_the_peer_did_on_the_other() {
-    let (left, right) = connections();
+    let ((from_right, to_left), (from_left, to_right)) = (std::io::pipe().unwrap(), std::io::pipe().unwrap());
+    let gate = Arc::<(Mutex<Gate>, Condvar)>::default();
+    let left = Connection::new(from_right, to_right, Duration::MAX).unwrap();
+    let right = Connection::new(from_left, Counted(to_left, gate.clone()), Duration::MAX).unwrap();
     let ended = Arc::<(Mutex<bool>, Condvar)>::default();
     let left =
         Wrapped::new(left, move |lane, inner| Box::new(Late { inner, lane, ended: ended.clone() }) as Box<dyn Channel>);
     // The server sends a short message on its second stream and hangs up before the last of its
     // first.
-    let gate = Arc::<(Mutex<bool>, Condvar)>::default();
     let right = Wrapped::new(right, move |lane, inner| {
-        Box::new(HangingUp { inner, lane, cheated: gate.clone() }) as Box<dyn Channel>
+        Box::new(HangingUp { inner, lane, gate: gate.clone() }) as Box<dyn Channel>
     });
     let flow = Flow { micro_batch: Some(job().batch().positions().div_ceil(2) as u32), ..Flow::default() };
     let (client, server) = std::thread::scope(|scope| {
@@ -196,29 +199,55 @@ fn a_hang_up_on_one_stream_does_not_hide_what_the_peer_did_on_the_other() {
     assert!(error.starts_with("the peer broke the protocol: expected Reveal"), "{error}");
 }
 
-/// A server's lane: the second stream's reveal is short, and the first stream's never comes.
+/// What a server has queued and what has left it, in bytes; whether it has cheated.
+#[derive(Default)]
+struct Gate {
+    queued: u64,
+    written: u64,
+    cheated: bool,
+}
+
+/// A server's writer that says what has left it.
+struct Counted<W>(W, Arc<(Mutex<Gate>, Condvar)>);
+
+impl<W: Write> Write for Counted<W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let written = self.0.write(bytes)?;
+        self.1.0.lock().unwrap().written += written as u64;
+        self.1.1.notify_all();
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.0.flush()
+    }
+}
+
+/// A server's lane: the second stream's reveal is short, and the first stream's never comes. It
+/// hangs up when the short one has left.
 struct HangingUp {
     inner: Box<dyn Channel>,
     lane: Lane,
-    cheated: Arc<(Mutex<bool>, Condvar)>,
+    gate: Arc<(Mutex<Gate>, Condvar)>,
 }
 
 impl Channel for HangingUp {
     fn send(&mut self, kind: Kind, mut payload: Vec<u8>) -> Result<(), fusion_backends::Error> {
-        let (cheated, changed) = &*self.cheated;
+        let (gate, changed) = &*self.gate;
         if (self.lane, kind) == (Lane::layers(0), Kind::Reveal) {
-            let _cheated = changed.wait_while(cheated.lock().unwrap(), |cheated| !*cheated).unwrap();
+            let waits = |gate: &mut Gate| !gate.cheated || gate.written < gate.queued;
+            let _gate = changed.wait_while(gate.lock().unwrap(), waits).unwrap();
             return Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into());
         }
         if kind == Kind::Reveal {
             payload.pop();
         }
-        self.inner.send(kind, payload)?;
-        if kind == Kind::Reveal {
-            *cheated.lock().unwrap() = true;
-            changed.notify_all();
-        }
-        Ok(())
+        let mut gate = gate.lock().unwrap();
+        gate.queued += FRAME_HEADER_BYTES + payload.len() as u64;
+        gate.cheated |= kind == Kind::Reveal;
+        drop(gate);
+        changed.notify_all();
+        self.inner.send(kind, payload)
     }
 
     fn receive(&mut self, kind: Kind, payload_bytes: usize) -> Result<Vec<u8>, fusion_backends::Error> {
