@@ -35,6 +35,18 @@ pub fn schema(
     let elements = inputs.iter().map(Input::len).sum();
     let refuse = |setting: Setting, error| Error::Usage(format!("{setting}: {error}"));
     check_names(&given.classes, classes, "classes").map_err(|error| refuse(Setting::Classes, error))?;
+    let sorted = |names: &[String]| {
+        let mut names = names.to_vec();
+        names.sort();
+        names
+    };
+    if given.classes != own && sorted(&given.classes) == sorted(own) {
+        return Err(Error::Usage(format!(
+            "{}: the model itself has these names in another order, {}",
+            Setting::Classes,
+            own.join(",")
+        )));
+    }
     check_names(&given.columns, elements, "inputs").map_err(|error| refuse(Setting::Columns, error))?;
     let columns = match (given.columns.as_slice(), inputs, table) {
         (_, _, Some(_)) if elements > MAX_COLUMNS => {

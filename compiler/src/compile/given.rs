@@ -2,6 +2,7 @@
 
 use fusion_ir::Schema;
 use fusion_ir::op::Reveal;
+use fusion_ir::verify::MAX_TOP;
 use fusion_table::{Classes, LabelFile};
 
 use super::Options;
@@ -30,6 +31,17 @@ pub(super) fn network(options: &Options) -> Result<Imported, Error> {
 pub(super) fn hidden(graph: Graph, options: &Options) -> Result<Graph, Error> {
     let Some(hide) = options.hide_shape else { return Ok(graph) };
     trees::hide(graph, hide).map_err(|why| Error::Usage(format!("{}: {why}", Setting::HideShape)))
+}
+
+/// Refuses to reveal more labels than there are.
+pub(super) fn revealable(reveal: Reveal, classes: usize) -> Result<(), Error> {
+    let most = classes.min(MAX_TOP);
+    match reveal {
+        Reveal::TopK(k) if usize::from(k) > most => {
+            Err(Error::Usage(format!("{} topk:{k}: this model has {classes} classes; at most {most}", Setting::Reveal)))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// What the user's samples are and say.

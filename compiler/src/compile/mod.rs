@@ -11,7 +11,6 @@ mod warnings;
 use fusion_ir::Plan;
 use fusion_ir::op::Reveal;
 use fusion_ir::plan::{Demo, Provenance};
-use fusion_ir::verify::MAX_TOP;
 use fusion_table::{Classes, LabelFile};
 
 pub use batch::fixed_batch;
@@ -27,10 +26,10 @@ use crate::passes::Program;
 use crate::refine::{self, Fixed, Refined};
 use crate::setting::Setting;
 use crate::{Error, compare, diagnose, import};
-use given::{Given, hidden, labels, read_samples};
+use given::{Given, hidden, labels, read_samples, revealable};
 use meaning::Meaning;
 use trial::{Judged, Trial};
-use warnings::{clipped, unused_prefix, warnings};
+use warnings::{clipped, fewer_than_one_label, unused_prefix, warnings};
 
 pub use crate::build::{Built, build, simplify};
 pub use crate::progress::Progress;
@@ -115,15 +114,7 @@ pub fn compile_network(
     let labels = options.labels.as_ref().filter(|_| !is_value).map(of_labels).transpose()?;
     let of_values = |of: &LabelFile| compare::expected_values(of, calibration.total, classes);
     let values = options.labels.as_ref().filter(|_| is_value).map(of_values).transpose()?;
-    if let Reveal::TopK(k) = options.reveal
-        && usize::from(k) > classes.min(MAX_TOP)
-    {
-        let most = classes.min(MAX_TOP);
-        return Err(Error::Usage(format!(
-            "{} topk:{k}: this model has {classes} classes; at most {most}",
-            Setting::Reveal
-        )));
-    }
+    revealable(options.reveal, classes)?;
     let meant = Meaning::of(options, &network, &calibration, named, progress)?;
     let aim = if network.tabular { refine::EVERY_ROW } else { refine::USUAL };
     let aim = (options.refine && !is_value).then_some(aim);
@@ -135,6 +126,7 @@ pub fn compile_network(
     let Fixed { built: Built { program, layers, graph, warnings: found, .. }, evaluated, .. } = &fixed;
     let found_labels = evaluated.labels();
     let right = |labels: &Vec<i64>| labels.iter().zip(&found_labels).filter(|(a, b)| a == b).count();
+    let few = labels.as_ref().and_then(|labels| fewer_than_one_label(labels, right(labels)));
     let near =
         |values: &Vec<Answer>| evaluated.logits.len() - compare::within(&evaluated.logits, values, tolerance).len();
     let summary = Summary {
@@ -145,6 +137,7 @@ pub fn compile_network(
             other_scores,
             warnings(&calibration, layers, &agreement, graph.macs()),
             unused_prefix(options, &network),
+            few.into_iter().collect(),
             clipped(&beyond),
             found.clone(),
         ]

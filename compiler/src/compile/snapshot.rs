@@ -3,7 +3,7 @@
 use fusion_ir::{Function, Schema};
 
 use super::Options;
-use super::given::{Given, network, read_samples};
+use super::given::{Given, network, read_samples, revealable};
 use crate::build::{Prepared, carried, prepare};
 use crate::lower::lower;
 use crate::nn::Graph;
@@ -45,6 +45,7 @@ fn stopped(options: &Options, stage: Stage) -> Result<Snapshot, Error> {
     if stage == Stage::Import {
         return Ok(Snapshot::Graph(graph));
     }
+    revealable(options.reveal, graph.nodes.last().map_or(0, crate::nn::Node::len))?;
     let Given { calibration, schema, .. } = read_samples(options, &graph, &network)?;
     let precision = options.precision(&network, &graph);
     let Prepared { graph, observed, .. } = prepare(&graph, &calibration, &precision)?;

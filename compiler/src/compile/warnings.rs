@@ -71,3 +71,19 @@ pub(super) fn unused_prefix(options: &Options, network: &Imported) -> Vec<String
     let why = "a public prefix was asked for, but the model begins with nothing that the client could do alone";
     if nothing { vec![why.into()] } else { Vec::new() }
 }
+
+/// That one label for all samples would be right more often than the model, if it is: then labels
+/// are probably numbered in another order.
+pub(super) fn fewer_than_one_label(labels: &[i64], right: usize) -> Option<String> {
+    let count = |label: &i64| labels.iter().filter(|other| *other == label).count();
+    let most = labels.iter().max_by_key(|label| count(label))?;
+    (right < count(most)).then(|| {
+        format!(
+            "{right} of {} calibration samples have the given label, and label {most} alone is given to {}: are {} in the \
+             order of the model's own?",
+            labels.len(),
+            count(most),
+            Setting::Classes
+        )
+    })
+}

@@ -57,12 +57,16 @@ pub(super) fn scores(graph: Graph, output: NodeId, row: Option<usize>) -> Result
     without_labels(builder.graph.reachable(scores))
 }
 
+/// Why labels have no values.
+const WITHIN: &str = "it makes labels of scores, which is supported at the output of a classifier only: of one no \
+                      values are revealed, but a label, several, or logits";
+
 /// A graph of scores or values: labels are taken inside the protocol.
 fn without_labels(graph: Graph) -> Result<Graph, Unsupported> {
     match graph.nodes.iter().find(|node| node.op == Op::ArgMax) {
         Some(node) => {
             let (node, op) = (node.name.clone(), "ArgMax".into());
-            Err(Unsupported { node, op, why: "supported at the output only".into() })
+            Err(Unsupported { node, op, why: WITHIN.into() })
         }
         None => Ok(graph),
     }
