@@ -151,6 +151,12 @@ fn axes(call: &Call, shape: &[usize], rule: &Rule) -> Result<Vec<Axis>, String> 
                  a Slice"
             ));
         }
+        if sizes.is_none() && result == extent && extent > 1 && scale != 1.0 {
+            return Err(format!(
+                "a scale of {scale} leaves the {extent} elements of axis {at} as many: runtimes disagree; give sizes \
+                 instead of scales"
+            ));
+        }
         let axis = Axis { at, extent, result, scale, region };
         if result != extent || scale != 1.0 {
             axes.push(axis);
