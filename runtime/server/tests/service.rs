@@ -30,7 +30,7 @@ fn eight_at_once_are_served_among_strays_and_a_ninth_waits_for_memory() {
     let mut server = desk.start();
     let eight: Vec<_> = (0..8).map(|_| visit.clone().spawn(&server.address)).collect();
     until("eight sessions run", || (server.metric("fusion_running_sessions") == 8.0).then_some(()));
-    assert_eq!(server.metric("fusion_memory_forecast_bytes"), 8.0 * bytes as f64);
+    until("it is counted", || (server.metric("fusion_memory_forecast_bytes") == 8.0 * bytes as f64).then_some(()));
     let ninth = Visit::default().spawn(&server.address);
     until("the ninth waits", || (server.metric("fusion_queue_length") == 1.0).then_some(()));
     // Silent ones, garbage and probes, all of which stay for a while.
@@ -47,9 +47,13 @@ fn eight_at_once_are_served_among_strays_and_a_ninth_waits_for_memory() {
     drop(strays);
     until("strays are counted", || (server.metric("fusion_stray_connections_total") == 60.0).then_some(()));
     until("sessions are over", || (server.metric("fusion_running_sessions") == 0.0).then_some(()));
-    assert_eq!(server.metric("fusion_sessions_total{plan=\"tiny\",outcome=\"served\"}"), 9.0);
-    assert_eq!(server.metric("fusion_positions_total"), 9.0 * visit.positions() as f64);
-    assert_eq!(server.metric("fusion_memory_forecast_bytes"), 0.0);
+    until("it is counted", || {
+        (server.metric("fusion_sessions_total{plan=\"tiny\",outcome=\"served\"}") == 9.0).then_some(())
+    });
+    until("it is counted", || {
+        (server.metric("fusion_positions_total") == 9.0 * visit.positions() as f64).then_some(())
+    });
+    until("it is counted", || (server.metric("fusion_memory_forecast_bytes") == 0.0).then_some(()));
     let metrics = get(&server.http(), "/metrics");
     assert!(metrics.ends_with("# EOF\n") && metrics.contains("fusion_layer_seconds_total{operation=\"dense\"}"));
     server.signal("TERM");
@@ -83,8 +87,8 @@ fn who_cannot_be_served_is_told_why() {
     unknown.provenance.compiler = "a third".into();
     let said = Visit { plan: unknown, ..visit }.run(&server.address).unwrap_err().to_string();
     assert!(said.contains("two different compilations"), "{said}");
-    assert_eq!(server.metric("fusion_refused_total{reason=\"memory\"}"), 1.0);
-    assert_eq!(server.metric("fusion_refused_total{reason=\"incompatible\"}"), 1.0);
+    until("it is counted", || (server.metric("fusion_refused_total{reason=\"memory\"}") == 1.0).then_some(()));
+    until("it is counted", || (server.metric("fusion_refused_total{reason=\"incompatible\"}") == 1.0).then_some(()));
 }
 
 #[test]
@@ -95,8 +99,8 @@ fn a_client_has_an_hours_positions_at_once_and_no_more() {
     accepted(visit.run(&server.address));
     let said = visit.run(&server.address).unwrap_err().to_string();
     assert!(said.contains("may have in an hour") && said.contains("try again"), "{said}");
-    assert_eq!(server.metric("fusion_refused_total{reason=\"rate\"}"), 1.0);
-    assert_eq!(server.metric("fusion_positions_total"), visit.positions() as f64);
+    until("it is counted", || (server.metric("fusion_refused_total{reason=\"rate\"}") == 1.0).then_some(()));
+    until("it is counted", || (server.metric("fusion_positions_total") == visit.positions() as f64).then_some(()));
 }
 
 #[test]
