@@ -248,7 +248,8 @@ mod tests {
         // samples.
         let wrong: Vec<Vec<f64>> = fixed.iter().map(|x| vec![x[0] - 1.0, x[1], x[2] + 1.0]).collect();
         assert_eq!(slices(&wrong), 0.25);
-        let some = |i: usize, x: &Vec<f64>| if i % 4 == 0 { vec![x[0] + 2.0, x[1], x[2] - 2.0] } else { x.clone() };
+        let some =
+            |i: usize, x: &Vec<f64>| if i.is_multiple_of(4) { vec![x[0] + 2.0, x[1], x[2] - 2.0] } else { x.clone() };
         let wrong: Vec<Vec<f64>> = fixed.iter().enumerate().map(|(i, x)| some(i, x)).collect();
         assert_eq!(slices(&wrong), 0.25);
         assert_eq!(noise(&float[1..], &wrong[1..].iter().map(Vec::as_slice).collect::<Vec<_>>()), 0.0);

@@ -13,6 +13,10 @@ use crate::interrupt::{Switch, interruptible};
 use crate::plan::Plan;
 use crate::tls;
 
+/// A server's name, the seconds until it was connected, and the network to it in Mbit/s and
+/// milliseconds.
+type Asked = (String, f64, Option<(f64, f64)>);
+
 /// The party that has the inputs and checks the answers.
 #[pyclass(frozen, module = "fusion")]
 pub struct Client {
@@ -103,7 +107,7 @@ impl Client {
     /// Whether the server would serve this client: its name, the seconds that connecting took, and
     /// the network to it in Mbit/s and milliseconds, if the server let it be measured. Nothing is
     /// counted.
-    fn ask(&self, py: Python<'_>) -> PyResult<(String, f64, Option<(f64, f64)>)> {
+    fn ask(&self, py: Python<'_>) -> PyResult<Asked> {
         let (client, server) = (self.client.clone(), self.server.clone());
         let asked = interruptible(py, move || client.ask(&server), || ())?.map_err(of_session)?;
         let network = asked.network.map(|network| (network.mbit_per_s, network.rtt_ms));

@@ -88,15 +88,18 @@ impl Flow {
     }
 }
 
+/// When each packet arrives, and whether no more will come.
+type Packets = (VecDeque<(Duration, Vec<u8>)>, bool);
+
 /// Packets on their way, and who waits for them.
 #[derive(Default)]
 struct Way {
-    packets: Mutex<(VecDeque<(Duration, Vec<u8>)>, bool)>,
+    packets: Mutex<Packets>,
     changed: Condvar,
 }
 
 impl Way {
-    fn lock(&self) -> MutexGuard<'_, (VecDeque<(Duration, Vec<u8>)>, bool)> {
+    fn lock(&self) -> MutexGuard<'_, Packets> {
         self.packets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -25,7 +25,7 @@ pub struct Generator {
 
 enum Mode {
     OnDemand {
-        correlations: Correlations,
+        correlations: Box<Correlations>,
         channel: Box<dyn Channel>,
     },
     Ahead {
@@ -34,7 +34,7 @@ enum Mode {
     },
     /// For tests: see [`super::ideal`].
     #[cfg(any(test, debug_assertions))]
-    Dealt(super::ideal::Dealer),
+    Dealt(Box<super::ideal::Dealer>),
 }
 
 impl Generator {
@@ -62,7 +62,7 @@ impl Generator {
 
     /// From correlations that were established over `channel`.
     pub fn on_demand(correlations: Correlations, channel: Box<dyn Channel>) -> Generator {
-        Generator { mode: Mode::OnDemand { correlations, channel } }
+        Generator { mode: Mode::OnDemand { correlations: Box::new(correlations), channel } }
     }
 
     /// From correlations that were established over `channel`, and running ahead: it makes the pads
@@ -95,7 +95,7 @@ impl Generator {
     /// For tests: one that hands out what a trusted dealer has dealt, without any message.
     #[cfg(any(test, debug_assertions))]
     pub fn dealt(dealer: super::ideal::Dealer) -> Generator {
-        Generator { mode: Mode::Dealt(dealer) }
+        Generator { mode: Mode::Dealt(Box::new(dealer)) }
     }
 
     /// The random OTs that `need` says. Both parties must draw the same needs in the same order.

@@ -41,7 +41,7 @@ enum Offline {
         ahead: Option<Vec<OtCount>>,
     },
     #[cfg(debug_assertions)]
-    Dealt(Dealer),
+    Dealt(Box<Dealer>),
 }
 
 /// Which of a party's two channels.
@@ -59,7 +59,7 @@ pub fn seats(supply: Supply) -> [Seat; 2] {
         #[cfg(debug_assertions)]
         Supply::Dealt => {
             let (client, server) = ideal::pair(7);
-            return across([Offline::Dealt(client), Offline::Dealt(server)]);
+            return across([Offline::Dealt(Box::new(client)), Offline::Dealt(Box::new(server))]);
         }
         #[cfg(not(debug_assertions))]
         Supply::Dealt => OtSource::default(),
@@ -124,7 +124,7 @@ impl Seat {
                 }
             }
             #[cfg(debug_assertions)]
-            Offline::Dealt(dealer) => Unprepared::dealt(party, online, ID, dealer),
+            Offline::Dealt(dealer) => Unprepared::dealt(party, online, ID, *dealer),
         };
         unprepared.prepare(steps, keys)
     }
