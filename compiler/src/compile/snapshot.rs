@@ -34,7 +34,7 @@ pub enum Snapshot {
 /// Runs the pipeline up to `stage` and returns what it has then.
 ///
 /// # Errors
-/// As [`compile`].
+/// As [`compile`](super::compile()).
 pub fn snapshot(options: &Options, stage: Stage) -> Result<Snapshot, Error> {
     stopped(options, stage).map_err(|error| import::name_operators(error, &options.model))
 }
