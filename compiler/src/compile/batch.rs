@@ -11,7 +11,8 @@ use crate::{Error, Unsupported};
 /// a few calibration samples: so many of them as it takes, `None` for other models.
 ///
 /// # Errors
-/// [`Error::Unsupported`] if it does not, or if tract cannot say, and as [`compile`](super::compile()).
+/// [`Error::Unsupported`] if it does not, or if tract cannot say, and as
+/// [`compile`](super::compile()).
 pub fn fixed_batch(options: &Options) -> Result<Option<usize>, Error> {
     let Some(batch) = import::batch(&options.model, &options.part(), options.memory)? else { return Ok(None) };
     batch.checked(options)?;
