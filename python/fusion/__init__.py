@@ -1,7 +1,8 @@
 """Private classification that checks itself.
 
-A server has a model, a client has inputs; neither shows them to the other, and the client accepts
-the answers only if the server used one model on all of its batch and that model is accurate enough.
+A server has a model, a client has inputs; neither shows them to the other. The client accepts a batch
+of answers only if copies of its queries agree and samples whose labels it knows are answered well
+enough; a result says what that excludes.
 
 >>> import fusion
 >>> print(fusion.soundness(queries=1024, accuracy=0.99, catch=0.05))

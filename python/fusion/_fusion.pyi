@@ -42,6 +42,8 @@ class Plan:
     @property
     def has_weights(self) -> bool: ...
     @property
+    def public_constants(self) -> int: ...
+    @property
     def agreement(self) -> str | None: ...
     @property
     def warnings(self) -> list[str]: ...
@@ -52,6 +54,7 @@ class Server:
         plan: Plan,
         *,
         listen: str,
+        sessions: int,
         budget: Path | None,
         positions: int | None,
         identity: Path | None,
@@ -85,8 +88,9 @@ class Client:
         self,
         queries: NDArray[np.float32],
         public: NDArray[np.float32] | None,
-        known: NDArray[np.float64] | None,
+        known: NDArray[np.int64] | NDArray[np.float64] | list[str] | None,
         *,
+        verify: bool,
         lambda_bits: float,
         catch: float | None,
         accuracy: float,
@@ -97,7 +101,7 @@ class Client:
         tolerance: float | None,
         clipped: str,
         progress: Callable[[int, int, str], object] | None,
-    ) -> tuple[str, str]: ...
+    ) -> tuple[str, str, str, list[tuple[str, str]], list[list[float]] | None]: ...
     def ask(self) -> tuple[str, float, tuple[float, float] | None]: ...
 
 def compile(

@@ -37,8 +37,8 @@ def compile(
         They stay with the caller, but ranges and the formats show something of them. Needed for
         torch modules and estimators.
     expected
-        What another runtime answers for the calibration samples: labels (whole numbers, one each)
-        or scores. By default tract runs an ONNX file, and torch or scikit-learn their own models.
+        What another runtime answers for the calibration samples: labels (whole numbers, one each:
+        names of classes where the file has them, else positions) or scores. By default tract runs an ONNX file, and torch or scikit-learn their own models.
     input_shape
         The input's extents, batch first, where the model leaves them open.
     reveal
@@ -119,7 +119,7 @@ def of_torch(module, samples):
     """Exports a module by torch's own exporter, in evaluation mode, with an open batch axis."""
     import torch
 
-    training = module.training
+    modes = {part: part.training for part in module.modules()}
     example, file = torch.from_numpy(samples[:1].copy()), io.BytesIO()
     names = {"input_names": ["x"], "output_names": ["y"], "dynamic_axes": {"x": {0: "N"}, "y": {0: "N"}}}
     try:
@@ -127,17 +127,21 @@ def of_torch(module, samples):
         with torch.no_grad():
             scores = module(torch.from_numpy(samples.copy())).numpy()
     finally:
-        module.train(training)
-    return file.getvalue(), scores
+        for part, training in modes.items():
+            part.training = training
+    # One score is the logit or the probability of the second of two classes: tract judges those.
+    return file.getvalue(), scores if scores.ndim == 2 and scores.shape[1] > 1 else None
 
 
 def of_sklearn(estimator, samples):
-    """Exports a fitted estimator by skl2onnx. Labels are positions in its ``classes_``."""
+    """Exports a fitted estimator by skl2onnx; its answers are labels as the file names them, or
+    their positions if those are texts."""
     from skl2onnx import to_onnx
 
     rows = np.ascontiguousarray(samples.reshape(len(samples), -1))
     options = {"zipmap": False} if hasattr(estimator, "predict_proba") else None
     answers = estimator.predict(rows)
     if hasattr(estimator, "classes_"):
-        answers = np.searchsorted(estimator.classes_, answers)
+        texts = np.asarray(estimator.classes_).dtype.kind not in "iufb"
+        answers = np.searchsorted(estimator.classes_, answers) if texts else answers.astype(np.int64)
     return to_onnx(estimator, rows[:1], options=options).SerializeToString(), answers

@@ -18,7 +18,7 @@ class Rejected(_fusion.FusionError):
 
 
 class Server:
-    """Serves a plan on a thread of its own, one client after the other, until it is stopped.
+    """Serves a plan on threads of its own until it is stopped, one client at a time or several.
 
     For a service that runs for months, with many clients at once, metrics and logs, there is
     `fusion-server`.
@@ -34,6 +34,8 @@ class Server:
         in: TLS 1.3 with both sides authenticated. Without them only loopback is served.
     allow_plaintext
         Serves other addresses without TLS: neither encrypted nor authenticated.
+    sessions
+        Clients that are served at once; others wait.
     positions, budget
         The most positions of a client, in one session and, with a budget file, in all of them.
     memory
@@ -50,6 +52,7 @@ class Server:
         identity=None,
         peers=None,
         allow_plaintext=False,
+        sessions=1,
         positions=None,
         budget=None,
         memory=None,
@@ -61,6 +64,7 @@ class Server:
             identity=identity,
             peers=None if peers is None else list(peers),
             allow_plaintext=allow_plaintext,
+            sessions=sessions,
             positions=positions,
             budget=budget,
             memory=memory,
@@ -79,7 +83,8 @@ class Server:
 
     @property
     def sessions(self):
-        """The sessions that ended: of each its report, or the reason why there is none."""
+        """The last thousand sessions that ended: of each its report, or the reason why there is
+        none."""
         return [json.loads(text) if well else text for well, text in self._native.ended()]
 
     def stop(self, drain=True):
@@ -109,7 +114,7 @@ class Client:
         What the plan may reveal of each query, at most. ``None``: what it does reveal.
     ledger
         A file that counts sessions and the public samples that servers have seen. Without one
-        nobody does: for tests.
+        nobody does, and samples that a server has seen count as new evidence: for tests.
     identity, peers, allow_plaintext, memory, timeout
         As of :class:`Server`; ``peers`` are servers' fingerprints.
     """
@@ -155,6 +160,7 @@ class Client:
         queries,
         public=None,
         *,
+        verify=True,
         accuracy=1.0,
         catch=None,
         lambda_bits=40.0,
@@ -175,7 +181,10 @@ class Client:
             Samples along the first axis.
         public
             ``(samples, labels)`` that the server has never seen, drawn like the queries; for a plan
-            that reveals values ``(samples, values)``, with ``tolerance``.
+            that reveals values ``(samples, values)``, with ``tolerance``. Labels are what the
+            plan calls its classes, or positions if they have no names.
+        verify
+            False trusts the server: no public samples then, and whatever it answers is believed.
         accuracy, catch, lambda_bits, false_reject, largest_share, copies, tolerate
             The policy, as of :func:`fusion.soundness`. ``largest_share`` is bounded from the public
             labels by default.
@@ -202,14 +211,18 @@ class Client:
             sent.
         """
         samples, known = (None, None) if public is None else public
-        if self.plan.is_verified and public is None:
-            raise _fusion.UsageError("this plan verifies: pass public=(samples, labels)")
+        if verify and (samples is None or known is None):
+            raise _fusion.UsageError("to verify takes public=(samples, labels); verify=False trusts the server")
         if clipped not in ("refuse", "warn"):
             raise _fusion.UsageError(f"clipped is \"refuse\" or \"warn\", not {clipped!r}")
-        report, page = self._native.run(
+        if known is not None:
+            is_value = self.plan.reveal == "value"
+            known = arrays.values(known) if is_value else arrays.labels(known, self.plan.class_names)
+        report, page, rests_on, excludes, scores = self._native.run(
             arrays.samples(queries),
             None if samples is None else arrays.samples(samples),
-            None if known is None else arrays.known(known),
+            known,
+            verify=verify,
             lambda_bits=float(lambda_bits),
             catch=catch,
             accuracy=float(accuracy),
@@ -221,7 +234,7 @@ class Client:
             clipped=clipped,
             progress=progress,
         )
-        result = Result(json.loads(report), page, self.plan.class_names)
+        result = Result(json.loads(report), page, (rests_on, excludes), scores, self.plan.class_names)
         if check and not result.accepted:
             raise Rejected(result)
         return result

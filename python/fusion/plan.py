@@ -95,6 +95,12 @@ class Plan:
         return self._native.has_weights
 
     @property
+    def public_constants(self):
+        """How many numbers and names of the model clients are told, since they encode categories
+        or fill in missing values themselves; ``fusionc dump --format json`` lists them."""
+        return self._native.public_constants
+
+    @property
     def agreement(self):
         """How often fixed point has the float model's label, in words; None of a plan that was read."""
         return self._native.agreement
@@ -102,7 +108,11 @@ class Plan:
     def __repr__(self):
         party = "server's" if self.has_weights else "client's"
         shape = "x".join(map(str, self.input_shape))
-        return f"<fusion.Plan {self.digest[:12]}: {shape} to {self.classes} classes, reveals {self.reveal}, the {party}>"
+        public = f", {self.public_constants} public constants" if self.public_constants else ""
+        return (
+            f"<fusion.Plan {self.digest[:12]}: {shape} to {self.classes} classes, reveals {self.reveal}{public}, "
+            f"the {party}>"
+        )
 
     def _repr_html_(self):
         return f"<p>{html.escape(repr(self))}</p>{self.cost()._repr_html_()}"

@@ -14,8 +14,13 @@ class Result:
     Attributes
     ----------
     labels
-        One label per query in input order, an int64 array; None if rejected or if values are
-        revealed.
+        One label per query in input order, an int64 array of positions among the classes, whose
+        names are :attr:`classes`; None if rejected or if values are revealed.
+    top_labels
+        All labels revealed of each query, best first, of shape (queries, k); None otherwise.
+    scores
+        The logits revealed of each query, of shape (queries, classes); None otherwise. Only which
+        is the largest was verified.
     values
         The values revealed of each query, float64 of shape (queries, values); None otherwise.
     accepted
@@ -26,13 +31,24 @@ class Result:
         The whole report as `fusion-run --report` writes it.
     """
 
-    def __init__(self, report, page="", class_names=()):
+    def __init__(self, report, page="", words=("", ()), scores=None, class_names=()):
         self.report, self.verdict, self._page = report, report["verdict"], page
+        self._rests_on, self._excludes = words
+        self.scores = None if scores is None else np.asarray(scores, dtype=np.float64)
+        top = report.get("top_labels")
+        self.top_labels = None if top is None else np.asarray(top, dtype=np.int64)
         self.accepted = self.verdict["accepted"]
         labels, values = report.get("labels"), report.get("values")
         self.labels = None if labels is None else np.asarray(labels, dtype=np.int64)
         self.values = None if values is None else np.asarray(values, dtype=np.float64)
         self.class_names = list(class_names)
+
+    @property
+    def classes(self):
+        """What the label of each query is called; None without labels or names."""
+        if self.labels is None or not self.class_names:
+            return None
+        return np.asarray([self.class_names[label] for label in self.labels])
 
     @property
     def bytes(self):
@@ -54,8 +70,8 @@ class Result:
             names = ["value"] if self.values.shape[1] == 1 else [f"value_{i}" for i in range(self.values.shape[1])]
             return pandas.DataFrame(self.values, columns=names)
         frame = pandas.DataFrame({"label": self.labels})
-        if self.class_names and self.labels is not None:
-            frame["class"] = [self.class_names[label] for label in self.labels]
+        if self.classes is not None:
+            frame["class"] = self.classes
         return frame
 
     def summary(self):
@@ -69,10 +85,8 @@ class Result:
             f"{v['public_correct']} of {v['public_total']} public samples right, {v['tolerated']} wrong ones tolerated"
         )
         if self.accepted:
-            lines.append(f"if the honest model is right on {100 * v['accuracy_claimed']:g} % of inputs:")
-            lines.append(f"  labels changed at chosen positions are accepted with at most {odds(v['lambda_achieved_bits'])}")
-            if v["smallest_eps_99"] is not None:
-                lines.append(f"  a server wrong on {100 * v['smallest_eps_99']:.3g} % of inputs is caught with 99 %")
+            lines.append(self._rests_on)
+            lines += [f"  {status + ':':<26}{what}" for status, what in self._excludes]
         return "\n".join(lines)
 
     def to_html(self, path=None):
@@ -93,8 +107,3 @@ class Result:
     def _repr_html_(self):
         page = html.escape(self._page, quote=True)
         return f'<iframe srcdoc="{page}" style="width:100%;height:40rem;border:0" title="report"></iframe>'
-
-
-def odds(bits):
-    """A probability of so many bits; None is zero."""
-    return "probability 0" if bits is None else f"probability 2^-{bits:.1f}"

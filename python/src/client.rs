@@ -4,8 +4,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use fusion::tcp;
-use fusion::{Clipped, Dial, Event, Flow, Ledger, Met, Policy, PublicSample, Reveal, Row};
-use numpy::{PyReadonlyArray1, PyReadonlyArrayDyn};
+use fusion::{
+    Claim, Clipped, Dial, Event, Flow, Ledger, Met, Policy, PublicSample, Reveal, Row, Statement, assumption,
+    statements,
+};
+use numpy::{PyReadonlyArray1, PyReadonlyArrayDyn, PyUntypedArrayMethods};
 use pyo3::prelude::*;
 
 use crate::errors::{UsageError, of_session};
@@ -16,6 +19,10 @@ use crate::tls;
 /// A server's name, the seconds until it was connected, and the network to it in Mbit/s and
 /// milliseconds.
 type Asked = (String, f64, Option<(f64, f64)>);
+
+/// A report as JSON and as a page, what its statements rest on, each with its status, and the scores
+/// of each query if they are revealed.
+type Ran = (String, String, String, Vec<(String, String)>, Option<Vec<Vec<f64>>>);
 
 /// The party that has the inputs and checks the answers.
 #[pyclass(frozen, module = "fusion")]
@@ -54,15 +61,16 @@ impl Client {
         Ok(Client { client: Arc::new(client), server: tcp::Server { address, options } })
     }
 
-    /// Runs a batch and gives its report as JSON and as a page.
-    #[pyo3(signature = (queries, public, known, *, lambda_bits, catch, accuracy, false_reject, largest_share, copies, tolerate, tolerance, clipped, progress))]
+    /// Runs a batch: its report as JSON and as a page, and in words what it rests on and excludes.
+    #[pyo3(signature = (queries, public, known, *, verify, lambda_bits, catch, accuracy, false_reject, largest_share, copies, tolerate, tolerance, clipped, progress))]
     #[expect(clippy::too_many_arguments, reason = "they have names in Python")]
     fn run(
         &self,
         py: Python<'_>,
         queries: PyReadonlyArrayDyn<'_, f32>,
         public: Option<PyReadonlyArrayDyn<'_, f32>>,
-        known: Option<PyReadonlyArray1<'_, f64>>,
+        known: Option<Known<'_>>,
+        verify: bool,
         lambda_bits: f64,
         catch: Option<f64>,
         accuracy: f64,
@@ -73,17 +81,19 @@ impl Client {
         tolerance: Option<f64>,
         clipped: &str,
         progress: Option<Py<PyAny>>,
-    ) -> PyResult<(String, String)> {
+    ) -> PyResult<Ran> {
         let queries = self.rows("queries", &queries, clipped)?;
-        let job = match (public, known) {
-            (Some(public), Some(known)) => {
+        let job = match (public, known, verify) {
+            (Some(public), Some(known), true) => {
                 let public = self.rows("public samples", &public, clipped)?;
-                let public = self.public(public, known.as_slice()?, tolerance)?;
+                let public = self.public(public, known, tolerance)?;
                 let policy =
                     Policy { lambda: lambda_bits, catch, largest_share, false_reject, accuracy, tolerate, copies };
                 self.client.verified(queries, public, Vec::new(), policy)
             }
-            _ => fusion::Job::unverified(queries),
+            (None, None, false) => fusion::Job::unverified(queries),
+            (_, _, false) => return Err(UsageError::new_err("public=... contradicts verify=False")),
+            (_, _, true) => return Err(UsageError::new_err("to verify takes public=(samples, labels)")),
         };
         let job = job.map_err(of_session)?;
         let (switch, client, server) = (Switch::default(), self.client.clone(), self.server.clone());
@@ -100,8 +110,19 @@ impl Client {
         };
         let report = interruptible(py, work, || switch.turn_off())?.map_err(of_session)?;
         let page = fusion::page(&report, &self.client.plan().schema.classes);
-        let report = serde_json::to_string(&report).map_err(|error| UsageError::new_err(error.to_string()))?;
-        Ok((report, page))
+        let named = |claim| match claim {
+            Claim::Accuracy => " (accuracy)",
+            Claim::Tolerance => " (tolerance)",
+            Claim::LargestShare => " (largest_share, else with 99 % by the public labels)",
+        };
+        let rests_on = assumption(&report.verdict, |claim| named(claim).into());
+        let stated = |Statement { status, server }: Statement| (status, server);
+        let excludes = statements(&report.verdict).into_iter().map(stated).collect();
+        let answers = self.client.answers();
+        let all = report.answers.as_ref().filter(|_| answers.reveal() == Reveal::Logits);
+        let scores = all.map(|all| all.iter().map(|answer| answers.reals(answer)).collect());
+        let json = serde_json::to_string(&report).map_err(|error| UsageError::new_err(error.to_string()))?;
+        Ok((json, page, rests_on, excludes, scores))
     }
 
     /// Whether the server would serve this client: its name, the seconds that connecting took, and
@@ -117,6 +138,12 @@ impl Client {
 
 impl Client {
     fn rows(&self, what: &str, array: &PyReadonlyArrayDyn<'_, f32>, clipped: &str) -> PyResult<Vec<Row>> {
+        let plan = self.client.plan();
+        let needed = plan.schema.prefix.as_ref().map_or(&plan.function.values[0].ty.shape, |prefix| &prefix.shape);
+        if array.shape().get(1..) != Some(&needed[..]) {
+            let found = array.shape();
+            return Err(UsageError::new_err(format!("{what}: the shape is {found:?}, each is of {needed:?}")));
+        }
         let elements = array.as_slice().map_err(|_| UsageError::new_err(format!("{what}: not contiguous")))?;
         let samples = self.client.samples(elements).map_err(|error| UsageError::new_err(format!("{what}: {error}")))?;
         if clipped == "refuse"
@@ -131,17 +158,35 @@ impl Client {
         Ok(samples.rows)
     }
 
-    fn public(&self, rows: Vec<Row>, known: &[f64], tolerance: Option<f64>) -> PyResult<Vec<PublicSample>> {
-        if let Some(tolerance) = tolerance {
-            return self.client.public_values(rows, known, tolerance).map_err(of_session);
-        }
-        if self.client.answers().values().is_some() {
-            return Err(UsageError::new_err("this plan reveals values: pass tolerance=..., how far they may be off"));
-        }
-        let labels: Vec<i64> = known.iter().map(|label| *label as i64).collect();
-        if let Some(at) = labels.iter().zip(known).position(|(label, known)| *label as f64 != *known) {
-            return Err(UsageError::new_err(format!("public label {} is {}, no whole number", at, known[at])));
-        }
+    fn public(&self, rows: Vec<Row>, known: Known<'_>, tolerance: Option<f64>) -> PyResult<Vec<PublicSample>> {
+        let answers = self.client.answers();
+        let labels = match (known, answers.values().is_some()) {
+            (Known::Values(values), true) => {
+                let how_far = "this plan reveals values: pass tolerance=..., how far they may be off";
+                let tolerance = tolerance.ok_or_else(|| UsageError::new_err(how_far))?;
+                return self.client.public_values(rows, values.as_slice()?, tolerance).map_err(of_session);
+            }
+            (Known::Values(_), false) => return Err(UsageError::new_err("public labels are whole numbers, or names")),
+            (Known::Labels(labels), _) => labels.as_slice()?.to_vec(),
+            (Known::Names(names), _) => {
+                let classes = answers.classes().names;
+                let place = |name: &String| classes.iter().position(|class| class == name).map(|at| at as i64);
+                let unknown =
+                    |name: &String| UsageError::new_err(format!("public label {name:?} is none of {classes:?}"));
+                names.iter().map(|name| place(name).ok_or_else(|| unknown(name))).collect::<PyResult<_>>()?
+            }
+        };
         self.client.public(rows, &labels).map_err(of_session)
     }
+}
+
+/// What is known of public samples.
+#[derive(FromPyObject)]
+pub enum Known<'py> {
+    /// Labels, as positions among the classes.
+    Labels(PyReadonlyArray1<'py, i64>),
+    /// Values.
+    Values(PyReadonlyArray1<'py, f64>),
+    /// Labels by name.
+    Names(Vec<String>),
 }

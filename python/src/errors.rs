@@ -1,5 +1,6 @@
 //! Errors by blame, as exceptions.
 
+use fusion::setting::{self, named};
 use fusion::{CompileError, Error, Setting};
 use pyo3::create_exception;
 use pyo3::exceptions::PyException;
@@ -35,9 +36,31 @@ fn remedy(setting: Setting) -> String {
     }
 }
 
+/// A message of the compiler with every setting as its argument, or as the flag of a program that
+/// has it.
+pub fn in_arguments(message: &str) -> String {
+    named(message, |setting| match setting {
+        setting::Setting::Calibrate => "calibrate",
+        setting::Setting::Expected => "expected",
+        setting::Setting::MinAgreement => "min_agreement",
+        setting::Setting::InputShape => "input_shape",
+        setting::Setting::Reveal => "reveal",
+        setting::Setting::ActivationBits => "activation_bits",
+        setting::Setting::WeightBits => "weight_bits",
+        setting::Setting::Labels => "fusionc compile --labels",
+        setting::Setting::Columns => "fusionc compile --columns",
+        setting::Setting::Classes => "fusionc compile --classes",
+        setting::Setting::Output => "fusionc compile --output",
+        setting::Setting::Row => "fusionc compile --row",
+        setting::Setting::WorstCase => "fusionc compile --acc worst-case",
+        setting::Setting::HideShape => "fusionc compile --hide-shape",
+        setting::Setting::Memory => "fusionc compile --max-memory",
+    })
+}
+
 /// What a compiler's error is in Python.
 pub fn of_compiler(error: CompileError) -> PyErr {
-    let text = error.to_string();
+    let text = in_arguments(&error.to_string());
     match error {
         CompileError::Usage(_) | CompileError::Input { .. } => UsageError::new_err(text),
         CompileError::Unsupported(_) | CompileError::Model { .. } | CompileError::Disagreement(_) => {

@@ -7,7 +7,7 @@ use fusion::{Answers, Compiled, Machine, Network, layer_costs};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
-use crate::errors::{StateError, UsageError};
+use crate::errors::{StateError, UsageError, in_arguments};
 
 /// What the parties execute.
 #[pyclass(frozen, module = "fusion")]
@@ -27,7 +27,8 @@ impl Plan {
     /// A plan fresh from the compiler.
     pub fn compiled(compiled: Compiled) -> Plan {
         let Compiled { plan, summary } = compiled;
-        let facts = Facts { agreement: summary.agreement.to_string(), warnings: summary.warnings };
+        let warnings = summary.warnings.iter().map(|warning| in_arguments(warning)).collect();
+        let facts = Facts { agreement: in_arguments(&summary.agreement.to_string()), warnings };
         Plan { plan: Arc::new(plan), facts: Some(facts) }
     }
 
@@ -106,6 +107,11 @@ impl Plan {
     #[getter]
     fn has_weights(&self) -> bool {
         self.plan.weights.is_some()
+    }
+
+    #[getter]
+    fn public_constants(&self) -> usize {
+        self.plan.schema.prefix.as_ref().map_or(0, |prefix| prefix.constants())
     }
 
     #[getter]

@@ -1,45 +1,69 @@
 //! A server on a thread of its own.
 
-use std::net::{SocketAddr, TcpStream};
+use std::collections::VecDeque;
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use fusion::{Budget, Error, Flow, Guest, Limits, Listen, Met, ServerReport, tcp};
+use fusion::service::{Capacity, Deadlines, Event, Hosted, Observer, Profile, Quota, Refusal, Service, Settings};
+use fusion::{Budget, Flow, Identity, Limits, tcp};
 use pyo3::prelude::*;
 
 use crate::errors::{UsageError, of_session};
-use crate::interrupt::Switch;
+use crate::interrupt::interruptible;
 use crate::plan::Plan;
 use crate::tls;
 
-/// The party that has the model. It answers one client after the other until it is stopped.
+/// Who may wait for its turn or has not said hello yet, most.
+const CROWD: usize = 256;
+/// From the connection to the client's hello.
+const HELLO: Duration = Duration::from_secs(10);
+/// Sessions that are remembered.
+const REMEMBERED: usize = 1000;
+
+/// The party that has the model. It answers clients until it is stopped.
 #[pyclass(frozen, module = "fusion")]
 pub struct Server {
     address: SocketAddr,
-    shared: Arc<Shared>,
+    listener: TcpListener,
+    service: Arc<Service>,
+    desk: Arc<Desk>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
+/// Reports as JSON of the sessions that ended well, texts of those that did not.
 #[derive(Default)]
-struct Shared {
-    stopping: AtomicBool,
-    /// Breaks off the session that runs.
-    switch: Mutex<Switch>,
-    /// Reports as JSON of the sessions that ended well, texts of those that did not.
-    ended: Mutex<Vec<Result<String, String>>>,
+struct Desk(Mutex<VecDeque<Result<String, String>>>);
+
+impl Observer for Desk {
+    fn event(&self, _: u64, event: Event<'_>) {
+        let ended = match event {
+            Event::Ended { outcome: Ok(report), .. } => {
+                serde_json::to_string(report).map_err(|error| error.to_string())
+            }
+            Event::Refused { refusal: Refusal::Asked | Refusal::Gone | Refusal::Closing, .. } => return,
+            Event::Ended { outcome: Err(why), .. } | Event::Refused { why, .. } => Err(why.to_string()),
+            _ => return,
+        };
+        let mut all = lock(&self.0);
+        if all.len() == REMEMBERED {
+            all.pop_front();
+        }
+        all.push_back(ended);
+    }
 }
 
 #[pymethods]
 impl Server {
     #[new]
-    #[pyo3(signature = (plan, *, listen, budget, positions, identity, peers, allow_plaintext, timeout, memory))]
+    #[pyo3(signature = (plan, *, listen, sessions, budget, positions, identity, peers, allow_plaintext, timeout, memory))]
     #[expect(clippy::too_many_arguments, reason = "they have names in Python")]
     fn new(
         plan: &Plan,
         listen: &str,
+        sessions: usize,
         budget: Option<PathBuf>,
         positions: Option<u64>,
         identity: Option<PathBuf>,
@@ -62,14 +86,18 @@ impl Server {
                 return Err(UsageError::new_err("a budget file goes with positions=..., what it allows a client"));
             }
         };
-        let listener = tcp::Listener::bind(listen, options).map_err(of_session)?;
-        let address = listener.address().map_err(of_session)?;
-        let shared = Arc::new(Shared::default());
-        let thread = {
-            let shared = shared.clone();
-            std::thread::Builder::new().name("fusion-server".into()).spawn(move || shared.serve(&server, listener))?
+        let listener = tcp::listen(listen, &options).map_err(of_session)?;
+        let address = listener.local_addr()?;
+        let settings = settings(server, options, sessions).map_err(of_session)?;
+        let desk = Arc::new(Desk::default());
+        let service = Service::new(settings, Arc::clone(&desk) as Arc<dyn Observer>);
+        let (own, socket) = (Arc::clone(&service), listener.try_clone()?);
+        let serve = move || {
+            // Without a first thread nobody is served, as `is_running` says.
+            let _ = own.run(socket);
         };
-        Ok(Server { address, shared, thread: Mutex::new(Some(thread)) })
+        let thread = std::thread::Builder::new().name("fusion-server".into()).spawn(serve)?;
+        Ok(Server { address, listener, service, desk, thread: Mutex::new(Some(thread)) })
     }
 
     #[getter]
@@ -88,62 +116,36 @@ impl Server {
             Ok(report) => (true, report.clone()),
             Err(why) => (false, why.clone()),
         };
-        lock(&self.shared.ended).iter().map(told).collect()
+        lock(&self.desk.0).iter().map(told).collect()
     }
 
-    /// Takes no more clients, and breaks off the one that is being served unless `drain`.
+    /// Takes no more clients, and breaks off those that are being served unless `drain`.
     #[pyo3(signature = (drain = true))]
-    fn stop(&self, py: Python<'_>, drain: bool) {
-        self.shared.stopping.store(true, Ordering::SeqCst);
-        if !drain {
-            lock(&self.shared.switch).turn_off();
-        }
-        let Some(thread) = lock(&self.thread).take() else { return };
-        // Whoever waits for a client gets one, and looks whether it should stop.
-        let mut wake = self.address;
-        if wake.ip().is_unspecified() {
-            wake.set_ip(match wake {
-                SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
-                SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
-            });
-        }
-        py.detach(|| {
-            while !thread.is_finished() {
-                // A server that is busy or gone needs no waking.
-                drop(TcpStream::connect_timeout(&wake, Duration::from_millis(100)));
-                std::thread::sleep(Duration::from_millis(20));
-            }
+    fn stop(&self, py: Python<'_>, drain: bool) -> PyResult<()> {
+        let Some(thread) = lock(&self.thread).take() else { return Ok(()) };
+        self.service.stop(&self.listener);
+        let service = Arc::clone(&self.service);
+        let wait = move || {
+            service.drain(if drain { Duration::MAX } else { Duration::ZERO });
             // A panic was printed when it happened.
             drop(thread.join());
-        });
+        };
+        interruptible(py, wait, || self.service.give_up())
     }
 }
 
-impl Shared {
-    fn serve(&self, server: &fusion::Server, mut listener: tcp::Listener) {
-        while !self.stopping.load(Ordering::SeqCst) {
-            let met = listener.accept();
-            if self.stopping.load(Ordering::SeqCst) {
-                return;
-            }
-            let switch = Switch::default();
-            *lock(&self.switch) = switch.clone();
-            let ended = match met.and_then(|met| switch.connect(met)).and_then(|met| serve(server, met)) {
-                Ok(None) => continue,
-                Ok(Some(report)) => serde_json::to_string(&report).map_err(|error| error.to_string()),
-                Err(error) => Err(error.to_string()),
-            };
-            lock(&self.ended).push(ended);
-        }
-    }
-}
-
-/// Serves a client. One that only asks whether it would be served had no session.
-fn serve(server: &fusion::Server, Met { link, identity, .. }: Met) -> Result<Option<ServerReport>, Error> {
-    let guest = Guest::receive(link)?;
-    let only_asks = guest.asks_for_nothing();
-    let served = server.serve_guest(guest, &mut |size| server.spend(&identity, size), &mut |_| ());
-    if only_asks { Ok(None) } else { served.map(Some) }
+fn settings(server: fusion::Server, tcp: tcp::TcpOptions, sessions: usize) -> Result<Settings, fusion::Error> {
+    let hosted = Hosted::new("the plan", server)?;
+    let directory = |peer: &tcp::Peer| Profile {
+        name: peer.address.to_string(),
+        identity: Identity::of(peer),
+        quota: Quota::default(),
+    };
+    // How much memory a session takes is bounded by its micro-batch.
+    let capacity =
+        Capacity { memory_bytes: u64::MAX, sessions: sessions.max(1), queue: CROWD, patience: Duration::MAX };
+    let deadlines = Deadlines { hello: HELLO, session: None };
+    Settings::new(vec![hosted], tcp, Box::new(directory), capacity, deadlines, CROWD)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -40,8 +40,14 @@ def test_labels_of_a_verified_batch(plan, digits, tmp_path):
     measured, predicted = result.report["bytes"], result.report["predicted"]
     assert measured["client_to_server"] == predicted["client_to_server"]
     assert [done for done, _, _ in seen] == sorted(done for done, _, _ in seen) and {"conv1"} <= {n for _, _, n in seen}
+    positions, layers = result.report["batch"]["positions"], result.report["bytes"]["per_layer"]
+    measured = sum(layer["client_to_server"] + layer["server_to_client"] for layer in layers)
+    # Positions share no ciphertexts: only frames' headers and the last bits of packed bytes.
+    assert 0.98 * positions * plan.cost().bytes < measured <= positions * plan.cost().bytes
     assert list(result.to_pandas()["label"]) == list(result.labels)
-    assert result.summary().startswith("ACCEPTED") and "2^-" in result.summary()
+    summary = result.summary()
+    assert summary.startswith("ACCEPTED") and "excluded but for 2^-" in summary and "not excluded" in summary
+    assert "independent draws" in summary and "(accuracy)" in summary and "--" not in summary
     page = result.to_html(tmp_path / "report.html")
     assert (tmp_path / "report.html").read_text() == page and "<h1>Accepted</h1>" in page and "conv1" in page
     assert "<script" not in page and "http" not in page and "srcdoc" in result._repr_html_()
@@ -66,6 +72,32 @@ def test_a_server_that_swaps_labels_is_rejected(plan, digits):
         assert not client.predict(queries, public, check=False, **SMALL).accepted
 
 
+def test_a_plan_does_not_decide_that_nothing_is_verified(digits):
+    queries, public = small(digits)
+    trusting = fusion.compile(DIGITS / "digits.onnx", calibrate=digits["calibrate"], verify=False)
+    with fusion.Server(trusting) as server:
+        client = fusion.Client(trusting, server.address)
+        with pytest.raises(fusion.UsageError, match="verify=False"):
+            client.predict(queries)
+        assert client.predict(queries, public, **SMALL).verdict["verified"]
+        result = client.predict(queries, verify=False)
+    assert not result.verdict["verified"] and result.summary().startswith("NOT VERIFIED")
+
+
+def test_several_clients_at_once(plan, digits):
+    queries, public = small(digits)
+    with fusion.Server(plan, sessions=2) as server:
+        found = [None, None]
+
+        def ask(at):
+            found[at] = fusion.Client(plan, server.address).predict(queries, public, **SMALL).labels.tolist()
+
+        threads = [threading.Thread(target=ask, args=(at,)) for at in range(2)]
+        [thread.start() for thread in threads]
+        [thread.join() for thread in threads]
+    assert found[0] == found[1] == digits["query_labels"][:4].tolist()
+
+
 def test_a_policy_that_cannot_be_met_says_what_would_do(plan, digits):
     queries, public = small(digits)
     client = fusion.Client(plan.client(), "127.0.0.1:1", timeout=1)
@@ -73,6 +105,12 @@ def test_a_policy_that_cannot_be_met_says_what_would_do(plan, digits):
         client.predict(queries, public, accuracy=0.9, catch=0.15)
     with pytest.raises(fusion.UsageError, match="public="):
         client.predict(queries)
+    with pytest.raises(fusion.UsageError, match="public="):
+        client.predict(queries, (public[0], None))
+    with pytest.raises(fusion.UsageError, match="contradicts"):
+        client.predict(queries, public, verify=False)
+    with pytest.raises(fusion.UsageError, match="shape"):
+        client.predict(queries[:, :, :4], public, **SMALL)
     with pytest.raises(fusion.UsageError, match="clipped"):
         client.predict(100 * queries, public, **SMALL)
     with pytest.raises(fusion.UsageError, match="whole number"):

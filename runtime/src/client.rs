@@ -91,7 +91,10 @@ impl Flow {
         }
         let (positions, (largest, streams)) = (positions as u64, self.room(steps)?);
         let schedule = match self.micro_batch {
-            Some(given) => Schedule::new(positions, given, streams),
+            // A server may have less room for more of a size that it does not choose itself.
+            Some(given) => {
+                Schedule::new(positions, given, self.streams.unwrap_or(Schedule::USUAL_STREAMS.min(streams)))
+            }
             None => Schedule::even(positions, largest, streams),
         };
         Ok(BatchSize { schedule, offline: self.offline, keys: self.keys(steps) })

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use fusion_ir::Plan;
-use fusion_ir::input::Clipped;
-use fusion_table::{Classes, File, LabelFile, TableError, Values, Wanted};
+use fusion_ir::input::{Clipped, Quantiser};
+use fusion_table::{Classes, File, Given, LabelFile, TableError, Values, Wanted};
 
 use crate::Error;
 use crate::fusion::{Row, RowDigest};
@@ -68,16 +68,22 @@ pub fn samples(path: &Path, plan: &Plan, apart: Apart<'_>) -> Result<Samples, Er
     };
     let samples = fusion_table::samples(&file, wanted).map_err(|error| refuse(path, error))?;
     let identifiers = apart.identifier.map(|name| identifiers(&file, name)).transpose();
-    let row = |sample: &[f32]| Row {
+    let identifiers = identifiers.map_err(|error| refuse(path, error))?;
+    Ok(Samples { identifiers, ..quantised(samples, quantiser) })
+}
+
+/// Samples in the plan's format, known by what was given for them.
+pub(crate) fn quantised(samples: fusion_table::Samples, quantiser: Quantiser<'_>) -> Samples {
+    let row = |(sample, given): (&[f32], Vec<Given>)| Row {
         elements: quantiser.quantise(sample),
-        digest: RowDigest::of(sample.iter().map(|real| f64::from(*real))),
+        digest: RowDigest::of_cells(&given),
     };
-    Ok(Samples {
-        rows: samples.rows().map(row).collect(),
+    Samples {
+        rows: samples.rows().zip(samples.given()).map(row).collect(),
         clipped: quantiser.all_clipped(samples.rows()),
-        identifiers: identifiers.map_err(|error| refuse(path, error))?,
+        identifiers: None,
         notices: samples.notices,
-    })
+    }
 }
 
 fn identifiers(file: &File, name: &str) -> Result<Values, TableError> {

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use fusion_ir::soundness::Batch;
 
 use crate::report::{ClientBatch, Run};
-use crate::statements::statements;
+use crate::statements::{Claim, assumption, statements};
 use crate::{ClientReport, Verdict};
 
 /// Most layers that are shown: those that take longest.
@@ -25,10 +25,10 @@ pub fn page(report: &ClientReport, classes: &[String]) -> String {
     if verdict.verified && verdict.accepted {
         assurances(&mut body, verdict);
     }
-    figures(&mut body, batch, run);
+    figures(&mut body, report);
     answers(&mut body, report, classes);
     layers(&mut body, run);
-    if verdict.verified {
+    if verdict.verified && verdict.accepted {
         copies(&mut body, verdict, batch);
     }
     provenance(&mut body, report);
@@ -74,17 +74,15 @@ fn heading(body: &mut String, verdict: &Verdict, batch: &ClientBatch) {
 }
 
 fn assurances(body: &mut String, verdict: &Verdict) {
-    let (accuracy, share) =
-        (percent(verdict.accuracy_claimed), percent((verdict.largest_share * 1000.0).ceil() / 1000.0));
-    let (right, shared) = match verdict.tolerance {
-        Some(tolerance) => (format!("within {tolerance}"), format!("no value is as near to more than {share} of them")),
-        None => ("right".into(), format!("no label is on more than {share} of them")),
+    let claimed = |claim| match claim {
+        Claim::Accuracy | Claim::Tolerance => String::new(),
+        Claim::LargestShare => " (as told, or with 99 % by the public labels)".into(),
     };
     let _ = write!(
         body,
-        "<h2>What this excludes</h2>\n<p class=\"faint\">If the honest model is {right} on at least {accuracy} of inputs, \
-         {shared}, and queries and public samples are independent draws of one kind that the server never saw.</p>\n\
-         <div class=\"wide\"><table>\n<tr><th scope=\"col\">Status</th><th scope=\"col\">What</th></tr>\n",
+        "<h2>What this excludes</h2>\n<p class=\"faint\">{}:</p>\n<div class=\"wide\"><table>\n\
+         <tr><th scope=\"col\">Status</th><th scope=\"col\">What</th></tr>\n",
+        escaped(&assumption(verdict, claimed))
     );
     for statement in statements(verdict) {
         let (status, server) = (exponent(&statement.status), escaped(&statement.server));
@@ -93,7 +91,7 @@ fn assurances(body: &mut String, verdict: &Verdict) {
     body.push_str("</table></div>\n");
 }
 
-fn figures(body: &mut String, batch: &ClientBatch, run: &Run) {
+fn figures(body: &mut String, ClientReport { batch, run, ledger, .. }: &ClientReport) {
     body.push_str("<h2>The session</h2>\n<dl class=\"figures\">\n");
     let mut figure = |name: &str, value: String| {
         let _ = writeln!(body, "<div><dt>{name}</dt><dd>{value}</dd></div>");
@@ -101,6 +99,9 @@ fn figures(body: &mut String, batch: &ClientBatch, run: &Run) {
     figure("queries", batch.queries.to_string());
     figure("copies of each", batch.copies.to_string());
     figure("public samples", batch.public.to_string());
+    if let Some(entry) = ledger.filter(|_| batch.public > 0) {
+        figure("of them new evidence", entry.public_fresh.to_string());
+    }
     figure("positions in all", batch.positions.to_string());
     figure("time", seconds(run.time_s.total));
     figure("of it before the inputs", seconds(run.time_s.offline));
@@ -184,8 +185,8 @@ fn copies(body: &mut String, verdict: &Verdict, batch: &ClientBatch) {
         Batch { queries, copies, public, tolerated: verdict.tolerated, probes }
     };
     body.push_str(
-        "<h2>More or fewer copies</h2>\n<p class=\"faint\">With these queries and public samples: bits by which a label \
-         changed at chosen positions is excluded, and what they cost.</p>\n<div class=\"wide\"><table class=\"narrow\">\n<tr>\
+        "<h2>More or fewer copies</h2>\n<p class=\"faint\">With these queries and public samples, on the same assumptions: \
+         bits by which the first of these is excluded, and what they cost.</p>\n<div class=\"wide\"><table class=\"narrow\">\n<tr>\
          <th scope=\"col\" class=\"number\">Copies</th><th scope=\"col\">Bits</th><th scope=\"col\" class=\"number\">Positions</th></tr>\n",
     );
     let last = COPIES.max(batch.copies + 2);
@@ -224,10 +225,6 @@ fn provenance(body: &mut String, report: &ClientReport) {
 fn bar(kind: &str, part: f64, text: &str) -> String {
     let rem = 6.0 * part.clamp(0.0, 1.0);
     format!("<td class=\"bar {kind}\"><i style=\"width:{rem:.2}rem\"></i>{text}</td>")
-}
-
-fn percent(part: f64) -> String {
-    format!("{} %", (part * 1e11).round() / 1e9)
 }
 
 fn seconds(seconds: f64) -> String {
@@ -274,7 +271,6 @@ mod tests {
     fn numbers_have_units() {
         assert_eq!([0.0000021, 0.0123, 12.345].map(seconds), ["2 us", "12.3 ms", "12.35 s"]);
         assert_eq!([999, 1500, 2_340_000].map(bytes), ["999 B", "1.5 kB", "2.3 MB"]);
-        assert_eq!(percent(0.95), "95 %");
         assert!(bar("up", 2.0, "x").contains("width:6.00rem"));
     }
 }

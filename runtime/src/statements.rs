@@ -2,6 +2,39 @@
 
 use crate::Verdict;
 
+/// What the client claims, on which statements rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// The honest model's accuracy.
+    Accuracy,
+    /// How far a value may be off.
+    Tolerance,
+    /// The largest share of a label.
+    LargestShare,
+}
+
+/// On what the statements rest, as the beginning of a sentence that they end. `named` says, in
+/// brackets, what the user calls a claim.
+pub fn assumption(verdict: &Verdict, named: impl Fn(Claim) -> String) -> String {
+    // The claim as it was made, without the noise of a product of floats.
+    let accuracy = (verdict.accuracy_claimed * 1e11).round() / 1e9;
+    let share = (verdict.largest_share * 1000.0).ceil() / 10.0;
+    let (right, shared) = match verdict.tolerance {
+        Some(tolerance) => (
+            format!("within {tolerance}{}", named(Claim::Tolerance)),
+            format!("no value is as near to more than {share} % of them"),
+        ),
+        None => ("right".into(), format!("no label is on more than {share} %")),
+    };
+    let probes = if verdict.probes_total > 0 { ", the probes' earlier answers were the honest model's" } else { "" };
+    format!(
+        "If the honest model is {right} on at least {accuracy} % of inputs{}, {shared}{}, and queries and public samples are \
+         independent draws of one kind that the server never saw{probes}, then in this session",
+        named(Claim::Accuracy),
+        named(Claim::LargestShare),
+    )
+}
+
 /// Something a server may have done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Statement {
@@ -21,22 +54,19 @@ pub fn statements(verdict: &Verdict) -> Vec<Statement> {
         bits if bits < 1.0 => "not excluded".to_owned(),
         bits => format!("excluded but for 2^-{:.1}", (bits * 10.0).floor() / 10.0),
     };
-    let far = |tolerance: f64| format!("by more than {} ", 2.0 * tolerance);
-    let (what, far) = match verdict.tolerance {
-        Some(tolerance) => ("value", far(tolerance)),
-        None => ("label", String::new()),
-    };
+    let what = if verdict.tolerance.is_some() { "value" } else { "label" };
+    let far = verdict.tolerance.map_or(String::new(), |tolerance| format!(" by more than {}", 2.0 * tolerance));
+    let comma = if far.is_empty() { "," } else { "" };
     row(
         but_for(verdict.lambda_achieved_bits),
-        &format!("at chosen positions every {what} changed {far}where the honest model is right")
-            .replace("d where", "d, where"),
+        &format!("at chosen positions every {what} changed{far}{comma} where the honest model is right"),
     );
     row(but_for(verdict.forced_label_bits), &format!("at chosen positions one {what} forced"));
     row(
         but_for(verdict.constant_label_bits.min(verdict.random_labels_bits)),
         &format!("one {what} for all inputs, or {what}s at random"),
     );
-    if !far.is_empty() {
+    if verdict.tolerance.is_some() {
         row("not excluded".into(), "smaller changes, of all values too, as long as public ones stay near enough");
     }
     match verdict.smallest_eps_99 {
@@ -61,7 +91,10 @@ pub fn statements(verdict: &Verdict) -> Vec<Statement> {
         }
         (None, _) if verdict.revealed == "logits" => {
             let probes = if verdict.probes_total > 0 { ", and compared with probes" } else { "" };
-            row("not verified".into(), &format!("logits beyond their largest: equal in all copies{probes}, no more"));
+            row(
+                "not verified".into(),
+                &format!("logits, but for which is the largest: equal in all copies{probes}, no more"),
+            );
         }
         _ => {}
     }

@@ -23,6 +23,6 @@ pub use error::{CellError, Place, TableError};
 pub use file::{File, Kind};
 pub use labels::{Classes, LabelFile, Scores, labels, scores_or_labels};
 pub use results::Results;
-pub use samples::{Samples, Wanted, samples};
+pub use samples::{Given, Samples, Wanted, numbers, samples};
 pub use table::{Cells, Column, MAX_BYTES, MAX_CELLS, Table, Text, Values};
 pub use values::values;

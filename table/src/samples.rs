@@ -32,11 +32,31 @@ pub struct Samples {
     reals: Vec<f32>,
     /// Elements of one.
     len: usize,
+    /// The cells of all rows, if samples are made of them; and how many a row has.
+    given: Option<(Vec<Given>, usize)>,
     /// What the user should know.
     pub notices: Vec<String>,
 }
 
+/// What a cell holds, whatever a plan makes of it: a number if it is one, else its text.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Given {
+    /// A number; NaN if nothing is there.
+    Number(f32),
+    /// A text that is no number.
+    Text(String),
+}
+
 impl Samples {
+    /// What was given for each sample: its cells, or its elements if nothing is done to them.
+    pub fn given(&self) -> impl Iterator<Item = Vec<Given>> {
+        let cells = |at: usize, row: &[f32]| match &self.given {
+            Some((cells, columns)) => cells[at * columns..(at + 1) * columns].to_vec(),
+            None => row.iter().copied().map(Given::Number).collect(),
+        };
+        self.rows().enumerate().map(move |(at, row)| cells(at, row))
+    }
+
     /// The samples, at least one, in the file's order.
     pub fn rows(&self) -> impl ExactSizeIterator<Item = &[f32]> {
         self.reals.chunks_exact(self.len)
@@ -69,27 +89,41 @@ fn array(bytes: &[u8], wanted: Wanted<'_>) -> Result<Samples, TableError> {
         return Err(TableError::Content("it holds no sample".into()));
     }
     let len = shape.iter().product::<usize>().max(1);
-    let holds = |index: usize, value: &str| format!("sample {} holds {value} at element {}", index / len, index % len);
     let reals = npy.reals().map_err(|error| match error {
         NpyError::Loss { index, value, kind } => {
-            TableError::Content(format!("{}, which {kind} does not hold", holds(index, &value)))
+            TableError::Content(format!("{}, which {kind} does not hold", holds(index, len, &value)))
         }
         other => other.into(),
     })?;
+    numbers(reals, len, prefix, any)
+}
+
+fn holds(index: usize, len: usize, value: &str) -> String {
+    format!("sample {} holds {value} at element {}", index / len, index % len)
+}
+
+/// Samples made of rows of `len` numbers each, one after the other: what `prefix` makes of them, if
+/// there is one. `any` says whether infinities and NaN are numbers too.
+///
+/// # Errors
+/// [`TableError::Content`] says what is wrong, and where.
+pub fn numbers(reals: Vec<f32>, len: usize, prefix: Option<&Prefix>, any: bool) -> Result<Samples, TableError> {
+    let len = len.max(1);
     if let Some(prefix) = prefix {
         let encoder = Encoder::new(prefix, any);
-        let mut samples = Vec::with_capacity(found[0] * prefix.elements.len());
+        let mut samples = Vec::with_capacity(reals.len() / len * prefix.elements.len());
         for (sample, row) in reals.chunks_exact(len).enumerate() {
             let refuse = |(column, error): (usize, CellError)| {
                 TableError::Content(format!("sample {sample}, element {column}: {error}"))
             };
             encoder.encode(|column| Ok(row[column]), |_| Err(CellError::NoText), &mut samples).map_err(refuse)?;
         }
-        return Ok(Samples { reals: samples, len: prefix.elements.len(), notices: Vec::new() });
+        let given = Some((reals.iter().copied().map(Given::Number).collect(), len));
+        return Ok(Samples { reals: samples, len: prefix.elements.len(), given, notices: Vec::new() });
     }
     match reals.iter().position(|real| !any && !real.is_finite()) {
-        Some(index) => Err(TableError::Content(holds(index, &reals[index].to_string()))),
-        None => Ok(Samples { reals, len, notices: Vec::new() }),
+        Some(index) => Err(TableError::Content(holds(index, len, &reals[index].to_string()))),
+        None => Ok(Samples { reals, len, given: None, notices: Vec::new() }),
     }
 }
 
@@ -112,6 +146,7 @@ fn rows(table: &Table, wanted: Wanted<'_>) -> Result<Samples, TableError> {
     }
     let found: Vec<&Column> = columns.iter().map(|name| table.column(name)).collect::<Result<_, _>>()?;
     let plain;
+    let mut given = prefix.is_some().then(Vec::new);
     let prefix = match prefix {
         Some(prefix) => prefix,
         None => {
@@ -126,11 +161,17 @@ fn rows(table: &Table, wanted: Wanted<'_>) -> Result<Samples, TableError> {
         let number = |column: usize| found[column].number(row);
         let text = |column: usize| found[column].text(row);
         encoder.encode(number, text, &mut reals).map_err(refuse)?;
+        let cell = |column: usize| match number(column) {
+            Ok(number) => Given::Number(number),
+            Err(_) => Given::Text(found[column].written(row)),
+        };
+        given.iter_mut().for_each(|given| given.extend((0..found.len()).map(cell)));
     }
+    let given = given.map(|given| (given, found.len()));
     let unused = |name: &String| !columns.contains(name) && !apart.contains(&name.as_str());
     let unused: Vec<String> = table.names().into_iter().filter(unused).collect();
     let notice = || format!("columns that the model does not take are ignored: {}", listed(&unused));
-    Ok(Samples { reals, len, notices: if unused.is_empty() { Vec::new() } else { vec![notice()] } })
+    Ok(Samples { reals, len, given, notices: if unused.is_empty() { Vec::new() } else { vec![notice()] } })
 }
 
 /// Rows that are samples already.

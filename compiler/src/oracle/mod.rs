@@ -19,6 +19,7 @@ use tract_onnx::prelude::{
     Datum, DatumType, Framework, InferenceFact, InferenceModel, InferenceModelExt, IntoRunnable, IntoTValue, TValue,
     TVec, Tensor, TractError, TractResult, TypedRunnableModel,
 };
+use tract_onnx::tract_core::optim::Optimizer;
 use tract_onnx::tract_hir::infer::Factoid;
 
 use crate::import::{Input, Part};
@@ -26,6 +27,9 @@ use crate::import::{Input, Part};
 /// Most nodes, stored tensors included, of a model that tract optimises: it takes longer by about
 /// the cube of their number, and what it saves on every sample only grows with it.
 const MOST_OPTIMISED: usize = 400;
+/// Most changes that tract's optimiser makes of such a model, for each of its nodes: of some it
+/// makes the same ones again and again. Each leaves what the model computes as it is.
+const STEPS_PER_NODE: usize = 20;
 
 /// Scores that differ by no more than this fraction of the largest are the same.
 const SAME: f32 = 1e-3;
@@ -68,12 +72,13 @@ impl Oracle {
                         model.select_output_outlets(&first)?;
                     }
                 }
-                let plan = if optimised {
-                    model.into_optimized()?.into_runnable()
-                } else {
-                    model.into_typed()?.into_runnable()
-                };
-                Ok(Some((plan?, kinds)))
+                let mut model = model.into_typed()?;
+                if optimised {
+                    let steps = STEPS_PER_NODE * model.nodes().len();
+                    Optimizer::declutter().stopping_at(steps).optimize(&mut model)?;
+                    Optimizer::codegen().stopping_at(steps).optimize(&mut model)?;
+                }
+                Ok(Some((model.into_runnable()?, kinds)))
             };
             spoken(contain(attempt))
         };

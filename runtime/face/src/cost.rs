@@ -34,7 +34,7 @@ pub fn layer_costs(plan: &Plan, network: Network, machine: &Machine) -> Result<V
     let steps = Steps::of(&plan.function)?;
     let keys = Keys::of(&steps);
     let positions = plan.function.values.iter().find_map(|value| match &value.op {
-        Op::Mix(mix) => Some(mix.queries * mix.copies + mix.public),
+        Op::Mix(mix) => Some(mix.queries.saturating_mul(mix.copies).saturating_add(mix.public)),
         _ => None,
     });
     let schedule = suggest::schedule(positions.unwrap_or(1));

@@ -9,7 +9,7 @@ pub use fusion_backends::{Channel, Error as PeerError};
 pub use fusion_compiler::compile::{Compiled, Summary};
 pub use fusion_compiler::passes::select::Choice;
 pub use fusion_compiler::quantise::Precision;
-pub use fusion_compiler::{Error as CompileError, Unsupported};
+pub use fusion_compiler::{Error as CompileError, Unsupported, setting};
 pub use fusion_estimate::{Machine, Network};
 pub use fusion_ir::Backend;
 pub use fusion_ir::input::Clipped;
@@ -22,10 +22,11 @@ pub use fusion_runtime::input::Samples;
 pub use fusion_runtime::page::page;
 pub use fusion_runtime::party::{Served, Watch};
 pub use fusion_runtime::report::Run;
-pub use fusion_runtime::server::Guest;
+pub use fusion_runtime::service;
 pub use fusion_runtime::session::Limits;
+pub use fusion_runtime::statements::{Claim, Statement, assumption, statements};
 pub use fusion_runtime::transport::{
-    Connection, Credentials, Dial, Fingerprint, Lane, Link, Listen, Met, Tls, in_process, tcp,
+    Connection, Credentials, Dial, Fingerprint, Identity, Lane, Link, Listen, Met, Tls, in_process, tcp,
 };
 pub use fusion_runtime::{
     Answers, Budget, Client, ClientReport, Error, Event, Flow, Job, Ledger, PlanFile, Server, ServerReport, Setting,

@@ -102,7 +102,8 @@ fn run(args: &Args) -> Result<u8, Error> {
         return Ok(0);
     }
     if let (Some(client), Some(positions)) = (&args.refund, args.positions) {
-        output::print(&config.refund(client, positions)?)?;
+        // Done is done, whoever hears of it: a failure here would ask for a second time.
+        let _ = output::print(&config.refund(client, positions)?);
         return Ok(0);
     }
     let settings = config.settings()?;

@@ -82,13 +82,14 @@ impl Client {
         Answers::new(&self.plan)
     }
 
-    /// Quantises samples that lie one after the other in `elements`.
+    /// Quantises samples that lie one after the other in `elements`; of a plan with a
+    /// [prefix](fusion_ir::prefix) these are rows of numbers, which it makes samples of.
     ///
     /// # Errors
-    /// [`Error::Usage`] if there is no sample, a part of one, or an element that the plan's format
-    /// does not take.
+    /// [`Error::Usage`] if there is no sample, a part of one, a column that takes texts, or an
+    /// element that the plan's format does not take.
     pub fn samples(&self, elements: &[f32]) -> Result<Samples, Error> {
-        samples::quantise(elements, self.plan.function.quantiser())
+        samples::quantise(elements, &self.plan)
     }
 
     /// Public samples with one label each.

@@ -1,33 +1,23 @@
 //! Samples and labels that a program has in memory.
 
-use fusion_ir::input::Quantiser;
+use fusion_ir::Plan;
+use fusion_ir::prefix::Prefix;
 
 use crate::Error;
-use crate::fusion::{Known, PublicSample, Row, RowDigest};
-use crate::input::Samples;
+use crate::fusion::{Known, PublicSample, Row};
+use crate::input::{Samples, quantised};
 
-/// Quantises samples that lie one after the other.
-pub(super) fn quantise(elements: &[f32], quantiser: Quantiser<'_>) -> Result<Samples, Error> {
-    let len = quantiser.ty.len();
-    if elements.is_empty() || !elements.len().is_multiple_of(len) {
+/// Quantises samples that are made of rows of numbers, one after the other.
+pub(super) fn quantise(elements: &[f32], plan: &Plan) -> Result<Samples, Error> {
+    let (quantiser, prefix) = (plan.function.quantiser(), plan.schema.prefix.as_ref());
+    let len = prefix.map_or(quantiser.ty.len(), Prefix::columns);
+    if elements.is_empty() || !elements.len().is_multiple_of(len.max(1)) {
         let found = elements.len();
         return Err(Error::Usage(format!("{found} elements are no samples of {len} elements each")));
     }
-    if let Some(at) = elements.iter().position(|element| !quantiser.takes(*element)) {
-        let (sample, element) = (at / len, at % len);
-        return Err(Error::Usage(format!("sample {sample} holds {} at element {element}", elements[at])));
-    }
-    let row = |sample: &[f32]| Row {
-        elements: quantiser.quantise(sample),
-        digest: RowDigest::of(sample.iter().map(|real| f64::from(*real))),
-    };
-    let samples = || elements.chunks_exact(len);
-    Ok(Samples {
-        rows: samples().map(row).collect(),
-        clipped: quantiser.all_clipped(samples()),
-        identifiers: None,
-        notices: Vec::new(),
-    })
+    let samples = fusion_table::numbers(elements.to_vec(), len, prefix, quantiser.is_ordered());
+    let samples = samples.map_err(|error| Error::Usage(error.to_string()))?;
+    Ok(quantised(samples, quantiser))
 }
 
 /// Samples with one label each, below `classes`.
@@ -71,7 +61,7 @@ mod tests {
         let plan = tiny_plan();
         let len = plan.function.values[0].ty.len();
         let elements: Vec<f32> = (0..2 * len).map(|i| i as f32 / 16.0).collect();
-        let samples = quantise(&elements, plan.function.quantiser()).unwrap();
+        let samples = quantise(&elements, &plan).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.npy");
         let shape = [&[2], &plan.function.values[0].ty.shape[..]].concat();
@@ -79,7 +69,7 @@ mod tests {
         ndarray_npy::write_npy(&path, &array).unwrap();
         let read = crate::input::samples(&path, &plan, crate::input::Apart::default()).unwrap();
         assert_eq!(samples.rows, read.rows);
-        let refused = |elements: &[f32]| quantise(elements, plan.function.quantiser()).unwrap_err().to_string();
+        let refused = |elements: &[f32]| quantise(elements, &plan).unwrap_err().to_string();
         assert!(refused(&[]).contains("0 elements"));
         assert!(refused(&elements[1..]).contains("are no samples"));
         let mut broken = elements;

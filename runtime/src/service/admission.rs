@@ -37,7 +37,7 @@ pub struct Quota {
     pub positions: u64,
     /// Most bytes of a session, both ways, by forecast, which is exact.
     pub bytes: u64,
-    /// Most positions in an hour.
+    /// Positions at once, and as many again in each hour that passes.
     pub hourly: u64,
 }
 

@@ -183,6 +183,14 @@ impl Seat {
         self.number
     }
 
+    /// The connection has until `deadline`, pending or not.
+    pub fn until(&self, deadline: Option<Instant>) {
+        if let Some(entry) = self.register.lock().entries.get_mut(&self.number) {
+            entry.deadline = deadline;
+        }
+        self.register.changed.notify_all();
+    }
+
     /// The connection is a client's: it is no longer pending, and has until `deadline` to get
     /// further.
     pub fn greeted(&self, deadline: Option<Instant>) {

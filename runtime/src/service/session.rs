@@ -13,10 +13,13 @@ use super::rate::Rates;
 use super::register::{Cut, Seat};
 use super::settings::{Hosted, Profile, Settings};
 use crate::server::Guest;
-use crate::session::BatchSize;
 use crate::session::hello::hex;
+use crate::session::{BatchSize, probe};
 use crate::transport::{Met, Pulse, tcp};
 use crate::{Error, ServerReport};
+
+/// What a visit without a session may take: to measure the network, or to read a refusal.
+const SHORT_VISIT: Duration = Duration::from_secs(3 * probe::LONGEST.as_secs());
 
 /// What the connections of a service have in common.
 pub(super) struct Shared<'a> {
@@ -38,7 +41,8 @@ impl Shared<'_> {
                 return self.observer.event(seat.number(), Event::Stray { address, why });
             }
         };
-        seat.greeted(None);
+        // Who only asks, or is refused, stays one of those of whom there are only so many.
+        seat.until(Instant::now().checked_add(SHORT_VISIT));
         let caller = Caller { name: profile.name.clone(), address };
         let Some(hosted) = self.settings.plan(&guest.plan_digest()) else {
             let digest = hex(&guest.plan_digest());
@@ -105,8 +109,13 @@ impl Visit<'_> {
         self.end(outcome);
     }
 
-    /// Waits for the session's turn, and spends its positions when it has come.
+    /// Waits for the session's turn, and spends its positions when it has come. Who is refused gets
+    /// the time to read why.
     fn admit(&mut self, size: BatchSize) -> Result<(), Error> {
+        self.admitted(size).inspect_err(|_| self.seat.until(Instant::now().checked_add(SHORT_VISIT)))
+    }
+
+    fn admitted(&mut self, size: BatchSize) -> Result<(), Error> {
         let came = Instant::now();
         let (quota, hosted, identity) = (self.profile.quota, self.hosted, &self.profile.identity);
         if let Err(why) = within(quota, size, hosted) {
@@ -118,6 +127,7 @@ impl Visit<'_> {
             self.refusal = Some(Refusal::Budget);
             return Err(why);
         }
+        self.seat.greeted(None);
         let memory_bytes = hosted.memory_bytes(size);
         let queued = |before| {
             let queued = Event::Queued { caller: &self.caller, before, memory_bytes };
@@ -179,9 +189,11 @@ impl Visit<'_> {
 
     fn blame(&self, error: Error) -> Error {
         let text = match self.seat.cut() {
+            Some(Cut::Deadline) if self.started.is_none() => "a visit without a session took too long",
             Some(Cut::Deadline) => "the session took longer than this server allows",
             Some(Cut::Shutdown) => "the service ended before the session",
-            Some(Cut::Crowded) | None => return error,
+            Some(Cut::Crowded) => "too many visits without a session",
+            None => return error,
         };
         Error::Peer(PeerError::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, text)))
     }

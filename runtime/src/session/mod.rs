@@ -3,7 +3,7 @@
 mod batch;
 pub mod handshake;
 pub mod hello;
-mod probe;
+pub(crate) mod probe;
 
 pub use batch::{BatchSize, Limits, Offline};
 pub use handshake::{Admission, Agreement, Arrival};

@@ -4,12 +4,13 @@
 //! ```text
 //! client -> server   how many pieces, 0 to end        server -> client   how many are granted
 //! client -> server   that many pieces                 server -> client   an empty message for each
-//!                                                     server -> client   that many pieces
+//! client -> server   an empty message for each        server -> client   that many pieces
 //! ```
 //!
-//! and again. A round trip is the time to a grant; a rate is that of the later half of a round's
-//! pieces, when the connection is under way. The server grants so many bytes and so much time, and
-//! measures with one client at a time.
+//! and again; a server has only so many pieces on the way that are not known to have arrived. A
+//! round trip is the time to a grant; a rate is that of the later half of a round's pieces, when the
+//! connection is under way. The server grants so many bytes and so much time, and measures with one
+//! client at a time.
 
 use std::sync::{Mutex, TryLockError};
 use std::time::{Duration, Instant};
@@ -22,8 +23,10 @@ use rand_core::{Rng, SeedableRng};
 const PIECE_BYTES: usize = 1 << 16;
 /// What a server grants in all, each way.
 const MOST_PIECES: u32 = 512;
-/// And for how long.
-const LONGEST: Duration = Duration::from_secs(20);
+/// For how long either side measures.
+pub const LONGEST: Duration = Duration::from_secs(20);
+/// Pieces that are on their way to a client at most: what a server holds for it.
+const AHEAD: u32 = 128;
 /// What a client takes for a round that shows a rate.
 const ROUND: Duration = Duration::from_millis(500);
 
@@ -36,13 +39,14 @@ pub fn measure(channel: &mut dyn Channel) -> Result<Option<Network>, Error> {
     let (mut rtt_s, mut rate) = (f64::INFINITY, None);
     // Some for the round trip, then as many as the rate so far takes a while for.
     let mut next = [1, 1, 1, 1, 8].into_iter();
-    let mut last = 0;
+    let (mut last, began) = (0, Instant::now());
     loop {
         let per_round = |rate: f64| (rate * ROUND.as_secs_f64() / PIECE_BYTES as f64) as u32;
         let pieces = next.next().unwrap_or_else(|| match rate {
             Some(rate) if last < MOST_PIECES / 4 && per_round(rate) > last => per_round(rate).min(4 * last),
             _ => 0,
         });
+        let pieces = if began.elapsed() < LONGEST { pieces } else { 0 };
         let asked = Instant::now();
         channel.send(Kind::Probe, pieces.to_le_bytes().to_vec())?;
         let granted = number(&channel.receive(Kind::Probe, 4)?);
@@ -54,12 +58,13 @@ pub fn measure(channel: &mut dyn Channel) -> Result<Option<Network>, Error> {
         }
         rtt_s = rtt_s.min(asked.elapsed().as_secs_f64());
         (0..granted).try_for_each(|_| channel.send(Kind::Probe, piece.clone()))?;
-        let up = arrivals(channel, granted, 0)?;
-        let down = arrivals(channel, granted, PIECE_BYTES)?;
+        let up = arrivals(channel, granted, 0, began)?;
+        let down = arrivals(channel, granted, PIECE_BYTES, began)?;
         if let (Some(up), Some(down)) = (up, down) {
             rate = Some(up.min(down));
         }
-        last = granted;
+        // Less than was asked for is all that is left.
+        last = if granted < pieces { MOST_PIECES } else { granted };
     }
     Ok(rate.map(|rate| Network { mbit_per_s: rate * 8e-6, rtt_ms: rtt_s * 1e3 }))
 }
@@ -92,18 +97,41 @@ fn grant(channel: &mut dyn Channel, mut left: u32) -> Result<(), Error> {
         for _ in 0..granted {
             channel.receive(Kind::Probe, PIECE_BYTES)?;
             channel.send(Kind::Probe, Vec::new())?;
+            in_time(began)?;
         }
-        (0..granted).try_for_each(|_| channel.send(Kind::Probe, piece.clone()))?;
+        for sent in 0..granted {
+            if sent >= AHEAD {
+                channel.receive(Kind::Probe, 0)?;
+                in_time(began)?;
+            }
+            channel.send(Kind::Probe, piece.clone())?;
+        }
+        for _ in 0..granted.min(AHEAD) {
+            channel.receive(Kind::Probe, 0)?;
+            in_time(began)?;
+        }
     }
 }
 
-/// Receives `count` messages; the bytes per second of pieces that the later half stands for, if
-/// there are enough.
-fn arrivals(channel: &mut dyn Channel, count: u32, payload_bytes: usize) -> Result<Option<f64>, Error> {
+/// A peer that drips takes no longer than others.
+fn in_time(began: Instant) -> Result<(), Error> {
+    if began.elapsed() < 2 * LONGEST {
+        return Ok(());
+    }
+    Err(Error::PeerMisbehaved(format!("measuring the network took more than {} s", 2 * LONGEST.as_secs())))
+}
+
+/// Receives `count` messages, and says of each piece that it has come; the bytes per second of
+/// pieces that the later half stands for, if there are enough.
+fn arrivals(channel: &mut dyn Channel, count: u32, payload_bytes: usize, began: Instant) -> Result<Option<f64>, Error> {
     let mut times = Vec::new();
     for _ in 0..count {
         channel.receive(Kind::Probe, payload_bytes)?;
         times.push(Instant::now());
+        if payload_bytes > 0 {
+            channel.send(Kind::Probe, Vec::new())?;
+        }
+        in_time(began)?;
     }
     let (Some(half), Some(end)) = (times.get(times.len() / 2 - usize::from(count > 1)), times.last()) else {
         return Ok(None);
@@ -163,7 +191,10 @@ mod tests {
                 let granted = granted[granted.len() - 1];
                 (0..granted).for_each(|_| client.send(Kind::Probe, piece()).unwrap());
                 (0..granted).for_each(|_| drop(client.receive(Kind::Probe, 0).unwrap()));
-                (0..granted).for_each(|_| assert!(client.receive(Kind::Probe, PIECE_BYTES).unwrap() == piece()));
+                for _ in 0..granted {
+                    assert!(client.receive(Kind::Probe, PIECE_BYTES).unwrap() == piece());
+                    client.send(Kind::Probe, Vec::new()).unwrap();
+                }
                 granted
             };
             assert_eq!([ask(1), ask(u32::MAX), ask(1)], [1, MOST_PIECES - 1, 0]);

@@ -90,7 +90,7 @@ fn revealed_logits_are_written_and_compared_in_full() {
     let flags = "--public-labels ring_p_y.npy --reveal logits --no-ledger --lambda 10 --report r.json";
     let honest = session(&desk, "good.bin", "ring", flags);
     assert_eq!(honest.code, 0, "{honest:?}");
-    assert!(honest.out.contains("not verified:             logits beyond their largest"), "{honest:?}");
+    assert!(honest.out.contains("not verified:             logits, but for which is the largest"), "{honest:?}");
     let written = String::from_utf8(desk.read("labels.csv")).unwrap();
     assert_eq!(written, desk.succeed("fusionc eval good.bin --input ring_q.npy --logits"));
     std::fs::rename(desk.path("labels.csv"), desk.path("before.csv")).unwrap();

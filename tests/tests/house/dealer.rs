@@ -34,7 +34,7 @@ fn no_release_build_has_a_dealer() {
 #[test]
 fn only_tests_use_a_dealer() {
     let of_programs = |path: &Path| {
-        let crates = ["backends/protocol", "backends/estimate", "table", "compiler", "runtime", "bench"];
+        let crates = ["backends/protocol", "backends/estimate", "table", "compiler", "runtime", "python", "bench"];
         crates.iter().any(|folder| path.starts_with(root().join(folder)))
     };
     let mut seen = 0;

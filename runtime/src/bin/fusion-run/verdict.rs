@@ -5,7 +5,10 @@ use std::io::Write;
 use fusion_ir::Plan;
 use fusion_runtime::ClientReport;
 use fusion_runtime::report::Verdict;
-use fusion_runtime::statements::{Statement, statements};
+use fusion_runtime::statements::{Claim, Statement, assumption, statements};
+
+/// Of a line of prose.
+const COLUMNS: usize = 110;
 
 /// The verdict, and if the answers are accepted what it excludes and what not: one line each.
 pub fn words(report: &ClientReport, plan: &Plan) -> String {
@@ -44,26 +47,30 @@ pub fn words(report: &ClientReport, plan: &Plan) -> String {
 
 /// What an accepted batch excludes, and what it does not.
 fn excluded(verdict: &Verdict) -> Vec<String> {
-    // The claim as it was made, without the noise of a product of floats.
-    let accuracy = (verdict.accuracy_claimed * 1e11).round() / 1e9;
-    let share = (verdict.largest_share * 1000.0).ceil() / 10.0;
-    let probes = match verdict.probes_total {
-        0 => "",
-        _ => ", the probes' earlier answers were the honest model's",
+    let named = |claim| match claim {
+        Claim::Accuracy => " (--accuracy)",
+        Claim::Tolerance => " (--tolerance)",
+        Claim::LargestShare => " (--largest-share, else with 99 % by the public labels)",
     };
-    let (right, shared) = match verdict.tolerance {
-        Some(tolerance) => {
-            (format!("within {tolerance} (--tolerance)"), format!("no value is as near to more than {share} % of them"))
-        }
-        None => ("right".into(), format!("no label is on more than {share} %")),
-    };
-    let mut lines = vec![
-        format!("If the honest model is {right} on at least {accuracy} % of inputs (--accuracy), {shared}"),
-        "(--largest-share, else with 99 % by the public labels), and queries and public samples are independent".into(),
-        format!("draws of one kind that the server never saw{probes}, then in this session"),
-    ];
+    let mut lines = wrapped(&assumption(verdict, |claim| named(claim).into()));
     let row = |Statement { status, server }: Statement| format!("  {:<26}{server}", format!("{status}:"));
     lines.extend(statements(verdict).into_iter().map(row));
+    lines
+}
+
+/// Lines of a sentence.
+fn wrapped(sentence: &str) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in sentence.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.is_empty() => line.push_str(word),
+            Some(line) if line.len() + 1 + word.len() <= COLUMNS => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.into()),
+        }
+    }
     lines
 }
 
