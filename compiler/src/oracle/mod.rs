@@ -59,6 +59,11 @@ impl Oracle {
     /// # Errors
     /// Why tract cannot run it, as a phrase.
     pub fn open(path: &Path, inputs: &[Input], part: &Part) -> Result<Oracle, String> {
+        Oracle::with_steps(path, inputs, part, STEPS_PER_NODE)
+    }
+
+    /// Opened after at most so many changes for each node.
+    fn with_steps(path: &Path, inputs: &[Input], part: &Part, steps_per_node: usize) -> Result<Oracle, String> {
         let prepare = |optimised: bool| {
             let attempt = || -> TractResult<Option<(Arc<TypedRunnableModel>, Vec<DatumType>)>> {
                 let (mut model, kinds) = read(path, inputs)?;
@@ -74,7 +79,7 @@ impl Oracle {
                 }
                 let mut model = model.into_typed()?;
                 if optimised {
-                    let steps = STEPS_PER_NODE * model.nodes().len();
+                    let steps = steps_per_node * model.nodes().len();
                     Optimizer::declutter().stopping_at(steps).optimize(&mut model)?;
                     Optimizer::codegen().stopping_at(steps).optimize(&mut model)?;
                 }
@@ -223,5 +228,35 @@ fn spoken<T>(outcome: Option<TractResult<T>>) -> Result<T, String> {
         Some(Ok(value)) => Ok(value),
         Some(Err(error)) => Err(error.root_cause().to_string()),
         None => Err("it panics".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_that_is_optimised_in_part_answers_the_same() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let models: [(&str, &str, &[usize]); 2] = [
+            ("models/digits/digits.onnx", "image", &[1, 1, 8, 8]),
+            ("tests/fixtures/graphs/tiny_state/model.onnx", "input", &[1, 6]),
+        ];
+        for (file, name, shape) in models {
+            let input = Input { name: name.into(), shape: shape.to_vec() };
+            let samples: Vec<Vec<f32>> =
+                (0..4).map(|i| (0..input.len()).map(|j| ((7 * i + 3 * j) % 11) as f32 / 5.0 - 1.0).collect()).collect();
+            let answers = |steps| {
+                let path = root.join(file);
+                let oracle = Oracle::with_steps(&path, std::slice::from_ref(&input), &Part::default(), steps).unwrap();
+                oracle.run(&samples, &|_| {}).unwrap()
+            };
+            let whole = answers(STEPS_PER_NODE);
+            for steps in [0, 1, 2] {
+                for (one, other) in answers(steps).iter().zip(&whole) {
+                    assert!(one.resembles(other), "{file} after {steps} steps a node: {one:?}, not {other:?}");
+                }
+            }
+        }
     }
 }

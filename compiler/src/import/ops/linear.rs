@@ -83,7 +83,15 @@ pub(in super::super) fn conv_transpose(call: &mut Call) -> Made {
         let (before, after) = match wanted {
             Some(wanted) => {
                 let total = full as i64 - wanted as i64;
-                let half = total.div_euclid(2);
+                if total < 0 && automatic.starts_with("SAME") {
+                    return Err(format!(
+                        "auto_pad {automatic} where the kernel reaches {} fewer than a result of {wanted}: runtimes disagree \
+                         about its extent and place; write it as pads and output_padding",
+                        -total,
+                    ));
+                }
+                // What is missing comes last.
+                let half = if total < 0 { total } else { total / 2 };
                 if automatic == "SAME_UPPER" { (half, total - half) } else { (total - half, half) }
             }
             None => (pads[i] as i64, pads[n + i] as i64),
