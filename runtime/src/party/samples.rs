@@ -53,6 +53,8 @@ pub(super) fn valued(
 
 #[cfg(test)]
 mod tests {
+    use fusion_ir::prefix::{Element, Step};
+
     use super::*;
     use crate::testing::tiny_plan;
 
@@ -75,6 +77,24 @@ mod tests {
         let mut broken = elements;
         broken[len + 1] = f32::NAN;
         assert!(refused(&broken).contains("sample 1 holds NaN at element 1"));
+    }
+
+    #[test]
+    fn what_a_plan_does_first_makes_no_other_sample() {
+        let with = |factor: f32| {
+            let mut plan = tiny_plan();
+            let shape = plan.function.values[0].ty.shape.clone();
+            let element = |column| Element::Number { column, steps: vec![Step::Multiply(factor)] };
+            let elements = (0..plan.function.values[0].ty.len() as u32).map(element).collect();
+            plan.schema.prefix = Some(Prefix { shape, elements, ..Prefix::default() });
+            plan
+        };
+        let plain = tiny_plan();
+        let row: Vec<f32> = (0..plain.function.values[0].ty.len()).map(|i| i as f32 / 16.0).collect();
+        let [plain, one, other] = [plain, with(0.5), with(0.25)].map(|plan| quantise(&row, &plan).unwrap().rows);
+        assert_ne!(one[0].elements, other[0].elements);
+        assert_eq!(one[0].digest, other[0].digest);
+        assert_eq!(one[0].digest, plain[0].digest);
     }
 
     #[test]
