@@ -101,7 +101,7 @@ fn group_within(name: &str, least: usize, [float, fixed_point]: [f32; 2]) {
 
 #[test]
 fn images_resized() {
-    group("resize", 140);
+    group("resize", 150);
     group("upsample", 4);
     group("resize10", 3);
 }

@@ -53,23 +53,27 @@ fn every_label_is_onnxruntimes() {
     names().iter().for_each(|name| check(name, &compiled(name, None)));
 }
 
-/// The client scales and imputes; thresholds are those of scaled features then.
+/// The client scales and imputes; thresholds are those of scaled features then. What the client has
+/// no step for, arithmetic in float64, stays in the thresholds.
 #[test]
 fn a_public_prefix_has_the_same_labels() {
-    let file = |kind: &str| fixtures().join(format!("prepared.{kind}"));
-    let mut options = Options::new(file("onnx"));
-    options.calibrate = Some(file("x.npy"));
-    options.checks.min_agreement = 0.0;
-    options.part.public_prefix = true;
-    let plan = compile(&options).unwrap().plan;
-    let path = file("x.npy");
-    let shape = &plan.function.values[0].ty.shape;
-    let opened = samples::open(&path).unwrap();
-    let (rows, _) = samples::samples(&path, &opened, shape, &plan.schema, &[], true).unwrap();
-    let found = evaluate(&plan.function, plan.weights.as_ref().unwrap(), &quantise(&plan.function, &rows)).labels();
-    let expected = Npy::parse(&std::fs::read(file("y.npy")).unwrap()).unwrap().integers().unwrap();
-    assert!(found == expected && plan.function.quantiser().is_ordered());
-    assert!(plan.schema.prefix.is_some_and(|prefix| prefix.constants() == 12));
+    let constants = [("prepared", 12), ("far", 8), ("wide", 0), ("wide_scaler", 0), ("wide_input", 0), ("whole", 0)];
+    for (name, constants) in constants {
+        let file = |kind: &str| fixtures().join(format!("{name}.{kind}"));
+        let mut options = Options::new(file("onnx"));
+        options.calibrate = Some(file("x.npy"));
+        options.checks.min_agreement = 0.0;
+        options.part.public_prefix = true;
+        let plan = compile(&options).unwrap().plan;
+        let path = file("x.npy");
+        let shape = &plan.function.values[0].ty.shape;
+        let opened = samples::open(&path).unwrap();
+        let (rows, _) = samples::samples(&path, &opened, shape, &plan.schema, &[], true).unwrap();
+        let found = evaluate(&plan.function, plan.weights.as_ref().unwrap(), &quantise(&plan.function, &rows)).labels();
+        let expected = Npy::parse(&std::fs::read(file("y.npy")).unwrap()).unwrap().integers().unwrap();
+        assert!(found == expected && plan.function.quantiser().is_ordered(), "{name}");
+        assert_eq!(plan.schema.prefix.map_or(0, |prefix| prefix.constants()), constants, "{name}");
+    }
 }
 
 #[test]

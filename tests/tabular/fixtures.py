@@ -141,6 +141,80 @@ def prepared(seed):
     return model
 
 
+GRID = np.arange(-5, 6) / 3
+
+
+def behind(seed, before, values, tensors=(), kind=TensorProto.FLOAT):
+    """Trees behind the nodes `before`, from x to "scaled". Their thresholds are what these make of rows on the grid: `values` takes a
+    column's index and its numbers in float64."""
+    rng = np.random.default_rng(seed)
+    model = classifier(seed, 3, (0, 1, 2), 0.0, modes=MODES[:4], count=12)
+    node = next(n for n in model.graph.node if n.op_type.startswith("Tree"))
+    given = {a.name: a for a in node.attribute}
+    for at, feature in enumerate(given["nodes_featureids"].ints):
+        grid = np.round(GRID * 3) + 2**24 if kind == TensorProto.INT64 else GRID.astype(np.float32).astype(np.float64)
+        given["nodes_values"].floats[at] = float(np.float32(rng.choice(values(feature, grid))))
+    node.input[0] = "scaled"
+    nodes = before + list(model.graph.node)
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    model.graph.initializer.extend(tensors)
+    model.graph.input[0].type.tensor_type.elem_type = kind
+    return model
+
+
+def wide(seed, narrow, scaler=False, cast=True):
+    """A standard scaler in float64, as skl2onnx writes one for `cast64` or for an input of doubles, and trees that read float32 or float64."""
+    rng = np.random.default_rng(seed)
+    mean, scale = rng.uniform(-1, 1, FEATURES), rng.uniform(0.2, 3, FEATURES)
+    nodes = [helper.make_node("Cast", ["x"], ["wide"], name="widen", to=TensorProto.DOUBLE)] if cast else []
+    first, last = "wide" if cast else "x", "y" if narrow else "scaled"
+    if scaler:
+        mean, scale = mean.astype(np.float32).astype(np.float64), scale.astype(np.float32).astype(np.float64)
+        nodes += [helper.make_node("Scaler", [first], [last], name="scale", domain="ai.onnx.ml", offset=mean.tolist(), scale=scale.tolist())]
+        values = lambda feature, grid: (grid - mean[feature]) * scale[feature]
+    else:
+        nodes += [helper.make_node("Sub", [first, "mean"], ["centred"], name="centre"), helper.make_node("Div", ["centred", "deviation"], [last], name="divide")]
+        values = lambda feature, grid: (grid - mean[feature]) / scale[feature]
+    if narrow:
+        nodes += [helper.make_node("Cast", ["y"], ["scaled"], name="narrow", to=TensorProto.FLOAT)]
+    tensors = [] if scaler else [numpy_helper.from_array(mean, "mean"), numpy_helper.from_array(scale, "deviation")]
+    return behind(seed, nodes, values, tensors, TensorProto.FLOAT if cast else TensorProto.DOUBLE)
+
+
+def whole_numbers(seed):
+    """Arithmetic on integers beyond what float32 holds, then a cast."""
+    shift = np.array([1, 3, -1, 5], np.int64)
+    nodes = [helper.make_node("Add", ["x", "shift"], ["once"], name="shift"), helper.make_node("Add", ["once", "shift"], ["shifted"], name="again"),
+             helper.make_node("Cast", ["shifted"], ["scaled"], name="cast", to=TensorProto.FLOAT)]
+    return behind(seed, nodes, lambda feature, grid: grid + 2 * shift[feature], [numpy_helper.from_array(shift, "shift")], TensorProto.INT64)
+
+
+def far(seed):
+    """A Scaler whose offsets are large beside what columns vary by: seconds since an epoch."""
+    rng = np.random.default_rng(seed)
+    offset = rng.uniform(1e6, 1e7, FEATURES).astype(np.float32)
+    scale = rng.uniform(0.1, 3, FEATURES).astype(np.float32)
+    node = helper.make_node("Scaler", ["x"], ["scaled"], name="scale", domain="ai.onnx.ml", offset=offset.tolist(), scale=scale.tolist())
+    near = lambda feature, grid: ((offset[feature] + (3 * grid).astype(np.float32)) - offset[feature]) * scale[feature]
+    return behind(seed, [node], near), offset
+
+
+def logistic(seed, post):
+    """One target, a post_transform that onnxruntime does not apply to it, and whether the number is below a shift: the label."""
+    rng = np.random.default_rng(seed)
+    nodes, leaves = trees(rng, 6, 4, MODES, True)
+    given = {f"nodes_{key}": value for key, value in nodes.items()}
+    given |= {"target_treeids": [tree for tree, _ in leaves], "target_nodeids": [node for _, node in leaves], "target_ids": [0] * len(leaves),
+              "target_weights": [float(np.float32(rng.uniform(-1, 1))) for _ in leaves]}
+    chain = [helper.make_node("TreeEnsembleRegressor", ["x"], ["s"], name="trees", domain="ai.onnx.ml", n_targets=1, post_transform=post, **given),
+             helper.make_node("Add", ["s", "shift"], ["t"]), helper.make_node("Neg", ["t"], ["n"]), helper.make_node("Concat", ["n", "t"], ["both"], axis=1),
+             helper.make_node("ArgMax", ["both"], ["label"], name="best", axis=1, keepdims=0)]
+    model = whole(chain, [("label", TensorProto.INT64, [None])], 3)
+    model.graph.initializer.append(numpy_helper.from_array(np.array([-0.3], np.float32), "shift"))
+    return model
+
+
 def twin(seed):
     """One shape of trees with other features, thresholds, modes, missing values and leaves for every seed; names and number formats are equal."""
     model = classifier(20, 3, (0, 1, 2), -1.0, missing=True)
@@ -199,6 +273,18 @@ FIXTURES = {
     "maximum_sparse": lambda: extreme(26, "MAX", (0.1, 0.0, -0.1), sparse=True),
     "newest_minimum": lambda: newest_extreme(27, 2),
     "newest_maximum": lambda: newest_extreme(28, 3),
+    # Steps in float64 and in integers.
+    "wide": lambda: wide(29, True),
+    "wide_trees": lambda: wide(30, False),
+    "wide_scaler": lambda: wide(31, False, scaler=True),
+    "wide_input": lambda: wide(32, True, cast=False),
+    "wide_input_trees": lambda: wide(33, False, cast=False),
+    "whole": lambda: whole_numbers(34),
+    "far": lambda: far(35)[0],
+    # A single target is what it is.
+    "one_logistic": lambda: logistic(36, "LOGISTIC"),
+    "one_softmax": lambda: logistic(37, "SOFTMAX"),
+    "one_softmax_zero": lambda: logistic(38, "SOFTMAX_ZERO"),
 }
 
 
@@ -218,8 +304,16 @@ def main():
             x = np.where(np.isnan(x), x, np.clip(np.nan_to_num(np.round(3 * x)), -5, 5)).astype(np.float32)
         if name == "prepared":
             x[np.isinf(x)] = 0
+        if name.startswith("wide"):
+            x = rng.choice(GRID, x.shape).astype(np.float32)
+            x = np.where(rng.random(x.shape) < 0.3, np.nextafter(x, np.float32(rng.choice([-9, 9]))), x)
+        if name == "whole":
+            x = (rng.integers(-5, 6, x.shape) + 2**24).astype(np.float32)
+        if name == "far":
+            x = (far(35)[1] + rng.integers(-5, 6, x.shape)).astype(np.float32)
         session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-        labels = session.run(["label"], {"x": x})[0]
+        kind = {"tensor(double)": np.float64, "tensor(int64)": np.int64}.get(session.get_inputs()[0].type, np.float32)
+        labels = session.run(["label"], {"x": x.astype(kind)})[0]
         names = ["no", "maybe", "yes"]
         index = np.array([names.index(label) if name == "names" else int(label) for label in labels], np.int64)
         (folder / f"{name}.onnx").write_bytes(model.SerializeToString())

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use fusion_ir::verify::MAX_ELEMENTS;
-use tract_onnx::pb::{GraphProto, NodeProto, tensor_proto::DataType};
+use tract_onnx::pb::{GraphProto, NodeProto, ValueInfoProto, tensor_proto::DataType, type_proto};
 use tract_onnx::prelude::{Tensor, tensor1};
 
 use super::call::{Call, Kind, Wire};
@@ -88,13 +88,15 @@ pub(super) fn graph(start: Start) -> Result<Network, Vec<Unsupported>> {
     for (name, id, kind) in sources(&mut walk.builder, &inputs) {
         let elements = walk.builder.graph.node(id).len();
         let end = elements.saturating_add(from);
-        if end <= ml::MAX_COLUMNS {
-            walk.tabular.given(id, from..end);
+        let of = graph.input.iter().find(|input| input.name == name).and_then(element_type);
+        if let Some(of) = of.filter(|_| end <= ml::MAX_COLUMNS) {
+            walk.tabular.given(id, of, from..end);
         }
         from = end;
         walk.scopes[0].insert(name.into(), Wire::Data(id, kind));
     }
     walk.nodes(graph);
+    ml::forget(&mut walk.builder.graph);
     let output = graph.output.first().map(|output| walk.read(&output.name));
     if !walk.refused.is_empty() {
         return Err(walk.refused);
@@ -212,8 +214,8 @@ impl Walk<'_> {
                 let (opset, memory) = (self.opset, self.memory);
                 let tabular = &mut self.tabular;
                 let mut call = Call { b: &mut self.builder, node, inputs: given, opset, tabular, memory };
-                let made = support::translate(&mut call)?;
-                ml::follow(&mut call, &made);
+                let mut made = support::translate(&mut call)?;
+                ml::follow(&mut call, &mut made);
                 self.used.check_layers(self.builder.graph.nodes.len())?;
                 let weights: u64 = self.builder.graph.nodes[first..].iter().map(|node| node.op.parameters()).sum();
                 self.used.add(weights * size_of::<f32>() as u64)?;
@@ -273,6 +275,12 @@ impl control::Network for Walk<'_> {
         // As the newest version of the operators that a node's parts are made of.
         Call { b: builder, node, inputs: &[], opset: 13, tabular, memory: *memory }
     }
+}
+
+/// The element type that an input is declared with.
+fn element_type(input: &ValueInfoProto) -> Option<DataType> {
+    let Some(type_proto::Value::TensorType(tensor)) = input.r#type.as_ref()?.value.as_ref() else { return None };
+    DataType::try_from(tensor.elem_type).ok()
 }
 
 fn sources<'i>(builder: &mut Builder, inputs: &'i [(String, Vec<usize>, Kind)]) -> Vec<(&'i str, NodeId, Kind)> {

@@ -37,11 +37,38 @@ pub(super) struct Arena {
     pub roots: Vec<usize>,
 }
 
+/// One comparison of a number of whatever type with a threshold.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(in super::super) struct Ask {
+    pub feature: usize,
+    pub threshold: f64,
+    /// Whether it is true of numbers below the threshold only, not of the threshold itself.
+    pub strict: bool,
+    /// Whether it is true of all other numbers instead.
+    pub above: bool,
+    /// What it is of a missing value.
+    pub missing: bool,
+}
+
+impl Ask {
+    /// Whether it is true of `x`.
+    pub fn holds(&self, x: f64) -> bool {
+        let below = if self.strict { x < self.threshold } else { x <= self.threshold };
+        if x.is_nan() { self.missing } else { below != self.above }
+    }
+
+    /// The same of numbers of float32.
+    pub fn test(&self) -> Test {
+        let Ask { feature, threshold, strict, above, missing } = *self;
+        Test { feature, most: at_most(threshold, strict), above, missing }
+    }
+}
+
 /// Trees in preorder, with what is tested and what leaves add.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Ensemble {
     pub forest: Forest,
-    pub tests: Vec<Test>,
+    pub asks: Vec<Ask>,
     pub leaves: Vec<Vec<(usize, f64)>>,
 }
 
@@ -90,9 +117,9 @@ impl Arena {
                         ensemble.leaves.push(weights.clone());
                     }
                     Branch::Node { feature, mode, threshold, missing, yes, no } => {
-                        let (tests, turned) = tests(*feature, mode, *threshold, *missing)?;
-                        ensemble.forest.0.push(tests.len() as u16);
-                        ensemble.tests.extend(tests);
+                        let (asks, turned) = asks(*feature, mode, *threshold, *missing)?;
+                        ensemble.forest.0.push(asks.len() as u16);
+                        ensemble.asks.extend(asks);
                         pending.extend(if turned { [*yes, *no] } else { [*no, *yes] });
                     }
                 }
@@ -102,15 +129,12 @@ impl Arena {
     }
 }
 
-/// The tests whose alternating sum is a node's truth, and whether it is that of its opposite.
-fn tests(feature: usize, mode: &Mode, threshold: f64, missing: bool) -> Result<(Vec<Test>, bool), String> {
-    let one = |strict: bool, above: bool| vec![Test { feature, most: at_most(threshold, strict), above, missing }];
-    let point = |value: f64, missing: bool| {
-        let [upper, lower] = [false, true].map(|strict| at_most(value, strict));
-        [
-            Test { feature, most: upper, above: false, missing },
-            Test { feature, most: lower, above: false, missing: false },
-        ]
+/// The comparisons whose alternating sum is a node's truth, and whether it is that of its opposite.
+fn asks(feature: usize, mode: &Mode, threshold: f64, missing: bool) -> Result<(Vec<Ask>, bool), String> {
+    let one = |strict: bool, above: bool| vec![Ask { feature, threshold, strict, above, missing }];
+    let point = |threshold: f64, missing: bool| {
+        let at = |strict: bool| Ask { feature, threshold, strict, above: false, missing: missing && !strict };
+        [at(false), at(true)]
     };
     Ok(match mode {
         Mode::LessOrEqual => (one(false, false), false),
@@ -173,20 +197,21 @@ mod tests {
         ];
         for (mode, truth) in modes {
             for missing in [false, true] {
-                let (tests, turned) = tests(0, &mode, 1.5, missing).unwrap();
+                let (asks, turned) = asks(0, &mode, 1.5, missing).unwrap();
                 for x in values {
-                    let sum: i32 = tests
-                        .iter()
-                        .enumerate()
-                        .map(|(i, test)| i32::from(test.holds(x)) * if i % 2 == 0 { 1 } else { -1 })
-                        .sum();
-                    assert!(sum == 0 || sum == 1);
                     let expected = truth(x) || x.is_nan() && missing;
-                    assert_eq!((sum == 1) != turned, expected, "{mode:?} {missing} {x}");
+                    let of = |holds: &dyn Fn(&Ask) -> bool| {
+                        let signed = |(i, ask): (usize, &Ask)| i32::from(holds(ask)) * if i % 2 == 0 { 1 } else { -1 };
+                        asks.iter().enumerate().map(signed).sum::<i32>()
+                    };
+                    for sum in [of(&|ask| ask.holds(x.into())), of(&|ask| ask.test().holds(x))] {
+                        assert!(sum == 0 || sum == 1);
+                        assert_eq!((sum == 1) != turned, expected, "{mode:?} {missing} {x}");
+                    }
                 }
             }
         }
-        assert!(tests(0, &Mode::Member(vec![]), 0.0, false).is_err());
+        assert!(asks(0, &Mode::Member(vec![]), 0.0, false).is_err());
     }
 
     #[test]

@@ -8,7 +8,6 @@ use tract_onnx::prelude::{DatumType, Tensor};
 use super::super::call::{Call, Kind, Made, Wire};
 use super::super::ops::{shape, types};
 use super::attributes::Attributes;
-use super::columns::Column;
 use super::prefix::{List, looks_up};
 use crate::nn::eval::argmax;
 use crate::nn::expr::{Binary, Expr};
@@ -33,11 +32,6 @@ pub(in super::super) fn extract(call: &mut Call) -> Result<Vec<Wire>, String> {
     let indices: Option<Vec<usize>> = indices.iter().map(place).collect();
     let indices = indices.filter(|indices| !indices.is_empty()).ok_or("an index of it is out of range")?;
     let y = shape::pick(call, x, axis, &indices)?;
-    if let Some(columns) = call.tabular.columns.get(&x).cloned() {
-        let picked: Vec<Column> =
-            columns.chunks(extents[axis]).flat_map(|row| indices.iter().map(|i| row[*i].clone())).collect();
-        call.tabular.columns.insert(y, picked.into());
-    }
     Ok(vec![Wire::Data(y, kind)])
 }
 

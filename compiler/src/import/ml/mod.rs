@@ -7,6 +7,7 @@
 mod attributes;
 mod columns;
 mod ensemble;
+mod exact;
 pub(super) mod label;
 mod linear;
 pub(super) mod prefix;
@@ -16,13 +17,15 @@ mod trees;
 
 use std::sync::Arc;
 
+use tract_onnx::pb::tensor_proto::DataType;
+
 use crate::nn::NodeId;
 
 pub(super) use attributes::names_known;
-pub(super) use columns::{Column, Columns};
+pub(super) use columns::{Column, Columns, Known};
 pub(super) use label::{encode, extract, zip_map};
 pub(super) use linear::{linear_classifier, linear_regressor};
-pub(super) use prepare::{binarise, follow, impute, normalise, one_hot, scale, vectorise};
+pub(super) use prepare::{binarise, follow, forget, impute, normalise, one_hot, scale, vectorise};
 pub(super) use svm::{svm_classifier, svm_regressor};
 pub(super) use trees::{tree_classifier, tree_ensemble, tree_regressor};
 
@@ -38,14 +41,14 @@ pub(super) const MAX_COLUMNS: usize = 1 << 16;
 #[derive(Default)]
 pub(super) struct Tabular {
     /// Tensors of exact functions of the sample's elements.
-    pub columns: Columns,
+    pub columns: Known,
     /// What classes are called, if not by their index.
     pub labels: Option<Vec<String>>,
 }
 
 impl Tabular {
-    /// The sample as it is, under another shape maybe.
-    pub fn given(&mut self, id: NodeId, elements: impl Iterator<Item = usize>) {
-        self.columns.insert(id, Arc::new(elements.map(Column::of).collect()));
+    /// Elements of the sample as they are, of type `of`, under another shape maybe.
+    pub fn given(&mut self, id: NodeId, of: DataType, elements: impl Iterator<Item = usize>) {
+        self.columns.insert(id, Arc::new(Columns { of, each: elements.map(Column::of).collect() }));
     }
 }

@@ -19,8 +19,8 @@ use tract_onnx::pb::{
 };
 use tract_onnx::prelude::Tensor;
 
-use super::super::{Input, graph, tensors};
-use super::DOMAIN;
+use super::super::{Input, call, graph, support, tensors};
+use super::exact;
 use cells::{Cell, Cells, Code};
 pub(super) use encoders::{List, looks_up};
 
@@ -78,7 +78,7 @@ pub(in super::super) fn take(
             return None;
         }
         elements.insert(input.name.clone(), cells.clone());
-        walk.known.insert(input.name.clone(), Cells { shape: shape.clone(), cells, done: false });
+        walk.known.insert(input.name.clone(), Cells { of: kind, shape: shape.clone(), cells, done: false });
         rows.push(Input { name: input.name.clone(), shape });
     }
     let mut taken = HashSet::new();
@@ -110,7 +110,7 @@ pub(in super::super) fn take(
     indices.sort_unstable();
     let named = |index: &usize| {
         let node = &graph.node[*index];
-        (super::super::support::display_name(node).to_owned(), node.op_type.clone())
+        (support::display_name(node).to_owned(), node.op_type.clone())
     };
     let nodes = indices.iter().map(named).collect();
     graph.input.extend(inputs.into_iter().map(|(_, input)| input));
@@ -164,7 +164,11 @@ fn value_info(name: &str, cells: &Cells) -> Option<ValueInfoProto> {
         Cell::Code { codes, .. } => matches!(codes.first(), Some(Code::Integer(_))),
         _ => false,
     };
-    let elem_type = if cells.cells.iter().all(integer) { DataType::Int64 } else { DataType::Float } as i32;
+    let elem_type = match cells.of {
+        DataType::Double => DataType::Double,
+        _ if cells.cells.iter().all(integer) => DataType::Int64,
+        _ => DataType::Float,
+    } as i32;
     let dimension = |extent: &usize| {
         let value = Some(tensor_shape_proto::dimension::Value::DimValue(*extent as i64));
         tensor_shape_proto::Dimension { value, ..Default::default() }
@@ -175,9 +179,9 @@ fn value_info(name: &str, cells: &Cells) -> Option<ValueInfoProto> {
     Some(ValueInfoProto { name: name.into(), r#type, ..Default::default() })
 }
 
-/// Whether a node has no attributes: with them arithmetic is that of old operator sets.
-fn plain(node: &NodeProto) -> bool {
-    node.attribute.is_empty()
+/// An attribute of a node that has been looked at.
+fn integer(node: &NodeProto, name: &str, default: i64) -> i64 {
+    node.attribute.iter().find(|attribute| attribute.name == name).map_or(default, |attribute| attribute.i)
 }
 
 struct Walk {
@@ -189,40 +193,43 @@ struct Walk {
 }
 
 impl Walk {
-    /// What a node gives, if it is made of single columns.
+    /// What a node gives, if it is made of single columns. A node that is refused elsewhere is none
+    /// of the client's either.
     fn node(&mut self, node: &NodeProto) -> Option<Cells> {
+        if support::refusal(node).is_some() {
+            return None;
+        }
         if node.op_type == "Constant" {
             let proto = node.attribute.iter().find_map(|attribute| attribute.t.as_ref())?;
             self.constants.insert(node.output.first()?.clone(), Arc::new(tensors::load(proto, None).ok()?));
             return None;
         }
-        let (tabular, public) = (node.domain == DOMAIN, self.rules.public);
+        let public = self.rules.public;
         let Some(x) = self.known.get(node.input.first()?) else {
             let (x, constant) = (self.known.get(node.input.get(1)?)?, self.constants.get(node.input.first()?)?);
-            let arithmetic = public && plain(node) && matches!(node.op_type.as_str(), "Add" | "Sub" | "Mul");
-            return if arithmetic { encoders::arithmetic(node, x, constant, true) } else { None };
+            return if public { encoders::stepped(node, x, Some((constant, true))) } else { None };
         };
         match node.op_type.as_str() {
             "Identity" => Some(x.clone()),
-            "Flatten" => Some(Cells { shape: vec![1, x.cells.len()], ..x.clone() }),
+            "Flatten" => x.flattened(integer(node, "axis", 1)),
             "Reshape" => self.reshape(node, x),
-            "Concat" => self.concat(node, x),
+            "Concat" => self.joined(node, x, integer(node, "axis", 0)),
             "Gather" => self.gather(node, x),
             "Cast" => encoders::cast(node, x),
-            "Add" | "Sub" | "Mul" | "Div" if public && plain(node) => {
-                encoders::arithmetic(node, x, self.constants.get(node.input.get(1)?)?, false)
+            "Add" | "Sub" | "Mul" | "Div" if public => {
+                encoders::stepped(node, x, Some((self.constants.get(node.input.get(1)?)?, false)))
             }
-            "ArrayFeatureExtractor" if tabular => {
-                let at = self.integers(node.input.get(1)?)?;
+            "ArrayFeatureExtractor" => {
+                // onnxruntime does not count from the end here.
+                let at = self.integers(node.input.get(1)?).filter(|at| at.iter().all(|i| *i >= 0))?;
                 x.picked(x.shape.len() - 1, &at)
             }
-            "FeatureVectorizer" if tabular => self.vectorise(node, x),
-            "OneHotEncoder" if tabular => encoders::one_hot(node, x),
-            "LabelEncoder" if tabular => encoders::label_encoder(node, x, self.rules.version),
-            "CategoryMapper" if tabular => encoders::category_mapper(node, x),
-            "Imputer" if tabular && self.imputes => encoders::impute(node, x),
-            "Scaler" if tabular && public => encoders::scale(node, x),
-            "Binarizer" if tabular && public => encoders::binarise(node, x),
+            "FeatureVectorizer" => self.vectorise(node, x),
+            "OneHotEncoder" => encoders::one_hot(node, x),
+            "LabelEncoder" => encoders::label_encoder(node, x, self.rules.version),
+            "CategoryMapper" => encoders::category_mapper(node, x),
+            "Imputer" if self.imputes => encoders::stepped(node, x, None),
+            "Scaler" | "Binarizer" if public => encoders::stepped(node, x, None),
             _ => None,
         }
     }
@@ -235,6 +242,10 @@ impl Walk {
 
     fn reshape(&self, node: &NodeProto, x: &Cells) -> Option<Cells> {
         let wanted = self.integers(node.input.get(1)?)?;
+        // Then a zero is an extent like others, and nothing has such a shape.
+        if integer(node, "allowzero", 0) != 0 && wanted.contains(&0) {
+            return None;
+        }
         let mut shape: Vec<usize> = Vec::new();
         for (axis, extent) in wanted.iter().enumerate() {
             shape.push(match extent {
@@ -251,21 +262,19 @@ impl Walk {
         (shape.iter().product::<usize>() == n).then(|| Cells { shape, ..x.clone() })
     }
 
-    fn concat(&self, node: &NodeProto, x: &Cells) -> Option<Cells> {
-        let axis = node.attribute.iter().find(|attribute| attribute.name == "axis").map_or(0, |attribute| attribute.i);
-        self.joined(node, x, axis)
-    }
-
     /// Rows joined, integers as numbers.
     fn vectorise(&self, node: &NodeProto, x: &Cells) -> Option<Cells> {
         let joined = self.joined(node, x, -1)?;
+        let features =
+            node.input.iter().map(|name| Some(self.known.get(name)?.cells.len())).collect::<Option<Vec<_>>>();
+        exact::whole(node, &features?).ok()?;
         let real = |cell: &Cell| match cell {
             Cell::Whole { column, cut: false } => Some(Cell::Number { column: *column, steps: Vec::new() }),
             Cell::Whole { .. } | Cell::Text { .. } => None,
             other => Some(other.clone()),
         };
-        let cells = joined.cells.iter().map(real).collect::<Option<_>>()?;
-        Some(Cells { cells, ..joined })
+        let cells: Vec<Cell> = joined.cells.iter().map(real).collect::<Option<_>>()?;
+        Some(Cells { of: DataType::Float, shape: vec![1, cells.len()], cells, ..joined })
     }
 
     /// Rows joined along `axis`, the last one.
@@ -279,18 +288,135 @@ impl Walk {
         let cells: Vec<Cell> = parts.iter().flat_map(|part| part.cells.iter().cloned()).collect();
         let mut shape = x.shape.clone();
         shape[last] = cells.len();
-        Some(Cells { shape, cells, done: parts.iter().any(|part| part.done) })
+        Some(Cells { of: x.of, shape, cells, done: parts.iter().any(|part| part.done) })
     }
 
     fn gather(&self, node: &NodeProto, x: &Cells) -> Option<Cells> {
-        let axis = node.attribute.iter().find(|attribute| attribute.name == "axis").map_or(0, |attribute| attribute.i);
-        let rank = x.shape.len() as i64;
-        let axis = usize::try_from(if axis < 0 { axis + rank } else { axis })
-            .ok()
-            .filter(|axis| *axis + 1 == x.shape.len())?;
+        let axis =
+            call::axis(integer(node, "axis", 0), x.shape.len()).ok().filter(|axis| *axis + 1 == x.shape.len())?;
         let name = node.input.get(1)?;
         let vector = self.constants.get(name)?.rank() == 1;
         let at = self.integers(name).filter(|_| vector)?;
         x.picked(axis, &at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tract_onnx::pb::AttributeProto;
+    use tract_onnx::prelude::tensor1;
+
+    use super::super::DOMAIN;
+    use super::*;
+
+    fn node(domain: &str, op: &str, inputs: &[&str], output: &str, attributes: &[(&str, &[f32])]) -> NodeProto {
+        let attribute = |(name, numbers): &(&str, &[f32])| match numbers {
+            // One number is an integer here, several are floats.
+            [i] => AttributeProto { name: (*name).into(), i: *i as i64, r#type: 2, ..Default::default() },
+            floats => AttributeProto { name: (*name).into(), floats: floats.to_vec(), r#type: 6, ..Default::default() },
+        };
+        NodeProto {
+            domain: domain.into(),
+            op_type: op.into(),
+            input: inputs.iter().map(|name| (*name).into()).collect(),
+            output: vec![output.into()],
+            attribute: attributes.iter().map(attribute).collect(),
+            ..Default::default()
+        }
+    }
+
+    /// The operators that the client takes over of a model from `x`, a row of four float32, to what
+    /// the last node gives.
+    fn taken(kind: DataType, nodes: &[NodeProto], constants: &[(&str, Tensor)]) -> Vec<String> {
+        let value = |name: &str, kind: DataType| {
+            let cells = Cells { of: kind, shape: vec![1, 4], cells: Vec::new(), done: false };
+            let mut info = value_info(name, &cells).unwrap();
+            let Some(type_proto::Value::TensorType(tensor)) = &mut info.r#type.as_mut().unwrap().value else {
+                panic!()
+            };
+            tensor.elem_type = kind as i32;
+            info
+        };
+        let last = &nodes.last().unwrap().output[0];
+        let mut graph = GraphProto {
+            input: vec![value("x", kind)],
+            output: vec![value(last, DataType::Float)],
+            node: nodes.to_vec(),
+            ..Default::default()
+        };
+        let constants = constants.iter().map(|(name, tensor)| ((*name).to_owned(), Arc::new(tensor.clone()))).collect();
+        let encoded = take(&mut graph, &constants, Rules { version: 3, public: true });
+        encoded.map_or(Vec::new(), |encoded| encoded.nodes.into_iter().map(|(_, op)| op).collect())
+    }
+
+    #[test]
+    fn nodes_of_other_domains_are_none_of_the_clients() {
+        let constants = [("c", tensor1(&[1f32, 2.0, 3.0, 4.0])), ("i", tensor1(&[0i64, 1]))];
+        let one = |domain: &str, op: &str, second: &[&str]| {
+            let inputs = [&["x"][..], second].concat();
+            let scaler = node(DOMAIN, "Scaler", &["y"], "z", &[("offset", &[0.5; 2]), ("scale", &[2.0; 2])]);
+            taken(DataType::Float, &[node(domain, op, &inputs, "y", &[]), scaler], &constants)
+        };
+        for domain in ["", "ai.onnx"] {
+            assert_eq!(one(domain, "Mul", &["c"]), ["Mul"]);
+        }
+        assert_eq!(one(DOMAIN, "ArrayFeatureExtractor", &["i"]), ["Scaler"]);
+        // A model's own function may have any name.
+        for (domain, op, second) in [
+            ("my", "Mul", &["c"][..]),
+            ("my", "Identity", &[]),
+            ("my", "Flatten", &[]),
+            ("my", "Concat", &[]),
+            ("my", "ArrayFeatureExtractor", &["i"]),
+            (DOMAIN, "Mul", &["c"]),
+            ("", "ArrayFeatureExtractor", &["i"]),
+        ] {
+            assert!(one(domain, op, second).is_empty(), "{domain} {op}");
+        }
+        let backwards = [("c", constants[0].1.clone()), ("i", tensor1(&[-1i64, 0]))];
+        let extract = node(DOMAIN, "ArrayFeatureExtractor", &["x", "i"], "y", &[]);
+        let scaler = node(DOMAIN, "Scaler", &["y"], "z", &[("offset", &[0.5; 2]), ("scale", &[2.0; 2])]);
+        assert!(taken(DataType::Float, &[extract, scaler], &backwards).is_empty());
+    }
+
+    /// Shapes decide which number of a scaler is which column's.
+    #[test]
+    fn attributes_of_moves_count() {
+        let scaler = |n: usize| {
+            let (offset, scale) = (vec![0.5; n], vec![2.0; n]);
+            node(DOMAIN, "Scaler", &["y"], "z", &[("offset", &offset), ("scale", &scale)])
+        };
+        let flat = |axis: f32, n| {
+            taken(DataType::Float, &[node("", "Flatten", &["x"], "y", &[("axis", &[axis])]), scaler(n)], &[])
+        };
+        for axis in [0.0, 1.0, -1.0] {
+            assert_eq!(flat(axis, 4), ["Scaler"]);
+        }
+        // A column of four rows of one feature.
+        assert!(flat(2.0, 4).is_empty() && flat(5.0, 4).is_empty());
+        let shaped = |shape: &[i64], attributes: &[(&str, &[f32])]| {
+            let nodes = [node("", "Reshape", &["x", "s"], "y", attributes), scaler(4)];
+            taken(DataType::Float, &nodes, &[("s", tensor1(shape))])
+        };
+        assert_eq!(shaped(&[0, 4], &[]), ["Scaler"]);
+        assert!(shaped(&[0, 4], &[("allowzero", &[1.0])]).is_empty());
+        assert_eq!(shaped(&[1, -1], &[("allowzero", &[1.0])]), ["Scaler"]);
+        assert!(shaped(&[1, 4], &[("spin", &[1.0])]).is_empty());
+    }
+
+    /// Steps that the plan has none for stay in the protocol, or in the thresholds.
+    #[test]
+    fn only_steps_of_float32_are_the_clients() {
+        let constants =
+            [("single", tensor1(&[0.1f32; 4])), ("double", tensor1(&[0.1f64; 4])), ("whole", tensor1(&[1i64; 4]))];
+        let one = |kind, constant: &str| taken(kind, &[node("", "Add", &["x", constant], "y", &[])], &constants);
+        assert_eq!(one(DataType::Float, "single"), ["Add"]);
+        for (kind, constant) in [(DataType::Double, "double"), (DataType::Double, "single"), (DataType::Int64, "whole")]
+        {
+            assert!(one(kind, constant).is_empty(), "{constant}");
+        }
+        let widened =
+            [node("", "Cast", &["x"], "wide", &[("to", &[11.0])]), node("", "Add", &["wide", "double"], "y", &[])];
+        assert!(taken(DataType::Float, &widened, &constants).is_empty());
     }
 }

@@ -1,54 +1,36 @@
 //! What prepares columns: scalers, imputation, joins. Beside the network, which computes them in
-//! fixed point, each keeps account of what it does exactly to single elements of the sample, for
-//! trees behind it.
+//! fixed point, [`follow`] keeps account of what nodes do exactly to single elements of the sample,
+//! for trees behind them.
 
 use std::sync::Arc;
 
-use fusion_ir::prefix::Step;
-use ndarray::{ArrayD, IxDyn, arr1};
+use ndarray::arr1;
+use tract_onnx::pb::tensor_proto::DataType;
 
-use super::super::call::{Call, Kind, Made, Wire};
+use super::super::call::{Call, Made, Wire};
 use super::super::ops::reduce;
 use super::attributes::Attributes;
-use super::columns::Column;
-use crate::nn::NodeId;
+use super::columns::Columns;
+use super::exact;
 use crate::nn::expr::{Binary, Expr, Unary};
+use crate::nn::{Graph, NodeId, Op};
 
-/// `Scaler`: `(x - offset) scale`.
+/// `Scaler`: `(x - offset) scale`, in the network as `x scale - offset scale`.
 pub(in super::super) fn scale(call: &mut Call) -> Made {
     let x = call.data(0)?;
-    let attributes = Attributes(call.node);
-    let (offset, scale) = (attributes.floats("offset", false)?, attributes.floats("scale", false)?);
-    let n = call.shape(x).last().copied().unwrap_or(1);
-    if [&offset, &scale].iter().any(|c| c.len() != 1 && c.len() != n) {
-        return Err(format!("{} offsets and {} factors for {n} features", offset.len(), scale.len()));
-    }
-    let at = |c: &[f32], i: usize| if c.len() == 1 { c[0] } else { c[i] };
-    let shift: Vec<f32> = (0..n).map(|i| -at(&offset, i) * at(&scale, i)).collect();
-    let factors: Vec<f32> = (0..n).map(|i| at(&scale, i)).collect();
-    let y = call.affine(x, &arr1(&factors).into_dyn(), &arr1(&shift).into_dyn())?;
-    step(call, x, y, |i| Some(Step::Scale { offset: at(&offset, i % n), scale: at(&scale, i % n) }));
-    Ok(y)
+    let [offsets, scales] = exact::scaler(call.node, &call.shape(x))?;
+    let n = offsets.len().max(scales.len());
+    let pair = |i: usize| (offsets[i % offsets.len()], scales[i % scales.len()]);
+    let shift: Vec<f32> = (0..n).map(pair).map(|(offset, scale)| -offset * scale).collect();
+    let factors: Vec<f32> = (0..n).map(pair).map(|(_, scale)| scale).collect();
+    call.affine(x, &arr1(&factors).into_dyn(), &arr1(&shift).into_dyn())
 }
 
 /// `Imputer` of missing values: for numbers that are there it changes nothing.
 pub(in super::super) fn impute(call: &mut Call) -> Made {
     let x = call.data(0)?;
-    let attributes = Attributes(call.node);
-    let numbers = attributes.floats("imputed_value_floats", false)?;
-    let replaced = attributes.float("replaced_value_float", 0.0)?;
-    if !replaced.is_nan() {
-        return Err(format!("it replaces {replaced}, which is a number: only missing values are replaced"));
-    }
-    let n = call.shape(x).last().copied().unwrap_or(1);
-    if numbers.len() != 1 && numbers.len() != n {
-        return Err(format!("{} values for {n} features", numbers.len()));
-    }
-    let at = |i: usize| if numbers.len() == 1 { numbers[0] } else { numbers[i % n] };
-    // A node of its own, since what follows is another function of the sample.
-    let y = call.b.push(crate::nn::Op::Scale(1.0), vec![x], call.shape(x));
-    step(call, x, y, |i| Some(Step::Impute(at(i))));
-    Ok(y)
+    exact::imputed(call.node, &call.shape(x))?;
+    Ok(x)
 }
 
 /// `OneHotEncoder` of what is no column of the sample: the client has encoded those.
@@ -59,20 +41,17 @@ pub(in super::super) fn one_hot(_: &mut Call) -> Made {
 /// `Binarizer`: whether a number is above the threshold.
 pub(in super::super) fn binarise(call: &mut Call) -> Made {
     let x = call.data(0)?;
-    let threshold = Attributes(call.node).float("threshold", 0.0)?;
-    let above = Expr::binary(Binary::Greater, Expr::X, Expr::Const(f64::from(threshold)));
-    let y = call.b.pointwise(above, x);
-    step(call, x, y, |_| Some(Step::Binarise(threshold)));
-    Ok(y)
+    let above = Expr::binary(Binary::Greater, Expr::X, Expr::Const(f64::from(exact::threshold(call.node)?)));
+    Ok(call.b.pointwise(above, x))
 }
 
 /// `FeatureVectorizer`: rows joined.
 pub(in super::super) fn vectorise(call: &mut Call) -> Made {
     let parts: Vec<NodeId> = (0..call.inputs.len()).map(|i| call.data(i)).collect::<Result<_, _>>()?;
-    let rank = parts.first().map_or(1, |part| call.shape(*part).len());
-    let y = call.b.concat(&parts, rank.max(1) - 1);
-    join(call, &parts, y);
-    Ok(y)
+    let features: Vec<usize> = parts.iter().map(|part| call.shape(*part).iter().product()).collect();
+    exact::whole(call.node, &features)?;
+    let rows: Vec<NodeId> = parts.iter().zip(&features).map(|(part, n)| call.b.reshape(*part, &[1, *n])).collect();
+    Ok(call.b.concat(&rows, 1))
 }
 
 /// `Normalizer`: a row over its norm.
@@ -98,51 +77,60 @@ pub(in super::super) fn normalise(call: &mut Call) -> Made {
     Ok(call.b.reshape(y, &shape))
 }
 
-/// Every element's column of `y` is that of `x` with one more step.
-fn step(call: &mut Call, x: NodeId, y: NodeId, next: impl Fn(usize) -> Option<Step>) {
-    let Some(columns) = call.tabular.columns.get(&x) else { return };
-    let stepped: Option<Vec<Column>> =
-        columns.iter().enumerate().map(|(i, column)| Some(column.then(next(i)?))).collect();
-    if let Some(stepped) = stepped.filter(|_| x != y) {
-        call.tabular.columns.insert(y, Arc::new(stepped));
+/// A node that changes nothing but has columns of its own. The builder takes no such factor for
+/// granted, as it takes a shape.
+const OWN: Op = Op::Scale(1.0);
+
+/// Makes what only [`follow`] needed a move, which costs nothing, once columns are not needed any
+/// more.
+pub(in super::super) fn forget(graph: &mut Graph) {
+    graph.nodes.iter_mut().filter(|node| node.op == OWN).for_each(|node| node.op = Op::Reshape);
+}
+
+/// Keeps account of what a node does to columns, after it has been translated to `made`.
+pub(in super::super) fn follow(call: &mut Call, made: &mut [Wire]) {
+    let Some(Wire::Data(y, _)) = made.first_mut() else { return };
+    let followed = followed(call).filter(|columns| columns.each.len() == call.b.graph.node(*y).len());
+    // What the network has no operation for may have been translated to the node that it reads.
+    let known = call.tabular.columns.get(y);
+    let moves = !matches!(call.node.op_type.as_str(), "Cast" | "CastLike");
+    match (&followed, known) {
+        (Some(columns), Some(known)) if columns == known => return,
+        (None, None) => return,
+        (None, Some(_)) if moves => return,
+        // A node of its own, since what reads it reads another function of the sample.
+        (_, Some(_)) => *y = call.b.push(OWN, vec![*y], call.shape(*y)),
+        (Some(_), None) => {}
+    }
+    if let Some(columns) = followed {
+        call.tabular.columns.insert(*y, columns);
     }
 }
 
-fn join(call: &mut Call, parts: &[NodeId], y: NodeId) {
-    let known: Option<Vec<Arc<Vec<Column>>>> =
-        parts.iter().map(|part| call.tabular.columns.get(part).cloned()).collect();
-    if let Some(known) = known {
-        // Rows are single, so parts lie one after the other.
-        let joined = known.iter().flat_map(|part| part.iter().cloned()).collect();
-        call.tabular.columns.insert(y, Arc::new(joined));
-    }
-}
-
-/// Keeps account of what ONNX's own operators do to columns, after they have been translated to
-/// `made`.
-pub(in super::super) fn follow(call: &mut Call, made: &[Wire]) {
-    let (Some(Wire::Data(y, kind)), Some(op)) = (made.first(), Some(call.node.op_type.as_str())) else { return };
-    let (y, kind) = (*y, *kind);
-    if call.tabular.columns.contains_key(&y) {
-        return;
-    }
-    let parts: Vec<NodeId> = (0..call.inputs.len()).filter_map(|i| call.data(i).ok()).collect();
-    match (op, parts.as_slice()) {
-        ("Identity" | "Flatten" | "Reshape" | "Squeeze" | "Unsqueeze", [x, ..]) => {
-            if let Some(columns) = call.tabular.columns.get(x).cloned() {
-                call.tabular.columns.insert(y, columns);
-            }
+/// The columns of what a node gives, if it is made of single columns.
+fn followed(call: &Call) -> Option<Arc<Columns>> {
+    let data: Vec<NodeId> = (0..call.inputs.len()).filter_map(|i| call.data(i).ok()).collect();
+    let known = |x: &NodeId| call.tabular.columns.get(x).cloned();
+    match (call.node.op_type.as_str(), data.as_slice()) {
+        ("Identity" | "Flatten" | "Reshape" | "Squeeze" | "Unsqueeze", [x, ..]) => known(x),
+        ("Concat" | "FeatureVectorizer", parts) if parts.len() == call.inputs.len() => {
+            let joined = joined(call, &parts.iter().map(known).collect::<Option<Vec<_>>>()?)?;
+            single_rows(call, parts).then(|| Arc::new(joined))
         }
-        ("Cast", [x]) if kind == Kind::Real => {
-            if let Some(columns) = call.tabular.columns.get(x).cloned() {
-                call.tabular.columns.insert(y, columns);
-            }
+        ("Gather" | "ArrayFeatureExtractor", [x]) => {
+            let (rank, extent) = (call.shape(*x).len(), *call.shape(*x).last()?);
+            let axis = if call.node.op_type == "Gather" { call.int("axis", 0) } else { -1 };
+            let last = axis == -1 || axis == rank as i64 - 1;
+            let indices = call.integers(1, "its indices").ok()??;
+            known(x).filter(|_| last)?.picked(extent, &indices).map(Arc::new)
         }
-        ("Concat", parts) if single_rows(call, parts) && parts.len() == call.inputs.len() => join(call, parts, y),
-        ("Gather", [x]) => gather(call, *x, y),
-        ("Relu", [x]) => step(call, *x, y, |_| Some(Step::Relu)),
-        ("Add" | "Sub" | "Mul" | "Div", [x]) => arithmetic(call, *x, y),
-        _ => {}
+        (_, [x]) => {
+            let columns = known(x)?;
+            let constant = (0..call.inputs.len()).find_map(|i| Some((&**call.constant(i)?, i == 0)));
+            let steps = exact::steps(call.node, columns.of, &call.shape(*x), constant)?;
+            Some(Arc::new(columns.then(steps)))
+        }
+        _ => None,
     }
 }
 
@@ -152,38 +140,15 @@ fn single_rows(call: &Call, parts: &[NodeId]) -> bool {
     parts.iter().all(|part| row(call.b.shape(*part))) && !parts.is_empty()
 }
 
-fn gather(call: &mut Call, x: NodeId, y: NodeId) {
-    let shape = call.shape(x);
-    let axis = call.int("axis", 0);
-    let last = axis == shape.len() as i64 - 1 || axis == -1;
-    let (Some(columns), true, true) = (call.tabular.columns.get(&x).cloned(), last, single_rows(call, &[x])) else {
-        return;
-    };
-    let Ok(Some(indices)) = call.integers(1, "its indices") else { return };
-    let n = columns.len() as i64;
-    let place = |i: &i64| columns.get(if *i < 0 { i + n } else { *i } as usize).cloned();
-    if let Some(picked) = indices.iter().map(place).collect::<Option<Vec<Column>>>() {
-        call.tabular.columns.insert(y, Arc::new(picked));
+/// Rows one after the other; a `FeatureVectorizer` makes float32 of whatever they are.
+fn joined(call: &Call, parts: &[Arc<Columns>]) -> Option<Columns> {
+    let vectorises = call.node.op_type == "FeatureVectorizer";
+    let of = if vectorises { DataType::Float } else { parts.first()?.of };
+    let mut each = Vec::new();
+    for part in parts {
+        let narrows = vectorises && part.of != DataType::Float;
+        let steps = if narrows { vec![exact::Exact::Narrow; part.each.len()] } else { Vec::new() };
+        each.extend(part.then((of, steps)).each);
     }
-}
-
-/// A column and a constant, in float32.
-fn arithmetic(call: &mut Call, x: NodeId, y: NodeId) {
-    let constant = usize::from(matches!(call.inputs.first(), Some(Wire::Data(..))));
-    let Ok(c) = call.floats(constant, "its constant") else { return };
-    let shape = call.shape(x);
-    let Some(c): Option<ArrayD<f32>> = c.broadcast(IxDyn(&shape)).map(|c| c.to_owned()) else { return };
-    let c: Vec<f32> = c.iter().copied().collect();
-    if call.b.graph.node(y).len() != c.len() {
-        return;
-    }
-    let op = call.node.op_type.clone();
-    step(call, x, y, |i| match (op.as_str(), constant) {
-        ("Add", _) => Some(Step::Add(c[i])),
-        ("Mul", _) => Some(Step::Multiply(c[i])),
-        ("Sub", 1) => Some(Step::Subtract(c[i])),
-        ("Sub", _) => Some(Step::SubtractFrom(c[i])),
-        ("Div", 1) if c[i] != 0.0 => Some(Step::Divide(c[i])),
-        _ => None,
-    });
+    Some(Columns { of, each })
 }

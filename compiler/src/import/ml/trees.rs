@@ -7,7 +7,7 @@ use tract_onnx::pb::NodeProto;
 
 use super::super::call::{Call, Kind, Made, Wire};
 use super::attributes::Attributes;
-use super::ensemble::{Arena, Branch, Ensemble, Mode, Names};
+use super::ensemble::{Arena, Ask, Branch, Ensemble, Mode, Names};
 use super::label;
 use super::linear::{keeps_order, probabilities};
 use crate::nn::trees::{Test, Trees};
@@ -82,9 +82,13 @@ fn regression(call: &mut Call, ensemble: &Ensemble, base: &[f64], targets: usize
         }
         other => return Err(format!("its aggregate_function {other:?} is not known")),
     };
-    match probabilities(call, y, if targets == 1 && post == "NONE" { "TARGET" } else { post }) {
+    // onnxruntime leaves a single target as it is, whatever logistic function or softmax is asked
+    // for.
+    if post == "NONE" || targets == 1 && matches!(post, "LOGISTIC" | "SOFTMAX" | "SOFTMAX_ZERO") {
+        return Ok(y);
+    }
+    match probabilities(call, y, post) {
         Wire::Data(y, _) => Ok(y),
-        _ if post == "NONE" => Ok(y),
         _ => Err(format!("its post_transform {post:?} is not supported")),
     }
 }
@@ -226,18 +230,18 @@ fn grown(call: &mut Call, ensemble: &Ensemble, rows: &[Row]) -> Made {
 fn planted(call: &mut Call, ensemble: &Ensemble, leaves: Array2<f64>, base: Vec<f64>) -> Made {
     let x = call.data(0)?;
     let n = call.shape(x).iter().product::<usize>();
-    if let Some(test) = ensemble.tests.iter().find(|test| test.feature >= n) {
-        return Err(format!("it tests feature {} of {n}", test.feature));
+    if let Some(ask) = ensemble.asks.iter().find(|ask| ask.feature >= n) {
+        return Err(format!("it tests feature {} of {n}", ask.feature));
     }
     let columns = call.tabular.columns.get(&x).cloned();
     let (x, tests): (NodeId, Vec<Test>) = match columns {
         Some(columns) => {
-            let tests = ensemble.tests.iter().map(|test| columns[test.feature].pulled_back(test)).collect();
+            let tests = ensemble.asks.iter().map(|ask| columns.each[ask.feature].pulled_back(ask)).collect();
             let input = NodeId(0);
             let elements = call.b.graph.node(input).len();
             (call.b.reshape(input, &[elements]), tests)
         }
-        None => (call.b.reshape(x, &[n]), ensemble.tests.clone()),
+        None => (call.b.reshape(x, &[n]), ensemble.asks.iter().map(Ask::test).collect()),
     };
     let results = base.len();
     let trees = Trees { forest: ensemble.forest.clone(), tests, leaves, base };

@@ -20,6 +20,9 @@ struct Axis {
     region: [f32; 2],
 }
 
+/// Positions so near to halfway between two elements are halfway for onnxruntime.
+const TIE: f64 = 1e-6;
+
 /// How positions become elements.
 struct Rule {
     mode: String,
@@ -181,7 +184,8 @@ fn sized(call: &Call, extents: &[usize], sizes: &[i64]) -> Result<Vec<(usize, f3
 }
 
 impl Rule {
-    /// Where result element `i` lies among the data, in float32 as runtimes reckon.
+    /// Where result element `i` lies among the data, rounded where onnxruntime rounds it: to
+    /// float32 at every step but those of `half_pixel_symmetric` behind its offset.
     fn position(&self, axis: &Axis, i: usize) -> f32 {
         let Axis { extent, result, scale, region, .. } = *axis;
         let (i, last, steps) = (i as f32, (extent - 1) as f32, (result.max(2) - 1) as f32);
@@ -194,7 +198,8 @@ impl Rule {
             "tf_crop_and_resize" => region[0] * last + i * (region[1] - region[0]) * last / steps,
             "half_pixel_symmetric" => {
                 let adjustment = result as f32 / (scale * extent as f32);
-                extent as f32 / 2.0 * (1.0 - adjustment) + (i + 0.5) / scale - 0.5
+                let offset = extent as f32 / 2.0 * (1.0 - adjustment);
+                (f64::from(offset) + (f64::from(i) + 0.5) / f64::from(scale) - 0.5) as f32
             }
             _ => (i + 0.5) / scale - 0.5,
         }
@@ -202,11 +207,16 @@ impl Rule {
 
     /// The element nearest to a position.
     fn nearest(&self, position: f32, axis: &Axis) -> Result<usize, String> {
+        let below = position.floor();
+        let part = position - below;
+        let tie = (f64::from(part) - 0.5).abs() < TIE;
         let nearest = match self.nearest.as_str() {
-            "floor" => position.floor(),
+            "floor" => below,
             "ceil" => position.ceil(),
-            "round_prefer_floor" => (position - 0.5).ceil(),
-            "round_prefer_ceil" => (position + 0.5).floor(),
+            "round_prefer_floor" if part > 0.5 && !tie => below + 1.0,
+            "round_prefer_floor" => below,
+            "round_prefer_ceil" if part > 0.5 || tie => below + 1.0,
+            "round_prefer_ceil" => below,
             other => return Err(format!("nearest_mode {other:?}")),
         };
         Ok((nearest.max(0.0) as usize).min(axis.extent - 1))
@@ -279,6 +289,37 @@ fn along(call: &mut Call, x: NodeId, at: usize, matrix: &Array2<f32>) -> Made {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What onnxruntime 1.32 takes: positions that are ties but for float32's rounding, and ones
+    /// that are none.
+    #[test]
+    fn elements_near_ties_are_onnxruntimes() {
+        let picked = |transformation: &str, nearest: &str, [extent, result]: [usize; 2], scale: Option<f32>, i| {
+            let (transformation, nearest) = (transformation.into(), nearest.into());
+            let rule = Rule { mode: "nearest".into(), transformation, nearest, cubic_a: -0.75, exclude_outside: false };
+            let scale = scale.unwrap_or(result as f32 / extent as f32);
+            let axis = Axis { at: 0, extent, result, scale, region: [0.0, 1.0] };
+            rule.nearest(rule.position(&axis, i), &axis).unwrap()
+        };
+        for (transformation, nearest, extents, scale, i, element) in [
+            ("half_pixel", "round_prefer_floor", [14, 19], None, 9, 6),
+            ("half_pixel", "round_prefer_ceil", [20, 6], None, 4, 15),
+            ("half_pixel", "round_prefer_floor", [21, 27], Some(1.3), 19, 14),
+            ("asymmetric", "round_prefer_floor", [7, 38], None, 19, 3),
+            ("asymmetric", "round_prefer_ceil", [7, 2], None, 1, 4),
+            // 1.2e-6 from the tie.
+            ("asymmetric", "round_prefer_floor", [5, 29], Some(15.0 / 2.500_001_2), 15, 3),
+            ("half_pixel_symmetric", "floor", [3, 1], None, 0, 0),
+            ("half_pixel_symmetric", "floor", [3, 11], None, 5, 0),
+            ("half_pixel_symmetric", "ceil", [19, 41], None, 20, 10),
+            ("half_pixel_symmetric", "ceil", [5, 45], Some(9.06), 22, 3),
+            ("half_pixel_symmetric", "round_prefer_ceil", [6, 9], Some(1.55), 4, 3),
+            ("half_pixel_symmetric", "round_prefer_floor", [6, 33], Some(5.55), 16, 2),
+        ] {
+            let found = picked(transformation, nearest, extents, scale, i);
+            assert_eq!(found, element, "{transformation} {nearest} {extents:?} {i}");
+        }
+    }
 
     #[test]
     fn keys_kernel_is_one_at_zero_and_none_at_other_integers() {

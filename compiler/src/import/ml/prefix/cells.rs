@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use fusion_ir::prefix::{Categories, Element, MAX_STEPS, Step, Values};
+use tract_onnx::pb::tensor_proto::DataType;
 
 /// One element of a tensor, as far as it depends on one column of a row only.
 #[derive(Clone, Debug)]
@@ -30,6 +31,8 @@ pub(super) enum Code {
 /// A tensor made of such elements.
 #[derive(Clone, Debug)]
 pub(super) struct Cells {
+    /// Its element type.
+    pub of: DataType,
     pub shape: Vec<usize>,
     pub cells: Vec<Cell>,
     /// Whether the client has done something to some of them.
@@ -112,6 +115,14 @@ impl Code {
 }
 
 impl Cells {
+    /// As a matrix, whose rows are what the axes before `axis` count.
+    pub fn flattened(&self, axis: i64) -> Option<Cells> {
+        let rank = self.shape.len();
+        let axis = usize::try_from(if axis < 0 { axis + rank as i64 } else { axis }).ok().filter(|at| *at <= rank)?;
+        let shape = [&self.shape[..axis], &self.shape[axis..]].map(|extents| extents.iter().product()).to_vec();
+        Some(Cells { shape, ..self.clone() })
+    }
+
     /// Some places along the last axis.
     pub fn picked(&self, axis: usize, at: &[i64]) -> Option<Cells> {
         let extent = self.shape[axis];
@@ -121,19 +132,18 @@ impl Cells {
         let mut shape = self.shape.clone();
         shape[axis] = at.len();
         let cells = self.cells.chunks(extent).flat_map(|row| at.iter().map(|i| row[*i].clone())).collect();
-        Some(Cells { shape, cells, done: self.done })
+        Some(Cells { of: self.of, shape, cells, done: self.done })
     }
 
-    /// Every element with one more step.
-    pub fn stepped(&self, step: impl Fn(usize) -> Option<Step>) -> Option<Cells> {
-        let next = |(at, cell): (usize, &Cell)| cell.then(&step(at)?);
-        let cells = self.cells.iter().enumerate().map(next).collect::<Option<_>>()?;
-        Some(Cells { cells, shape: self.shape.clone(), done: true })
+    /// Every element with one more step, of type `of` then.
+    pub fn stepped(&self, of: DataType, steps: &[Step]) -> Option<Cells> {
+        let cells = self.cells.iter().zip(steps).map(|(cell, step)| cell.then(step)).collect::<Option<_>>()?;
+        Some(Cells { of, cells, shape: self.shape.clone(), done: true })
     }
 
-    /// Each element replaced by several, along a new axis if there is more than one.
-    pub fn mapped(&self, shape: Vec<usize>, f: impl Fn(&Cell) -> Option<Vec<Cell>>) -> Option<Cells> {
+    /// Each element replaced by several of type `of`, along a new axis if there is more than one.
+    pub fn mapped(&self, of: DataType, shape: Vec<usize>, f: impl Fn(&Cell) -> Option<Vec<Cell>>) -> Option<Cells> {
         let cells: Vec<Vec<Cell>> = self.cells.iter().map(f).collect::<Option<_>>()?;
-        Some(Cells { shape, cells: cells.concat(), done: true })
+        Some(Cells { of, shape, cells: cells.concat(), done: true })
     }
 }

@@ -10,6 +10,7 @@ use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::prelude::{DatumType, Tensor};
 
 use super::super::attributes::Attributes;
+use super::super::exact::{self, Exact};
 use super::cells::{Cell, Cells, Code};
 
 pub(super) fn cast(node: &NodeProto, x: &Cells) -> Option<Cells> {
@@ -20,6 +21,7 @@ pub(super) fn cast(node: &NodeProto, x: &Cells) -> Option<Cells> {
         return None;
     }
     let code = |code: &Code| match code {
+        Code::Integer(i) if to == DataType::Double && *i as f32 as i64 != *i => None,
         Code::Integer(i) if !integer => Some(Code::Real(*i as f32)),
         Code::Real(r) if integer => Some(Code::Integer(*r as i64)),
         Code::Text(_) => None,
@@ -43,7 +45,7 @@ pub(super) fn cast(node: &NodeProto, x: &Cells) -> Option<Cells> {
         other => Some(other.clone()),
     };
     let cells: Vec<Cell> = x.cells.iter().map(cell).collect::<Option<_>>()?;
-    Some(Cells { cells, ..x.clone() })
+    Some(Cells { of: to, cells, ..x.clone() })
 }
 
 pub(super) fn one_hot(node: &NodeProto, x: &Cells) -> Option<Cells> {
@@ -57,7 +59,7 @@ pub(super) fn one_hot(node: &NodeProto, x: &Cells) -> Option<Cells> {
     };
     let (set, n) = (Arc::new(set.clone()), set.len());
     let shape = [x.shape.as_slice(), &[n]].concat();
-    x.mapped(shape, |cell| match (cell, &*set) {
+    x.mapped(DataType::Float, shape, |cell| match (cell, &*set) {
         (Cell::Number { steps, .. }, _) if !steps.is_empty() => None,
         (Cell::Number { column, .. } | Cell::Whole { column, .. }, Categories::Integers(_))
         | (Cell::Text { column }, Categories::Texts(_)) => {
@@ -89,6 +91,8 @@ pub(super) fn one_hot(node: &NodeProto, x: &Cells) -> Option<Cells> {
 /// Keys and what they stand for.
 struct Pairs {
     keys: Categories,
+    /// The type of what they stand for.
+    of: DataType,
     codes: Arc<Vec<Code>>,
     other: Code,
 }
@@ -191,7 +195,13 @@ fn pairs(node: &NodeProto, version: i64) -> Result<Pairs, String> {
     if keys.len() == 0 {
         return Err("it has no key that is found".into());
     }
-    Ok(Pairs { keys, codes: codes.into(), other })
+    let of = match (&other, attributes.stored("values_tensor")?) {
+        (_, Some(tensor)) if tensor.datum_type() == DatumType::F64 => DataType::Double,
+        (Code::Text(_), _) => DataType::String,
+        (Code::Integer(_), _) => DataType::Int64,
+        (Code::Real(_), _) => DataType::Float,
+    };
+    Ok(Pairs { keys, of, codes: codes.into(), other })
 }
 
 /// Of equal keys the first counts.
@@ -223,22 +233,22 @@ pub(super) fn category_mapper(node: &NodeProto, x: &Cells) -> Option<Cells> {
     let pairs = if of_text {
         let codes: Vec<Code> = integers.into_iter().map(Code::Integer).collect();
         let other = Code::Integer(attributes.int("default_int64", -1).ok()?);
-        Pairs { keys: Categories::Texts(texts), codes: codes.into(), other }
+        Pairs { keys: Categories::Texts(texts), of: DataType::Int64, codes: codes.into(), other }
     } else {
         let codes: Vec<Code> = texts.into_iter().map(Code::Text).collect();
         let other = Code::Text(attributes.text("default_string", "_Unused").ok()?.to_owned());
-        Pairs { keys: Categories::Integers(integers), codes: codes.into(), other }
+        Pairs { keys: Categories::Integers(integers), of: DataType::String, codes: codes.into(), other }
     };
     encoded(x, &pairs)
 }
 
 fn encoded(x: &Cells, pairs: &Pairs) -> Option<Cells> {
-    let Pairs { keys, codes, other } = pairs;
+    let Pairs { keys, of, codes, other } = pairs;
     if keys.len() != codes.len() || keys.len() == 0 {
         return None;
     }
     let set = Arc::new(keys.clone());
-    x.mapped(x.shape.clone(), |cell| match (cell, keys) {
+    x.mapped(*of, x.shape.clone(), |cell| match (cell, keys) {
         (Cell::Number { steps, .. }, _) if !steps.is_empty() => None,
         (Cell::Whole { column, .. }, Categories::Integers(_))
         | (Cell::Text { column }, Categories::Texts(_))
@@ -250,54 +260,10 @@ fn encoded(x: &Cells, pairs: &Pairs) -> Option<Cells> {
     })
 }
 
-pub(super) fn impute(node: &NodeProto, x: &Cells) -> Option<Cells> {
-    let attributes = Attributes(node);
-    let numbers = attributes.floats("imputed_value_floats", false).ok()?;
-    let replaced = attributes.float("replaced_value_float", 0.0).ok()?;
-    if !replaced.is_nan() || !x.cells.iter().all(|cell| matches!(cell, Cell::Number { .. })) {
-        return None;
-    }
-    x.stepped(|at| Some(Step::Impute(along(x, &numbers, at)?)))
-}
-
-pub(super) fn scale(node: &NodeProto, x: &Cells) -> Option<Cells> {
-    let attributes = Attributes(node);
-    let (offsets, scales) = (attributes.floats("offset", false).ok()?, attributes.floats("scale", false).ok()?);
-    x.stepped(|at| Some(Step::Scale { offset: along(x, &offsets, at)?, scale: along(x, &scales, at)? }))
-}
-
-pub(super) fn binarise(node: &NodeProto, x: &Cells) -> Option<Cells> {
-    let threshold = Attributes(node).float("threshold", 0.0).ok().filter(|threshold| threshold.is_finite())?;
-    x.stepped(|_| Some(Step::Binarise(threshold)))
-}
-
-/// A row and a constant, which is the first operand or the second.
-pub(super) fn arithmetic(node: &NodeProto, x: &Cells, constant: &Tensor, first: bool) -> Option<Cells> {
-    let real =
-        constant.datum_type() == DatumType::F32 && x.cells.iter().all(|cell| !matches!(cell, Cell::Whole { .. }));
-    let row = constant.shape().iter().rev().skip(1).all(|extent| *extent == 1);
-    let view =
-        constant.to_plain_array_view::<f32>().ok().filter(|_| real && row && constant.rank() <= x.shape.len())?;
-    let numbers: Vec<f32> = view.iter().copied().collect();
-    x.stepped(|at| {
-        let c = along(x, &numbers, at).filter(|c| c.is_finite())?;
-        match (node.op_type.as_str(), first) {
-            ("Add", _) => Some(Step::Add(c)),
-            ("Mul", _) => Some(Step::Multiply(c)),
-            ("Sub", false) => Some(Step::Subtract(c)),
-            ("Sub", true) => Some(Step::SubtractFrom(c)),
-            ("Div", false) if c != 0.0 => Some(Step::Divide(c)),
-            _ => None,
-        }
-    })
-}
-
-/// The number for element `at` of `x`: one of all, or of the place along the last axis.
-fn along(x: &Cells, numbers: &[f32], at: usize) -> Option<f32> {
-    let n = *x.shape.last()?;
-    match numbers.len() {
-        1 => Some(numbers[0]),
-        all if all == n => Some(numbers[at % n]),
-        _ => None,
-    }
+/// A node that does one step of float32 to every element; `constant` is its other operand, if it
+/// has one, and whether that is the first.
+pub(super) fn stepped(node: &NodeProto, x: &Cells, constant: Option<(&Tensor, bool)>) -> Option<Cells> {
+    let (of, steps) = exact::steps(node, x.of, &x.shape, constant)?;
+    let single = |step: Exact| if let Exact::Single(step) = step { Some(step) } else { None };
+    x.stepped(of, &steps.into_iter().map(single).collect::<Option<Vec<Step>>>()?)
 }
