@@ -138,6 +138,56 @@ fn compile_eval_dump_cost() {
     bad(&["eval", text(&client), "--input", text(&x)], &["plan.client.bin", "server's"]);
 }
 
+/// The pages of both parties' plans, which say what the text says and no more.
+#[test]
+fn plans_and_their_costs_have_pages() {
+    let folder = Folder::new("pages");
+    let (plan, client) = (folder.plan(), folder.file("plan.client.bin"));
+    let written = |args: &[&str]| {
+        let html = folder.file("page.html");
+        let said = good(&[args, &["--html", text(&html)]].concat());
+        (said, std::fs::read_to_string(html).unwrap())
+    };
+    let batch = ["cost", text(&client), "--queries", "3"];
+    let (said, page) = written(&batch);
+    assert_eq!(said, good(&batch));
+    let number = |before: &str, text: &str| {
+        let rest = text.split_once(before).unwrap_or_else(|| panic!("no {before:?} in {text}")).1;
+        rest.split(|c: char| !c.is_ascii_digit()).find(|word| !word.is_empty()).unwrap().to_owned()
+    };
+    let positions = number("public samples: ", &said);
+    assert_eq!(number("<dt>positions in all</dt><dd>", &page), positions);
+    assert_eq!(number("<dt>copies of each</dt><dd>", &page), number("3 queries, ", &said));
+    // Every size once, the one that was asked about among them.
+    let rows = page.split_once("<h2>Larger and smaller batches</h2>").unwrap().1.split("</table>").next().unwrap();
+    let sizes: Vec<String> = rows.split("<tr").skip(2).map(|row| number("<td class=\"number\">", row)).collect();
+    assert_eq!(sizes, ["1", "3", "8", "64", "1024"]);
+    assert!(rows.split("class=\"this\"").nth(1).unwrap().contains(&positions));
+
+    let (said, program) = written(&["dump", text(&client)]);
+    assert_eq!(said, "");
+    assert_eq!(program, written(&["dump", text(&plan)]).1, "the server's page has no weights");
+    assert!(program.contains("fusion.mix") && program.contains("<a href=\"#v0\">v0</a>"), "{program}");
+    let model = folder.model();
+    let calibrate = folder.file("c.npy");
+    for stage in ["import", "fixed", "gadgets", "plan"] {
+        let (_, page) = written(&["dump", text(&model), "--calibrate", text(&calibrate), "--stage", stage]);
+        assert_eq!(page.contains("fusion.mix"), ["gadgets", "plan"].contains(&stage), "{stage}: {page}");
+        assert!(page.contains("class=\"dot\"") && page.contains("<code>fc</code>"), "{stage}: {page}");
+    }
+    for page in [&page, &program] {
+        assert!(!page.contains("<script") && !page.contains("http"), "{page}");
+    }
+    bad(&["dump", text(&plan), "--html", "x.html", "--format", "dot"], &["--html", "--format"]);
+    for args in [&["cost", text(&client), "--html", text(&client)], &["dump", text(&plan), "--html", text(&plan)]] {
+        bad(args, &["would be overwritten"]);
+    }
+    bad(
+        &["dump", text(&model), "--calibrate", text(&calibrate), "--html", text(&calibrate)],
+        &["would be overwritten"],
+    );
+}
+
 #[test]
 fn compilation_is_reproducible() {
     let folder = Folder::new("again");

@@ -23,6 +23,7 @@ __all__ = [
     "ModelError",
     "PeerError",
     "Plan",
+    "PrivateClassifier",
     "Rejected",
     "Result",
     "Server",
@@ -34,3 +35,12 @@ __all__ = [
     "keygen",
     "soundness",
 ]
+
+
+def __getattr__(name):
+    # Of scikit-learn, which this package does not need otherwise.
+    if name == "PrivateClassifier":
+        from .classifier import PrivateClassifier
+
+        return PrivateClassifier
+    raise AttributeError(f"module 'fusion' has no attribute {name!r}")

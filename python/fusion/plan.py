@@ -1,11 +1,10 @@
 """Plans, and what they cost."""
 
-import html
-
 from . import _fusion
+from .page import Page
 
 
-class Plan:
+class Plan(Page):
     """What both parties execute: :func:`fusion.compile` makes one, :meth:`load` reads one.
 
     The server's has the weights; :meth:`client` gives what a client may have. Reading a plan
@@ -52,7 +51,7 @@ class Plan:
         -------
         Cost
         """
-        return Cost(self._native.layers(network), network)
+        return Cost(self._native.layers(network), network, self._native)
 
     @property
     def digest(self):
@@ -114,16 +113,19 @@ class Plan:
             f"the {party}>"
         )
 
-    def _repr_html_(self):
-        return f"<p>{html.escape(repr(self))}</p>{self.cost()._repr_html_()}"
+    def _html(self):
+        return self._native.program_page()
+
+    def __reduce__(self):
+        return Plan.from_bytes, (self.to_bytes(),)
 
 
-class Cost:
+class Cost(Page):
     """The layers of a plan, each a dict: ``node``, ``operation``, ``backend``, ``to_server``,
     ``to_client`` (bytes), ``rounds``, ``seconds``."""
 
-    def __init__(self, layers, network):
-        self.layers, self.network = layers, network
+    def __init__(self, layers, network, native):
+        self.layers, self.network, self._native = layers, network, native
 
     @property
     def bytes(self):
@@ -152,13 +154,5 @@ class Cost:
             f"each on {self.network}"
         )
 
-    def _repr_html_(self):
-        columns = ["node", "operation", "backend", "to_server", "to_client", "rounds", "seconds"]
-        head = "".join(f"<th>{column.replace('_', ' ')}</th>" for column in columns)
-        row = lambda layer: "".join(f"<td>{html.escape(shown(layer[column]))}</td>" for column in columns)
-        rows = "".join(f"<tr>{row(layer)}</tr>" for layer in self.layers)
-        return f"<p>{html.escape(repr(self))}</p><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
-
-
-def shown(value):
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    def _html(self):
+        return self._native.cost_page(self.network)

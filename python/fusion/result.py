@@ -1,14 +1,11 @@
 """What a verified batch came to."""
 
-import html
-import pathlib
-import tempfile
-import webbrowser
-
 import numpy as np
 
+from .page import Page
 
-class Result:
+
+class Result(Page):
     """Answers and verdict of one session.
 
     Attributes
@@ -86,24 +83,11 @@ class Result:
         )
         if self.accepted:
             lines.append(self._rests_on)
-            lines += [f"  {status + ':':<26}{what}" for status, what in self._excludes]
+            lines += [f"  {status + ':':<27}{what}" for status, what in self._excludes]
         return "\n".join(lines)
 
-    def to_html(self, path=None):
-        """The report as a page of one file, without scripts; written to ``path`` if one is given."""
-        if path is not None:
-            pathlib.Path(path).write_text(self._page, encoding="utf-8")
+    def _html(self):
         return self._page
-
-    def show(self):
-        """Opens the page in a browser; in a notebook the result shows it by itself."""
-        file = pathlib.Path(tempfile.mkdtemp(prefix="fusion-")) / "report.html"
-        self.to_html(file)
-        webbrowser.open(file.as_uri())
 
     def __repr__(self):
         return f"<fusion.Result {self.summary().splitlines()[0]}>"
-
-    def _repr_html_(self):
-        page = html.escape(self._page, quote=True)
-        return f'<iframe srcdoc="{page}" style="width:100%;height:40rem;border:0" title="report"></iframe>'

@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use fusion::{Answers, Compiled, Machine, Network, layer_costs};
+use fusion::{Answers, Compiled, Machine, Network, cost_page, layer_costs, program_page};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
-use crate::errors::{StateError, UsageError, in_arguments};
+use crate::errors::{StateError, UsageError, in_arguments, of_compiler};
 
 /// What the parties execute.
 #[pyclass(frozen, module = "fusion")]
@@ -69,6 +69,18 @@ impl Plan {
         self.plan.function.to_string()
     }
 
+    /// The program as a page.
+    fn program_page(&self) -> String {
+        program_page(&self.plan)
+    }
+
+    /// What it costs as a page.
+    #[pyo3(signature = (network = "lan"))]
+    fn cost_page(&self, py: Python<'_>, network: &str) -> PyResult<String> {
+        let network = self::network(network)?;
+        py.detach(|| cost_page(&self.plan, network, &Machine::like_this())).map_err(of_compiler)
+    }
+
     #[getter]
     fn digest(&self) -> String {
         self.plan.digest().iter().map(|byte| format!("{byte:02x}")).collect()
@@ -127,10 +139,7 @@ impl Plan {
     #[pyo3(signature = (network = "lan"))]
     fn layers<'py>(&self, py: Python<'py>, network: &str) -> PyResult<Vec<Bound<'py, PyDict>>> {
         let network = self::network(network)?;
-        let costs = layer_costs(&self.plan, network, &Machine::like_this()).map_err(|layers| {
-            let layers: Vec<String> = layers.iter().map(ToString::to_string).collect();
-            UsageError::new_err(layers.join("\n"))
-        })?;
+        let costs = layer_costs(&self.plan, network, &Machine::like_this()).map_err(of_compiler)?;
         let row = |cost: fusion::LayerCost| {
             let row = PyDict::new(py);
             row.set_item("node", cost.node)?;

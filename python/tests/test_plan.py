@@ -1,3 +1,5 @@
+import pickle
+
 import numpy as np
 import onnx
 import pytest
@@ -13,7 +15,7 @@ def test_a_plan_says_what_it_is(plan):
     assert plan.reveal == "label" and plan.is_verified and plan.has_weights
     assert plan.agreement.startswith("64 of 64")
     assert "conv" in plan.dump() and len(plan.digest) == 64
-    assert plan.digest[:12] in repr(plan) and "<table>" in plan._repr_html_()
+    assert plan.digest[:12] in repr(plan) and "srcdoc" in plan._repr_html_()
 
 
 def test_the_clients_plan_has_no_weights_and_the_same_digest(plan, tmp_path):
@@ -23,6 +25,21 @@ def test_the_clients_plan_has_no_weights_and_the_same_digest(plan, tmp_path):
     read = fusion.Plan.load(tmp_path / "plan.client.bin")
     assert read.to_bytes() == client.to_bytes() and read.agreement is None
     assert len(client.to_bytes()) < len(plan.to_bytes())
+
+
+def test_plans_and_costs_have_pages(plan, tmp_path):
+    program, cost = plan.to_html(tmp_path / "program.html"), plan.cost("wan").to_html()
+    assert (tmp_path / "program.html").read_text() == program
+    assert "fusion.mix" in program and plan.digest in program and plan.digest in cost
+    assert "400 Mbit/s and 40 ms" in cost and "srcdoc" in plan.cost()._repr_html_()
+    # The server's page says no more than the client's.
+    assert plan.client().to_html() == program
+    for page in (program, cost):
+        assert "conv1" in page and "<script" not in page and "http" not in page
+
+
+def test_plans_are_pickled(plan):
+    assert pickle.loads(pickle.dumps(plan)).to_bytes() == plan.to_bytes()
 
 
 def test_costs_are_exact_sums_and_depend_on_the_network(plan):

@@ -7,14 +7,18 @@ use fusion_tests::modules::Uses;
 use fusion_tests::root;
 
 /// Every crate with the only crates of this workspace it may depend on.
-const ARROWS: [(&str, &[&str]); 12] = [
+const ARROWS: [(&str, &[&str]); 13] = [
     ("fusion-ir", &[]),
     ("fusion-catalogue", &["fusion-ir"]),
     ("fusion-estimate", &["fusion-catalogue", "fusion-ir"]),
     ("fusion-backends", &["fusion-catalogue", "fusion-ir"]),
+    ("fusion-page", &[]),
     ("fusion-table", &["fusion-ir"]),
-    ("fusion-compiler", &["fusion-catalogue", "fusion-estimate", "fusion-ir", "fusion-table"]),
-    ("fusion-runtime", &["fusion-backends", "fusion-catalogue", "fusion-estimate", "fusion-ir", "fusion-table"]),
+    ("fusion-compiler", &["fusion-catalogue", "fusion-estimate", "fusion-ir", "fusion-page", "fusion-table"]),
+    (
+        "fusion-runtime",
+        &["fusion-backends", "fusion-catalogue", "fusion-estimate", "fusion-ir", "fusion-page", "fusion-table"],
+    ),
     ("fusion-server", &["fusion-catalogue", "fusion-runtime"]),
     ("fusion-bench", &["fusion-catalogue", "fusion-estimate", "fusion-ir", "fusion-runtime"]),
     (
@@ -78,7 +82,7 @@ fn only_the_compiler_knows_tract_and_only_the_protocols_know_cryptography() {
 }
 
 /// Folders of sources.
-const SOURCES: [&str; 12] = [
+const SOURCES: [&str; 13] = [
     "ir/src",
     "backends/protocol/src",
     "backends/estimate/src",
@@ -88,6 +92,7 @@ const SOURCES: [&str; 12] = [
     "runtime/face/src",
     "runtime/server/src",
     "python/src",
+    "page/src",
     "table/src",
     "tests/src",
     "bench/src",

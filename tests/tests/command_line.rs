@@ -39,9 +39,9 @@ const FLAGS: [(&str, &[&str]); 7] = [
     ("fusionc check", &["<MODEL>", "--input-shape"]),
     (
         "fusionc dump",
-        &["--stage", "import", "fixed", "gadgets", "plan", "--format", "text", "dot", "json", "--annotate"],
+        &["--stage", "import", "fixed", "gadgets", "plan", "--format", "text", "dot", "json", "--annotate", "--html"],
     ),
-    ("fusionc cost", &["<PLAN>", "--network", "--queries"]),
+    ("fusionc cost", &["<PLAN>", "--network", "--queries", "--html"]),
     ("fusionc eval", &["<PLAN>", "--input", "-o", "--logits"]),
     (
         "fusionc soundness",

@@ -37,6 +37,12 @@ pub(super) struct Args {
     diagnose: bool,
 }
 
+/// The files that a compilation reads.
+pub(super) fn inputs(options: &Options) -> [Option<&PathBuf>; 4] {
+    let [labels, expected] = [&options.labels, &options.checks.expected].map(|of| of.as_ref().map(|of| &of.path));
+    [Some(&options.model), options.calibrate.as_ref(), labels, expected]
+}
+
 /// The options that decide what the plan is; `dump` takes them too.
 #[derive(clap::Args)]
 pub(super) struct Pipeline {
@@ -202,9 +208,7 @@ enum Arithmetic {
 pub(super) fn run(args: Args) -> Result<(), Error> {
     let client = client_path(&args.output)?;
     let options = args.pipeline.options()?;
-    let [labels, expected] = [&options.labels, &options.checks.expected].map(|of| of.as_ref().map(|of| &of.path));
-    let inputs = [Some(&options.model), options.calibrate.as_ref(), labels, expected];
-    output::spare(&inputs, &[&args.output, &client])?;
+    output::spare(&inputs(&options), &[&args.output, &client])?;
     let compiled = progress::shown(|progress| compile_watched(&options, progress))?;
     let plan = &compiled.plan;
     let text = summary(&compiled, args.diagnose) + &cost::forecast(plan, &options.target)?;

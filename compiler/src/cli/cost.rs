@@ -1,19 +1,19 @@
 //! `fusionc cost`.
 
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use fusion_catalogue::ot::{OtPool, OtSource};
-use fusion_catalogue::{Cost, Keys, Schedule, Steps};
-use fusion_estimate::{SessionTime, SessionTrace};
+use fusion_catalogue::{Cost, Keys, Schedule};
 use fusion_ir::op::Mix;
-use fusion_ir::{Op, Party, Plan, ValueId};
+use fusion_ir::{Op, Party, Plan};
 
 use super::policy::PolicyArgs;
 use super::target::TargetArgs;
 use super::{output, read_plan};
 use crate::Error;
-use crate::passes::select::{Candidate, Choice, Scale, Target};
+use crate::cost::{self, Batch, Costs, RunnerUp};
+use crate::page;
+use crate::passes::select::{Choice, Target};
 
 /// Positions of a session that is large: what happens once hardly counts.
 const LARGE_SESSION: u64 = 1024;
@@ -37,6 +37,9 @@ pub(super) struct Args {
     #[arg(long, value_name = "N", default_value_t = Schedule::MOST_STREAMS,
           value_parser = clap::value_parser!(u8).range(1..=Schedule::MOST_STREAMS as i64))]
     in_flight: u8,
+    /// Write it as a page for a browser too, with batches of other sizes and other networks
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
     #[command(flatten)]
     target: TargetArgs,
     #[command(flatten)]
@@ -44,89 +47,70 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Error> {
+    let outputs: Vec<&Path> = args.html.iter().map(PathBuf::as_path).collect();
+    output::spare(&[Some(&args.plan)], &outputs)?;
     let plan = read_plan(&args.plan)?;
-    let verified = plan.function.values.iter().any(|value| value.op == Op::Check);
-    let mix =
-        if verified { args.policy.suggestion()?.1 } else { Mix { queries: args.policy.queries, copies: 1, public: 0 } };
-    let positions = mix.queries * mix.copies + mix.public;
-    let target = args.target.target(positions, Choice::Auto)?;
-    let steps = Steps::of(&plan.function)?;
-    let keys = args.keys.unwrap_or_else(|| Keys::of(&steps));
-    let session = session(&steps, keys, &target);
+    let mix = cost::mix(&plan, args.policy.of(args.policy.queries))?;
+    let target = args.target.target(cost::positions(&mix), Choice::Auto)?;
+    let costs = Costs::new(&plan, &target, args.keys)?;
+    let batch = costs.batch(mix, args.micro_batch, args.in_flight);
+    if let Some(path) = &args.html {
+        // Of sizes that no batch can have under this policy there is nothing to say.
+        let mixes = page::SIZES.iter().filter_map(|queries| cost::mix(&plan, args.policy.of(*queries)).ok());
+        let others: Vec<Batch> = mixes.map(|mix| costs.batch(mix, args.micro_batch, args.in_flight)).collect();
+        output::write_files(&[(path, page::cost(&costs, &batch, &others).into_bytes())])?;
+    }
+    output::print(&text(&costs, &batch))
+}
+
+fn text(costs: &Costs<'_>, batch: &Batch) -> String {
     let mut text = format!(
         "{:<6} {:<14} {:<28} {:<18} {:>13} {:>13} {:>6} {:>10}  {}\n",
         "value", "operation", "node", "backend", "to server", "to client", "rounds", "ms", "runner-up"
     );
-    let mut scale = Scale::new(&plan.function, &target);
-    for (id, value) in plan.function.iter().filter(|(_, value)| !value.op.is_local()) {
-        let cost = steps.get(id).cost(keys, 1);
-        let row = [&id.to_string(), value.op.name(), &value.node, &value.backend.to_string()];
-        let seconds = session.layers[id.index()].seconds / target.schedule.micro_batch as f64;
-        let _ = writeln!(text, "{}  {}", line(row, &cost, seconds), runner_up(&plan, id, &mut scale, &target));
+    let (function, target) = (&costs.plan().function, costs.target());
+    let position = costs.position();
+    for (layer, other) in position.layers.iter().zip(costs.runners_up()) {
+        let value = function.value(layer.id);
+        let row = [&layer.id.to_string(), value.op.name(), &value.node, &value.backend.to_string()];
+        let other = other.as_ref().map(runner_up).unwrap_or_default();
+        let _ = writeln!(text, "{}  {other}", line(row, &layer.cost, layer.seconds));
     }
-    let total: Cost = steps.costs(keys, 1).into_iter().sum();
-    let correlations = Correlations::new(&total, positions);
-    let each = (session.seconds - session.setup_s) / target.schedule.micro_batch as f64;
-    let schedule = Schedule::even(positions, args.micro_batch, args.in_flight);
-    let whole_s = SessionTrace::new(&steps, schedule, keys).seconds(&target.machine, target.network);
-    let _ = writeln!(text, "{}", line(["", "one position", "", ""], &total, each));
-    let mut setup = steps.shared(keys).once();
-    setup.then(&correlations.supply.setup());
-    let _ = writeln!(text, "{}", line(["", "set-up", "once per session", ""], &setup, session.setup_s));
-    let supply = correlations.supply.to_string();
-    let _ = writeln!(text, "{}", line(["", "OTs", "of all positions", &supply], &correlations.draws, 0.0));
-    let factor = positions as f64 / mix.queries as f64;
-    let once = correlations.draws.both_ways() + setup.both_ways();
-    let bytes = total.both_ways() as f64 * factor + once as f64 / mix.queries as f64;
-    let Mix { queries, copies, public } = mix;
+    let _ = writeln!(text, "{}", line(["", "one position", "", ""], &position.total, position.seconds));
+    let mut setup = position.setup;
+    setup.then(&batch.supply.setup());
+    let _ = writeln!(text, "{}", line(["", "set-up", "once per session", ""], &setup, position.setup_s));
+    let supply = batch.supply.to_string();
+    let _ = writeln!(text, "{}", line(["", "OTs", "of all positions", &supply], &batch.draws, 0.0));
+    let Mix { queries, copies, public } = batch.mix;
     let _ = writeln!(
         text,
         "bytes and rounds are of one position by itself; ms of one among {} that share their rounds, by {}",
         target.schedule.micro_batch, target.machine.name
     );
-    let _ = writeln!(text, "RLWE key pairs of one position: {} (by {keys})", keys.pairs(&steps));
+    let _ = writeln!(text, "RLWE key pairs of one position: {} (by {})", costs.key_pairs(), costs.keys());
     let _ = writeln!(
         text,
-        "{queries} queries, {copies} copies of each, {public} public samples: {positions} positions in micro-batches of {}, {} in flight, about {} and {} per query",
-        schedule.micro_batch,
-        schedule.streams,
-        output::bytes(bytes as u64),
-        output::seconds(whole_s / queries as f64)
+        "{queries} queries, {copies} copies of each, {public} public samples: {} positions in micro-batches of {}, {} in flight, about {} and {} per query",
+        batch.positions(),
+        batch.schedule.micro_batch,
+        batch.schedule.streams,
+        output::bytes(batch.query_bytes),
+        output::seconds(batch.query_s())
     );
-    output::print(&text)
-}
-
-/// The oblivious transfers of a session.
-struct Correlations {
-    supply: OtSource,
-    draws: Cost,
-}
-
-impl Correlations {
-    /// Of so many positions that each cost `position`, one by one.
-    fn new(position: &Cost, positions: u64) -> Correlations {
-        let supply = OtSource::for_demand(position.tiles().map(|tiles| tiles * positions));
-        let mut stock = OtPool::new(supply);
-        let mut draws = Cost::default();
-        (0..positions).for_each(|_| draws.then(&position.generator(&mut stock)));
-        Correlations { supply, draws }
-    }
+    text
 }
 
 /// Two lines for the end of a compilation.
 pub(super) fn forecast(plan: &Plan, target: &Target) -> Result<String, Error> {
-    let steps = Steps::of(&plan.function)?;
-    let keys = Keys::of(&steps);
-    let total: Cost = steps.costs(keys, 1).into_iter().sum();
+    let position = Costs::new(plan, target, None)?.position();
     // With its part of the OTs of a large session.
-    let draws = Correlations::new(&total, LARGE_SESSION).draws;
-    let bytes = output::bytes(total.both_ways() + draws.both_ways() / LARGE_SESSION);
-    let session = session(&steps, keys, target);
-    let seconds = (session.seconds - session.setup_s) / target.schedule.micro_batch as f64;
+    let (_, draws) = cost::transfers(&position.total, LARGE_SESSION);
+    let bytes = output::bytes(position.total.both_ways() + draws.both_ways() / LARGE_SESSION);
     let mut text = format!(
         "cost      {bytes} and {} rounds per position; about {} each on this network, {} together, by {}\n",
-        total.rounds(),
-        output::seconds(seconds),
+        position.total.rounds(),
+        output::seconds(position.seconds),
         target.schedule.micro_batch,
         target.machine.name
     );
@@ -141,25 +125,14 @@ pub(super) fn forecast(plan: &Plan, target: &Target) -> Result<String, Error> {
     Ok(text)
 }
 
-/// The time of one micro-batch.
-fn session(steps: &Steps, keys: Keys, target: &Target) -> SessionTime {
-    let schedule = Schedule { positions: u64::from(target.schedule.micro_batch), ..target.schedule };
-    SessionTrace::new(steps, schedule, keys).play(&target.machine, target.network)
-}
-
 fn line([id, op, node, backend]: [&str; 4], cost: &Cost, seconds: f64) -> String {
     let (up, down) = (cost.bytes(Party::Client), cost.bytes(Party::Server));
     let ms = 1e3 * seconds;
     format!("{id:<6} {op:<14} {node:<28} {backend:<18} {up:>13} {down:>13} {:>6} {ms:>10.2}", cost.rounds())
 }
 
-/// The best of what was not chosen, and why not: what it would take more or less.
-fn runner_up(plan: &Plan, id: ValueId, scale: &mut Scale<'_>, target: &Target) -> String {
-    let all = scale.candidates(&plan.function, id);
-    let chosen = all.iter().find(|candidate| candidate.backend == plan.function.value(id).backend);
-    let other = all.iter().find(|candidate| Some(candidate.backend) != chosen.map(|chosen| chosen.backend));
-    let (Some(chosen), Some(other)) = (chosen, other) else { return String::new() };
-    let more = |of: fn(&Candidate) -> f64| 1e3 * (of(other) - of(chosen)) / target.schedule.micro_batch as f64;
-    let (computing, network) = (more(|c| c.computing_s), more(|c| c.seconds - c.computing_s));
+/// The best of what was not chosen: what it would take more or less.
+fn runner_up(other: &RunnerUp) -> String {
+    let [computing, network] = [other.computing_s, other.network_s].map(|seconds| 1e3 * seconds);
     format!("{} {:+.2} ms: computing {computing:+.2}, network {network:+.2}", other.backend, computing + network)
 }

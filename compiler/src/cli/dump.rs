@@ -1,16 +1,19 @@
 //! `fusionc dump`.
 
 use std::fmt::Write;
+use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
-use fusion_catalogue::{Cost, Keys, Resolver, Step};
+use fusion_catalogue::Cost;
 use fusion_ir::{Function, Party, Schema, text};
 
-use super::compile::Pipeline;
+use super::compile::{Pipeline, inputs};
 use super::{output, read, read_plan};
 use crate::Error;
 use crate::compile::{Snapshot, Stage, snapshot};
+use crate::cost;
 use crate::nn::Graph;
+use crate::page;
 
 /// Print a plan's program, or the pipeline's result at some stage for an ONNX model
 #[derive(clap::Args)]
@@ -25,6 +28,9 @@ pub(super) struct Args {
     /// Add what each operation costs per position
     #[arg(long)]
     annotate: bool,
+    /// Write it as a page for a browser instead of printing it
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["format", "annotate"])]
+    html: Option<PathBuf>,
     #[command(flatten)]
     pipeline: Pipeline,
 }
@@ -56,19 +62,29 @@ pub(super) fn run(args: Args) -> Result<(), Error> {
         StageName::Gadgets => Stage::Gadgets,
         StageName::Plan => Stage::Plan,
     };
+    let outputs: Vec<&Path> = args.html.iter().map(PathBuf::as_path).collect();
+    let write = |html: &Path, page: String| output::write_files(&[(html, page.into_bytes())]);
     if !read(&path)?.starts_with(b"FUSION") {
-        return match snapshot(&args.pipeline.options()?, stage)? {
-            Snapshot::Graph(graph) => output::print(&render_graph(&graph, args.format)),
-            Snapshot::Function(function, schema) => {
+        let options = args.pipeline.options()?;
+        output::spare(&inputs(&options), &outputs)?;
+        return match (snapshot(&options, stage)?, &args.html) {
+            (Snapshot::Graph(graph), Some(html)) => write(html, page::graph(&graph)),
+            (Snapshot::Graph(graph), None) => output::print(&render_graph(&graph, args.format)),
+            (Snapshot::Function(function, schema), Some(html)) => write(html, page::program(&function, &schema, None)),
+            (Snapshot::Function(function, schema), None) => {
                 output::print(&render(&function, &schema, None, args.format, args.annotate))
             }
         };
     }
+    output::spare(&[Some(&path)], &outputs)?;
     if stage != Stage::Plan {
         let why = "a plan holds the stage plan only; for an earlier one give the ONNX model and its --calibrate file";
         return Err(Error::Input { path, why: why.into() });
     }
     let plan = read_plan(&path)?;
+    if let Some(html) = &args.html {
+        return write(html, page::program(&plan.function, &plan.schema, Some(&plan)));
+    }
     let with_weights = plan.weights.as_ref().map(|weights| text::print_with_weights(&plan.function, weights));
     output::print(&render(&plan.function, &plan.schema, with_weights, args.format, args.annotate))
 }
@@ -149,11 +165,6 @@ fn annotated(function: &Function, text: &str) -> String {
 /// What each value sends, on a line of its own; nothing if it sends nothing or no protocol carries
 /// it as it is.
 fn costs(function: &Function) -> Vec<String> {
-    let mut resolver = Resolver::default();
-    let steps: Vec<Option<Step>> =
-        function.iter().map(|(id, value)| resolver.step(function, id, value.backend).ok()).collect();
-    let keys = Keys::of(steps.iter().flatten());
-    let costs = steps.iter().map(|step| step.as_ref().map(|step| step.cost(keys, 1)).unwrap_or_default());
     let line = |cost: Cost| match cost.messages.is_empty() {
         true => String::new(),
         false => {
@@ -161,7 +172,7 @@ fn costs(function: &Function) -> Vec<String> {
             format!("\n{up} bytes to server, {down} to client, {rounds} rounds")
         }
     };
-    costs.map(line).collect()
+    cost::of_values(function).into_iter().map(|cost| line(cost.unwrap_or_default())).collect()
 }
 
 #[cfg(test)]

@@ -2,9 +2,8 @@
 
 use fusion_ir::op::Mix;
 use fusion_ir::plan::Suggestion;
-use fusion_ir::soundness::Policy;
 
-use crate::Error;
+use crate::{Error, suggest};
 
 /// The batch to suggest; the client's own policy decides.
 #[derive(clap::Args)]
@@ -28,10 +27,12 @@ pub(super) struct PolicyArgs {
 impl PolicyArgs {
     /// The suggestion and the cheapest batch that meets it.
     pub fn suggestion(&self) -> Result<(Suggestion, Mix), Error> {
-        let PolicyArgs { queries, lambda, catch, accuracy } = *self;
-        let policy = Policy { lambda, catch, accuracy: accuracy.unwrap_or(1.0), ..Policy::default() };
-        let batch = policy.plan(queries, None).map_err(|e| Error::Usage(e.to_string()))?;
-        let suggestion = Suggestion { queries, lambda_bits: lambda, catch, accuracy };
-        Ok((suggestion, Mix { queries, copies: batch.copies, public: batch.public }))
+        suggest::batch(self.of(self.queries))
+    }
+
+    /// What is suggested for another number of queries.
+    pub fn of(&self, queries: u64) -> Suggestion {
+        let PolicyArgs { lambda, catch, accuracy, .. } = *self;
+        Suggestion { queries, lambda_bits: lambda, catch, accuracy }
     }
 }

@@ -1,8 +1,11 @@
-//! What a plan costs, layer by layer.
+//! What a plan costs, layer by layer, as numbers and as a page.
 
-use fusion_catalogue::{Keys, Schedule, Steps, Unsupported};
-use fusion_compiler::suggest;
-use fusion_estimate::{Machine, Network, SessionTrace};
+use fusion_catalogue::Schedule;
+use fusion_compiler::cost::{Batch, Costs, mix};
+use fusion_compiler::passes::select::{Choice, Target};
+use fusion_compiler::{Error, page, suggest};
+use fusion_estimate::{Machine, Network};
+use fusion_ir::plan::Suggestion;
 use fusion_ir::{Op, Party, Plan};
 
 /// What one layer of one position costs.
@@ -30,28 +33,58 @@ pub struct LayerCost {
 ///
 /// # Errors
 /// The layers that no protocol carries, if there are any.
-pub fn layer_costs(plan: &Plan, network: Network, machine: &Machine) -> Result<Vec<LayerCost>, Vec<Unsupported>> {
-    let steps = Steps::of(&plan.function)?;
-    let keys = Keys::of(&steps);
-    let positions = plan.function.values.iter().find_map(|value| match &value.op {
-        Op::Mix(mix) => Some(mix.queries.saturating_mul(mix.copies).saturating_add(mix.public)),
-        _ => None,
-    });
-    let schedule = suggest::schedule(positions.unwrap_or(1));
-    let together = u64::from(schedule.micro_batch);
-    let session = SessionTrace::new(&steps, Schedule { positions: together, ..schedule }, keys).play(machine, network);
-    let shared = plan.function.iter().filter(|(_, value)| !value.op.is_local());
-    let layer = |(id, value): (fusion_ir::ValueId, &fusion_ir::Value)| {
-        let cost = steps.get(id).cost(keys, 1);
+pub fn layer_costs(plan: &Plan, network: Network, machine: &Machine) -> Result<Vec<LayerCost>, Error> {
+    let target = target(plan, network, machine);
+    let layer = |layer: fusion_compiler::cost::Layer| {
+        let value = plan.function.value(layer.id);
         LayerCost {
             node: value.node.clone(),
             op: value.op.name(),
             backend: value.backend.to_string(),
-            to_server: cost.bytes(Party::Client),
-            to_client: cost.bytes(Party::Server),
-            rounds: cost.rounds(),
-            seconds: session.layers[id.index()].seconds / together as f64,
+            to_server: layer.cost.bytes(Party::Client),
+            to_client: layer.cost.bytes(Party::Server),
+            rounds: layer.cost.rounds(),
+            seconds: layer.seconds,
         }
     };
-    Ok(shared.map(layer).collect())
+    Ok(Costs::new(plan, &target, None)?.position().layers.into_iter().map(layer).collect())
+}
+
+/// The same as a page for a browser, with the batch that the plan suggests, others to compare, and
+/// other networks: one file without scripts.
+///
+/// # Errors
+/// As [`layer_costs`].
+pub fn cost_page(plan: &Plan, network: Network, machine: &Machine) -> Result<String, Error> {
+    let target = target(plan, network, machine);
+    let costs = Costs::new(plan, &target, None)?;
+    let suggested = match plan.suggestion.queries {
+        0 => Suggestion { queries: QUERIES, ..plan.suggestion.clone() },
+        _ => plan.suggestion.clone(),
+    };
+    let of = |queries: u64| {
+        let mix = mix(plan, Suggestion { queries, ..suggested.clone() })?;
+        Ok::<Batch, Error>(costs.batch(mix, Schedule::LARGEST_MICRO_BATCH, Schedule::MOST_STREAMS))
+    };
+    // Of sizes that no batch can have under this policy there is nothing to say.
+    let others: Vec<Batch> = page::SIZES.into_iter().filter_map(|queries| of(queries).ok()).collect();
+    Ok(page::cost(&costs, &of(suggested.queries)?, &others))
+}
+
+/// The program of `plan` as a page for a browser: its operations, which reads which, and what each
+/// sends. No weight is in it.
+pub fn program_page(plan: &Plan) -> String {
+    page::program(&plan.function, &plan.schema, Some(plan))
+}
+
+/// Queries of a plan that suggests no batch.
+const QUERIES: u64 = 1024;
+
+fn target(plan: &Plan, network: Network, machine: &Machine) -> Target {
+    let positions = plan.function.values.iter().find_map(|value| match &value.op {
+        Op::Mix(mix) => Some(fusion_compiler::cost::positions(mix)),
+        _ => None,
+    });
+    let schedule = suggest::schedule(positions.unwrap_or(1));
+    Target { network, machine: machine.clone(), schedule, choice: Choice::Auto }
 }

@@ -4,7 +4,7 @@ mod compiler;
 mod cost;
 
 pub use compiler::Compiler;
-pub use cost::{LayerCost, layer_costs};
+pub use cost::{LayerCost, cost_page, layer_costs, program_page};
 pub use fusion_backends::{Channel, Error as PeerError};
 pub use fusion_compiler::compile::{Compiled, Summary};
 pub use fusion_compiler::passes::select::Choice;

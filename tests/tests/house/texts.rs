@@ -7,8 +7,9 @@ use fusion_tests::root;
 use super::{files, read};
 
 /// Folders of libraries' sources, without those of their programs.
-const LIBRARIES: [&str; 8] = [
+const LIBRARIES: [&str; 10] = [
     "ir/src",
+    "page/src",
     "table/src",
     "backends/protocol/src",
     "backends/estimate/src",
@@ -16,9 +17,11 @@ const LIBRARIES: [&str; 8] = [
     "compiler/src",
     "runtime/src",
     "runtime/face/src",
+    "python/src",
 ];
-/// What of them is a program: its name in messages is its user's business.
-const PROGRAMS: [&str; 3] = ["compiler/src/bin", "compiler/src/cli", "runtime/src/bin"];
+/// What of them is a program, or says to a package's user where else a setting is: names in messages
+/// are its business.
+const PROGRAMS: [&str; 4] = ["compiler/src/bin", "compiler/src/cli", "runtime/src/bin", "python/src/errors.rs"];
 
 #[test]
 fn texts_of_libraries_name_no_flags() {
