@@ -45,8 +45,8 @@ pub struct Layer {
     pub seconds: f64,
 }
 
-/// The best way to compute a layer that was not chosen. Both times may be negative: choices are made
-/// for the whole plan.
+/// The best way to compute a layer that was not chosen. Both times may be negative: choices are
+/// made for the whole plan.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RunnerUp {
     /// Who would compute it.
@@ -91,8 +91,8 @@ pub fn positions(mix: &Mix) -> u64 {
     mix.queries.saturating_mul(mix.copies).saturating_add(mix.public)
 }
 
-/// The cheapest batch that meets a suggestion; without copies and public samples if the plan is made
-/// for clients who do not verify.
+/// The cheapest batch that meets a suggestion; without copies and public samples if the plan is
+/// made for clients who do not verify.
 ///
 /// # Errors
 /// [`Error::Usage`] if no batch meets it.

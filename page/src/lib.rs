@@ -1,8 +1,9 @@
 //! Pages for people: one file each, without scripts, for any browser and for paper.
 //!
 //! A [`Page`] is made of [figures](Page::figures) and [tables](Table). Every picture is beside the
-//! numbers or names that it draws, so that nothing is lost to who does not see it: [bars](Cell::Bar)
-//! in their cells, [wires](Wires) in their rows. Texts are escaped where they become cells.
+//! numbers or names that it draws, so that nothing is lost to who does not see it:
+//! [bars](Cell::Bar) in their cells, [wires](Wires) in their rows. Texts are escaped where they
+//! become cells.
 
 mod wires;
 
@@ -152,8 +153,8 @@ impl Cell {
 }
 
 impl Table {
-    /// A table without rows, and without a head if there are no `columns`. `name` says what it is to
-    /// who comes upon it.
+    /// A table without rows, and without a head if there are no `columns`. `name` says what it is
+    /// to who comes upon it.
     pub fn new(name: &str, width: Width, columns: &[Column]) -> Table {
         let class = if width == Width::Narrow { " class=\"narrow\"" } else { "" };
         let mut text = format!(

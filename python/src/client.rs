@@ -20,8 +20,8 @@ use crate::tls;
 /// milliseconds.
 type Asked = (String, f64, Option<(f64, f64)>);
 
-/// A report as JSON and as a page, what its statements rest on, each with its status, and the scores
-/// of each query if they are revealed.
+/// A report as JSON and as a page, what its statements rest on, each with its status, and the
+/// scores of each query if they are revealed.
 type Ran = (String, String, String, Vec<(String, String)>, Option<Vec<Vec<f64>>>);
 
 /// The party that has the inputs and checks the answers.

@@ -19,8 +19,8 @@ const LIBRARIES: [&str; 10] = [
     "runtime/face/src",
     "python/src",
 ];
-/// What of them is a program, or says to a package's user where else a setting is: names in messages
-/// are its business.
+/// What of them is a program, or says to a package's user where else a setting is: names in
+/// messages are its business.
 const PROGRAMS: [&str; 4] = ["compiler/src/bin", "compiler/src/cli", "runtime/src/bin", "python/src/errors.rs"];
 
 #[test]
