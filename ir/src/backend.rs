@@ -121,20 +121,23 @@ families! {
 pub struct Cheetah {
     /// Comparisons: most bits of a leaf of a carry tree, `1..=4`.
     pub leaf_bits: u8,
-    /// Linear layers: whether the server packs results into fewer ciphertexts before it returns
-    /// them.
+    /// Linear layers and products of matrices: whether the server packs results into fewer
+    /// ciphertexts before it returns them.
     pub output_packing: bool,
+    /// Products of matrices: whether by OTs, scalar by scalar, instead of ciphertexts.
+    pub scalar_products: bool,
 }
 
 impl Default for Cheetah {
-    /// Leaves of three bits, which need the fewest correlations; no packing.
+    /// Leaves of three bits, which need the fewest correlations; no packing, and ciphertexts for
+    /// products.
     fn default() -> Cheetah {
-        Cheetah { leaf_bits: 3, output_packing: false }
+        Cheetah { leaf_bits: 3, output_packing: false, scalar_products: false }
     }
 }
 
 impl Choices for Cheetah {
-    const FORMS: &'static [&'static str] = &["", "(leaf=N,pack)"];
+    const FORMS: &'static [&'static str] = &["", "(leaf=N,pack,ot)"];
 
     fn are_valid(&self) -> bool {
         (1..=4).contains(&self.leaf_bits)
@@ -149,6 +152,9 @@ impl fmt::Display for Cheetah {
         }
         if self.output_packing {
             choices.push("pack".into());
+        }
+        if self.scalar_products {
+            choices.push("ot".into());
         }
         if choices.is_empty() { Ok(()) } else { write!(f, "({})", choices.join(",")) }
     }
@@ -167,6 +173,7 @@ impl FromStr for Cheetah {
             match choice.split_once('=') {
                 Some(("leaf", bits)) => cheetah.leaf_bits = bits.parse().map_err(|_| ())?,
                 None if choice == "pack" => cheetah.output_packing = true,
+                None if choice == "ot" => cheetah.scalar_products = true,
                 _ => return Err(()),
             }
         }
@@ -210,7 +217,9 @@ mod tests {
 
     #[test]
     fn backends_are_read_as_they_are_written() {
-        let cheetah = |leaf_bits, output_packing| Backend::Cheetah(Cheetah { leaf_bits, output_packing });
+        let cheetah =
+            |leaf_bits, output_packing| Backend::Cheetah(Cheetah { leaf_bits, output_packing, ..Cheetah::default() });
+        let by_ot = Cheetah { scalar_products: true, ..Cheetah::default() };
         let written = [
             (Backend::Unselected, "unselected"),
             (Backend::Local, "local"),
@@ -218,6 +227,7 @@ mod tests {
             (cheetah(2, false), "cheetah(leaf=2)"),
             (cheetah(3, true), "cheetah(pack)"),
             (cheetah(1, true), "cheetah(leaf=1,pack)"),
+            (Backend::Cheetah(by_ot), "cheetah(ot)"),
             (Backend::CryptFlow2(CryptFlow2::Ot), "crypt_flow2-ot"),
             (Backend::CryptFlow2(CryptFlow2::He), "crypt_flow2-he"),
             (Backend::Garbled, "garbled"),
@@ -232,14 +242,14 @@ mod tests {
         for text in ["", "cheetahs", "cheetah(", "cheetah()", "cheetah(leaf=x)", "crypt_flow2", "garbled-ot", "Garbled"]
         {
             let message = text.parse::<Backend>().unwrap_err();
-            let known = "cheetah, cheetah(leaf=N,pack), crypt_flow2-ot, crypt_flow2-he, garbled or local";
+            let known = "cheetah, cheetah(leaf=N,pack,ot), crypt_flow2-ot, crypt_flow2-he, garbled or local";
             assert_eq!(message, format!("no backend {text:?}: {known}"));
         }
     }
 
     #[test]
     fn a_family_has_choices_in_range() {
-        let cheetah = |leaf_bits| Backend::Cheetah(Cheetah { leaf_bits, output_packing: false }).is_family();
+        let cheetah = |leaf_bits| Backend::Cheetah(Cheetah { leaf_bits, ..Cheetah::default() }).is_family();
         assert!(!cheetah(0) && cheetah(1) && cheetah(4) && !cheetah(5));
         assert!(Backend::Garbled.is_family() && !Backend::Local.is_family() && !Backend::Unselected.is_family());
     }

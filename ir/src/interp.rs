@@ -22,6 +22,7 @@ use elementwise::{left_loses, map, rounded, zip, zip_spread};
 use linear::{Convolution, Sums};
 
 pub use fill::{Watched, watch};
+pub use linear::mat_mul;
 pub use moves::gather;
 pub use pool::{max, span, tournament};
 
@@ -177,6 +178,10 @@ pub fn apply_public(op: &Op, operands: &[&[i64]], types: &[&TensorType], ty: &Te
         Op::Scale { factor } => map(x, |x| signed(x.wrapping_mul(*factor) as u64, bits)),
         Op::Offset { by } => map(x, |x| signed(x.wrapping_add(*by) as u64, bits)),
         Op::Mul => zip_spread(x, operands[1], |a, b| signed(a.wrapping_mul(b) as u64, bits)),
+        Op::MatMul => {
+            let (shape, columns) = (&types[0].shape, ty.shape[2]);
+            mat_mul(x, operands[1], [shape[0], shape[1], shape[2], columns], bits)
+        }
         Op::Piecewise(function) => elementwise::piecewise(function, x, bits),
         Op::Add => zip(x, operands[1], |a, b| signed(a.wrapping_add(b) as u64, bits)),
         Op::MaxPool(window) => pool::max_pool(window, x, types[0]),

@@ -208,6 +208,9 @@ pub enum Op {
     /// Tests `[n]` to leaves `[m]` of a public forest, as integers, `frac = 0`: for every leaf
     /// minus the number of nodes on the way to it that lead elsewhere, by [`Forest::paths`]. Local.
     Paths(Forest),
+    /// Products of matrices: `[b, m, k]` and `[b, k, n]`, of one width, give `[b, m, n]`;
+    /// `frac = frac_x + frac_y`, sums wrap mod `2^bits`.
+    MatMul,
 }
 
 impl Op {
@@ -230,6 +233,7 @@ impl Op {
             Op::Bias { .. } => "bias",
             Op::Add => "add",
             Op::Mul => "mul",
+            Op::MatMul => "mat_mul",
             Op::Piecewise(_) => "piecewise",
             Op::MaxPool(_) => "max_pool",
             Op::SumPool(_) => "sum_pool",
@@ -252,7 +256,7 @@ impl Op {
         match self {
             Op::Conv(_) | Op::Dense { .. } => false,
             Op::Requant { .. } | Op::RequantRelu { .. } | Op::RequantClip { .. } | Op::Relu | Op::Step => false,
-            Op::Extend | Op::Mul | Op::Piecewise(_) | Op::MaxPool(_) => false,
+            Op::Extend | Op::Mul | Op::MatMul | Op::Piecewise(_) | Op::MaxPool(_) => false,
             Op::ArgMax | Op::TopK { .. } | Op::Reveal(_) => false,
             Op::Input(_) | Op::Mix(_) | Op::Truncate | Op::ShiftLeft { .. } | Op::Scale { .. } => true,
             Op::Offset { .. } | Op::Bias { .. } | Op::Add => true,
@@ -271,7 +275,7 @@ impl Op {
             Op::Scale { .. } | Op::Offset { .. } | Op::Bias { .. } | Op::Add | Op::Mul | Op::Piecewise(_) => None,
             Op::MaxPool(_) | Op::SumPool(_) | Op::Concat { .. } | Op::Pad { .. } | Op::Slice { .. } => None,
             Op::Transpose { .. } | Op::Reshape | Op::ArgMax | Op::TopK { .. } | Op::Reveal(_) | Op::Check => None,
-            Op::Step | Op::Paths(_) => None,
+            Op::Step | Op::Paths(_) | Op::MatMul => None,
         }
     }
 
@@ -286,7 +290,7 @@ impl Op {
             Op::Scale { .. } | Op::Offset { .. } | Op::Add | Op::Mul | Op::Piecewise(_) | Op::MaxPool(_) => None,
             Op::SumPool(_) | Op::Concat { .. } | Op::Pad { .. } | Op::Slice { .. } | Op::Transpose { .. } => None,
             Op::Reshape | Op::ArgMax | Op::TopK { .. } | Op::Reveal(_) | Op::Check | Op::Step => None,
-            Op::Paths(_) => None,
+            Op::Paths(_) | Op::MatMul => None,
         }
     }
 
@@ -301,7 +305,7 @@ impl Op {
             Op::Scale { .. } | Op::Offset { .. } | Op::Add | Op::Mul | Op::Piecewise(_) | Op::MaxPool(_) => Vec::new(),
             Op::SumPool(_) | Op::Concat { .. } | Op::Pad { .. } | Op::Slice { .. } | Op::Transpose { .. } => Vec::new(),
             Op::Reshape | Op::ArgMax | Op::TopK { .. } | Op::Reveal(_) | Op::Check | Op::Step => Vec::new(),
-            Op::Paths(_) => Vec::new(),
+            Op::Paths(_) | Op::MatMul => Vec::new(),
         }
     }
 

@@ -27,7 +27,7 @@ use crate::op::Op;
 use crate::schema::{Schema, SchemaError};
 
 /// The version that this code writes and reads.
-pub const VERSION: u32 = 6;
+pub const VERSION: u32 = 7;
 
 const MAGIC: &[u8; 8] = b"FUSION\r\n";
 

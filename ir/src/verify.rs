@@ -48,6 +48,8 @@ pub const MAX_ELEMENTS: usize = 1 << 28;
 pub const MAX_VALUES: usize = 1 << 16;
 /// Widest weight.
 pub const MAX_WEIGHT_BITS: u8 = 16;
+/// Most scalar products of a `mat_mul`.
+pub const MAX_PRODUCTS: usize = 1 << 32;
 /// Most knots of a `piecewise`.
 pub const MAX_KNOTS: usize = 1 << 10;
 /// Most indices of a `topk`.
@@ -287,7 +289,7 @@ impl<'f> Verifier<'f> {
 fn arity(op: &Op) -> Option<usize> {
     match op {
         Op::Input(_) => Some(0),
-        Op::Add | Op::Mul => Some(2),
+        Op::Add | Op::Mul | Op::MatMul => Some(2),
         Op::Concat { .. } => None,
         Op::Mix(_) | Op::Conv(_) | Op::Dense { .. } | Op::Requant { .. } | Op::RequantRelu { .. } => Some(1),
         Op::RequantClip { .. } | Op::Relu | Op::Extend | Op::Truncate | Op::ShiftLeft { .. } => Some(1),
@@ -368,6 +370,7 @@ fn shape(function: &Function, op: &Op, operands: &[&TensorType], ty: &TensorType
             let fits = a == b || b.len() == 1 && a.first() == b.first();
             if fits { Ok(first()) } else { Err(format!("multiplies {a:?} and {b:?}")) }
         }
+        Op::MatMul => mat_mul(operands[0], operands[1]),
         Op::Piecewise(function) if operands[0].len().saturating_mul(function.knots.len()) > MAX_ELEMENTS => {
             Err(format!("{} knots for {} elements", function.knots.len(), operands[0].len()))
         }
@@ -432,6 +435,20 @@ fn shape(function: &Function, op: &Op, operands: &[&TensorType], ty: &TensorType
     }
 }
 
+/// The shape of the products of the matrices `x` and `y`.
+fn mat_mul(x: &TensorType, y: &TensorType) -> Rule<Vec<usize>> {
+    let (&[b, m, k], &[others, inner, n]) = (x.shape.as_slice(), y.shape.as_slice()) else {
+        return Err(format!("multiplies {:?} and {:?}, not batches of matrices", x.shape, y.shape));
+    };
+    if (b, k) != (others, inner) {
+        return Err(format!("multiplies {:?} and {:?}", x.shape, y.shape));
+    }
+    match [b, m, k, n].into_iter().try_fold(1usize, usize::checked_mul) {
+        Some(products) if products <= MAX_PRODUCTS => Ok(vec![b, m, n]),
+        _ => Err(format!("multiplies {:?} and {:?}: more than {MAX_PRODUCTS} products", x.shape, y.shape)),
+    }
+}
+
 fn check_format(function: &Function, op: &Op, operands: &[&TensorType], ty: &TensorType) -> Rule<()> {
     if let Op::Input(format) = op {
         return check_input(format, ty);
@@ -445,7 +462,7 @@ fn check_format(function: &Function, op: &Op, operands: &[&TensorType], ty: &Ten
         }
         Op::ShiftLeft { by } => i16::from(first.frac) + i16::from(*by),
         Op::Scale { .. } => i16::from(ty.frac),
-        Op::Mul => i16::from(first.frac) + i16::from(operands[1].frac),
+        Op::Mul | Op::MatMul => i16::from(first.frac) + i16::from(operands[1].frac),
         Op::Piecewise(function) => i16::from(first.frac) + i16::from(function.slope_frac),
         Op::ArgMax | Op::TopK { .. } | Op::Step => 0,
         Op::Paths(_) if first.frac != 0 => return Err(format!("tests of {} fractional bits", first.frac)),
@@ -465,7 +482,7 @@ fn check_format(function: &Function, op: &Op, operands: &[&TensorType], ty: &Ten
         Op::TopK { .. } => first.len() <= 1 << (ty.bits - 1) && first.bits + ty.bits <= MAX_BITS,
         Op::Input(_) | Op::Mix(_) | Op::Conv(_) | Op::Dense { .. } | Op::Relu => ty.bits == first.bits,
         Op::ShiftLeft { .. } | Op::Scale { .. } | Op::Offset { .. } | Op::Bias { .. } => ty.bits == first.bits,
-        Op::Add | Op::Mul | Op::Piecewise(_) | Op::MaxPool(_) | Op::SumPool(_) => ty.bits == first.bits,
+        Op::Add | Op::Mul | Op::MatMul | Op::Piecewise(_) | Op::MaxPool(_) | Op::SumPool(_) => ty.bits == first.bits,
         Op::Concat { .. } | Op::Pad { .. } | Op::Slice { .. } | Op::Transpose { .. } => ty.bits == first.bits,
         Op::Reshape | Op::Reveal(_) | Op::Check | Op::Paths(_) => ty.bits == first.bits,
     };
@@ -473,7 +490,7 @@ fn check_format(function: &Function, op: &Op, operands: &[&TensorType], ty: &Ten
         return Err(format!("{} bits from {}", ty.bits, first.bits));
     }
     for other in &operands[1..] {
-        if other.bits != first.bits || (other.frac != first.frac && *op != Op::Mul) {
+        if other.bits != first.bits || (other.frac != first.frac && !matches!(op, Op::Mul | Op::MatMul)) {
             let TensorType { bits, frac, .. } = other;
             return Err(format!("operands of {bits}.{frac} and {}.{} bits", first.bits, first.frac));
         }
@@ -532,7 +549,7 @@ fn check_constants(op: &Op, ty: &TensorType) -> Rule<()> {
         Op::ShiftLeft { .. } | Op::Scale { .. } | Op::Offset { .. } | Op::Bias { .. } | Op::Add | Op::Mul => Ok(()),
         Op::MaxPool(_) | Op::SumPool(_) | Op::Concat { .. } | Op::Pad { .. } => Ok(()),
         Op::Slice { .. } | Op::Transpose { .. } | Op::Reshape | Op::ArgMax | Op::TopK { .. } => Ok(()),
-        Op::Reveal(_) | Op::Check | Op::Step | Op::Paths(_) => Ok(()),
+        Op::Reveal(_) | Op::Check | Op::Step | Op::Paths(_) | Op::MatMul => Ok(()),
     }
 }
 
@@ -553,7 +570,7 @@ fn differences_may_wrap(op: &Op, operand: &TensorType) -> bool {
         Op::RequantRelu { .. } | Op::RequantClip { .. } | Op::Relu | Op::Extend | Op::Truncate => false,
         Op::ShiftLeft { .. } | Op::Scale { .. } | Op::Offset { .. } | Op::Bias { .. } | Op::Add | Op::Mul => false,
         Op::SumPool(_) | Op::Concat { .. } | Op::Pad { .. } | Op::Slice { .. } | Op::Transpose { .. } => false,
-        Op::Reshape | Op::Reveal(_) | Op::Check | Op::Step | Op::Paths(_) => false,
+        Op::Reshape | Op::Reveal(_) | Op::Check | Op::Step | Op::Paths(_) | Op::MatMul => false,
     }
 }
 

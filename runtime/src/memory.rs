@@ -6,9 +6,11 @@
 //! that it has in store. Of streams side by side each has its own. What the system's allocator
 //! keeps to itself is not in it.
 
+use std::sync::Arc;
+
 use fusion_backends::cheetah::linear::workspace_bytes;
 use fusion_backends::ot::Generator;
-use fusion_catalogue::cheetah::interleaved;
+use fusion_catalogue::cheetah::{Packing, Product, interleaved};
 use fusion_catalogue::compare::WAVE;
 use fusion_catalogue::crypt_flow2::he;
 use fusion_catalogue::ot::{Ferret, OtCount, Ots};
@@ -76,6 +78,8 @@ struct Layer {
 enum Kind {
     /// A linear layer.
     Linear(Linear),
+    /// Products of shared matrices.
+    Product(Arc<Product>),
     /// A comparison.
     Compared(Compared),
     Local,
@@ -103,6 +107,7 @@ impl Memory {
             let operand = value.operands.first().map_or(0, |operand| len(*operand));
             let kind = match steps.get(id) {
                 Step::Linear(linear) => Kind::Linear(linear.clone()),
+                Step::Product(product) => Kind::Product(Arc::clone(product)),
                 Step::Local(_) => Kind::Local,
                 step @ (Step::Compare(_) | Step::Reveal(_)) => {
                     let result = len(id);
@@ -153,9 +158,11 @@ impl Memory {
         let mut workspace = [0; 3];
         let (mut most, mut wave) = (0, 0);
         for layer in &self.layers {
-            if let (Kind::Linear(Linear::Cheetah(packing)), Party::Server) = (&layer.kind, party) {
-                let own = workspace_bytes(packing, micro_batch as usize);
-                workspace.iter_mut().zip(own).for_each(|(most, own)| *most = own.max(*most));
+            if party == Party::Server {
+                for (packing, positions) in layer.kind.packings(micro_batch as usize) {
+                    let own = workspace_bytes(packing, positions);
+                    workspace.iter_mut().zip(own).for_each(|(most, own)| *most = own.max(*most));
+                }
             }
             most = most.max(layer.bytes(party, micro_batch));
             wave = wave.max(layer.wave_bytes(party, micro_batch));
@@ -252,6 +259,21 @@ impl Layer {
             Kind::Linear(linear) => {
                 linear.layer().peak_bytes(party, positions, self.alive * WORD_BYTES, self.result * WORD_BYTES)
             }
+            Kind::Product(product) => {
+                product.peak_bytes(party, positions, self.alive * WORD_BYTES, self.result * WORD_BYTES)
+            }
+        }
+    }
+}
+
+impl Kind {
+    /// The layers that the server's workspace serves, each with how many positions of a micro-batch
+    /// go through it together.
+    fn packings(&self, micro_batch: usize) -> Vec<(&Packing, usize)> {
+        match self {
+            Kind::Linear(Linear::Cheetah(packing)) => vec![(packing, micro_batch)],
+            Kind::Product(product) => product.terms().iter().map(|term| (&*term.packing, 1)).collect(),
+            Kind::Linear(_) | Kind::Compared(_) | Kind::Local => Vec::new(),
         }
     }
 }
@@ -272,8 +294,6 @@ fn pad_bytes(need: &OtCount, party: Party) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::resolve;
 
@@ -371,6 +391,35 @@ mod tests {
         };
         assert!(window("cheetah").unwrap_err().to_string().contains("4096"));
         window("crypt_flow2-ot").unwrap();
+    }
+
+    /// Messages and shares grow with the micro-batch; of the server's workspace, one position's is
+    /// there.
+    #[test]
+    fn products_of_matrices_are_worked_off_position_by_position() {
+        let function = |backend: &str| {
+            let text = format!(
+                "function \"f\"\nv0 = input : i30.0~9[2,64,64] \"\"\nv1 = mat_mul v0, v0 : i30.0~29[2,64,64] by {backend} \"\"\n"
+            );
+            Memory::new(&resolve(&fusion_ir::text::parse(&text).unwrap()).unwrap())
+        };
+        let peak = |memory: &Memory, party, micro_batch| {
+            let (offline, keys) = (Offline::default(), KEYS);
+            memory.peak_bytes(party, BatchSize::new(64, micro_batch, 1, offline, keys))
+        };
+        for backend in ["cheetah", "cheetah(pack)"] {
+            let memory = function(backend);
+            let Kind::Product(product) = &memory.layers[1].kind else { panic!("{backend}") };
+            for (party, bytes) in [
+                (Party::Client, product.upload_bytes()),
+                (Party::Server, product.upload_bytes() + product.download_bytes()),
+            ] {
+                let [one, eight] = [1, 8].map(|micro_batch| peak(&memory, party, micro_batch));
+                assert!((eight - one) as usize > 7 * bytes, "{backend} {party:?}");
+            }
+            let packings = memory.layers[1].kind.packings(8);
+            assert!(packings.len() == 2 && packings.iter().all(|(_, positions)| *positions == 1));
+        }
     }
 
     #[test]

@@ -55,7 +55,7 @@ pub fn apply(
         Op::SumPool(_) => by_the_interpreter(op, x, types, ty),
         Op::Input(_) | Op::Conv(_) | Op::Dense { .. } | Op::Requant { .. } | Op::RequantRelu { .. } => no_local(op),
         Op::RequantClip { .. } | Op::Relu | Op::Extend | Op::Mul | Op::Piecewise(_) | Op::MaxPool(_) => no_local(op),
-        Op::ArgMax | Op::TopK { .. } | Op::Reveal(_) | Op::Step => no_local(op),
+        Op::ArgMax | Op::TopK { .. } | Op::Reveal(_) | Op::Step | Op::MatMul => no_local(op),
     }
 }
 

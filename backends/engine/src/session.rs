@@ -253,6 +253,7 @@ impl MicroBatch<'_> {
                 Ok(local::apply(place.party, &value.op, operands, &types, &value.ty, weights, positions))
             }
             Step::Linear(layer) => engines.linear(place, batches, layer, task(operands[0])),
+            Step::Product(product) => engines.product(place, batches, product, [operands[0], operands[1]], positions),
             Step::Compare(Compare { operation, by }) => engines.compare(place, by, operation, operands, positions),
             Step::Reveal(_) => unreachable!("a reveal is no operation on shares"),
         }

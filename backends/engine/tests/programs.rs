@@ -36,7 +36,7 @@ fn random_programs_equal_the_interpreter_and_their_forecasts() {
         common::check(&writer.function, KEYS[seed as usize % 2], 1 + seed as usize % 3, seed, supply(seed));
     }
     let shapeless = ["fusion.mix", "fusion.reveal", "fusion.check"];
-    assert!(seen.len() + shapeless.len() >= 29, "every operation has its turn: {seen:?}");
+    assert!(seen.len() + shapeless.len() >= 30, "every operation has its turn: {seen:?}");
 }
 
 #[test]
@@ -114,7 +114,9 @@ impl Writer {
         if allowed && types.len() == operands.len() && sign_is_proven(&op, &types, &ty) {
             ty.sign = Sign::NonNegative;
         }
-        let choices = Cheetah { leaf_bits: 1 + self.below(4) as u8, output_packing: self.below(2) == 1 };
+        let leaf_bits = 1 + self.below(4) as u8;
+        let [output_packing, scalar_products] = [(); 2].map(|()| self.below(2) == 1);
+        let choices = Cheetah { leaf_bits, output_packing, scalar_products };
         let backend = if op.is_local() { Backend::Local } else { Backend::Cheetah(choices) };
         let id = self.function.push(op, operands, ty, "");
         self.function.values[id.index()].backend = backend;
@@ -137,7 +139,7 @@ impl Writer {
         let with = |bits: u8, frac: i8| TensorType { bits, frac, ..x.clone() };
         let one = vec![operand];
         let axes = x.shape.len();
-        match self.below(30) {
+        match self.below(31) {
             0 => (Op::Requant { shift }, one, with(k, frac - shift as i8)),
             1 => (Op::RequantRelu { shift }, one, with(k.min(bits - shift.min(bits)), frac - shift as i8)),
             2 => (Op::Relu, one, x.clone()),
@@ -234,6 +236,25 @@ impl Writer {
                 (Op::ArgMax, one, TensorType { shape: vec![1], ..with(index_bits, 0) })
             }
             28 => (Op::Step, one, with(k, 0)),
+            // Of a batch of matrices and one that fits it, mostly itself.
+            30 => {
+                let shape = x.shape.clone();
+                let fits = |other: &TensorType| {
+                    axes == 3
+                        && other.shape.len() == 3
+                        && other.bits == bits
+                        && other.shape[..2] == [shape[0], shape[2]]
+                };
+                let others = self.function.iter().filter(|(_, v)| fits(&v.ty));
+                let (other, y) = others.map(|(id, v)| (id, v.ty.clone())).next_back().unwrap_or((operand, x.clone()));
+                let columns = y.shape.get(2).copied().unwrap_or(1);
+                let ty = with(bits, frac.saturating_add(y.frac));
+                (
+                    Op::MatMul,
+                    vec![operand, other],
+                    TensorType { shape: vec![shape[0], *shape.get(1).unwrap_or(&1), columns], ..ty },
+                )
+            }
             29 => {
                 // A chain with as many tests as there are elements, some of them two to a node.
                 let mut items = Vec::new();

@@ -11,8 +11,6 @@ use std::str::FromStr;
 
 use serde::Serialize;
 
-use crate::cheetah::Packing;
-
 /// How many key pairs of the `cheetah` family a position has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -24,9 +22,9 @@ pub enum Keys {
 }
 
 impl Keys {
-    /// Whether a layer with this packing has a key pair of its own.
-    pub fn serve_one(self, packing: &Packing) -> bool {
-        self == Keys::Layer && packing.levels() == 0
+    /// Whether a layer that packs its results in so many levels has a key pair of its own.
+    pub fn serve_one(self, levels: u32) -> bool {
+        self == Keys::Layer && levels == 0
     }
 }
 

@@ -28,8 +28,8 @@ impl SharedSetup {
         let mut shared = SharedSetup::default();
         let mut slots = Vec::new();
         for step in steps {
-            shared.public_keys |= step.packing().is_some_and(|packing| !keys.serve_one(packing));
-            shared.levels = step.packing().map_or(0, |packing| packing.levels()).max(shared.levels);
+            shared.public_keys |= step.levels().is_some_and(|levels| !keys.serve_one(levels));
+            shared.levels = step.levels().unwrap_or(0).max(shared.levels);
             shared.extensions |= step.extends();
             slots.extend(step.slots());
         }
@@ -95,7 +95,7 @@ impl Keys {
 
     /// Whether a step is a layer with a key pair of its own.
     pub fn own(self, step: &Step) -> bool {
-        step.packing().is_some_and(|packing| self.serve_one(packing))
+        step.levels().is_some_and(|levels| self.serve_one(levels))
     }
 }
 

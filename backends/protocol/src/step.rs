@@ -1,9 +1,11 @@
 //! Operations resolved: what a value of a function is to the protocols, with everything that its
 //! family decided about it.
 
+use std::sync::Arc;
+
 use fusion_ir::Party;
 
-use crate::cheetah::Packing;
+use crate::cheetah::{Packing, Product};
 use crate::compare::Nonlinear;
 use crate::crypt_flow2::{self, he::Slots};
 use crate::{Cost, Keys, Primitive, packed_bytes};
@@ -17,6 +19,8 @@ pub enum Step {
     Local(Local),
     /// A convolution or a fully connected layer.
     Linear(Linear),
+    /// Products of shared matrices, by ciphertexts.
+    Product(Arc<Product>),
     /// An operation that looks at the bits of shared values.
     Compare(Compare),
     /// The server's share is opened to the client.
@@ -56,6 +60,7 @@ impl Step {
         match self {
             Step::Local(local) => local.cost(positions),
             Step::Linear(linear) => linear.layer().cost(keys, positions),
+            Step::Product(product) => product.cost(keys, positions),
             Step::Compare(compare) => compare.by.protocols().cost(&compare.operation, positions),
             Step::Reveal(reveal) => reveal.cost(positions),
         }
@@ -65,6 +70,16 @@ impl Step {
     pub fn packing(&self) -> Option<&Packing> {
         match self {
             Step::Linear(Linear::Cheetah(packing)) => Some(packing),
+            Step::Linear(_) | Step::Product(_) | Step::Local(_) | Step::Compare(_) | Step::Reveal(_) => None,
+        }
+    }
+
+    /// The levels of output packing of a step whose ciphertexts are those of the `cheetah` family;
+    /// `None` of others.
+    pub fn levels(&self) -> Option<u32> {
+        match self {
+            Step::Linear(Linear::Cheetah(packing)) => Some(packing.levels()),
+            Step::Product(product) => Some(product.levels()),
             Step::Linear(_) | Step::Local(_) | Step::Compare(_) | Step::Reveal(_) => None,
         }
     }
@@ -73,7 +88,7 @@ impl Step {
     pub fn slots(&self) -> Option<&Slots> {
         match self {
             Step::Linear(Linear::CryptFlow2(crypt_flow2::Layer::He(slots))) => Some(slots),
-            Step::Linear(_) | Step::Local(_) | Step::Compare(_) | Step::Reveal(_) => None,
+            Step::Linear(_) | Step::Product(_) | Step::Local(_) | Step::Compare(_) | Step::Reveal(_) => None,
         }
     }
 
@@ -82,7 +97,7 @@ impl Step {
         match self {
             Step::Linear(linear) => matches!(linear, Linear::CryptFlow2(_)),
             Step::Compare(compare) => matches!(compare.by, Comparer::CryptFlow2(_)),
-            Step::Local(_) | Step::Reveal(_) => false,
+            Step::Product(_) | Step::Local(_) | Step::Reveal(_) => false,
         }
     }
 }

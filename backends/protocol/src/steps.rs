@@ -6,7 +6,7 @@ use fusion_ir::{Backend, Function, Op, ValueId};
 use crate::cheetah::Packings;
 use crate::compare::{Comparison, Nonlinear};
 use crate::families::{FAMILIES, family};
-use crate::linear::{Refusal, Shape};
+use crate::linear::{Matrices, Refusal, Shape};
 use crate::step::{Compare, Local, Reveal};
 use crate::{Cost, Keys, Primitive, SharedSetup, Step};
 
@@ -47,6 +47,10 @@ impl Resolver {
             Kind::Linear => {
                 let shape = Shape::of(function, id)?;
                 family(backend).linear(backend, &shape, &mut self.packings).map(Step::Linear)
+            }
+            Kind::Product => {
+                let (bits, matrices) = (function.value(id).ty.bits, Matrices::of(function, id)?);
+                family(backend).product(backend, bits, &matrices, &mut self.packings)
             }
             Kind::Compare(operation) => {
                 let by = family(backend).compare(backend)?;
@@ -136,6 +140,7 @@ pub fn candidates(op: &Op) -> Vec<Backend> {
     match class(op) {
         Class::Moved | Class::InOrder => Vec::new(),
         Class::Linear => FAMILIES.iter().flat_map(|family| family.linear_candidates()).collect(),
+        Class::Product => FAMILIES.iter().flat_map(|family| family.product_candidates()).collect(),
         Class::Compare => FAMILIES.iter().flat_map(|family| family.compare_candidates()).collect(),
         Class::Reveal => FAMILIES.iter().flat_map(|family| family.compare_candidates()).take(1).collect(),
     }
@@ -148,6 +153,8 @@ enum Class {
     /// Local, its elements moved elsewhere or summed up.
     Moved,
     Linear,
+    /// Of secret matrices.
+    Product,
     Compare,
     Reveal,
 }
@@ -160,6 +167,7 @@ fn class(op: &Op) -> Class {
         Op::Bias { .. } | Op::Add | Op::Concat { .. } => Class::InOrder,
         Op::Transpose { .. } | Op::SumPool(_) | Op::Slice { .. } | Op::Pad { .. } | Op::Paths(_) => Class::Moved,
         Op::Conv(_) | Op::Dense { .. } => Class::Linear,
+        Op::MatMul => Class::Product,
         Op::Requant { .. } | Op::RequantRelu { .. } | Op::RequantClip { .. } | Op::Relu => Class::Compare,
         Op::Step | Op::Extend | Op::Mul | Op::Piecewise(_) => Class::Compare,
         Op::MaxPool(_) | Op::ArgMax | Op::TopK { .. } => Class::Compare,
@@ -171,6 +179,7 @@ fn class(op: &Op) -> Class {
 enum Kind {
     Local(Local),
     Linear,
+    Product,
     Compare(Nonlinear),
     Reveal(Reveal),
 }
@@ -185,6 +194,7 @@ fn kind(function: &Function, id: ValueId) -> Result<Kind, Refusal> {
         Class::InOrder => local(Primitive::LocalElement),
         Class::Moved => local(Primitive::MovedElement),
         Class::Linear => Kind::Linear,
+        Class::Product => Kind::Product,
         Class::Compare => Kind::Compare(nonlinear(function, id).ok_or(Refusal::Operand)?),
         Class::Reveal => Kind::Reveal(Reveal { elements: value.ty.len(), bits: value.ty.bits }),
     })
@@ -219,7 +229,7 @@ fn nonlinear(function: &Function, id: ValueId) -> Option<Nonlinear> {
         Op::Input(_) | Op::Mix(_) | Op::Check | Op::Reshape | Op::Truncate | Op::ShiftLeft { .. } => None,
         Op::Scale { .. } | Op::Offset { .. } | Op::Bias { .. } | Op::Add | Op::Concat { .. } => None,
         Op::Transpose { .. } | Op::SumPool(_) | Op::Slice { .. } | Op::Pad { .. } | Op::Paths(_) => None,
-        Op::Conv(_) | Op::Dense { .. } | Op::Reveal(_) => None,
+        Op::Conv(_) | Op::Dense { .. } | Op::MatMul | Op::Reveal(_) => None,
     }
 }
 

@@ -68,7 +68,7 @@ pub fn experiments() -> Vec<Experiment> {
     all
 }
 
-const DEFAULT: Backend = Backend::Cheetah(Cheetah { leaf_bits: 3, output_packing: false });
+const DEFAULT: Backend = Backend::Cheetah(Cheetah { leaf_bits: 3, output_packing: false, scalar_products: false });
 /// Width of an accumulator.
 const ACC: u8 = 28;
 /// Bits that a requantisation drops.

@@ -61,7 +61,7 @@ fn step(function: &Function, value: &Value, weights: &Weights, operands: &[&[i64
     match &value.op {
         // Missing values are where a ring's sign turns: products with them wrap on purpose.
         Op::Dense { .. } if reads_order(function, value) => (reduced(), 0.0),
-        Op::Conv(_) | Op::Dense { .. } | Op::Bias { .. } | Op::Add | Op::Mul | Op::SumPool(_) => {
+        Op::Conv(_) | Op::Dense { .. } | Op::Bias { .. } | Op::Add | Op::Mul | Op::MatMul | Op::SumPool(_) => {
             let value = Value { ty: wide(), ..value.clone() };
             narrowed(apply_with(function, &value, weights, operands, input, Sums::Fastest))
         }

@@ -136,6 +136,25 @@ pub(super) fn dense(weight: &[i64], x: &[i64], bias: Option<&[i64]>, rows: usize
     y
 }
 
+/// The products of matrices `[b, m, k]` and `[b, k, n]`, mod `2^bits`. The time does not depend on
+/// the elements.
+///
+/// # Panics
+/// If there are not so many elements.
+pub fn mat_mul(x: &[i64], y: &[i64], [b, m, k, n]: [usize; 4], bits: u8) -> Vec<i64> {
+    assert_eq!([x.len(), y.len()], [b * m * k, b * k * n], "elements of {b} products of {m}x{k} and {k}x{n}");
+    let mut z = vec![0i64; b * m * n];
+    let rows = z.par_chunks_exact_mut(n.max(1)).zip(x.par_chunks_exact(k.max(1))).enumerate();
+    rows.with_min_len(WORTHWHILE.div_ceil((k * n).max(1))).for_each(|(row, (z, x))| {
+        let y = &y[row / m * k * n..][..k * n];
+        for (x, y) in x.iter().zip(y.chunks_exact(n)) {
+            z.iter_mut().zip(y).for_each(|(z, y)| *z = z.wrapping_add(x.wrapping_mul(*y)));
+        }
+        z.iter_mut().for_each(|z| *z = signed(*z as u64, bits));
+    });
+    z
+}
+
 /// Whether floats hold every sum of `terms` products of these elements, in whatever order they are
 /// added.
 pub(super) fn floats_hold(terms: usize, weight: &[i64], x: &[i64]) -> bool {

@@ -53,6 +53,16 @@ pub fn dense(w: &[i64], x: &[i64], bias: Option<&[i64]>, bits: u8) -> Vec<i64> {
     w.chunks_exact(x.len()).enumerate().map(row).collect()
 }
 
+/// The product of the matrices with the same index in two batches, mod `2^bits`.
+pub fn mat_mul(x: &[i64], y: &[i64], [b, m, k, n]: [usize; 4], bits: u8) -> Vec<i64> {
+    let mut z = Vec::new();
+    for (h, (i, j)) in (0..b).flat_map(|h| (0..m).flat_map(move |i| (0..n).map(move |j| (h, (i, j))))) {
+        let product = |l: usize| wide(x[(h * m + i) * k + l]) * wide(y[(h * k + l) * n + j]);
+        z.push((0..k).fold(0, |sum, l| ring(wide(sum) + product(l), bits)));
+    }
+    z
+}
+
 /// An operation of each element, or of each and its counterpart.
 pub fn elementwise(op: &Op, a: &[i64], b: &[i64], operand: u8, bits: u8) -> Vec<i64> {
     let rounded = |x: i64, shift: u8| wide(ring(wide(x) + (1 << (shift - 1)), operand));

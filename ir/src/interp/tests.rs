@@ -354,6 +354,27 @@ fn elementwise_operations_are_their_definitions() {
 }
 
 #[test]
+fn products_of_matrices_are_their_definition() {
+    let mut random = Random(9);
+    for case in 0..200 {
+        let [b, m, k, n] = [(); 4].map(|()| 1 + random.below(if case % 20 == 0 { 40 } else { 5 }));
+        let bits = random.pick(&[2, 9, 28, 34, 62, 63]);
+        let x_bits = random.pick(&[bits, (bits / 2).max(2)]);
+        let types = [ty(bits, &[b, m, k]), ty(bits, &[b, k, n])];
+        let [x, y] = [0, 1].map(|i| random.elements(types[i].len(), x_bits));
+        let (operands, result) = ([x.as_slice(), &y], ty(bits, &[b, m, n]));
+        let expected = plain::mat_mul(&x, &y, [b, m, k, n], bits);
+        let found = apply_public(&Op::MatMul, &operands, &types.iter().collect::<Vec<_>>(), &result);
+        assert!(found == expected, "case {case}: {b} of {m}x{k}x{n}, {bits} bits");
+        assert!(watched(&Op::MatMul, &operands, &types, &result) == expected, "case {case}: {bits} bits");
+    }
+    // [[1, 2], [3, 4]] [[5, 6], [7, 8]]
+    let types = [ty(8, &[1, 2, 2]), ty(8, &[1, 2, 2])];
+    let found = apply_public(&Op::MatMul, &[&[1, 2, 3, 4], &[5, 6, 7, 8]], &[&types[0], &types[1]], &types[0]);
+    assert_eq!(found, [19, 22, 43, 50]);
+}
+
+#[test]
 fn pools_are_their_definitions() {
     let mut random = Random(5);
     for case in 0..600 {

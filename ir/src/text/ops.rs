@@ -49,8 +49,8 @@ pub(super) fn attributes(op: &Op) -> Vec<(&'static str, String)> {
         Op::Slice { start } => vec![("start", list(start))],
         Op::Transpose { perm } => vec![("perm", list(perm))],
         Op::Reveal(what) => vec![("what", what.to_string())],
-        Op::Input(_) | Op::Dense { .. } | Op::Bias { .. } | Op::Add | Op::Mul | Op::Truncate => Vec::new(),
-        Op::Relu | Op::Extend | Op::Step | Op::Reshape | Op::ArgMax | Op::Check => Vec::new(),
+        Op::Input(_) | Op::Dense { .. } | Op::Bias { .. } | Op::Add | Op::Mul | Op::MatMul => Vec::new(),
+        Op::Relu | Op::Extend | Op::Truncate | Op::Step | Op::Reshape | Op::ArgMax | Op::Check => Vec::new(),
     }
 }
 
@@ -152,6 +152,7 @@ pub(super) fn build(name: &str, given: &mut Attributes, weights: &[WeightId]) ->
         "bias" => Op::Bias { weight },
         "add" => Op::Add,
         "mul" => Op::Mul,
+        "mat_mul" => Op::MatMul,
         "piecewise" => Op::Piecewise(Piecewise {
             first_slope: given.number("slope")?,
             slope_frac: given.number("slope_frac")?,

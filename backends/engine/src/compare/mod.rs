@@ -1,11 +1,13 @@
 //! What families of comparisons share: the trait [`Compare`], and everything that is made of it.
 //!
 //! Operands and results are shares `x = x_client + x_server mod 2^bits` as `u64 < 2^bits`.
-//! [`max_pool`], [`arg_max`] and [`top_k`] are tournaments, [`piecewise`] is many ReLUs at once.
+//! [`max_pool`], [`arg_max`] and [`top_k`] are tournaments, [`piecewise`] is many ReLUs at once,
+//! [`mat_mul`] many products.
 //! Results are those of [`fusion_ir::interp`] bit for bit.
 
 #[cfg(test)]
 pub(crate) mod laws;
+mod mat_mul;
 pub(crate) mod pieces;
 mod piecewise;
 pub(crate) mod shares;
@@ -15,6 +17,7 @@ pub(crate) mod words;
 use fusion_catalogue::compare::{Comparison, Nonlinear};
 use fusion_ir::{Party, interp};
 
+pub use mat_mul::mat_mul;
 pub use piecewise::piecewise;
 pub use tournament::{arg_max, max_pool, top_k};
 
@@ -63,6 +66,7 @@ pub fn evaluate(
         Nonlinear::MaxPool { bits, ref window, input: [_, height, width] } => {
             max_pool(ctx, bits, window, height, width, x)
         }
+        Nonlinear::MatMul { bits, ref matrices } => mat_mul(ctx, bits, matrices, [x, operands[1]], positions),
         Nonlinear::ArgMax { bits, index_bits, classes } => arg_max(ctx, bits, index_bits, classes, x),
         Nonlinear::TopK { bits, index_bits, classes, k } => top_k(ctx, bits, index_bits, classes, k, x),
     }

@@ -1,6 +1,7 @@
 //! One folder for each family of protocols; what they share lies beside them. A session drives each
 //! through `Engine`; which there are is the registry's.
 
+use fusion_catalogue::cheetah::Product;
 use fusion_catalogue::compare::Nonlinear;
 use fusion_catalogue::families::{Comparer, Linear};
 use fusion_catalogue::{Keys, SharedSetup, Steps};
@@ -143,6 +144,20 @@ macro_rules! registry {
             }
         }
     };
+}
+
+impl Engines {
+    /// Products of shared matrices by ciphertexts, which are the `cheetah` family's.
+    pub fn product(
+        &mut self,
+        place: &mut Place<'_>,
+        batches: &mut Batches,
+        product: &Product,
+        shares: [&[u64]; 2],
+        positions: usize,
+    ) -> Result<Vec<u64>, Error> {
+        self.cheetah.product(place, &mut batches.cheetah, product, shares, positions)
+    }
 }
 
 registry! {

@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use fusion_catalogue::cheetah::noise::B_EXTRA_BITS;
 use fusion_catalogue::rlwe::{POLYNOMIAL_BYTES, PRIMES, RESIDUE_BITS, SEED_BYTES};
-use fusion_ir::types::mask;
+use fusion_ir::types::{mask, signed};
 use zeroize::Zeroizing;
 
 use super::cipher::{Hidden, Hiding};
@@ -217,6 +217,25 @@ fn only_the_flood_keeps_the_weights_out_of_the_noise() {
     assert!(off(Hiding { rerandomise: true, flood: false }) < 8.0);
     assert!(off(Hiding { rerandomise: false, flood: true }) > f64::exp2(40.0));
     assert!(off(Hiding::FULL) > f64::exp2(40.0));
+}
+
+/// In a product of secret matrices the weights are digits of a share of the server's, as wide as
+/// the flood allows: with all of them a client has the share.
+#[test]
+fn only_the_flood_keeps_a_share_out_of_the_noise_of_its_digits() {
+    let mut rng = stream(&[7; 32], 0);
+    let digit_bits = ACC_BITS.div_ceil(2);
+    let share = rng.next_u64() & mask(ACC_BITS);
+    let low = signed(share, digit_bits);
+    let high = signed(share.wrapping_sub(low as u64) >> digit_bits, digit_bits);
+    let found = |hiding| {
+        let estimates = estimates(&[low, high, 0, 0, 0, 0, 0, 0, 0], hiding);
+        let [low, high] = [estimates[0], estimates[1]].map(|digit| digit.round() as i64);
+        low.wrapping_add(high << digit_bits) as u64 & mask(ACC_BITS)
+    };
+    assert_eq!(found(Hiding { rerandomise: false, flood: false }), share);
+    assert_ne!(found(Hiding { rerandomise: false, flood: true }), share);
+    assert_ne!(found(Hiding::FULL), share);
 }
 
 /// What a client can compute of a packed result for each weight it thinks of: all but what the

@@ -11,6 +11,7 @@ use fusion_ir::op::{Piecewise, Window};
 
 use super::{Comparison, WAVE};
 use crate::Cost;
+use crate::linear::Matrices;
 
 /// What a family asks for a comparison of so many elements.
 pub type Price<'p> = &'p dyn Fn(&Comparison, usize) -> Cost;
@@ -42,6 +43,13 @@ pub enum Nonlinear {
         window: Window,
         /// The operand: channels, rows, columns.
         input: [usize; 3],
+    },
+    /// [`Op::MatMul`], scalar by scalar.
+    MatMul {
+        /// Width of operands and result.
+        bits: u8,
+        /// The matrices.
+        matrices: Matrices,
     },
     /// [`Op::ArgMax`].
     ArgMax {
@@ -76,6 +84,7 @@ impl Nonlinear {
             Nonlinear::MaxPool { bits, ref window, input: [channels, height, width] } => {
                 max_pool(price, bits, window, [height, width], channels * positions)
             }
+            Nonlinear::MatMul { bits, ref matrices } => mat_mul(price, bits, matrices, positions),
             Nonlinear::ArgMax { bits, index_bits, classes } => arg_max(price, bits, index_bits, classes, positions),
             Nonlinear::TopK { bits, index_bits, classes, k } => top_k(price, bits, index_bits, classes, k, positions),
         }
@@ -89,6 +98,7 @@ impl Nonlinear {
             Nonlinear::MaxPool { .. } => (operand / 2, 3),
             Nonlinear::Elementwise { .. } | Nonlinear::Piecewise { .. } => (operand.max(result), 1),
             Nonlinear::ArgMax { .. } | Nonlinear::TopK { .. } => (operand.max(result), 1),
+            Nonlinear::MatMul { matrices, .. } => (matrices.products() as u64, 1),
         }
     }
 }
@@ -109,6 +119,12 @@ pub fn max_pool(price: Price, bits: u8, window: &Window, [height, width]: [usize
         }
     }
     cost
+}
+
+/// Products of matrices, [some results](Matrices::sums) at a time.
+pub fn mat_mul(price: Price, bits: u8, matrices: &Matrices, positions: usize) -> Cost {
+    let sums = matrices.sums(bits, positions);
+    sums.map(|sums| price(&Comparison::Mul { bits }, sums.len() * matrices.inner)).sum()
 }
 
 /// The index of the largest of `classes` values for each of `positions` positions.

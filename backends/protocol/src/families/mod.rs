@@ -7,7 +7,10 @@ mod parts;
 
 use fusion_ir::Backend;
 
-use crate::linear::{Refusal, Shape};
+use crate::Step;
+use crate::compare::Nonlinear;
+use crate::linear::{Matrices, Refusal, Shape};
+use crate::step::Compare;
 use cheetah::Packings;
 
 pub use parts::{Comparisons, Layer, NoLayer};
@@ -21,6 +24,11 @@ pub trait Family: Sync {
     /// The same of an operation that looks at bits.
     fn compare_candidates(&self) -> Vec<Backend>;
 
+    /// The same of products of secret matrices.
+    fn product_candidates(&self) -> Vec<Backend> {
+        self.compare_candidates()
+    }
+
     /// A linear layer as `backend`, one of this family's, lays it out.
     ///
     /// # Errors
@@ -32,6 +40,22 @@ pub trait Family: Sync {
     /// # Errors
     /// If it has none.
     fn compare(&self, backend: Backend) -> Result<Comparer, Refusal>;
+
+    /// Products of secret matrices in a ring of so many bits: scalar by scalar, unless the family
+    /// knows better.
+    ///
+    /// # Errors
+    /// If it has no protocols for them.
+    fn product(
+        &self,
+        backend: Backend,
+        bits: u8,
+        matrices: &Matrices,
+        _packings: &mut Packings,
+    ) -> Result<Step, Refusal> {
+        let operation = Nonlinear::MatMul { bits, matrices: *matrices };
+        Ok(Step::Compare(Compare { operation, by: self.compare(backend)? }))
+    }
 }
 
 macro_rules! registry {

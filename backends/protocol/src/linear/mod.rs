@@ -1,8 +1,10 @@
 //! Linear layers as every family sees them: their shape, and why a family may refuse one.
 
 mod geometry;
+mod matrices;
 
 pub use geometry::{Geometry, Shape};
+pub use matrices::Matrices;
 
 use crate::rlwe::{DEGREE, MAX_ACC_BITS};
 

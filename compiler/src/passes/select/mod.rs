@@ -300,7 +300,7 @@ mod tests {
         let backends = selected(Target::default());
         assert_eq!((backends[0], backends[3]), (Backend::Local, Backend::Local));
         assert!([1, 2, 4].iter().all(|at| !matches!(backends[*at], Backend::Local | Backend::Unselected)));
-        let one = Backend::Cheetah(Cheetah { leaf_bits: 1, output_packing: false });
+        let one = Backend::Cheetah(Cheetah { leaf_bits: 1, ..Cheetah::default() });
         let always = selected(Target { choice: Choice::Always(one), ..Target::default() });
         assert_eq!(always, [Backend::Local, one, one, Backend::Local, one]);
     }

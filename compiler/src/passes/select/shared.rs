@@ -29,8 +29,8 @@ impl SharedPart {
     /// Whether a step needs it.
     pub fn serves(self, step: &Step) -> bool {
         match self {
-            SharedPart::PublicKeys => step.packing().is_some(),
-            SharedPart::PackingKeys => step.packing().is_some_and(|packing| packing.levels() > 0),
+            SharedPart::PublicKeys => step.levels().is_some(),
+            SharedPart::PackingKeys => step.levels().is_some_and(|levels| levels > 0),
             SharedPart::Extensions => step.extends(),
             SharedPart::RotationKeys => step.slots().is_some(),
         }
@@ -46,7 +46,7 @@ impl SharedPart {
         let seconds = match self {
             SharedPart::PublicKeys => begin(public_keys()),
             SharedPart::PackingKeys => {
-                let levels = steps().filter_map(Step::packing).map(|packing| packing.levels()).max().unwrap_or(0);
+                let levels = steps().filter_map(Step::levels).max().unwrap_or(0);
                 begin(SharedSetup { levels, ..public_keys() }) - begin(public_keys())
             }
             SharedPart::Extensions => {

@@ -3,8 +3,10 @@
 pub mod compare;
 #[allow(clippy::integer_division_remainder_used, reason = "places in memory")]
 pub mod linear;
+#[allow(clippy::integer_division_remainder_used, reason = "places in matrices")]
+pub mod product;
 
-use fusion_catalogue::cheetah::{Comparisons, Layer, interleaved};
+use fusion_catalogue::cheetah::{Comparisons, Layer, Product, interleaved};
 use fusion_catalogue::compare::Nonlinear;
 use fusion_catalogue::rlwe::PUBLIC_KEY_BYTES;
 use fusion_catalogue::{Keys, SharedSetup};
@@ -86,35 +88,21 @@ impl super::Engine for Engine {
         task: Task<'_>,
     ) -> Result<Vec<u64>, Error> {
         let Task { steps, id, weights, share, positions } = task;
-        let (channel, own) = (&mut *place.channel, self.keys.serve_one(packing));
+        let (channel, own) = (&mut *place.channel, self.keys.serve_one(packing.levels()));
         match place.party {
             Party::Client => {
-                let mut made;
-                let keys = match &mut batch.pairs {
-                    _ if own => {
-                        made = make_keys(channel, positions)?;
-                        &mut made
-                    }
-                    Pairs::Client(keys) => keys,
-                    _ => unreachable!("every shared pair is set up for"),
-                };
+                let mut made = Vec::new();
+                let keys = batch.client_keys(own, channel, positions, &mut made)?;
                 linear::client(channel, packing, keys, share)
             }
             Party::Server => {
-                let received;
-                let keys = match &batch.pairs {
-                    _ if own => {
-                        received = receive_keys(channel, positions)?;
-                        &received
-                    }
-                    Pairs::Server(keys) => keys,
-                    _ => unreachable!("every shared pair is set up for"),
-                };
+                let mut received = Vec::new();
+                let (keys, workspace) = batch.server_keys(own, channel, positions, &mut received)?;
                 let weights = weights.expect("the server has the weights");
                 let op = &steps.function().value(id).op;
                 let kernel = weights.get(op.kernel().expect("a linear layer has a kernel"));
                 let bias = op.bias().map(|bias| weights.get(bias));
-                linear::server(channel, packing, keys, &mut batch.workspace, share, kernel, bias)
+                linear::server(channel, packing, keys, workspace, share, kernel, bias)
             }
         }
     }
@@ -130,6 +118,74 @@ impl super::Engine for Engine {
         let (channel, correlations) = (&mut *place.channel, &mut *place.correlations);
         let ctx = &mut compare::Ctx { party: place.party, channel, correlations, leaf_bits };
         evaluate(ctx, operation, operands, positions)
+    }
+}
+
+impl Engine {
+    /// Products of shared matrices.
+    ///
+    /// # Errors
+    /// Whatever the channel gives, and [`Error::PeerMisbehaved`].
+    pub fn product(
+        &mut self,
+        place: &mut Place<'_>,
+        batch: &mut Batch,
+        product: &Product,
+        shares: [&[u64]; 2],
+        positions: usize,
+    ) -> Result<Vec<u64>, Error> {
+        let (channel, own) = (&mut *place.channel, self.keys.serve_one(product.levels()));
+        match place.party {
+            Party::Client => {
+                let mut made = Vec::new();
+                let keys = batch.client_keys(own, channel, positions, &mut made)?;
+                product::client(channel, product, keys, shares)
+            }
+            Party::Server => {
+                let mut received = Vec::new();
+                let (keys, workspace) = batch.server_keys(own, channel, positions, &mut received)?;
+                product::server(channel, product, keys, workspace, shares)
+            }
+        }
+    }
+}
+
+impl Batch {
+    /// The client's pairs for a layer: made for it and sent if it has its `own`, else those that
+    /// layers share.
+    fn client_keys<'k>(
+        &'k mut self,
+        own: bool,
+        channel: &mut dyn Channel,
+        positions: usize,
+        made: &'k mut Vec<ClientKey>,
+    ) -> Result<&'k mut [ClientKey], Error> {
+        match &mut self.pairs {
+            _ if own => {
+                *made = make_keys(channel, positions)?;
+                Ok(made)
+            }
+            Pairs::Client(keys) => Ok(keys),
+            _ => unreachable!("every shared pair is set up for"),
+        }
+    }
+
+    /// The same of the server's, and the memory that layers use.
+    fn server_keys<'k>(
+        &'k mut self,
+        own: bool,
+        channel: &mut dyn Channel,
+        positions: usize,
+        received: &'k mut Vec<PublicKey>,
+    ) -> Result<(&'k [PublicKey], &'k mut linear::Workspace), Error> {
+        match &self.pairs {
+            _ if own => {
+                *received = receive_keys(channel, positions)?;
+                Ok((received, &mut self.workspace))
+            }
+            Pairs::Server(keys) => Ok((keys, &mut self.workspace)),
+            _ => unreachable!("every shared pair is set up for"),
+        }
     }
 }
 

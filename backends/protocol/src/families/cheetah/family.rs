@@ -6,12 +6,14 @@ use fusion_ir::Party;
 use fusion_ir::backend::{Backend, Cheetah};
 
 use super::packing::{Packing, Packings};
-use crate::compare::Comparison;
+use super::product::Product;
+use crate::compare::{Comparison, Nonlinear};
 use crate::families::parts::peak_bytes;
 use crate::families::{self, Comparer, Linear};
-use crate::linear::{Geometry, Refusal, Shape};
+use crate::linear::{Geometry, Matrices, Refusal, Shape};
 use crate::rlwe::public_keys;
-use crate::{Cost, Keys};
+use crate::step::Compare;
+use crate::{Cost, Keys, Step};
 
 /// RLWE ciphertexts and carry trees.
 pub struct Family;
@@ -44,6 +46,11 @@ impl families::Family for Family {
         [Cheetah::default().leaf_bits, 2, 1, 4].map(with).to_vec()
     }
 
+    fn product_candidates(&self) -> Vec<Backend> {
+        let by_ot = Cheetah { scalar_products: true, ..Cheetah::default() };
+        self.linear_candidates().into_iter().chain([Backend::Cheetah(by_ot)]).collect()
+    }
+
     fn linear(&self, backend: Backend, shape: &Shape, packings: &mut Packings) -> Result<Linear, Refusal> {
         Ok(Linear::Cheetah(packings.find(shape, Family::choices(backend).output_packing)?))
     }
@@ -51,11 +58,27 @@ impl families::Family for Family {
     fn compare(&self, backend: Backend) -> Result<Comparer, Refusal> {
         Ok(Comparer::Cheetah(Comparisons { leaf_bits: Family::choices(backend).leaf_bits }))
     }
+
+    /// By ciphertexts, unless they are not asked for or could not carry it.
+    fn product(
+        &self,
+        backend: Backend,
+        bits: u8,
+        matrices: &Matrices,
+        packings: &mut Packings,
+    ) -> Result<Step, Refusal> {
+        let Cheetah { output_packing, scalar_products, .. } = Family::choices(backend);
+        if !scalar_products && let Ok(product) = Product::of(matrices, bits, output_packing, packings) {
+            return Ok(Step::Product(Arc::new(product)));
+        }
+        let operation = Nonlinear::MatMul { bits, matrices: *matrices };
+        Ok(Step::Compare(Compare { operation, by: self.compare(backend)? }))
+    }
 }
 
 impl families::Layer for Layer {
     fn cost(&self, keys: Keys, positions: usize) -> Cost {
-        let mut cost = if keys.serve_one(self) { public_keys(positions) } else { Cost::default() };
+        let mut cost = if keys.serve_one(self.levels()) { public_keys(positions) } else { Cost::default() };
         cost.then(&super::cost(self, positions));
         cost
     }

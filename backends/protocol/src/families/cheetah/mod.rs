@@ -15,6 +15,7 @@ pub mod interleaved;
 pub mod noise;
 mod packing;
 mod placement;
+pub mod product;
 mod progression;
 mod trees;
 
@@ -24,6 +25,7 @@ pub use carries::{Carries, Leaf, SEGMENTS};
 pub use family::{Comparisons, Family, Layer};
 pub use flight::Flight;
 pub use packing::{Packing, Packings, Run, Term};
+pub use product::Product;
 
 use crate::{Cost, Primitive};
 

@@ -117,7 +117,9 @@ impl Packings {
         self.hideable(shape, 0)
     }
 
-    fn hideable(&mut self, shape: &Shape, most_levels: u32) -> Result<Arc<Packing>, Refusal> {
+    /// The packing of a layer with at most so many levels; refused where the noise could not be
+    /// hidden.
+    pub(super) fn hideable(&mut self, shape: &Shape, most_levels: u32) -> Result<Arc<Packing>, Refusal> {
         let Shape { geometry, acc_bits, weight_bits } = shape;
         let packing = match self.0.entry((geometry.clone(), *acc_bits, most_levels)) {
             Entry::Occupied(found) => Arc::clone(found.get()),

@@ -26,16 +26,24 @@ pub fn client(
     let scale = Scale::new(packing.acc_bits());
     channel.send(Kind::LinearUpload, upload(packing, &scale, keys, share))?;
     let bytes = channel.receive(Kind::LinearDownload, positions * packing.download_bytes())?;
-    let results: Result<Vec<Vec<u64>>, Error> = bytes
-        .par_chunks(packing.download_bytes())
-        .zip(&*keys)
-        .map(|(bytes, key)| download(packing, &scale, key, bytes))
-        .collect();
+    downloads(packing, &scale, keys, &bytes)
+}
+
+/// Every position's result share.
+pub(in super::super) fn downloads(
+    packing: &Packing,
+    scale: &Scale,
+    keys: &[ClientKey],
+    bytes: &[u8],
+) -> Result<Vec<u64>, Error> {
+    let positions = bytes.par_chunks(packing.download_bytes()).zip(keys);
+    let results: Result<Vec<Vec<u64>>, Error> =
+        positions.map(|(bytes, key)| download(packing, scale, key, bytes)).collect();
     Ok(results?.concat())
 }
 
 /// Every position's seed and encrypted operand polynomials.
-fn upload(packing: &Packing, scale: &Scale, keys: &mut [ClientKey], share: &[u64]) -> Vec<u8> {
+pub(in super::super) fn upload(packing: &Packing, scale: &Scale, keys: &mut [ClientKey], share: &[u64]) -> Vec<u8> {
     let elements = packing.geometry().input_len();
     assert_eq!(share.len(), keys.len() * elements);
     let uploads: Vec<_> = keys.iter_mut().map(ClientKey::next_upload).collect();

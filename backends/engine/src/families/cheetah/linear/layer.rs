@@ -14,7 +14,7 @@ pub(super) struct Layer<'a> {
     pub(super) scale: Scale,
     pub(super) keys: &'a [PublicKey],
     pub(super) weight: &'a [i64],
-    pub(super) few_terms: Option<FewTerms>,
+    pub(super) few_terms: Option<&'a FewTerms>,
     /// Of all masks, re-randomisations and floods: one stream per result polynomial and position.
     pub(super) seed: Seed,
 }

@@ -21,6 +21,8 @@ mod layer;
 mod server;
 
 pub use client::client;
+pub(super) use client::{downloads, upload};
+pub(super) use server::Sparse;
 pub use server::{Workspace, server, workspace_bytes};
 
 use fusion_catalogue::cheetah::Packing;

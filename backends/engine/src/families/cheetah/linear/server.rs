@@ -61,21 +61,15 @@ pub fn server(
     bias: Option<&[i64]>,
 ) -> Result<Vec<u64>, Error> {
     let mut bytes = channel.receive(Kind::LinearUpload, keys.len() * packing.upload_bytes())?;
-    let few_terms = FewTerms::new(packing);
-    workspace.kernels.set_powers(few_terms.as_ref().map_or(&[], |few| &few.exponents));
-    let layer = Layer { packing, scale: Scale::new(packing.acc_bits()), keys, weight, few_terms, seed: fresh_seed()? };
+    let kernels = Sparse::new(packing, workspace);
+    let layer = kernels.layer(keys, weight)?;
     layer.operands(&bytes, share, &mut workspace.operands)?;
     // The memory of the one message serves the other.
     let download_bytes = keys.len() * packing.download_bytes();
     bytes.clear();
     bytes.shrink_to(download_bytes);
     bytes.resize(download_bytes, 0);
-    let mut share = layer.share();
-    let mut downloads = Downloads::new(packing, &mut bytes);
-    let mut trees = Trees::new(keys.len());
-    for group_block in 0..packing.group_blocks() {
-        layer.results(group_block, workspace, &share, &mut trees, &mut downloads);
-    }
+    let mut share = layer.download(workspace, &mut bytes);
     channel.send(Kind::LinearDownload, bytes)?;
     if let Some(bias) = bias {
         add_bias(packing, bias, &mut share);
@@ -83,7 +77,57 @@ pub fn server(
     Ok(share)
 }
 
+/// A packing, and what all kernels of it have in common; the workspace that it was made with serves
+/// layers of this packing until another is made with it.
+pub(in super::super) struct Sparse<'a> {
+    packing: &'a Packing,
+    few_terms: Option<FewTerms>,
+}
+
+impl<'a> Sparse<'a> {
+    pub(in super::super) fn new(packing: &'a Packing, workspace: &mut Workspace) -> Sparse<'a> {
+        let few_terms = FewTerms::new(packing);
+        workspace.kernels.set_powers(few_terms.as_ref().map_or(&[], |few| &few.exponents));
+        Sparse { packing, few_terms }
+    }
+
+    /// From the upload of positions with these keys, to which the server adds its `share` of the
+    /// operands: its share of the results, and in `download` what the client gets.
+    ///
+    /// # Errors
+    /// As [`server`].
+    pub(in super::super) fn evaluate(
+        &self,
+        keys: &[PublicKey],
+        workspace: &mut Workspace,
+        upload: &[u8],
+        share: &[u64],
+        weight: &[i64],
+        download: &mut [u8],
+    ) -> Result<Vec<u64>, Error> {
+        let layer = self.layer(keys, weight)?;
+        layer.operands(upload, share, &mut workspace.operands)?;
+        Ok(layer.download(workspace, download))
+    }
+
+    fn layer<'l>(&'l self, keys: &'l [PublicKey], weight: &'l [i64]) -> Result<Layer<'l>, Error> {
+        let (packing, few_terms) = (self.packing, self.few_terms.as_ref());
+        Ok(Layer { packing, scale: Scale::new(packing.acc_bits()), keys, weight, few_terms, seed: fresh_seed()? })
+    }
+}
+
 impl Layer<'_> {
+    /// Writes what the client gets for the operands in the workspace; the server's share of it.
+    fn download(&self, workspace: &mut Workspace, bytes: &mut [u8]) -> Vec<u64> {
+        let share = self.share();
+        let mut downloads = Downloads::new(self.packing, bytes);
+        let mut trees = Trees::new(self.keys.len());
+        for group_block in 0..self.packing.group_blocks() {
+            self.results(group_block, workspace, &share, &mut trees, &mut downloads);
+        }
+        share
+    }
+
     /// The encrypted operands with the server's share added: row `position * images + image`.
     fn operands(&self, bytes: &[u8], share: &[u64], operands: &mut Operands) -> Result<(), Error> {
         let (packing, count) = (self.packing, self.packing.operands());
@@ -136,7 +180,7 @@ impl Layer<'_> {
         let row = |i: usize| i / tiles * images + group_block * tiles + i % tiles;
         let rows: Vec<usize> = (0..self.keys.len() * tiles).map(row).collect();
         let units = packing.units() / packing.group_blocks();
-        let blocks = Blocks::new(packing, rows.len(), self.few_terms.as_ref());
+        let blocks = Blocks::new(packing, rows.len(), self.few_terms);
         let Workspace { operands, kernels, sums } = workspace;
         for first_unit in (0..units).step_by(blocks.units) {
             let units = blocks.units.min(units - first_unit);
@@ -144,7 +188,7 @@ impl Layer<'_> {
             sums.resize(units, rows.len());
             for first in (0..packing.products()).step_by(blocks.depth) {
                 let depth = blocks.depth.min(packing.products() - first);
-                match &self.few_terms {
+                match self.few_terms {
                     None => kernels.set(units, depth, |unit, k, zero| self.kernel(first_unit + unit, first + k, zero)),
                     Some(few) => kernels.combine(units, &few.terms[first..first + depth], |unit, k, weights| {
                         self.weights(few, first_unit + unit, first + k, weights);
