@@ -183,6 +183,64 @@ fn softmax_and_argmax_at_the_end_are_dropped() {
     assert!(ops.contains(&"piecewise") && ops.contains(&"mul"), "{ops:?}");
 }
 
+/// Matrices of two secrets: one for each, one for all on either side, and what is no sum.
+#[test]
+fn products_of_secret_matrices_are_one_operation() {
+    let mean = || node("ReduceMean", "mean", &["x"], "u", &[ints("axes", &[1]), int("keepdims", 1)]);
+    let turn = |x: &str| node("Transpose", "turn", &[x], "t", &[ints("perm", &[0, 1, 3, 2])]);
+    let product = |a: &str, b: &str| node("MatMul", "product", &[a, b], "z", &[]);
+    let x = |h: usize, i: usize, l: usize, sample: &[f32]| sample[(h * 3 + i) * 4 + l];
+    let u = move |i: usize, l: usize, sample: &[f32]| (x(0, i, l, sample) + x(1, i, l, sample)) / 2.0;
+    type Element = Box<dyn Fn(usize, usize, usize, &[f32]) -> f32>;
+    let sum = |n: usize, term: &dyn Fn(usize) -> f32| (0..n).map(term).sum::<f32>();
+    let cases: [(&str, Vec<Vec<u8>>, [usize; 2], Element); 4] = [
+        (
+            "for each",
+            vec![turn("x"), product("x", "t")],
+            [3, 3],
+            Box::new(move |h, i, j, s| sum(4, &|l| x(h, i, l, s) * x(h, j, l, s))),
+        ),
+        (
+            "of inner extents",
+            vec![turn("x"), product("t", "x")],
+            [4, 4],
+            Box::new(move |h, i, j, s| sum(3, &|l| x(h, l, i, s) * x(h, l, j, s))),
+        ),
+        (
+            "one on the right",
+            vec![mean(), turn("u"), product("x", "t")],
+            [3, 3],
+            Box::new(move |h, i, j, s| sum(4, &|l| x(h, i, l, s) * u(j, l, s))),
+        ),
+        (
+            "one on the left",
+            vec![mean(), turn("u"), product("t", "x")],
+            [4, 4],
+            Box::new(move |h, i, j, s| sum(3, &|l| u(l, i, s) * x(h, l, j, s))),
+        ),
+    ];
+    for (name, mut nodes, [rows, columns], element) in cases {
+        nodes.push(flat("z"));
+        let bytes = model(&[2, 3, 4], &nodes, &[]);
+        let file = Scratch::new(name, &bytes);
+        let (graph, sample) = (import::read(&file.0, None).unwrap(), numbers(24));
+        let found = eval::run(&graph, &sample).pop().unwrap();
+        let places = (0..2).flat_map(|h| (0..rows).flat_map(move |i| (0..columns).map(move |j| (h, i, j))));
+        for (found, (h, i, j)) in found.iter().zip(places) {
+            assert!((found - element(h, i, j, &sample)).abs() < 1e-4, "{name}: {found} at {h}, {i}, {j}");
+        }
+        drop(file);
+        let ops = compiles(name, &bytes, 0.05);
+        assert_eq!(ops.iter().filter(|op| **op == "mat_mul").count(), 1, "{name}: {ops:?}");
+        assert!(!ops.contains(&"mul"), "{name}: {ops:?}");
+    }
+    // Nothing is summed up.
+    let outer = [node("Unsqueeze", "column", &["x"], "c", &[ints("axes", &[2])]), product("c", "r")];
+    let row = node("Unsqueeze", "row", &["x"], "r", &[ints("axes", &[1])]);
+    let ops = compiles("outer", &model(&[5], &[row, outer[0].clone(), outer[1].clone(), flat("z")], &[]), 0.02);
+    assert!(ops.contains(&"mul") && !ops.contains(&"mat_mul"), "{ops:?}");
+}
+
 #[test]
 fn every_unsupported_node_is_named_and_not_what_follows_it() {
     let nodes = [

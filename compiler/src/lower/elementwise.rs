@@ -1,5 +1,6 @@
 //! Functions of each element, products of secrets, and private summands.
 
+use fusion_catalogue::cheetah::product::GOOD_ACC_BITS;
 use fusion_ir::op::Op;
 use fusion_ir::verify::sign_is_proven;
 use fusion_ir::{Sign, TensorType, ValueId};
@@ -15,6 +16,8 @@ use crate::quantise::{frac_for, largest, magnitude, quantise};
 const FEW: usize = 64;
 /// And of so many nearly.
 const SOME: usize = 2048;
+/// A factor of a product of matrices keeps so many bits of its largest element.
+const LEAST_FACTOR_BITS: u8 = 11;
 
 impl Lowering<'_> {
     /// `x * factor` by a public factor: only a change of format if it is a power of two, else kept
@@ -178,6 +181,45 @@ impl Lowering<'_> {
             self.same(Op::Truncate, vec![y], ty, node)
         } else {
             y
+        };
+        Ok(self.narrow(y, node))
+    }
+
+    /// Products of matrices in a ring that holds their sums, then requantised. Factors lose last
+    /// bits until ciphertexts hold that ring well.
+    pub(super) fn mat_mul(&mut self, id: NodeId, node: &nn::Node, operands: [ValueId; 2]) -> Lowered {
+        let mut operands = operands.map(|operand| self.narrow(operand, node));
+        let growth = log2_ceil(self.ty(operands[0]).shape[2]);
+        let most_bits = self.precision.max_accumulator_bits.min(GOOD_ACC_BITS);
+        let ty = loop {
+            let types = operands.map(|operand| self.ty(operand).clone());
+            let frac = i16::from(types[0].frac) + i16::from(types[1].frac);
+            let frac = i8::try_from(frac)
+                .ok()
+                .filter(|frac| frac.abs() < 60)
+                .ok_or("its factors are too small or too large")?;
+            let magnitude = self.reached(id, frac, types[0].magnitude + types[1].magnitude + growth);
+            let bits = (magnitude + self.headroom[id.0]).max(types[0].bits).max(types[1].bits);
+            let at = usize::from(types[1].magnitude > types[0].magnitude);
+            let spare = types[at].magnitude.saturating_sub(LEAST_FACTOR_BITS);
+            if bits <= most_bits || spare == 0 {
+                break TensorType { shape: node.shape.clone(), bits, frac, magnitude, sign: Sign::Any };
+            }
+            operands[at] = self.requant_by(operands[at], spare.min((bits - most_bits).div_ceil(2)), node);
+        };
+        if ty.bits > super::MAX_RING_BITS {
+            return Err(format!("its product needs {} bits", ty.bits));
+        }
+        let operands = operands.map(|operand| self.extend(operand, ty.bits, node));
+        let y = self.same(Op::MatMul, operands.to_vec(), ty.clone(), node);
+        if self.wide.keeps[id.0] {
+            return Ok(self.kept(id, y));
+        }
+        // As of a product of elements.
+        let filled = (ty.magnitude + self.headroom[id.0]).max(self.precision.activation_bits);
+        let y = match filled < ty.bits {
+            true => self.same(Op::Truncate, vec![y], TensorType { bits: filled, ..ty }, node),
+            false => y,
         };
         Ok(self.narrow(y, node))
     }

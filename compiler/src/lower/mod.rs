@@ -162,6 +162,7 @@ impl Lowering<'_> {
             nn::Op::Scale(factor) => Ok(self.scale(id, node, operand(0), *factor)),
             nn::Op::Pointwise(f) => self.pointwise(id, node, operand(0), f),
             nn::Op::Mul => self.product(id, node, [operand(0), operand(1)]),
+            nn::Op::MatMul => self.mat_mul(id, node, [operand(0), operand(1)]),
             nn::Op::Affine(affine) if affine.scale.iter().all(|s| *s == 1.0) => {
                 Ok(self.shift(id, node, operand(0), &affine.shift))
             }

@@ -109,7 +109,7 @@ fn sources(graph: &Graph, users: &[Vec<NodeId>], mut id: NodeId, keeps: &mut [bo
     while users[id.0].len() == 1 {
         let node = graph.node(id);
         match node.op {
-            nn::Op::Mul => {
+            nn::Op::Mul | nn::Op::MatMul => {
                 chain.push(id);
                 return chain.into_iter().for_each(|id| keeps[id.0] = true);
             }
@@ -250,6 +250,7 @@ impl Lowering<'_> {
             match &node.op {
                 nn::Op::SumPool(window) => n *= window.kernel[0] * window.kernel[1],
                 nn::Op::Mul => return n,
+                nn::Op::MatMul => return n * self.graph.node(node.inputs[0]).shape[2],
                 _ => {}
             }
             match node.inputs.first() {

@@ -153,6 +153,12 @@ impl Builder {
         Ok(self.zip(Op::Mul, &[a, b]))
     }
 
+    /// `[b, m, k]` times `[b, k, n]`.
+    pub fn mat_mul(&mut self, x: NodeId, y: NodeId) -> NodeId {
+        let shape = [self.shape(x)[0], self.shape(x)[1], self.shape(y)[2]];
+        self.push(Op::MatMul, vec![x, y], shape)
+    }
+
     /// `x` repeated along axes of extent 1 (and new leading axes) up to `shape`.
     pub fn expand(&mut self, x: NodeId, shape: &[usize]) -> Result<NodeId, String> {
         if broadcast(self.shape(x), shape)? != shape {

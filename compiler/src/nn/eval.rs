@@ -217,6 +217,7 @@ pub(crate) fn apply(graph: &Graph, node: &Node, values: &[Vec<f32>], input: &[f3
             let row = x.len() / other.len().max(1);
             x.chunks_exact(row.max(1)).zip(other).flat_map(|(row, b)| row.iter().map(move |a| a * b)).collect()
         }
+        Op::MatMul => kernels::mat_mul(x, &values[node.inputs[1].0], shape, node.shape[2]),
         Op::Binary(op) => {
             let both = x.iter().zip(&values[node.inputs[1].0]);
             both.map(|(a, b)| op.at(f64::from(*a), f64::from(*b)) as f32).collect()

@@ -59,6 +59,19 @@ pub(super) fn dense(dense: &Dense, x: &[f32]) -> Vec<f32> {
     product.iter().zip(&dense.bias).map(|(y, b)| y + b).collect()
 }
 
+/// Products of the matrices `x` of extents `shape`, `[b, m, k]`, and `y`, `[b, k, n]`.
+pub(super) fn mat_mul(x: &[f32], y: &[f32], shape: &[usize], n: usize) -> Vec<f32> {
+    let (m, k) = (shape[1], shape[2]);
+    let mut z = vec![0f32; x.len() / k * n];
+    for ((x, y), z) in x.chunks_exact(m * k).zip(y.chunks_exact(k * n)).zip(z.chunks_exact_mut(m * n)) {
+        let a = ArrayView2::from_shape((m, k), x).expect("a matrix of the batch");
+        let b = ArrayView2::from_shape((k, n), y).expect("a matrix of the batch");
+        let mut c = ArrayViewMut2::from_shape((m, n), z).expect("a matrix of the batch");
+        general_mat_mul(1.0, &a, &b, 0.0, &mut c);
+    }
+    z
+}
+
 /// Folds the elements of each window that lie inside the image.
 pub(super) fn pool(
     window: &Window,

@@ -109,6 +109,8 @@ pub enum Op {
     /// Elementwise product; the second operand has the first's shape, or is a vector of one factor
     /// for each element of its leading axis.
     Mul,
+    /// Products of two secret matrices, `[b, m, k]` times `[b, k, n]`.
+    MatMul,
     /// Elementwise operation on two operands of one shape that has no counterpart in the IR:
     /// [`compose`] replaces it.
     Binary(Binary),
@@ -262,6 +264,7 @@ impl Op {
             Op::Pointwise(_) => "pointwise",
             Op::Add => "add",
             Op::Mul => "mul",
+            Op::MatMul => "mat_mul",
             Op::Binary(_) => "binary",
             Op::Select => "select",
             Op::MaxPool(_) => "max_pool",
@@ -345,11 +348,12 @@ impl Graph {
         &self.nodes[0].shape
     }
 
-    /// Multiply-accumulates of its linear layers.
+    /// Multiply-accumulates of its linear layers and products of matrices.
     pub fn macs(&self) -> usize {
         let macs = |node: &Node| match &node.op {
             Op::Conv(conv) => node.len() * conv.weight.len() / conv.bias.len().max(1),
             Op::Dense(dense) => dense.weight.len(),
+            Op::MatMul => node.len() * self.node(node.inputs[0]).shape[2],
             _ => 0,
         };
         self.nodes.iter().map(macs).sum()

@@ -264,6 +264,7 @@ impl Analysis {
                 })
             }
             Op::Pointwise(_)
+            | Op::MatMul
             | Op::Binary(_)
             | Op::Select
             | Op::Softmax { .. }

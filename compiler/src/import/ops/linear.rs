@@ -7,8 +7,8 @@ use super::image::{group_count, per_image};
 use super::{volume, window};
 use crate::nn::{Conv, Dense, NodeId, Op};
 
-/// Most elementwise products that a product of two secret matrices may take.
-const MAX_PRODUCTS: usize = 1 << 22;
+/// Most multiplications of a product of two secret matrices.
+const MAX_PRODUCTS: usize = fusion_ir::verify::MAX_PRODUCTS;
 
 pub(in super::super) fn conv(call: &mut Call) -> Made {
     let x = call.data(0)?;
@@ -337,27 +337,35 @@ fn channels(call: &mut Call, x: NodeId, weight: Array4<f32>, groups: usize) -> N
     call.b.push(Op::Conv(Conv { weight, bias, strides, pads, dilations, groups }), vec![x], [m, 1, width])
 }
 
-/// `[.., m, k] * [.., k, n]` of two secrets, by elementwise products.
+/// `[.., m, k] * [.., k, n]` of two secrets.
 fn of_secrets(call: &mut Call, a: NodeId, b: NodeId) -> Made {
     let (a_shape, b_shape) = (call.shape(a), call.shape(b));
     let (a_rank, b_rank) = (a_shape.len(), b_shape.len());
     let [m, k, n] = [a_shape[a_rank - 2], a_shape[a_rank - 1], b_shape[b_rank - 1]];
     let leading = crate::nn::build::broadcast(&a_shape[..a_rank - 2], &b_shape[..b_rank - 2])?;
-    let full = [leading.as_slice(), &[m, n, k]].concat();
-    let products = full.iter().product::<usize>();
-    if products > MAX_PRODUCTS {
-        return Err(format!(
-            "a product of two secret matrices with {products} multiplications; at most {MAX_PRODUCTS}"
-        ));
+    let batch: usize = leading.iter().product();
+    let result = [leading.as_slice(), &[m, n]].concat();
+    let products = [batch, m, k, n].into_iter().try_fold(1usize, usize::checked_mul);
+    if products.is_none_or(|products| products > MAX_PRODUCTS) {
+        return Err(format!("a product of two secret matrices with more than {MAX_PRODUCTS} multiplications"));
     }
-    let a = call.b.reshape(a, &[&a_shape[..a_rank - 2], &[m, 1, k]].concat());
-    let Operand::Data(b) = Operand::Data(b).transposed(call) else { return Err("constants".into()) };
-    let b = call.b.reshape(b, &[&b_shape[..b_rank - 2], &[1, n, k]].concat());
-    let (a, b) = (call.b.expand(a, &full)?, call.b.expand(b, &full)?);
-    let terms = call.b.mul(a, b)?;
-    let terms = call.b.reshape(terms, &[products / k, k]);
-    let sums = call.b.pool_rows(Op::SumPool, terms);
-    Ok(call.b.reshape(sums, &[leading.as_slice(), &[m, n]].concat()))
+    if k == 1 {
+        // Nothing is summed up.
+        return call.b.mul(a, b);
+    }
+    // One matrix for all those that the other has is beside all their rows.
+    if b_shape[..b_rank - 2].iter().all(|extent| *extent == 1) {
+        let (a, b) = (call.b.reshape(a, &[1, batch * m, k]), call.b.reshape(b, &[1, k, n]));
+        let y = call.b.mat_mul(a, b);
+        return Ok(call.b.reshape(y, &result));
+    }
+    let mut batched = |x: NodeId, matrix: [usize; 2]| -> Made {
+        let x = call.b.expand(x, &[leading.as_slice(), &matrix].concat())?;
+        Ok(call.b.reshape(x, &[batch, matrix[0], matrix[1]]))
+    };
+    let (a, b) = (batched(a, [m, k])?, batched(b, [k, n])?);
+    let y = call.b.mat_mul(a, b);
+    Ok(call.b.reshape(y, &result))
 }
 
 /// The kernel with two spatial axes.
