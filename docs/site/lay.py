@@ -35,7 +35,9 @@ def notebook(path, to):
         own = f"{path.stem}-{name}"
         body = body.replace(f"({name})", f"({own})")
         (to.parent / own).write_bytes(data)
-    # Tables and pages of results are HTML already; what Markdown would make code of stays at the margin.
+    # Data frames look like the site's other tables.
+    body = body.replace('<table border="1" class="dataframe">', "<table>")
+    # HTML that is indented would be code to Markdown.
     to.write_text(re.sub(r"(?m)^ +(?=<)", "", body), encoding="utf-8")
 
 
