@@ -50,7 +50,11 @@ impl Resolver {
             }
             Kind::Product => {
                 let (bits, matrices) = (function.value(id).ty.bits, Matrices::of(function, id)?);
-                family(backend).product(backend, bits, &matrices, &mut self.packings)
+                if let Some(product) = family(backend).product(backend, bits, &matrices, &mut self.packings) {
+                    return Ok(Step::Product(product));
+                }
+                let operation = Nonlinear::MatMul { bits, matrices };
+                Ok(Step::Compare(Compare { operation, by: family(backend).compare(backend)? }))
             }
             Kind::Compare(operation) => {
                 let by = family(backend).compare(backend)?;

@@ -5,13 +5,12 @@
 
 mod parts;
 
+use std::sync::Arc;
+
 use fusion_ir::Backend;
 
-use crate::Step;
-use crate::compare::Nonlinear;
 use crate::linear::{Matrices, Refusal, Shape};
-use crate::step::Compare;
-use cheetah::Packings;
+use cheetah::{Packings, Product};
 
 pub use parts::{Comparisons, Layer, NoLayer};
 
@@ -41,20 +40,16 @@ pub trait Family: Sync {
     /// If it has none.
     fn compare(&self, backend: Backend) -> Result<Comparer, Refusal>;
 
-    /// Products of secret matrices in a ring of so many bits: scalar by scalar, unless the family
-    /// knows better.
-    ///
-    /// # Errors
-    /// If it has no protocols for them.
+    /// Products of secret matrices in a ring of so many bits, by ciphertexts; `None` if they are
+    /// computed scalar by scalar, as comparisons are.
     fn product(
         &self,
-        backend: Backend,
-        bits: u8,
-        matrices: &Matrices,
+        _backend: Backend,
+        _bits: u8,
+        _matrices: &Matrices,
         _packings: &mut Packings,
-    ) -> Result<Step, Refusal> {
-        let operation = Nonlinear::MatMul { bits, matrices: *matrices };
-        Ok(Step::Compare(Compare { operation, by: self.compare(backend)? }))
+    ) -> Option<Arc<Product>> {
+        None
     }
 }
 

@@ -7,13 +7,12 @@ use fusion_ir::backend::{Backend, Cheetah};
 
 use super::packing::{Packing, Packings};
 use super::product::Product;
-use crate::compare::{Comparison, Nonlinear};
+use crate::compare::Comparison;
 use crate::families::parts::peak_bytes;
 use crate::families::{self, Comparer, Linear};
 use crate::linear::{Geometry, Matrices, Refusal, Shape};
 use crate::rlwe::public_keys;
-use crate::step::Compare;
-use crate::{Cost, Keys, Step};
+use crate::{Cost, Keys};
 
 /// RLWE ciphertexts and carry trees.
 pub struct Family;
@@ -66,13 +65,10 @@ impl families::Family for Family {
         bits: u8,
         matrices: &Matrices,
         packings: &mut Packings,
-    ) -> Result<Step, Refusal> {
+    ) -> Option<Arc<Product>> {
         let Cheetah { output_packing, scalar_products, .. } = Family::choices(backend);
-        if !scalar_products && let Ok(product) = Product::of(matrices, bits, output_packing, packings) {
-            return Ok(Step::Product(Arc::new(product)));
-        }
-        let operation = Nonlinear::MatMul { bits, matrices: *matrices };
-        Ok(Step::Compare(Compare { operation, by: self.compare(backend)? }))
+        let product = (!scalar_products).then(|| Product::of(matrices, bits, output_packing, packings))?;
+        product.ok().map(Arc::new)
     }
 }
 
