@@ -161,9 +161,9 @@ fn sizes(page: &mut Page, batch: &Batch, others: &[Batch]) {
     let mut table = Table::new("Larger and smaller batches", Width::Whole, &columns);
     for one in all {
         let Mix { queries, copies, public } = one.mix;
-        let [queries_, copies, public] = [queries, copies, public].map(|count| Cell::Number(count.to_string()));
+        let [asked, copies, public] = [queries, copies, public].map(|count| Cell::Number(count.to_string()));
         let cells = [
-            queries_,
+            asked,
             copies,
             public,
             Cell::Number(one.positions().to_string()),
