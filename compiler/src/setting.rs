@@ -43,6 +43,8 @@ settings! {
     Row = "part.row";
     /// What the client learns.
     Reveal = "reveal";
+    /// The error rate that a batch is to catch.
+    Catch = "catch";
     /// Width of activations.
     ActivationBits = "precision.activation_bits";
     /// Width of weights.

@@ -93,6 +93,12 @@ fn check_knows_what_is_to_be_revealed() {
     }
     assert!(good(&["check", text(&model), "--reveal", "value"]).contains("all supported"));
     good(&["compile", text(&model), "-o", text(&plan), "--reveal", "value", "--min-agreement", "0"]);
+    // Scores of a classifier that names its classes.
+    let scores = fixtures.join("tabular/names.onnx");
+    let asked = ["--output", "scores", "--reveal", "value"];
+    let why = ["--reveal value is for a model that answers numbers"];
+    bad(&[&["check", text(&scores)], &asked[..]].concat(), &why);
+    bad(&[&["compile", text(&scores), "-o", text(&plan)], &asked[..]].concat(), &why);
 }
 
 #[test]

@@ -160,6 +160,18 @@ fn a_prefix_is_public_as_far_as_asked_for() {
     assert!(summary.warnings.iter().any(|warning| warning.contains("a public prefix was asked for")));
 }
 
+/// Offsets of seconds since an epoch, rows near the border of two classes: whoever scales, the
+/// offset is subtracted before digits of the difference are lost.
+#[test]
+fn a_scaler_of_columns_far_from_zero_may_be_private() {
+    let plan = check("far");
+    assert!(plan.schema.prefix.is_none());
+    let mut options = options("far");
+    options.part.public_prefix = true;
+    let public = check_plan("far", compile(&options).unwrap().plan);
+    assert_eq!(public.schema.prefix.map(|prefix| prefix.constants()), Some(6));
+}
+
 #[test]
 fn missing_values_are_replaced_by_the_client() {
     let plan = check("imputer");

@@ -161,6 +161,22 @@ fn formats_that_would_change_labels_become_finer() {
     assert!(refined.agreement.agreeing > coarse.agreement.agreeing, "{} {}", refined.agreement, coarse.agreement);
 }
 
+/// The narrowest and the widest that may be asked for, and nothing but them.
+#[test]
+fn widths_are_what_is_asked_for() {
+    let mut options = options();
+    options.checks.min_agreement = 0.0;
+    for (activation_bits, weight_bits) in [(8, 4), (8, 16), (20, 4), (20, 16)] {
+        options.widths(Some(activation_bits), Some(weight_bits)).unwrap();
+        let compiled = compile(&options).unwrap();
+        let rectified = compiled.plan.function.values.iter().find(|value| value.op == fusion_ir::Op::Relu);
+        assert_eq!(rectified.unwrap().ty.bits, activation_bits);
+        assert_eq!(compiled.summary.refined, None);
+    }
+    options.precision.activation_bits = 5;
+    assert!(matches!(compile(&options), Err(Error::Usage(why)) if why.contains("`precision.activation_bits` 5")));
+}
+
 #[test]
 fn coarse_formats_are_told_from_wrong_imports() {
     let mut options = options();

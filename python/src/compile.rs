@@ -3,7 +3,7 @@
 use std::io::Cursor;
 use std::path::PathBuf;
 
-use fusion::{Compiler, Machine, Precision, Reveal, Suggestion};
+use fusion::{Compiler, Machine, Reveal, Suggestion};
 use numpy::{PyReadonlyArrayDyn, PyUntypedArrayMethods};
 use pyo3::prelude::*;
 
@@ -53,14 +53,7 @@ pub fn compile(
     if let Some(shape) = input_shape {
         compiler = compiler.input_shape(&shape);
     }
-    let usual = Precision::default();
-    if weight_bits.is_some() || activation_bits.is_some() {
-        compiler = compiler.precision(Precision {
-            weight_bits: weight_bits.unwrap_or(usual.weight_bits),
-            activation_bits: activation_bits.unwrap_or(usual.activation_bits),
-            ..usual
-        });
-    }
+    compiler = compiler.widths(activation_bits, weight_bits);
     compiler = match verify {
         true => compiler.suggest(Suggestion { queries, lambda_bits: 40.0, catch, accuracy }),
         false => compiler.without_verification(),

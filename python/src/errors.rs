@@ -45,6 +45,7 @@ pub fn in_arguments(message: &str) -> String {
         setting::Setting::MinAgreement => "min_agreement",
         setting::Setting::InputShape => "input_shape",
         setting::Setting::Reveal => "reveal",
+        setting::Setting::Catch => "catch",
         setting::Setting::ActivationBits => "activation_bits",
         setting::Setting::WeightBits => "weight_bits",
         setting::Setting::Labels => "fusionc compile --labels",

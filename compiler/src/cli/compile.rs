@@ -163,26 +163,11 @@ impl PartArgs {
 struct Formats {
     /// Width of activations between layers, 8 to 20 [default: 14, and finer formats if rounding
     /// would change labels; with this or --weight-bits, what is said]
-    #[arg(long, value_name = "BITS", value_parser = clap::value_parser!(u8).range(8..=20))]
+    #[arg(long, value_name = "BITS")]
     activation_bits: Option<u8>,
     /// Widest weights, sign included, 4 to 16 [default: 12, more where a layer needs them]
-    #[arg(long, value_name = "BITS", value_parser = clap::value_parser!(u8).range(4..=16))]
+    #[arg(long, value_name = "BITS")]
     weight_bits: Option<u8>,
-}
-
-impl Formats {
-    fn precision(&self, worst_case: bool) -> Precision {
-        let default = Precision::default();
-        let activation_bits = self.activation_bits.unwrap_or(default.activation_bits);
-        let weight_bits = self.weight_bits.unwrap_or(default.weight_bits);
-        let input_bits = default.input_bits.min(activation_bits - 1);
-        Precision { activation_bits, weight_bits, input_bits, worst_case, ..default }
-    }
-
-    /// Whether the user leaves formats to the compiler.
-    fn open(&self) -> bool {
-        self.activation_bits.is_none() && self.weight_bits.is_none()
-    }
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -193,7 +178,7 @@ enum Hide {
     Nodes,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
 enum Accumulator {
     Calibrated,
     WorstCase,
@@ -233,15 +218,15 @@ impl Pipeline {
             Some((_, mix)) => mix.queries * mix.copies + mix.public,
             None => self.policy.queries,
         };
-        Ok(Options {
+        let mut options = Options {
             model: self.model,
             calibrate: self.calibrate,
             labels: self.labels,
             names: Names { columns: self.names.columns, classes: self.names.classes },
             input_shape: self.input_shape,
             part: self.part.part(),
-            precision: self.formats.precision(matches!(self.acc, Accumulator::WorstCase)),
-            refine: self.formats.open(),
+            precision: Precision { worst_case: self.acc == Accumulator::WorstCase, ..Precision::default() },
+            refine: true,
             reveal: self.part.reveal,
             verify,
             checks: Checks {
@@ -256,7 +241,9 @@ impl Pipeline {
                 Hide::Depth => HideShape::Depth,
                 Hide::Nodes => HideShape::Nodes,
             }),
-        })
+        };
+        options.widths(self.formats.activation_bits, self.formats.weight_bits)?;
+        Ok(options)
     }
 }
 

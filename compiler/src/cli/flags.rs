@@ -19,6 +19,7 @@ fn flag(setting: Setting) -> &'static str {
         Setting::Output => "--output",
         Setting::Row => "--row",
         Setting::Reveal => "--reveal",
+        Setting::Catch => "--catch",
         Setting::ActivationBits => "--activation-bits",
         Setting::WeightBits => "--weight-bits",
         Setting::WorstCase => "--acc worst-case",

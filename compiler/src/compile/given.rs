@@ -33,10 +33,15 @@ pub(super) fn hidden(graph: Graph, options: &Options) -> Result<Graph, Error> {
     trees::hide(graph, hide).map_err(|why| Error::Usage(format!("{}: {why}", Setting::HideShape)))
 }
 
-/// Refuses to reveal more labels than there are.
-pub(super) fn revealable(reveal: Reveal, classes: usize) -> Result<(), Error> {
+/// Refuses to reveal more labels than there are, or values of a model that names classes.
+pub(super) fn revealable(reveal: Reveal, classes: Classes<'_>) -> Result<(), Error> {
+    let (classes, named) = (classes.count, !classes.names.is_empty());
     let most = classes.min(MAX_TOP);
     match reveal {
+        Reveal::Value if named => Err(Error::Usage(format!(
+            "{} value is for a model that answers numbers, and this one names classes: label, topk:K or logits",
+            Setting::Reveal
+        ))),
         Reveal::TopK(k) if usize::from(k) > most => {
             Err(Error::Usage(format!("{} topk:{k}: this model has {classes} classes; at most {most}", Setting::Reveal)))
         }

@@ -104,9 +104,7 @@ pub fn compile_network(
     let Given { calibration, schema, notices } = read_samples(options, &graph, &network)?;
     let named = Classes { count: classes, names: &schema.classes };
     let is_value = options.reveal == Reveal::Value;
-    if is_value && !schema.classes.is_empty() {
-        return Err(Error::Usage("a model whose values are revealed has no classes to name".into()));
-    }
+    revealable(options.reveal, named)?;
     if options.labels.is_some() && options.calibrate.is_none() {
         return Err(Error::Usage(format!("{} needs {}: they label its samples", Setting::Labels, Setting::Calibrate)));
     }
@@ -114,12 +112,11 @@ pub fn compile_network(
     let labels = options.labels.as_ref().filter(|_| !is_value).map(of_labels).transpose()?;
     let of_values = |of: &LabelFile| compare::expected_values(of, calibration.total, classes);
     let values = options.labels.as_ref().filter(|_| is_value).map(of_values).transpose()?;
-    revealable(options.reveal, classes)?;
     let meant = Meaning::of(options, &network, &calibration, named, progress)?;
     let aim = if network.tabular { refine::EVERY_ROW } else { refine::USUAL };
     let aim = (options.refine && !is_value).then_some(aim);
-    let fixed =
-        refine::fixed(&graph, &calibration, options.precision(&network, &graph), aim, &options.settings(), progress);
+    let precision = options.precision(&network, &graph)?;
+    let fixed = refine::fixed(&graph, &calibration, precision, aim, &options.settings(), progress);
     let (fixed, refined) = fixed?;
     let trial = Trial { options, network: &network, calibration: &calibration, meant: &meant, fixed: &fixed };
     let Judged { agreement, beyond, tolerance, notices: other_scores } = trial.judge()?;

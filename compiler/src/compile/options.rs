@@ -6,6 +6,7 @@ use fusion_ir::op::{Mix, Reveal};
 use fusion_ir::plan::Suggestion;
 use fusion_table::LabelFile;
 
+use crate::Error;
 use crate::import::{self, Imported};
 use crate::memory::Memory;
 use crate::nn::{Graph, trees};
@@ -71,8 +72,23 @@ impl Default for Checks {
 
 impl Options {
     /// The formats of a network, simplified to `graph`.
-    pub(super) fn precision(&self, network: &Imported, graph: &Graph) -> Precision {
-        if self.refine && network.tabular { self.precision.of(graph) } else { self.precision }
+    ///
+    /// # Errors
+    /// As [`Precision::check`].
+    pub(super) fn precision(&self, network: &Imported, graph: &Graph) -> Result<Precision, Error> {
+        let asked = self.precision.check()?;
+        Ok(if self.refine && network.tabular { asked.of(graph) } else { asked })
+    }
+
+    /// Formats of these widths, and of no others, if one is given; else the compiler chooses.
+    ///
+    /// # Errors
+    /// As [`Precision::check`].
+    pub fn widths(&mut self, activation_bits: Option<u8>, weight_bits: Option<u8>) -> Result<(), Error> {
+        let worst_case = self.precision.worst_case;
+        self.precision = Precision { worst_case, ..Precision::of_widths(activation_bits, weight_bits).check()? };
+        self.refine = activation_bits.is_none() && weight_bits.is_none();
+        Ok(())
     }
 
     /// What is compiled if nothing but the model is said.

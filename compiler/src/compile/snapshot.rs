@@ -1,6 +1,7 @@
 //! The pipeline up to some stage.
 
 use fusion_ir::{Function, Schema};
+use fusion_table::Classes;
 
 use super::Options;
 use super::given::{Given, network, read_samples, revealable};
@@ -45,9 +46,10 @@ fn stopped(options: &Options, stage: Stage) -> Result<Snapshot, Error> {
     if stage == Stage::Import {
         return Ok(Snapshot::Graph(graph));
     }
-    revealable(options.reveal, graph.nodes.last().map_or(0, crate::nn::Node::len))?;
     let Given { calibration, schema, .. } = read_samples(options, &graph, &network)?;
-    let precision = options.precision(&network, &graph);
+    let count = graph.nodes.last().map_or(0, crate::nn::Node::len);
+    revealable(options.reveal, Classes { count, names: &schema.classes })?;
+    let precision = options.precision(&network, &graph)?;
     let Prepared { graph, observed, .. } = prepare(&graph, &calibration, &precision)?;
     let (mut program, _) = lower(&graph, &observed, &precision)?;
     match stage {

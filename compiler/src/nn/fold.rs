@@ -30,7 +30,8 @@ fn backward(graph: &mut Graph) -> bool {
             continue;
         }
         if matches!(graph.node(inner).op, Op::Affine(_)) {
-            graph.nodes[inner.0].op = Op::Affine(after(&outer, graph, inner));
+            let Some(both) = after(&outer, graph, inner) else { continue };
+            graph.nodes[inner.0].op = Op::Affine(both);
             become_identity(graph, id);
             joined = true;
             continue;
@@ -78,19 +79,34 @@ fn into_squares(graph: &mut Graph) -> bool {
     changed
 }
 
-/// `outer` of the affine map `inner` as one affine map.
-fn after(outer: &Affine, graph: &Graph, inner: NodeId) -> Affine {
+/// A sum so large beside what is computed with it, whose own size is about one, that float32 would
+/// lose digits of the difference: that of a scaler's offset, of seconds since an epoch for example.
+/// It is taken from the data before anything else is done.
+const FAR: f32 = 1024.0;
+
+/// Whether `factor` of `x + shift` is to be left as it is.
+fn is_far(shift: f32, factor: f32) -> bool {
+    (shift * factor).abs() >= FAR
+}
+
+/// `outer` of the affine map `inner` as one affine map; `None` if they are better two.
+fn after(outer: &Affine, graph: &Graph, inner: NodeId) -> Option<Affine> {
     let shape = &graph.node(inner).shape;
-    let Some(before) = affine(graph, inner) else { return outer.clone() };
+    let before = affine(graph, inner)?;
+    let adds = before.scale.iter().all(|s| *s == 1.0);
     if let (Some((s, t)), Some((scale, shift))) = (before.uniform(), outer.uniform()) {
-        return Affine { shape: vec![1; shape.len()], scale: vec![s * scale], shift: vec![t * scale + shift] };
+        let both = || Affine { shape: vec![1; shape.len()], scale: vec![s * scale], shift: vec![t * scale + shift] };
+        return (!adds || scale == 1.0 || !is_far(t, scale)).then(both);
     }
     let extents: Vec<usize> = before.shape.iter().zip(&outer.shape).map(|(a, b)| *a.max(b)).collect();
     let (before_at, outer_at) = (before.indices(&extents), outer.indices(&extents));
     let pairs = || before_at.iter().zip(&outer_at);
+    if adds && pairs().any(|(b, o)| outer.scale[*o] != 1.0 && is_far(before.shift[*b], outer.scale[*o])) {
+        return None;
+    }
     let scale = pairs().map(|(b, o)| before.scale[*b] * outer.scale[*o]).collect();
     let shift = pairs().map(|(b, o)| before.shift[*b] * outer.scale[*o] + outer.shift[*o]).collect();
-    Affine { shape: extents, scale, shift }
+    Some(Affine { shape: extents, scale, shift })
 }
 
 /// `linear(affine(x))` becomes one linear map, if nothing else reads the inner one; a uniform
@@ -134,6 +150,10 @@ fn forward(graph: &mut Graph) -> bool {
                 absorb(conv, &scale, &shift);
             }
             (Op::Dense(dense), _, Some((scale, shift))) if channels == dense.weight.ncols() => {
+                let far = |((_, column), w): ((usize, usize), &f32)| is_far(shift[column], *w);
+                if scale.iter().all(|s| *s == 1.0) && dense.weight.indexed_iter().any(far) {
+                    continue;
+                }
                 for (mut row, bias) in dense.weight.axis_iter_mut(Axis(0)).zip(&mut dense.bias) {
                     for ((w, scale), shift) in row.iter_mut().zip(&scale).zip(&shift) {
                         *bias += *w * shift;
@@ -290,6 +310,30 @@ mod tests {
         let x = ramp(32);
         let (a, b) = (eval::run(before, &x).pop().unwrap(), eval::run(after, &x).pop().unwrap());
         a.iter().zip(&b).for_each(|(a, b)| assert!((a - b).abs() < 1e-4, "{a} {b}"));
+    }
+
+    /// Of an offset that is large beside what it leaves, no digit is lost.
+    #[test]
+    fn large_offsets_are_subtracted_first() {
+        for offset in [1.7e9f32, 1e7, 100.0] {
+            let mut g = Graph { name: "far".into(), nodes: Vec::new() };
+            let x = g.push(Op::Input, vec![], vec![2], "x");
+            let affine =
+                |scale: f32, shift: [f32; 2]| Affine { shape: vec![2], scale: vec![scale; 2], shift: shift.to_vec() };
+            let centred = g.push(Op::Affine(affine(1.0, [-offset, 1.0])), vec![x], vec![2], "scaler");
+            let scaled = g.push(Op::Affine(affine(0.001, [0.0; 2])), vec![centred], vec![2], "scaler");
+            let weight = ndarray::arr2(&[[3.039_367_2f32, 0.5]]);
+            g.push(Op::Dense(Dense { weight, bias: vec![0.25] }), vec![scaled], vec![1], "dense");
+            let folded = fold(g);
+            let kept = folded.nodes.iter().any(|node| matches!(node.op, Op::Affine(_)));
+            assert_eq!(kept, offset > 1e6, "{offset}");
+            for step in [-1024.0f32, 0.0, 512.0] {
+                let sample = [offset + step, 3.0];
+                let exact = f64::from(sample[0] - offset) * 0.001 * 3.039_367_2 + 4.0 * 0.001 * 0.5 + 0.25;
+                let found = f64::from(eval::run(&folded, &sample).pop().unwrap()[0]);
+                assert!((found - exact).abs() < 1e-6, "{offset} {step}: {found} {exact}");
+            }
+        }
     }
 
     #[test]

@@ -333,9 +333,9 @@ fn offsets_pass(graph: &Graph) -> Vec<bool> {
     pass
 }
 
-/// Whether summands, one for each element of a vector, can take an offset back.
+/// Whether summands, one for each element, can take an offset back.
 fn takes_offsets(affine: &Affine, elements: usize) -> bool {
-    affine.shape == [elements] && affine.scale.iter().all(|s| *s == 1.0)
+    affine.shape.iter().product::<usize>() == elements && affine.scale.iter().all(|s| *s == 1.0)
 }
 
 /// Adds to biases what the features' offsets take away.

@@ -11,9 +11,13 @@ pub mod input;
 pub mod polyline;
 pub mod table;
 
+use std::ops::RangeInclusive;
+
 use fusion_catalogue::rlwe::MAX_ACC_BITS;
 
+use crate::Error;
 use crate::nn::Graph;
+use crate::setting::Setting;
 
 /// How many bits each kind of tensor gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,10 +61,54 @@ impl Default for Precision {
     }
 }
 
+/// Widths of activations that may be asked for.
+pub const ACTIVATION_BITS: RangeInclusive<u8> = 8..=20;
+/// Widths of weights that may be asked for.
+pub const WEIGHT_BITS: RangeInclusive<u8> = MIN_WEIGHT_BITS..=16;
+
 /// Most times that rounding is halved.
 pub const MAX_DETAIL: u8 = 5;
 
 impl Precision {
+    /// The usual formats with these widths, as far as they are given.
+    pub fn of_widths(activation_bits: Option<u8>, weight_bits: Option<u8>) -> Precision {
+        let usual = Precision::default();
+        let activation_bits = activation_bits.unwrap_or(usual.activation_bits);
+        let input_bits = usual.input_bits.min(activation_bits.saturating_sub(1));
+        Precision { activation_bits, input_bits, weight_bits: weight_bits.unwrap_or(usual.weight_bits), ..usual }
+    }
+
+    /// Whether there are such formats.
+    ///
+    /// # Errors
+    /// [`Error::Usage`], with what there is.
+    pub fn check(self) -> Result<Precision, Error> {
+        let widths = [
+            (Setting::ActivationBits, self.activation_bits, ACTIVATION_BITS),
+            (Setting::WeightBits, self.weight_bits, WEIGHT_BITS),
+        ];
+        for (setting, bits, range) in widths {
+            if !range.contains(&bits) {
+                return Err(Error::Usage(format!("{setting} {bits}: from {} to {}", range.start(), range.end())));
+            }
+        }
+        let Precision { activation_bits, input_bits, max_accumulator_bits, .. } = self;
+        if input_bits == 0 || input_bits >= activation_bits {
+            let most = activation_bits - 1;
+            return Err(Error::Usage(format!(
+                "inputs of {input_bits} bits and {} {activation_bits}: inputs have from 1 to {most}",
+                Setting::ActivationBits
+            )));
+        }
+        if !(activation_bits + 1..=MAX_ACC_BITS).contains(&max_accumulator_bits) {
+            let least = activation_bits + 1;
+            return Err(Error::Usage(format!(
+                "accumulators of {max_accumulator_bits} bits: from {least} to {MAX_ACC_BITS}"
+            )));
+        }
+        Ok(self)
+    }
+
     /// What `graph`, a model of tables, gets if nothing else is asked for. Of thousands of rows
     /// some lie as near to the border between two classes as one part in a hundred thousand;
     /// networks on them are so small that formats which tell those apart cost little.
@@ -140,6 +188,27 @@ pub fn largest<'a>(values: impl IntoIterator<Item = &'a f32>) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn formats_that_there_are_not_are_refused() {
+        for (activation_bits, weight_bits) in [(None, None), (Some(8), None), (Some(20), Some(4)), (None, Some(16))] {
+            let precision = Precision::of_widths(activation_bits, weight_bits);
+            assert_eq!(precision.check().unwrap(), precision);
+            assert!(precision.input_bits < precision.activation_bits);
+        }
+        let refused = |precision: Precision| precision.check().unwrap_err().to_string();
+        let usual = Precision::default();
+        for (precision, why) in [
+            (Precision::of_widths(Some(7), None), "`precision.activation_bits` 7: from 8 to 20"),
+            (Precision::of_widths(Some(0), None), "`precision.activation_bits` 0: from 8 to 20"),
+            (Precision::of_widths(None, Some(17)), "`precision.weight_bits` 17: from 4 to 16"),
+            (Precision { activation_bits: 8, ..usual }, "inputs have from 1 to 7"),
+            (Precision { input_bits: 0, ..usual }, "inputs have from 1 to 13"),
+            (Precision { max_accumulator_bits: 14, ..usual }, "accumulators of 14 bits"),
+        ] {
+            assert!(refused(precision).contains(why), "{}", refused(precision));
+        }
+    }
 
     #[test]
     fn formats_hold_their_range_tightly() {

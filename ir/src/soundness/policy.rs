@@ -376,8 +376,8 @@ fn why(demand: Demand) -> &'static str {
 fn alternative(catch: Option<f64>) -> String {
     match catch {
         Some(catch) => format!(
-            ". They do to catch a server that is wrong on {:.1} % of inputs with 99 %, and nothing less: catch {catch} \
-             accepts that",
+            ". They do to catch a server that is wrong on {:.1} % of inputs with 99 %, and nothing less: \
+             `catch` {catch} accepts that",
             100.0 * catch
         ),
         None => String::new(),
@@ -387,8 +387,8 @@ fn alternative(catch: Option<f64>) -> String {
 fn hint(demand: Demand) -> &'static str {
     match demand {
         Demand::Blind => {
-            ": one label is so frequent that giving it always is right about as often as the honest model. Choose an \
-             error rate to catch instead"
+            ": one label is so frequent that giving it always is right about as often as the honest model. Choose \
+             an error rate to be told apart instead, with `catch`"
         }
         _ => "",
     }

@@ -20,7 +20,8 @@ pub struct Compiler {
     samples: Option<(Vec<usize>, Vec<f32>)>,
     expected: Option<Expected>,
     input_shape: Option<Vec<usize>>,
-    precision: Precision,
+    precision: Option<Precision>,
+    widths: [Option<u8>; 2],
     reveal: Reveal,
     suggestion: Option<Suggestion>,
     network: Network,
@@ -51,7 +52,8 @@ impl Compiler {
             samples: None,
             expected: None,
             input_shape: None,
-            precision: default.precision,
+            precision: None,
+            widths: [None; 2],
             reveal: default.reveal,
             suggestion: Some(Suggestion { queries: 1024, lambda_bits: 40.0, catch: None, accuracy: None }),
             network: default.target.network,
@@ -83,9 +85,17 @@ impl Compiler {
         Compiler { input_shape: Some(shape.to_vec()), ..self }
     }
 
-    /// How many bits weights, activations and accumulators have.
+    /// How many bits inputs, weights, activations and accumulators have, instead of what the
+    /// compiler would choose.
     pub fn precision(self, precision: Precision) -> Compiler {
-        Compiler { precision, ..self }
+        Compiler { precision: Some(precision), ..self }
+    }
+
+    /// How many bits activations and weights have. If neither is given the compiler chooses, and
+    /// makes formats finer where rounding would change labels; else they are what is said, and what
+    /// is not given is as usual.
+    pub fn widths(self, activation_bits: Option<u8>, weight_bits: Option<u8>) -> Compiler {
+        Compiler { widths: [activation_bits, weight_bits], ..self }
     }
 
     /// What the client learns of each query.
@@ -157,7 +167,11 @@ impl Compiler {
             options.checks.expected = Some(path.into());
         }
         options.input_shape.clone_from(&self.input_shape);
-        options.precision = self.precision;
+        let [activation_bits, weight_bits] = self.widths;
+        options.widths(activation_bits, weight_bits)?;
+        if let Some(precision) = self.precision {
+            (options.precision, options.refine) = (precision, false);
+        }
         options.reveal = self.reveal;
         options.verify = self.suggestion.clone().map(suggest::batch).transpose()?;
         options.checks.min_agreement = self.min_agreement;
@@ -192,4 +206,30 @@ fn write<T: WritableElement>(folder: &TempDir, name: &str, shape: &[usize], elem
 
 fn folder() -> Result<TempDir, Error> {
     TempDir::new().map_err(|source| Error::Io { path: std::env::temp_dir(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use fusion_ir::npy::Npy;
+
+    use super::*;
+
+    /// One width given alone: what goes with it is made to fit, and formats stay as they are.
+    #[test]
+    fn widths_are_checked_and_kept() {
+        let file = |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/digits").join(name);
+        let bytes = std::fs::read(file("calibrate.npy")).unwrap();
+        let samples = Npy::parse(&bytes).unwrap();
+        let compiler = Compiler::new().calibrate(samples.shape(), &samples.reals().unwrap()).min_agreement(0.0);
+        let compiled = |compiler: Compiler| compiler.compile_file(&file("digits.onnx"));
+        for widths in [[Some(8), None], [None, Some(4)]] {
+            let summary = compiled(compiler.clone().widths(widths[0], widths[1])).unwrap().summary;
+            assert_eq!(summary.refined, None);
+        }
+        let narrow = Precision { activation_bits: 8, ..Precision::default() };
+        for compiler in [compiler.clone().widths(Some(7), None), compiler.precision(narrow)] {
+            let refused = compiled(compiler).unwrap_err();
+            assert!(matches!(&refused, Error::Usage(why) if why.contains("`precision.activation_bits`")), "{refused}");
+        }
+    }
 }

@@ -227,7 +227,7 @@ fn refuse(
                 format!(
                     "{most} of the {available} public samples {alike}: a server that gives it to every input could be \
                      right about as often as the honest model, and no number of such samples tells them apart. Choose \
-                     an error rate to catch instead"
+                     an error rate to be told apart instead, with `catch`"
                 )
             }
         };

@@ -138,7 +138,13 @@ fn servers_that_are_none_are_left() {
 fn nobody_listening_is_said_with_the_address() {
     let desk = Desk::new();
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-    desk.client_refuses(4, &free, "--timeout 1", &[&format!("cannot connect to {free}")]);
+    let quick = desk.client_refuses(4, &free, "--timeout 1", &[&format!("cannot connect to {free}")]);
+    assert!(!quick.err.contains("waiting"), "{quick:?}");
+    // Who is waited for is said after two seconds.
+    let waits = format!("waiting for a server at {free}, up to 3 seconds in all (--timeout)");
+    desk.client_refuses(4, &free, "--timeout 3", &[&waits, &format!("cannot connect to {free}")]);
+    let quiet = desk.client_refuses(4, &free, "--timeout 3 --quiet", &[]);
+    assert!(!quiet.err.contains("waiting"), "{quiet:?}");
 }
 
 #[test]

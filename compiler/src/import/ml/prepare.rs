@@ -7,7 +7,7 @@ use std::sync::Arc;
 use ndarray::arr1;
 use tract_onnx::pb::tensor_proto::DataType;
 
-use super::super::call::{Call, Made, Wire};
+use super::super::call::{Call, Made, Wire, number};
 use super::super::ops::reduce;
 use super::attributes::Attributes;
 use super::columns::Columns;
@@ -15,15 +15,13 @@ use super::exact;
 use crate::nn::expr::{Binary, Expr, Unary};
 use crate::nn::{Graph, NodeId, Op};
 
-/// `Scaler`: `(x - offset) scale`, in the network as `x scale - offset scale`.
+/// `Scaler`: `(x - offset) scale`.
 pub(in super::super) fn scale(call: &mut Call) -> Made {
     let x = call.data(0)?;
     let [offsets, scales] = exact::scaler(call.node, &call.shape(x))?;
-    let n = offsets.len().max(scales.len());
-    let pair = |i: usize| (offsets[i % offsets.len()], scales[i % scales.len()]);
-    let shift: Vec<f32> = (0..n).map(pair).map(|(offset, scale)| -offset * scale).collect();
-    let factors: Vec<f32> = (0..n).map(pair).map(|(_, scale)| scale).collect();
-    call.affine(x, &arr1(&factors).into_dyn(), &arr1(&shift).into_dyn())
+    let shift: Vec<f32> = offsets.iter().map(|offset| -offset).collect();
+    let centred = call.affine(x, &number(1.0), &arr1(&shift).into_dyn())?;
+    call.affine(centred, &arr1(&scales).into_dyn(), &number(0.0))
 }
 
 /// `Imputer` of missing values: for numbers that are there it changes nothing.

@@ -55,7 +55,7 @@ fn a_label_as_frequent_as_the_model_is_right_is_out_of_reach() {
     let fraud = Policy { accuracy: 0.99, largest_share: Some(0.99), ..Policy::default() };
     let error = fraud.plan(100, None).unwrap_err();
     assert_eq!(error, Infeasible::OutOfReach(Demand::Blind));
-    assert!(error.to_string().contains("Choose an error rate to catch"), "{error}");
+    assert!(error.to_string().contains("Choose an error rate to be told apart instead, with `catch`"), "{error}");
     assert!(Policy { catch: Some(0.05), ..fraud }.plan(100, None).is_ok());
 }
 
@@ -157,7 +157,7 @@ fn too_few_for_blind_servers_names_what_they_can_do() {
     assert!(policy(0.9, Some(catch)).plan(1024, Some(60)).is_ok());
     assert!(policy(0.9, Some(catch - 0.05)).plan(1024, Some(60)).is_err());
     let text = error.to_string();
-    assert!(text.contains("ignores the inputs") && text.contains(&format!("catch {catch} accepts that")), "{text}");
+    assert!(text.contains("ignores the inputs") && text.contains(&format!("`catch` {catch} accepts that")), "{text}");
 }
 
 #[test]

@@ -391,8 +391,13 @@ impl Args {
     }
 }
 
+/// An error as this program says it, settings by the names of their flags.
+pub fn said(error: &Error) -> String {
+    error.to_string().replace("`catch`", "--catch") + &hint(error)
+}
+
 /// What this program calls the setting that an error is about, to follow the error's text.
-pub fn hint(error: &Error) -> String {
+fn hint(error: &Error) -> String {
     let Error::Setting { setting, .. } = error else { return String::new() };
     match setting {
         Setting::Reveal(found) => format!(": --reveal {found} accepts that"),

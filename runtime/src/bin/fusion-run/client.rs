@@ -12,7 +12,7 @@ use fusion_table::{Kind, Results, TableError, Values};
 use crate::Ending;
 use crate::args::{Args, OnClipped};
 use crate::doctor;
-use crate::progress::Screen;
+use crate::progress::{self, Screen};
 use crate::verdict::{self, complain, say, warn};
 
 /// Most samples beyond the input's format that are listed one by one.
@@ -39,7 +39,7 @@ pub fn run(args: &Args) -> Result<Ending, Error> {
     }
     let server = tcp::Server { address: server.clone(), options: args.tcp()? };
     let mut screen = Screen::new(args);
-    let concluded = client.run(job, &server, &mut |event| screen.show(event));
+    let concluded = client.run(job, || progress::dial(&server, args.quiet), &mut |event| screen.show(event));
     drop(screen);
     let concluded = concluded?;
     let identifiers = identifiers.map(|values| (args.id(), values));

@@ -37,7 +37,7 @@ fn main() -> ExitCode {
         Ok(Ok(Ending::Rejected)) => ExitCode::from(3),
         Ok(Ok(Ending::Failed(code))) => ExitCode::from(code),
         Ok(Err(error)) => {
-            verdict::complain(format_args!("{error}{}", args::hint(&error)));
+            verdict::complain(args::said(&error));
             ExitCode::from(error.exit_code())
         }
         Err(_) => ExitCode::from(1),

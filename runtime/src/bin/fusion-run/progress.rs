@@ -1,12 +1,16 @@
 //! What people see during a session: warnings, and on a terminal micro-batch, layer and bytes so
 //! far.
 
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
+
 use fusion_runtime::ledger::Entry;
-use fusion_runtime::{Event, Step};
+use fusion_runtime::transport::{Dial, Met, tcp};
+use fusion_runtime::{Error, Event, Step};
 use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::args::Args;
-use crate::verdict::{warn, warn_plaintext};
+use crate::verdict::{complain, warn, warn_plaintext};
 
 /// Shows a client's session.
 pub struct Screen {
@@ -58,6 +62,31 @@ fn warn_risk(entry: &Entry, budget_bits: f64) {
             entry.session
         ));
     }
+}
+
+/// A server that has not answered by then is waited for, which is said.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Connects to `server`, which may still be starting.
+///
+/// # Errors
+/// As [`tcp::connect`].
+pub fn dial(server: &tcp::Server, quiet: bool) -> Result<Met, Error> {
+    let (answered, answer) = mpsc::channel::<()>();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            if answer.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) && !quiet {
+                let tcp::Server { address, options } = server;
+                complain(format_args!(
+                    "waiting for a server at {address}, up to {} seconds in all (--timeout)",
+                    options.timeout.as_secs()
+                ));
+            }
+        });
+        let met = server.dial();
+        drop(answered);
+        met
+    })
 }
 
 /// A bar on standard error, invisible if that is not a terminal.

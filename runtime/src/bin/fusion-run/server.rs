@@ -133,7 +133,7 @@ impl Desk {
     }
 
     fn failed(&self, caller: &Caller, error: &Error) -> Ending {
-        complain(format_args!("client {}: {error}{}", caller.name, args::hint(error)));
+        complain(format_args!("client {}: {}", caller.name, args::said(error)));
         Ending::Failed(error.exit_code())
     }
 }
