@@ -7,10 +7,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use fusion_ir::input::ordered;
 use tract_onnx::pb::tensor_proto::DataType;
 
-use super::ensemble::Ask;
+use super::ask::Ask;
 use super::exact::Exact;
 use crate::nn::NodeId;
 use crate::nn::trees::{LARGEST, Test, unordered};
@@ -92,38 +91,13 @@ impl Column {
     }
 }
 
-/// The order of the largest float32 that is at most `threshold`, or below it if `strict`;
-/// `-LARGEST - 1` if there is none.
-pub(in super::super) fn at_most(threshold: f64, strict: bool) -> i64 {
-    if threshold.is_nan() {
-        return -LARGEST - 1;
-    }
-    let nearest = threshold as f32;
-    let order = ordered(nearest);
-    let beyond = if strict { f64::from(nearest) >= threshold } else { f64::from(nearest) > threshold };
-    if beyond { order - 1 } else { order }
-}
-
 #[cfg(test)]
 mod tests {
+    use fusion_ir::input::ordered;
     use fusion_ir::prefix::Step;
 
     use super::super::exact::Arithmetic;
     use super::*;
-
-    #[test]
-    fn thresholds_between_float32_are_on_the_right_side() {
-        for (threshold, strict, most) in
-            [(1.0, false, 1.0f32), (0.1, false, 0.099_999_994), (0.1f32.into(), false, 0.1)]
-        {
-            assert_eq!(at_most(threshold, strict), ordered(most), "{threshold}");
-        }
-        assert_eq!(at_most(1.0, true), ordered(1.0) - 1);
-        assert_eq!((at_most(-0.0, true), at_most(-0.0, false)), (-1, 0));
-        assert_eq!(at_most(f64::NEG_INFINITY, true), -LARGEST - 1);
-        assert_eq!((at_most(f64::INFINITY, false), at_most(1e300, false)), (LARGEST, LARGEST - 1));
-        assert_eq!([0, 5, -5, LARGEST].map(|order| ordered(unordered(order))), [0, 5, -5, LARGEST]);
-    }
 
     /// Thresholds in float64 between two numbers of float32.
     #[test]

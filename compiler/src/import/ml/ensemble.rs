@@ -6,8 +6,7 @@ use std::ops::Range;
 
 use fusion_ir::Forest;
 
-use super::columns::at_most;
-use crate::nn::trees::Test;
+use super::ask::Ask;
 
 /// What an inner node asks.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,33 +34,6 @@ pub(super) enum Branch {
 pub(super) struct Arena {
     pub branches: Vec<Branch>,
     pub roots: Vec<usize>,
-}
-
-/// One comparison of a number of whatever type with a threshold.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(in super::super) struct Ask {
-    pub feature: usize,
-    pub threshold: f64,
-    /// Whether it is true of numbers below the threshold only, not of the threshold itself.
-    pub strict: bool,
-    /// Whether it is true of all other numbers instead.
-    pub above: bool,
-    /// What it is of a missing value.
-    pub missing: bool,
-}
-
-impl Ask {
-    /// Whether it is true of `x`.
-    pub fn holds(&self, x: f64) -> bool {
-        let below = if self.strict { x < self.threshold } else { x <= self.threshold };
-        if x.is_nan() { self.missing } else { below != self.above }
-    }
-
-    /// The same of numbers of float32.
-    pub fn test(&self) -> Test {
-        let Ask { feature, threshold, strict, above, missing } = *self;
-        Test { feature, most: at_most(threshold, strict), above, missing }
-    }
 }
 
 /// Trees in preorder, with what is tested and what leaves add.

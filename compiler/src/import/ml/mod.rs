@@ -4,6 +4,7 @@
 //! Where two runtimes could differ the rules are onnxruntime's, held against what it answers
 //! (`tests/tabular`).
 
+mod ask;
 mod attributes;
 mod columns;
 mod ensemble;

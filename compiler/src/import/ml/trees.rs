@@ -6,8 +6,9 @@ use ndarray::Array2;
 use tract_onnx::pb::NodeProto;
 
 use super::super::call::{Call, Kind, Made, Wire};
+use super::ask::Ask;
 use super::attributes::Attributes;
-use super::ensemble::{Arena, Ask, Branch, Ensemble, Mode, Names};
+use super::ensemble::{Arena, Branch, Ensemble, Mode, Names};
 use super::label;
 use super::linear::{keeps_order, probabilities};
 use crate::nn::trees::{Test, Trees};
