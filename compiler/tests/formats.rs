@@ -268,3 +268,44 @@ fn calibrated_formats_can_be_exceeded_and_it_shows() {
     let fill = fill(point, false);
     assert!(fill >= 1.0, "{fill}");
 }
+
+/// Products of a matrix and its transpose, without a batch.
+fn gram(rows: usize, inner: usize) -> Graph {
+    let mut b = Builder::default();
+    let x = b.push(Op::Input, vec![], [1, rows, inner]);
+    b.node = "gram".into();
+    let turned = b.transpose(x, &[0, 2, 1]);
+    let y = b.mat_mul(x, turned);
+    let y = b.reshape(y, &[rows * rows]);
+    simplify(b.graph.reachable(y))
+}
+
+/// Where ciphertexts carry a product, its factors lose the bits that they have no room for; few
+/// products and those of fine formats keep them; and what neither carries is refused.
+#[test]
+fn rings_of_products_are_those_that_their_protocols_carry() {
+    let fine = Precision { activation_bits: 22, input_bits: 20, fine: true, ..Precision::default() };
+    for (rows, precision, is_cut) in
+        [(8, Precision::default(), true), (1, Precision::default(), false), (4, fine, false)]
+    {
+        let (graph, inner, sample) = (gram(rows, 2048), 2048, noise(rows * 2048, 5));
+        let calibration = Calibration { samples: vec![sample.clone()], total: 1, real: true };
+        let program = build(&graph, &calibration, &precision, &Settings::default()).unwrap().program;
+        let values = &program.function.values;
+        let at = values.iter().position(|value| value.op == fusion_ir::Op::MatMul).unwrap();
+        let requantised = values[..at].iter().any(|value| matches!(value.op, fusion_ir::Op::Requant { .. }));
+        assert_eq!((values[at].ty.bits <= 33, requantised), (is_cut, is_cut), "{rows} rows: {}", values[at].ty);
+        let input = &quantise(&program.function, std::slice::from_ref(&sample))[0];
+        let found = &fusion_ir::interp::run(&program.function, &program.weights, input)[at];
+        for (i, j) in (0..rows).flat_map(|i| (0..rows).map(move |j| (i, j))) {
+            let row = |i: usize| sample[i * inner..][..inner].iter().map(|x| f64::from(*x));
+            let expected: f64 = row(i).zip(row(j)).map(|(a, b)| a * b).sum();
+            let found = values[at].ty.dequantize(found[i * rows + j]);
+            assert!((found - expected).abs() < 0.5, "{rows} rows: {found} instead of {expected}");
+        }
+    }
+    let calibration = Calibration { samples: vec![noise(24 * 8192, 6)], total: 1, real: true };
+    let worst = Precision { worst_case: true, ..Precision::default() };
+    let refused = build(&gram(24, 8192), &calibration, &worst, &Settings::default()).unwrap_err().to_string();
+    assert!(refused.contains("too many for OTs") && refused.contains("gram"), "{refused}");
+}

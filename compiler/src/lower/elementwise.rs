@@ -1,6 +1,8 @@
 //! Functions of each element, products of secrets, and private summands.
 
 use fusion_catalogue::cheetah::product::GOOD_ACC_BITS;
+use fusion_catalogue::cheetah::{Packings, Product};
+use fusion_catalogue::linear::Matrices;
 use fusion_ir::op::Op;
 use fusion_ir::verify::sign_is_proven;
 use fusion_ir::{Sign, TensorType, ValueId};
@@ -16,6 +18,12 @@ use crate::quantise::{frac_for, largest, magnitude, quantise};
 const FEW: usize = 64;
 /// And of so many nearly.
 const SOME: usize = 2048;
+/// So many products of secrets are taken by OTs, mostly.
+const FEW_PRODUCTS: usize = 1 << 11;
+/// And so many if their sums must be exact.
+const SOME_PRODUCTS: usize = 1 << 16;
+/// More products of secrets than this are not taken by OTs.
+const MOST_SCALARS: usize = 1 << 22;
 /// A factor of a product of matrices keeps so many bits of its largest element.
 const LEAST_FACTOR_BITS: u8 = 11;
 
@@ -185,12 +193,21 @@ impl Lowering<'_> {
         Ok(self.narrow(y, node))
     }
 
-    /// Products of matrices in a ring that holds their sums, then requantised. Factors lose last
-    /// bits until ciphertexts hold that ring well.
+    /// Products of matrices in a ring that holds their sums, then requantised. Where ciphertexts
+    /// carry them, factors lose last bits until they hold that ring well.
     pub(super) fn mat_mul(&mut self, id: NodeId, node: &nn::Node, operands: [ValueId; 2]) -> Lowered {
-        let mut operands = operands.map(|operand| self.narrow(operand, node));
-        let growth = log2_ceil(self.ty(operands[0]).shape[2]);
-        let most_bits = self.precision.max_accumulator_bits.min(GOOD_ACC_BITS);
+        let &[batch, rows, columns] = node.shape.as_slice() else { return Err("its result is no batch".into()) };
+        let operands = operands.map(|operand| self.narrow(operand, node));
+        let matrices = Matrices { batch, rows, inner: self.ty(operands[0]).shape[2], columns };
+        let growth = log2_ceil(matrices.inner);
+        // By OTs any ring will do.
+        let exact = self.precision.fine || self.wide.keeps[id.0];
+        let most_bits = match matrices.products() {
+            ..=FEW_PRODUCTS => super::MAX_RING_BITS,
+            ..=SOME_PRODUCTS if exact => super::MAX_RING_BITS,
+            _ => self.precision.max_accumulator_bits.min(GOOD_ACC_BITS),
+        };
+        let mut operands = operands.map(|operand| self.filled(operand, most_bits, node));
         let ty = loop {
             let types = operands.map(|operand| self.ty(operand).clone());
             let frac = i16::from(types[0].frac) + i16::from(types[1].frac);
@@ -210,6 +227,11 @@ impl Lowering<'_> {
         if ty.bits > super::MAX_RING_BITS {
             return Err(format!("its product needs {} bits", ty.bits));
         }
+        if matrices.products() > MOST_SCALARS
+            && let Err(why) = Product::of(&matrices, ty.bits, false, &mut Packings::default())
+        {
+            return Err(format!("{why}, and its {} multiplications are too many for OTs", matrices.products()));
+        }
         let operands = operands.map(|operand| self.extend(operand, ty.bits, node));
         let y = self.same(Op::MatMul, operands.to_vec(), ty.clone(), node);
         if self.wide.keeps[id.0] {
@@ -222,6 +244,14 @@ impl Lowering<'_> {
             false => y,
         };
         Ok(self.narrow(y, node))
+    }
+
+    /// The value in a ring of at most so many bits, if its format fits: what is kept may not fill
+    /// its own.
+    fn filled(&mut self, x: ValueId, most_bits: u8, node: &nn::Node) -> ValueId {
+        let ty = self.ty(x).clone();
+        let bits = (ty.magnitude + 1).max(most_bits);
+        if bits < ty.bits { self.same(Op::Truncate, vec![x], TensorType { bits, ..ty }, node) } else { x }
     }
 
     /// `x + shift` by private summands, one for each element of the leading axis.

@@ -348,12 +348,11 @@ impl Graph {
         &self.nodes[0].shape
     }
 
-    /// Multiply-accumulates of its linear layers and products of matrices.
+    /// Multiply-accumulates of its linear layers.
     pub fn macs(&self) -> usize {
         let macs = |node: &Node| match &node.op {
             Op::Conv(conv) => node.len() * conv.weight.len() / conv.bias.len().max(1),
             Op::Dense(dense) => dense.weight.len(),
-            Op::MatMul => node.len() * self.node(node.inputs[0]).shape[2],
             _ => 0,
         };
         self.nodes.iter().map(macs).sum()
