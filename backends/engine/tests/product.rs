@@ -229,12 +229,12 @@ fn a_client_cannot_test_a_guess_of_the_servers_share() {
     let case = Case::random(matrices(1, [24, 40, 24]), 30, false, 1, &mut rng);
     let product = &case.product;
     let key = ClientKey::generate().unwrap();
+    let public = [PublicKey::decode(key.public()).unwrap()];
     let upload: Vec<u8> = {
         let (mut left, mut right) = pair();
         let shares = case.shares[0].each_ref().map(Vec::as_slice);
-        let mut again = [ClientKey::generate().unwrap()];
         thread::scope(|scope| {
-            scope.spawn(move || client(&mut left, product, &mut again, shares).expect_err("nobody answers"));
+            scope.spawn(move || client(&mut left, product, &mut [key], shares).expect_err("nobody answers"));
             let upload = right.receive(Kind::LinearUpload, product.upload_bytes()).unwrap();
             drop(right);
             upload
@@ -243,7 +243,6 @@ fn a_client_cannot_test_a_guess_of_the_servers_share() {
     let answer = || {
         let (mut left, mut right) = pair();
         left.send(Kind::LinearUpload, upload.clone()).unwrap();
-        let public = [PublicKey::decode(key.public()).unwrap()];
         let shares = case.shares[1].each_ref().map(Vec::as_slice);
         server(&mut right, product, &public, &mut Workspace::default(), shares).unwrap();
         left.receive(Kind::LinearDownload, product.download_bytes()).unwrap()

@@ -228,14 +228,20 @@ fn only_the_flood_keeps_a_share_out_of_the_noise_of_its_digits() {
     let share = rng.next_u64() & mask(ACC_BITS);
     let low = signed(share, digit_bits);
     let high = signed(share.wrapping_sub(low as u64) >> digit_bits, digit_bits);
+    // And one of largest magnitude.
+    let digits = [low, high, -(1 << (digit_bits - 1))];
     let found = |hiding| {
-        let estimates = estimates(&[low, high, 0, 0, 0, 0, 0, 0, 0], hiding);
-        let [low, high] = [estimates[0], estimates[1]].map(|digit| digit.round() as i64);
-        low.wrapping_add(high << digit_bits) as u64 & mask(ACC_BITS)
+        let weights = [digits[0], digits[1], digits[2], 0, 0, 0, 0, 0, 0];
+        [0, 1, 2].map(|at| estimates(&weights, hiding)[at])
     };
-    assert_eq!(found(Hiding { rerandomise: false, flood: false }), share);
-    assert_ne!(found(Hiding { rerandomise: false, flood: true }), share);
-    assert_ne!(found(Hiding::FULL), share);
+    let off = |found: [f64; 3]| found.iter().zip(digits).map(|(f, d)| (f - d as f64).abs()).fold(0.0, f64::max);
+    let bare = found(Hiding { rerandomise: false, flood: false });
+    let [low, high, _] = bare.map(|digit| digit.round() as i64);
+    assert_eq!(low.wrapping_add(high << digit_bits) as u64 & mask(ACC_BITS), share);
+    assert!(off(bare) < 0.5);
+    assert!(off(found(Hiding { rerandomise: true, flood: false })) < 8.0);
+    assert!(off(found(Hiding { rerandomise: false, flood: true })) > f64::exp2(40.0));
+    assert!(off(found(Hiding::FULL)) > f64::exp2(40.0));
 }
 
 /// What a client can compute of a packed result for each weight it thinks of: all but what the

@@ -7,7 +7,7 @@
 //! `y = sum of 2^(w i) d_i mod 2^acc`. Of a matrix with `k` columns (or rows) the layer then has
 //! `digits * k` channels: the client encrypts `2^(w i) x mod 2^acc` for every digit `i`, and `d_i`
 //! is the weight of that channel. The sum is the same mod `2^acc`, and the noise is what
-//! [`noise`](super::noise) says of so many products with weights of `w` bits: of the largest
+//! [`noise`](super::noise) says of that layer with weights of `w` bits: of the largest
 //! magnitude, though shares are uniform.
 //!
 //! The products of a batch are the groups of a layer. With `k` the matrices' inner extent:
@@ -148,10 +148,10 @@ impl Product {
         let spread = |packing: &Packing| words(packing.geometry().input_len());
         match party {
             // A term's operand and its ciphertexts, on their way to the message; or the message
-            // that came and a term's results.
+            // that came and a term's results, by position and in all.
             Party::Client => {
                 let term = of_terms(&|packing| spread(packing) + packing.upload_bytes() as u64);
-                positions * (alive - result + upload + term).max(alive + download + own.max(result))
+                positions * (alive - result + upload + term).max(alive + download + own.max(2 * result))
             }
             // Both messages; one position's digits.
             Party::Server => {
