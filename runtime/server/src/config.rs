@@ -100,8 +100,8 @@ pub struct ClientLimits {
     pub max_positions: Option<u64>,
     /// Most bytes of a session, both ways; by default any number.
     pub max_bytes: Option<Size>,
-    /// Positions at once, and as many again in each hour that passes, as far as this process knows; by
-    /// default any number.
+    /// Positions at once, and as many again in each hour that passes, as far as this process knows;
+    /// by default any number.
     pub positions_per_hour: Option<u64>,
 }
 

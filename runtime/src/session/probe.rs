@@ -8,9 +8,9 @@
 //! ```
 //!
 //! and again; a server has only so many pieces on the way that are not known to have arrived. A
-//! round trip is the time to a grant; a rate is that of the later half of a round's pieces, when the
-//! connection is under way. The server grants so many bytes and so much time, and measures with one
-//! client at a time.
+//! round trip is the time to a grant; a rate is that of the later half of a round's pieces, when
+//! the connection is under way. The server grants so many bytes and so much time, and measures with
+//! one client at a time.
 
 use std::sync::{Mutex, TryLockError};
 use std::time::{Duration, Instant};
