@@ -43,6 +43,7 @@ class Noise:
                 graph.node.append(helper.make_node("Add", [f"{name}_clean", f"{name}_noise"], [name]))
                 self.sizes[f"{name}_noise"] = value.shape[1:], largest(value)
                 graph.input.append(helper.make_tensor_value_info(f"{name}_noise", 1, value.shape[1:]))
+        self.scores = f"{graph.output[0].name}_noise"
         self.session = session(noisy, optimised=False)
 
     def labels(self, indices, draws):
@@ -57,6 +58,9 @@ class Noise:
             noise = rng.uniform(-NOISE, NOISE, shape) if draw % 2 == 0 else np.full(shape, rng.choice([-NOISE, NOISE]) / 2)
             # Noise everywhere hides a single jump: x > 0 behind a ReLU. So in every third draw, it is at some tensors only.
             if draw % 3 == 2 and rng.random() < 0.5:
+                noise = np.zeros(shape)
+            # What noise further up makes of a sample may hide that its scores are a tie: every sixth, at the scores only.
+            if draw % 6 == 4 and name != self.scores:
                 noise = np.zeros(shape)
             feed[name] = np.asarray(noise * largest, np.float32)
         feed["input"] += self.samples[index]
