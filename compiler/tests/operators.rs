@@ -193,7 +193,8 @@ fn products_of_secret_matrices_are_one_operation() {
     let u = move |i: usize, l: usize, sample: &[f32]| (x(0, i, l, sample) + x(1, i, l, sample)) / 2.0;
     type Element = Box<dyn Fn(usize, usize, usize, &[f32]) -> f32>;
     let sum = |n: usize, term: &dyn Fn(usize) -> f32| (0..n).map(term).sum::<f32>();
-    let cases: [(&str, Vec<Vec<u8>>, [usize; 2], Element); 4] = [
+    type Case = (&'static str, Vec<Vec<u8>>, [usize; 2], Element);
+    let cases: [Case; 4] = [
         (
             "for each",
             vec![turn("x"), product("x", "t")],
