@@ -31,16 +31,17 @@
 mod sign;
 #[cfg(test)]
 mod tests;
+mod types;
 
 use std::fmt;
 
 use crate::backend::Backend;
-use crate::function::{Function, Value, ValueId, Weight, WeightId};
-use crate::input::{Feature, InputFormat, MAX_FRAC, MAX_OFFSET, ORDERED_BITS};
+use crate::function::{Function, Value, ValueId, WeightId};
 use crate::op::{Op, Piecewise, Reveal};
-use crate::types::{MAX_BITS, MIN_BITS, Sign, TensorType};
+use crate::types::{MAX_BITS, Sign, TensorType};
 
 pub use sign::sign_is_proven;
+use types::{check_input, check_type, check_weight};
 
 /// Most elements of one value or weight.
 pub const MAX_ELEMENTS: usize = 1 << 28;
@@ -299,31 +300,6 @@ fn arity(op: &Op) -> Option<usize> {
     }
 }
 
-fn check_type(ty: &TensorType) -> Rule<()> {
-    if !(MIN_BITS..=MAX_BITS).contains(&ty.bits) || ty.magnitude >= ty.bits {
-        return Err(format!("{} bits with magnitude {}", ty.bits, ty.magnitude));
-    }
-    if !(-64..=64).contains(&ty.frac) {
-        return Err(format!("{} fractional bits", ty.frac));
-    }
-    check_extents(&ty.shape)
-}
-
-fn check_extents(shape: &[usize]) -> Rule<()> {
-    let elements = shape.iter().try_fold(1usize, |n, extent| n.checked_mul(*extent));
-    match elements {
-        Some(n) if (1..=MAX_ELEMENTS).contains(&n) && shape.len() <= 8 => Ok(()),
-        _ => Err(format!("shape {shape:?}")),
-    }
-}
-
-fn check_weight(weight: &Weight) -> Rule<()> {
-    if !(MIN_BITS..=MAX_BITS).contains(&weight.bits) || !(-64..=64).contains(&weight.frac) {
-        return Err(format!("{} bits with {} fractional", weight.bits, weight.frac));
-    }
-    check_extents(&weight.shape)
-}
-
 fn image(ty: &TensorType) -> Rule<[usize; 3]> {
     ty.shape.as_slice().try_into().map_err(|_| format!("{:?} is not [channels, height, width]", ty.shape))
 }
@@ -501,26 +477,6 @@ fn check_format(function: &Function, op: &Op, operands: &[&TensorType], ty: &Ten
         return Err(format!("shifts {} bits by {by}", ty.bits));
     }
     check_constants(op, ty)
-}
-
-fn check_input(format: &InputFormat, ty: &TensorType) -> Rule<()> {
-    let InputFormat { axis, features, ordered } = format;
-    if *ordered && (!features.is_empty() || (ty.bits, ty.frac) != (ORDERED_BITS, 0) || ty.magnitude != ORDERED_BITS - 1)
-    {
-        return Err(format!("ordered numbers are {ORDERED_BITS}-bit integers without formats of their own"));
-    }
-    if features.is_empty() {
-        return Ok(());
-    }
-    if ty.shape.get(*axis) != Some(&features.len()) {
-        return Err(format!("{} features along axis {axis} of {:?}", features.len(), ty.shape));
-    }
-    let fits =
-        |f: &Feature| f.frac.unsigned_abs() <= MAX_FRAC.unsigned_abs() && f.offset.unsigned_abs() <= MAX_OFFSET as u64;
-    match features.iter().position(|feature| !fits(feature)) {
-        Some(at) => Err(format!("feature {at} is out of range")),
-        None => Ok(()),
-    }
 }
 
 fn check_constants(op: &Op, ty: &TensorType) -> Rule<()> {
