@@ -4,7 +4,7 @@ use fusion_ir::soundness::Batch;
 use fusion_page::{Cell, Column, Kind, Page, Table, Width, bytes, seconds};
 
 use crate::report::{ClientBatch, Run};
-use crate::statements::{Claim, assumption, statements};
+use crate::statements::{Claim, assumption, known, objections, statements};
 use crate::{ClientReport, Verdict};
 
 /// Most layers that are shown: those that take longest.
@@ -48,20 +48,11 @@ fn heading(page: &mut Page, verdict: &Verdict, batch: &ClientBatch) {
     let text = match (verdict.verified, verdict.accepted) {
         (false, _) => format!("{queries} {what}, believed as the server gave them."),
         (true, true) => format!("{queries} {what}. All {} copies of each query agree.", batch.copies),
-        (true, false) if verdict.consistent => {
-            format!("No {what} are shown: too many public samples were answered wrongly.")
-        }
-        (true, false) => format!("No {what} are shown: copies of a query got different answers."),
+        (true, false) => format!("No {what} are shown: {}.", objections(verdict).join("; ")),
     };
     let mut paragraphs = vec![text];
     if verdict.verified {
-        let Verdict { public_correct, public_total, tolerated, probes_correct, probes_total, .. } = verdict;
-        let mut text =
-            format!("{public_correct} of {public_total} public samples correct, {tolerated} errors tolerated");
-        if *probes_total > 0 {
-            text += &format!("; {probes_correct} of {probes_total} probes as before");
-        }
-        paragraphs.push(text + ".");
+        paragraphs.push(format!("{}.", known(verdict)));
     }
     page.heading(&name.to_lowercase(), name, &paragraphs);
 }

@@ -35,6 +35,27 @@ pub fn assumption(verdict: &Verdict, named: impl Fn(Claim) -> String) -> String 
     )
 }
 
+/// How the answers were that the client knew.
+pub fn known(verdict: &Verdict) -> String {
+    let Verdict { public_correct, public_total, tolerated, probes_correct, probes_total, .. } = verdict;
+    let probes = match probes_total {
+        0 => String::new(),
+        total => format!(", {probes_correct} of {total} probes as before"),
+    };
+    format!("{public_correct} of {public_total} public samples correct, {tolerated} errors tolerated{probes}")
+}
+
+/// Why a batch was rejected, as phrases: each of its checks that failed. None of an accepted one.
+pub fn objections(verdict: &Verdict) -> Vec<&'static str> {
+    let errors = verdict.public_total.saturating_sub(verdict.public_correct);
+    let checks = [
+        (verdict.consistent, "copies of a query got different answers, or answers that there are not"),
+        (errors <= verdict.tolerated, "too many public samples were answered wrongly"),
+        (verdict.probes_correct >= verdict.probes_total, "a probe was answered otherwise than before"),
+    ];
+    checks.into_iter().filter(|(passed, _)| !passed).map(|(_, objection)| objection).collect()
+}
+
 /// Something a server may have done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Statement {

@@ -67,7 +67,7 @@ fn another_model_is_rejected_with_exit_code_3_and_stale_labels_are_gone() {
     std::fs::write(desk.path("report.html"), "stale").unwrap();
     let client = desk.client(&address, "-o labels.csv --report r.json --html report.html");
     assert_eq!(client.code, 3, "{client:?}");
-    assert!(client.stdout.starts_with("REJECTED: 0 of "), "{client:?}");
+    assert!(client.stdout.starts_with("REJECTED: too many public samples were answered wrongly (0 of "), "{client:?}");
     assert!(!desk.path("labels.csv").exists());
     let page = std::fs::read_to_string(desk.path("report.html")).unwrap();
     assert!(page.contains("<h1>Rejected</h1>") && !page.contains("<h2>Answers</h2>"), "{page}");

@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-# value of the cfg fusion_ablate, test that must fail with it and pass without
+# value of the cfg fusion_ablate, test that must fail with it and pass without, and where it is if not among the attacks
 rows=(
     "without-consistency rates::network::rates_of_tampering_with_fixed_positions_are_p"
     "without-accuracy servers::network::another_model_is_rejected_on_all_positions_and_on_some"
@@ -14,10 +14,11 @@ rows=(
     "without-ot-check servers::network::corrupt_ot_messages_end_the_session"
     "shared-key samples::network::with_a_key_for_every_sample_a_server_finds_no_copies_and_is_rejected"
     "without-rerandomisation curious::network::a_client_cannot_test_a_guess_of_the_weights"
+    "without-rerandomisation a_client_cannot_test_a_guess_of_the_servers_share -p fusion-backends --test product"
 )
 
 usage="usage: tests/ablate/run.sh [CHECK]
-checks: $(printf '%s\n' "${rows[@]}" | cut -d' ' -f1 | paste -sd' ')"
+checks: $(printf '%s\n' "${rows[@]}" | cut -d' ' -f1 | uniq | paste -sd' ')"
 case ${1:-} in
     -h | --help) echo "$usage" && exit ;;
     "") ;;
@@ -35,12 +36,13 @@ without() {
     chmod +x "$rustc"
     echo "$rustc"
 }
-# Whether the test passes: 0 or 1; anything else ends the script.
+# Whether a test passes, without a check if one is named: 0 or 1; anything else ends the script.
 passes() {
-    local rustc=
-    [ -z "${2:-}" ] || rustc=$(without "$2")
+    local test=$1 check=$2 rustc=
+    shift 2
+    [ -z "$check" ] || rustc=$(without "$check")
     env ${rustc:+RUSTC_WORKSPACE_WRAPPER="$rustc"} \
-        cargo test --quiet -p fusion-tests --test attacks -- --exact "$1" >"$log" 2>&1 && return 0
+        cargo test --quiet "$@" -- --exact "$test" >"$log" 2>&1 && return 0
     grep -q "test result: FAILED. 0 passed; 1 failed" "$log" && return 1
     cat "$log" >&2
     exit 2
@@ -49,19 +51,20 @@ passes() {
 status=0
 table="check removed              test that fails"
 for row in "${rows[@]}"; do
-    read -r check test <<<"$row"
+    read -r check test place <<<"$row"
+    read -ra place <<<"${place:--p fusion-tests --test attacks}"
     [ $# -eq 0 ] || [ "$1" = "$check" ] || continue
     verdict=$test
-    if ! passes "$test"; then
+    if ! passes "$test" "" "${place[@]}"; then
         verdict="BROKEN: $test fails with every check in place" status=1
-    elif passes "$test" "$check"; then
+    elif passes "$test" "$check" "${place[@]}"; then
         verdict="BROKEN: $test passes" status=1
     fi
     table+=$(printf '\n%-26s %s' "$check" "$verdict")
 done
 if [ $# -eq 0 ] || [ "$1" = shared-key ]; then
     attack=samples::with_a_shared_key_a_server_finds_the_copies_and_gets_a_wrong_label_accepted
-    passes "$attack" shared-key || status=1
+    passes "$attack" shared-key -p fusion-tests --test attacks || status=1
     table+=$(printf '\n%-26s %s: %s' shared-key "the attack succeeds" "$([ $status = 0 ] && echo "$attack" || echo BROKEN)")
 fi
 echo "$table"

@@ -5,7 +5,7 @@ use std::io::Write;
 use fusion_ir::Plan;
 use fusion_runtime::ClientReport;
 use fusion_runtime::report::Verdict;
-use fusion_runtime::statements::{Claim, Statement, assumption, statements};
+use fusion_runtime::statements::{Claim, Statement, assumption, known, objections, statements};
 
 /// Of a line of prose.
 const COLUMNS: usize = 110;
@@ -21,24 +21,15 @@ pub fn words(report: &ClientReport, plan: &Plan) -> String {
             batch.queries
         );
     }
-    let known = format!(
-        "{} of {} public samples correct, {} errors tolerated{}",
-        verdict.public_correct,
-        verdict.public_total,
-        verdict.tolerated,
-        match verdict.probes_total {
-            0 => String::new(),
-            total => format!(", {} of {total} probes as before", verdict.probes_correct),
-        }
-    );
+    let known = known(verdict);
     if !verdict.accepted {
-        let why = if verdict.consistent { "" } else { "copies of a query got different answers; " };
+        let why = objections(verdict).join("; ");
         let errors = verdict.public_total - verdict.public_correct;
         let hint = match verdict.consistent && errors > verdict.tolerated && verdict.public_correct > 0 {
             true => "; if the honest model is known to make such errors, --accuracy says so",
             false => "",
         };
-        return format!("REJECTED: {why}{known}{hint}. No {what} is shown{unverified_plan}");
+        return format!("REJECTED: {why} ({known}){hint}. No {what} is shown{unverified_plan}");
     }
     let first =
         format!("ACCEPTED: {} {what}s, {} copies of each agree, {known}{unverified_plan}", batch.queries, batch.copies);
