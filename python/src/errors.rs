@@ -16,6 +16,7 @@ create_exception!(fusion, StateError, FusionError, "A ledger, a budget or a file
 pub fn of_session(error: Error) -> PyErr {
     let text = error.to_string();
     match error {
+        Error::Setting { setting: Setting::Catch, why } => UsageError::new_err(why),
         Error::Setting { setting, why } => UsageError::new_err(format!("{why}: {}", remedy(setting))),
         Error::Usage(_) => UsageError::new_err(text),
         Error::Output { .. } | Error::State { .. } => StateError::new_err(text),
@@ -28,6 +29,7 @@ pub fn of_session(error: Error) -> PyErr {
 fn remedy(setting: Setting) -> String {
     match setting {
         Setting::Reveal(reveal) => format!("pass reveal=\"{reveal}\" if that is meant"),
+        Setting::Memory { streams: 1 } => "pass memory=BYTES".into(),
         Setting::Memory { streams } => format!("pass memory=BYTES, or fewer than {streams} streams"),
         Setting::Credentials => "fusion.keygen makes an identity".into(),
         Setting::Peers => "pass the peer's fingerprint as peers=[...]".into(),

@@ -63,6 +63,8 @@ pub enum Setting {
     Credentials,
     /// The fingerprints of the certificates that the peer may have.
     Peers,
+    /// The smallest error rate of a server to be caught, which the text calls `` `catch` ``.
+    Catch,
     /// Whether bytes may leave this machine unprotected.
     Plaintext,
 }

@@ -89,10 +89,11 @@ pub struct Ledger {
 }
 
 const SALT: TableDefinition<(), [u8; 32]> = TableDefinition::new("salt");
-/// [`FORMAT`]. Ledgers from before there was one knew samples by their quantised values, under each
-/// plan anew.
+/// [`FORMAT`]. What a sample is known by tells formats apart: its quantised values under one plan
+/// where there is no such table, the numbers that a model was given of it in format 2, and the
+/// numbers that the user gave since.
 const VERSION: TableDefinition<(), u32> = TableDefinition::new("version");
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 /// A [`Record`] each, as JSON.
 const SESSIONS: TableDefinition<u64, &str> = TableDefinition::new("sessions");
 /// Digests of samples, and the sessions that had them.
@@ -123,10 +124,9 @@ impl Ledger {
         })?;
         match format {
             FORMAT => Ok(Ledger { store, salt }),
-            1 => Err(Error::Usage(format!(
-                "{} is a ledger of an earlier version, which knew public samples by their values under one plan and \
-                 stated smaller risks: move it away to begin a new one, and use public samples that no earlier session \
-                 had",
+            1..FORMAT => Err(Error::Usage(format!(
+                "{} is a ledger of an earlier version, which cannot tell whether public samples given today were in \
+                 its sessions: move it away to begin a new one, and use public samples that no earlier session had",
                 path.display()
             ))),
             _ => Err(Error::Usage(format!("{} was written by a newer version of this program", path.display()))),
@@ -349,8 +349,10 @@ mod tests {
             store.transaction(set).unwrap();
             Ledger::open(&path).map(|_| ()).map_err(|error| (error.exit_code(), error.to_string()))
         };
-        let (code, text) = write(None).unwrap_err();
-        assert!(code == 2 && text.contains("earlier version") && text.contains("ledger.redb"), "{text}");
+        for version in [None, Some(1), Some(FORMAT - 1)] {
+            let (code, text) = write(version).unwrap_err();
+            assert!(code == 2 && text.contains("earlier version") && text.contains("ledger.redb"), "{text}");
+        }
         assert!(write(Some(FORMAT + 1)).unwrap_err().1.contains("newer version"));
         assert_eq!(write(Some(FORMAT)), Ok(()));
     }

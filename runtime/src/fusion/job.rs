@@ -8,7 +8,7 @@ use super::inputs::Samples;
 use super::known::{self, Known};
 use super::mix::{Mix, Sample, shuffled};
 use super::row::Row;
-use crate::Error;
+use crate::error::{Error, Setting};
 use crate::ledger::Entry;
 
 /// A public sample: an input whose right answer the client knows, independent of and unknown to the
@@ -235,7 +235,10 @@ fn refuse(
     if repeats > 0 {
         text += &format!(" ({repeats} public samples repeat another sample and do not count)");
     }
-    Error::Usage(text)
+    match infeasible {
+        Infeasible::PublicSamples { .. } | Infeasible::OutOfReach(_) => Error::setting(Setting::Catch, text),
+        _ => Error::Usage(text),
+    }
 }
 
 #[cfg(test)]

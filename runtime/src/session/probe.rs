@@ -9,8 +9,8 @@
 //!
 //! and again; a server has only so many pieces on the way that are not known to have arrived. A
 //! round trip is the time to a grant; a rate is that of the later half of a round's pieces, when
-//! the connection is under way. The server grants so many bytes and so much time, and measures with
-//! one client at a time.
+//! the connection is under way, or that of one piece where it takes long. The server grants so many
+//! bytes and so much time, and measures with one client at a time.
 
 use std::sync::{Mutex, TryLockError};
 use std::time::{Duration, Instant};
@@ -23,8 +23,10 @@ use rand_core::{Rng, SeedableRng};
 const PIECE_BYTES: usize = 1 << 16;
 /// What a server grants in all, each way.
 const MOST_PIECES: u32 = 512;
-/// For how long either side measures.
+/// For how long a server grants pieces. What it granted has come within twice that.
 pub const LONGEST: Duration = Duration::from_secs(20);
+/// A piece that takes so long says what the rate is.
+const SLOW_PIECE: Duration = Duration::from_secs(1);
 /// Pieces that are on their way to a client at most: what a server holds for it.
 const AHEAD: u32 = 128;
 /// What a client takes for a round that shows a rate.
@@ -36,7 +38,7 @@ const ROUND: Duration = Duration::from_millis(500);
 /// Whatever the channel gives.
 pub fn measure(channel: &mut dyn Channel) -> Result<Option<Network>, Error> {
     let piece = piece();
-    let (mut rtt_s, mut rate) = (f64::INFINITY, None);
+    let (mut rtt_s, mut rate, mut piece_time) = (f64::INFINITY, None, Duration::ZERO);
     // Some for the round trip, then as many as the rate so far takes a while for.
     let mut next = [1, 1, 1, 1, 8].into_iter();
     let (mut last, began) = (0, Instant::now());
@@ -46,7 +48,8 @@ pub fn measure(channel: &mut dyn Channel) -> Result<Option<Network>, Error> {
             Some(rate) if last < MOST_PIECES / 4 && per_round(rate) > last => per_round(rate).min(4 * last),
             _ => 0,
         });
-        let pieces = if began.elapsed() < LONGEST { pieces } else { 0 };
+        // A round that a slow link would not end in time is not begun.
+        let pieces = if began.elapsed() + 2 * pieces * piece_time < LONGEST { pieces } else { 0 };
         let asked = Instant::now();
         channel.send(Kind::Probe, pieces.to_le_bytes().to_vec())?;
         let granted = number(&channel.receive(Kind::Probe, 4)?);
@@ -57,11 +60,16 @@ pub fn measure(channel: &mut dyn Channel) -> Result<Option<Network>, Error> {
             return Err(Error::PeerMisbehaved(format!("{pieces} pieces were asked for, and {granted} granted")));
         }
         rtt_s = rtt_s.min(asked.elapsed().as_secs_f64());
+        let granted_at = Instant::now();
         (0..granted).try_for_each(|_| channel.send(Kind::Probe, piece.clone()))?;
         let up = arrivals(channel, granted, 0, began)?;
+        let up_by = Instant::now();
         let down = arrivals(channel, granted, PIECE_BYTES, began)?;
-        if let (Some(up), Some(down)) = (up, down) {
-            rate = Some(up.min(down));
+        piece_time = (up_by - granted_at).max(up_by.elapsed()) / granted;
+        match (up, down) {
+            (Some(up), Some(down)) => rate = Some(up.min(down)),
+            _ if piece_time > SLOW_PIECE => rate = Some(PIECE_BYTES as f64 / piece_time.as_secs_f64()),
+            _ => {}
         }
         // Less than was asked for is all that is left.
         last = if granted < pieces { MOST_PIECES } else { granted };
@@ -69,12 +77,14 @@ pub fn measure(channel: &mut dyn Channel) -> Result<Option<Network>, Error> {
     Ok(rate.map(|rate| Network { mbit_per_s: rate * 8e-6, rtt_ms: rtt_s * 1e3 }))
 }
 
+/// Held while this process measures with a client.
+static TURN: Mutex<()> = Mutex::new(());
+
 /// The server's side.
 ///
 /// # Errors
 /// Whatever the channel gives.
 pub fn serve(channel: &mut dyn Channel) -> Result<(), Error> {
-    static TURN: Mutex<()> = Mutex::new(());
     let turn = match TURN.try_lock() {
         Err(TryLockError::WouldBlock) => None,
         Err(TryLockError::Poisoned(turn)) => Some(turn.into_inner()),
@@ -118,7 +128,8 @@ fn in_time(began: Instant) -> Result<(), Error> {
     if began.elapsed() < 2 * LONGEST {
         return Ok(());
     }
-    Err(Error::PeerMisbehaved(format!("measuring the network took more than {} s", 2 * LONGEST.as_secs())))
+    let text = format!("measuring the network took more than {} s", 2 * LONGEST.as_secs());
+    Err(std::io::Error::new(std::io::ErrorKind::TimedOut, text).into())
 }
 
 /// Receives `count` messages, and says of each piece that it has come; the bytes per second of
@@ -153,6 +164,11 @@ fn piece() -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use fusion_backends::tap::{self, Message};
+
     use super::*;
     use crate::transport::{Connection, Lane, Link, link};
 
@@ -177,6 +193,66 @@ mod tests {
             assert!(found.mbit_per_s < 1.3 * network.mbit_per_s, "{found:?} {network:?}");
             assert!(found.mbit_per_s > 0.2 * network.mbit_per_s, "{found:?} {network:?}");
         }
+    }
+
+    #[test]
+    fn a_server_measures_with_one_client_at_a_time() {
+        let ask = || {
+            let [mut client, mut server] = over(Network { mbit_per_s: 1e3, rtt_ms: 0.1 });
+            std::thread::scope(|scope| {
+                scope.spawn(move || serve(&mut *server).unwrap());
+                measure(&mut *client).unwrap()
+            })
+        };
+        let turn = TURN.lock().unwrap();
+        assert_eq!(ask(), None);
+        drop(turn);
+        assert!(ask().is_some());
+    }
+
+    #[test]
+    fn a_slow_link_is_measured_by_single_pieces() {
+        let network = Network { mbit_per_s: 0.45, rtt_ms: 10.0 };
+        let [mut client, mut server] = over(network);
+        let found = std::thread::scope(|scope| {
+            scope.spawn(move || grant(&mut *server, MOST_PIECES).unwrap());
+            measure(&mut *client).unwrap().unwrap()
+        });
+        assert!(found.mbit_per_s > 0.3 && found.mbit_per_s < 0.6, "{found:?}");
+    }
+
+    #[test]
+    fn a_peer_that_drips_is_late_and_nothing_worse() {
+        let before = |seconds| Instant::now().checked_sub(Duration::from_secs(seconds)).unwrap();
+        in_time(before(39)).unwrap();
+        let late = in_time(before(40)).unwrap_err();
+        assert!(matches!(&late, Error::Io(error) if error.kind() == std::io::ErrorKind::TimedOut), "{late}");
+    }
+
+    #[test]
+    fn so_many_pieces_and_no_more_are_on_the_way_without_word_of_their_arrival() {
+        let [mut client, server] = over(Network { mbit_per_s: 1e5, rtt_ms: 0.1 });
+        let sent = Arc::new(AtomicU32::new(0));
+        let counted = Arc::clone(&sent);
+        let mut server = tap::watched(server, move |_, message| {
+            if matches!(message, Message::Sending(payload) if payload.len() == PIECE_BYTES) {
+                counted.fetch_add(1, Ordering::SeqCst);
+            }
+        });
+        std::thread::scope(|scope| {
+            let server = scope.spawn(move || grant(&mut server, MOST_PIECES));
+            client.send(Kind::Probe, (AHEAD + 70).to_le_bytes().to_vec()).unwrap();
+            client.receive(Kind::Probe, 4).unwrap();
+            (0..AHEAD + 70).for_each(|_| client.send(Kind::Probe, piece()).unwrap());
+            (0..AHEAD + 70).for_each(|_| drop(client.receive(Kind::Probe, 0).unwrap()));
+            (0..AHEAD).for_each(|_| drop(client.receive(Kind::Probe, PIECE_BYTES).unwrap()));
+            // Word of two is worth two more, and then it waits for one that is gone.
+            (0..2).for_each(|_| client.send(Kind::Probe, Vec::new()).unwrap());
+            (0..2).for_each(|_| drop(client.receive(Kind::Probe, PIECE_BYTES).unwrap()));
+            drop(client);
+            server.join().unwrap().unwrap_err();
+        });
+        assert_eq!(sent.load(Ordering::SeqCst), AHEAD + 2);
     }
 
     #[test]

@@ -393,7 +393,10 @@ impl Args {
 
 /// An error as this program says it, settings by the names of their flags.
 pub fn said(error: &Error) -> String {
-    error.to_string().replace("`catch`", "--catch") + &hint(error)
+    match error {
+        Error::Setting { setting: Setting::Catch, why } => why.replace("`catch`", "--catch"),
+        _ => error.to_string() + &hint(error),
+    }
 }
 
 /// What this program calls the setting that an error is about, to follow the error's text.
