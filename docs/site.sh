@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds the documentation site into target/site/html, out of the repository's pages, the notebooks as they are and the Python
-# package's docstrings. A link that leads nowhere is an error.
+# Builds the documentation site into target/site/html, out of the repository's pages, the notebooks
+# as they are and the Python package's docstrings. A link that leads nowhere is an error.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 venv=target/site/venv

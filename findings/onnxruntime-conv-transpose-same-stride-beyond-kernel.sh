@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# onnxruntime: ConvTranspose with auto_pad SAME and a stride beyond the kernel gives too few elements.
+# onnxruntime: ConvTranspose with auto_pad SAME and a stride beyond the kernel gives too few
+# elements.
 #
 # Guess: SAME means an extent of stride times the input's (12 of 4 elements by a stride of 3), with
 #        zeros last for SAME_UPPER where a kernel of 2 does not reach them.
-# Seen:  onnxruntime 1.32.0 gives 11, (4 - 1) * 3 + 2, for SAME_UPPER and SAME_LOWER alike: padding that
-#        would be negative counts as none. onnx.reference 1.23.2 gives 12, the missing element first for
-#        SAME_UPPER and last for SAME_LOWER. With `output_shape` instead both put it last.
+# Seen:  onnxruntime 1.32.0 gives 11, (4 - 1) * 3 + 2, for SAME_UPPER and SAME_LOWER alike: padding
+#        that would be negative counts as none. onnx.reference 1.23.2 gives 12, the missing element
+#        first for SAME_UPPER and last for SAME_LOWER. With `output_shape` instead both put it last.
 #
 # Exits with 0 while that is so, with another code once the behaviour has changed.
 set -euo pipefail

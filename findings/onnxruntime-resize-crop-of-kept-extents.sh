@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # onnxruntime: Resize with tf_crop_and_resize ignores the region of axes whose extent stays.
 #
-# Guess: with coordinate_transformation_mode tf_crop_and_resize every axis is read within its part of
-#        the region: 4 elements of the last half, written as 4, are some of the last half.
+# Guess: with coordinate_transformation_mode tf_crop_and_resize every axis is read within its part
+#        of the region: 4 elements of the last half, written as 4, are some of the last half.
 # Seen:  onnxruntime 1.32.0 copies an axis whose extent the result keeps and reads the region of the
 #        others only, in nearest and linear mode; the number of elements of another axis does not
 #        matter. onnx.reference 1.23.2 reads the region of all axes.

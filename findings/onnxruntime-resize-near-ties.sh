@@ -3,9 +3,9 @@
 #
 # Guess: round_prefer_floor takes the upper element of any position above halfway, in the float32 in
 #        which positions are reckoned.
-# Seen:  onnxruntime 1.32.0 takes the lower one up to 1e-6 above halfway, and with round_prefer_ceil
-#        the upper one from 1e-6 below. half_pixel_symmetric is reckoned in float64 behind its
-#        float32 offset, so floor and ceil differ from what float32 gives.
+# Seen:  onnxruntime 1.32.0 takes the lower one one float32 above halfway (6.5000005), and with
+#        round_prefer_ceil the upper one one float32 below it (14.499999). half_pixel_symmetric is
+#        reckoned in float64 behind its float32 offset, so floor differs from what float32 gives.
 #
 # Exits with 0 while that is so, with another code once the behaviour has changed.
 set -euo pipefail
@@ -37,10 +37,12 @@ def element(transformation, nearest, extents, at):
 
 f = np.float32
 scale = f(19) / f(14)
+assert np.nextafter(f(6.5), f(7)) == (f(9) + f(0.5)) / scale - f(0.5)
 print("position in float32:", (f(9) + f(0.5)) / scale - f(0.5), "element:", element("half_pixel", "round_prefer_floor", (14, 19), 9))
 assert (f(9) + f(0.5)) / scale - f(0.5) > 6.5 and element("half_pixel", "round_prefer_floor", (14, 19), 9) == 6
 scale = f(6) / f(20)
-assert (f(4) + f(0.5)) / scale - f(0.5) < 14.5 and element("half_pixel", "round_prefer_ceil", (20, 6), 4) == 15
+assert (f(4) + f(0.5)) / scale - f(0.5) == np.nextafter(f(14.5), f(14))
+assert element("half_pixel", "round_prefer_ceil", (20, 6), 4) == 15
 # The offset is 0 here, and 5.5 / (11 / 3) - 0.5 is 1 in float32.
 scale = f(11) / f(3)
 assert f(5.5) / scale - f(0.5) == 1 and element("half_pixel_symmetric", "floor", (3, 11), 5) == 0

@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
 # onnxruntime: Resize that keeps the aspect ratio passes over axes that are counted from the end.
 #
-# Guess: axes = [2, -1] means what axes = [2, 3] means for data of four axes, whatever else is asked for.
-# Seen:  onnxruntime 1.32.0 gives both the same with keep_aspect_ratio_policy stretch. With not_larger an axis
-#        named -1 keeps its extent: 6x5 becomes 1x1 for [2, 3] and 1x5 for [2, -1], and a declared
-#        shape of the result only gives a warning. onnx.reference 1.23.2 fails on negative axes.
+# Guess: axes = [2, -1] means what axes = [2, 3] means for data of four axes, whatever else is asked
+#        for.
+# Seen:  onnxruntime 1.32.0 gives both the same with keep_aspect_ratio_policy stretch. With
+#        not_larger an axis named -1 keeps its extent: 6x5 becomes 1x1 for [2, 3] and 1x5 for [2,
+#        -1], and a declared shape of the result only gives a warning. onnx.reference 1.23.2 fails
+#        on negative axes.
 #
 # Exits with 0 while that is so, with another code once the behaviour has changed.
 set -euo pipefail

@@ -4,9 +4,9 @@
 # Guess: where windows leave elements over (a kernel of 1 every 4 elements), nothing is padded and
 #        the first window begins at the first element, for SAME_UPPER as for SAME_LOWER.
 # Seen:  onnxruntime 1.32.0 reads elements 1 and 5 of 8 in Conv and LpPool with SAME_UPPER, 0 and 4
-#        in Conv with SAME_LOWER; of 6 elements, 3 apart, Conv reads 0 and 3, LpPool 1 and 4. MaxPool is
-#        refused when it runs ("padding values must be non-negative"). onnx.reference 1.23.2 begins
-#        at element 0 in Conv and at element 2 in MaxPool.
+#        in Conv with SAME_LOWER; of 6 elements, 3 apart, Conv reads 0 and 3, LpPool 1 and 4.
+#        MaxPool is refused when it runs ("padding values must be non-negative"). onnx.reference
+#        1.23.2 begins at element 0 in Conv and at element 2 in MaxPool.
 #
 # Exits with 0 while that is so, with another code once the behaviour has changed.
 set -euo pipefail

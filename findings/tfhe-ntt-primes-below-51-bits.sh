@@ -1,14 +1,17 @@
 #!/usr/bin/env bash
-# tfhe-ntt: for many primes between 1.5e15 and 2^51 its 64-bit transform does not invert, with AVX-512 IFMA.
+# tfhe-ntt: for many primes between 1.5e15 and 2^51 its 64-bit transform does not invert, with
+# AVX-512 IFMA.
 #
-# Guess: Plan::try_new gives a plan for a prime or None; a plan's inv(fwd(x)) is x times the length on every processor.
-# Seen:  tfhe-ntt 0.7.1 on processors with AVX-512 IFMA: no such round trip is right for about 4 in 10 of the primes from
-#        1501199875790166 up to 2^51, all are for the others and outside that range. Plans for these primes are set up for 64-bit
-#        arithmetic, but fwd and inv choose the 52-bit code by the prime's size alone. Without the instructions, or with
-#        default-features = false, everything is right.
+# Guess: Plan::try_new gives a plan for a prime or None; a plan's inv(fwd(x)) is x times the length
+#        on every processor.
+# Seen:  tfhe-ntt 0.7.1 on processors with AVX-512 IFMA: no such round trip is right for about 4 in
+#        10 of the primes from 1501199875790166 up to 2^51, all are for the others and outside that
+#        range. Plans for these primes are set up for 64-bit arithmetic, but fwd and inv choose the
+#        52-bit code by the prime's size alone. Without the instructions, or with default-features =
+#        false, everything is right.
 #
-# Exits with 0 while that is so, with another code once the behaviour has changed. On processors without the instructions it
-# checks that all round trips are right.
+# Exits with 0 while that is so, with another code once the behaviour has changed. On processors
+# without the instructions it checks that all round trips are right.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # tract: TreeEnsembleClassifier takes other branches and other labels than onnxruntime.
 #
-# Guess: a runtime that accepts the operator gives its authors' labels; where rules are odd, onnxruntime
-#        has set them.
+# Guess: a runtime that accepts the operator gives its authors' labels; where rules are odd,
+#        onnxruntime has set them.
 # Seen:  tract 0.23.9, all leaves of one tree with scores:
 #        - one score for two classes, of both signs: label 1 where the score is negative;
-#        - a score for each of two classes, all positive: the larger one, where onnxruntime looks at the second only;
+#        - a score for each of two classes, all positive: the larger one, where onnxruntime looks at
+#          the second only;
 #        - nodes that ask x >= t: another leaf, even two of them;
 #        - nodes that ask x != t: false of NaN;
 #        - a class that the leaf has no score for wins over negative scores.

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds the native half in this checkout, as `cargo test --workspace` has it, and runs the tests in a virtual environment of
-# their own. Arguments go to pytest.
+# Builds the native half in this checkout, as `cargo test --workspace` has it, and runs the tests in
+# a virtual environment of their own. Arguments go to pytest.
 set -euo pipefail
 cd "$(dirname "$0")"
 target=$(cargo metadata --format-version 1 --no-deps | python3 -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])')

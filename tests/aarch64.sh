@@ -1,5 +1,6 @@
 #!/bin/sh
-# Builds the protocols for 64-bit Arm and runs the tests of their kernels under qemu. Says SKIPPED, and why, where it cannot.
+# Builds the protocols for 64-bit Arm and runs the tests of their kernels under qemu. Says SKIPPED,
+# and why, where it cannot.
 #
 #     tests/aarch64.sh [ARGUMENT OF cargo test...]        (--release, for example)
 set -eu

@@ -5,6 +5,7 @@ mod calibrate;
 mod fit;
 mod host;
 mod measure;
+mod peers;
 mod plot;
 mod prepare;
 mod record;
@@ -117,6 +118,19 @@ struct RunArgs {
     /// A machine profile of fusionc calibrate; if not given, the machine is measured first
     #[arg(long, value_name = "FILE")]
     machine: Option<PathBuf>,
+    /// Run SPU beside it, by this Python (3.11, with spu==0.9.5 and onnx installed): one query of
+    /// every workload on every network, in every repetition
+    #[arg(long, value_name = "PYTHON")]
+    spu: Option<PathBuf>,
+    /// SPU's protocols and the bits of their ring
+    #[arg(long, value_delimiter = ',', value_name = "PROTOCOL:BITS", requires = "spu", default_value = "cheetah:64")]
+    spu_protocol: Vec<String>,
+    /// Folder of the project's models, for peers
+    #[arg(long, default_value = "models")]
+    models: PathBuf,
+    /// Folder of real models with data, for peers
+    #[arg(long, env = "FUSION_CASES", default_value = "../shared/cases")]
+    cases: PathBuf,
     /// Print every layer, too
     #[arg(long)]
     layers: bool,
@@ -268,17 +282,41 @@ fn run_plans(args: &RunArgs) -> anyhow::Result<()> {
             ..Flow::default()
         },
         machine: machine.clone(),
+        peers: args.spu.as_ref().map_or(Ok(Vec::new()), |python| spu(python, &args.spu_protocol))?,
+        folders: Folders { models: args.models.clone(), cases: args.cases.clone() },
     };
-    let mut record =
-        Record { record_version: record::VERSION, host, versions: host::versions(), machine, rows: Vec::new() };
+    let mut record = Record {
+        record_version: record::VERSION,
+        host,
+        versions: host::versions(),
+        machine,
+        rows: Vec::new(),
+        peers: Vec::new(),
+    };
     // Written after every repetition, so that a long measurement that is cut short is not lost.
-    run::run(&plans, &settings, &mut |rows| {
+    run::run(&plans, &settings, &mut |rows, peers| {
         record.host.load[1] = host::load();
         record.rows = rows.to_vec();
+        record.peers = peers.to_vec();
         args.output.as_ref().map_or(Ok(()), |path| record.write(path))
     })?;
     print(&record, args.layers);
     Ok(())
+}
+
+/// SPU with each of these protocols.
+fn spu(python: &Path, protocols: &[String]) -> anyhow::Result<Vec<peers::Spu>> {
+    let party = peers::party("spu_party.py")?;
+    let one = |text: &String| {
+        let parts = text.split_once(':').filter(|(protocol, _)| ["cheetah", "semi2k"].contains(protocol));
+        let field = parts.and_then(|(_, bits)| bits.parse().ok()).filter(|bits| [32, 64, 128].contains(bits));
+        let (protocol, field) = parts
+            .map(|(protocol, _)| protocol.to_owned())
+            .zip(field)
+            .with_context(|| format!("--spu-protocol {text:?}: say cheetah or semi2k, a colon, and 32, 64 or 128"))?;
+        Ok(peers::Spu { python: python.to_owned(), party: party.clone(), protocol, field })
+    };
+    protocols.iter().map(one).collect()
 }
 
 fn print(record: &Record, layers: bool) {

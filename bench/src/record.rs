@@ -22,6 +22,9 @@ pub struct Record {
     pub machine: Machine,
     /// What was measured.
     pub rows: Vec<Row>,
+    /// What other systems took beside it.
+    #[serde(default)]
+    pub peers: Vec<PeerRow>,
 }
 
 /// The machine, as far as it says.
@@ -115,6 +118,67 @@ pub struct Row {
     pub layers: Vec<Layer>,
 }
 
+/// Another system on a network: one query by itself, semi-honest.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PeerRow {
+    /// The system and its settings.
+    pub peer: String,
+    /// Name of the workload.
+    pub workload: String,
+    /// Name of the network.
+    pub network_name: String,
+    /// The emulated link.
+    pub network: Network,
+    /// Each repetition.
+    pub runs: Vec<PeerRun>,
+}
+
+/// One session of another system. Times are the client's.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PeerRun {
+    /// Its version, as it says.
+    pub version: String,
+    /// Seconds of its compiler.
+    pub compile_s: f64,
+    /// Seconds until both parties were connected and the weights shared.
+    pub setup_s: f64,
+    /// Bytes of that, both ways.
+    pub setup_bytes: u64,
+    /// Seconds of the first query, with what comes once in a session.
+    pub first_s: f64,
+    /// Bytes of the first query.
+    pub first_bytes: Directions,
+    /// Seconds of a query: the second, or the first if that was long.
+    pub seconds: f64,
+    /// Processor seconds of both parties for it.
+    pub cpu_s: f64,
+    /// Its bytes, counted on the link, with what its transport adds.
+    pub bytes: Directions,
+    /// The label of the image.
+    pub label: i64,
+    /// Peak memory of the party with more of it.
+    pub memory_peak_bytes: u64,
+}
+
+impl PeerRow {
+    /// Median of the repetitions' seconds.
+    pub fn median_s(&self) -> f64 {
+        median(self.runs.iter().map(|run| run.seconds).collect())
+    }
+
+    /// Bytes of a query, both ways, the median.
+    pub fn bytes(&self) -> f64 {
+        median(self.runs.iter().map(|run| run.bytes.both() as f64).collect())
+    }
+}
+
+impl Directions {
+    /// Both together.
+    pub fn both(&self) -> u64 {
+        self.client_to_server + self.server_to_client
+    }
+}
+
 /// A batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BatchShape {
@@ -174,7 +238,7 @@ impl Row {
 
     /// Bytes of a query, both ways.
     pub fn bytes_per_query(&self) -> f64 {
-        (self.bytes.client_to_server + self.bytes.server_to_client) as f64 / self.batch.queries as f64
+        self.bytes.both() as f64 / self.batch.queries as f64
     }
 
     /// How far the forecast time is off, as a fraction of the measured one.
@@ -270,7 +334,7 @@ pub mod tests {
             profile: "release".into(),
             command: vec!["fusion-bench".into()],
         };
-        Record { record_version: VERSION, host, versions, machine: Machine::default(), rows }
+        Record { record_version: VERSION, host, versions, machine: Machine::default(), rows, peers: Vec::new() }
     }
 
     #[test]

@@ -17,8 +17,10 @@ use fusion_runtime::resolve;
 use fusion_runtime::session::BatchSize;
 
 use crate::measure::{self, Measured};
+use crate::peers::Spu;
 use crate::prepare::Prepared;
-use crate::record::{BatchShape, Directions, Layer, Mode, Row, median};
+use crate::record::{BatchShape, Directions, Layer, Mode, PeerRow, Row, median};
+use crate::workload::{Folders, Workload};
 
 /// How to measure.
 pub struct Settings {
@@ -34,6 +36,10 @@ pub struct Settings {
     pub flow: Flow,
     /// The machine profile for forecasts.
     pub machine: Machine,
+    /// Other systems to run beside the plans.
+    pub peers: Vec<Spu>,
+    /// Where their models are.
+    pub folders: Folders,
 }
 
 /// A plan on a network, what is run of it, and what came out.
@@ -55,7 +61,7 @@ struct Entry<'a> {
 pub fn run(
     plans: &[Prepared],
     settings: &Settings,
-    save: &mut dyn FnMut(&[Row]) -> anyhow::Result<()>,
+    save: &mut dyn FnMut(&[Row], &[PeerRow]) -> anyhow::Result<()>,
 ) -> anyhow::Result<Vec<Row>> {
     let mut entries = Vec::new();
     for prepared in plans {
@@ -66,6 +72,7 @@ pub fn run(
             entries.push(Entry { prepared, network_name, network, batch, run: Vec::new(), flow: settings.flow });
         }
     }
+    let mut others = beside(&entries, settings)?;
     let mut rows = Vec::new();
     for repetition in 1..=settings.repeat {
         for entry in &mut entries {
@@ -83,9 +90,41 @@ pub fn run(
             entry.run.push(measured);
         }
         rows = entries.iter().map(|entry| row(entry, settings)).collect::<anyhow::Result<_>>()?;
-        save(&rows)?;
+        save(&rows, &peer_rows(&others))?;
+        for (row, spu, workload) in &mut others {
+            let run = spu.run(workload, &settings.folders, row.network);
+            let run = run.with_context(|| format!("{} by {}", row.workload, row.peer))?;
+            eprintln!(
+                "{repetition}/{} {} by {} on {}: {:.2} s, the first {:.2} s",
+                settings.repeat, row.workload, row.peer, row.network_name, run.seconds, run.first_s
+            );
+            row.runs.push(run);
+        }
+        save(&rows, &peer_rows(&others))?;
     }
     Ok(rows)
+}
+
+/// Every peer on every workload and network that plans are measured on.
+fn beside<'s>(entries: &[Entry], settings: &'s Settings) -> anyhow::Result<Vec<(PeerRow, &'s Spu, Workload)>> {
+    let mut all: Vec<(PeerRow, &Spu, Workload)> = Vec::new();
+    for entry in entries {
+        let name = &entry.prepared.workload;
+        let workload = Workload::named(name).with_context(|| format!("there is no workload {name:?}"))?;
+        for spu in &settings.peers {
+            let (peer, network_name) = (spu.name(), entry.network_name.clone());
+            let row = PeerRow { peer, workload: name.clone(), network_name, network: entry.network, runs: Vec::new() };
+            if all.iter().all(|(other, ..)| *other != row) {
+                all.push((row, spu, workload));
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// Those that have run.
+fn peer_rows(others: &[(PeerRow, &Spu, Workload)]) -> Vec<PeerRow> {
+    others.iter().map(|(row, ..)| row.clone()).filter(|row| !row.runs.is_empty()).collect()
 }
 
 /// The batch that a plan is for.

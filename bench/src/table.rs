@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use crate::record::{Mode, Record, Row, median};
+use crate::record::{Mode, PeerRow, Record, Row, median};
 
 /// What others are compared with: CrypTFlow2's protocols, every query once.
 pub const BASELINE: &str = "crypt_flow2-he";
@@ -39,6 +39,12 @@ pub fn table(record: &Record) -> String {
     );
     for row in &record.rows {
         let _ = writeln!(text, "{}", line(row, baseline(&record.rows, row)));
+    }
+    if !record.peers.is_empty() {
+        text += "\nother systems, one query: time x and bytes x are how much less the best row above takes\n";
+    }
+    for peer in &record.peers {
+        let _ = writeln!(text, "{}", peer_line(peer, &record.rows));
     }
     text += "\ntime x and bytes x: how much less a query takes than with semi-honest crypt_flow2-he in this run\n";
     let errors = record.rows.iter().map(Row::forecast_error).collect();
@@ -109,6 +115,34 @@ fn line(row: &Row, baseline: Option<&Row>) -> String {
     )
 }
 
+/// A peer beside the semi-honest row of the same workload and network with a single query that
+/// takes the least time.
+fn peer_line(peer: &PeerRow, rows: &[Row]) -> String {
+    let alike = |row: &&Row| {
+        (&row.workload, &row.network_name) == (&peer.workload, &peer.network_name)
+            && row.mode == Mode::SemiHonest
+            && row.batch.queries == 1
+    };
+    let ours = rows.iter().filter(alike).min_by(|a, b| a.median_s().total_cmp(&b.median_s()));
+    let times = |ratio: Option<f64>| ratio.map_or("-".into(), |ratio| format!("{ratio:.1}"));
+    let last = peer.runs.last();
+    format!(
+        "{:<14} {:<8} {:<18} {:<8} {:>10.3} s {:>11.2} MB {:>8} {:>8}  set-up {:.1} s, {:.1} MB; the first query {:.1} s, {:.1} MB",
+        peer.workload,
+        peer.network_name,
+        peer.peer,
+        last.map_or("", |run| &run.version),
+        peer.median_s(),
+        peer.bytes() / 1e6,
+        times(ours.map(|ours| peer.median_s() / ours.median_s())),
+        times(ours.map(|ours| peer.bytes() / ours.bytes_per_query())),
+        last.map_or(f64::NAN, |run| run.setup_s),
+        last.map_or(f64::NAN, |run| run.setup_bytes as f64 / 1e6),
+        last.map_or(f64::NAN, |run| run.first_s),
+        last.map_or(f64::NAN, |run| run.first_bytes.both() as f64 / 1e6),
+    )
+}
+
 /// The semi-honest baseline on the same network: with as many queries if there is such a row, since
 /// queries share rounds, weights and set-up, else the first.
 fn baseline<'r>(rows: &'r [Row], row: &Row) -> Option<&'r Row> {
@@ -168,6 +202,7 @@ fn load(record: &Record) -> String {
 mod tests {
     use super::*;
     use crate::record::tests::{record, row};
+    use crate::record::{BatchShape, Directions, PeerRun};
 
     #[test]
     fn rows_are_compared_with_the_baseline_of_their_network() {
@@ -181,6 +216,35 @@ mod tests {
         let lines: Vec<&str> = text.lines().filter(|line| line.contains(" auto ")).collect();
         assert!(lines[0].contains("4.00     4.00") && lines[1].contains("-        -"), "{text}");
         assert!(text.contains("off by 10 % (median of 4 rows)"), "{text}");
+    }
+
+    #[test]
+    fn peers_are_compared_with_the_fastest_single_query() {
+        let single = |seconds: f64, bytes: u64| {
+            let row = row("auto", "wan", Mode::SemiHonest, &[seconds], bytes);
+            Row { batch: BatchShape { queries: 1, copies: 1, public: 0, positions: 1 }, ..row }
+        };
+        let bytes = Directions { client_to_server: 1500, server_to_client: 500 };
+        let run = PeerRun {
+            version: "9".into(),
+            compile_s: 1.0,
+            setup_s: 3.0,
+            setup_bytes: 4_000_000,
+            first_s: 9.0,
+            first_bytes: bytes,
+            seconds: 8.0,
+            cpu_s: 1.0,
+            bytes,
+            label: 0,
+            memory_peak_bytes: 1,
+        };
+        let (workload, network) = ("resnet20".into(), fusion_estimate::Network::WAN);
+        let peer = PeerRow { peer: "p".into(), workload, network_name: "wan".into(), network, runs: vec![run] };
+        let mut all = record(vec![single(4.0, 100), single(2.0, 200), row("auto", "wan", Mode::SemiHonest, &[1.0], 1)]);
+        all.peers.push(peer);
+        let text = table(&all);
+        let line = text.lines().find(|line| line.contains(" p ")).unwrap();
+        assert!(line.contains("8.000 s") && line.contains(" 4.0     10.0  set-up 3.0 s, 4.0 MB"), "{line}");
     }
 
     #[test]

@@ -5,6 +5,7 @@ import argparse
 import pathlib
 import re
 import shutil
+import subprocess
 
 import nbformat
 from nbconvert import MarkdownExporter
@@ -19,11 +20,9 @@ What `import fusion` has. Arrays have their samples along the first axis.
 
 
 def pages():
-    """Pages and pictures of the repository, without what builds and tools leave."""
-    for path in sorted(ROOT.rglob("*")):
-        parts = path.relative_to(ROOT).parts
-        if any(part.startswith(".") or part in ("target", "node_modules") for part in parts):
-            continue
+    """Pages and pictures of the repository, as git knows them."""
+    listed = subprocess.check_output(["git", "ls-files", "-z"], cwd=ROOT, text=True)
+    for path in sorted(ROOT / name for name in listed.split("\0") if name and not name.startswith(".")):
         if path.is_file() and (path.suffix in (".md", ".svg", ".png") or path.name == "extra.css"):
             yield path
 

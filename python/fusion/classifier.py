@@ -5,6 +5,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.model_selection import train_test_split
 from sklearn.utils.validation import check_array, check_is_fitted, check_X_y
 
+from ._fusion import UsageError
 from .compiler import compile
 from .parties import Client, Server
 
@@ -119,6 +120,10 @@ class PrivateClassifier(ClassifierMixin, BaseEstimator):
         if self._public is None:
             return None
         samples, classes = self._public
+        known = np.isin(classes, self.classes_)
+        if not known.all():
+            unknown = np.unique(np.asarray(classes)[~known]).tolist()
+            raise UsageError(f"public samples have the classes {unknown}, which the estimator does not know")
         places = np.searchsorted(self.classes_, classes)
         names = self.plan_.class_names
         return samples, [names[place] for place in places] if names else places

@@ -218,7 +218,7 @@ class Client:
         if known is not None:
             is_value = self.plan.reveal == "value"
             known = arrays.values(known) if is_value else arrays.labels(known, self.plan.class_names)
-        report, page, rests_on, excludes, scores = self._native.run(
+        report, page, words, scores = self._native.run(
             arrays.samples(queries),
             None if samples is None else arrays.samples(samples),
             known,
@@ -234,7 +234,7 @@ class Client:
             clipped=clipped,
             progress=progress,
         )
-        result = Result(json.loads(report), page, (rests_on, excludes), scores, self.plan.class_names)
+        result = Result(json.loads(report), page, words, scores, self.plan.class_names)
         if check and not result.accepted:
             raise Rejected(result)
         return result

@@ -51,7 +51,7 @@ class Plan(Page):
         -------
         Cost
         """
-        return Cost(self._native.layers(network), network, self._native)
+        return Cost(self._native, network)
 
     @property
     def digest(self):
@@ -121,26 +121,26 @@ class Plan(Page):
 
 
 class Cost(Page):
-    """The layers of a plan, each a dict: ``node``, ``operation``, ``backend``, ``to_server``,
-    ``to_client`` (bytes), ``rounds``, ``seconds``."""
+    """What one position of a plan costs.
 
-    def __init__(self, layers, network, native):
-        self.layers, self.network, self._native = layers, network, native
+    Attributes
+    ----------
+    layers
+        Each a dict: ``node``, ``operation``, ``backend``, ``to_server``, ``to_client`` (bytes),
+        ``rounds``, ``seconds``.
+    bytes
+        Both ways: of the layers, and of the public keys that they share.
+    rounds
+        Of one position by itself.
+    seconds
+        Forecast of one position among others.
+    network
+        The network that the forecast is for.
+    """
 
-    @property
-    def bytes(self):
-        """Bytes of one position, both ways."""
-        return sum(layer["to_server"] + layer["to_client"] for layer in self.layers)
-
-    @property
-    def rounds(self):
-        """Rounds of one position by itself."""
-        return sum(layer["rounds"] for layer in self.layers)
-
-    @property
-    def seconds(self):
-        """Forecast of one position among others."""
-        return sum(layer["seconds"] for layer in self.layers)
+    def __init__(self, native, network):
+        self._native, self.network = native, network
+        self.layers, self.bytes, self.rounds, self.seconds = native.cost(network)
 
     def to_pandas(self):
         """The layers as a data frame."""

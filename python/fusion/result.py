@@ -28,9 +28,9 @@ class Result(Page):
         The whole report as `fusion-run --report` writes it.
     """
 
-    def __init__(self, report, page="", words=("", ()), scores=None, class_names=()):
+    def __init__(self, report, page="", words=("", (), "", ()), scores=None, class_names=()):
         self.report, self.verdict, self._page = report, report["verdict"], page
-        self._rests_on, self._excludes = words
+        self._known, self._objections, self._rests_on, self._excludes = words
         self.scores = None if scores is None else np.asarray(scores, dtype=np.float64)
         top = report.get("top_labels")
         self.top_labels = None if top is None else np.asarray(top, dtype=np.int64)
@@ -76,11 +76,9 @@ class Result(Page):
         v = self.verdict
         if not v["verified"]:
             return "NOT VERIFIED: the client trusted the server."
-        lines = ["ACCEPTED" if self.accepted else "REJECTED: no answer is given."]
+        lines = ["ACCEPTED" if self.accepted else f"REJECTED: {'; '.join(self._objections)}. No answer is given."]
         lines.append(f"copies of each query {'agree' if v['consistent'] else 'DIFFER'}")
-        lines.append(
-            f"{v['public_correct']} of {v['public_total']} public samples right, {v['tolerated']} wrong ones tolerated"
-        )
+        lines.append(self._known)
         if self.accepted:
             lines.append(self._rests_on)
             lines += [f"  {status + ':':<27}{what}" for status, what in self._excludes]

@@ -20,9 +20,13 @@ use crate::tls;
 /// milliseconds.
 type Asked = (String, f64, Option<(f64, f64)>);
 
-/// A report as JSON and as a page, what its statements rest on, each with its status, and the
-/// scores of each query if they are revealed.
-type Ran = (String, String, String, Vec<(String, String)>, Option<Vec<Vec<f64>>>);
+/// A report as JSON and as a page, its verdict in words, and the scores of each query if they are
+/// revealed.
+type Ran = (String, String, Words, Option<Vec<Vec<f64>>>);
+
+/// How known samples were answered, why the batch was rejected, what statements rest on, and each
+/// with its status.
+type Words = (String, Vec<&'static str>, String, Vec<(String, String)>);
 
 /// The party that has the inputs and checks the answers.
 #[pyclass(frozen, module = "fusion")]
@@ -118,11 +122,12 @@ impl Client {
         let rests_on = assumption(&report.verdict, |claim| named(claim).into());
         let stated = |Statement { status, server }: Statement| (status, server);
         let excludes = statements(&report.verdict).into_iter().map(stated).collect();
+        let words = (fusion::known(&report.verdict), fusion::objections(&report.verdict), rests_on, excludes);
         let answers = self.client.answers();
         let all = report.answers.as_ref().filter(|_| answers.reveal() == Reveal::Logits);
         let scores = all.map(|all| all.iter().map(|answer| answers.reals(answer)).collect());
         let json = serde_json::to_string(&report).map_err(|error| UsageError::new_err(error.to_string()))?;
-        Ok((json, page, rests_on, excludes, scores))
+        Ok((json, page, words, scores))
     }
 
     /// Whether the server would serve this client: its name, the seconds that connecting took, and

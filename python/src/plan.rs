@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use fusion::{Answers, Compiled, Machine, Network, cost_page, layer_costs, program_page};
+use fusion::{Answers, Compiled, Machine, Network, cost_page, position_cost, program_page};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
@@ -136,10 +136,11 @@ impl Plan {
         self.facts.as_ref().map_or(Vec::new(), |facts| facts.warnings.clone())
     }
 
+    /// The layers of a position, and its bytes, rounds and seconds.
     #[pyo3(signature = (network = "lan"))]
-    fn layers<'py>(&self, py: Python<'py>, network: &str) -> PyResult<Vec<Bound<'py, PyDict>>> {
+    fn cost<'py>(&self, py: Python<'py>, network: &str) -> PyResult<(Vec<Bound<'py, PyDict>>, u64, u64, f64)> {
         let network = self::network(network)?;
-        let costs = layer_costs(&self.plan, network, &Machine::like_this()).map_err(of_compiler)?;
+        let cost = position_cost(&self.plan, network, &Machine::like_this()).map_err(of_compiler)?;
         let row = |cost: fusion::LayerCost| {
             let row = PyDict::new(py);
             row.set_item("node", cost.node)?;
@@ -151,7 +152,8 @@ impl Plan {
             row.set_item("seconds", cost.seconds)?;
             Ok(row)
         };
-        costs.into_iter().map(row).collect()
+        let layers = cost.layers.into_iter().map(row).collect::<PyResult<_>>()?;
+        Ok((layers, cost.bytes, cost.rounds, cost.seconds))
     }
 }
 

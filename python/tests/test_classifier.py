@@ -38,6 +38,15 @@ def test_it_answers_as_its_estimator_does_and_says_what_was_verified(data):
     assert private.estimator_.named_steps["standardscaler"].n_samples_seen_ == 225
 
 
+def test_public_samples_of_other_classes_are_named(data):
+    x, y = data
+    estimator = make_pipeline(StandardScaler(), LogisticRegression()).fit(x[:200], y[:200])
+    other = np.where(y[200:300] == "ill", "dead", y[200:300])
+    private = fusion.PrivateClassifier(estimator, **POLICY).fit_calibration(x[:200], (x[200:300], other))
+    with pytest.raises(fusion.UsageError, match="dead"):
+        private.predict(x[300:304])
+
+
 def test_cross_validation_goes_through_both_parties(data):
     scores = cross_val_score(classifier(), *data, cv=2, error_score="raise")
     assert scores.shape == (2,) and (scores > 0.9).all()

@@ -47,7 +47,10 @@ def test_costs_are_exact_sums_and_depend_on_the_network(plan):
     assert {x["node"] for x in cost.layers} >= {"conv1", "conv2", "dense"}
     assert plan.cost("wan").seconds > cost.seconds and plan.cost("10/100").seconds > plan.cost("wan").seconds
     frame = cost.to_pandas()
-    assert frame["rounds"].sum() == cost.rounds
+    assert frame["rounds"].sum() == cost.rounds and frame["seconds"].sum() <= cost.seconds
+    # Public keys are a position's, and no layer's.
+    keys = cost.bytes - frame["to_server"].sum() - frame["to_client"].sum()
+    assert 0 < keys < cost.bytes / 2
     with pytest.raises(fusion.UsageError, match="none of lan, wan"):
         plan.cost("moon")
 

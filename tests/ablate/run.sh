@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# Removes one check at a time and prints which test of the attack suite then fails; see README.md beside it.
+# Removes one check at a time and prints which test of the attack suite then fails; see README.md
+# beside it.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-# value of the cfg fusion_ablate, test that must fail with it and pass without, and where it is if not among the attacks
+# value of the cfg fusion_ablate, test that must fail with it and pass without, and where it is if
+# not among the attacks
 rows=(
     "without-consistency rates::network::rates_of_tampering_with_fixed_positions_are_p"
     "without-accuracy servers::network::another_model_is_rejected_on_all_positions_and_on_some"
@@ -27,8 +29,8 @@ esac
 
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
-# Compiles the workspace's crates, and no others, without one check. A compiler of its own for each check, so that cargo keeps
-# what they make apart.
+# Compiles the workspace's crates, and no others, without one check. A compiler of its own for each
+# check, so that cargo keeps what they make apart.
 without() {
     local rustc=$PWD/target/ablate/$1
     mkdir -p target/ablate

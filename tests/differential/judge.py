@@ -18,12 +18,14 @@ SECONDS, PATIENCE = 10, 120
 MEMORY = 4 << 30
 # How often noise is drawn for a sample before its label counts.
 DRAWS = 36
-# What is said where not fixed point but the import gives other labels or scores: perhaps of tract's fault.
+# What is said where not fixed point but the import gives other labels or scores: perhaps of tract's
+# fault.
 MISREAD = "the network as imported has"
 # What is said when some labels are others, but not enough of them to refuse.
 WARNING = re.compile(r"^warning .*only \d+ of \d+ calibration samples have.*$", re.M)
 
-# `kind` is one of KINDS; `detail` is for people, `disagreeing` counts samples, `clear` of them beyond near ties.
+# `kind` is one of KINDS; `detail` is for people, `disagreeing` counts samples, `clear` of them
+# beyond near ties.
 Verdict = collections.namedtuple("Verdict", "kind detail disagreeing clear", defaults=("", 0, 0))
 KINDS = ("agree", "near", "refused", "distrusted", "warned", "misread", "wrong", "crash", "hang", "silent")
 FAULTS = ("misread", "wrong", "crash", "hang", "silent")

@@ -6,7 +6,8 @@ from onnx import helper
 
 from graph import LARGEST, reads, session
 
-# A tensor may be off by this part of its largest value before a label counts. Tables may err by half of it.
+# A tensor may be off by this part of its largest value before a label counts. Tables may err by
+# half of it.
 NOISE = 1 / 128
 
 
@@ -54,12 +55,15 @@ class Noise:
     def output(self, rng, index, draw):
         feed = {}
         for name, (shape, largest) in self.sizes.items():
-            # A table is off by nearly the same wherever its operand is nearly the same: every other draw, by one number.
+            # A table is off by nearly the same wherever its operand is nearly the same: every other
+            # draw, by one number.
             noise = rng.uniform(-NOISE, NOISE, shape) if draw % 2 == 0 else np.full(shape, rng.choice([-NOISE, NOISE]) / 2)
-            # Noise everywhere hides a single jump: x > 0 behind a ReLU. So in every third draw, it is at some tensors only.
+            # Noise everywhere hides a single jump: x > 0 behind a ReLU. So in every third draw, it
+            # is at some tensors only.
             if draw % 3 == 2 and rng.random() < 0.5:
                 noise = np.zeros(shape)
-            # What noise further up makes of a sample may hide that its scores are a tie: every sixth, at the scores only.
+            # What noise further up makes of a sample may hide that its scores are a tie: every
+            # sixth, at the scores only.
             if draw % 6 == 4 and name != self.scores:
                 noise = np.zeros(shape)
             feed[name] = np.asarray(noise * largest, np.float32)

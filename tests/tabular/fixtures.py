@@ -243,7 +243,8 @@ def whole(nodes, outputs, version):
 
 
 FIXTURES = {
-    # One score for two classes: under the first or the second class's name, probabilities or not, with base values.
+    # One score for two classes: under the first or the second class's name, probabilities or not,
+    # with base values.
     "first": lambda: classifier(1, 2, (0,), 0.0),
     "second": lambda: classifier(2, 2, (1,), 0.0),
     "first_logit": lambda: classifier(3, 2, (0,), -1.0, post="LOGISTIC"),

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Adds the toy family to a copy of the workspace and tests it there; see README.md beside it. Takes no arguments.
+# Adds the toy family to a copy of the workspace and tests it there; see README.md beside it. Takes
+# no arguments.
 set -euo pipefail
 case ${1:-} in
     "") ;;

@@ -64,7 +64,8 @@ fn figures(page: &mut Page, costs: &Costs<'_>, position: &Position, batch: &Batc
     setup.then(&batch.supply.setup());
     let Mix { queries, copies, public } = batch.mix;
     page.section("The batch");
-    page.note("Bytes and rounds are exact; times are a forecast of this network and these machines. What is said of a query has \
+    page.note("Bytes and rounds of a position and of the set-up are exact, a batch's as exact as its numbers of positions, micro-batches and \
+         streams; times are a forecast of this network and these machines. What is said of a query has \
          everything that a session sends; of a position, all but its oblivious transfers.");
     page.figures(&[
         ("queries", queries.to_string()),

@@ -27,13 +27,26 @@ pub struct LayerCost {
     pub seconds: f64,
 }
 
-/// The layers of `plan` that need both parties, in the order of execution. Bytes and rounds are
-/// exact, for the key pairs that a client has by default, and without the set-up of a session and
-/// its oblivious transfers; times are a forecast for both parties on `machine`.
+/// What one position costs. Bytes and rounds are exact, for the key pairs that a client has by
+/// default, and without the set-up of a session and its oblivious transfers; times are a forecast
+/// for both parties.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PositionCost {
+    /// The layers that need both parties, in the order of execution.
+    pub layers: Vec<LayerCost>,
+    /// Bytes both ways: of the layers, and of the public keys that they share.
+    pub bytes: u64,
+    /// Round trips of a position by itself.
+    pub rounds: u64,
+    /// Time, one position among those that go through the layers together.
+    pub seconds: f64,
+}
+
+/// What one position of `plan` costs, both parties on `machine`.
 ///
 /// # Errors
 /// The layers that no protocol carries, if there are any.
-pub fn layer_costs(plan: &Plan, network: Network, machine: &Machine) -> Result<Vec<LayerCost>, Error> {
+pub fn position_cost(plan: &Plan, network: Network, machine: &Machine) -> Result<PositionCost, Error> {
     let target = target(plan, network, machine);
     let layer = |layer: fusion_compiler::cost::Layer| {
         let value = plan.function.value(layer.id);
@@ -47,14 +60,20 @@ pub fn layer_costs(plan: &Plan, network: Network, machine: &Machine) -> Result<V
             seconds: layer.seconds,
         }
     };
-    Ok(Costs::new(plan, &target, None)?.position().layers.into_iter().map(layer).collect())
+    let position = Costs::new(plan, &target, None)?.position();
+    Ok(PositionCost {
+        bytes: position.total.both_ways(),
+        rounds: position.total.rounds(),
+        seconds: position.seconds,
+        layers: position.layers.into_iter().map(layer).collect(),
+    })
 }
 
 /// The same as a page for a browser, with the batch that the plan suggests, others to compare, and
 /// other networks: one file without scripts.
 ///
 /// # Errors
-/// As [`layer_costs`].
+/// As [`position_cost`].
 pub fn cost_page(plan: &Plan, network: Network, machine: &Machine) -> Result<String, Error> {
     let target = target(plan, network, machine);
     let costs = Costs::new(plan, &target, None)?;

@@ -4,7 +4,7 @@ mod compiler;
 mod cost;
 
 pub use compiler::Compiler;
-pub use cost::{LayerCost, cost_page, layer_costs, program_page};
+pub use cost::{LayerCost, PositionCost, cost_page, position_cost, program_page};
 pub use fusion_backends::{Channel, Error as PeerError};
 pub use fusion_compiler::compile::{Compiled, Summary};
 pub use fusion_compiler::passes::select::Choice;
@@ -24,7 +24,7 @@ pub use fusion_runtime::party::{Served, Watch};
 pub use fusion_runtime::report::Run;
 pub use fusion_runtime::service;
 pub use fusion_runtime::session::Limits;
-pub use fusion_runtime::statements::{Claim, Statement, assumption, statements};
+pub use fusion_runtime::statements::{Claim, Statement, assumption, known, objections, statements};
 pub use fusion_runtime::transport::{
     Connection, Credentials, Dial, Fingerprint, Identity, Lane, Link, Listen, Met, Tls, in_process, tcp,
 };

@@ -8,12 +8,15 @@ const COLUMNS: usize = 100;
 #[test]
 fn comments_have_at_most_100_columns() {
     let mut wide = Vec::new();
-    for file in files("rs") {
-        for (number, line) in (1..).zip(read(&file).lines()) {
-            if line.trim_start().starts_with("//") && line.chars().count() > COLUMNS {
-                wide.push(format!("{}:{number}", file.display()));
+    for (extension, mark) in [("rs", "//"), ("sh", "#"), ("py", "#")] {
+        for file in files(extension) {
+            for (number, line) in (1..).zip(read(&file).lines()) {
+                if line.trim_start().starts_with(mark) && line.chars().count() > COLUMNS {
+                    wide.push(format!("{}:{number}", file.display()));
+                }
             }
         }
     }
-    assert!(wide.is_empty(), "python3 tests/wrap_comments.py wraps these comments:\n{}", wide.join("\n"));
+    let wide = wide.join("\n");
+    assert!(wide.is_empty(), "python3 tests/wrap_comments.py wraps those of Rust files among these:\n{wide}");
 }
