@@ -58,9 +58,9 @@ pub fn within(values: &[Vec<f64>], answers: &[Answer], tolerance: f64) -> Vec<us
 }
 
 /// How far the scores of the network as imported are from the model's, at most, as a fraction of a
-/// sample's range of scores. `None` if only labels are known. What the model does to all scores at
+/// sample's range of scores, and of which sample. `None` if only labels are known. What the model does to all scores at
 /// the end, a softmax, its logarithm or a sigmoid, is done here too if that explains more.
-pub fn deviation(imported: &[Vec<f32>], answers: &[Answer]) -> Option<f64> {
+pub fn deviation(imported: &[Vec<f32>], answers: &[Answer]) -> Option<(f64, usize)> {
     let mut pairs: Vec<(&[f32], &[f32])> = Vec::new();
     for (own, answer) in imported.iter().zip(answers) {
         match answer {
@@ -69,10 +69,11 @@ pub fn deviation(imported: &[Vec<f32>], answers: &[Answer]) -> Option<f64> {
         }
     }
     let worst = |read: fn(&[f32]) -> Vec<f32>| {
-        let each = pairs.iter().map(|(own, scores)| distance(&read(own), scores));
-        each.fold(0.0, |most: f64, one| if one > most || one.is_nan() { one } else { most })
+        let each = pairs.iter().map(|(own, scores)| distance(&read(own), scores)).zip(0..);
+        each.fold((0.0, 0), |most: (f64, usize), one| if one.0 > most.0 || one.0.is_nan() { one } else { most })
     };
-    [<[f32]>::to_vec, softmax, log_softmax, sigmoid].into_iter().map(worst).reduce(f64::min)
+    let readings = [<[f32]>::to_vec, softmax, log_softmax, sigmoid].map(worst);
+    readings.into_iter().reduce(|least, one| if one.0 < least.0 || least.0.is_nan() { one } else { least })
 }
 
 /// Differences up to this fraction of the largest score are rounding.
@@ -189,13 +190,16 @@ mod tests {
     fn scores_are_compared_behind_a_softmax_too() {
         let logits = vec![vec![1.0, 3.0, 2.0], vec![-1.0, 0.0, 4.0]];
         let answers = |f: &dyn Fn(&[f32]) -> Vec<f32>| logits.iter().map(|x| Answer::Scores(f(x))).collect::<Vec<_>>();
-        assert_eq!(deviation(&logits, &answers(&<[f32]>::to_vec)), Some(0.0));
-        assert_eq!(deviation(&logits, &answers(&softmax)), Some(0.0));
-        assert!(deviation(&logits, &answers(&|x| softmax(x).iter().map(|p| p.ln() + 1e-6).collect())).unwrap() < 1e-5);
+        assert_eq!(deviation(&logits, &answers(&<[f32]>::to_vec)), Some((0.0, 0)));
+        assert_eq!(deviation(&logits, &answers(&softmax)), Some((0.0, 0)));
+        let near = deviation(&logits, &answers(&|x| softmax(x).iter().map(|p| p.ln() + 1e-6).collect())).unwrap();
+        assert!(near.0 < 1e-5, "{near:?}");
         let half = deviation(&logits, &answers(&|x| vec![x[0], x[1] + 1.0, x[2]])).unwrap();
-        assert!((half - 1.0 / 3.0).abs() < 1e-6, "{half}");
+        assert!((half.0 - 1.0 / 3.0).abs() < 1e-6 && half.1 == 0, "{half:?}");
+        let second = deviation(&logits, &answers(&|x| vec![x[0], x[1], x[2].min(3.0)])).unwrap();
+        assert_eq!(second, (0.25, 1));
         assert_eq!(deviation(&logits, &[Answer::Label(1), Answer::Label(2)]), None);
-        let tie = |third: f32| deviation(&[vec![0.5; 3]], &[Answer::Scores(vec![0.5, 0.5, third])]).unwrap();
+        let tie = |third: f32| deviation(&[vec![0.5; 3]], &[Answer::Scores(vec![0.5, 0.5, third])]).unwrap().0;
         assert_eq!([tie(0.5), tie(0.500_000_1), tie(0.5001)], [0.0, 0.0, 1.0]);
     }
 }

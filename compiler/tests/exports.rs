@@ -59,6 +59,12 @@ fn support_vector_machines() {
     }
 }
 
+/// In units in which columns are in the millions a kernel's factor is far below what weights hold.
+#[test]
+fn support_vector_machines_of_columns_in_any_unit() {
+    check("svc_units");
+}
+
 #[test]
 fn support_vector_machines_without_vectors() {
     for name in ["", "_positive", "_probability", "3"] {
@@ -170,6 +176,15 @@ fn a_scaler_of_columns_far_from_zero_may_be_private() {
     options.part.public_prefix = true;
     let public = check_plan("far", compile(&options).unwrap().plan);
     assert_eq!(public.schema.prefix.map(|prefix| prefix.constants()), Some(6));
+}
+
+/// The same of columns that are subtracted from their offset. Nothing is said of the scores: they
+/// are those of the file.
+#[test]
+fn columns_far_from_zero_may_be_turned_around() {
+    check("far_turned");
+    let summary = compiled("far_turned").summary;
+    assert!(summary.warnings.iter().all(|warning| !warning.contains("scores")), "{:?}", summary.warnings);
 }
 
 #[test]

@@ -57,7 +57,17 @@ fn every_label_is_onnxruntimes() {
 /// no step for, arithmetic in float64, stays in the thresholds.
 #[test]
 fn a_public_prefix_has_the_same_labels() {
-    let constants = [("prepared", 12), ("far", 8), ("wide", 0), ("wide_scaler", 0), ("wide_input", 0), ("whole", 0)];
+    let constants = [
+        ("prepared", 12),
+        ("far", 8),
+        ("wide", 0),
+        ("wide_scaler", 0),
+        ("wide_input", 0),
+        ("whole", 0),
+        ("limits", 4),
+        ("whole_scaler", 8),
+        ("whole_limits", 0),
+    ];
     for (name, constants) in constants {
         let file = |kind: &str| fixtures().join(format!("{name}.{kind}"));
         let mut options = Options::new(file("onnx"));
@@ -73,6 +83,28 @@ fn a_public_prefix_has_the_same_labels() {
         let expected = Npy::parse(&std::fs::read(file("y.npy")).unwrap()).unwrap().integers().unwrap();
         assert!(found == expected && plan.function.quantiser().is_ordered(), "{name}");
         assert_eq!(plan.schema.prefix.map_or(0, |prefix| prefix.constants()), constants, "{name}");
+    }
+}
+
+/// onnxruntime's integers wrap around, those here do not.
+#[test]
+fn integers_that_wrap_are_refused_by_name() {
+    for (name, node, kind) in [
+        ("mul", "Mul0", "int32"),
+        ("million", "Mul0", "int32"),
+        ("second", "Mul1", "int64"),
+        ("sub", "-Sub1", "int32"),
+        ("cast", "to_cast0", "int32"),
+    ] {
+        let model = fixtures().join(format!("refused/{name}.onnx"));
+        for public_prefix in [false, true] {
+            let mut options = Options::new(model.clone());
+            options.part.public_prefix = public_prefix;
+            let Err(why) = compile(&options).map(|_| ()) else { panic!("{name} is compiled") };
+            let why = why.to_string();
+            let words = [format!("node {node:?}"), kind.into(), "wrap around".into(), "Cast to".into()];
+            assert!(words.iter().all(|word| why.contains(word)), "{name}: {why}");
+        }
     }
 }
 

@@ -1,9 +1,10 @@
 """Small tree ensembles of every layout, and what onnxruntime answers: the fixtures of compiler/tests/trees.rs.
 
 For each NAME.onnx: NAME.x.npy (rows, many of them on a threshold, some with missing values and infinities) and NAME.y.npy (indices of
-onnxruntime's labels).
+onnxruntime's labels). refused/NAME.onnx: models that have to be refused.
 """
 import argparse
+import functools
 import warnings
 from pathlib import Path
 
@@ -152,7 +153,8 @@ def behind(seed, before, values, tensors=(), kind=TensorProto.FLOAT):
     node = next(n for n in model.graph.node if n.op_type.startswith("Tree"))
     given = {a.name: a for a in node.attribute}
     for at, feature in enumerate(given["nodes_featureids"].ints):
-        grid = np.round(GRID * 3) + 2**24 if kind == TensorProto.INT64 else GRID.astype(np.float32).astype(np.float64)
+        whole = kind in (TensorProto.INT32, TensorProto.INT64)
+        grid = np.round(GRID * 3).astype(np.int64) + 2**24 if whole else GRID.astype(np.float32).astype(np.float64)
         given["nodes_values"].floats[at] = float(np.float32(rng.choice(values(feature, grid))))
     node.input[0] = "scaled"
     nodes = before + list(model.graph.node)
@@ -188,6 +190,45 @@ def whole_numbers(seed):
     nodes = [helper.make_node("Add", ["x", "shift"], ["once"], name="shift"), helper.make_node("Add", ["once", "shift"], ["shifted"], name="again"),
              helper.make_node("Cast", ["shifted"], ["scaled"], name="cast", to=TensorProto.FLOAT)]
     return behind(seed, nodes, lambda feature, grid: grid + 2 * shift[feature], [numpy_helper.from_array(shift, "shift")], TensorProto.INT64)
+
+
+def whole_steps(seed, kind, steps, ends="scaled", behind_them=()):
+    """A chain of (operator, constant) on integers, which trees read as they are, or behind other nodes from `ends`. Thresholds are what
+    the chain gives, as float32."""
+    nodes, tensors, at = [], [], "x"
+    for place, (op, constant) in enumerate(steps):
+        after = ends if place + 1 == len(steps) else f"step{place}"
+        constants = [constant] if np.ndim(constant) == 0 and op != "Clip" else list(constant) if op == "Clip" else [np.array(constant)]
+        names = [f"c{place}_{i}" for i in range(len(constants))] if op != "Neg" else []
+        tensors += [numpy_helper.from_array(np.array(c, helper.tensor_dtype_to_np_dtype(kind)), name) for c, name in zip(constants, names)]
+        nodes.append(helper.make_node(op.strip("-"), [*names, at] if op.startswith("-") else [at, *names], [after], name=f"{op}{place}"))
+        at = after
+    exact = {"Add": lambda x, c: x + c, "Sub": lambda x, c: x - c, "-Sub": lambda x, c: c - x, "Mul": lambda x, c: x * c, "Neg": lambda x, c: -x,
+             "Max": lambda x, c: max(x, c), "Min": lambda x, c: min(x, c), "Clip": lambda x, c: min(max(x, c[0]), c[1])}
+
+    def values(feature, grid):
+        chain = lambda x: functools.reduce(lambda x, step: exact[step[0]](x, step[1]), steps, x)
+        return [np.float32(chain(int(x))) for x in grid]
+    return behind(seed, nodes + list(behind_them), values, tensors, kind)
+
+
+def whole_scaler(seed, kind):
+    """A Scaler on integers, which become float32 first."""
+    rng = np.random.default_rng(seed)
+    offset, scale = (2.0**24 + rng.integers(-9, 9, FEATURES)).astype(np.float32), rng.uniform(-3, 3, FEATURES).astype(np.float32)
+    node = helper.make_node("Scaler", ["x"], ["scaled"], name="scale", domain="ai.onnx.ml", offset=offset.tolist(), scale=scale.tolist())
+    return behind(seed, [node], lambda feature, grid: (grid.astype(np.float32) - offset[feature]) * scale[feature], kind=kind)
+
+
+def limits(seed, kind):
+    """Neg, Clip, Max and Min of floats, which leave a missing value missing."""
+    number = helper.tensor_dtype_to_np_dtype(kind)
+    low, high, most, least = np.array(-1.4, number), np.array(1.3, number), np.array([0.9, 2, 1.1, 0.1], number), np.array(-0.7, number)
+    nodes = [helper.make_node("Neg", ["x"], ["minus"], name="minus"), helper.make_node("Clip", ["minus", "low", "high"], ["clipped"], name="clip"),
+             helper.make_node("Min", ["most", "clipped"], ["limited"], name="limit"), helper.make_node("Max", ["limited", "least"], ["scaled"], name="keep")]
+    values = lambda feature, grid: np.maximum(np.minimum(np.clip((-grid).astype(number), low, high), most[feature]), least)
+    tensors = [numpy_helper.from_array(value, name) for name, value in (("low", low), ("high", high), ("most", most), ("least", least))]
+    return behind(seed, nodes, values, tensors, kind)
 
 
 def far(seed):
@@ -242,6 +283,24 @@ def whole(nodes, outputs, version):
     return helper.make_model(helper.make_graph(nodes, "small", inputs, outputs), opset_imports=sets, ir_version=8)
 
 
+INT32, INT64 = TensorProto.INT32, TensorProto.INT64
+
+
+def casts(name, *kinds):
+    """From `name` to "scaled"."""
+    names = [name] + [f"cast{i}" for i in range(len(kinds) - 1)] + ["scaled"]
+    return [helper.make_node("Cast", [x], [y], name=f"to_{y}", to=kind) for kind, x, y in zip(kinds, names, names[1:])]
+
+
+# Chains of integers that wrap around on some rows. They are refused by the name of the node that does.
+REFUSED = {
+    "mul": lambda: whole_steps(48, INT32, [("Mul", 128)]),
+    "million": lambda: whole_steps(49, INT32, [("Mul", 10_000_000)], "y", casts("y", TensorProto.FLOAT)),
+    "second": lambda: whole_steps(50, INT64, [("Mul", 2**24 - 1), ("Mul", 2**24 - 1), ("Mul", 2**24 - 1)]),
+    "sub": lambda: whole_steps(51, INT32, [("Mul", 100), ("-Sub", -(2**30))]),
+    "cast": lambda: whole_steps(52, INT64, [("Mul", 1000)], "y", casts("y", INT32, TensorProto.FLOAT)),
+}
+
 FIXTURES = {
     # One score for two classes: under the first or the second class's name, probabilities or not,
     # with base values.
@@ -286,6 +345,16 @@ FIXTURES = {
     "one_logistic": lambda: logistic(36, "LOGISTIC"),
     "one_softmax": lambda: logistic(37, "SOFTMAX"),
     "one_softmax_zero": lambda: logistic(38, "SOFTMAX_ZERO"),
+    # Integers that trees read without a cast, up to the last that fit, beyond what float64 holds, and by way of a double.
+    "whole_trees": lambda: whole_steps(39, INT64, [("Add", 3), ("-Sub", 2**25)]),
+    "whole_short": lambda: whole_steps(40, INT32, [("Mul", 127), ("Sub", 5)]),
+    "whole_product": lambda: whole_steps(41, INT64, [("Mul", 2**24 - 1), ("Add", 1), ("Mul", 8191)]),
+    "whole_double": lambda: whole_steps(42, INT64, [("Mul", 2**24 - 1), ("Add", 1), ("Mul", 8191)], "y", casts("y", TensorProto.DOUBLE, TensorProto.FLOAT)),
+    "whole_limits": lambda: whole_steps(43, INT32, [("Neg", 0), ("Clip", (-(2**24) - 3, 2)), ("Max", -(2**24) - 1), ("Min", 5), ("Mul", 100)]),
+    "whole_short_scaler": lambda: whole_scaler(44, INT32),
+    "whole_scaler": lambda: whole_scaler(45, INT64),
+    "limits": lambda: limits(46, TensorProto.FLOAT),
+    "limits_wide": lambda: limits(47, TensorProto.DOUBLE),
 }
 
 
@@ -308,12 +377,12 @@ def main():
         if name.startswith("wide"):
             x = rng.choice(GRID, x.shape).astype(np.float32)
             x = np.where(rng.random(x.shape) < 0.3, np.nextafter(x, np.float32(rng.choice([-9, 9]))), x)
-        if name == "whole":
+        if name.startswith("whole"):
             x = (rng.integers(-5, 6, x.shape) + 2**24).astype(np.float32)
         if name == "far":
             x = (far(35)[1] + rng.integers(-5, 6, x.shape)).astype(np.float32)
         session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-        kind = {"tensor(double)": np.float64, "tensor(int64)": np.int64}.get(session.get_inputs()[0].type, np.float32)
+        kind = {"tensor(double)": np.float64, "tensor(int64)": np.int64, "tensor(int32)": np.int32}.get(session.get_inputs()[0].type, np.float32)
         labels = session.run(["label"], {"x": x.astype(kind)})[0]
         names = ["no", "maybe", "yes"]
         index = np.array([names.index(label) if name == "names" else int(label) for label in labels], np.int64)
@@ -321,6 +390,9 @@ def main():
         np.save(folder / f"{name}.x.npy", x)
         np.save(folder / f"{name}.y.npy", index)
         print(name, np.bincount(index))
+    (folder / "refused").mkdir(exist_ok=True)
+    for name, make in REFUSED.items():
+        (folder / "refused" / f"{name}.onnx").write_bytes(make().SerializeToString())
 
 
 if __name__ == "__main__":

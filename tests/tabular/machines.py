@@ -80,6 +80,7 @@ MODELS = {
     "svc_sigmoid": (lambda: SVC(kernel="sigmoid"), table),
     "svc_probability": (lambda: SVC(probability=True, random_state=0), table),
     "svc_probability3": (lambda: SVC(probability=True, random_state=0), lambda: table(3)),
+    "svc_units": (SVC, lambda: (table(3)[0] * np.float32(2**20), table(3)[1])),
     "calibrated_svc": (lambda: CalibratedClassifierCV(SVC(), ensemble=False), table),
     "calibrated": (lambda: CalibratedClassifierCV(LinearSVC(), cv=3), table),
     "ada_boost": (lambda: AdaBoostClassifier(n_estimators=4, random_state=0), table),
@@ -162,23 +163,30 @@ def rows_of_coefficients(classes, low, **more):
     return helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString(), rng.normal(size=(ROWS, 4)).astype(np.float32)
 
 
-def far():
-    """Columns far from zero beside what they vary by, seconds since an epoch, and rows that lie near the border of two classes."""
+def far(turned=False):
+    """Columns far from zero beside what they vary by, seconds since an epoch, and rows that lie near the border of two classes. Turned, the
+    columns are subtracted from the offset."""
     rng = np.random.default_rng(7)
     rows = np.stack([1.7e9 + rng.uniform(-2e4, 2e4, 8000), 5e6 + rng.normal(0, 300, 8000), rng.normal(0, 1, 8000)], 1).astype(np.float32)
     offset = np.array([1.7e9, 4999996.5, -0.0162], np.float32)
     scale = np.array([8.711197e-05, 0.003323479, 0.9992125], np.float32)
     weights = np.array([3.0393672, 3.2593565, -6.0137973], np.float32)
-    margins = np.abs(((rows - offset).astype(np.float64) * scale) @ weights.astype(np.float64) + 0.25)
+    sign = -1 if turned else 1
+    margins = np.abs(sign * ((rows - offset).astype(np.float64) * scale) @ weights.astype(np.float64) + 0.25)
     rows = rows[np.argsort(margins)[np.sort(margins) > 1e-4][:ROWS]]
     node = lambda op, inputs, outputs, **more: helper.make_node(op, inputs, outputs, domain="ai.onnx.ml", **more)
+    if turned:
+        scaling = [helper.make_node("Sub", ["offset", "x"], ["centred"], name="sub"), helper.make_node("Mul", ["centred", "scale"], ["scaled"], name="mul")]
+    else:
+        scaling = [node("Scaler", ["x"], ["scaled"], offset=offset.tolist(), scale=scale.tolist())]
     nodes = [
-        node("Scaler", ["x"], ["scaled"], offset=offset.tolist(), scale=scale.tolist()),
+        *scaling,
         node("LinearClassifier", ["scaled"], ["label", "scores"], classlabels_ints=[0, 1], post_transform="LOGISTIC",
              coefficients=[*(-weights).tolist(), *weights.tolist()], intercepts=[-0.25, 0.25]),
     ]
     outputs = [helper.make_tensor_value_info("label", 7, [None]), helper.make_tensor_value_info("scores", 1, [None, 2])]
-    graph = helper.make_graph(nodes, "far", [helper.make_tensor_value_info("x", 1, [None, 3])], outputs)
+    tensors = [numpy_helper.from_array(value, name) for name, value in (("offset", offset), ("scale", scale)) if turned]
+    graph = helper.make_graph(nodes, "far", [helper.make_tensor_value_info("x", 1, [None, 3])], outputs, tensors)
     opsets = [helper.make_opsetid("", 15), helper.make_opsetid("ai.onnx.ml", 3)]
     return helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString(), rng.permutation(rows)
 
@@ -188,6 +196,7 @@ WRITTEN = {
     "encoders": encoders,
     "float_keys": float_keys,
     "far": far,
+    "far_turned": lambda: far(turned=True),
     "svc_coefficients": lambda: rows_of_coefficients(2, -1.0),
     "svc_coefficients_positive": lambda: rows_of_coefficients(2, 0.0),
     "svc_coefficients_probability": lambda: rows_of_coefficients(2, -1.0, prob_a=[-1.0], prob_b=[0.0]),

@@ -165,7 +165,8 @@ struct Formats {
     /// would change labels; with this or --weight-bits, what is said]
     #[arg(long, value_name = "BITS")]
     activation_bits: Option<u8>,
-    /// Widest weights, sign included, 4 to 16 [default: 12, more where a layer needs them]
+    /// Width of weights, sign included, 4 to 16 [default: 12]. A layer that would be too rough
+    /// with them gets wider ones all the same; the summary prints each layer's
     #[arg(long, value_name = "BITS")]
     weight_bits: Option<u8>,
 }

@@ -65,8 +65,8 @@ impl Trial<'_> {
             return Err(self.refuse(agreement, cause));
         }
         let mut notices = Vec::new();
-        if let Some(deviation) = self.deviation() {
-            let node = meant.first_lost(options, self.network, &calibration.samples[0]);
+        if let Some((deviation, sample)) = self.deviation() {
+            let node = meant.first_lost(options, self.network, &calibration.samples[sample]);
             if (deviation.is_nan() || deviation > LARGE_DEVIATION) && options.checks.min_agreement > 0.0 {
                 return Err(self.refuse(agreement, Cause::Scores { deviation, node }));
             }
@@ -133,13 +133,13 @@ impl Trial<'_> {
         }
     }
 
-    /// How far float scores are from the model's, if that is worth a word. Scores may be stretched;
-    /// values are compared as they are.
-    fn deviation(&self) -> Option<f64> {
+    /// How far float scores are from the model's, if that is worth a word, and of which sample.
+    /// Scores may be stretched; values are compared as they are.
+    fn deviation(&self) -> Option<(f64, usize)> {
         let Trial { network, calibration, meant, fixed, .. } = self;
         let known = meant.answers.as_ref().filter(|_| !self.is_value());
         let deviation = |outputs: &[Vec<f32>]| compare::deviation(outputs, known?);
-        let small = |deviation: &f64| *deviation <= SMALL_DEVIATION;
+        let small = |deviation: &(f64, usize)| deviation.0 <= SMALL_DEVIATION;
         // What was settled on the samples, roundings left out and masks moved near, is judged by
         // labels: it is no fault of the import.
         let deviation = match deviation(&fixed.built.observed.outputs) {

@@ -4,10 +4,12 @@
 use std::sync::Arc;
 
 use ndarray::ArrayD;
+use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{AttributeProto, NodeProto};
 use tract_onnx::prelude::{DatumType, Tensor};
 
 use super::ml::Tabular;
+use super::whole::Whole;
 use crate::memory::Memory;
 use crate::nn::build::Builder;
 use crate::nn::{Affine, NodeId};
@@ -34,14 +36,27 @@ pub(super) enum Kind {
     Real,
     /// A bool: exactly 0 or 1.
     Truth,
-    /// An integer so wide that sums and products of what occurs fit.
-    Integer,
+    /// An integer of 32 or 64 bits, which does not wrap.
+    Integer(Whole),
     /// An integer of 8 or 16 bits, or an unsigned one: arithmetic wraps where the network's does
     /// not.
     Narrow,
     /// An integer `q` that QuantizeLinear made: in the network the real number
     /// `(q - zero) * scale`.
     Quantised { scale: f32, zero: f32 },
+}
+
+impl Kind {
+    /// An element's place: a label.
+    pub const INDEX: Kind = Kind::Integer(Whole::unknown(DataType::Int64));
+
+    /// What may be one or the other; `None` if no tensor holds both.
+    pub fn or(self, other: Kind) -> Option<Kind> {
+        match (self, other) {
+            (Kind::Integer(one), Kind::Integer(other)) => Some(Kind::Integer(one.or(other))),
+            (one, other) => (one == other).then_some(one),
+        }
+    }
 }
 
 /// A node with what it reads.

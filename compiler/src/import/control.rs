@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tract_onnx::pb::{GraphProto, NodeProto};
 use tract_onnx::prelude::{DatumType, Tensor};
 
-use super::call::{Call, Wire};
+use super::call::{Call, Kind, Wire};
 use super::ops::shape;
 
 /// Most turns of a loop.
@@ -91,11 +91,11 @@ fn turns(network: &mut impl Network, node: &NodeProto) -> Result<Vec<Wire>, Opti
 fn stacked(network: &mut impl Network, node: &NodeProto, turns: Vec<Wire>) -> Result<Wire, String> {
     let mut call = network.call(node);
     let mut parts = Vec::new();
-    let mut known = None;
+    let mut known: Option<Kind> = None;
     for turn in turns {
         parts.push(match turn {
             Wire::Data(x, kind) => {
-                known = Some(kind);
+                known = Some(known.and_then(|known| known.or(kind)).unwrap_or(kind));
                 let shape = [&[1], call.b.shape(x)].concat();
                 Wire::Data(call.b.reshape(x, &shape), kind)
             }

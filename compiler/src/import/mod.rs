@@ -20,6 +20,7 @@ mod size;
 pub mod support;
 mod tensors;
 mod walk;
+mod whole;
 
 use std::collections::HashMap;
 use std::path::Path;

@@ -311,7 +311,7 @@ pub(super) fn translate(call: &mut Call) -> Result<Vec<Wire>, String> {
             types::comparable(call)?;
             translate(call).map(|id| one(id, Kind::Truth))
         }
-        Index(translate) => translate(call).map(|id| one(id, Kind::Integer)),
+        Index(translate) => translate(call).map(|id| one(id, Kind::INDEX)),
         Several(translate) => translate(call),
     }
 }

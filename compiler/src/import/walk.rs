@@ -96,7 +96,7 @@ pub(super) fn graph(start: Start) -> Result<Network, Vec<Unsupported>> {
         walk.scopes[0].insert(name.into(), Wire::Data(id, kind));
     }
     walk.nodes(graph);
-    ml::forget(&mut walk.builder.graph);
+    walk.tabular.forget(&mut walk.builder.graph);
     let output = graph.output.first().map(|output| walk.read(&output.name));
     if !walk.refused.is_empty() {
         return Err(walk.refused);

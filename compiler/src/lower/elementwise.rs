@@ -27,20 +27,32 @@ const MOST_SCALARS: usize = 1 << 22;
 /// A factor of a product of matrices keeps so many bits of its largest element.
 const LEAST_FACTOR_BITS: u8 = 11;
 
+/// A factor as an odd integer of about so many bits and the fractional bits beside it, however
+/// small or large it is.
+fn factor_of(factor: f32, bits: u8) -> (i64, i32) {
+    if factor == 0.0 {
+        return (0, 0);
+    }
+    let factor = f64::from(factor);
+    let exponent = factor.abs().log2().floor() as i32;
+    let mantissa = factor / f64::from(exponent).exp2();
+    let places = frac_for(mantissa.abs() as f32, bits);
+    let integer = quantise(mantissa, places, 2 * bits);
+    let twos = integer.trailing_zeros();
+    (integer >> twos, i32::from(places) - twos as i32 - exponent)
+}
+
 impl Lowering<'_> {
     /// `x * factor` by a public factor: only a change of format if it is a power of two, else kept
     /// to a dozen significant bits.
-    pub(super) fn scale(&mut self, id: NodeId, node: &nn::Node, x: ValueId, factor: f32) -> ValueId {
-        let places = frac_for(factor.abs(), self.precision.weight_bits);
-        let mut integer = quantise(f64::from(factor), places, 2 * self.precision.weight_bits);
-        let twos = if integer == 0 { 0 } else { integer.trailing_zeros() as u8 };
-        integer >>= twos;
-        let places = places - twos as i8;
-        let frac = self.ty(x).frac + places;
-        if integer.abs() == 1 && frac.abs() < 60 {
+    pub(super) fn scale(&mut self, id: NodeId, node: &nn::Node, x: ValueId, factor: f32) -> Lowered {
+        let (integer, places) = factor_of(factor, self.precision.weight_bits);
+        let frac = i8::try_from(i32::from(self.ty(x).frac) + places).ok().filter(|frac| frac.abs() < 60);
+        let frac = frac.ok_or_else(|| format!("its factor of {factor:e} is too small or too large for its data"))?;
+        if integer.abs() == 1 {
             let ty = TensorType { frac, sign: Sign::Any, ..self.ty(x).clone() };
             let y = self.same(Op::Scale { factor: integer }, vec![x], ty, node);
-            return self.kept(id, y);
+            return Ok(self.kept(id, y));
         }
         let growth = log2_ceil(integer.unsigned_abs() as usize);
         let bits = (self.ty(x).bits + growth).max(self.precision.activation_bits + 1);
@@ -49,7 +61,7 @@ impl Lowering<'_> {
         let magnitude = self.reached(id, frac, most).min(bits - 1);
         let ty = TensorType { frac, magnitude, sign: Sign::Any, ..self.ty(wide).clone() };
         let product = self.same(Op::Scale { factor: integer }, vec![wide], ty, node);
-        if self.wide.keeps[id.0] { self.kept(id, product) } else { self.requant(product, node) }
+        Ok(if self.wide.keeps[id.0] { self.kept(id, product) } else { self.requant(product, node) })
     }
 
     /// A public function by a table for the calibrated range.
@@ -268,5 +280,26 @@ impl Lowering<'_> {
         let ty = TensorType { bits, magnitude: result, sign: Sign::Any, ..ty };
         let y = self.same(Op::Bias { weight }, vec![wide], ty, node);
         if keeps { self.kept(id, y) } else { self.narrow(y, node) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn factors_of_every_size_keep_their_bits() {
+        for twos in [-100, -48, -31, -12, 0, 3, 40, 100] {
+            let power = f64::from(twos).exp2() as f32;
+            assert_eq!(factor_of(power, 12), (1, -twos));
+            assert_eq!(factor_of(-power, 12), (-1, -twos));
+            for factor in [0.3f32, 1.999_999_9, -5.7] {
+                let (integer, places) = factor_of(factor * power, 12);
+                let real = integer as f64 * f64::from(-places).exp2();
+                assert!((real / f64::from(factor * power) - 1.0).abs() < 1.0 / 4096.0, "{factor} 2^{twos}: {real}");
+                assert!(integer % 2 != 0 && integer.abs() <= 4096, "{factor} 2^{twos}: {integer}");
+            }
+        }
+        assert_eq!(factor_of(0.0, 12).0, 0);
     }
 }

@@ -159,7 +159,7 @@ impl Lowering<'_> {
                 Ok(self.kept(id, y))
             }
             nn::Op::SumPool(window) => Ok(self.sum_pool(id, node, operand(0), window)),
-            nn::Op::Scale(factor) => Ok(self.scale(id, node, operand(0), *factor)),
+            nn::Op::Scale(factor) => self.scale(id, node, operand(0), *factor),
             nn::Op::Pointwise(f) => self.pointwise(id, node, operand(0), f),
             nn::Op::Mul => self.product(id, node, [operand(0), operand(1)]),
             nn::Op::MatMul => self.mat_mul(id, node, [operand(0), operand(1)]),

@@ -89,19 +89,26 @@ fn is_far(shift: f32, factor: f32) -> bool {
     (shift * factor).abs() >= FAR
 }
 
+/// Whether a factor is one or minus one, which loses no digit: such a map only shifts what it
+/// reads, the right way around or turned.
+fn keeps_digits(factor: &f32) -> bool {
+    factor.abs() == 1.0
+}
+
 /// `outer` of the affine map `inner` as one affine map; `None` if they are better two.
 fn after(outer: &Affine, graph: &Graph, inner: NodeId) -> Option<Affine> {
     let shape = &graph.node(inner).shape;
     let before = affine(graph, inner)?;
-    let adds = before.scale.iter().all(|s| *s == 1.0);
+    let shifts = before.scale.iter().all(keeps_digits);
     if let (Some((s, t)), Some((scale, shift))) = (before.uniform(), outer.uniform()) {
         let both = || Affine { shape: vec![1; shape.len()], scale: vec![s * scale], shift: vec![t * scale + shift] };
-        return (!adds || scale == 1.0 || !is_far(t, scale)).then(both);
+        return (!shifts || keeps_digits(&scale) || !is_far(t, scale)).then(both);
     }
     let extents: Vec<usize> = before.shape.iter().zip(&outer.shape).map(|(a, b)| *a.max(b)).collect();
     let (before_at, outer_at) = (before.indices(&extents), outer.indices(&extents));
     let pairs = || before_at.iter().zip(&outer_at);
-    if adds && pairs().any(|(b, o)| outer.scale[*o] != 1.0 && is_far(before.shift[*b], outer.scale[*o])) {
+    let far = |(b, o): (&usize, &usize)| !keeps_digits(&outer.scale[*o]) && is_far(before.shift[*b], outer.scale[*o]);
+    if shifts && pairs().any(far) {
         return None;
     }
     let scale = pairs().map(|(b, o)| before.scale[*b] * outer.scale[*o]).collect();
@@ -133,17 +140,12 @@ fn forward(graph: &mut Graph) -> bool {
             (Op::Dense(dense), Some(factor), _) => dense.weight.mapv_inplace(|w| w * factor),
             (Op::Conv(conv), _, Some((scale, shift))) => {
                 let padded = conv.pads != [0; 4] && shift.iter().any(|s| *s != 0.0);
-                if padded && (scale.iter().all(|s| *s == 1.0) || scale.contains(&0.0)) {
-                    continue;
-                }
                 if padded {
-                    // scale x + shift = scale (x + shift / scale): the sum stays in front of the
-                    // padding.
+                    // The sum stays in front of the padding.
+                    let sum = sum_first(&scale, &shift).filter(|_| scale.iter().any(|s| *s != 1.0));
+                    let Some(sum) = sum else { continue };
                     absorb(conv, &scale, &vec![0.0; channels]);
-                    let shift = shift.iter().zip(&scale).map(|(shift, scale)| shift / scale).collect();
-                    let mut shape = vec![1; graph.node(id).shape.len()];
-                    shape[0] = channels;
-                    graph.nodes[id.0].op = Op::Affine(Affine { shape, scale: vec![1.0; channels], shift });
+                    graph.nodes[id.0].op = sum.of_rank(graph.node(id).shape.len());
                     joined = true;
                     continue;
                 }
@@ -151,7 +153,16 @@ fn forward(graph: &mut Graph) -> bool {
             }
             (Op::Dense(dense), _, Some((scale, shift))) if channels == dense.weight.ncols() => {
                 let far = |((_, column), w): ((usize, usize), &f32)| is_far(shift[column], *w);
-                if scale.iter().all(|s| *s == 1.0) && dense.weight.indexed_iter().any(far) {
+                let sum = dense.weight.indexed_iter().any(far).then(|| sum_first(&scale, &shift)).flatten();
+                if let Some(sum) = sum {
+                    // The sum stays, and factors go into the weights.
+                    if scale.iter().any(|s| *s != 1.0) {
+                        for mut row in dense.weight.axis_iter_mut(Axis(0)) {
+                            row.iter_mut().zip(&scale).for_each(|(w, scale)| *w *= scale);
+                        }
+                        graph.nodes[id.0].op = sum.of_rank(graph.node(id).shape.len());
+                        joined = true;
+                    }
                     continue;
                 }
                 for (mut row, bias) in dense.weight.axis_iter_mut(Axis(0)).zip(&mut dense.bias) {
@@ -167,6 +178,25 @@ fn forward(graph: &mut Graph) -> bool {
         joined = true;
     }
     joined
+}
+
+/// A sum for each channel.
+struct Sum(Vec<f32>);
+
+/// What `x` is summed with in `scale x + shift = scale (x + shift / scale)`, if there is such a
+/// number for each channel.
+fn sum_first(scale: &[f32], shift: &[f32]) -> Option<Sum> {
+    let sums: Vec<f32> = shift.iter().zip(scale).map(|(shift, scale)| shift / scale).collect();
+    sums.iter().all(|sum| sum.is_finite()).then_some(Sum(sums))
+}
+
+impl Sum {
+    /// With a tensor of so many axes.
+    fn of_rank(self, rank: usize) -> Op {
+        let channels = self.0.len();
+        let shape = [&[channels][..], &vec![1; rank - 1]].concat();
+        Op::Affine(Affine { shape, scale: vec![1.0; channels], shift: self.0 })
+    }
 }
 
 fn absorb(conv: &mut Conv, scale: &[f32], shift: &[f32]) {
@@ -332,6 +362,38 @@ mod tests {
                 let exact = f64::from(sample[0] - offset) * 0.001 * 3.039_367_2 + 4.0 * 0.001 * 0.5 + 0.25;
                 let found = f64::from(eval::run(&folded, &sample).pop().unwrap()[0]);
                 assert!((found - exact).abs() < 1e-6, "{offset} {step}: {found} {exact}");
+            }
+        }
+    }
+
+    /// `c - x` in every place that a sum may have: before a factor, behind it, before a layer.
+    #[test]
+    fn large_offsets_are_subtracted_from_first() {
+        for (first, second) in
+            [([-1.0f32, -1.0], 0.001f32), ([-1.0, 1.0], -0.001), ([1.0, -1.0], 0.001), ([-1.0, -1.0], -1.0)]
+        {
+            let offset = 1.7e9f32;
+            let mut g = Graph { name: "far".into(), nodes: Vec::new() };
+            let x = g.push(Op::Input, vec![], vec![2], "x");
+            let turned = Affine { shape: vec![2], scale: first.to_vec(), shift: vec![-first[0] * offset, 1.0] };
+            let turned = g.push(Op::Affine(turned), vec![x], vec![2], "sub");
+            let scale = Affine { shape: vec![2], scale: vec![second, 2.0], shift: vec![0.0; 2] };
+            let scaled = g.push(Op::Affine(scale), vec![turned], vec![2], "mul");
+            let weight = ndarray::arr2(&[[3.039_367_2f32, 0.5]]);
+            g.push(Op::Dense(Dense { weight, bias: vec![0.25] }), vec![scaled], vec![1], "dense");
+            let folded = fold(g);
+            // What is left only adds: a factor would have to be multiplied in the protocol.
+            let ops: Vec<&str> = folded.nodes.iter().map(|node| node.op.name()).filter(|op| *op != "reshape").collect();
+            assert_eq!(ops, ["input", "affine", "dense"]);
+            for step in [-1024.0f32, 0.0, 512.0] {
+                let sample = [offset + step, 3.0];
+                let away = f64::from(first[0]) * (f64::from(sample[0]) - f64::from(offset)) * f64::from(second);
+                let exact = away * 3.039_367_2 + f64::from(first[1] * 3.0 + 1.0) * 2.0 * 0.5 + 0.25;
+                let found = f64::from(eval::run(&folded, &sample).pop().unwrap()[0]);
+                assert!(
+                    (found - exact).abs() < 1e-6 * (1.0 + exact.abs()),
+                    "{first:?} {second} {step}: {found} {exact}"
+                );
             }
         }
     }

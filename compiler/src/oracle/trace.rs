@@ -12,8 +12,10 @@ use crate::nn::{Graph, eval};
 
 /// Most values that are kept of one sample.
 const MOST_ELEMENTS: usize = 1 << 26;
-/// Two values are the same if they differ by no more than this fraction of the tensor's largest.
-const TOLERANCE: f32 = 1e-3;
+/// Two values are the same if they differ by no more than this fraction of the tensor's largest. If
+/// nothing is missing by one of them, the next one is taken: scores may differ by little of their
+/// size and by much of how far they are apart.
+const TOLERANCES: [f32; 3] = [1e-3, 1e-4, 1e-5];
 
 /// The first ONNX node behind the last one whose values `graph` has too: where it begins to mean
 /// something else. `None` if tract does not show its values, or if nothing is missing.
@@ -24,9 +26,12 @@ pub(crate) fn first_lost(path: &Path, inputs: &[Input], graph: &Graph, sample: &
     let theirs = contain(|| values(path, inputs, sample))?.ok()?;
     let mut ours: Vec<Vec<f32>> = Vec::new();
     eval::visit(graph, sample, |_, value| ours.push(sorted(value.to_vec())));
-    let found = |value: &Vec<f32>| ours.iter().any(|own| same(own, value));
-    let last = theirs.iter().rposition(|(_, value)| found(value));
-    theirs.get(last.map_or(0, |last| last + 1)).map(|(name, _)| name.clone())
+    let lost = |tolerance: f32| {
+        let found = |value: &Vec<f32>| ours.iter().any(|own| same(own, value, tolerance));
+        let last = theirs.iter().rposition(|(_, value)| found(value));
+        theirs.get(last.map_or(0, |last| last + 1)).map(|(name, _)| name.clone())
+    };
+    TOLERANCES.into_iter().find_map(lost)
 }
 
 /// Every node's first output that depends on the sample, sorted, in the order of the file.
@@ -62,7 +67,7 @@ fn sorted(mut values: Vec<f32>) -> Vec<f32> {
     values
 }
 
-fn same(a: &[f32], b: &[f32]) -> bool {
+fn same(a: &[f32], b: &[f32], tolerance: f32) -> bool {
     let scale = a.iter().chain(b).fold(0f32, |most, x| most.max(x.abs()));
-    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a - b).abs() <= TOLERANCE * scale)
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a - b).abs() <= tolerance * scale)
 }

@@ -9,8 +9,9 @@ use std::sync::Arc;
 
 use tract_onnx::pb::tensor_proto::DataType;
 
+use super::super::whole::is_whole;
 use super::ask::Ask;
-use super::exact::Exact;
+use super::exact::{Exact, Number};
 use crate::nn::NodeId;
 use crate::nn::trees::{LARGEST, Test, unordered};
 
@@ -45,13 +46,15 @@ impl Columns {
         Columns { of, each }
     }
 
-    /// Some places along the last axis, of `extent`; `None` if there is no such place.
-    pub fn picked(&self, extent: usize, at: &[i64]) -> Option<Columns> {
-        let place =
-            |i: &i64| usize::try_from(if *i < 0 { *i + extent as i64 } else { *i }).ok().filter(|i| *i < extent);
-        let at: Vec<usize> = at.iter().map(place).collect::<Option<_>>()?;
-        let each = self.each.chunks(extent).flat_map(|row| at.iter().map(|i| row[*i].clone())).collect();
-        Some(Columns { of: self.of, each })
+    /// As float32, which some operators make of whatever they read.
+    pub fn narrowed(&self) -> Columns {
+        let narrows = self.of != DataType::Float;
+        self.then((DataType::Float, if narrows { vec![Exact::Narrow; self.each.len()] } else { Vec::new() }))
+    }
+
+    /// Whether these are integers.
+    pub fn are_whole(&self) -> bool {
+        is_whole(self.of)
     }
 }
 
@@ -62,7 +65,7 @@ impl Column {
     }
 
     fn at(&self, x: f32) -> f64 {
-        self.steps.iter().fold(f64::from(x), |x, step| step.at(x))
+        self.steps.iter().fold(Number::Real(x.into()), |x, step| step.at(x)).real()
     }
 
     /// What `ask` asks of this column, as a test of the sample's element; its feature is the
@@ -124,11 +127,19 @@ mod tests {
             vec![Step::Multiply(0.0)],
         ]
         .map(|steps| steps.into_iter().map(Exact::Single).collect::<Vec<_>>());
+        let limit = |low: Option<f64>, high: Option<f64>| Exact::Limit {
+            low: low.map(Number::Real),
+            high: high.map(Number::Real),
+        };
         let wide = [
             vec![Exact::Wide(Arithmetic::Subtract, 307.281_5), Exact::Wide(Arithmetic::Divide, 81.000_007)],
             vec![Exact::Wide(Arithmetic::Multiply, -0.37), Exact::Narrow, Exact::Single(Step::Add(1e-3))],
-            vec![Exact::Scale { offset: 307.2815, scale: -0.012_345_6 }, Exact::Relu],
-            vec![Exact::Wide(Arithmetic::SubtractFrom, 1.0), Exact::Relu],
+            vec![Exact::Scale { offset: 307.2815, scale: -0.012_345_6 }, limit(Some(0.0), None)],
+            vec![Exact::Wide(Arithmetic::SubtractFrom, 1.0), limit(Some(0.0), None)],
+            vec![limit(Some(-100.0), Some(33.3)), Exact::Single(Step::SubtractFrom(0.0))],
+            vec![Exact::Wide(Arithmetic::Multiply, -3.0), limit(None, Some(7.0)), Exact::Narrow],
+            vec![Exact::Whole(Arithmetic::Multiply, -70_001), Exact::Whole(Arithmetic::Add, 1 << 40), Exact::Narrow],
+            vec![Exact::Whole(Arithmetic::SubtractFrom, 5), Exact::Widen, Exact::Wide(Arithmetic::Divide, 3.0)],
         ];
         let mut state = 7u64;
         let mut random = || {

@@ -70,7 +70,7 @@ pub(in super::super) fn encode(call: &mut Call) -> Result<Vec<Wire>, String> {
     };
     let names: Option<Vec<String>> = (0..n).map(new).collect();
     rename(call, names.ok_or("a class has no name in it")?)?;
-    Ok(vec![Wire::Data(label, Kind::Integer)])
+    Ok(vec![Wire::Data(label, Kind::INDEX)])
 }
 
 /// `ZipMap`: probabilities with the names of their classes, which are known.

@@ -25,7 +25,7 @@ pub(in super::super) fn linear_classifier(call: &mut Call) -> Result<Vec<Wire>, 
     let classes = if rows == 1 { second_class(call, raw) } else { raw };
     label::rename(call, names)?;
     let label = label::best(call, classes);
-    Ok(vec![Wire::Data(label, Kind::Integer), probabilities(call, raw, post)])
+    Ok(vec![Wire::Data(label, Kind::INDEX), probabilities(call, raw, post)])
 }
 
 /// `LinearRegressor`.

@@ -7,6 +7,7 @@
 mod ask;
 mod attributes;
 mod columns;
+mod elements;
 mod ensemble;
 mod exact;
 pub(super) mod label;
@@ -26,7 +27,7 @@ pub(super) use attributes::names_known;
 pub(super) use columns::{Column, Columns, Known};
 pub(super) use label::{encode, extract, zip_map};
 pub(super) use linear::{linear_classifier, linear_regressor};
-pub(super) use prepare::{binarise, follow, forget, impute, normalise, one_hot, scale, vectorise};
+pub(super) use prepare::{binarise, follow, impute, normalise, one_hot, scale, vectorise};
 pub(super) use svm::{svm_classifier, svm_regressor};
 pub(super) use trees::{tree_classifier, tree_ensemble, tree_regressor};
 
@@ -43,6 +44,8 @@ pub(super) const MAX_COLUMNS: usize = 1 << 16;
 pub(super) struct Tabular {
     /// Tensors of exact functions of the sample's elements.
     pub columns: Known,
+    /// Nodes that stand for others, which have columns too: those of another type.
+    stand_ins: Vec<NodeId>,
     /// What classes are called, if not by their index.
     pub labels: Option<Vec<String>>,
 }

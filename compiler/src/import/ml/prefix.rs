@@ -19,8 +19,9 @@ use tract_onnx::pb::{
 };
 use tract_onnx::prelude::Tensor;
 
-use super::super::{Input, call, graph, support, tensors};
-use super::exact;
+use super::super::{Input, graph, support, tensors};
+use super::elements::{Does, does, integer};
+use super::exact::{self, Reader};
 use cells::{Cell, Cells, Code};
 pub(super) use encoders::{List, looks_up};
 
@@ -179,11 +180,6 @@ fn value_info(name: &str, cells: &Cells) -> Option<ValueInfoProto> {
     Some(ValueInfoProto { name: name.into(), r#type, ..Default::default() })
 }
 
-/// An attribute of a node that has been looked at.
-fn integer(node: &NodeProto, name: &str, default: i64) -> i64 {
-    node.attribute.iter().find(|attribute| attribute.name == name).map_or(default, |attribute| attribute.i)
-}
-
 struct Walk {
     known: HashMap<String, Cells>,
     constants: HashMap<String, Arc<Tensor>>,
@@ -204,32 +200,41 @@ impl Walk {
             self.constants.insert(node.output.first()?.clone(), Arc::new(tensors::load(proto, None).ok()?));
             return None;
         }
-        let public = self.rules.public;
-        let Some(x) = self.known.get(node.input.first()?) else {
-            let (x, constant) = (self.known.get(node.input.get(1)?)?, self.constants.get(node.input.first()?)?);
-            return if public { encoders::stepped(node, x, Some((constant, true))) } else { None };
+        let known = |name: &&String| self.known.contains_key(name.as_str());
+        let data: Vec<&Cells> = node.input.iter().filter(known).map(|name| &self.known[name]).collect();
+        let x = *data.first()?;
+        match node.op_type.as_str() {
+            "Cast" => return encoders::cast(node, x),
+            "OneHotEncoder" => return encoders::one_hot(node, x),
+            "LabelEncoder" => return encoders::label_encoder(node, x, self.rules.version),
+            "CategoryMapper" => return encoders::category_mapper(node, x),
+            _ => {}
+        }
+        let constant = |name: &String| match self.constants.get(name) {
+            Some(constant) => Some(Some(&**constant)),
+            None => (name.is_empty() || self.known.contains_key(name)).then_some(None),
         };
+        // None if it reads what is neither.
+        let constants = node.input.iter().map(constant).collect::<Option<Vec<_>>>()?;
+        let last = x.shape.len() - 1;
+        match does(Reader { node, of: x.of, shape: &x.shape, constants: &constants }, data.len())? {
+            Does::Moves => self.moved(node, x),
+            Does::Joins(axis) if axis == last => joined(&data),
+            Does::Vectorises => vectorised(node, &data),
+            Does::Picks { at, extents } if extents.len() == 1 => Some(x.picked(&at)),
+            Does::Steps(of, steps) if self.rules.public || node.op_type == "Imputer" && self.imputes => {
+                encoders::stepped(x, of, steps)
+            }
+            Does::Joins(_) | Does::Picks { .. } | Does::Steps(..) => None,
+        }
+    }
+
+    /// Under another shape.
+    fn moved(&self, node: &NodeProto, x: &Cells) -> Option<Cells> {
         match node.op_type.as_str() {
             "Identity" => Some(x.clone()),
             "Flatten" => x.flattened(integer(node, "axis", 1)),
             "Reshape" => self.reshape(node, x),
-            "Concat" => self.joined(node, x, integer(node, "axis", 0)),
-            "Gather" => self.gather(node, x),
-            "Cast" => encoders::cast(node, x),
-            "Add" | "Sub" | "Mul" | "Div" if public => {
-                encoders::stepped(node, x, Some((self.constants.get(node.input.get(1)?)?, false)))
-            }
-            "ArrayFeatureExtractor" => {
-                // onnxruntime does not count from the end here.
-                let at = self.integers(node.input.get(1)?).filter(|at| at.iter().all(|i| *i >= 0))?;
-                x.picked(x.shape.len() - 1, &at)
-            }
-            "FeatureVectorizer" => self.vectorise(node, x),
-            "OneHotEncoder" => encoders::one_hot(node, x),
-            "LabelEncoder" => encoders::label_encoder(node, x, self.rules.version),
-            "CategoryMapper" => encoders::category_mapper(node, x),
-            "Imputer" if self.imputes => encoders::stepped(node, x, None),
-            "Scaler" | "Binarizer" if public => encoders::stepped(node, x, None),
             _ => None,
         }
     }
@@ -261,44 +266,34 @@ impl Walk {
         }
         (shape.iter().product::<usize>() == n).then(|| Cells { shape, ..x.clone() })
     }
+}
 
-    /// Rows joined, integers as numbers.
-    fn vectorise(&self, node: &NodeProto, x: &Cells) -> Option<Cells> {
-        let joined = self.joined(node, x, -1)?;
-        let features =
-            node.input.iter().map(|name| Some(self.known.get(name)?.cells.len())).collect::<Option<Vec<_>>>();
-        exact::whole(node, &features?).ok()?;
-        let real = |cell: &Cell| match cell {
-            Cell::Whole { column, cut: false } => Some(Cell::Number { column: *column, steps: Vec::new() }),
-            Cell::Whole { .. } | Cell::Text { .. } => None,
-            other => Some(other.clone()),
-        };
-        let cells: Vec<Cell> = joined.cells.iter().map(real).collect::<Option<_>>()?;
-        Some(Cells { of: DataType::Float, shape: vec![1, cells.len()], cells, ..joined })
-    }
+/// Rows joined, integers as numbers.
+fn vectorised(node: &NodeProto, parts: &[&Cells]) -> Option<Cells> {
+    let features: Vec<usize> = parts.iter().map(|part| part.cells.len()).collect();
+    exact::whole(node, &features).ok()?;
+    let joined = joined(parts)?;
+    let real = |cell: &Cell| match cell {
+        Cell::Whole { column, cut: false } => Some(Cell::Number { column: *column, steps: Vec::new() }),
+        Cell::Whole { .. } | Cell::Text { .. } => None,
+        other => Some(other.clone()),
+    };
+    let cells: Vec<Cell> = joined.cells.iter().map(real).collect::<Option<_>>()?;
+    Some(Cells { of: DataType::Float, shape: vec![1, cells.len()], cells, ..joined })
+}
 
-    /// Rows joined along `axis`, the last one.
-    fn joined(&self, node: &NodeProto, x: &Cells, axis: i64) -> Option<Cells> {
-        let last = x.shape.len() - 1;
-        let parts: Vec<&Cells> = node.input.iter().map(|name| self.known.get(name)).collect::<Option<_>>()?;
-        let rows = |part: &&Cells| part.shape.len() == x.shape.len() && part.shape[..last].iter().all(|n| *n == 1);
-        if (axis != -1 && axis != last as i64) || !parts.iter().all(rows) {
-            return None;
-        }
-        let cells: Vec<Cell> = parts.iter().flat_map(|part| part.cells.iter().cloned()).collect();
-        let mut shape = x.shape.clone();
-        shape[last] = cells.len();
-        Some(Cells { of: x.of, shape, cells, done: parts.iter().any(|part| part.done) })
+/// Rows joined along their last axis.
+fn joined(parts: &[&Cells]) -> Option<Cells> {
+    let x = parts.first()?;
+    let last = x.shape.len() - 1;
+    let row = |part: &&Cells| part.shape.len() == x.shape.len() && part.shape[..last].iter().all(|n| *n == 1);
+    if !parts.iter().all(row) {
+        return None;
     }
-
-    fn gather(&self, node: &NodeProto, x: &Cells) -> Option<Cells> {
-        let axis =
-            call::axis(integer(node, "axis", 0), x.shape.len()).ok().filter(|axis| *axis + 1 == x.shape.len())?;
-        let name = node.input.get(1)?;
-        let vector = self.constants.get(name)?.rank() == 1;
-        let at = self.integers(name).filter(|_| vector)?;
-        x.picked(axis, &at)
-    }
+    let cells: Vec<Cell> = parts.iter().flat_map(|part| part.cells.iter().cloned()).collect();
+    let mut shape = x.shape.clone();
+    shape[last] = cells.len();
+    Some(Cells { of: x.of, shape, cells, done: parts.iter().any(|part| part.done) })
 }
 
 #[cfg(test)]

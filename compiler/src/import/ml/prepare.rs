@@ -6,12 +6,15 @@ use std::sync::Arc;
 
 use ndarray::arr1;
 use tract_onnx::pb::tensor_proto::DataType;
+use tract_onnx::prelude::Tensor;
 
 use super::super::call::{Call, Made, Wire, number};
 use super::super::ops::reduce;
+use super::Tabular;
 use super::attributes::Attributes;
 use super::columns::Columns;
-use super::exact;
+use super::elements::{self, Does, does};
+use super::exact::{self, Reader};
 use crate::nn::expr::{Binary, Expr, Unary};
 use crate::nn::{Graph, NodeId, Op};
 
@@ -75,14 +78,20 @@ pub(in super::super) fn normalise(call: &mut Call) -> Made {
     Ok(call.b.reshape(y, &shape))
 }
 
-/// A node that changes nothing but has columns of its own. The builder takes no such factor for
-/// granted, as it takes a shape.
-const OWN: Op = Op::Scale(1.0);
+/// A node of its own with the values of `x`. The builder makes no such factor and looks through
+/// none, as it does through a shape.
+fn stand_in(call: &mut Call, x: NodeId) -> NodeId {
+    let id = call.b.push(Op::Scale(1.0), vec![x], call.shape(x));
+    call.tabular.stand_ins.push(id);
+    id
+}
 
-/// Makes what only [`follow`] needed a move, which costs nothing, once columns are not needed any
-/// more.
-pub(in super::super) fn forget(graph: &mut Graph) {
-    graph.nodes.iter_mut().filter(|node| node.op == OWN).for_each(|node| node.op = Op::Reshape);
+impl Tabular {
+    /// Makes nodes that only columns needed moves, which cost nothing, once columns are not needed
+    /// any more.
+    pub fn forget(&self, graph: &mut Graph) {
+        self.stand_ins.iter().for_each(|id| graph.nodes[id.0].op = Op::Reshape);
+    }
 }
 
 /// Keeps account of what a node does to columns, after it has been translated to `made`.
@@ -97,7 +106,7 @@ pub(in super::super) fn follow(call: &mut Call, made: &mut [Wire]) {
         (None, None) => return,
         (None, Some(_)) if moves => return,
         // A node of its own, since what reads it reads another function of the sample.
-        (_, Some(_)) => *y = call.b.push(OWN, vec![*y], call.shape(*y)),
+        (_, Some(_)) => *y = stand_in(call, *y),
         (Some(_), None) => {}
     }
     if let Some(columns) = followed {
@@ -109,44 +118,23 @@ pub(in super::super) fn follow(call: &mut Call, made: &mut [Wire]) {
 fn followed(call: &Call) -> Option<Arc<Columns>> {
     let data: Vec<NodeId> = (0..call.inputs.len()).filter_map(|i| call.data(i).ok()).collect();
     let known = |x: &NodeId| call.tabular.columns.get(x).cloned();
-    match (call.node.op_type.as_str(), data.as_slice()) {
-        ("Identity" | "Flatten" | "Reshape" | "Squeeze" | "Unsqueeze", [x, ..]) => known(x),
-        ("Concat" | "FeatureVectorizer", parts) if parts.len() == call.inputs.len() => {
-            let joined = joined(call, &parts.iter().map(known).collect::<Option<Vec<_>>>()?)?;
-            single_rows(call, parts).then(|| Arc::new(joined))
+    let first = known(data.first()?)?;
+    let constants: Vec<Option<&Tensor>> = (0..call.inputs.len()).map(|i| call.constant(i).map(|c| &**c)).collect();
+    let shape = call.shape(data[0]);
+    let does = does(Reader { node: call.node, of: first.of, shape: &shape, constants: &constants }, data.len())?;
+    let joined = || data.iter().map(known).collect::<Option<Vec<_>>>();
+    let each = |parts: Vec<Arc<Columns>>| parts.iter().flat_map(|part| part.each.iter().cloned()).collect();
+    Some(match does {
+        Does::Moves => first,
+        Does::Joins(_) => Arc::new(Columns { of: first.of, each: each(joined()?) }),
+        Does::Vectorises => {
+            let parts = joined()?.iter().map(|part| Arc::new(part.narrowed())).collect();
+            Arc::new(Columns { of: DataType::Float, each: each(parts) })
         }
-        ("Gather" | "ArrayFeatureExtractor", [x]) => {
-            let (rank, extent) = (call.shape(*x).len(), *call.shape(*x).last()?);
-            let axis = if call.node.op_type == "Gather" { call.int("axis", 0) } else { -1 };
-            let last = axis == -1 || axis == rank as i64 - 1;
-            let indices = call.integers(1, "its indices").ok()??;
-            known(x).filter(|_| last)?.picked(extent, &indices).map(Arc::new)
+        Does::Picks { at, .. } => {
+            let each = elements::picked(&first.each, *shape.last()?, &at);
+            Arc::new(Columns { of: first.of, each })
         }
-        (_, [x]) => {
-            let columns = known(x)?;
-            let constant = (0..call.inputs.len()).find_map(|i| Some((&**call.constant(i)?, i == 0)));
-            let steps = exact::steps(call.node, columns.of, &call.shape(*x), constant)?;
-            Some(Arc::new(columns.then(steps)))
-        }
-        _ => None,
-    }
-}
-
-/// Whether all are one row each.
-fn single_rows(call: &Call, parts: &[NodeId]) -> bool {
-    let row = |shape: &[usize]| shape.split_last().is_none_or(|(_, outer)| outer.iter().all(|extent| *extent == 1));
-    parts.iter().all(|part| row(call.b.shape(*part))) && !parts.is_empty()
-}
-
-/// Rows one after the other; a `FeatureVectorizer` makes float32 of whatever they are.
-fn joined(call: &Call, parts: &[Arc<Columns>]) -> Option<Columns> {
-    let vectorises = call.node.op_type == "FeatureVectorizer";
-    let of = if vectorises { DataType::Float } else { parts.first()?.of };
-    let mut each = Vec::new();
-    for part in parts {
-        let narrows = vectorises && part.of != DataType::Float;
-        let steps = if narrows { vec![exact::Exact::Narrow; part.each.len()] } else { Vec::new() };
-        each.extend(part.then((of, steps)).each);
-    }
-    Some(Columns { of, each })
+        Does::Steps(of, steps) => Arc::new(first.then((of, steps))),
+    })
 }

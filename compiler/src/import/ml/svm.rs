@@ -13,6 +13,9 @@ use crate::nn::{Dense, NodeId, Op};
 /// Largest power of a polynomial kernel.
 const MAX_DEGREE: u8 = 8;
 
+/// Binary orders of magnitude between a unit and one up to which it is one.
+const NEAR_ONE: f64 = 4.0;
+
 /// A function of the sample and a support vector.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Kernel {
@@ -88,7 +91,7 @@ pub(in super::super) fn svm_classifier(call: &mut Call) -> Result<Vec<Wire>, Str
     };
     let deciding = call.b.reshape(deciding, &[1, classes]);
     let label = label::best(call, deciding);
-    Ok(vec![Wire::Data(label, Kind::Integer), scores(call, sums, classes, post)?])
+    Ok(vec![Wire::Data(label, Kind::INDEX), scores(call, sums, classes, post)?])
 }
 
 /// `SVMRegressor`.
@@ -159,7 +162,7 @@ fn without_vectors(call: &mut Call, names: Vec<String>) -> Result<Vec<Wire>, Str
             Wire::Without(format!("scores by the post_transform {post:?} are not supported{}", label_instead(call)))
         }
     };
-    Ok(vec![Wire::Data(label, Kind::Integer), scores])
+    Ok(vec![Wire::Data(label, Kind::INDEX), scores])
 }
 
 /// Of two classes onnxruntime takes the second if it has the larger score, and also if the first's
@@ -290,16 +293,22 @@ impl Machine {
     }
 
     /// `factor |x - s|^2` for each vector, as `factor (|x|^2 - 2 x.s + |s|^2)`, with the vectors'
-    /// mean as the origin: far from it the terms are large and nearly cancel.
+    /// mean as the origin: far from it the terms are large and nearly cancel. In units in which the
+    /// factor is about one, `x` and its square have one size, whatever units the columns have.
     fn distances(&self, call: &mut Call, x: NodeId, factor: f64) -> Made {
         let mean = self.vectors.mean_axis(Axis(0)).ok_or("it has no support vectors")?.mapv(|c| c as f32);
         let centred = &self.vectors - &mean.mapv(f64::from);
         let away = arr1(&mean.mapv(|c| -c).to_vec()).into_dyn();
         let x = call.affine(x, &number(1.0), &away)?;
         let squares = call.b.mul(x, x)?;
+        // A power of two, by which a multiplication is none.
+        let unit = (0.5 * factor.abs().log2()).round();
+        let unit = if factor != 0.0 && (NEAR_ONE..60.0).contains(&unit.abs()) { unit.exp2() } else { 1.0 };
+        let (x, squares) = (call.b.scale(unit as f32, x), call.b.scale((unit * unit) as f32, squares));
         let both = call.b.concat(&[x, squares], 0);
-        let of_squares = Array2::from_elem(centred.dim(), factor);
-        let weight = ndarray::concatenate(Axis(1), &[centred.mapv(|s| -2.0 * factor * s).view(), of_squares.view()]);
+        let of_squares = Array2::from_elem(centred.dim(), factor / (unit * unit));
+        let of_x = centred.mapv(|s| -2.0 * factor * s / unit);
+        let weight = ndarray::concatenate(Axis(1), &[of_x.view(), of_squares.view()]);
         let weight = weight.map_err(|e| e.to_string())?;
         let norms: Vec<f64> = centred.rows().into_iter().map(|s| factor * s.dot(&s)).collect();
         Ok(dense(call, both, &weight, &norms))

@@ -34,7 +34,7 @@ pub(in super::super) fn tree_classifier(call: &mut Call) -> Result<Vec<Wire>, St
     let probable = grown(call, &ensemble, &scores.given)?;
     // Probabilities already are none of a logistic function's.
     let post = if scores.probabilities { "NONE" } else { post };
-    Ok(vec![Wire::Data(label, Kind::Integer), probabilities(call, probable, post)])
+    Ok(vec![Wire::Data(label, Kind::INDEX), probabilities(call, probable, post)])
 }
 
 /// Sums for targets.
@@ -227,7 +227,7 @@ fn grown(call: &mut Call, ensemble: &Ensemble, rows: &[Row]) -> Made {
 }
 
 /// The trees on the node's input, with these leaves `[results, leaves]` and bases. Where the input
-/// is made of exact functions of the sample, they test the sample.
+/// is made of exact functions of the sample, they test the sample. Integers are float32 to trees.
 fn planted(call: &mut Call, ensemble: &Ensemble, leaves: Array2<f64>, base: Vec<f64>) -> Made {
     let x = call.data(0)?;
     let n = call.shape(x).iter().product::<usize>();
@@ -237,6 +237,7 @@ fn planted(call: &mut Call, ensemble: &Ensemble, leaves: Array2<f64>, base: Vec<
     let columns = call.tabular.columns.get(&x).cloned();
     let (x, tests): (NodeId, Vec<Test>) = match columns {
         Some(columns) => {
+            let columns = if columns.are_whole() { Arc::new(columns.narrowed()) } else { columns };
             let tests = ensemble.asks.iter().map(|ask| columns.each[ask.feature].pulled_back(ask)).collect();
             let input = NodeId(0);
             let elements = call.b.graph.node(input).len();

@@ -4,9 +4,11 @@
 use std::sync::Arc;
 
 use ndarray::ArrayD;
+use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::prelude::Tensor;
 
 use super::super::call::{Call, Kind, Made, Wire, number};
+use super::super::whole::Whole;
 use super::linear::{self, Operand};
 use super::quantise::{real, requantised};
 use super::{arithmetic, pool, shape};
@@ -175,7 +177,7 @@ fn shifted(call: &mut Call, at: usize, zero_at: usize, axis: usize) -> Result<Op
     let zero = super::super::call::uniform(&zero).ok_or("a zero point for each row of activations is not supported")?;
     let (factor, shift) = match call.kind(at) {
         Some(Kind::Quantised { scale, zero: origin }) => (scale.recip(), origin - zero),
-        Some(Kind::Integer | Kind::Narrow) => (1.0, -zero),
+        Some(Kind::Integer(_) | Kind::Narrow) => (1.0, -zero),
         _ => return Err("it reads no integers".into()),
     };
     call.affine(x, &number(factor), &number(shift)).map(Operand::Data)
@@ -200,7 +202,7 @@ pub(in super::super) fn mat_mul_integer(call: &mut Call) -> Wires {
 }
 
 fn integer(y: NodeId) -> Wires {
-    Ok(vec![Wire::Data(y, Kind::Integer)])
+    Ok(vec![Wire::Data(y, Kind::Integer(Whole::unknown(DataType::Int32)))])
 }
 
 /// onnxruntime's products of quantised matrices that end as real numbers. The data of

@@ -1,14 +1,12 @@
 //! Convolutions, matrix products and BatchNormalization.
 
+use fusion_ir::verify::MAX_PRODUCTS;
 use ndarray::{Array2, Array4, ArrayD, Axis as Along, Ix4};
 
 use super::super::call::{Call, Made, number};
 use super::image::{group_count, per_image};
 use super::{volume, window};
 use crate::nn::{Conv, Dense, NodeId, Op};
-
-/// Most multiplications of a product of two secret matrices.
-const MAX_PRODUCTS: usize = fusion_ir::verify::MAX_PRODUCTS;
 
 pub(in super::super) fn conv(call: &mut Call) -> Made {
     let x = call.data(0)?;
@@ -347,7 +345,10 @@ fn of_secrets(call: &mut Call, a: NodeId, b: NodeId) -> Made {
     let result = [leading.as_slice(), &[m, n]].concat();
     let products = [batch, m, k, n].into_iter().try_fold(1usize, usize::checked_mul);
     if products.is_none_or(|products| products > MAX_PRODUCTS) {
-        return Err(format!("a product of two secret matrices with more than {MAX_PRODUCTS} multiplications"));
+        return Err(format!(
+            "a product of the secret matrices {a_shape:?} and {b_shape:?} takes more than {MAX_PRODUCTS} multiplications: make \
+             them smaller, or, if one of them does not depend on the sample, store it in the model as a constant"
+        ));
     }
     if k == 1 {
         // Nothing is summed up.

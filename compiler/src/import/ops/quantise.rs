@@ -76,7 +76,7 @@ pub(super) fn real(
     let (scale, zero) = (scale(call, scale_at)?, zero(call, zero_at)?);
     let (factor, shift) = match call.kind(at) {
         Some(Kind::Quantised { scale: first, zero: origin }) => (scale / first, (origin - zero) * scale),
-        Some(Kind::Integer | Kind::Narrow) => (scale, -zero * scale),
+        Some(Kind::Integer(_) | Kind::Narrow) => (scale, -zero * scale),
         _ => return Err("it reads no integers".into()),
     };
     call.affine(x, &number(factor), &number(shift)).map(Operand::Data)

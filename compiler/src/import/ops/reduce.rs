@@ -140,7 +140,7 @@ pub(in super::super) fn top_k(call: &mut Call) -> Result<Vec<Wire>, String> {
     let mut wires = vec![Wire::Data(call.b.scale(sign, y), kind)];
     if shape[along] == shape.iter().product::<usize>() {
         let index = call.b.push(Op::ArgMax, vec![upright], vec![1; shape.len()]);
-        wires.push(Wire::Data(index, Kind::Integer));
+        wires.push(Wire::Data(index, Kind::INDEX));
     }
     Ok(wires)
 }

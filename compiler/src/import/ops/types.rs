@@ -7,6 +7,7 @@ use tract_onnx::prelude::{DatumType, Tensor};
 
 use super::super::call::{Call, Kind, Wire};
 use super::super::tensors::type_name;
+use super::super::whole::Whole;
 use crate::nn::expr::{Expr, Unary};
 use crate::nn::{NodeId, Op};
 
@@ -33,6 +34,9 @@ const ON_INTEGERS: &[&str] = &[
     "Sub",
     "Sum",
 ];
+/// Those of `ai.onnx.ml` that read integers and give float32.
+const FROM_INTEGERS: &[&str] = &["FeatureVectorizer", "Normalizer", "Scaler"];
+
 /// Those that cannot leave the range of their operands either.
 const IN_RANGE: &[&str] = &["Clip", "Max", "MaxPool", "Min", "ReduceMax", "ReduceMin", "Relu", "Sign"];
 
@@ -50,7 +54,7 @@ pub(in super::super) fn cast_like(call: &mut Call) -> Result<Vec<Wire>, String> 
         Some(Wire::Const(like)) => type_of(like),
         Some(Wire::Data(_, Kind::Real)) => Some(DataType::Float),
         Some(Wire::Data(_, Kind::Truth)) => Some(DataType::Bool),
-        Some(Wire::Data(_, Kind::Integer)) => Some(DataType::Int64),
+        Some(Wire::Data(_, Kind::Integer(whole))) => Some(whole.of),
         _ => None,
     };
     let to = to.ok_or("the type that it converts to is not known")?;
@@ -82,10 +86,12 @@ fn converted(call: &mut Call, to: i32) -> Result<Vec<Wire>, String> {
             let zero = Expr::unary(Unary::Not, Expr::X);
             (call.b.pointwise(Expr::unary(Unary::Not, zero), x), Kind::Truth)
         }
-        Ok(DataType::Int32 | DataType::Int64) if from != Kind::Real || is_index(call, x) => (x, Kind::Integer),
-        Ok(DataType::Int32 | DataType::Int64) => {
-            (call.b.pointwise(Expr::unary(Unary::Trunc, Expr::X), x), Kind::Integer)
-        }
+        Ok(to @ (DataType::Int32 | DataType::Int64)) => match from {
+            Kind::Integer(whole) => (x, Kind::Integer(whole.converted(to)?)),
+            Kind::Truth => (x, Kind::Integer(Whole::truths(to))),
+            _ if from != Kind::Real || is_index(call, x) => (x, Kind::Integer(Whole::unknown(to))),
+            _ => (call.b.pointwise(Expr::unary(Unary::Trunc, Expr::X), x), Kind::Integer(Whole::unknown(to))),
+        },
         Ok(DataType::Int8 | DataType::Int16 | DataType::Uint8 | DataType::Uint16 | DataType::Uint32)
         | Ok(DataType::Uint64)
             if from == Kind::Truth || is_index(call, x) =>
@@ -130,7 +136,7 @@ pub(in super::super) fn kind(data_type: i32) -> Option<Kind> {
     Some(match DataType::try_from(data_type).ok()? {
         DataType::Float | DataType::Double | DataType::Float16 | DataType::Bfloat16 => Kind::Real,
         DataType::Bool => Kind::Truth,
-        DataType::Int32 | DataType::Int64 => Kind::Integer,
+        of @ (DataType::Int32 | DataType::Int64) => Kind::Integer(Whole::given(of)),
         DataType::Int8 | DataType::Int16 => Kind::Narrow,
         DataType::Uint8 | DataType::Uint16 | DataType::Uint32 | DataType::Uint64 => Kind::Narrow,
         _ => return None,
@@ -141,12 +147,20 @@ pub(in super::super) fn kind(data_type: i32) -> Option<Kind> {
 /// it reads no data there.
 pub(in super::super) fn common(call: &Call, first: usize) -> Result<Kind, String> {
     let mut kinds = (first..call.inputs.len()).filter_map(|i| call.kind(i));
-    let Some(kind) = kinds.next() else {
-        let known = (first..call.inputs.len()).filter_map(|i| call.constant(i)).find_map(|c| type_of(c));
-        return known.and_then(|known| kind(known as i32)).ok_or_else(|| "its operands have no type".into());
+    let constants = || (first..call.inputs.len()).filter_map(|i| call.constant(i));
+    let joined = match kinds.next() {
+        Some(kind) => kinds.try_fold(kind, Kind::or),
+        None => {
+            let known = constants().find_map(|c| type_of(c)).and_then(|known| kind(known as i32));
+            Some(known.ok_or("its operands have no type")?)
+        }
     };
-    let alike = kinds.all(|other| other == kind);
-    if alike { Ok(kind) } else { Err("its operands have different types, or are quantised differently".into()) }
+    let joined = joined.ok_or("its operands have different types, or are quantised differently")?;
+    let Kind::Integer(whole) = joined else { return Ok(joined) };
+    // Constants become elements of the result, and do not only say where elements go.
+    let op = call.node.op_type.as_str();
+    let takes = matches!(op, "Concat" | "Pad" | "Scatter" | "ScatterElements" | "ScatterND" | "Where");
+    Ok(Kind::Integer(constants().filter(|_| takes).fold(whole, |whole, c| whole.or_constant(c))))
 }
 
 /// The element type that an operator on numbers gives.
@@ -162,17 +176,25 @@ pub(in super::super) fn of_numbers(call: &Call) -> Result<Kind, String> {
                 return Err("arithmetic on quantised integers is not supported".into());
             }
             Kind::Quantised { .. } => {}
-            Kind::Integer | Kind::Narrow if op == "DequantizeLinear" => {}
-            Kind::Integer | Kind::Narrow if (0..call.inputs.len()).any(|i| call.constant(i).is_some_and(is_real)) => {
+            Kind::Integer(_) | Kind::Narrow if op == "DequantizeLinear" => {}
+            Kind::Integer(_) | Kind::Narrow
+                if (0..call.inputs.len()).any(|i| call.constant(i).is_some_and(is_real)) =>
+            {
                 return Err("its operands have different types".into());
             }
-            Kind::Integer if ON_INTEGERS.contains(&op) => result = kind,
+            Kind::Integer(_) if FROM_INTEGERS.contains(&op) => {}
+            Kind::Integer(_) if ON_INTEGERS.contains(&op) => result = kind,
             Kind::Narrow if IN_RANGE.contains(&op) => result = kind,
-            Kind::Integer => return Err("it is not supported on integers: convert them to float first".into()),
+            Kind::Integer(_) => return Err("it is not supported on integers: convert them to float first".into()),
             Kind::Narrow => return Err("it may wrap on narrow integers: convert them to float first".into()),
         }
     }
-    Ok(result)
+    let Kind::Integer(_) = result else { return Ok(result) };
+    let whole = |i: usize| if let Some(Kind::Integer(whole)) = call.kind(i) { Some(whole) } else { None };
+    let data: Vec<Whole> = (0..call.inputs.len()).filter_map(whole).collect();
+    let constants: Vec<&Tensor> = (0..call.inputs.len()).filter_map(|i| call.constant(i).map(|c| &**c)).collect();
+    let elements = call.data(0).map_or(1, |x| call.shape(x).iter().product());
+    Whole::of_node(op, &data, &constants, elements).map(Kind::Integer)
 }
 
 fn is_real(constant: &std::sync::Arc<Tensor>) -> bool {
@@ -186,7 +208,7 @@ pub(in super::super) fn comparable(call: &Call) -> Result<(), String> {
         match kind {
             Kind::Quantised { .. } => return Err("it is not supported on quantised integers".into()),
             Kind::Truth if !logic && call.node.op_type != "Equal" => return Err("it compares bools".into()),
-            Kind::Real | Kind::Integer | Kind::Narrow if logic => return Err("it reads numbers, not bools".into()),
+            Kind::Real | Kind::Integer(_) | Kind::Narrow if logic => return Err("it reads numbers, not bools".into()),
             _ => {}
         }
     }

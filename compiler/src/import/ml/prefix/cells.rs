@@ -5,6 +5,8 @@ use std::sync::Arc;
 use fusion_ir::prefix::{Categories, Element, MAX_STEPS, Step, Values};
 use tract_onnx::pb::tensor_proto::DataType;
 
+use super::super::elements;
+
 /// One element of a tensor, as far as it depends on one column of a row only.
 #[derive(Clone, Debug)]
 pub(super) enum Cell {
@@ -124,15 +126,11 @@ impl Cells {
     }
 
     /// Some places along the last axis.
-    pub fn picked(&self, axis: usize, at: &[i64]) -> Option<Cells> {
-        let extent = self.shape[axis];
-        let place =
-            |i: &i64| usize::try_from(if *i < 0 { *i + extent as i64 } else { *i }).ok().filter(|i| *i < extent);
-        let at: Vec<usize> = at.iter().map(place).collect::<Option<_>>()?;
+    pub fn picked(&self, at: &[usize]) -> Cells {
         let mut shape = self.shape.clone();
-        shape[axis] = at.len();
-        let cells = self.cells.chunks(extent).flat_map(|row| at.iter().map(|i| row[*i].clone())).collect();
-        Some(Cells { of: self.of, shape, cells, done: self.done })
+        let extent = shape.pop().unwrap_or(1);
+        shape.push(at.len());
+        Cells { of: self.of, shape, cells: elements::picked(&self.cells, extent, at), done: self.done }
     }
 
     /// Every element with one more step, of type `of` then.

@@ -9,20 +9,25 @@ use tract_onnx::pb::NodeProto;
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::prelude::{DatumType, Tensor};
 
+use super::super::super::whole::is_whole;
 use super::super::attributes::Attributes;
 use super::super::exact::{self, Exact};
 use super::cells::{Cell, Cells, Code};
 
 pub(super) fn cast(node: &NodeProto, x: &Cells) -> Option<Cells> {
-    let to = node.attribute.iter().find(|attribute| attribute.name == "to")?.i;
-    let to = DataType::try_from(i32::try_from(to).ok()?).ok()?;
-    let integer = matches!(to, DataType::Int64 | DataType::Int32);
+    let to = exact::cast_to(node)?;
+    let integer = is_whole(to);
     if !integer && !matches!(to, DataType::Float | DataType::Double) {
         return None;
     }
     let code = |code: &Code| match code {
         Code::Integer(i) if to == DataType::Double && *i as f32 as i64 != *i => None,
+        Code::Integer(i) if to == DataType::Int32 && i32::try_from(*i).is_err() => None,
         Code::Integer(i) if !integer => Some(Code::Real(*i as f32)),
+        // Beyond what the type holds nobody says what it becomes.
+        Code::Real(r) if integer && r.abs() >= if to == DataType::Int32 { 2f32.powi(31) } else { 2f32.powi(63) } => {
+            None
+        }
         Code::Real(r) if integer => Some(Code::Integer(*r as i64)),
         Code::Text(_) => None,
         other => Some(other.clone()),
@@ -260,10 +265,8 @@ fn encoded(x: &Cells, pairs: &Pairs) -> Option<Cells> {
     })
 }
 
-/// A node that does one step of float32 to every element; `constant` is its other operand, if it
-/// has one, and whether that is the first.
-pub(super) fn stepped(node: &NodeProto, x: &Cells, constant: Option<(&Tensor, bool)>) -> Option<Cells> {
-    let (of, steps) = exact::steps(node, x.of, &x.shape, constant)?;
+/// Every element with its steps, if they are the client's: those of float32.
+pub(super) fn stepped(x: &Cells, of: DataType, steps: Vec<Exact>) -> Option<Cells> {
     let single = |step: Exact| if let Exact::Single(step) = step { Some(step) } else { None };
     x.stepped(of, &steps.into_iter().map(single).collect::<Option<Vec<Step>>>()?)
 }

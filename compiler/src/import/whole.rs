@@ -1,0 +1,164 @@
+//! How large integers get. onnxruntime's have 32 or 64 bits and wrap around beyond; the network's
+//! numbers do not. So what may wrap is refused, by a bound that travels with the data.
+
+use tract_onnx::pb::tensor_proto::DataType;
+use tract_onnx::prelude::Tensor;
+
+/// Integers of 32 or 64 bits, and how large they get.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Whole {
+    /// `Int32` or `Int64`.
+    pub of: DataType,
+    /// The largest magnitude; `None` if nothing is known of it, and what occurs is taken to fit.
+    most: Option<u128>,
+}
+
+/// How large integers of the sample are taken to be. Rows are float32, which has every integer up
+/// to here and not every one beyond.
+pub(super) const GIVEN: u128 = 1 << 24;
+
+impl Whole {
+    /// Those of the sample.
+    pub fn given(of: DataType) -> Whole {
+        Whole { of, most: Some(GIVEN) }
+    }
+
+    /// Zeros and ones.
+    pub fn truths(of: DataType) -> Whole {
+        Whole { of, most: Some(1) }
+    }
+
+    /// Those of which nothing is known.
+    pub const fn unknown(of: DataType) -> Whole {
+        Whole { of, most: None }
+    }
+
+    /// What may be one or the other.
+    pub fn or(self, other: Whole) -> Whole {
+        Whole { of: self.of, most: self.most.zip(other.most).map(|(a, b)| a.max(b)) }
+    }
+
+    /// Some of them may be the integers of a constant.
+    pub fn or_constant(self, constant: &Tensor) -> Whole {
+        self.or(Whole { of: self.of, most: magnitude(constant) })
+    }
+
+    /// Converted to `Int32` or `Int64`.
+    ///
+    /// # Errors
+    /// If they may not fit.
+    pub fn converted(self, to: DataType) -> Result<Whole, String> {
+        Whole { of: to, most: self.most }.fits()
+    }
+
+    /// What `op` makes of several, those of its data first, and constants. `elements` is of how
+    /// many data each result is a sum, if it is one.
+    ///
+    /// # Errors
+    /// If the results may not fit.
+    pub fn of_node(op: &str, data: &[Whole], constants: &[&Tensor], elements: usize) -> Result<Whole, String> {
+        let Some(first) = data.first() else { return Err("reads no data".into()) };
+        let each: Vec<Option<u128>> =
+            data.iter().map(|whole| whole.most).chain(constants.iter().map(|constant| magnitude(constant))).collect();
+        let all = |f: fn(u128, u128) -> u128| {
+            each.iter().copied().reduce(|a, b| a.zip(b).map(|(a, b)| f(a, b))).unwrap_or_default()
+        };
+        let most = match op {
+            "Add" | "Sub" | "Sum" => all(u128::saturating_add),
+            "Mul" => all(u128::saturating_mul),
+            "ReduceSum" | "ReduceL1" => all(u128::max).map(|most| most.saturating_mul(elements as u128)),
+            // Between two limits there is nothing else.
+            "Clip" if constants.len() == 2 => {
+                constants.iter().map(|limit| magnitude(limit)).reduce(|a, b| Some(a?.max(b?))).flatten()
+            }
+            "Abs" | "Clip" | "Max" | "MaxPool" | "Min" | "Neg" | "ReduceMax" | "ReduceMin" | "Relu" => all(u128::max),
+            "Sign" => Some(1),
+            _ => None,
+        };
+        Whole { of: first.of, most }.fits()
+    }
+
+    fn fits(self) -> Result<Whole, String> {
+        let limit = if self.of == DataType::Int32 { 31 } else { 63 };
+        let Some(most) = self.most.filter(|most| most >> limit != 0) else { return Ok(self) };
+        let (name, instead) = match self.of {
+            DataType::Int32 => ("int32", "int64 or float32"),
+            _ => ("int64", "float32"),
+        };
+        Err(format!(
+            "its integers may get as large as {most:.2e}, with up to 2^{} in a column, and {name} does not hold that: \
+             onnxruntime's would wrap around. Cast to {instead} in front of it, or limit the column with a Clip",
+            GIVEN.ilog2(),
+            most = most as f64,
+        ))
+    }
+}
+
+/// The largest magnitude in a constant; `None` of what are no integers.
+fn magnitude(constant: &Tensor) -> Option<u128> {
+    if !constant.datum_type().is_integer() {
+        return None;
+    }
+    let wide = constant.cast_to::<i64>().ok()?;
+    let view = wide.to_plain_array_view::<i64>().ok()?;
+    Some(view.iter().map(|c| u128::from(c.unsigned_abs())).max().unwrap_or(0))
+}
+
+/// Whether a type of ONNX is one of these.
+pub(super) fn is_whole(of: DataType) -> bool {
+    matches!(of, DataType::Int32 | DataType::Int64)
+}
+
+#[cfg(test)]
+mod tests {
+    use tract_onnx::prelude::{tensor0, tensor1};
+
+    use super::*;
+
+    /// Chains of one column and constants, up to the first step that may wrap.
+    fn chain(of: DataType, steps: &[(&str, i64)]) -> Result<Whole, String> {
+        steps.iter().try_fold(Whole::given(of), |whole, (op, c)| Whole::of_node(op, &[whole], &[&tensor0(*c)], 1))
+    }
+
+    #[test]
+    fn what_may_wrap_is_refused() {
+        let (short, long) = (DataType::Int32, DataType::Int64);
+        let wraps = |of, steps: &[(&str, i64)]| chain(of, steps).is_err();
+        for (factor, too_much) in [(127, false), (128, true), (-128, true), (10_000_000, true)] {
+            assert_eq!(wraps(short, &[("Mul", factor)]), too_much, "{factor}");
+        }
+        let thrice = [("Mul", (1 << 24) - 1); 3];
+        assert!(!wraps(long, &thrice[..1]) && wraps(long, &thrice[..2]) && wraps(long, &thrice));
+        assert!(wraps(short, &[("Add", i64::from(i32::MAX) - (1 << 24) + 1)]));
+        assert!(!wraps(short, &[("Add", i64::from(i32::MAX) - (1 << 24))]));
+        assert!(wraps(short, &[("Mul", 100), ("Sub", 1 << 30)]) && !wraps(long, &[("Mul", 100), ("Sub", 1 << 30)]));
+        assert!(wraps(short, &[("Mul", 127), ("Abs", 0), ("Neg", 0), ("Mul", 2)]));
+        let text = chain(short, &[("Mul", 10_000_000)]).unwrap_err();
+        assert!(text.contains("1.68e14") && text.contains("int32") && text.contains("Cast to int64"), "{text}");
+        assert!(chain(long, &thrice).unwrap_err().contains("Cast to float32"));
+    }
+
+    #[test]
+    fn limits_bound_what_follows() {
+        let limits = [tensor0(-5i32), tensor0(9i32)];
+        let clipped = Whole::of_node("Clip", &[Whole::given(DataType::Int32)], &[&limits[0], &limits[1]], 1).unwrap();
+        assert_eq!(clipped.most, Some(9));
+        let above = Whole::of_node("Clip", &[Whole::given(DataType::Int32)], &[&limits[0]], 1).unwrap();
+        assert_eq!(above.most, Some(GIVEN));
+        let all = Whole::of_node("ReduceSum", &[clipped], &[], 1 << 30);
+        assert!(all.is_err() && Whole::of_node("ReduceSum", &[clipped], &[], 100).is_ok());
+        let product = Whole::of_node("Mul", &[Whole::given(DataType::Int32); 2], &[], 1);
+        assert!(product.is_err() && Whole::of_node("Mul", &[Whole::given(DataType::Int64); 2], &[], 1).is_ok());
+        assert_eq!(Whole::truths(DataType::Int64).or_constant(&tensor1(&[3i64, -7])).most, Some(7));
+    }
+
+    #[test]
+    fn narrower_integers_hold_less() {
+        let product = chain(DataType::Int64, &[("Mul", 1000)]).unwrap();
+        assert!(product.converted(DataType::Int32).is_err());
+        assert!(Whole::given(DataType::Int64).converted(DataType::Int32).is_ok());
+        // Of what nothing is known, nothing is refused.
+        let unknown = Whole::of_node("MatMul", &[product], &[], 1).unwrap();
+        assert!(unknown.most.is_none() && unknown.converted(DataType::Int32).is_ok());
+    }
+}
