@@ -106,6 +106,8 @@ fn boosting_of_labels_of_other_models() {
 #[test]
 fn trees_behind_what_mixes_features() {
     check("pca_forest");
+    let says = |name: &str| compiled(name).summary.warnings.iter().any(|warning| warning.contains("in fixed point"));
+    assert!(says("pca_forest") && !says("one_hot_forest"));
 }
 
 #[test]

@@ -109,6 +109,22 @@ fn channels_of_different_scales_keep_their_digits() {
     assert!(built.warnings.is_empty(), "{:?}", built.warnings);
 }
 
+/// Squares of columns in the millions, whose weights are far below what weights elsewhere have.
+#[test]
+fn weights_beside_large_data_may_be_tiny() {
+    for power in [0, 20] {
+        let size = 2f32.powi(power);
+        let mut b = Builder::default();
+        let x = b.push(Op::Input, vec![], [8]);
+        let squares = b.mul(x, x).unwrap();
+        let y = dense(&mut b, "scores", squares, 5, |_, _| size.powi(-2));
+        let mut samples = images(200, 8);
+        samples.iter_mut().flatten().for_each(|x| *x *= size);
+        let (_, agreeing) = fixed(&b.graph.reachable(y), samples);
+        assert!(agreeing >= 196, "2^{power}: {agreeing} of 200");
+    }
+}
+
 /// A channel that is small behind a curve, which no factor passes, and that the next kernel makes
 /// large again.
 fn one_huge_row() -> Graph {

@@ -29,7 +29,7 @@ use crate::{Error, compare, diagnose, import};
 use given::{Given, hidden, labels, read_samples, revealable};
 use meaning::Meaning;
 use trial::{Judged, Trial};
-use warnings::{clipped, fewer_than_one_label, unused_prefix, warnings};
+use warnings::{clipped, fewer_than_one_label, rounded_trees, unused_prefix, warnings};
 
 pub use crate::build::{Built, build, simplify};
 pub use crate::progress::Progress;
@@ -134,6 +134,7 @@ pub fn compile_network(
             other_scores,
             warnings(&calibration, layers, &agreement, graph.macs()),
             unused_prefix(options, &network),
+            rounded_trees(&network.graph).into_iter().collect(),
             few.into_iter().collect(),
             clipped(&beyond),
             found.clone(),

@@ -7,6 +7,7 @@ use crate::agreement::{Agreement, Reference};
 use crate::build::MAX_NAMED;
 use crate::import::Imported;
 use crate::lower::LayerFormat;
+use crate::nn::{Graph, Op, trees};
 use crate::quantise::calibrate::{Calibration, MAX_SAMPLES};
 use crate::quantise::margin;
 use crate::setting::Setting;
@@ -70,6 +71,18 @@ pub(super) fn unused_prefix(options: &Options, network: &Imported) -> Vec<String
     let nothing = options.part.public_prefix && network.prefix.is_none();
     let why = "a public prefix was asked for, but the model begins with nothing that the client could do alone";
     if nothing { vec![why.into()] } else { Vec::new() }
+}
+
+/// That trees do not compare the sample itself, which is exact.
+pub(super) fn rounded_trees(graph: &Graph) -> Option<String> {
+    let node = graph.nodes.iter().find(|node| matches!(node.op, Op::Trees(_)))?;
+    (!trees::decide_alone(graph)).then(|| {
+        format!(
+            "the trees of node {:?} compare in fixed point, since they read what other layers compute or share the input \
+             with layers: rows that lie on a threshold may get another label than in float",
+            node.name
+        )
+    })
 }
 
 /// That one label for all samples would be right more often than the model, if it is: then labels

@@ -8,7 +8,7 @@ use super::lift::multiplied;
 use super::map::Linear;
 use super::{LayerFormat, Lowered, Lowering};
 use crate::nn::{self, NodeId};
-use crate::quantise::{self, LEAST_MARGIN, MIN_WEIGHT_BITS, frac_for, largest, magnitude, quantise};
+use crate::quantise::{self, LEAST_MARGIN, MIN_WEIGHT_BITS, frac_of_weights, largest, magnitude, quantise};
 
 /// What is known about a linear map's operand.
 struct Operand<'x> {
@@ -184,13 +184,13 @@ impl Lowering<'_> {
             let magnitude = if self.precision.worst_case { worst } else { calibrated.min(worst) };
             Fit { weight_bits, frac, weight, worst, magnitude }
         };
-        let rounded = |weight_bits: u8| at(weight_bits, frac_for(top, weight_bits - 1));
+        let rounded = |weight_bits: u8| at(weight_bits, frac_of_weights(top, weight_bits - 1, x.frac));
         let fits = |fit: &Fit| fit.magnitude + headroom <= self.precision.max_accumulator_bits;
         let found = (least..=self.precision.weight_bits).rev().map(rounded).find(fits);
         if found.is_none() && linear.is_negligible(x, reach) {
             // Few digits are left of weights that hardly matter beside what is added to them.
             let weight_bits = self.precision.weight_bits;
-            let finest = frac_for(top, weight_bits - 1);
+            let finest = frac_of_weights(top, weight_bits - 1, x.frac);
             return (-finest.abs()..=finest).rev().map(|frac| at(weight_bits, frac)).find(fits);
         }
         let mut fit = found?;

@@ -160,11 +160,24 @@ pub const MIN_WEIGHT_BITS: u8 = 4;
 /// Fractional bits of weights and activations stay within this on both sides, so that sums of them
 /// stay within the IR's limit.
 const MAX_FRAC: i8 = 30;
+/// Fractional bits of a product up to which a layer's weights may have more.
+const MOST_FRAC: i8 = 50;
 
 /// The most fractional bits with which every `|x| <= largest` stays below `2^bits` in absolute
 /// value after rounding.
 pub fn frac_for(largest: f32, bits: u8) -> i8 {
-    (-MAX_FRAC..=MAX_FRAC).rev().find(|frac| magnitude(largest, *frac) <= bits).unwrap_or(-MAX_FRAC)
+    frac_up_to(largest, bits, MAX_FRAC)
+}
+
+/// The same of weights of a layer on data with `beside` fractional bits. Beside data that are large
+/// weights may be smaller than elsewhere.
+pub fn frac_of_weights(largest: f32, bits: u8, beside: i8) -> i8 {
+    let most = if largest > 0.0 { (MOST_FRAC - beside).clamp(MAX_FRAC, MOST_FRAC) } else { MAX_FRAC };
+    frac_up_to(largest, bits, most)
+}
+
+fn frac_up_to(largest: f32, bits: u8, most: i8) -> i8 {
+    (-MAX_FRAC..=most).rev().find(|frac| magnitude(largest, *frac) <= bits).unwrap_or(-MAX_FRAC)
 }
 
 /// The fewest bits `m >= 1` with `|round(x * 2^frac)| < 2^m` for every `|x| <= largest`.
@@ -219,6 +232,10 @@ mod tests {
         assert_eq!(frac_for(255.0, 11), 3);
         assert_eq!(frac_for(256.0, 11), 2);
         assert_eq!(frac_for(0.0, 11), MAX_FRAC);
+        let tiny = 2f32.powi(-43);
+        assert_eq!([-28, 0, 10, 30].map(|beside| frac_of_weights(tiny, 5, beside)), [47, 47, 40, 30]);
+        assert_eq!([-28, 0, 30].map(|beside| frac_of_weights(0.75, 11, beside)), [11; 3]);
+        assert_eq!(frac_of_weights(0.0, 11, -28), MAX_FRAC);
         for largest in [1e-4, 0.3, 1.0, 7.99, 526.0, 1e5] {
             let frac = frac_for(largest, 15);
             assert!(magnitude(largest, frac) <= 15 && magnitude(largest, frac + 1) > 15);
