@@ -52,7 +52,7 @@ def compile(
     min_agreement
         The part of the calibration samples that must keep the float model's label, 0 to 1.
     weight_bits, activation_bits
-        Number formats, if the compiler is not to choose.
+        Number formats, if the compiler is not to choose. A layer that would be too rough gets wider weights all the same.
 
     Returns
     -------
