@@ -231,6 +231,13 @@ def limits(seed, kind):
     return behind(seed, nodes, values, tensors, kind)
 
 
+def vanishing(seed):
+    """A factor that float32 does not tell from one, with an axis more than the data."""
+    nodes = [helper.make_node("Mul", ["x", "factor"], ["larger"], name="enlarge"), helper.make_node("Reshape", ["larger", "shape"], ["scaled"], name="flat")]
+    tensors = [numpy_helper.from_array(np.full((1, 1, FEATURES), 1 + 2.0**-40), "factor"), numpy_helper.from_array(np.array([-1, FEATURES]), "shape")]
+    return behind(seed, nodes, lambda feature, grid: grid, tensors, TensorProto.DOUBLE)
+
+
 def far(seed):
     """A Scaler whose offsets are large beside what columns vary by: seconds since an epoch."""
     rng = np.random.default_rng(seed)
@@ -355,6 +362,7 @@ FIXTURES = {
     "whole_scaler": lambda: whole_scaler(45, INT64),
     "limits": lambda: limits(46, TensorProto.FLOAT),
     "limits_wide": lambda: limits(47, TensorProto.DOUBLE),
+    "wide_vanishing": lambda: vanishing(53),
 }
 
 

@@ -3,7 +3,7 @@
 //! whose thresholds are moved through them.
 
 use fusion_ir::prefix::Step;
-use ndarray::IxDyn;
+use ndarray::{Axis, IxDyn};
 use tract_onnx::pb::NodeProto;
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::prelude::{Datum, DatumType, Tensor};
@@ -284,7 +284,11 @@ fn constant_step(how: Arithmetic, of: DataType, constant: Number) -> Option<Exac
 /// holds what is no number.
 fn numbers(constant: &Tensor, of: DataType, shape: &[usize]) -> Option<Vec<Number>> {
     fn repeated<T: Datum + Copy>(constant: &Tensor, shape: &[usize], number: fn(T) -> Number) -> Option<Vec<Number>> {
-        let view = constant.to_plain_array_view::<T>().ok()?;
+        let mut view = constant.to_plain_array_view::<T>().ok()?;
+        // Axes in front that count nothing.
+        while view.ndim() > shape.len() && view.shape()[0] == 1 {
+            view = view.index_axis_move(Axis(0), 0);
+        }
         Some(view.broadcast(IxDyn(shape))?.iter().map(|c| number(*c)).collect())
     }
     let all = match (of, constant.datum_type()) {
@@ -468,6 +472,9 @@ mod tests {
         let (node, constants) = (node("Add"), [None, Some(&constant)]);
         let reader = Reader { node: &node, of: DataType::Float, shape: &[1, 3], constants: &constants };
         assert!(reader.steps().is_none());
+        let three = tensor1(&[1f32, 2.0, 3.0]).into_shape(&[1, 1, 3]).unwrap();
+        let steps = Reader { constants: &[None, Some(&three)], ..reader }.steps().unwrap().1;
+        assert_eq!(steps, [1.0, 2.0, 3.0].map(|c| Exact::Single(Step::Add(c))));
     }
 
     #[test]

@@ -94,13 +94,18 @@ impl Tabular {
     }
 }
 
+/// Nodes that change numbers, even where the network's are what they were.
+const COMPUTES: &[&str] =
+    &["Add", "Cast", "CastLike", "Clip", "Div", "Imputer", "Max", "Mean", "Min", "Mul", "Pow", "Scaler", "Sub", "Sum"];
+
 /// Keeps account of what a node does to columns, after it has been translated to `made`.
 pub(in super::super) fn follow(call: &mut Call, made: &mut [Wire]) {
     let Some(Wire::Data(y, _)) = made.first_mut() else { return };
     let followed = followed(call).filter(|columns| columns.each.len() == call.b.graph.node(*y).len());
-    // What the network has no operation for may have been translated to the node that it reads.
+    // What is no operation in the network may have been translated to the node that it reads: moves,
+    // conversions, and arithmetic whose constant is none in float32.
     let known = call.tabular.columns.get(y);
-    let moves = !matches!(call.node.op_type.as_str(), "Cast" | "CastLike");
+    let moves = !COMPUTES.contains(&call.node.op_type.as_str());
     match (&followed, known) {
         (Some(columns), Some(known)) if columns == known => return,
         (None, None) => return,
