@@ -6,11 +6,18 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::op::Op;
+
 /// What may be chosen about a family's protocols; its `Display` and `FromStr` are what follows the
 /// family's name.
-trait Choices: fmt::Display + FromStr {
+trait Choices: fmt::Display + FromStr + Copy {
     /// What may follow the name, for a message.
     const FORMS: &'static [&'static str];
+
+    /// The same without a choice that means nothing for `op`.
+    fn for_op(self, _op: &Op) -> Self {
+        self
+    }
 
     /// Whether its numbers are in range.
     fn are_valid(&self) -> bool {
@@ -39,6 +46,17 @@ macro_rules! families {
                 match self {
                     Backend::Unselected | Backend::Local => false,
                     $(Backend::$family $(($choices))? => true $(&& Choices::are_valid($choices))?,)*
+                }
+            }
+
+            /// The same without a choice that only other operations than `op` have: `ot` is for
+            /// products of matrices.
+            pub fn for_op(self, op: &Op) -> Backend {
+                match self {
+                    Backend::Unselected | Backend::Local => self,
+                    $(Backend::$family $(($choices))? => {
+                        Backend::$family $((<$Choices as Choices>::for_op($choices, op)))?
+                    })*
                 }
             }
 
@@ -138,6 +156,10 @@ impl Default for Cheetah {
 
 impl Choices for Cheetah {
     const FORMS: &'static [&'static str] = &["", "(leaf=N,pack,ot)"];
+
+    fn for_op(self, op: &Op) -> Cheetah {
+        Cheetah { scalar_products: self.scalar_products && *op == Op::MatMul, ..self }
+    }
 
     fn are_valid(&self) -> bool {
         (1..=4).contains(&self.leaf_bits)

@@ -187,3 +187,53 @@ fn explanations_underline_the_line() {
     assert_eq!(lines[at + 1], "^".repeat(lines[at].len()));
     assert!(lines[at + 2].contains("11 fractional bits, not 12 (invariant 4)"), "{text}");
 }
+
+/// Products of matrices with these batches, rows, inner extents and columns; nothing reads them.
+fn products(extents: &[[usize; 4]]) -> Function {
+    let ty = |shape: &[usize]| format!("i30.0~9{shape:?} by local \"x\"\n").replace(", ", ",");
+    let mut text = format!("function \"p\"\nv0 = input : {}", ty(&[1]));
+    let mut values = 1;
+    for &[b, m, k, n] in extents {
+        for shape in [[b, m, k], [b, k, n]] {
+            let len: usize = shape.iter().product();
+            text += &format!("v{values} = pad v0 before=[0] after=[{}] : {}", len - 1, ty(&[len]));
+            text += &format!("v{} = reshape v{values} : {}", values + 1, ty(&shape));
+            values += 2;
+        }
+        text += &format!("v{values} = mat_mul v{}, v{} : {}", values - 3, values - 1, ty(&[b, m, n]));
+        values += 1;
+    }
+    parse(&text).unwrap()
+}
+
+#[test]
+fn all_products_of_matrices_together_are_bounded() {
+    let found = |extents: &[[usize; 4]]| {
+        let violations = verify(&products(extents)).unwrap_err();
+        let of_sizes = violations.into_iter().filter(|violation| violation.invariant != 9);
+        of_sizes.map(|violation| (violation.invariant, violation.value, violation.message)).collect::<Vec<_>>()
+    };
+    let half = [1 << 5, 1 << 10, 1 << 10, 1 << 10];
+    assert_eq!(MAX_PRODUCTS, 1 << 36);
+    assert_eq!(found(&[half, half]), []);
+    let [(invariant, value, message)] = &found(&[half, half, [1, 1, 1, 1]])[..] else { panic!("one value exceeds it") };
+    assert_eq!((*invariant, *value), (2, Some(ValueId(15))));
+    assert!(message.contains("68719476737 scalar products; at most 68719476736"), "{message}");
+    // Beyond it in one, and beyond what 64 bits hold in two.
+    let most = [1, 1 << 14, 1 << 14, 1 << 14];
+    assert_eq!(found(&[most]).iter().map(|found| found.0).collect::<Vec<_>>(), [2]);
+    let far = [1, 1 << 28, 1, 1 << 28];
+    assert!(found(&vec![far; 300]).iter().any(|found| found.0 == 2));
+}
+
+#[test]
+fn a_choice_that_means_nothing_for_an_operation_is_refused() {
+    let product = "function \"p\"\nv0 = input : i30.0~9[1,2,2] by local \"x\"\n\
+                   v1 = mat_mul v0, v0 : i30.0~29[1,2,2] by cheetah(ot) \"m\"\n\
+                   v2 = fusion.reveal v1 what=logits : i30.0~29[1,2,2] by cheetah \"m\"\n";
+    assert_eq!(verify_executable(&parse(product).unwrap()), Ok(()));
+    for (from, to) in [("cheetah \"r\"", "cheetah(ot) \"r\""), ("cheetah \"a\"\nv5", "cheetah(leaf=2,ot) \"a\"\nv5")] {
+        assert_eq!(broken(from, to), [12], "{to}");
+    }
+    assert_eq!(broken("i24.12~20[4] by cheetah", "i24.12~20[4] by cheetah(ot)"), [12]);
+}

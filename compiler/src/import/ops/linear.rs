@@ -6,7 +6,7 @@ use ndarray::{Array2, Array4, ArrayD, Axis as Along, Ix4};
 use super::super::call::{Call, Made, number};
 use super::image::{group_count, per_image};
 use super::{volume, window};
-use crate::nn::{Conv, Dense, NodeId, Op};
+use crate::nn::{Conv, Dense, Graph, Node, NodeId, Op};
 
 pub(in super::super) fn conv(call: &mut Call) -> Made {
     let x = call.data(0)?;
@@ -343,11 +343,12 @@ fn of_secrets(call: &mut Call, a: NodeId, b: NodeId) -> Made {
     let leading = crate::nn::build::broadcast(&a_shape[..a_rank - 2], &b_shape[..b_rank - 2])?;
     let batch: usize = leading.iter().product();
     let result = [leading.as_slice(), &[m, n]].concat();
-    let products = [batch, m, k, n].into_iter().try_fold(1usize, usize::checked_mul);
-    if products.is_none_or(|products| products > MAX_PRODUCTS) {
+    let products = [batch, m, k, n].into_iter().fold(1u64, |products, extent| products.saturating_mul(extent as u64));
+    if products.saturating_add(products_of_secrets(&call.b.graph)) > MAX_PRODUCTS {
         return Err(format!(
-            "a product of the secret matrices {a_shape:?} and {b_shape:?} takes more than {MAX_PRODUCTS} multiplications: make \
-             them smaller, or, if one of them does not depend on the sample, store it in the model as a constant"
+            "with this one, of {a_shape:?} and {b_shape:?}, products of secret matrices take more than {MAX_PRODUCTS} \
+             multiplications: a shorter sequence, a smaller image or fewer layers take less; a matrix that does not \
+             depend on the sample is no secret if the model stores it as a constant"
         ));
     }
     if k == 1 {
@@ -367,6 +368,12 @@ fn of_secrets(call: &mut Call, a: NodeId, b: NodeId) -> Made {
     let (a, b) = (batched(a, [m, k])?, batched(b, [k, n])?);
     let y = call.b.mat_mul(a, b);
     Ok(call.b.reshape(y, &result))
+}
+
+/// The multiplications of all products of secret matrices so far.
+fn products_of_secrets(graph: &Graph) -> u64 {
+    let of = |node: &Node| node.shape.iter().chain([&graph.node(node.inputs[0]).shape[2]]).map(|n| *n as u64).product();
+    graph.iter().filter(|(_, node)| node.op == Op::MatMul).map(|(_, node)| -> u64 { of(node) }).sum()
 }
 
 /// The kernel with two spatial axes.
