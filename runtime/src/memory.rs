@@ -10,12 +10,12 @@ use std::sync::Arc;
 
 use fusion_backends::cheetah::linear::workspace_bytes;
 use fusion_backends::ot::Generator;
-use fusion_catalogue::cheetah::{Packing, Product, interleaved};
+use fusion_catalogue::cheetah::{Packing, interleaved};
 use fusion_catalogue::compare::WAVE;
 use fusion_catalogue::crypt_flow2::he;
 use fusion_catalogue::ot::{Ferret, OtCount, Ots};
 use fusion_catalogue::rlwe::{DEGREE, PRIMES, PUBLIC_KEY_BYTES};
-use fusion_catalogue::step::Linear;
+use fusion_catalogue::step::{Linear, Product};
 use fusion_catalogue::{Keys, Schedule, Step, Steps};
 use fusion_ir::{Party, WeightId};
 
@@ -79,7 +79,7 @@ enum Kind {
     /// A linear layer.
     Linear(Linear),
     /// Products of shared matrices.
-    Product(Arc<Product>),
+    Product(Product),
     /// A comparison.
     Compared(Compared),
     Local,
@@ -107,7 +107,7 @@ impl Memory {
             let operand = value.operands.first().map_or(0, |operand| len(*operand));
             let kind = match steps.get(id) {
                 Step::Linear(linear) => Kind::Linear(linear.clone()),
-                Step::Product(product) => Kind::Product(Arc::clone(product)),
+                Step::Product(product) => Kind::Product(product.clone()),
                 Step::Local(_) => Kind::Local,
                 step @ (Step::Compare(_) | Step::Reveal(_)) => {
                     let result = len(id);
@@ -260,7 +260,7 @@ impl Layer {
                 linear.layer().peak_bytes(party, positions, self.alive * WORD_BYTES, self.result * WORD_BYTES)
             }
             Kind::Product(product) => {
-                product.peak_bytes(party, positions, self.alive * WORD_BYTES, self.result * WORD_BYTES)
+                product.products().peak_bytes(party, positions, self.alive * WORD_BYTES, self.result * WORD_BYTES)
             }
         }
     }
@@ -272,8 +272,8 @@ impl Kind {
     fn packings(&self, micro_batch: usize) -> Vec<(&Packing, usize)> {
         match self {
             Kind::Linear(Linear::Cheetah(packing)) => vec![(packing, micro_batch)],
-            Kind::Product(product) => product.terms().iter().map(|term| (&*term.packing, 1)).collect(),
-            Kind::Linear(_) | Kind::Compared(_) | Kind::Local => Vec::new(),
+            Kind::Product(Product::Cheetah(product)) => product.terms().iter().map(|term| (&*term.packing, 1)).collect(),
+            Kind::Linear(_) | Kind::Product(_) | Kind::Compared(_) | Kind::Local => Vec::new(),
         }
     }
 }
@@ -409,7 +409,7 @@ mod tests {
         };
         for backend in ["cheetah", "cheetah(pack)"] {
             let memory = function(backend);
-            let Kind::Product(product) = &memory.layers[1].kind else { panic!("{backend}") };
+            let Kind::Product(Product::Cheetah(product)) = &memory.layers[1].kind else { panic!("{backend}") };
             for (party, bytes) in [
                 (Party::Client, product.upload_bytes()),
                 (Party::Server, product.upload_bytes() + product.download_bytes()),

@@ -198,6 +198,19 @@ impl Cost {
         other.work.iter().for_each(|(primitive, count)| self.compute(*primitive, *count));
     }
 
+    /// As many of it, one after the other.
+    pub fn times(mut self, n: usize) -> Cost {
+        let one = self.messages.len();
+        self.exchanges = (0..n).flat_map(|run| self.exchanges.iter().map(move |place| run * one + place)).collect();
+        self.messages = self.messages.repeat(n);
+        self.draws = self.draws.repeat(n);
+        self.client_receives_ots *= n as u64;
+        self.server_receives_ots *= n as u64;
+        self.work.values_mut().for_each(|count| *count *= n as u64);
+        self.work.retain(|_, count| *count > 0);
+        self
+    }
+
     /// Payload of all messages, and their headers, both ways.
     pub fn both_ways(&self) -> u64 {
         self.bytes(Party::Client) + self.bytes(Party::Server)
@@ -242,5 +255,20 @@ mod tests {
         twice.then(&cost);
         assert_eq!(twice.exchanges, [2, 4, 8, 10]);
         assert_eq!(twice.work[&Primitive::Message], 12);
+    }
+
+    #[test]
+    fn many_of_a_kind_cost_as_much_as_one_after_the_other() {
+        let mut one = Cost::default();
+        one.exchange([10, 7]);
+        one.send(Party::Server, 3);
+        one.compute(Primitive::Hash, 5);
+        let mut need = OtCount::default();
+        (need.client_receives.bits, need.server_receives.words) = (4, 6);
+        one.draw(need);
+        assert!(one.client_receives_ots > 0 && one.server_receives_ots > 0);
+        for n in 0..4 {
+            assert_eq!(one.clone().times(n), (0..n).map(|_| one.clone()).sum(), "{n}");
+        }
     }
 }

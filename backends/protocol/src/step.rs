@@ -1,16 +1,14 @@
 //! Operations resolved: what a value of a function is to the protocols, with everything that its
 //! family decided about it.
 
-use std::sync::Arc;
-
 use fusion_ir::Party;
 
-use crate::cheetah::{Packing, Product};
+use crate::cheetah::Packing;
 use crate::compare::Nonlinear;
 use crate::crypt_flow2::{self, he::Slots};
 use crate::{Cost, Keys, Primitive, packed_bytes};
 
-pub use crate::families::{Comparer, Linear};
+pub use crate::families::{Comparer, Linear, Product};
 
 /// One value of a function, resolved.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,8 +17,8 @@ pub enum Step {
     Local(Local),
     /// A convolution or a fully connected layer.
     Linear(Linear),
-    /// Products of shared matrices, by ciphertexts.
-    Product(Arc<Product>),
+    /// Products of shared matrices, whole ones: those of scalars are comparisons.
+    Product(Product),
     /// An operation that looks at the bits of shared values.
     Compare(Compare),
     /// The server's share is opened to the client.
@@ -60,7 +58,7 @@ impl Step {
         match self {
             Step::Local(local) => local.cost(positions),
             Step::Linear(linear) => linear.layer().cost(keys, positions),
-            Step::Product(product) => product.cost(keys, positions),
+            Step::Product(product) => product.products().cost(keys, positions),
             Step::Compare(compare) => compare.by.protocols().cost(&compare.operation, positions),
             Step::Reveal(reveal) => reveal.cost(positions),
         }
@@ -79,8 +77,8 @@ impl Step {
     pub fn levels(&self) -> Option<u32> {
         match self {
             Step::Linear(Linear::Cheetah(packing)) => Some(packing.levels()),
-            Step::Product(product) => Some(product.levels()),
-            Step::Linear(_) | Step::Local(_) | Step::Compare(_) | Step::Reveal(_) => None,
+            Step::Product(Product::Cheetah(product)) => Some(product.levels()),
+            Step::Linear(_) | Step::Product(_) | Step::Local(_) | Step::Compare(_) | Step::Reveal(_) => None,
         }
     }
 
@@ -96,8 +94,9 @@ impl Step {
     pub fn extends(&self) -> bool {
         match self {
             Step::Linear(linear) => matches!(linear, Linear::CryptFlow2(_)),
+            Step::Product(product) => matches!(product, Product::CryptFlow2(_)),
             Step::Compare(compare) => matches!(compare.by, Comparer::CryptFlow2(_)),
-            Step::Product(_) | Step::Local(_) | Step::Reveal(_) => false,
+            Step::Local(_) | Step::Reveal(_) => false,
         }
     }
 }

@@ -6,7 +6,7 @@ use fusion_ir::{Backend, Function, Op, ValueId};
 use crate::cheetah::Packings;
 use crate::compare::{Comparison, Nonlinear};
 use crate::families::{FAMILIES, family};
-use crate::linear::{Matrices, Refusal, Shape};
+use crate::linear::{MOST_SCALARS_IN_ALL, Matrices, Refusal, Shape};
 use crate::step::{Compare, Local, Reveal};
 use crate::{Cost, Keys, Primitive, SharedSetup, Step};
 
@@ -50,8 +50,11 @@ impl Resolver {
             }
             Kind::Product => {
                 let (bits, matrices) = (function.value(id).ty.bits, Matrices::of(function, id)?);
-                if let Some(product) = family(backend).product(backend, bits, &matrices, &mut self.packings) {
-                    return Ok(Step::Product(product));
+                match family(backend).product(backend, bits, &matrices, &mut self.packings) {
+                    Ok(Some(product)) => return Ok(Step::Product(product)),
+                    Ok(None) => matrices.few(None)?,
+                    // What is not carried whole is computed scalar by scalar if it is small.
+                    Err(why) => matrices.few(Some(why))?,
                 }
                 let operation = Nonlinear::MatMul { bits, matrices };
                 Ok(Step::Compare(Compare { operation, by: family(backend).compare(backend)? }))
@@ -71,8 +74,10 @@ impl Resolver {
     pub fn steps(&mut self, function: &Function) -> Result<Steps, Vec<Unsupported>> {
         let mut unsupported = Vec::new();
         let mut steps = Vec::with_capacity(function.values.len());
+        let mut scalars = 0;
         for (id, value) in function.iter() {
-            match self.step(function, id, value.backend) {
+            let step = self.step(function, id, value.backend).and_then(|step| few_in_all(step, &mut scalars));
+            match step {
                 Ok(step) => steps.push(step),
                 Err(why) => {
                     let (op, node) = (value.op.name(), value.node.clone());
@@ -136,6 +141,18 @@ impl std::fmt::Display for Unsupported {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} {}: {}", self.op, self.node, self.why)
     }
+}
+
+/// A step, unless the products of matrices that are computed scalar by scalar are too many with it:
+/// what is priced by the wave would take long. `scalars` are those before it.
+fn few_in_all(step: Step, scalars: &mut u64) -> Result<Step, Refusal> {
+    if let Step::Compare(Compare { operation: Nonlinear::MatMul { matrices, .. }, .. }) = &step {
+        *scalars = scalars.saturating_add(matrices.products());
+        if *scalars > MOST_SCALARS_IN_ALL {
+            return Err(Refusal::ScalarsInAll(*scalars));
+        }
+    }
+    Ok(step)
 }
 
 /// The ways to compute an operation that the families have, the default one first; none for one

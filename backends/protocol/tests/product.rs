@@ -1,10 +1,10 @@
 //! Products of shared matrices: digits, bytes and noise at the sizes that networks have.
 
 use fusion_catalogue::cheetah::{Packings, Product, product};
-use fusion_catalogue::compare::Nonlinear;
-use fusion_catalogue::linear::Matrices;
+use fusion_catalogue::compare::{Comparison, Nonlinear};
+use fusion_catalogue::linear::{Matrices, Refusal};
 use fusion_catalogue::rlwe::{POLYNOMIAL_BYTES, SEED_BYTES};
-use fusion_catalogue::{FRAME_HEADER_BYTES, Keys, Primitive, candidates};
+use fusion_catalogue::{FRAME_HEADER_BYTES, Keys, Primitive, Step, Steps, Unsupported, candidates};
 use fusion_ir::Op;
 
 fn matrices(batch: usize, [rows, inner, columns]: [usize; 3]) -> Matrices {
@@ -84,5 +84,95 @@ fn the_messages_of_two_heads_are_known() {
             assert_eq!(three, 3 * one, "{primitive:?}");
         }
         assert_eq!(cost.both_ways(), sizes.iter().sum::<u64>() + FRAME_HEADER_BYTES * sizes.len() as u64);
+    }
+}
+
+/// Steps of one product of matrices `[1, rows, inner]` and `[1, inner, columns]` by `backend`, whose
+/// factors are parts of one input.
+fn steps(count: usize, [rows, inner, columns]: [usize; 3], bits: u8, backend: &str) -> Result<Steps, Vec<Unsupported>> {
+    let ty = |shape: &[usize]| format!("i{bits}.0~9{shape:?} by local \"\"\n").replace(", ", ",");
+    let most = rows.max(columns) * inner;
+    let mut text = format!("function \"f\"\nv0 = input : {}", ty(&[most]));
+    for (at, shape) in [(1, [1, rows, inner]), (3, [1, inner, columns])] {
+        let len: usize = shape.iter().product();
+        text += &format!("v{at} = slice v0 start=[0] : {}v{} = reshape v{at} : {}", ty(&[len]), at + 1, ty(&shape));
+    }
+    for at in 0..count {
+        let result = ty(&[1, rows, columns]).replace("local \"\"", &format!("{backend} \"product {at}\""));
+        text += &format!("v{} = mat_mul v2, v4 : {result}", at + 5);
+    }
+    Steps::of(&fusion_ir::text::parse(&text).unwrap())
+}
+
+/// Whoever is to multiply scalar by scalar: by name, or as what a family has.
+const SCALARS: [&str; 4] = ["cheetah(ot)", "crypt_flow2-ot", "crypt_flow2-he", "garbled"];
+
+#[test]
+fn large_products_are_not_computed_scalar_by_scalar() {
+    for backend in SCALARS {
+        let refused = steps(1, [512, 512, 512], 30, backend).unwrap_err();
+        assert_eq!(
+            refused.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            ["mat_mul product 0: 1 products of 512x512 and 512x512 matrices are 134217728 multiplications, more than the \
+              4194304 that are done one by one: have them done by ciphertexts, as backend cheetah does"],
+            "{backend}"
+        );
+        // At the limit, and one row beyond it.
+        assert!(steps(1, [256, 128, 128], 30, backend).is_ok(), "{backend}");
+        let refused = steps(1, [257, 128, 128], 30, backend).unwrap_err();
+        assert!(matches!(refused[0].why, Refusal::Scalars { whole: None, .. }), "{backend}");
+    }
+    assert!(matches!(steps(1, [512, 512, 512], 30, "cheetah").unwrap().iter().nth(5), Some(Step::Product(_))));
+}
+
+/// Rings that ciphertexts do not carry: by OTs if it is small, else refused with what ciphertexts
+/// lack.
+#[test]
+fn what_ciphertexts_do_not_carry_is_computed_by_ots_if_it_is_small() {
+    for backend in ["cheetah", "cheetah(pack)"] {
+        let small = steps(1, [16, 16, 16], 40, backend).unwrap();
+        assert!(matches!(small.iter().nth(5), Some(Step::Compare(_))), "{backend}");
+        let refused = steps(1, [512, 64, 512], 40, backend).unwrap_err();
+        let said = refused[0].to_string();
+        assert!(said.contains("16777216 multiplications") && said.contains("40 bits is wider than 34"), "{said}");
+        assert!(matches!(&refused[0].why, Refusal::Scalars { whole: Some(_), .. }));
+    }
+}
+
+/// A function of many, each of them small enough, is refused before anything of it is priced.
+#[test]
+fn all_products_that_are_computed_scalar_by_scalar_are_few() {
+    let extents = [256, 128, 128];
+    for backend in SCALARS {
+        assert!(steps(4, extents, 30, backend).is_ok());
+        let refused = steps(6, extents, 30, backend).unwrap_err();
+        let nodes: Vec<&str> = refused.iter().map(|unsupported| unsupported.node.as_str()).collect();
+        assert_eq!(nodes, ["product 4", "product 5"], "{backend}");
+        assert_eq!(refused[0].why, Refusal::ScalarsInAll(5 * (1 << 22)));
+    }
+    assert!(steps(40, extents, 30, "cheetah").is_ok());
+}
+
+/// Waves that are alike are priced once, and cost as much as they do one by one.
+#[test]
+fn products_of_scalars_cost_what_their_waves_cost() {
+    let matrices = matrices(3, [70, 64, 80]);
+    let price = |comparison: &Comparison, n: usize| {
+        let mut cost = fusion_catalogue::Cost::default();
+        cost.exchange([n as u64, u64::from(*comparison == Comparison::Mul { bits: 30 })]);
+        cost
+    };
+    for positions in [1, 2, 5] {
+        let asked = std::cell::RefCell::new(Vec::new());
+        let counted = |comparison: &Comparison, n: usize| {
+            asked.borrow_mut().push(n);
+            price(comparison, n)
+        };
+        let cost = Nonlinear::MatMul { bits: 30, matrices }.cost(&counted, positions);
+        let waves = matrices.sums(30, positions).map(|sums| price(&Comparison::Mul { bits: 30 }, sums.len() * 64));
+        assert_eq!(cost, waves.sum());
+        assert!(asked.borrow().len() <= 2 && cost.messages.len() > 4 * positions, "{asked:?}");
+        let sent = cost.bytes(fusion_ir::Party::Client) - 8 * (cost.messages.len() / 2) as u64;
+        assert_eq!(sent, positions as u64 * matrices.products());
     }
 }

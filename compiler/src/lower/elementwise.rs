@@ -1,7 +1,6 @@
 //! Functions of each element, products of secrets, and private summands.
 
 use fusion_catalogue::cheetah::product::GOOD_ACC_BITS;
-use fusion_catalogue::cheetah::{Packings, Product};
 use fusion_catalogue::linear::Matrices;
 use fusion_ir::op::Op;
 use fusion_ir::verify::sign_is_proven;
@@ -19,11 +18,9 @@ const FEW: usize = 64;
 /// And of so many nearly.
 const SOME: usize = 2048;
 /// So many products of secrets are taken by OTs, mostly.
-const FEW_PRODUCTS: usize = 1 << 11;
+const FEW_PRODUCTS: u64 = 1 << 11;
 /// And so many if their sums must be exact.
-const SOME_PRODUCTS: usize = 1 << 16;
-/// More products of secrets than this are not taken by OTs.
-const MOST_SCALARS: usize = 1 << 22;
+const SOME_PRODUCTS: u64 = 1 << 16;
 /// A factor of a product of matrices keeps so many bits of its largest element.
 const LEAST_FACTOR_BITS: u8 = 11;
 
@@ -238,11 +235,6 @@ impl Lowering<'_> {
         };
         if ty.bits > super::MAX_RING_BITS {
             return Err(format!("its product needs {} bits", ty.bits));
-        }
-        if matrices.products() > MOST_SCALARS
-            && let Err(why) = Product::of(&matrices, ty.bits, false, &mut Packings::default())
-        {
-            return Err(format!("{why}, and its {} multiplications are too many for OTs", matrices.products()));
         }
         let operands = operands.map(|operand| self.extend(operand, ty.bits, node));
         let y = self.same(Op::MatMul, operands.to_vec(), ty.clone(), node);

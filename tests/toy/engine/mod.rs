@@ -2,7 +2,7 @@
 //! little a family must bring; SECURITY.md knows nothing of it.
 
 use fusion_catalogue::compare::Nonlinear;
-use fusion_catalogue::families::toy::{Comparisons, Layer};
+use fusion_catalogue::families::toy::{Comparisons, Layer, Products};
 use fusion_catalogue::{Keys, SharedSetup};
 use fusion_ir::interp;
 use fusion_ir::types::{mask, signed, wrap};
@@ -17,6 +17,7 @@ pub(crate) struct Engine;
 impl super::Engine for Engine {
     type Batch = ();
     type Layer = Layer;
+    type Products = Products;
     type Comparisons = Comparisons;
 
     fn new(_: &[u8; 32]) -> Result<Engine, Error> {
@@ -50,6 +51,17 @@ impl super::Engine for Engine {
             whole.zip(&own).map(|(y, own)| wrap(y, width).wrapping_sub(*own) & mask(width)).collect();
         place.channel.send(Kind::LinearDownload, bits::pack(&theirs, width))?;
         Ok(own)
+    }
+
+    fn product(
+        &mut self,
+        _: &mut Place<'_>,
+        (): &mut (),
+        products: &Products,
+        _: [&[u64]; 2],
+        _: usize,
+    ) -> Result<Vec<u64>, Error> {
+        match *products {}
     }
 
     fn compare(

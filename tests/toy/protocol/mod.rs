@@ -8,6 +8,8 @@ use crate::compare::Comparison;
 use crate::linear::{Geometry, Refusal, Shape};
 use crate::{Cost, Keys, packed_bytes};
 
+pub use super::Absent as Products;
+
 /// Linear layers only.
 pub struct Family;
 

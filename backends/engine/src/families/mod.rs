@@ -1,9 +1,8 @@
 //! One folder for each family of protocols; what they share lies beside them. A session drives each
 //! through `Engine`; which there are is the registry's.
 
-use fusion_catalogue::cheetah::Product;
 use fusion_catalogue::compare::Nonlinear;
-use fusion_catalogue::families::{Comparer, Linear};
+use fusion_catalogue::families::{Comparer, Linear, Product};
 use fusion_catalogue::{Keys, SharedSetup, Steps};
 use fusion_ir::{Party, ValueId, Weights};
 
@@ -16,6 +15,8 @@ pub(crate) trait Engine {
     type Batch;
     /// How it lays out a linear layer.
     type Layer;
+    /// How it lays out products of secret matrices.
+    type Products;
     /// Its protocols for what looks at bits.
     type Comparisons;
 
@@ -49,6 +50,19 @@ pub(crate) trait Engine {
         batch: &mut Self::Batch,
         layer: &Self::Layer,
         task: Task<'_>,
+    ) -> Result<Vec<u64>, Error>;
+
+    /// Products of secret matrices, on shares of both factors.
+    ///
+    /// # Errors
+    /// Whatever the channel gives, and [`Error::PeerMisbehaved`].
+    fn product(
+        &mut self,
+        place: &mut Place<'_>,
+        batch: &mut Self::Batch,
+        products: &Self::Products,
+        shares: [&[u64]; 2],
+        positions: usize,
     ) -> Result<Vec<u64>, Error>;
 
     /// An operation that looks at bits, on shares of its operands.
@@ -129,6 +143,22 @@ macro_rules! registry {
                 }
             }
 
+            /// As [`Engine::product`].
+            pub fn product(
+                &mut self,
+                place: &mut Place<'_>,
+                batches: &mut Batches,
+                product: &Product,
+                shares: [&[u64]; 2],
+                positions: usize,
+            ) -> Result<Vec<u64>, Error> {
+                match product {
+                    $(Product::$family(products) => {
+                        self.$module.product(place, &mut batches.$module, products, shares, positions)
+                    })*
+                }
+            }
+
             /// As [`Engine::compare`].
             pub fn compare(
                 &mut self,
@@ -144,20 +174,6 @@ macro_rules! registry {
             }
         }
     };
-}
-
-impl Engines {
-    /// Products of shared matrices by ciphertexts, which are the `cheetah` family's.
-    pub fn product(
-        &mut self,
-        place: &mut Place<'_>,
-        batches: &mut Batches,
-        product: &Product,
-        shares: [&[u64]; 2],
-        positions: usize,
-    ) -> Result<Vec<u64>, Error> {
-        self.cheetah.product(place, &mut batches.cheetah, product, shares, positions)
-    }
 }
 
 registry! {

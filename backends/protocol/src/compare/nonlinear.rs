@@ -98,7 +98,7 @@ impl Nonlinear {
             Nonlinear::MaxPool { .. } => (operand / 2, 3),
             Nonlinear::Elementwise { .. } | Nonlinear::Piecewise { .. } => (operand.max(result), 1),
             Nonlinear::ArgMax { .. } | Nonlinear::TopK { .. } => (operand.max(result), 1),
-            Nonlinear::MatMul { matrices, .. } => (matrices.products() as u64, 1),
+            Nonlinear::MatMul { matrices, .. } => (matrices.products(), 1),
         }
     }
 }
@@ -123,8 +123,16 @@ pub fn max_pool(price: Price, bits: u8, window: &Window, [height, width]: [usize
 
 /// Products of matrices, [some results](Matrices::sums) at a time.
 pub fn mat_mul(price: Price, bits: u8, matrices: &Matrices, positions: usize) -> Cost {
-    let sums = matrices.sums(bits, positions);
-    sums.map(|sums| price(&Comparison::Mul { bits }, sums.len() * matrices.inner)).sum()
+    // All waves but the last are alike.
+    let mut alike: Vec<(usize, usize)> = Vec::new();
+    for sums in matrices.sums(bits, positions) {
+        match alike.last_mut() {
+            Some((len, times)) if *len == sums.len() => *times += 1,
+            _ => alike.push((sums.len(), 1)),
+        }
+    }
+    let wave = |(len, times)| price(&Comparison::Mul { bits }, len * matrices.inner).times(times);
+    alike.into_iter().map(wave).sum()
 }
 
 /// The index of the largest of `classes` values for each of `positions` positions.

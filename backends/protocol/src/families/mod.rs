@@ -1,18 +1,16 @@
 //! The families of protocols, as data: what each could compute, and how it lays an operation out.
 //!
-//! A family is a folder that has a `Family`, a `Layer` and a `Comparisons`, and a line in the
-//! registry.
+//! A family is a folder that has a `Family`, a `Layer`, a `Products` and a `Comparisons`, and a line
+//! in the registry.
 
 mod parts;
-
-use std::sync::Arc;
 
 use fusion_ir::Backend;
 
 use crate::linear::{Matrices, Refusal, Shape};
-use cheetah::{Packings, Product};
+use cheetah::Packings;
 
-pub use parts::{Comparisons, Layer, NoLayer};
+pub use parts::{Absent, Comparisons, Layer, Products};
 
 /// A family as the compiler and both parties see it, without its protocols' code.
 pub trait Family: Sync {
@@ -40,16 +38,13 @@ pub trait Family: Sync {
     /// If it has none.
     fn compare(&self, backend: Backend) -> Result<Comparer, Refusal>;
 
-    /// Products of secret matrices in a ring of so many bits, by ciphertexts; `None` if they are
-    /// computed scalar by scalar, as comparisons are.
-    fn product(
-        &self,
-        _backend: Backend,
-        _bits: u8,
-        _matrices: &Matrices,
-        _packings: &mut Packings,
-    ) -> Option<Arc<Product>> {
-        None
+    /// Products of secret matrices in a ring of so many bits, as `backend` multiplies whole ones;
+    /// `None` if it multiplies scalars, by [comparisons](Family::compare).
+    ///
+    /// # Errors
+    /// If its protocols for whole matrices cannot carry these.
+    fn product(&self, _: Backend, _bits: u8, _: &Matrices, _: &mut Packings) -> Result<Option<Product>, Refusal> {
+        Ok(None)
     }
 }
 
@@ -74,6 +69,12 @@ macro_rules! registry {
             $(#[doc = concat!("By the `", stringify!($module), "` family.")] $family($module::Layer),)*
         }
 
+        /// Products of secret matrices, laid out as their protocol has them.
+        #[derive(Clone, Debug, PartialEq)]
+        pub enum Product {
+            $(#[doc = concat!("By the `", stringify!($module), "` family.")] $family($module::Products),)*
+        }
+
         /// The protocols of a family for what looks at bits.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Comparer {
@@ -85,6 +86,15 @@ macro_rules! registry {
             pub fn layer(&self) -> &dyn Layer {
                 match self {
                     $(Linear::$family(layer) => layer,)*
+                }
+            }
+        }
+
+        impl Product {
+            /// What every family says of its products.
+            pub fn products(&self) -> &dyn Products {
+                match self {
+                    $(Product::$family(products) => products,)*
                 }
             }
         }

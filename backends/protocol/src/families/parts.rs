@@ -1,4 +1,5 @@
-//! What every family says of its linear layers and of its protocols for what looks at bits.
+//! What every family says of its linear layers, of its products of secret matrices, and of its
+//! protocols for what looks at bits.
 
 use fusion_ir::Party;
 
@@ -19,6 +20,15 @@ pub trait Layer {
     fn peak_bytes(&self, party: Party, positions: u64, alive: u64, result: u64) -> u64;
 }
 
+/// Products of secret matrices, as their family lays them out.
+pub trait Products {
+    /// What they take on a micro-batch, their own public keys included where they have some.
+    fn cost(&self, keys: Keys, positions: usize) -> Cost;
+
+    /// As [`Layer::peak_bytes`].
+    fn peak_bytes(&self, party: Party, positions: u64, alive: u64, result: u64) -> u64;
+}
+
 /// A family's protocols for operations that look at bits.
 pub trait Comparisons {
     /// What one comparison of `n` elements takes.
@@ -30,16 +40,26 @@ pub trait Comparisons {
     }
 }
 
-/// The layer of a family that has none.
+/// The layers, or the products of whole matrices, of a family that has none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NoLayer {}
+pub enum Absent {}
 
-impl Layer for NoLayer {
+impl Layer for Absent {
     fn cost(&self, _: Keys, _: usize) -> Cost {
         match *self {}
     }
 
     fn geometry(&self) -> &Geometry {
+        match *self {}
+    }
+
+    fn peak_bytes(&self, _: Party, _: u64, _: u64, _: u64) -> u64 {
+        match *self {}
+    }
+}
+
+impl Products for Absent {
+    fn cost(&self, _: Keys, _: usize) -> Cost {
         match *self {}
     }
 

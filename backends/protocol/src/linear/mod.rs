@@ -4,7 +4,7 @@ mod geometry;
 mod matrices;
 
 pub use geometry::{Geometry, Shape};
-pub use matrices::Matrices;
+pub use matrices::{MOST_SCALARS, MOST_SCALARS_IN_ALL, Matrices};
 
 use crate::rlwe::{DEGREE, MAX_ACC_BITS};
 
@@ -39,6 +39,25 @@ pub enum Refusal {
     /// The chosen family does not compute operations of this kind at all: who, and what.
     #[error("{0} have no {1}")]
     Absent(&'static str, &'static str),
+    /// Products of matrices would be computed scalar by scalar, and are more than [`MOST_SCALARS`].
+    #[error(
+        "{matrices} are {} multiplications, more than the {MOST_SCALARS} that are done one by one: {}",
+        matrices.products(),
+        advice(whole.as_deref())
+    )]
+    Scalars {
+        /// The matrices.
+        matrices: Matrices,
+        /// Why whole matrices cannot be multiplied, if the backend was to do that.
+        whole: Option<Box<Refusal>>,
+    },
+    /// With these, all products of a function's matrices that are computed scalar by scalar are
+    /// more than [`MOST_SCALARS_IN_ALL`].
+    #[error(
+        "with it, the multiplications of products of matrices that are done one by one are {0}, more than \
+         {MOST_SCALARS_IN_ALL}: have more of them done by ciphertexts, as backend cheetah does"
+    )]
+    ScalarsInAll(u64),
     /// The weights are so wide or so many that their noise could not be hidden.
     #[error("{products} products with {weight_bits}-bit weights are too noisy to hide at {acc_bits} accumulator bits")]
     Flood {
@@ -49,4 +68,12 @@ pub enum Refusal {
         /// Products that one output coefficient sums.
         products: usize,
     },
+}
+
+/// What to do about too many products of scalars.
+fn advice(whole: Option<&Refusal>) -> String {
+    match whole {
+        None => "have them done by ciphertexts, as backend cheetah does".into(),
+        Some(why) => format!("take smaller matrices or factors of fewer bits, for ciphertexts do not carry them ({why})"),
+    }
 }

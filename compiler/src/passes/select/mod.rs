@@ -15,6 +15,7 @@ mod shared;
 
 use std::cmp::Ordering;
 
+use fusion_catalogue::linear::Refusal;
 use fusion_catalogue::ot::{self, OtSource, TILE_ROWS};
 use fusion_catalogue::{Cost, Keys, Primitive, Resolver, Schedule, SharedSetup, Step};
 use fusion_estimate::{Clock, SessionTrace};
@@ -101,9 +102,10 @@ impl Scale<'_> {
     /// Every way to compute value `id` that the protocols have, the fastest first; of those that do
     /// the same, one. Nothing for a local operation.
     pub fn candidates(&mut self, function: &Function, id: ValueId) -> Vec<Candidate> {
-        let mut backends = fusion_catalogue::candidates(&function.value(id).op);
+        let op = &function.value(id).op;
+        let mut backends = fusion_catalogue::candidates(op);
         if let (Choice::Always(backend), false) = (self.target.choice, backends.is_empty()) {
-            backends = vec![backend];
+            backends = vec![backend.for_op(op)];
         }
         let mut candidates: Vec<Candidate> = Vec::new();
         for backend in backends {
@@ -143,6 +145,22 @@ impl Scale<'_> {
         }
         let step = self.resolver.step(function, id, Backend::Local);
         step.map_or_else(|_| Cost::default(), |step| step.cost(Keys::Position, self.target.schedule.whole()))
+    }
+
+    /// The backend of a value that has no candidates.
+    fn fallback(&mut self, function: &Function, id: ValueId, candidates: &[Candidate]) -> Backend {
+        let op = &function.value(id).op;
+        if op.is_local() || !candidates.is_empty() {
+            return Backend::Local;
+        }
+        let default = Backend::Cheetah(Cheetah::default());
+        let Choice::Always(backend) = self.target.choice else { return default };
+        // What the chosen family does not have is the default one's. What it has, but not for so
+        // much, it is to refuse: like all that no protocol carries, by name after the passes.
+        match self.resolver.step(function, id, backend) {
+            Err(Refusal::Scalars { .. }) => backend.for_op(op),
+            _ => default,
+        }
     }
 
     /// The options with the least sum of times, of which so much of the waiting counts that nothing
@@ -213,7 +231,8 @@ pub(super) fn apply(program: &mut Program, settings: &Settings) {
     let mut scale = Scale::new(function, &settings.target);
     let ids = (0..function.values.len() as u32).map(ValueId);
     let all: Vec<Vec<Candidate>> = ids.clone().map(|id| scale.candidates(function, id)).collect();
-    let local: Vec<Cost> = ids.zip(&all).map(|(id, candidates)| scale.local(function, id, candidates)).collect();
+    let local: Vec<Cost> = ids.clone().zip(&all).map(|(id, candidates)| scale.local(function, id, candidates)).collect();
+    let fallbacks: Vec<Backend> = ids.zip(&all).map(|(id, candidates)| scale.fallback(function, id, candidates)).collect();
     let mut ways: Vec<Vec<usize>> = WAITING.iter().map(|waiting| scale.together(&all, *waiting)).collect();
     ways.extend(scale.single(&all));
     ways.dedup();
@@ -223,18 +242,14 @@ pub(super) fn apply(program: &mut Program, settings: &Settings) {
     };
     let seconds: Vec<f64> = ways.iter().map(seconds).collect();
     let best = (1..ways.len()).fold(0, |best, way| if seconds[way] < seconds[best] { way } else { best });
-    choose(function, &all, &ways[best]);
+    choose(function, &all, &ways[best], &fallbacks);
 }
 
-/// Sets the backend of every value to the candidate that `picked` says.
-fn choose(function: &mut Function, all: &[Vec<Candidate>], picked: &[usize]) {
-    for ((value, candidates), option) in function.values.iter_mut().zip(all).zip(picked) {
-        value.backend = match candidates.get(*option) {
-            Some(candidate) => candidate.backend,
-            None if value.op.is_local() => Backend::Local,
-            // What no protocol carries is refused by name after the passes.
-            None => Backend::Cheetah(Cheetah::default()),
-        };
+/// Sets the backend of every value to the candidate that `picked` says, or to its fallback if it
+/// has none.
+fn choose(function: &mut Function, all: &[Vec<Candidate>], picked: &[usize], fallbacks: &[Backend]) {
+    for (((value, candidates), option), fallback) in function.values.iter_mut().zip(all).zip(picked).zip(fallbacks) {
+        value.backend = candidates.get(*option).map_or(*fallback, |candidate| candidate.backend);
     }
 }
 

@@ -6,7 +6,7 @@ pub mod linear;
 #[allow(clippy::integer_division_remainder_used, reason = "places in matrices")]
 pub mod product;
 
-use fusion_catalogue::cheetah::{Comparisons, Layer, Product, interleaved};
+use fusion_catalogue::cheetah::{Comparisons, Layer, Products, interleaved};
 use fusion_catalogue::compare::Nonlinear;
 use fusion_catalogue::rlwe::PUBLIC_KEY_BYTES;
 use fusion_catalogue::{Keys, SharedSetup};
@@ -43,6 +43,7 @@ enum Pairs {
 impl super::Engine for Engine {
     type Batch = Batch;
     type Layer = Layer;
+    type Products = Products;
     type Comparisons = Comparisons;
 
     fn new(_: &[u8; 32]) -> Result<Engine, Error> {
@@ -107,30 +108,11 @@ impl super::Engine for Engine {
         }
     }
 
-    fn compare(
-        &mut self,
-        place: &mut Place<'_>,
-        &Comparisons { leaf_bits }: &Comparisons,
-        operation: &Nonlinear,
-        operands: &[&[u64]],
-        positions: usize,
-    ) -> Result<Vec<u64>, Error> {
-        let (channel, correlations) = (&mut *place.channel, &mut *place.correlations);
-        let ctx = &mut compare::Ctx { party: place.party, channel, correlations, leaf_bits };
-        evaluate(ctx, operation, operands, positions)
-    }
-}
-
-impl Engine {
-    /// Products of shared matrices.
-    ///
-    /// # Errors
-    /// Whatever the channel gives, and [`Error::PeerMisbehaved`].
-    pub fn product(
+    fn product(
         &mut self,
         place: &mut Place<'_>,
         batch: &mut Batch,
-        product: &Product,
+        product: &Products,
         shares: [&[u64]; 2],
         positions: usize,
     ) -> Result<Vec<u64>, Error> {
@@ -147,6 +129,19 @@ impl Engine {
                 product::server(channel, product, keys, workspace, shares)
             }
         }
+    }
+
+    fn compare(
+        &mut self,
+        place: &mut Place<'_>,
+        &Comparisons { leaf_bits }: &Comparisons,
+        operation: &Nonlinear,
+        operands: &[&[u64]],
+        positions: usize,
+    ) -> Result<Vec<u64>, Error> {
+        let (channel, correlations) = (&mut *place.channel, &mut *place.correlations);
+        let ctx = &mut compare::Ctx { party: place.party, channel, correlations, leaf_bits };
+        evaluate(ctx, operation, operands, positions)
     }
 }
 

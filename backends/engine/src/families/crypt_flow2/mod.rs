@@ -23,7 +23,7 @@ mod tests;
 
 use fusion_catalogue::compare::{Comparison, Nonlinear};
 use fusion_catalogue::crypt_flow2::he::key_bytes;
-use fusion_catalogue::crypt_flow2::{Comparisons, Layer, Schedule};
+use fusion_catalogue::crypt_flow2::{Comparisons, Layer, Products, Schedule};
 use fusion_catalogue::{Keys, SharedSetup};
 use fusion_ir::types::{mask, signed};
 use fusion_ir::{Function, Party, Value, Weights, interp};
@@ -60,6 +60,7 @@ impl Engine {
 impl super::Engine for Engine {
     type Batch = Batch;
     type Layer = Layer;
+    type Products = Products;
     type Comparisons = Comparisons;
 
     fn new(_: &[u8; 32]) -> Result<Engine, Error> {
@@ -122,6 +123,17 @@ impl super::Engine for Engine {
         };
         add_own(function, value, weights, share, &mut result);
         Ok(result)
+    }
+
+    fn product(
+        &mut self,
+        _: &mut Place<'_>,
+        _: &mut Batch,
+        products: &Products,
+        _: [&[u64]; 2],
+        _: usize,
+    ) -> Result<Vec<u64>, Error> {
+        match *products {}
     }
 
     fn compare(

@@ -23,7 +23,7 @@ mod tests;
 
 use chacha20::ChaCha20Rng;
 use fusion_catalogue::compare::{Comparison, Nonlinear};
-use fusion_catalogue::garbled::{Comparisons, Layer};
+use fusion_catalogue::garbled::{Comparisons, Layer, Products};
 use fusion_catalogue::{Keys, SharedSetup};
 use fusion_ir::Party;
 
@@ -43,6 +43,7 @@ pub struct Engine {
 impl super::Engine for Engine {
     type Batch = ();
     type Layer = Layer;
+    type Products = Products;
     type Comparisons = Comparisons;
 
     fn new(session_id: &[u8; 32]) -> Result<Engine, Error> {
@@ -59,6 +60,17 @@ impl super::Engine for Engine {
 
     fn linear(&mut self, _: &mut Place<'_>, (): &mut (), layer: &Layer, _: Task<'_>) -> Result<Vec<u64>, Error> {
         match *layer {}
+    }
+
+    fn product(
+        &mut self,
+        _: &mut Place<'_>,
+        (): &mut (),
+        products: &Products,
+        _: [&[u64]; 2],
+        _: usize,
+    ) -> Result<Vec<u64>, Error> {
+        match *products {}
     }
 
     fn compare(

@@ -20,6 +20,9 @@ pub struct Family;
 /// A linear layer, in coefficients of ciphertexts.
 pub type Layer = Arc<Packing>;
 
+/// Products of matrices, likewise.
+pub type Products = Arc<Product>;
+
 /// Carry trees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Comparisons {
@@ -58,17 +61,19 @@ impl families::Family for Family {
         Ok(Comparer::Cheetah(Comparisons { leaf_bits: Family::choices(backend).leaf_bits }))
     }
 
-    /// By ciphertexts, unless they are not asked for or could not carry it.
     fn product(
         &self,
         backend: Backend,
         bits: u8,
         matrices: &Matrices,
         packings: &mut Packings,
-    ) -> Option<Arc<Product>> {
+    ) -> Result<Option<families::Product>, Refusal> {
         let Cheetah { output_packing, scalar_products, .. } = Family::choices(backend);
-        let product = (!scalar_products).then(|| Product::of(matrices, bits, output_packing, packings))?;
-        product.ok().map(Arc::new)
+        if scalar_products {
+            return Ok(None);
+        }
+        let product = Product::of(matrices, bits, output_packing, packings)?;
+        Ok(Some(families::Product::Cheetah(Arc::new(product))))
     }
 }
 
@@ -85,6 +90,16 @@ impl families::Layer for Layer {
 
     fn peak_bytes(&self, party: Party, positions: u64, alive: u64, result: u64) -> u64 {
         peak_bytes(party, [self.upload_bytes(), self.download_bytes()], positions, alive, result)
+    }
+}
+
+impl families::Products for Products {
+    fn cost(&self, keys: Keys, positions: usize) -> Cost {
+        Product::cost(self, keys, positions)
+    }
+
+    fn peak_bytes(&self, party: Party, positions: u64, alive: u64, result: u64) -> u64 {
+        Product::peak_bytes(self, party, positions, alive, result)
     }
 }
 

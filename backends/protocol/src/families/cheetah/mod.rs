@@ -22,7 +22,7 @@ mod trees;
 use fusion_ir::Party;
 
 pub use carries::{Carries, Leaf, SEGMENTS};
-pub use family::{Comparisons, Family, Layer};
+pub use family::{Comparisons, Family, Layer, Products};
 pub use flight::Flight;
 pub use packing::{Packing, Packings, Run, Term};
 pub use product::Product;

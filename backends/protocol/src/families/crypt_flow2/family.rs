@@ -5,13 +5,15 @@ use fusion_ir::backend::{Backend, CryptFlow2};
 
 use super::compare;
 use super::he::Slots;
-use super::matmul::Products;
+use super::matmul;
 use crate::compare::Comparison;
 use crate::families::cheetah::Packings;
 use crate::families::parts::peak_bytes;
 use crate::families::{self, Comparer, Linear};
 use crate::linear::{Geometry, Refusal, Shape};
 use crate::{Cost, Keys};
+
+pub use crate::families::Absent as Products;
 
 /// The protocols of CrypTFlow2.
 pub struct Family;
@@ -20,7 +22,7 @@ pub struct Family;
 #[derive(Clone, Debug, PartialEq)]
 pub enum Layer {
     /// By correlated OTs on the bits of the weights.
-    Ot(Box<Products>),
+    Ot(Box<matmul::Products>),
     /// In slots of ciphertexts.
     He(Box<Slots>),
 }
@@ -43,7 +45,7 @@ impl families::Family for Family {
         let Shape { geometry, acc_bits, weight_bits } = shape;
         Ok(Linear::CryptFlow2(match backend {
             Backend::CryptFlow2(CryptFlow2::He) => Layer::He(Box::new(Slots::of(geometry, *acc_bits, *weight_bits)?)),
-            _ => Layer::Ot(Box::new(Products::of(geometry.clone(), *acc_bits, *weight_bits))),
+            _ => Layer::Ot(Box::new(matmul::Products::of(geometry.clone(), *acc_bits, *weight_bits))),
         }))
     }
 

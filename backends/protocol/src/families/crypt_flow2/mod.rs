@@ -9,4 +9,4 @@ pub mod matmul;
 pub mod ot;
 
 pub use compare::{Mill, Schedule, Words};
-pub use family::{Comparisons, Family, Layer};
+pub use family::{Comparisons, Family, Layer, Products};

@@ -9,7 +9,7 @@ use crate::families::cheetah::Packings;
 use crate::families::{self, Comparer, Linear};
 use crate::linear::{Refusal, Shape};
 
-pub use crate::families::NoLayer as Layer;
+pub use crate::families::{Absent as Layer, Absent as Products};
 
 /// Garbled circuits: everything that looks at bits.
 pub struct Family;

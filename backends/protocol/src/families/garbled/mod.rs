@@ -15,7 +15,7 @@ use crate::compare::{Comparison, Nonlinear};
 use crate::ot::OtCount;
 use crate::{Cost, Primitive, packed_bytes};
 
-pub use family::{Comparisons, Family, Layer};
+pub use family::{Comparisons, Family, Layer, Products};
 
 /// Bytes of a label.
 pub const LABEL_BYTES: u64 = 16;
