@@ -222,14 +222,28 @@ fn results_are_fresh_every_time() {
 }
 
 /// The client knows all that goes into `a` but the server's share: with the same uploads and a
-/// right guess of that share it could make the same.
+/// right guess of that share it could make the same. With every number of digits, and packed or
+/// not.
 #[test]
 fn a_client_cannot_test_a_guess_of_the_servers_share() {
     let mut rng = ChaCha20Rng::seed_from_u64(7);
-    let case = Case::random(matrices(1, [24, 40, 24]), 30, false, 1, &mut rng);
-    let product = &case.product;
+    let mut seen = BTreeSet::new();
+    for packed in [false, true] {
+        for (acc_bits, extents) in [(24, [24, 40, 24]), (30, [24, 40, 24]), (34, [24, 700, 24])] {
+            let case = Case::random(matrices(1, extents), acc_bits, packed, 1, &mut rng);
+            let terms = case.product.terms().each_ref();
+            assert_eq!(case.product.levels() > 0, packed);
+            seen.extend(terms.map(|term| (term.digits, packed)));
+            guess(&case);
+        }
+    }
+    assert_eq!(seen, [1, 2, 3].into_iter().flat_map(|digits| [(digits, false), (digits, true)]).collect());
+}
+
+fn guess(case: &Case) {
+    let (product, levels) = (&case.product, case.product.levels());
     let key = ClientKey::generate().unwrap();
-    let public = [PublicKey::decode(key.public()).unwrap()];
+    let public = [public_key(&key, levels)];
     let upload: Vec<u8> = {
         let (mut left, mut right) = pair();
         let shares = case.shares[0].each_ref().map(Vec::as_slice);
@@ -250,12 +264,16 @@ fn a_client_cannot_test_a_guess_of_the_servers_share() {
     let (answered, guessed) = (answer(), answer());
     let mut start = 0;
     for term in product.terms() {
-        let a = start..start + term.packing.a_bytes();
-        let differing = answered[a.clone()].iter().zip(&guessed[a]).filter(|(left, right)| left != right).count();
-        // Independent bytes are equal once in 256.
-        assert!(differing * 100 > term.packing.a_bytes() * 98, "{differing} of {}", term.packing.a_bytes());
-        start += term.packing.download_bytes();
+        let end = start + term.packing.download_bytes();
+        // All of `a`, then the coefficients of `b`.
+        for part in [start..start + term.packing.a_bytes(), start + term.packing.a_bytes()..end] {
+            let differing = answered[part.clone()].iter().zip(&guessed[part.clone()]).filter(|(l, r)| l != r).count();
+            // Independent bytes are equal once in 256.
+            assert!(differing * 100 > part.len() * 98, "{product:?}: {differing} of {}", part.len());
+        }
+        start = end;
     }
+    assert_eq!(start, answered.len());
 }
 
 /// Positions with the same shares, as two copies of a query may be: no key, seed or ciphertext

@@ -1,5 +1,6 @@
 //! Products of shared matrices: digits, bytes and noise at the sizes that networks have.
 
+use fusion_catalogue::cheetah::noise::Noise;
 use fusion_catalogue::cheetah::{Packings, Product, product};
 use fusion_catalogue::compare::{Comparison, Nonlinear};
 use fusion_catalogue::linear::{Matrices, Refusal};
@@ -32,19 +33,43 @@ fn bytes(product: &Product) -> [u64; 2] {
     [product.cost(Keys::Position, 1).both_ways(), by.protocols().cost(&scalars, 1).both_ways()]
 }
 
+/// As few digits as can be hidden, and by how many bits: what SECURITY.md and decision 62 say.
 #[test]
-fn attention_takes_two_digits_at_the_widths_that_the_compiler_makes() {
+fn digits_and_hiding_bits_of_attention_are_known_at_every_width() {
     for (batch, extents) in ATTENTION {
         for packed in [false, true] {
-            for acc_bits in [28, 30, 32, product::GOOD_ACC_BITS] {
+            for acc_bits in 2..=34 {
                 let product = product(batch, extents, acc_bits, packed);
-                assert_eq!(product.terms().each_ref().map(|term| term.digits), [2, 2], "{extents:?} at {acc_bits}");
-                assert_eq!(product.levels() > 0, packed);
+                assert_eq!(product.levels() > 0, packed, "{extents:?} at {acc_bits}");
+                for (at, term) in product.terms().iter().enumerate() {
+                    let context = format!("{batch} of {extents:?} at {acc_bits} bits, packed {packed}, term {at}");
+                    let most = match acc_bits {
+                        ..=24 => 1..=1,
+                        // By the sums' lengths.
+                        25 | 26 => 1..=2,
+                        27..=product::GOOD_ACC_BITS => 2..=2,
+                        _ => 3..=3,
+                    };
+                    assert!(most.contains(&term.digits), "{context}: {} digits", term.digits);
+                    let hiding_bits = term.packing.noise(product.digit_bits(at)).unwrap().hiding_bits();
+                    let known = if matches!(acc_bits, 32 | 33) { 40.0..43.0 } else { 40.0..85.0 };
+                    assert!(known.contains(&hiding_bits), "{context}: {hiding_bits} bits");
+                }
             }
-            assert!(product(batch, extents, 34, packed).terms().iter().all(|term| term.digits == 3));
-            assert!(product(batch, extents, 24, packed).terms().iter().all(|term| term.digits == 1));
         }
     }
+}
+
+/// Where two digits of 33 bits end, in products for each result.
+#[test]
+fn two_digits_hold_sums_of_known_length() {
+    let holds = |products: usize, levels| Noise::new(33, 17, products, levels).is_ok();
+    for (inner, levels) in [(762, 0), (474, 6)] {
+        assert!(holds(2 * inner, levels) && !holds(2 * inner + 2, levels), "{inner} {levels}");
+    }
+    let digits = |inner, packed| product(1, [64, inner, 64], 33, packed).terms().each_ref().map(|term| term.digits);
+    assert_eq!([digits(762, false), digits(763, false)], [[2, 2], [3, 3]]);
+    assert_eq!([digits(474, true), digits(475, true)], [[2, 2], [3, 3]]);
 }
 
 #[test]

@@ -15,6 +15,8 @@
 mod attack;
 mod cipher;
 mod key;
+#[cfg(test)]
+mod measured;
 mod scale;
 mod switching;
 

@@ -103,7 +103,7 @@ fn own(product: &Product, [x, y]: [&[u64]; 2], positions: usize) -> Vec<u64> {
 }
 
 /// Where the elements of one term's layer are in the matrices.
-struct CrossTerm {
+pub(crate) struct CrossTerm {
     /// Rows of the first factor, or columns of the second: of the client's matrix.
     pixels: usize,
     inner: usize,
@@ -117,7 +117,7 @@ struct CrossTerm {
 }
 
 impl CrossTerm {
-    fn new(product: &Product, term: usize) -> CrossTerm {
+    pub(crate) fn new(product: &Product, term: usize) -> CrossTerm {
         let Matrices { rows, inner, columns, .. } = *product.matrices();
         let first = term == 0;
         let (pixels, outputs) = if first { (rows, columns) } else { (columns, rows) };
@@ -128,7 +128,7 @@ impl CrossTerm {
 
     /// The layer's operand from the client's share of its matrices: for every digit and inner index
     /// a channel, which is that row or column times the digit's place value.
-    fn operands(&self, share: &[u64]) -> Vec<u64> {
+    pub(crate) fn operands(&self, share: &[u64]) -> Vec<u64> {
         let CrossTerm { pixels, inner, digits, digit_bits, acc_bits, .. } = *self;
         let image = |share: &[u64], operand: &mut [u64]| {
             for (channel, line) in operand.chunks_exact_mut(pixels).enumerate() {
@@ -146,7 +146,7 @@ impl CrossTerm {
     }
 
     /// The layer's kernel from the server's share of its matrices of one position.
-    fn kernel(&self, share: &[u64]) -> Vec<i64> {
+    pub(crate) fn kernel(&self, share: &[u64]) -> Vec<i64> {
         let CrossTerm { inner, outputs, digits, .. } = *self;
         let mut kernel = vec![0; digits * share.len()];
         let matrices = share.par_chunks_exact(inner * outputs);
