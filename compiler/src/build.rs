@@ -5,7 +5,7 @@ use fusion_catalogue::Steps;
 use fusion_ir::{Function, Op};
 
 use crate::Error;
-use crate::lower::{LayerFormat, lower};
+use crate::lower::{Formats, lower};
 use crate::nn::eval::Observed;
 use crate::nn::scales::Scales;
 use crate::nn::{Graph, commute, compose, fold, gates, mask};
@@ -21,8 +21,8 @@ pub(crate) const MAX_NAMED: usize = 8;
 pub struct Built {
     /// The function with its weights.
     pub program: Program,
-    /// The linear layers' formats.
-    pub layers: Vec<LayerFormat>,
+    /// The formats of linear layers and of products of secret matrices.
+    pub formats: Formats,
     /// What the float network does on the calibration samples.
     pub observed: Observed,
     /// The float network as it was lowered, in units that fit its number formats.
@@ -63,15 +63,15 @@ pub fn build(
     settings: &Settings,
 ) -> Result<Built, Error> {
     let Prepared { graph, observed, warnings } = prepare(graph, calibration, precision)?;
-    let (mut program, mut layers) = lower(&graph, &observed, precision)?;
+    let (mut program, mut formats) = lower(&graph, &observed, precision)?;
     passes::run(&mut program, settings, None)?;
     carried(&program.function)?;
     // Sums that joined an accumulator may have widened it.
     for value in program.function.values.iter().filter(|value| matches!(value.op, Op::Conv(_) | Op::Dense { .. })) {
-        let layer = layers.iter_mut().find(|layer| layer.node == value.node);
+        let layer = formats.layers.iter_mut().find(|layer| layer.node == value.node);
         layer.into_iter().for_each(|layer| layer.accumulator_bits = value.ty.bits);
     }
-    Ok(Built { program, layers, observed, graph, warnings })
+    Ok(Built { program, formats, observed, graph, warnings })
 }
 
 /// A network in units that fit its number formats, and what it does on the calibration samples.

@@ -148,8 +148,8 @@ fn one_huge_row() -> Graph {
 #[test]
 fn a_channel_that_one_huge_weight_reads_is_multiplied_instead() {
     let (built, agreeing) = fixed(&one_huge_row(), images(200, 8));
-    let layer = |name: &str| built.layers.iter().find(|layer| layer.node == name).unwrap();
-    assert_eq!(layer("depthwise").weight_bits, layer("first").weight_bits, "{:?}", built.layers);
+    let layer = |name: &str| built.formats.layers.iter().find(|layer| layer.node == name).unwrap();
+    assert_eq!(layer("depthwise").weight_bits, layer("first").weight_bits, "{:?}", built.formats.layers);
     let of_depthwise = built.program.function.values.iter().filter(|value| value.node == "depthwise");
     let factors: Vec<_> = of_depthwise.filter(|value| matches!(value.op, fusion_ir::Op::Scale { .. })).collect();
     assert!(matches!(factors.as_slice(), [value] if value.ty.shape == [1, 1, 1]), "{factors:?}");
@@ -159,8 +159,8 @@ fn a_channel_that_one_huge_weight_reads_is_multiplied_instead() {
 #[test]
 fn a_kernel_with_one_huge_row_gets_wider_weights_where_few_samples_are_known() {
     let (built, agreeing) = fixed(&one_huge_row(), images(31, 8));
-    let bits = |name: &str| built.layers.iter().find(|layer| layer.node == name).map(|layer| layer.weight_bits);
-    assert!(bits("depthwise") > bits("first"), "{:?}", built.layers);
+    let bits = |name: &str| built.formats.layers.iter().find(|layer| layer.node == name).map(|layer| layer.weight_bits);
+    assert!(bits("depthwise") > bits("first"), "{:?}", built.formats.layers);
     assert!(agreeing >= 30, "{agreeing} of 31");
 }
 
@@ -306,9 +306,18 @@ fn rings_of_products_are_those_that_their_protocols_carry() {
     {
         let (graph, inner, sample) = (gram(rows, 2048), 2048, noise(rows * 2048, 5));
         let calibration = Calibration { samples: vec![sample.clone()], total: 1, real: true };
-        let program = build(&graph, &calibration, &precision, &Settings::default()).unwrap().program;
+        let built = build(&graph, &calibration, &precision, &Settings::default()).unwrap();
+        let program = built.program;
         let values = &program.function.values;
         let at = values.iter().position(|value| value.op == fusion_ir::Op::MatMul).unwrap();
+        // What is said of it is what was done.
+        let [format] = &built.formats.products[..] else { panic!("{:?}", built.formats) };
+        assert_eq!((format.node.as_str(), format.ring_bits), ("gram", values[at].ty.bits));
+        let factors = [0, 1].map(|factor| &values[values[at].operands[factor].index()].ty);
+        assert_eq!(factors.map(|ty| ty.magnitude), format.factor_bits);
+        let input = values[0].ty.frac;
+        assert_eq!(factors.map(|ty| (input - ty.frac) as u8), format.lost_bits, "{format:?}");
+        assert_eq!(is_cut, format.lost_bits != [0, 0], "{format:?}");
         let requantised = values[..at].iter().any(|value| matches!(value.op, fusion_ir::Op::Requant { .. }));
         assert_eq!((values[at].ty.bits <= 33, requantised), (is_cut, is_cut), "{rows} rows: {}", values[at].ty);
         let input = &quantise(&program.function, std::slice::from_ref(&sample))[0];
@@ -323,5 +332,9 @@ fn rings_of_products_are_those_that_their_protocols_carry() {
     let calibration = Calibration { samples: vec![noise(24 * 8192, 6)], total: 1, real: true };
     let worst = Precision { worst_case: true, ..Precision::default() };
     let refused = build(&gram(24, 8192), &calibration, &worst, &Settings::default()).unwrap_err().to_string();
-    assert!(refused.contains("too many for OTs") && refused.contains("gram"), "{refused}");
+    assert!(
+        refused.contains("more than the 4194304 that are done one by one") && refused.contains("gram"),
+        "{refused}"
+    );
+    assert!(refused.contains("ciphertexts do not carry them"), "{refused}");
 }

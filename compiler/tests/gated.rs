@@ -211,7 +211,7 @@ fn rows_that_a_large_one_dwarfs_keep_their_digits() {
         conv(b, "project", deep, 8, 1, 1)
     });
     let (built, same) = agreeing(&graph);
-    let bits = |name: &str| built.layers.iter().find(|layer| layer.node == name).unwrap().weight_bits;
+    let bits = |name: &str| built.formats.layers.iter().find(|layer| layer.node == name).unwrap().weight_bits;
     // The small channel is multiplied instead of the large row widening all weights.
     assert_eq!((bits("project"), bits("depthwise")), (12, 12));
     assert_eq!(same, TESTED as usize);

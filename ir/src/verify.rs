@@ -170,7 +170,11 @@ impl<'f> Verifier<'f> {
             let (Op::MatMul, Some(&[x, y])) = (&value.op, operands.as_deref()) else { continue };
             total = total.saturating_add(products(x, y));
             if total > MAX_PRODUCTS {
-                return self.report(2, Some(id), format!("up to here, products of matrices have {total} scalar products; at most {MAX_PRODUCTS}"));
+                return self.report(
+                    2,
+                    Some(id),
+                    format!("up to here, products of matrices have {total} scalar products; at most {MAX_PRODUCTS}"),
+                );
             }
         }
     }

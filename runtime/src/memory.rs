@@ -272,7 +272,9 @@ impl Kind {
     fn packings(&self, micro_batch: usize) -> Vec<(&Packing, usize)> {
         match self {
             Kind::Linear(Linear::Cheetah(packing)) => vec![(packing, micro_batch)],
-            Kind::Product(Product::Cheetah(product)) => product.terms().iter().map(|term| (&*term.packing, 1)).collect(),
+            Kind::Product(Product::Cheetah(product)) => {
+                product.terms().iter().map(|term| (&*term.packing, 1)).collect()
+            }
             Kind::Linear(_) | Kind::Product(_) | Kind::Compared(_) | Kind::Local => Vec::new(),
         }
     }

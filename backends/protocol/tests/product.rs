@@ -138,8 +138,10 @@ fn large_products_are_not_computed_scalar_by_scalar() {
         let refused = steps(1, [512, 512, 512], 30, backend).unwrap_err();
         assert_eq!(
             refused.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            ["mat_mul product 0: 1 products of 512x512 and 512x512 matrices are 134217728 multiplications, more than the \
-              4194304 that are done one by one: have them done by ciphertexts, as backend cheetah does"],
+            [
+                "mat_mul product 0: 1 products of 512x512 and 512x512 matrices are 134217728 multiplications, more than the \
+              4194304 that are done one by one: have them done by ciphertexts, as backend cheetah does"
+            ],
             "{backend}"
         );
         // At the limit, and one row beyond it.

@@ -16,6 +16,7 @@ use crate::agreement::Reference;
 use crate::compile::{Checks, Compiled, Options, compile_watched};
 use crate::evaluate::Fullest;
 use crate::import::Part;
+use crate::lower::ProductFormat;
 use crate::nn::trees::HideShape;
 use crate::passes::select::Choice;
 use crate::quantise::Precision;
@@ -315,6 +316,12 @@ fn summary(compiled: &Compiled, diagnose: bool) -> String {
             "layer     {:<28} {:>2}-bit weights, {}-bit accumulator (worst case {})",
             layer.node, layer.weight_bits, layer.accumulator_bits, layer.worst_case_bits
         );
+    }
+    for product in &summary.products {
+        let ProductFormat { node, factor_bits: [a, b], lost_bits: lost, ring_bits, .. } = product;
+        let rounded =
+            if *lost == [0; 2] { String::new() } else { format!(" ({} and {} rounded away)", lost[0], lost[1]) };
+        let _ = writeln!(text, "product   {node:<28} {a:>2}- and {b}-bit factors{rounded}, {ring_bits}-bit ring");
     }
     for layer in summary.precision.iter().filter(|_| diagnose) {
         let (all, own) = (layer.decibels, layer.own_decibels);

@@ -20,7 +20,7 @@ pub use snapshot::{Snapshot, Stage, snapshot};
 use crate::agreement::Agreement;
 use crate::evaluate::Fullest;
 use crate::import::Imported;
-use crate::lower::LayerFormat;
+use crate::lower::{LayerFormat, ProductFormat};
 use crate::oracle::Answer;
 use crate::passes::Program;
 use crate::refine::{self, Fixed, Refined};
@@ -55,6 +55,8 @@ pub struct Compiled {
 pub struct Summary {
     /// The linear layers' formats.
     pub layers: Vec<LayerFormat>,
+    /// Those of products of secret matrices.
+    pub products: Vec<ProductFormat>,
     /// How often the fixed-point label is the float model's.
     pub agreement: Agreement,
     /// How precise each layer is on the first calibration samples.
@@ -120,7 +122,7 @@ pub fn compile_network(
     let (fixed, refined) = fixed?;
     let trial = Trial { options, network: &network, calibration: &calibration, meant: &meant, fixed: &fixed };
     let Judged { agreement, beyond, tolerance, notices: other_scores } = trial.judge()?;
-    let Fixed { built: Built { program, layers, graph, warnings: found, .. }, evaluated, .. } = &fixed;
+    let Fixed { built: Built { program, formats, graph, warnings: found, .. }, evaluated, .. } = &fixed;
     let found_labels = evaluated.labels();
     let right = |labels: &Vec<i64>| labels.iter().zip(&found_labels).filter(|(a, b)| a == b).count();
     let few = labels.as_ref().and_then(|labels| fewer_than_one_label(labels, right(labels)));
@@ -132,7 +134,7 @@ pub fn compile_network(
         warnings: [
             notices,
             other_scores,
-            warnings(&calibration, layers, &agreement, graph.macs()),
+            warnings(&calibration, formats, &agreement, graph.macs()),
             unused_prefix(options, &network),
             rounded_trees(&network.graph).into_iter().collect(),
             few.into_iter().collect(),
@@ -140,7 +142,8 @@ pub fn compile_network(
             found.clone(),
         ]
         .concat(),
-        layers: layers.clone(),
+        layers: formats.layers.clone(),
+        products: formats.products.clone(),
         agreement,
         refined,
         correct: labels.as_ref().map(right).or(values.as_ref().map(near)),

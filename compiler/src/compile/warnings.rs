@@ -6,7 +6,7 @@ use super::Options;
 use crate::agreement::{Agreement, Reference};
 use crate::build::MAX_NAMED;
 use crate::import::Imported;
-use crate::lower::LayerFormat;
+use crate::lower::{Formats, LayerFormat, ProductFormat};
 use crate::nn::{Graph, Op, trees};
 use crate::quantise::calibrate::{Calibration, MAX_SAMPLES};
 use crate::quantise::margin;
@@ -26,7 +26,7 @@ pub(super) fn clipped(clipped: &[Clipped]) -> Vec<String> {
 
 pub(super) fn warnings(
     calibration: &Calibration,
-    layers: &[LayerFormat],
+    formats: &Formats,
     agreement: &Agreement,
     macs: usize,
 ) -> Vec<String> {
@@ -59,11 +59,25 @@ pub(super) fn warnings(
             "only {n} calibration samples: number formats hold {margin:.1} times their values, and an unusual input may need more; evaluation finds such inputs"
         ));
     }
-    for layer in layers.iter().filter(|layer| layer.weight_bits < 8) {
+    for layer in formats.layers.iter().filter(|layer| layer.weight_bits < 8) {
         let LayerFormat { node, weight_bits, .. } = layer;
         warnings.push(format!("node {node:?} has only {weight_bits}-bit weights, to fit its accumulator"));
     }
+    warnings.extend(of_products(&formats.products));
     warnings
+}
+
+/// Products of secret matrices whose factors lost all the bits that they may lose and still need a
+/// wider ring than their protocols do well with.
+fn of_products(products: &[ProductFormat]) -> Vec<String> {
+    let wide = products.iter().filter(|product| product.ring_bits > product.most_bits);
+    let said = |ProductFormat { node, factor_bits: [a, b], ring_bits, most_bits, .. }: &ProductFormat| {
+        format!(
+            "node {node:?} multiplies secret matrices of {a} and {b} bits in a ring of {ring_bits}: where sums fit \
+             {most_bits} bits it takes fewer bytes"
+        )
+    };
+    wide.map(said).collect()
 }
 
 /// That a public prefix was asked for and there is none.
@@ -99,4 +113,22 @@ pub(super) fn fewer_than_one_label(labels: &[i64], right: usize) -> Option<Strin
             Setting::Classes
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn products_in_wide_rings_are_named() {
+        let said = |ring_bits| {
+            let (node, factor_bits, lost_bits) = ("scores".into(), [11, 12], [3, 0]);
+            of_products(&[ProductFormat { node, factor_bits, lost_bits, ring_bits, most_bits: 33 }])
+        };
+        assert_eq!(said(33), [""; 0]);
+        let wide = said(34);
+        assert!(
+            matches!(&wide[..], [one] if one.contains("\"scores\"") && one.contains("11 and 12 bits in a ring of 34"))
+        );
+    }
 }

@@ -6,7 +6,7 @@ use fusion_ir::op::Op;
 use fusion_ir::verify::sign_is_proven;
 use fusion_ir::{Sign, TensorType, ValueId};
 
-use super::{Lowered, Lowering, log2_ceil};
+use super::{LEAST_FACTOR_BITS, Lowered, Lowering, ProductFormat, log2_ceil};
 use crate::nn::eval::Range;
 use crate::nn::expr::Expr;
 use crate::nn::{self, NodeId};
@@ -21,8 +21,6 @@ const SOME: usize = 2048;
 const FEW_PRODUCTS: u64 = 1 << 11;
 /// And so many if their sums must be exact.
 const SOME_PRODUCTS: u64 = 1 << 16;
-/// A factor of a product of matrices keeps so many bits of its largest element.
-const LEAST_FACTOR_BITS: u8 = 11;
 
 /// A factor as an odd integer of about so many bits and the fractional bits beside it, however
 /// small or large it is.
@@ -217,6 +215,7 @@ impl Lowering<'_> {
             _ => self.precision.max_accumulator_bits.min(GOOD_ACC_BITS),
         };
         let mut operands = operands.map(|operand| self.filled(operand, most_bits, node));
+        let mut lost_bits = [0; 2];
         let ty = loop {
             let types = operands.map(|operand| self.ty(operand).clone());
             let frac = i16::from(types[0].frac) + i16::from(types[1].frac);
@@ -231,11 +230,16 @@ impl Lowering<'_> {
             if bits <= most_bits || spare == 0 {
                 break TensorType { shape: node.shape.clone(), bits, frac, magnitude, sign: Sign::Any };
             }
-            operands[at] = self.requant_by(operands[at], spare.min((bits - most_bits).div_ceil(2)), node);
+            let lost = spare.min((bits - most_bits).div_ceil(2));
+            operands[at] = self.requant_by(operands[at], lost, node);
+            lost_bits[at] += lost;
         };
         if ty.bits > super::MAX_RING_BITS {
             return Err(format!("its product needs {} bits", ty.bits));
         }
+        let (factor_bits, ring_bits) = (operands.map(|operand| self.ty(operand).magnitude), ty.bits);
+        let node_name = node.name.clone();
+        self.formats.products.push(ProductFormat { node: node_name, factor_bits, lost_bits, ring_bits, most_bits });
         let operands = operands.map(|operand| self.extend(operand, ty.bits, node));
         let y = self.same(Op::MatMul, operands.to_vec(), ty.clone(), node);
         if self.wide.keeps[id.0] {

@@ -99,7 +99,7 @@ impl Lowering<'_> {
         })?;
         let bits = (magnitude + self.headroom[id.0]).max(narrowest);
         let worst_case_bits = worst + 1;
-        self.formats.push(LayerFormat {
+        self.formats.layers.push(LayerFormat {
             node: node.name.clone(),
             weight_bits,
             accumulator_bits: bits,

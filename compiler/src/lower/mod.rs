@@ -39,12 +39,39 @@ pub struct LayerFormat {
     pub worst_case_bits: u8,
 }
 
+/// The formats of products of secret matrices, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProductFormat {
+    /// The ONNX node.
+    pub node: String,
+    /// Bits of either factor's largest element.
+    pub factor_bits: [u8; 2],
+    /// Last bits that either lost to fit the ring.
+    pub lost_bits: [u8; 2],
+    /// Width of factors and sums.
+    pub ring_bits: u8,
+    /// Width that they were to fit.
+    pub most_bits: u8,
+}
+
+/// A factor of a product of matrices keeps so many bits of its largest element.
+const LEAST_FACTOR_BITS: u8 = 11;
+
+/// What lowering decided about formats, for people.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Formats {
+    /// Those of linear layers.
+    pub layers: Vec<LayerFormat>,
+    /// Those of products of secret matrices.
+    pub products: Vec<ProductFormat>,
+}
+
 /// Lowers `graph`, which did what was `observed` on calibration data.
 ///
 /// # Errors
 /// [`Error::Unsupported`] for a layer that no allowed accumulator holds, or a softmax or argmax
 /// left inside.
-pub fn lower(graph: &Graph, observed: &Observed, precision: &Precision) -> Result<(Program, Vec<LayerFormat>), Error> {
+pub fn lower(graph: &Graph, observed: &Observed, precision: &Precision) -> Result<(Program, Formats), Error> {
     let users = graph.users();
     let ranges: Vec<f32> = observed.ranges.iter().map(|range| range.magnitude()).collect();
     let mut lowering = Lowering {
@@ -61,7 +88,7 @@ pub fn lower(graph: &Graph, observed: &Observed, precision: &Precision) -> Resul
         function: Function { name: graph.name.clone(), ..Function::default() },
         weights: Vec::new(),
         values: Vec::new(),
-        formats: Vec::new(),
+        formats: Formats::default(),
     };
     let mut refused = Vec::new();
     for (id, node) in graph.iter() {
@@ -113,7 +140,7 @@ struct Lowering<'g> {
     weights: Vec<Vec<i64>>,
     /// Each node's value.
     values: Vec<ValueId>,
-    formats: Vec<LayerFormat>,
+    formats: Formats,
 }
 
 type Lowered = Result<ValueId, String>;

@@ -56,7 +56,8 @@ impl Verifier<'_> {
             if !fits {
                 self.report(12, Some(id), format!("{} cannot run on backend {}", value.op.name(), value.backend));
             } else if value.backend != value.backend.for_op(&value.op) {
-                let message = format!("{} has no scalar products for backend {} to choose", value.op.name(), value.backend);
+                let message =
+                    format!("{} has no scalar products for backend {} to choose", value.op.name(), value.backend);
                 self.report(12, Some(id), message);
             }
         }

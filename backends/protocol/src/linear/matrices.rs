@@ -58,7 +58,9 @@ impl Matrices {
 
     /// Multiplications of scalars.
     pub fn products(&self) -> u64 {
-        [self.batch, self.rows, self.inner, self.columns].into_iter().fold(1, |n, extent| n.saturating_mul(extent as u64))
+        [self.batch, self.rows, self.inner, self.columns]
+            .into_iter()
+            .fold(1, |n, extent| n.saturating_mul(extent as u64))
     }
 
     /// That there are few enough to compute them scalar by scalar.

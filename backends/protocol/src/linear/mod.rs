@@ -74,6 +74,8 @@ pub enum Refusal {
 fn advice(whole: Option<&Refusal>) -> String {
     match whole {
         None => "have them done by ciphertexts, as backend cheetah does".into(),
-        Some(why) => format!("take smaller matrices or factors of fewer bits, for ciphertexts do not carry them ({why})"),
+        Some(why) => {
+            format!("take smaller matrices or factors of fewer bits, for ciphertexts do not carry them ({why})")
+        }
     }
 }

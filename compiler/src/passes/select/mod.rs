@@ -231,8 +231,10 @@ pub(super) fn apply(program: &mut Program, settings: &Settings) {
     let mut scale = Scale::new(function, &settings.target);
     let ids = (0..function.values.len() as u32).map(ValueId);
     let all: Vec<Vec<Candidate>> = ids.clone().map(|id| scale.candidates(function, id)).collect();
-    let local: Vec<Cost> = ids.clone().zip(&all).map(|(id, candidates)| scale.local(function, id, candidates)).collect();
-    let fallbacks: Vec<Backend> = ids.zip(&all).map(|(id, candidates)| scale.fallback(function, id, candidates)).collect();
+    let local: Vec<Cost> =
+        ids.clone().zip(&all).map(|(id, candidates)| scale.local(function, id, candidates)).collect();
+    let fallbacks: Vec<Backend> =
+        ids.zip(&all).map(|(id, candidates)| scale.fallback(function, id, candidates)).collect();
     let mut ways: Vec<Vec<usize>> = WAITING.iter().map(|waiting| scale.together(&all, *waiting)).collect();
     ways.extend(scale.single(&all));
     ways.dedup();
@@ -412,6 +414,49 @@ mod tests {
             for single in leaves.map(Backend::Cheetah).into_iter().chain([ot, he]) {
                 assert!(auto <= seconds(Choice::Always(single)), "{single} on {network:?}");
             }
+        }
+    }
+
+    fn products(extent: usize) -> Function {
+        fusion_ir::text::parse(&format!(
+            "function \"f\"\nv0 = input : i30.0~9[1,{extent},{extent}] \"\"\n\
+             v1 = mat_mul v0, v0 : i30.0~29[1,{extent},{extent}] \"large\"\nv2 = relu v1 : i30.0~29+[1,{extent},{extent}] \"r\"\n"
+        ))
+        .unwrap()
+    }
+
+    #[test]
+    fn large_products_have_no_candidates_that_multiply_scalars() {
+        for (extent, by_scalars) in [(16, true), (512, false)] {
+            let function = products(extent);
+            let candidates = Scale::new(&function, &Target::default()).candidates(&function, ValueId(1));
+            let scalars = candidates.iter().any(|candidate| matches!(candidate.step, Step::Compare(_)));
+            assert_eq!(scalars, by_scalars, "{extent}");
+            assert!(candidates.iter().any(|candidate| matches!(candidate.step, Step::Product(_))), "{extent}");
+        }
+    }
+
+    /// What was asked for by name and is too large is refused by name, not computed otherwise; and
+    /// `ot` is no choice of other operations.
+    #[test]
+    fn a_backend_that_multiplies_scalars_refuses_large_products() {
+        for (name, relu) in [("cheetah(ot)", "cheetah"), ("garbled", "garbled"), ("crypt_flow2-ot", "crypt_flow2-ot")] {
+            let choice = Choice::Always(name.parse().unwrap());
+            let by = |extent| {
+                let mut program = Program { function: products(extent), ..Program::default() };
+                apply(
+                    &mut program,
+                    &Settings { target: Target { choice, ..Target::default() }, ..Settings::default() },
+                );
+                let backends = [1, 2].map(|at| program.function.values[at].backend.to_string());
+                (backends, Steps::of(&program.function).map_err(|refused| refused[0].to_string()))
+            };
+            let (backends, steps) = by(16);
+            assert_eq!((backends, steps.is_ok()), ([name.into(), relu.into()], true));
+            let (backends, steps) = by(512);
+            assert_eq!(backends, [name, relu]);
+            let said = steps.unwrap_err();
+            assert!(said.starts_with("mat_mul large: ") && said.contains("134217728 multiplications"), "{said}");
         }
     }
 }
