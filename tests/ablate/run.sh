@@ -15,7 +15,9 @@ rows=(
     "quantised-digest revealed::the_ledger_knows_samples_whatever_the_format"
     "without-ot-check servers::network::corrupt_ot_messages_end_the_session"
     "shared-key samples::network::with_a_key_for_every_sample_a_server_finds_no_copies_and_is_rejected"
+    "shared-key samples::attention::no_two_samples_and_with_keys_by_layer_no_two_layers_share_a_key_or_a_ciphertext"
     "without-rerandomisation curious::network::a_client_cannot_test_a_guess_of_the_weights"
+    "without-rerandomisation curious::attention::a_client_cannot_test_a_guess_of_a_share_of_a_factor"
     "without-rerandomisation a_client_cannot_test_a_guess_of_the_servers_share -p fusion-backends --test product"
 )
 

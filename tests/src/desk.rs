@@ -44,6 +44,8 @@ pub enum Example {
     Network,
     /// The random forest of `tests/fixtures/forest`.
     Forest,
+    /// The attention of `tests/fixtures/attention`, its products of secret matrices by ciphertexts.
+    Attention,
 }
 
 impl Example {
@@ -55,10 +57,13 @@ impl Example {
         let (model, labels) = match self {
             Example::Network => (digits.join("digits.onnx"), Some(digits.join("public_labels.npy"))),
             Example::Forest => (root().join("tests/fixtures/forest/digits.onnx"), None),
+            Example::Attention => (root().join("tests/fixtures/attention/digits.onnx"), None),
         };
         let calibrate = digits.join("calibrate.npy");
         let plan = desk.path("plan.bin");
-        succeed("fusionc", &["compile", arg(&model), "--calibrate", arg(&calibrate), "-o", arg(&plan)]);
+        let backend = if self == Example::Attention { "cheetah" } else { "auto" };
+        let files = [arg(&model), "--calibrate", arg(&calibrate), "-o", arg(&plan)];
+        succeed("fusionc", &[&["compile", "--backend", backend], &files[..]].concat());
         cut::<f32>(&digits.join("queries.npy"), 0..QUERIES, &desk.path("x.npy"));
         cut::<f32>(&digits.join("public.npy"), 0..PUBLIC, &desk.path("px.npy"));
         match labels {
@@ -78,7 +83,7 @@ impl Desk {
 
     /// A fresh one. Each model is compiled once per test process.
     pub fn of(example: Example) -> Desk {
-        static MASTERS: [OnceLock<BTreeMap<String, Vec<u8>>>; 2] = [const { OnceLock::new() }; 2];
+        static MASTERS: [OnceLock<BTreeMap<String, Vec<u8>>>; 3] = [const { OnceLock::new() }; 3];
         let master = MASTERS[example as usize].get_or_init(|| example.files());
         let desk = Desk::bare();
         master.iter().for_each(|(name, bytes)| desk.write(name, bytes));

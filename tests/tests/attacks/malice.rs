@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use fusion_backends::tap::Tapped;
 use fusion_backends::{Channel, Error, Kind, Session};
+use fusion_catalogue::cheetah::Product;
+use fusion_catalogue::{Step, Steps, step};
 use fusion_ir::soundness::Policy;
 use fusion_ir::{Party, Plan, Weights, interp};
 use fusion_runtime::forecast::Forecast;
@@ -42,6 +44,16 @@ macro_rules! on_every_case {
     };
 }
 pub(crate) use on_every_case;
+
+/// The same on the network that multiplies secret matrices.
+macro_rules! on_attention {
+    ($($strategy:ident),+ $(,)?) => {
+        mod attention {
+            $(#[test] fn $strategy() { super::$strategy(crate::malice::Case::attention()); })+
+        }
+    };
+}
+pub(crate) use on_attention;
 
 /// A model of digits with samples and the labels that it gives them.
 pub struct Case {
@@ -175,6 +187,16 @@ impl Case {
         CASE.get_or_init(|| Case::of(Example::Forest))
     }
 
+    /// The network with products of secret matrices, by ciphertexts.
+    pub fn attention() -> &'static Case {
+        static CASE: OnceLock<Case> = OnceLock::new();
+        CASE.get_or_init(|| {
+            let case = Case::of(Example::Attention);
+            assert_eq!(case.products().len(), 2);
+            case
+        })
+    }
+
     fn of(example: Example) -> Case {
         let plan = Plan::from_bytes(&Desk::of(example).read("plan.bin")).unwrap();
         let path = root().join("models/digits/queries.npy");
@@ -258,9 +280,19 @@ impl Case {
         self.plan.function.value(logits).ty.len()
     }
 
-    /// Linear layers: results of them in a micro-batch.
+    /// Linear layers and products by ciphertexts: results of them in a micro-batch.
     pub fn linear_layers(&self) -> usize {
-        self.plan.function.values.iter().filter(|value| value.op.kernel().is_some()).count()
+        let layers = self.plan.function.values.iter().filter(|value| value.op.kernel().is_some());
+        layers.count() + self.products().len()
+    }
+
+    /// Products of secret matrices by ciphertexts.
+    pub fn products(&self) -> Vec<Arc<Product>> {
+        let product = |step: &Step| match step {
+            Step::Product(step::Product::Cheetah(product)) => Some(Arc::clone(product)),
+            _ => None,
+        };
+        Steps::of(&self.plan.function).unwrap().iter().filter_map(product).collect()
     }
 
     /// Weight and bias of the last linear layer.

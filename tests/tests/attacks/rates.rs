@@ -125,7 +125,7 @@ fn measure_partly(case: &Case, name: &str, answers: &[i64]) {
 /// The right model with the low bits of its last layer gone: right on most samples.
 pub fn coarse(case: &Case) -> Weights {
     let bits = match case.example {
-        Example::Network => 11,
+        Example::Network | Example::Attention => 11,
         Example::Forest => 6,
     };
     let mut model = case.weights().clone();

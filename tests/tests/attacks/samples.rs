@@ -10,14 +10,19 @@ use std::sync::{Arc, Mutex};
 use fusion_backends::Kind;
 use fusion_catalogue::cheetah::Packing;
 use fusion_catalogue::rlwe::{POLYNOMIAL_BYTES, PUBLIC_KEY_BYTES, SEED_BYTES};
+use fusion_catalogue::step::Product;
 use fusion_catalogue::{Keys, Step, Steps};
 use fusion_runtime::Flow;
 
-use crate::malice::{Act, Case, Message, Outcome, Rogue, on_every_case};
+use crate::malice::{Act, Case, Message, Outcome, Rogue, on_attention, on_every_case};
 use crate::servers::add_to_labels;
 
 on_every_case! {
     with_a_key_for_every_sample_a_server_finds_no_copies_and_is_rejected,
+    no_two_samples_and_with_keys_by_layer_no_two_layers_share_a_key_or_a_ciphertext,
+}
+
+on_attention! {
     no_two_samples_and_with_keys_by_layer_no_two_layers_share_a_key_or_a_ciphertext,
 }
 
@@ -78,23 +83,37 @@ struct Seen {
 }
 
 impl Seen {
-    /// Notes what begins with a seed, `one` bytes for each position.
-    fn note(&mut self, kind: Kind, payload: &[u8], one: usize) {
+    /// Notes parts of a message, each of so many bytes for each position, which begin with a seed.
+    fn note(&mut self, kind: Kind, payload: &[u8], parts: &[usize]) {
         self.kinds.push(kind);
-        for of_position in payload.chunks(one) {
-            self.public_keys += usize::from(kind == Kind::PublicKeys);
-            self.seeds.push(of_position[..SEED_BYTES].to_vec());
-            self.polynomials.extend(of_position[SEED_BYTES..].chunks(POLYNOMIAL_BYTES).map(<[u8]>::to_vec));
+        let (mut rest, positions) = (payload, payload.len() / parts.iter().sum::<usize>());
+        for one in parts {
+            let (part, behind) = rest.split_at(positions * one);
+            rest = behind;
+            for of_position in part.chunks(*one) {
+                self.public_keys += usize::from(kind == Kind::PublicKeys);
+                self.seeds.push(of_position[..SEED_BYTES].to_vec());
+                self.polynomials.extend(of_position[SEED_BYTES..].chunks(POLYNOMIAL_BYTES).map(<[u8]>::to_vec));
+            }
         }
+        assert!(rest.is_empty());
     }
 }
 
 fn no_two_samples_and_with_keys_by_layer_no_two_layers_share_a_key_or_a_ciphertext(case: &'static Case) {
     let function = &case.plan.function;
     let steps = Steps::of(function).unwrap();
-    let own = steps.iter().filter(|step| Keys::Layer.own(step)).filter_map(Step::packing);
-    let uploads: Vec<usize> = own.map(Packing::upload_bytes).collect();
+    // Of every message its parts, of each the bytes of one position: a product's terms come one
+    // after the other.
+    let parts = |step: &Step| match step {
+        Step::Product(Product::Cheetah(product)) => {
+            product.terms().iter().map(|term| term.packing.upload_bytes()).collect()
+        }
+        step => step.packing().map(Packing::upload_bytes).into_iter().collect(),
+    };
+    let uploads: Vec<Vec<usize>> = steps.iter().filter(|step| Keys::Layer.own(step)).map(parts).collect();
     assert!(uploads.len() > 1);
+    let ciphertexts = uploads.concat().len();
     let job = case.job();
     let positions = job.batch().positions() as usize;
     let half = positions.div_ceil(2);
@@ -102,20 +121,20 @@ fn no_two_samples_and_with_keys_by_layer_no_two_layers_share_a_key_or_a_cipherte
         let seen: Arc<Mutex<Seen>> = Arc::default();
         let (noted, sizes) = (Arc::clone(&seen), uploads.clone());
         let rogue = Rogue::meddling(case, move |kind, number, message| {
-            let one = match kind {
-                Kind::PublicKeys => PUBLIC_KEY_BYTES,
-                Kind::LinearUpload => sizes[number % sizes.len()],
+            let parts = match kind {
+                Kind::PublicKeys => &[PUBLIC_KEY_BYTES][..],
+                Kind::LinearUpload => &sizes[number % sizes.len()],
                 _ => return Act::Pass,
             };
             if let Message::Received(payload) = message {
-                noted.lock().unwrap().note(kind, payload, one);
+                noted.lock().unwrap().note(kind, payload, parts);
             }
             Act::Pass
         });
         let flow = Flow { micro_batch: Some(half as u32), streams: Some(1), keys: Some(keys), ..Flow::default() };
         assert_eq!(case.play_in(&job, flow, rogue, |_, channel| channel), Outcome::Accepted(case.expected()));
         let seen = std::mem::take(&mut *seen.lock().unwrap());
-        assert_eq!((seen.public_keys, seen.seeds.len()), (positions * pairs, positions * (pairs + uploads.len())));
+        assert_eq!((seen.public_keys, seen.seeds.len()), (positions * pairs, positions * (pairs + ciphertexts)));
         for parts in [&seen.seeds, &seen.polynomials] {
             assert_eq!(parts.iter().collect::<BTreeSet<_>>().len(), parts.len(), "by {keys}");
         }

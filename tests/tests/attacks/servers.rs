@@ -7,7 +7,7 @@ use fusion_backends::{Kind, bits};
 use fusion_ir::Weights;
 use fusion_ir::types::mask;
 
-use crate::malice::{Act, Case, Message, Outcome, QUERIES, Rogue, on_every_case};
+use crate::malice::{Act, Case, Message, Outcome, QUERIES, Rogue, on_attention, on_every_case};
 
 on_every_case! {
     an_honest_server_is_accepted_with_the_references_labels,
@@ -23,6 +23,16 @@ on_every_case! {
     corrupt_comparison_messages_never_give_a_wrong_label,
     withheld_messages_and_early_ends_fail_the_session,
     revealing_twice_what_is_due_once_fails_the_session,
+}
+
+on_attention! {
+    an_honest_server_is_accepted_with_the_references_labels,
+    tampering_with_positions_is_rejected,
+    another_model_is_rejected_on_all_positions_and_on_some,
+    a_lazy_server_is_rejected,
+    corrupt_results_of_linear_layers_never_give_a_wrong_label,
+    results_replayed_from_an_earlier_micro_batch_are_rejected,
+    withheld_messages_and_early_ends_fail_the_session,
 }
 
 /// Adds 1 to the labels revealed at the given positions of a batch in one micro-batch.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use fusion_backends::Kind;
 
-use crate::malice::{Act, Case, Message, Outcome, Rogue, on_every_case};
+use crate::malice::{Act, Case, Message, Outcome, Rogue, on_attention, on_every_case};
 use crate::servers::add_to_labels;
 
 on_every_case! {
@@ -15,6 +15,11 @@ on_every_case! {
     corrupt_ot_messages_of_one_stream_end_both,
     results_of_one_micro_batch_sent_for_another_are_never_accepted,
     a_result_that_never_comes_ends_both_streams,
+}
+
+on_attention! {
+    an_honest_server_is_accepted_with_the_references_labels,
+    results_of_one_micro_batch_sent_for_another_are_never_accepted,
 }
 
 /// Several micro-batches for each of two streams.
