@@ -29,8 +29,7 @@
 //!     operation. Whether that backend carries the operation at these widths is its own to say.
 
 mod executable;
-mod format;
-mod shape;
+mod rules;
 mod sign;
 #[cfg(test)]
 mod tests;
@@ -44,8 +43,7 @@ use crate::function::{Function, Value, ValueId, WeightId};
 use crate::op::Op;
 use crate::types::{Sign, TensorType};
 
-use format::{check_bias, check_format, check_shift, differences_may_wrap};
-use shape::{arity, products, shape};
+use rules::{arity, check_bias, check_format, check_shift, differences_may_wrap, products, shape};
 pub use sign::sign_is_proven;
 use types::{check_type, check_weight};
 

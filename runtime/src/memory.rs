@@ -6,8 +6,6 @@
 //! that it has in store. Of streams side by side each has its own. What the system's allocator
 //! keeps to itself is not in it.
 
-use std::sync::Arc;
-
 use fusion_backends::cheetah::linear::workspace_bytes;
 use fusion_backends::ot::Generator;
 use fusion_catalogue::cheetah::{Packing, interleaved};
@@ -296,6 +294,8 @@ fn pad_bytes(need: &OtCount, party: Party) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::resolve;
 
