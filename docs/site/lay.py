@@ -65,6 +65,8 @@ def api(page, names):
     }
     native = {"FusionError", "ModelError", "PeerError", "StateError", "UsageError", "keygen"}
     members = [f"::: {elsewhere.get(name, f'fusion.{name}')}" for name in names if name not in native]
+    # Not of `__all__`: it needs Ray.
+    members += [f"::: fusion.ray.{name}" for name in ("predict", "serve", "Replicas")] + ["::: fusion.scale.plan_scale", "::: fusion.scale.Scale"]
     page.write_text(API.format(members="\n\n".join([*members, NATIVE])), encoding="utf-8")
 
 

@@ -38,9 +38,13 @@ __all__ = [
 
 
 def __getattr__(name):
-    # Of scikit-learn, which this package does not need otherwise.
+    # Of scikit-learn and of Ray, which this package does not need otherwise.
     if name == "PrivateClassifier":
         from .classifier import PrivateClassifier
 
         return PrivateClassifier
+    if name == "ray":
+        from importlib import import_module
+
+        return import_module("fusion.ray")
     raise AttributeError(f"module 'fusion' has no attribute {name!r}")

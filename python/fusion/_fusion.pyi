@@ -76,7 +76,7 @@ class Client:
     def __init__(
         self,
         plan: Plan,
-        address: str,
+        addresses: list[str],
         *,
         reveal: str,
         ledger: Path | None,
@@ -86,7 +86,7 @@ class Client:
         timeout: float,
         memory: int | None,
     ) -> None: ...
-    def run(
+    def job(
         self,
         queries: NDArray[np.float32],
         public: NDArray[np.float32] | None,
@@ -102,10 +102,31 @@ class Client:
         tolerate: int | None,
         tolerance: float | None,
         clipped: str,
-        progress: Callable[[int, int, str], object] | None,
-    ) -> tuple[str, str, tuple[str, list[str], str, list[tuple[str, str]]], list[list[float]] | None]: ...
-    def ask(self) -> tuple[str, float, tuple[float, float] | None]: ...
+    ) -> Job: ...
+    def run(self, job: Job, progress: Callable[[int, int, str], object] | None) -> Ran: ...
+    def ask(self) -> list[tuple[str, float, tuple[float, float] | None]]: ...
 
+type Ran = tuple[str, str, tuple[str, list[str], str, list[tuple[str, str]]], list[list[float]] | None]
+
+class Job: ...
+
+class Begun:
+    def conclude(self, answered: list[bytes]) -> Ran: ...
+    def abandon(self, why: str) -> None: ...
+
+def begin(client: Client, job: Job, shards: int) -> tuple[Begun, list[bytes]]: ...
+def answer(client: Client, shard: bytes) -> bytes: ...
+def reach(client: Client) -> None: ...
+def scale(
+    plan: Plan,
+    positions: int,
+    machines: list[int],
+    *,
+    network: str,
+    uplink: float | None,
+    spread: float,
+    memory: int | None,
+) -> str: ...
 def compile(
     model: bytes | Path,
     calibrate: NDArray[np.float32] | None,

@@ -102,14 +102,16 @@ class Server:
 
 
 class Client:
-    """Asks a server about private inputs.
+    """Asks a server, or several at once, about private inputs.
 
     Parameters
     ----------
     plan
         The client's plan, from the server.
     address
-        ``host:port`` of the server.
+        ``host:port`` of the server, or a list of them: of several servers that offer the same plan
+        each computes a part of a batch at the same time. There is one secret order of all
+        positions, one entry in the ledger and one verdict; if one server fails, so has the batch.
     reveal
         What the plan may reveal of each query, at most. ``None``: what it does reveal.
     ledger
@@ -133,9 +135,12 @@ class Client:
         timeout=TIMEOUT,
     ):
         self.plan = plan.client() if isinstance(plan, Plan) else Plan.load(plan).client()
+        self._addresses = [address] if isinstance(address, str) else list(address)
+        if not self._addresses:
+            raise _fusion.UsageError("a client has at least one address")
         self._native = _fusion.Client(
             self.plan._native,
-            address,
+            self._addresses,
             reveal=self.plan.reveal if reveal is None else reveal,
             ledger=ledger,
             identity=identity,
@@ -150,10 +155,13 @@ class Client:
 
         Returns its name, the seconds that connecting took, and the network to it as
         ``"MBIT_PER_S/RTT_MS"``, which :meth:`Plan.cost` takes, or None if the server had no time to
-        let it be measured. Raises PeerError with its reason.
+        let it be measured; of several servers a list of that. Raises PeerError with its reason.
         """
-        name, connected, network = self._native.ask()
-        return name, connected, network and "{:.4g}/{:.4g}".format(*network)
+        asked = [
+            (name, connected, network and "{:.4g}/{:.4g}".format(*network))
+            for name, connected, network in self._native.ask()
+        ]
+        return asked[0] if len(asked) == 1 else asked
 
     def predict(
         self,
@@ -205,11 +213,46 @@ class Client:
         Rejected
             Verification failed.
         PeerError
-            The server or the connection failed. The session counts; nothing tries again.
+            A server or the connection failed. The batch counts; nothing tries again.
         UsageError
             The policy cannot be met with these samples; the text says what would do. Nothing was
             sent.
         """
+        if len(set(self._addresses)) < len(self._addresses):
+            raise _fusion.UsageError("an address is named twice: two parts at the same time are two servers'")
+        job = self._job(
+            queries,
+            public,
+            verify=verify,
+            accuracy=accuracy,
+            catch=catch,
+            lambda_bits=lambda_bits,
+            false_reject=false_reject,
+            largest_share=largest_share,
+            copies=copies,
+            tolerate=tolerate,
+            tolerance=tolerance,
+            clipped=clipped,
+        )
+        return self._result(self._native.run(job, progress), check)
+
+    def _job(
+        self,
+        queries,
+        public=None,
+        *,
+        verify=True,
+        accuracy=1.0,
+        catch=None,
+        lambda_bits=40.0,
+        false_reject=0.01,
+        largest_share=None,
+        copies=None,
+        tolerate=None,
+        tolerance=None,
+        clipped="refuse",
+    ):
+        """The batch of :meth:`predict`, of which nothing has been sent."""
         samples, known = (None, None) if public is None else public
         if verify and (samples is None or known is None):
             raise _fusion.UsageError("to verify takes public=(samples, labels); verify=False trusts the server")
@@ -218,7 +261,7 @@ class Client:
         if known is not None:
             is_value = self.plan.reveal == "value"
             known = arrays.values(known) if is_value else arrays.labels(known, self.plan.class_names)
-        report, page, words, scores = self._native.run(
+        return self._native.job(
             arrays.samples(queries),
             None if samples is None else arrays.samples(samples),
             known,
@@ -232,8 +275,10 @@ class Client:
             tolerate=tolerate,
             tolerance=tolerance,
             clipped=clipped,
-            progress=progress,
         )
+
+    def _result(self, ran, check):
+        report, page, words, scores = ran
         result = Result(json.loads(report), page, words, scores, self.plan.class_names)
         if check and not result.accepted:
             raise Rejected(result)

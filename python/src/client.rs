@@ -1,18 +1,18 @@
 //! The client.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use fusion::tcp;
 use fusion::{
-    Claim, Clipped, Dial, Event, Flow, Ledger, Met, Policy, PublicSample, Reveal, Row, Statement, assumption,
-    statements,
+    Claim, ClientReport, Clipped, Dial, Event, Flow, Ledger, Met, Policy, PublicSample, Reveal, Row, Statement, Switch,
+    assumption, statements,
 };
 use numpy::{PyReadonlyArray1, PyReadonlyArrayDyn, PyUntypedArrayMethods};
 use pyo3::prelude::*;
 
 use crate::errors::{UsageError, of_session};
-use crate::interrupt::{Switch, interruptible};
+use crate::interrupt::interruptible;
 use crate::plan::Plan;
 use crate::tls;
 
@@ -22,27 +22,31 @@ type Asked = (String, f64, Option<(f64, f64)>);
 
 /// A report as JSON and as a page, its verdict in words, and the scores of each query if they are
 /// revealed.
-type Ran = (String, String, Words, Option<Vec<Vec<f64>>>);
+pub type Ran = (String, String, Words, Option<Vec<Vec<f64>>>);
 
 /// How known samples were answered, why the batch was rejected, what statements rest on, and each
 /// with its status.
-type Words = (String, Vec<&'static str>, String, Vec<(String, String)>);
+pub type Words = (String, Vec<&'static str>, String, Vec<(String, String)>);
 
 /// The party that has the inputs and checks the answers.
 #[pyclass(frozen, module = "fusion")]
 pub struct Client {
-    client: Arc<fusion::Client>,
-    server: tcp::Server,
+    pub client: Arc<fusion::Client>,
+    pub servers: Vec<tcp::Server>,
 }
+
+/// A batch that nothing has been sent of.
+#[pyclass(frozen, module = "fusion")]
+pub struct Job(Mutex<Option<fusion::Job>>);
 
 #[pymethods]
 impl Client {
     #[new]
-    #[pyo3(signature = (plan, address, *, reveal, ledger, identity, peers, allow_plaintext, timeout, memory))]
+    #[pyo3(signature = (plan, addresses, *, reveal, ledger, identity, peers, allow_plaintext, timeout, memory))]
     #[expect(clippy::too_many_arguments, reason = "they have names in Python")]
     fn new(
         plan: &Plan,
-        address: String,
+        addresses: Vec<String>,
         reveal: &str,
         ledger: Option<PathBuf>,
         identity: Option<PathBuf>,
@@ -62,15 +66,15 @@ impl Client {
             None => client,
         };
         let options = tls::options(identity, peers, allow_plaintext, timeout)?;
-        Ok(Client { client: Arc::new(client), server: tcp::Server { address, options } })
+        let server = |address| tcp::Server { address, options: options.clone() };
+        Ok(Client { client: Arc::new(client), servers: addresses.into_iter().map(server).collect() })
     }
 
-    /// Runs a batch: its report as JSON and as a page, and in words what it rests on and excludes.
-    #[pyo3(signature = (queries, public, known, *, verify, lambda_bits, catch, accuracy, false_reject, largest_share, copies, tolerate, tolerance, clipped, progress))]
+    /// Plans a batch.
+    #[pyo3(signature = (queries, public, known, *, verify, lambda_bits, catch, accuracy, false_reject, largest_share, copies, tolerate, tolerance, clipped))]
     #[expect(clippy::too_many_arguments, reason = "they have names in Python")]
-    fn run(
+    fn job(
         &self,
-        py: Python<'_>,
         queries: PyReadonlyArrayDyn<'_, f32>,
         public: Option<PyReadonlyArrayDyn<'_, f32>>,
         known: Option<Known<'_>>,
@@ -84,8 +88,7 @@ impl Client {
         tolerate: Option<u64>,
         tolerance: Option<f64>,
         clipped: &str,
-        progress: Option<Py<PyAny>>,
-    ) -> PyResult<Ran> {
+    ) -> PyResult<Job> {
         let queries = self.rows("queries", &queries, clipped)?;
         let job = match (public, known, verify) {
             (Some(public), Some(known), true) => {
@@ -99,46 +102,74 @@ impl Client {
             (_, _, false) => return Err(UsageError::new_err("public=... contradicts verify=False")),
             (_, _, true) => return Err(UsageError::new_err("to verify takes public=(samples, labels)")),
         };
-        let job = job.map_err(of_session)?;
-        let (switch, client, server) = (Switch::default(), self.client.clone(), self.server.clone());
-        let through = switch.clone();
-        let work = move || {
-            let dial = || -> Result<Met, fusion::Error> { through.connect((&server).dial()?) };
-            client.run(job, dial, &mut |event| {
-                if let (Event::Step(step), Some(progress)) = (event, &progress) {
-                    let all = step.layers * step.micro_batches;
-                    // What a progress bar raises is for whoever drew it.
-                    Python::attach(|py| progress.call1(py, (step.done, all, step.node))).ok();
-                }
-            })
-        };
-        let report = interruptible(py, work, || switch.turn_off())?.map_err(of_session)?;
-        let page = fusion::page(&report, &self.client.plan().schema.classes);
-        let named = |claim| match claim {
-            Claim::Accuracy => " (accuracy)",
-            Claim::Tolerance => " (tolerance)",
-            Claim::LargestShare => " (largest_share, else with 99 % by the public labels)",
-        };
-        let rests_on = assumption(&report.verdict, |claim| named(claim).into());
-        let stated = |Statement { status, server }: Statement| (status, server);
-        let excludes = statements(&report.verdict).into_iter().map(stated).collect();
-        let words = (fusion::known(&report.verdict), fusion::objections(&report.verdict), rests_on, excludes);
-        let answers = self.client.answers();
-        let all = report.answers.as_ref().filter(|_| answers.reveal() == Reveal::Logits);
-        let scores = all.map(|all| all.iter().map(|answer| answers.reals(answer)).collect());
-        let json = serde_json::to_string(&report).map_err(|error| UsageError::new_err(error.to_string()))?;
-        Ok((json, page, words, scores))
+        Ok(Job(Mutex::new(Some(job.map_err(of_session)?))))
     }
 
-    /// Whether the server would serve this client: its name, the seconds that connecting took, and
+    /// Runs a batch with all servers: its report as JSON and as a page, and in words what it rests
+    /// on and excludes.
+    fn run(&self, py: Python<'_>, job: &Job, progress: Option<Py<PyAny>>) -> PyResult<Ran> {
+        let (job, switch) = (job.take()?, Switch::default());
+        let (client, servers, through) = (self.client.clone(), self.servers.clone(), switch.clone());
+        let work = move || {
+            let dial = |server| {
+                let through = through.clone();
+                move || -> Result<Met, fusion::Error> { through.connect(Dial::dial(server)?) }
+            };
+            let servers: Vec<_> = servers.iter().map(dial).collect();
+            client.run_on(job, &servers, &mut |event| tell(event, progress.as_ref()))
+        };
+        let report = interruptible(py, work, || switch.turn_off())?.map_err(of_session)?;
+        ran(&self.client, &report)
+    }
+
+    /// Whether each server would serve this client: its name, the seconds that connecting took, and
     /// the network to it in Mbit/s and milliseconds, if the server let it be measured. Nothing is
     /// counted.
-    fn ask(&self, py: Python<'_>) -> PyResult<Asked> {
-        let (client, server) = (self.client.clone(), self.server.clone());
-        let asked = interruptible(py, move || client.ask(&server), || ())?.map_err(of_session)?;
-        let network = asked.network.map(|network| (network.mbit_per_s, network.rtt_ms));
-        Ok((asked.name, asked.connected.as_secs_f64(), network))
+    fn ask(&self, py: Python<'_>) -> PyResult<Vec<Asked>> {
+        let (client, servers) = (self.client.clone(), self.servers.clone());
+        let work = move || servers.iter().map(|server| client.ask(server)).collect::<Result<Vec<_>, _>>();
+        let told = |asked: fusion::Asked| {
+            let network = asked.network.map(|network| (network.mbit_per_s, network.rtt_ms));
+            (asked.name, asked.connected.as_secs_f64(), network)
+        };
+        Ok(interruptible(py, work, || ())?.map_err(of_session)?.into_iter().map(told).collect())
     }
+}
+
+impl Job {
+    /// The batch, which is there once.
+    pub fn take(&self) -> PyResult<fusion::Job> {
+        let job = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        job.ok_or_else(|| UsageError::new_err("this batch has been run"))
+    }
+}
+
+/// Tells a progress bar what is about to run.
+fn tell(event: Event<'_>, progress: Option<&Py<PyAny>>) {
+    if let (Event::Step(step), Some(progress)) = (event, progress) {
+        let all = step.layers * step.micro_batches;
+        // What a progress bar raises is for whoever drew it.
+        Python::attach(|py| progress.call1(py, (step.done, all, step.node))).ok();
+    }
+}
+
+/// A report as Python has it.
+pub fn ran(client: &fusion::Client, report: &ClientReport) -> PyResult<Ran> {
+    let page = fusion::page(report, &client.plan().schema.classes);
+    let named = |claim| match claim {
+        Claim::Accuracy => " (accuracy)",
+        Claim::Tolerance => " (tolerance)",
+        Claim::LargestShare => " (largest_share, else with 99 % by the public labels)",
+    };
+    let rests_on = assumption(&report.verdict, |claim| named(claim).into());
+    let stated = |Statement { status, server }: Statement| (status, server);
+    let excludes = statements(&report.verdict).into_iter().map(stated).collect();
+    let words = (fusion::known(&report.verdict), fusion::objections(&report.verdict), rests_on, excludes);
+    let answers = client.answers();
+    let all = report.answers.as_ref().filter(|_| answers.reveal() == Reveal::Logits);
+    let scores = all.map(|all| all.iter().map(|answer| answers.reals(answer)).collect());
+    let json = serde_json::to_string(report).map_err(|error| UsageError::new_err(error.to_string()))?;
+    Ok((json, page, words, scores))
 }
 
 impl Client {

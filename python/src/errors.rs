@@ -15,9 +15,9 @@ create_exception!(fusion, StateError, FusionError, "A ledger, a budget or a file
 /// What a session's error is in Python, with the argument that it is about.
 pub fn of_session(error: Error) -> PyErr {
     let text = error.to_string();
-    match error {
-        Error::Setting { setting: Setting::Catch, why } => UsageError::new_err(why),
-        Error::Setting { setting, why } => UsageError::new_err(format!("{why}: {}", remedy(setting))),
+    match error.cause() {
+        Error::Setting { setting: Setting::Catch, why } => UsageError::new_err(why.clone()),
+        Error::Setting { setting, why } => UsageError::new_err(format!("{why}: {}", remedy(*setting))),
         Error::Usage(_) => UsageError::new_err(text),
         Error::Output { .. } | Error::State { .. } => StateError::new_err(text),
         Error::Peer(_) => PeerError::new_err(text),

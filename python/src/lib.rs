@@ -6,14 +6,16 @@ mod compile;
 mod errors;
 mod interrupt;
 mod plan;
+mod scale;
 mod server;
+mod shards;
 mod soundness;
 
 /// See `fusion`.
 #[pyo3::pymodule]
 mod _fusion {
     #[pymodule_export]
-    use crate::client::Client;
+    use crate::client::{Client, Job};
     #[pymodule_export]
     use crate::compile::compile;
     #[pymodule_export]
@@ -21,7 +23,11 @@ mod _fusion {
     #[pymodule_export]
     use crate::plan::Plan;
     #[pymodule_export]
+    use crate::scale::scale;
+    #[pymodule_export]
     use crate::server::Server;
+    #[pymodule_export]
+    use crate::shards::{Begun, answer, begin, reach};
     #[pymodule_export]
     use crate::soundness::soundness;
     #[pymodule_export]

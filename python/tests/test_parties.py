@@ -112,6 +112,27 @@ def test_several_clients_at_once(plan, digits):
     assert not both.broken and found[0] == found[1] == digits["query_labels"][:4].tolist()
 
 
+def test_a_batch_over_several_servers_has_one_verdict(plan, digits, tmp_path):
+    queries, public = small(digits)
+    with fusion.Server(plan) as one, fusion.Server(plan) as other:
+        addresses = [one.address, other.address]
+        client = fusion.Client(plan.client(), addresses, ledger=tmp_path / "ledger.redb")
+        assert [name for name, _, _ in client.ask()] == addresses
+        result = client.predict(queries, public, **SMALL)
+        np.testing.assert_array_equal(result.labels, digits["query_labels"][:4])
+        assert [shard["server"] for shard in result.report["shards"]] == addresses
+        assert result.report["ledger"]["session"] == 1
+        gone = fusion.Client(plan, [one.address, "127.0.0.1:1"], ledger=tmp_path / "ledger.redb", timeout=0.3)
+        with pytest.raises(fusion.PeerError, match="cannot connect to 127.0.0.1:1"):
+            gone.predict(queries, public, **SMALL)
+        # Nothing was sent, so nothing counts.
+        assert client.predict(queries, public, **SMALL).report["ledger"]["session"] == 2
+    with pytest.raises(fusion.UsageError, match="at least one"):
+        fusion.Client(plan, [])
+    with pytest.raises(fusion.UsageError, match="named twice"):
+        fusion.Client(plan, ["127.0.0.1:1"] * 2).predict(queries, public, **SMALL)
+
+
 def test_a_policy_that_cannot_be_met_says_what_would_do(plan, digits):
     queries, public = small(digits)
     client = fusion.Client(plan.client(), "127.0.0.1:1", timeout=1)

@@ -1,24 +1,19 @@
 //! The client's run: handshake, the whole batch through the protocols, hang up, and only then look
 //! at the answers.
 
-use std::time::Instant;
-
 use fusion_catalogue::{Keys, Schedule, Steps};
+use fusion_ir::Plan;
 use fusion_ir::op::Reveal;
 use fusion_ir::soundness::{self, Batch, Policy};
-use fusion_ir::{Party, Plan};
 
 use crate::answers::Answers;
-use crate::executor::{Executor, Progress, Spent};
-use crate::forecast::Forecast;
-use crate::fusion::inputs::Inputs;
-use crate::fusion::{Findings, Job, check::check};
+use crate::executor::Progress;
+use crate::fusion::{Findings, Job};
 use crate::memory::{self, Memory};
 use crate::report::{self, ClientBatch, ClientReport, Run, Verdict};
-use crate::session::handshake::{self, CONTROL_AHEAD_BYTES, nonce};
 use crate::session::{BatchSize, Offline, hello};
-use crate::steps::resolve;
-use crate::transport::{Lane, Link, Metered};
+use crate::shard::{Spread, run_together};
+use crate::transport::{Identity, Link, Met};
 use crate::{Error, Setting};
 
 /// How the client's batch goes through the layers; `None` is a choice by what fits in memory.
@@ -31,6 +26,9 @@ pub struct Flow {
     pub streams: Option<u8>,
     /// What either party's process may take, by forecast; by default [`memory::LIMIT_BYTES`].
     pub memory_bytes: Option<u64>,
+    /// Sessions of the client's process at the same time, which share its memory; at least 1, by
+    /// default that. A server has its own to itself.
+    pub sessions: Option<usize>,
     /// How correlations are made.
     pub offline: Offline,
     /// Which layers share key pairs; by default what [`Keys::of`] the function says.
@@ -54,30 +52,10 @@ pub fn run_client(
     flow: Flow,
     progress: &mut Progress<'_>,
 ) -> Result<ClientReport, Error> {
-    let mix = job.mix()?;
-    let steps = resolve(&plan.function)?;
-    let size = flow.size(&steps, mix.samples().len())?;
-    let forecast = Forecast::new(&steps, size);
-    let memory_bytes = Memory::new(&steps).peak_bytes(Party::Client, size);
-
-    // All samples are read here, and nowhere else before the last message.
-    let inputs = Inputs::gather(&plan.function.values[0].ty, &mix, job)?;
-
-    let started = Instant::now();
-    let mut link = link;
-    let (mut control, control_meter) = Metered::new(link.open(Lane::CONTROL, CONTROL_AHEAD_BYTES)?);
-    let agreement = handshake::client(&mut control, plan, size, nonce()?)?;
-    let executor = Executor { party: Party::Client, steps: &steps, model: None, agreement, forecast: &forecast };
-    let (answers, totals) = executor.run(&mut *link, &control_meter, Some(&inputs), progress)?;
-    // Hangs up. From here on the client is silent, whatever it finds.
-    drop((control, link));
-    let total = Spent { traffic: totals.traffic(control_meter.read()), time: started.elapsed() };
-
-    let answers = mix.unmix(answers)?;
-    let revealed = Answers::new(plan);
-    let findings = check(&answers, job.known(), &job.probe_answers(), |answer| revealed.meaning(answer));
-    let run = Run::new(Party::Client, plan, total, &totals, &forecast, memory_bytes);
-    Ok(conclude(job, revealed, findings, size, run))
+    let (spread, whole) = Spread::new(plan, job, flow, 1)?;
+    let met = Met { link, name: String::new(), identity: Identity::named(""), exposed: false };
+    let answered = run_together(whole, vec![met], plan, flow, progress)?;
+    spread.conclude(plan, job, answered)
 }
 
 impl Flow {
@@ -108,7 +86,8 @@ impl Flow {
     pub fn room(self, steps: &Steps) -> Result<(u32, u8), Error> {
         let (limit, memory) = (self.memory_bytes.unwrap_or(memory::LIMIT_BYTES), Memory::new(steps));
         let most = self.micro_batch.unwrap_or(Schedule::LARGEST_MICRO_BATCH);
-        let fitting = |streams| memory.fitting(limit, most, streams);
+        let limits = [limit / self.sessions.unwrap_or(1).max(1) as u64, limit];
+        let fitting = |streams| memory.fitting(limits, most, streams);
         let usual = fitting(self.streams.unwrap_or(Schedule::USUAL_STREAMS));
         let streams = match (self.streams, &usual) {
             (Some(given), _) => given.min(Schedule::MOST_STREAMS),
@@ -127,7 +106,14 @@ impl Flow {
     }
 }
 
-fn conclude(job: &Job, revealed: Answers<'_>, findings: Findings, size: BatchSize, run: Run) -> ClientReport {
+/// The verdict on a batch whose largest session had this schedule and these keys.
+pub(crate) fn conclude(
+    job: &Job,
+    revealed: Answers<'_>,
+    findings: Findings,
+    (schedule, keys): (Schedule, Keys),
+    run: Run,
+) -> ClientReport {
     let batch = job.batch();
     // A public sample that an earlier session had says nothing new; the errors tolerated may all
     // fall on the fresh ones.
@@ -168,6 +154,7 @@ fn conclude(job: &Job, revealed: Answers<'_>, findings: Findings, size: BatchSiz
             constant_label_bits: proven.constant_bits,
             random_labels_bits: if classes == 0 { proven.constant_bits } else { proven.random_bits },
             smallest_eps_99: evidence.smallest_eps(soundness::CONFIDENCE),
+            servers: 1,
         },
         batch: ClientBatch {
             queries: batch.queries,
@@ -175,10 +162,11 @@ fn conclude(job: &Job, revealed: Answers<'_>, findings: Findings, size: BatchSiz
             public: batch.public,
             probes: batch.probes,
             positions: batch.positions(),
-            micro_batch: size.schedule.micro_batch,
-            streams: size.schedule.streams,
-            keys: size.keys,
+            micro_batch: schedule.micro_batch,
+            streams: schedule.streams,
+            keys,
         },
+        shards: Vec::new(),
         ledger: job.entry(),
         labels: answers.as_ref().filter(|_| ranks > 0).map(|answers| answers.iter().map(first).collect()),
         values: answers.as_ref().filter(|_| ranks == 0).map(values),

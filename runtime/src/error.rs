@@ -40,6 +40,19 @@ pub enum Error {
     /// The peer or the connection failed; whatever the session had derived is void.
     #[error("{0}")]
     Peer(#[from] fusion_backends::Error),
+    /// The session with one of several servers failed, and with it the batch; what other shards had
+    /// derived is void too.
+    #[error("{server} (shard {number} of {of}): {error}")]
+    Shard {
+        /// What the server is called.
+        server: String,
+        /// Which shard, from 1.
+        number: usize,
+        /// How many there are.
+        of: usize,
+        /// Why.
+        error: Box<Error>,
+    },
     /// The operating system gives no randomness.
     #[error("the system's random generator failed: {0}")]
     Entropy(#[from] getrandom::Error),
@@ -75,12 +88,21 @@ impl Error {
         Error::Setting { setting, why: why.into() }
     }
 
+    /// Why, wherever it happened.
+    pub fn cause(&self) -> &Error {
+        match self {
+            Error::Shard { error, .. } => error.cause(),
+            error => error,
+        }
+    }
+
     /// The process exit code: 2 for bad usage, input, output or state, 4 for a peer or protocol
     /// failure, 1 for a bug.
     pub fn exit_code(&self) -> u8 {
         match self {
             Error::Usage(_) | Error::Setting { .. } | Error::Output { .. } | Error::State { .. } => 2,
             Error::Peer(_) => 4,
+            Error::Shard { error, .. } => error.exit_code(),
             Error::Entropy(_) | Error::Bug(_) => 1,
         }
     }

@@ -134,8 +134,7 @@ impl Executor<'_> {
             link.break_off();
             return Err(error);
         }
-        let mut totals =
-            Totals { layers: vec![Spent::default(); self.steps.function().values.len()], ..Totals::default() };
+        let mut totals = Totals::of(self.steps.function().values.len());
         let mut revealed = Vec::new();
         for (of_stream, took) in streams.into_iter().flatten() {
             totals.add(took);
@@ -189,8 +188,7 @@ impl Executor<'_> {
         common: &Common<'_, '_>,
     ) -> Result<Stream, Error> {
         let meter = &meter;
-        let mut totals =
-            Totals { layers: vec![Spent::default(); self.steps.function().values.len()], ..Totals::default() };
+        let mut totals = Totals::of(self.steps.function().values.len());
         let setting_up = Stopwatch::start(meter);
         let (id, size) = (self.agreement.stream_id(stream), self.agreement.size());
         let (layers, generator, supply) = (Box::new(layers), Box::new(generator), self.forecast.supply(stream));
@@ -309,6 +307,11 @@ fn extent(error: &Error) -> u8 {
 }
 
 impl Totals {
+    /// Nothing yet, of so many layers.
+    pub(crate) fn of(layers: usize) -> Totals {
+        Totals { layers: vec![Spent::default(); layers], ..Totals::default() }
+    }
+
     /// All traffic, with `control`, that of the control lane.
     pub fn traffic(&self, control: Traffic) -> Traffic {
         let mut all = control;
@@ -316,8 +319,8 @@ impl Totals {
         all
     }
 
-    /// Adds what another stream took.
-    fn add(&mut self, other: Totals) {
+    /// Adds what another stream took, or another session at the same time.
+    pub(crate) fn add(&mut self, other: Totals) {
         // Streams set up side by side.
         self.offline.traffic += other.offline.traffic;
         self.offline.time = self.offline.time.max(other.offline.time);

@@ -93,6 +93,11 @@ impl Forecast {
         forecast
     }
 
+    /// What was foretold of a session elsewhere.
+    pub(crate) fn told(predicted: Predicted, correlations: Correlations) -> Forecast {
+        Forecast { predicted, correlations, ..Forecast::default() }
+    }
+
     /// The most payload that an honest peer may have sent on the lane of a stream's layers before
     /// `party` has received it.
     pub fn ahead_bytes(&self, party: Party) -> u64 {

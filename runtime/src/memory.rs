@@ -192,28 +192,29 @@ impl Memory {
         inputs + streams * stream
     }
 
-    /// The largest micro-batch of at most `most` positions with which `streams` streams of either
-    /// party stay within `limit_bytes`, whichever keys they have.
+    /// The largest micro-batch of at most `most` positions with which `streams` streams of each
+    /// party stay within its limit, the client's first, whichever keys they have.
     ///
     /// # Errors
     /// [`Error::Setting`] if not even one position does; it says what would do.
-    pub fn fitting(&self, limit_bytes: u64, most: u32, streams: u8) -> Result<u32, Error> {
-        let peak = |micro_batch: u32| {
+    pub fn fitting(&self, limits_bytes: [u64; 2], most: u32, streams: u8) -> Result<u32, Error> {
+        let peaks = |micro_batch: u32| {
             let positions = u64::from(micro_batch) * u64::from(streams);
             // Pairs of layers' own are never fewer at a time.
             let (offline, keys) = (Offline::default(), Keys::Layer);
             let size = BatchSize::new(positions, micro_batch, streams, offline, keys);
-            [Party::Client, Party::Server].map(|party| self.peak_bytes(party, size)).into_iter().fold(0, u64::max)
+            [Party::Client, Party::Server].map(|party| self.peak_bytes(party, size))
         };
-        if peak(1) > limit_bytes {
-            let [needed, limit] = [peak(1), limit_bytes].map(|bytes| bytes.div_ceil(1_000_000));
+        let fit = |micro_batch: u32| peaks(micro_batch).iter().zip(limits_bytes).all(|(peak, limit)| *peak <= limit);
+        if let Some((peak, limit)) = peaks(1).into_iter().zip(limits_bytes).find(|(peak, limit)| peak > limit) {
+            let [needed, limit] = [peak, limit].map(|bytes| bytes.div_ceil(1_000_000));
             let text = format!("one position at a time takes about {needed} MB, more than the limit of {limit} MB");
             return Err(Error::setting(Setting::Memory { streams }, text));
         }
         let (mut fits, mut too_large) = (1, most.max(1) + 1);
         while fits + 1 < too_large {
             let middle = fits.midpoint(too_large);
-            if peak(middle) <= limit_bytes { fits = middle } else { too_large = middle }
+            if fit(middle) { fits = middle } else { too_large = middle }
         }
         Ok(fits)
     }
@@ -340,14 +341,14 @@ mod tests {
         for streams in [1, 2] {
             for micro_batch in [1, 2, 7, 20] {
                 let limit = peak(micro_batch, streams);
-                assert_eq!(memory.fitting(limit, 64, streams).unwrap(), micro_batch);
-                assert_eq!(memory.fitting(limit, micro_batch.min(5), streams).unwrap(), micro_batch.min(5));
+                assert_eq!(memory.fitting([limit; 2], 64, streams).unwrap(), micro_batch);
+                assert_eq!(memory.fitting([limit; 2], micro_batch.min(5), streams).unwrap(), micro_batch.min(5));
             }
         }
-        let error = memory.fitting(1_000_000, 64, 2).unwrap_err();
+        let error = memory.fitting([1_000_000; 2], 64, 2).unwrap_err();
         assert!(error.to_string().contains("more than the limit of 1 MB"), "{error}");
         assert!(matches!(error, Error::Setting { setting: Setting::Memory { streams: 2 }, .. }));
-        assert_eq!(memory.fitting(u64::MAX, 64, 2).unwrap(), 64);
+        assert_eq!(memory.fitting([u64::MAX; 2], 64, 2).unwrap(), 64);
     }
 
     #[test]
@@ -381,7 +382,7 @@ mod tests {
         };
         // All weights' bits for one position: every one an OT, with a vector of one word.
         assert!((60_000 * 3 * 16 * 16..256 << 20).contains(&peak(1)), "{}", peak(1));
-        assert!(peak(1) < peak(64) && memory.fitting(LIMIT_BYTES, 64, 2).unwrap() == 64);
+        assert!(peak(1) < peak(64) && memory.fitting([LIMIT_BYTES; 2], 64, 2).unwrap() == 64);
 
         let window = |backend: &str| {
             let text = format!(

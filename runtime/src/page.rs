@@ -3,7 +3,7 @@
 use fusion_ir::soundness::Batch;
 use fusion_page::{Cell, Column, Kind, Page, Table, Width, bytes, seconds};
 
-use crate::report::{ClientBatch, Run};
+use crate::report::{ClientBatch, Run, ShardRun};
 use crate::statements::{Claim, assumption, known, objections, statements};
 use crate::{ClientReport, Verdict};
 
@@ -26,6 +26,7 @@ pub fn page(report: &ClientReport, classes: &[String]) -> String {
     }
     figures(&mut page, report);
     answers(&mut page, report, classes);
+    shards(&mut page, &report.shards);
     layers(&mut page, run);
     if verdict.verified && verdict.accepted {
         copies(&mut page, verdict, batch);
@@ -116,6 +117,35 @@ fn answers(page: &mut Page, report: &ClientReport, classes: &[String]) {
     if counts.len() > MOST_CLASSES {
         page.note(&format!("and {} more labels.", counts.len() - MOST_CLASSES));
     }
+}
+
+/// Which server had which part of the batch.
+fn shards(page: &mut Page, shards: &[ShardRun]) {
+    if shards.is_empty() {
+        return;
+    }
+    page.section("Servers");
+    page.note("The positions of the whole batch were shuffled once and cut into parts, one for each server.");
+    let columns = ["Server", "Time", "To the server", "To the client"].map(Column::Words);
+    let columns: Vec<Column> = columns.into_iter().chain(["Positions", "Rounds"].map(Column::Numbers)).collect();
+    let mut table = Table::new("Servers", Width::Whole, &columns);
+    let most = |of: &dyn Fn(&ShardRun) -> f64| shards.iter().map(of).fold(0.0, f64::max);
+    let [slowest, most_up, most_down] = [
+        most(&|shard| shard.seconds),
+        most(&|shard| shard.client_to_server as f64),
+        most(&|shard| shard.server_to_client as f64),
+    ];
+    for shard in shards {
+        table.row(&[
+            Cell::Code(shard.server.clone()),
+            Cell::bar(Kind::Time, shard.seconds, slowest, seconds(shard.seconds)),
+            Cell::bar(Kind::Up, shard.client_to_server as f64, most_up, bytes(shard.client_to_server)),
+            Cell::bar(Kind::Down, shard.server_to_client as f64, most_down, bytes(shard.server_to_client)),
+            Cell::Number(shard.positions.to_string()),
+            Cell::Number(shard.rounds.to_string()),
+        ]);
+    }
+    page.table(table);
 }
 
 fn layers(page: &mut Page, run: &Run) {

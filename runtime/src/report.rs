@@ -36,6 +36,9 @@ pub struct ClientReport {
     pub batch: ClientBatch,
     /// How the client's ledger counts the session; `null` if none is kept.
     pub ledger: Option<Entry>,
+    /// What each shard took, of a batch over several servers; left out of one with one server.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub shards: Vec<ShardRun>,
     /// One label per query, in input order, the best one if there are several; only if accepted,
     /// and if labels are revealed.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -120,6 +123,8 @@ pub struct Verdict {
     /// Smallest error rate that the fresh public samples catch with probability 0.99; `null` if
     /// none. Without a ledger all of them are taken for fresh.
     pub smallest_eps_99: Option<f64>,
+    /// Sessions of the batch, each with some server: all numbers above are of all servers together.
+    pub servers: usize,
 }
 
 /// What the client ran.
@@ -135,13 +140,34 @@ pub struct ClientBatch {
     pub probes: u64,
     /// Positions in all.
     pub positions: u64,
-    /// Positions that ran through the layers together.
+    /// Positions that ran through the layers together; of shards, in the largest.
     pub micro_batch: u32,
-    /// Micro-batches that ran at the same time.
+    /// Micro-batches that ran at the same time, likewise.
     pub streams: u8,
     /// Which layers had a key pair of their own: `layer` if all that do not pack their results,
     /// `position` if none.
     pub keys: Keys,
+}
+
+/// One shard of a batch over several servers.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ShardRun {
+    /// The server's address.
+    pub server: String,
+    /// Positions.
+    pub positions: u64,
+    /// Positions that ran through the layers together.
+    pub micro_batch: u32,
+    /// Micro-batches that ran at the same time.
+    pub streams: u8,
+    /// Bytes from client to server.
+    pub client_to_server: u64,
+    /// Bytes from server to client.
+    pub server_to_client: u64,
+    /// As for the whole run.
+    pub rounds: u64,
+    /// From its handshake to its last message.
+    pub seconds: f64,
 }
 
 /// What the server saw of the batch.

@@ -102,6 +102,10 @@ pub fn statements(verdict: &Verdict) -> Vec<Statement> {
         None => row("not excluded".into(), "errors on any share of inputs: too few public samples are new evidence"),
     }
     row("not excluded".into(), "errors that the honest model makes; another model that is right as often");
+    if verdict.servers > 1 {
+        let text = format!("one of the {0} servers errs up to {0} times as often on its part", verdict.servers);
+        row("not excluded".into(), &text);
+    }
     match (verdict.revealed.strip_prefix("topk:"), verdict.ranks_verified) {
         (Some(k), known) if k.parse().is_ok_and(|k: usize| k > known) => {
             let probes = if verdict.probes_total > 0 { ", only compared with probes" } else { "" };

@@ -20,15 +20,16 @@ pub use fusion_ir::soundness::{Forecast, Policy};
 pub use fusion_runtime::fusion::{Probe, PublicSample, Row};
 pub use fusion_runtime::input::Samples;
 pub use fusion_runtime::page::page;
-pub use fusion_runtime::party::{Served, Watch};
+pub use fusion_runtime::party::{Asked, Served, Watch};
 pub use fusion_runtime::report::Run;
+pub use fusion_runtime::scale::{Fleet, Scaled, scale};
 pub use fusion_runtime::service;
 pub use fusion_runtime::session::Limits;
 pub use fusion_runtime::statements::{Claim, Statement, assumption, known, objections, statements};
 pub use fusion_runtime::transport::{
-    Connection, Credentials, Dial, Fingerprint, Identity, Lane, Link, Listen, Met, Tls, in_process, tcp,
+    Connection, Credentials, Dial, Fingerprint, Identity, Lane, Link, Listen, Met, Switch, Tls, in_process, tcp,
 };
 pub use fusion_runtime::{
-    Answers, Budget, Client, ClientReport, Error, Event, Flow, Job, Ledger, PlanFile, Server, ServerReport, Setting,
-    Step, Verdict,
+    Answered, Answers, Begun, Budget, Client, ClientReport, Error, Event, Flow, Job, Ledger, PlanFile, Server,
+    ServerReport, Setting, Shard, Step, Verdict,
 };

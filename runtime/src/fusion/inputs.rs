@@ -64,6 +64,46 @@ impl Inputs {
         Ok(Inputs { elements: ty.len(), bits: ty.bits, each, packed })
     }
 
+    /// The inputs of the first `sizes[0]` positions, of the next `sizes[1]`, and so on: each in memory
+    /// of its own, written in the order of positions.
+    ///
+    /// # Errors
+    /// [`Error::Bug`] if that is not all of them.
+    pub fn cut(self, sizes: &[usize]) -> Result<Vec<Inputs>, Error> {
+        let Inputs { elements, bits, each, packed } = self;
+        if sizes.iter().sum::<usize>() * each != packed.len() {
+            return Err(Error::Bug(format!("{} bytes of inputs cannot be cut into {sizes:?}", packed.len())));
+        }
+        if sizes.len() == 1 {
+            return Ok(vec![Inputs { elements, bits, each, packed }]);
+        }
+        let mut rest = &packed[..];
+        let part = |size: &usize| {
+            let (part, left) = rest.split_at(size * each);
+            rest = left;
+            Inputs { elements, bits, each, packed: part.to_vec() }
+        };
+        Ok(sizes.iter().map(part).collect())
+    }
+
+    /// How many positions there are.
+    pub fn positions(&self) -> usize {
+        self.packed.len() / self.each.max(1)
+    }
+
+    /// All of them, as bytes.
+    pub fn packed(&self) -> &[u8] {
+        &self.packed
+    }
+
+    /// What [`Inputs::packed`] gave, all of type `ty`; `None` if it is no such inputs' or of no
+    /// position.
+    pub fn from_packed(ty: &TensorType, packed: Vec<u8>) -> Option<Inputs> {
+        let each = packed_bytes(ty.len(), ty.bits) as usize;
+        let whole = each > 0 && !packed.is_empty() && packed.len().is_multiple_of(each);
+        whole.then_some(Inputs { elements: ty.len(), bits: ty.bits, each, packed })
+    }
+
     /// The shares of `positions`, one after the other: of the parties' sum, the client's share is
     /// all.
     ///
@@ -133,6 +173,25 @@ mod tests {
             assert_eq!(inputs.packed.len() as u64, memory_bytes(&ty, 25));
             assert!(inputs.shares(20..26).is_err());
         }
+    }
+
+    #[test]
+    fn parts_are_the_whole_in_order_and_survive_as_bytes() {
+        let (ty, mix) = (ty(13), Mix::new(6, 3, 5, 2).unwrap());
+        let values: Vec<Vec<i64>> = all().into_iter().map(elements).collect();
+        let place = |sample| all().iter().position(|other| *other == sample).unwrap();
+        let gather = || Inputs::gather(&ty, &mix, &Given(&|sample| values[place(sample)].as_slice())).unwrap();
+        let whole = gather().shares(0..25).unwrap();
+        for sizes in [&[25][..], &[9, 8, 8], &[1, 23, 1]] {
+            let parts = gather().cut(sizes).unwrap();
+            assert_eq!(parts.iter().map(Inputs::positions).collect::<Vec<_>>(), sizes);
+            let read = |part: &Inputs| Inputs::from_packed(&ty, part.packed().to_vec()).unwrap();
+            let shares = |part: &Inputs| read(part).shares(0..part.positions()).unwrap();
+            assert_eq!(parts.iter().flat_map(shares).collect::<Vec<_>>(), whole);
+        }
+        assert!(gather().cut(&[9, 8, 7]).is_err() && gather().cut(&[26]).is_err());
+        let packed = gather().packed;
+        assert!(Inputs::from_packed(&ty, packed[1..].to_vec()).is_none() && Inputs::from_packed(&ty, vec![]).is_none());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use fusion_backends::Error as PeerError;
 use fusion_estimate::{Machine, Network, SessionTrace};
 use fusion_ir::Plan;
 use fusion_ir::op::Reveal;
@@ -15,8 +16,9 @@ use crate::fusion::{Probe, PublicSample, Row};
 use crate::input::Samples;
 use crate::ledger::{Ledger, Outcome};
 use crate::session::handshake::{self, CONTROL_AHEAD_BYTES};
-use crate::transport::{Dial, Identity, Lane, Met};
-use crate::{Answers, ClientReport, Error, Flow, Job, resolve, run_client};
+use crate::shard::{Answered, Shard, Spread, run_together};
+use crate::transport::{Dial, Identity, Lane, Met, dial_all};
+use crate::{Answers, ClientReport, Error, Flow, Job, Setting, resolve};
 
 /// The party that has the inputs and checks the answers.
 #[derive(Clone, Debug)]
@@ -160,28 +162,193 @@ impl Client {
         Ok((trace.seconds(machine, network), client_to_server + server_to_client))
     }
 
-    /// Runs a batch as one session. An error does not mean that the session does not count: from
+    /// Runs a batch with one server, as one session. An error does not mean that the session does not count: from
     /// the first byte on it does, and nothing here tries again.
     ///
     /// # Errors
-    /// Those of `server` and of [`run_client`]; [`Error::State`] if the ledger cannot be used, and
+    /// Those of `server` and of [`run_client`](crate::run_client); [`Error::State`] if the ledger cannot be used, and
     /// then nothing was sent.
-    pub fn run(&self, mut job: Job, server: impl Dial, watch: &mut Watch<'_>) -> Result<ClientReport, Error> {
-        let Met { link, name, exposed, .. } = server.dial()?;
-        watch(Event::Connected { name: &name, exposed });
-        if let Some(ledger) = &self.ledger {
-            let entry = ledger.start(&job, &self.plan, &name)?;
-            job.set_entry(entry);
-            watch(Event::Counted { entry, public: job.batch().public });
+    pub fn run(&self, job: Job, server: impl Dial, watch: &mut Watch<'_>) -> Result<ClientReport, Error> {
+        let cut = Spread::new(&self.plan, &job, self.flow, 1)?;
+        let met = server.dial()?;
+        self.run_cut(job, cut, vec![met], self.flow, watch)
+    }
+
+    /// Runs a batch over several servers that offer the same plan, all at once: one secret order of
+    /// all positions, of which each server gets a part, one entry of the ledger, one verdict after
+    /// the last part. The sessions share this process's memory.
+    ///
+    /// # Errors
+    /// As [`Client::run`]; [`Error::Shard`] says which server failed. The whole batch has failed
+    /// then, the sessions with the others are broken off, and all of it counts.
+    pub fn run_on<D: Dial + Clone + Send>(
+        &self,
+        job: Job,
+        servers: &[D],
+        watch: &mut Watch<'_>,
+    ) -> Result<ClientReport, Error> {
+        let flow = Flow { sessions: Some(servers.len()), ..self.flow };
+        let cut =
+            Spread::new(&self.plan, &job, flow, servers.len()).map_err(|error| of_several(error, servers.len()))?;
+        if servers.len() > 1 {
+            // One server of another plan, or that lets nobody in, is not to cost the whole batch.
+            self.reach_all(servers)?;
         }
-        let concluded = run_client(link, &self.plan, &job, self.flow, &mut |step| watch(Event::Step(step)));
+        let met = dial_all(servers)?;
+        self.run_cut(job, cut, met, flow, watch)
+    }
+
+    /// Whether all of `servers` would serve this client under this plan; nothing counts.
+    fn reach_all<D: Dial + Clone + Send>(&self, servers: &[D]) -> Result<(), Error> {
+        let reach = |server: D| {
+            let Met { mut link, name, .. } = server.dial()?;
+            let mut control = link.open(Lane::CONTROL, CONTROL_AHEAD_BYTES)?;
+            let asked = handshake::reach(&mut *control, &self.plan, handshake::nonce()?);
+            asked.map_err(|error| of_server(&name, error).into())
+        };
+        let reach = &reach;
+        std::thread::scope(|scope| {
+            let ask = |server: &D| {
+                let server = server.clone();
+                scope.spawn(move || reach(server))
+            };
+            let threads: Vec<_> = servers.iter().map(ask).collect();
+            let resume = |panic| std::panic::resume_unwind(panic);
+            threads.into_iter().try_for_each(|thread| thread.join().unwrap_or_else(resume))
+        })
+    }
+
+    fn run_cut(
+        &self,
+        job: Job,
+        (spread, shards): (Spread, Vec<Shard>),
+        met: Vec<Met>,
+        flow: Flow,
+        watch: &mut Watch<'_>,
+    ) -> Result<ClientReport, Error> {
+        met.iter().for_each(|Met { name, exposed, .. }| watch(Event::Connected { name, exposed: *exposed }));
+        let names: Vec<&str> = met.iter().map(|met| met.name.as_str()).collect();
+        let begun = self.count(job, spread, &names, watch)?;
+        let answered = run_together(shards, met, &self.plan, flow, &mut |step| watch(Event::Step(step)));
+        match answered {
+            Ok(answered) => self.conclude(begun, answered, watch),
+            Err(error) => {
+                self.abandon(begun, &error.to_string(), watch);
+                Err(error)
+            }
+        }
+    }
+
+    /// Begins a batch whose `shards` shards run elsewhere, with any of `servers`: from here on it
+    /// counts, whatever becomes of it. What is begun stays with this process; shards go to
+    /// [`Client::answer`], each once.
+    ///
+    /// # Errors
+    /// Those of [`Spread::new`]; [`Error::State`] if the ledger cannot be used.
+    pub fn begin(
+        &self,
+        job: Job,
+        shards: usize,
+        servers: &[&str],
+        watch: &mut Watch<'_>,
+    ) -> Result<(Begun, Vec<Shard>), Error> {
+        let (spread, cut) = Spread::new(&self.plan, &job, self.flow, shards)?;
+        Ok((self.count(job, spread, servers, watch)?, cut))
+    }
+
+    /// Runs one shard as a session, on whatever machine of the client's. It is not counted here,
+    /// but where the batch was begun.
+    ///
+    /// # Errors
+    /// Those of `server` and of [`Shard::run`]. The batch cannot be concluded then, and nothing may
+    /// run the shard again.
+    pub fn answer(&self, shard: Shard, server: impl Dial, watch: &mut Watch<'_>) -> Result<Answered, Error> {
+        let Met { link, name, exposed, .. } = server.dial().map_err(shard.failure("its server"))?;
+        watch(Event::Connected { name: &name, exposed });
+        let failure = shard.failure(&name);
+        shard.run(link, &name, &self.plan, self.flow, &mut |step| watch(Event::Step(step))).map_err(failure)
+    }
+
+    /// Whether a server would serve this client under this plan: [`Client::ask`] without measuring
+    /// the network.
+    ///
+    /// # Errors
+    /// As [`Client::ask`].
+    pub fn reach<D: Dial + Clone + Send>(&self, server: D) -> Result<(), Error> {
+        self.reach_all(&[server])
+    }
+
+    /// Looks at the answers of all shards at once.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if `answered` are not the batch's shards, each once: it has failed then.
+    pub fn conclude(
+        &self,
+        begun: Begun,
+        answered: Vec<Answered>,
+        watch: &mut Watch<'_>,
+    ) -> Result<ClientReport, Error> {
+        let Begun { job, spread } = begun;
+        let concluded = spread.conclude(&self.plan, &job, answered);
+        self.finish(&job, outcome(&concluded), watch);
+        concluded
+    }
+
+    /// Writes down that a batch has failed, and why. Nothing of it is looked at.
+    pub fn abandon(&self, begun: Begun, why: &str, watch: &mut Watch<'_>) {
+        self.finish(&begun.job, Outcome::Failed(why.into()), watch);
+    }
+
+    fn finish(&self, job: &Job, outcome: Outcome, watch: &mut Watch<'_>) {
         if let (Some(ledger), Some(entry)) = (&self.ledger, job.entry())
             // It counts as started in any case, so what was concluded stands.
-            && let Err(error) = ledger.finish(entry.session, outcome(&concluded))
+            && let Err(error) = ledger.finish(entry.session, outcome)
         {
             watch(Event::Unrecorded { session: entry.session, error: &error });
         }
-        concluded
+    }
+
+    /// Writes down that a batch starts now.
+    fn count(&self, mut job: Job, mut spread: Spread, servers: &[&str], watch: &mut Watch<'_>) -> Result<Begun, Error> {
+        if let Some(ledger) = &self.ledger {
+            let entry = ledger.start(&job, &self.plan, &servers.join(", "))?;
+            job.set_entry(entry);
+            watch(Event::Counted { entry, public: job.batch().public });
+        }
+        spread.begin();
+        Ok(Begun { job, spread })
+    }
+}
+
+/// A batch that has begun: its samples, its secret order, and its place in the ledger.
+pub struct Begun {
+    job: Job,
+    spread: Spread,
+}
+
+/// What says nothing of samples and their order.
+impl std::fmt::Debug for Begun {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Begun").field("spread", &self.spread).finish_non_exhaustive()
+    }
+}
+
+/// A peer's failure with its name.
+fn of_server(name: &str, error: PeerError) -> PeerError {
+    match error {
+        PeerError::PeerMisbehaved(why) => PeerError::PeerMisbehaved(format!("{name}: {why}")),
+        PeerError::PeerIncompatible(why) => PeerError::PeerIncompatible(format!("{name}: {why}")),
+        PeerError::Io(error) => PeerError::Io(std::io::Error::new(error.kind(), format!("{name}: {error}"))),
+    }
+}
+
+/// A limit of memory is each session's part of it, which is said.
+fn of_several(error: Error, sessions: usize) -> Error {
+    match error {
+        Error::Setting { setting: setting @ Setting::Memory { .. }, why } if sessions > 1 => {
+            Error::setting(setting, format!("with {sessions} sessions at the same time {why}"))
+        }
+        error => error,
     }
 }
 

@@ -9,6 +9,6 @@ mod event;
 mod samples;
 mod server;
 
-pub use client::{Asked, Client};
+pub use client::{Asked, Begun, Client};
 pub use event::{Event, Watch};
 pub use server::{Served, Server};

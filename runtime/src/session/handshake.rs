@@ -85,7 +85,20 @@ pub fn client(channel: &mut dyn Channel, plan: &Plan, batch: BatchSize, nonce: [
 /// # Errors
 /// As [`client`], if it refuses for another reason.
 pub fn ask(channel: &mut dyn Channel, plan: &Plan, nonce: [u8; 32]) -> Result<Option<Network>, Error> {
-    let schedule = Schedule { positions: 0, micro_batch: 1, streams: 0 };
+    ask_for(0, channel, plan, nonce)
+}
+
+/// As [`ask`], without measuring the network.
+///
+/// # Errors
+/// As [`ask`].
+pub fn reach(channel: &mut dyn Channel, plan: &Plan, nonce: [u8; 32]) -> Result<(), Error> {
+    ask_for(1, channel, plan, nonce).map(drop)
+}
+
+/// Asks for no positions in so many streams: in none is a wish to measure.
+fn ask_for(streams: u8, channel: &mut dyn Channel, plan: &Plan, nonce: [u8; 32]) -> Result<Option<Network>, Error> {
+    let schedule = Schedule { positions: 0, micro_batch: 1, streams };
     let batch = BatchSize { schedule, offline: Offline::default(), keys: Keys::Position };
     let hello = ClientHello { common: Common::new(plan, nonce), batch, reveal: reveal_code(plan) }.encode();
     channel.send(Kind::Hello, hello)?;

@@ -4,8 +4,8 @@
 //! makes it: [`Dial`] for the client, [`Listen`] for the server. Both are functions or types of one
 //! method.
 
-use std::io::{Read, Write};
-use std::time::Duration;
+use std::io::{ErrorKind, Read, Write};
+use std::time::{Duration, Instant};
 
 use super::{Connection, Identity, Link};
 use crate::Error;
@@ -80,6 +80,45 @@ impl<F: FnOnce() -> Result<Met, Error>> Dial for F {
     fn dial(self) -> Result<Met, Error> {
         self()
     }
+}
+
+/// How long a server that has answered may wait for the others: less than servers wait for a hello,
+/// unless they are told otherwise.
+const FRESH: Duration = Duration::from_secs(2);
+/// How often servers are dialled, most.
+const TIMES: usize = 3;
+
+/// Dials all of `servers` at once. One that waited too long for the last of them is left, having
+/// been told nothing, and dialled again.
+///
+/// # Errors
+/// Those of the servers; [`Error::Peer`] if they never were there at the same time.
+pub(crate) fn dial_all<D: Dial + Clone + Send>(servers: &[D]) -> Result<Vec<Met>, Error> {
+    let mut met: Vec<Option<(Met, Instant)>> = servers.iter().map(|_| None).collect();
+    for _ in 0..TIMES {
+        let found: Vec<Option<Result<(Met, Instant), Error>>> = std::thread::scope(|scope| {
+            let dial = |server: &D| {
+                let server = server.clone();
+                scope.spawn(move || server.dial().map(|met| (met, Instant::now())))
+            };
+            let threads: Vec<_> =
+                met.iter().zip(servers).map(|(met, server)| met.is_none().then(|| dial(server))).collect();
+            let resume = |panic| std::panic::resume_unwind(panic);
+            threads.into_iter().map(|thread| Some(thread?.join().unwrap_or_else(resume))).collect()
+        });
+        for (place, found) in met.iter_mut().zip(found) {
+            if let Some(found) = found {
+                *place = Some(found?);
+            }
+        }
+        let stale = |found: &Option<(Met, Instant)>| found.as_ref().is_some_and(|(_, since)| since.elapsed() > FRESH);
+        if !met.iter().any(stale) {
+            return Ok(met.into_iter().flatten().map(|(met, _)| met).collect());
+        }
+        met.iter_mut().filter(|found| stale(found)).for_each(|found| *found = None);
+    }
+    let late = "the servers take too long to connect to be there at the same time";
+    Err(fusion_backends::Error::Io(std::io::Error::new(ErrorKind::TimedOut, late)).into())
 }
 
 /// Waits for clients of a server.

@@ -18,6 +18,7 @@ pub mod link;
 mod meet;
 mod meter;
 mod outgoing;
+mod switch;
 pub mod tcp;
 mod tls;
 
@@ -26,7 +27,9 @@ pub use connection::{Connection, Pulse};
 pub use identity::{Credentials, Fingerprint};
 pub(crate) use lane::BreakOff;
 pub use lane::{Lane, Link, Wrapped};
+pub(crate) use meet::dial_all;
 pub use meet::{Dial, Listen, Met, in_process};
 pub use meter::{Meter, Metered, Traffic};
 pub use outgoing::ALIVE_EVERY;
+pub use switch::Switch;
 pub use tls::Tls;

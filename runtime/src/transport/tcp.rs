@@ -86,8 +86,9 @@ pub fn connect(address: &str, options: &TcpOptions) -> Result<(Connection, Peer)
         match attempt {
             Ok((stream, address)) => {
                 // Who answers is who was meant, or not: there is no second attempt.
-                let secured = secure(stream, options, Tls::connect).map_err(fusion_backends::Error::Io);
-                let (connection, fingerprint) = secured?;
+                let named = |error: io::Error| io::Error::new(error.kind(), format!("{address}: {error}"));
+                let secured = secure(stream, options, Tls::connect).map_err(named);
+                let (connection, fingerprint) = secured.map_err(fusion_backends::Error::Io)?;
                 return Ok((connection, Peer { address, fingerprint }));
             }
             Err(error) if Instant::now() + RETRY_PAUSE >= deadline => {

@@ -20,6 +20,7 @@ mod revealed;
 mod samples;
 mod seek;
 mod servers;
+mod shards;
 mod statistics;
 mod streams;
 mod trees;

@@ -10,7 +10,7 @@ use fusion_ir::op::Reveal;
 use fusion_ir::soundness::Policy;
 use fusion_runtime::ledger::SESSIONS_BITS;
 use fusion_runtime::session::Offline;
-use fusion_runtime::transport::tcp::TcpOptions;
+use fusion_runtime::transport::tcp::{self, TcpOptions};
 use fusion_runtime::transport::{Credentials, Fingerprint, Lane, Tls};
 use fusion_runtime::{Error, Flow, Setting, memory};
 use fusion_table::LabelFile;
@@ -95,9 +95,10 @@ pub struct Args {
           help_heading = "Server")]
     pub hello_timeout: u64,
 
-    /// The server's address, host:port
-    #[arg(long, value_name = "ADDR", help_heading = "Client")]
-    pub connect: Option<String>,
+    /// The server's address, host:port; of several that offer the same plan each computes a part of
+    /// the batch at the same time, and there is one verdict. If one fails, so has the batch
+    #[arg(long, value_name = "ADDR,..", value_delimiter = ',', help_heading = "Client")]
+    pub connect: Vec<String>,
     /// Ask the server whether it would serve this client under this plan, measure the network to
     /// it, and do nothing else: no session, no position. fusionc --network auto goes by what was
     /// measured
@@ -276,7 +277,7 @@ impl Args {
             ("--sessions", self.sessions.is_some()),
         ];
         let client = [
-            ("--connect", self.connect.is_some()),
+            ("--connect", !self.connect.is_empty()),
             ("--input", self.input.is_some()),
             ("--public-inputs", self.public_inputs.is_some()),
             ("--public-labels", self.public_labels.is_some()),
@@ -372,6 +373,7 @@ impl Args {
             memory_bytes: self.memory,
             offline,
             keys: self.keys,
+            ..Flow::default()
         }
     }
 
@@ -383,6 +385,27 @@ impl Args {
         let tls = |path: &PathBuf| Tls::new(&Credentials::read(path)?, &self.peer);
         let tls = self.identity.as_ref().map(tls).transpose()?;
         Ok(TcpOptions { timeout: Duration::from_secs(self.timeout), tls, allow_plaintext: self.allow_plaintext })
+    }
+
+    /// The servers of `--connect`.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if there is none; as [`Args::tcp`].
+    pub fn servers(&self) -> Result<Vec<tcp::Server>, Error> {
+        if self.connect.is_empty() || self.connect.iter().any(String::is_empty) {
+            return Err(Error::Usage("--connect is missing".into()));
+        }
+        if let Some((at, twice)) =
+            self.connect.iter().enumerate().find(|(at, address)| self.connect[..*at].contains(address))
+        {
+            return Err(Error::Usage(format!(
+                "--connect names {twice} twice, at {} and before: two sessions at once are two servers'",
+                at + 1
+            )));
+        }
+        let options = self.tcp()?;
+        let server = |address: &String| tcp::Server { address: address.clone(), options: options.clone() };
+        Ok(self.connect.iter().map(server).collect())
     }
 
     /// A flag without which this form of the command cannot run.

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use fusion_ir::Plan;
 use fusion_runtime::fusion::{Job, Probe, PublicSample, Row};
 use fusion_runtime::input::{Apart, Samples};
-use fusion_runtime::transport::tcp;
 use fusion_runtime::{Client, ClientReport, Error, Ledger, input, output, page, report, store};
 use fusion_table::{Kind, Results, TableError, Values};
 
@@ -24,11 +23,11 @@ pub fn run(args: &Args) -> Result<Ending, Error> {
     // Every stale result goes, even if there is no place for another one.
     let prepared = [&args.output, &args.report, &args.html].map(|path| path.as_deref().map_or(Ok(()), output::prepare));
     prepared.into_iter().collect::<Result<(), Error>>()?;
-    let server = args.need("--connect", &args.connect)?;
+    let servers = args.servers()?;
     if args.doctor {
         let client = Client::without_ledger(input::plan(args.plan())?, args.reveal())?;
         let client = client.flow(args.flow());
-        return doctor::run(args, &client, &tcp::Server { address: server.clone(), options: args.tcp()? });
+        return doctor::run(args, &client, &servers);
     }
     let client = client(args, input::plan(args.plan())?)?.flow(args.flow());
     let (job, identifiers) = job(args, &client)?;
@@ -37,9 +36,9 @@ pub fn run(args: &Args) -> Result<Ending, Error> {
         let none = client.answers().results(&[], identifiers.clone().map(|values| (args.id(), values)));
         none.to_bytes(Kind::of(path)).map_err(|error| refuse(path, error))?;
     }
-    let server = tcp::Server { address: server.clone(), options: args.tcp()? };
+    let servers: Vec<_> = servers.iter().map(|server| move || progress::dial(server, args.quiet)).collect();
     let mut screen = Screen::new(args);
-    let concluded = client.run(job, || progress::dial(&server, args.quiet), &mut |event| screen.show(event));
+    let concluded = client.run_on(job, &servers, &mut |event| screen.show(event));
     drop(screen);
     let concluded = concluded?;
     let identifiers = identifiers.map(|values| (args.id(), values));

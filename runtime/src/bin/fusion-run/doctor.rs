@@ -12,11 +12,25 @@ use fusion_runtime::transport::tcp;
 use fusion_runtime::{Client, Error, output, store};
 
 use crate::Ending;
-use crate::args::Args;
-use crate::verdict::{self, say};
+use crate::args::{Args, said};
+use crate::verdict::{self, complain, say};
 
-/// Asks the server, and says what there is to say.
-pub fn run(args: &Args, client: &Client, server: &tcp::Server) -> Result<Ending, Error> {
+/// Asks each server, and says what there is to say.
+pub fn run(args: &Args, client: &Client, servers: &[tcp::Server]) -> Result<Ending, Error> {
+    // What one server says does not hide what the next one does.
+    let mut ended = Ok(Ending::Finished);
+    for server in servers {
+        if let Err(error) = one(args, client, server, servers.len() as u64)
+            && let Err(earlier) = std::mem::replace(&mut ended, Err(error))
+        {
+            complain(said(&earlier));
+        }
+    }
+    ended
+}
+
+/// Asks one of `of` servers.
+fn one(args: &Args, client: &Client, server: &tcp::Server, of: u64) -> Result<(), Error> {
     let asked = client.ask(server)?;
     if asked.exposed {
         verdict::warn_plaintext();
@@ -30,19 +44,20 @@ pub fn run(args: &Args, client: &Client, server: &tcp::Server) -> Result<Ending,
     line("plan", format!("{}, as the server's", hex(&client.plan().digest())));
     let Some(network) = asked.network else {
         line("network", "not measured: the server had no time for it".into());
-        return Ok(Ending::Finished);
+        return Ok(());
     };
     let kept = keep(network, &asked.name).map_or_else(String::new, |path| format!(" ({path})"));
     let Network { mbit_per_s, rtt_ms } = network;
     line("network", format!("{rtt_ms:.2} ms there and back, {mbit_per_s:.1} Mbit/s at least each way{kept}"));
     if let Some(queries) = args.queries {
-        line("batch", batch(args, client, queries, network)?);
+        line("batch", batch(args, client, [queries, of], network)?);
     }
-    Ok(Ending::Finished)
+    Ok(())
 }
 
-/// What a batch of so many queries is made of, and what it would take.
-fn batch(args: &Args, client: &Client, queries: u64, network: Network) -> Result<String, Error> {
+/// What a batch of so many queries is made of, and what one of so many servers would take for its
+/// part.
+fn batch(args: &Args, client: &Client, [queries, of]: [u64; 2], network: Network) -> Result<String, Error> {
     let verified = !args.no_verify && client.plan().function.values.iter().any(|value| value.op == Op::Check);
     let (positions, made_of) = match verified {
         true => {
@@ -53,8 +68,9 @@ fn batch(args: &Args, client: &Client, queries: u64, network: Network) -> Result
         false => (queries, format!("{queries} queries, unverified")),
     };
     let (machine, origin) = machine();
-    let (seconds, bytes) = client.foretell(positions, &machine, network)?;
+    let (seconds, bytes) = client.foretell(positions.div_ceil(of), &machine, network)?;
     let megabytes = bytes as f64 / 1e6;
+    let made_of = if of > 1 { format!("{made_of}, one part in {of}") } else { made_of };
     Ok(format!("{made_of}: about {seconds:.1} s and {megabytes:.1} MB, by {} ({origin})", machine.name))
 }
 

@@ -17,18 +17,20 @@ pub struct Screen {
     quiet: bool,
     risk_budget_bits: f64,
     bar: Option<Bar>,
+    exposed: bool,
 }
 
 impl Screen {
     /// An empty one.
     pub fn new(args: &Args) -> Screen {
-        Screen { quiet: args.quiet, risk_budget_bits: args.risk_budget(), bar: None }
+        Screen { quiet: args.quiet, risk_budget_bits: args.risk_budget(), bar: None, exposed: false }
     }
 
     /// Shows what has happened.
     pub fn show(&mut self, event: Event<'_>) {
         match event {
-            Event::Connected { exposed: true, .. } => warn_plaintext(),
+            // Once, however many servers there are.
+            Event::Connected { exposed: true, .. } if !std::mem::replace(&mut self.exposed, true) => warn_plaintext(),
             Event::Counted { entry, public } => {
                 warn_used(public, entry.public_fresh);
                 warn_risk(&entry, self.risk_budget_bits);
