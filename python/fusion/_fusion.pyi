@@ -108,7 +108,9 @@ class Client:
 
 type Ran = tuple[str, str, tuple[str, list[str], str, list[tuple[str, str]]], list[list[float]] | None]
 
-class Job: ...
+class Job:
+    @property
+    def positions(self) -> int: ...
 
 class Begun:
     def conclude(self, answered: list[bytes]) -> Ran: ...

@@ -89,6 +89,8 @@ def predict(
     _room(ray, threads)
     client = Client(plan, servers, reveal=reveal, ledger=ledger, memory=memory)
     job = client._job(queries, public, **policy)
+    if not 1 <= shards <= job.positions:
+        raise _fusion.UsageError(f"a batch of {job.positions} positions cannot be cut into {shards} shards")
     options = {
         "reveal": client.plan.reveal,
         "identity": None if identity is None else os.fspath(identity),

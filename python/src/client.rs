@@ -136,6 +136,16 @@ impl Client {
     }
 }
 
+#[pymethods]
+impl Job {
+    /// Positions in all; none of a batch that has been run.
+    #[getter]
+    fn positions(&self) -> u64 {
+        let job = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        job.as_ref().map_or(0, |job| job.batch().positions())
+    }
+}
+
 impl Job {
     /// The batch, which is there once.
     pub fn take(&self) -> PyResult<fusion::Job> {
