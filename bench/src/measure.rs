@@ -32,7 +32,7 @@ pub struct Measured {
 /// Whatever either party meets; and if bytes or rounds are not those forecast, or a verdict is not
 /// acceptance.
 pub fn session(plan: &Plan, job: &Job, flow: Flow, network: Network) -> anyhow::Result<Measured> {
-    let limits = Limits { positions: u64::MAX >> 1, micro_batch: u32::MAX, streams: u8::MAX };
+    let limits = Limits { positions: u64::MAX >> 1, micro_batch: u32::MAX, streams: u8::MAX, ahead: u32::MAX };
     // One after the other, as the forecast of time has it.
     let [client, server] = link(network).map(|(reader, writer)| connection(reader, writer));
     let (client, server) = (client?, server?);

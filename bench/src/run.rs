@@ -174,7 +174,7 @@ fn row(entry: &Entry, settings: &Settings) -> anyhow::Result<Row> {
     let run = &last.run;
     let (positions, micro_batch, streams) = (last.batch.positions, last.batch.micro_batch, last.batch.streams);
     let steps = resolve(&plan.function)?;
-    let keys = entry.flow.keys(&steps);
+    let keys = last.batch.keys;
     let size = BatchSize::new(entry.batch.positions, micro_batch, streams, entry.flow.offline, keys);
     let whole = Forecast::new(&steps, size);
     let mut course = SessionTrace::new(&steps, Schedule { positions, micro_batch, streams }, keys);

@@ -2,7 +2,7 @@
 
 use fusion_catalogue::ot::{OtPool, OtSource};
 use fusion_catalogue::{Cost, Keys, Resolver, Schedule, Step, Steps};
-use fusion_estimate::{SessionTime, SessionTrace};
+use fusion_estimate::{SessionTime, SessionTrace, suited};
 use fusion_ir::op::Mix;
 use fusion_ir::plan::Suggestion;
 use fusion_ir::{Function, Plan, ValueId};
@@ -16,7 +16,10 @@ pub struct Costs<'p> {
     plan: &'p Plan,
     target: &'p Target,
     steps: Steps,
+    /// Of a position among many.
     keys: Keys,
+    /// What the client's user asks for, whatever the batch.
+    given: Option<Keys>,
 }
 
 /// What one position costs.
@@ -110,8 +113,9 @@ impl<'p> Costs<'p> {
     /// The layers that no protocol carries.
     pub fn new(plan: &'p Plan, target: &'p Target, keys: Option<Keys>) -> Result<Costs<'p>, Error> {
         let steps = Steps::of(&plan.function)?;
-        let keys = keys.unwrap_or_else(|| Keys::of(&steps));
-        Ok(Costs { plan, target, steps, keys })
+        let given = keys;
+        let keys = given.unwrap_or_else(|| Keys::of(&steps));
+        Ok(Costs { plan, target, steps, keys, given })
     }
 
     /// The same plan before another network or other machines.
@@ -119,7 +123,7 @@ impl<'p> Costs<'p> {
     where
         'p: 'q,
     {
-        Costs { plan: self.plan, target, steps: self.steps.clone(), keys: self.keys }
+        Costs { plan: self.plan, target, steps: self.steps.clone(), keys: self.keys, given: self.given }
     }
 
     /// What times are forecast for.
@@ -154,7 +158,7 @@ impl<'p> Costs<'p> {
         };
         Position {
             layers: shared.map(layer).collect(),
-            total: self.steps.costs(self.keys, 1).into_iter().sum(),
+            total: self.total(self.keys),
             seconds: (session.seconds - session.setup_s) / together,
             setup: self.steps.shared(self.keys).once(),
             setup_s: session.setup_s,
@@ -164,18 +168,24 @@ impl<'p> Costs<'p> {
     /// What a batch costs that goes through the layers with at most so many positions together and
     /// so many micro-batches at the same time.
     pub fn batch(&self, mix: Mix, micro_batch: u32, streams: u8) -> Batch {
-        let position: Cost = self.steps.costs(self.keys, 1).into_iter().sum();
         let positions = positions(&mix);
+        let schedule = Schedule::even(positions, micro_batch, streams);
+        let keys = self.given.unwrap_or_else(|| suited(&self.steps, schedule, Some(self.target.network)));
+        let position = self.total(keys);
         let (supply, draws) = transfers(&position, positions);
-        let mut setup = self.steps.shared(self.keys).once();
+        let mut setup = self.steps.shared(keys).once();
         setup.then(&supply.setup());
         let once = (draws.both_ways() + setup.both_ways()) as f64;
         let each = position.both_ways() as f64 * positions as f64;
-        let schedule = Schedule::even(positions, micro_batch, streams);
-        let trace = SessionTrace::new(&self.steps, schedule, self.keys);
+        let trace = SessionTrace::new(&self.steps, schedule, keys);
         let seconds = trace.seconds(&self.target.machine, self.target.network);
         let query_bytes = ((each + once) / mix.queries as f64) as u64;
         Batch { mix, schedule, supply, draws, query_bytes, seconds }
+    }
+
+    /// All messages of one position, those of linear layers on masks too.
+    fn total(&self, keys: Keys) -> Cost {
+        self.steps.costs(keys, 1).into_iter().chain(self.steps.ahead(keys, 1)).sum()
     }
 
     /// For every layer of a [position](Self::position), the best of what was not chosen.

@@ -2,7 +2,8 @@
 //! at the answers.
 
 use fusion_catalogue::{Keys, Schedule, Steps};
-use fusion_ir::Plan;
+use fusion_estimate::{Network, suited};
+use fusion_ir::{Party, Plan};
 use fusion_ir::op::Reveal;
 use fusion_ir::soundness::{self, Batch, Policy};
 
@@ -31,8 +32,11 @@ pub struct Flow {
     pub sessions: Option<usize>,
     /// How correlations are made.
     pub offline: Offline,
-    /// Which layers share key pairs; by default what [`Keys::of`] the function says.
+    /// Which layers share key pairs, and whether they are computed ahead; by default what is
+    /// [suited] to the network.
     pub keys: Option<Keys>,
+    /// The network to the server, if it is known.
+    pub network: Option<Network>,
 }
 
 /// Runs `job` as the client over `link`.
@@ -67,7 +71,8 @@ impl Flow {
         if self.micro_batch == Some(0) || self.streams == Some(0) {
             return Err(Error::Usage("a micro-batch has at least one position, and at least one is in flight".into()));
         }
-        let (positions, (largest, streams)) = (positions as u64, self.room(steps)?);
+        // Pairs of layers' own never take less than shared ones.
+        let (positions, (largest, streams)) = (positions as u64, self.room(steps, self.keys.unwrap_or(Keys::Layer))?);
         let schedule = match self.micro_batch {
             // A server may have less room for more of a size that it does not choose itself.
             Some(given) => {
@@ -75,19 +80,29 @@ impl Flow {
             }
             None => Schedule::even(positions, largest, streams),
         };
-        Ok(BatchSize { schedule, offline: self.offline, keys: self.keys(steps) })
+        let size = |keys| BatchSize { schedule, offline: self.offline, keys };
+        let memory = Memory::new(steps);
+        let fits = |keys| {
+            let parties = [Party::Client, Party::Server].into_iter().zip(self.limits());
+            parties.into_iter().all(|(party, limit)| memory.peak_bytes(party, size(keys)) <= limit)
+        };
+        let suited = || match suited(steps, schedule, self.network) {
+            // What is made ahead takes memory, too.
+            Keys::Ahead if !fits(Keys::Ahead) => Keys::of(steps),
+            keys => keys,
+        };
+        Ok(size(self.keys.unwrap_or_else(suited)))
     }
 
-    /// The largest micro-batch within the memory, and how many of them may be in flight: more than
-    /// usual where that makes none smaller.
+    /// The largest micro-batch within the memory with these keys, and how many of them may be in
+    /// flight: more than usual where that makes none smaller.
     ///
     /// # Errors
     /// [`Error::Usage`] if not even one position fits.
-    pub fn room(self, steps: &Steps) -> Result<(u32, u8), Error> {
-        let (limit, memory) = (self.memory_bytes.unwrap_or(memory::LIMIT_BYTES), Memory::new(steps));
+    pub fn room(self, steps: &Steps, keys: Keys) -> Result<(u32, u8), Error> {
+        let (limits, memory) = (self.limits(), Memory::new(steps));
         let most = self.micro_batch.unwrap_or(Schedule::LARGEST_MICRO_BATCH);
-        let limits = [limit / self.sessions.unwrap_or(1).max(1) as u64, limit];
-        let fitting = |streams| memory.fitting(limits, most, streams);
+        let fitting = |streams| memory.fitting(limits, most, streams, keys);
         let usual = fitting(self.streams.unwrap_or(Schedule::USUAL_STREAMS));
         let streams = match (self.streams, &usual) {
             (Some(given), _) => given.min(Schedule::MOST_STREAMS),
@@ -100,9 +115,10 @@ impl Flow {
         Ok((self.micro_batch.map_or(usual, Ok)?, streams))
     }
 
-    /// Which layers share key pairs.
-    pub fn keys(self, steps: &Steps) -> Keys {
-        self.keys.unwrap_or_else(|| Keys::of(steps))
+    /// What a session may take of either party's memory, the client's first.
+    fn limits(self) -> [u64; 2] {
+        let limit = self.memory_bytes.unwrap_or(memory::LIMIT_BYTES);
+        [limit / self.sessions.unwrap_or(1).max(1) as u64, limit]
     }
 }
 

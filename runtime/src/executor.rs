@@ -5,12 +5,14 @@
 //! streams, each runs the micro-batches that
 //! [`Schedule::numbers`](fusion_catalogue::Schedule::numbers) deals it. While one waits for the
 //! network, the other computes. They share nothing that is drawn in order, so both parties' streams
-//! fall into step by themselves.
+//! fall into step by themselves. Where linear layers are computed on masks, that is done beside
+//! each micro-batch, by a thread and on a lane of its own.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use fusion_backends::cheetah::Ahead;
 use fusion_backends::{MicroBatch, Session};
 use fusion_catalogue::Steps;
 use fusion_ir::{Op, Party};
@@ -91,6 +93,14 @@ struct Common<'a, 'p> {
 /// A stream's channel, and what it counts.
 type MeteredLane = (Metered, Meter);
 
+/// A stream's channels.
+struct Lanes {
+    layers: MeteredLane,
+    generator: MeteredLane,
+    /// For linear layers on masks.
+    masks: Option<MeteredLane>,
+}
+
 /// What one stream leaves: what was revealed of each of its micro-batches, and what it took.
 type Stream = (Vec<Vec<Vec<i64>>>, Totals);
 
@@ -117,15 +127,16 @@ impl Executor<'_> {
             };
             let layers = open(Lane::layers(stream), self.forecast.ahead_bytes(self.party))?;
             let ahead_bytes = self.forecast.generator_ahead_bytes(stream, self.party);
-            lanes.push((stream, layers, open(Lane::correlations(stream), ahead_bytes)?));
+            let generator = open(Lane::correlations(stream), ahead_bytes)?;
+            let masks = self.forecast.masks_ahead_bytes(self.party);
+            let masks = masks.map(|ahead_bytes| open(Lane::masks(stream), ahead_bytes)).transpose()?;
+            lanes.push((stream, Lanes { layers, generator, masks }));
         }
         let (done, error) = (AtomicUsize::new(0), Mutex::new(None));
         let common = Common { inputs, progress: Mutex::new(progress), meters, done, error };
         let (link, shared) = (&*link, &common);
         let streams: Vec<Option<Stream>> = std::thread::scope(|scope| {
-            let run = |(stream, layers, generator): (usize, MeteredLane, MeteredLane)| {
-                scope.spawn(move || self.guarded(link, stream, layers, generator, shared))
-            };
+            let run = |(stream, lanes): (usize, Lanes)| scope.spawn(move || self.guarded(link, stream, lanes, shared));
             let threads: Vec<_> = lanes.into_iter().map(run).collect();
             let resume = |panic| std::panic::resume_unwind(panic);
             threads.into_iter().map(|thread| thread.join().unwrap_or_else(resume)).collect()
@@ -152,24 +163,13 @@ impl Executor<'_> {
     /// [`Executor::stream`], which ends the other streams if it fails. If it failed because the
     /// peer closed the connection, the others are left to end by themselves: one of them may still
     /// find, in what has already arrived, why the peer did so.
-    fn guarded(
-        &self,
-        link: &dyn Link,
-        stream: usize,
-        layers: MeteredLane,
-        generator: MeteredLane,
-        common: &Common<'_, '_>,
-    ) -> Option<Stream> {
+    fn guarded(&self, link: &dyn Link, stream: usize, lanes: Lanes, common: &Common<'_, '_>) -> Option<Stream> {
         let guard = BreakOff::new(link);
-        match self.stream(stream, layers, generator, common) {
-            Ok(stream) => {
-                guard.disarm();
-                Some(stream)
-            }
+        let outcome = self.stream(link, stream, lanes, common);
+        guard.settle(&outcome);
+        match outcome {
+            Ok(stream) => Some(stream),
             Err(error) => {
-                if extent(&error) == 0 {
-                    guard.disarm();
-                }
                 let mut kept = common.error.lock().unwrap_or_else(PoisonError::into_inner);
                 if kept.as_ref().is_none_or(|kept| extent(kept) < extent(&error)) {
                     *kept = Some(error);
@@ -180,14 +180,9 @@ impl Executor<'_> {
     }
 
     /// One stream from its set-up to its last micro-batch.
-    fn stream(
-        &self,
-        stream: usize,
-        (layers, meter): MeteredLane,
-        (generator, generator_meter): MeteredLane,
-        common: &Common<'_, '_>,
-    ) -> Result<Stream, Error> {
-        let meter = &meter;
+    fn stream(&self, link: &dyn Link, stream: usize, lanes: Lanes, common: &Common<'_, '_>) -> Result<Stream, Error> {
+        let Lanes { layers: (layers, ref meter), generator: (generator, generator_meter), masks } = lanes;
+        let (mut masks, masks_meter) = masks.unzip();
         let mut totals = Totals::of(self.steps.function().values.len());
         let setting_up = Stopwatch::start(meter);
         let (id, size) = (self.agreement.stream_id(stream), self.agreement.size());
@@ -208,16 +203,54 @@ impl Executor<'_> {
                 Some(inputs) => inputs.shares(positions.clone())?,
                 None => vec![0; positions.len() * self.steps.function().values[0].ty.len()],
             };
-            let batch = session.begin(positions.len())?;
+            let mut batch = session.begin(positions.len())?;
             beginning.stop(&mut totals.offline);
-            let (opened, len) = self.micro_batch(index, batch, share, meter, &mut totals, common)?;
+            let ahead = batch.ahead().zip(masks.as_mut());
+            let run = || self.micro_batch(index, batch, share, meter, &mut totals, common);
+            let (opened, len) = match ahead {
+                Some((ahead, masks)) => self.beside(link, ahead, masks, run)?,
+                None => run()?,
+            };
             revealed.push(opened.chunks_exact(len.max(1)).map(<[i64]>::to_vec).collect());
         }
         let mut traffic = meter.read();
-        traffic += generator_meter.read();
-        totals.offline.traffic += generator_meter.read();
+        for meter in [Some(generator_meter), masks_meter].into_iter().flatten() {
+            traffic += meter.read();
+            totals.offline.traffic += meter.read();
+        }
         totals.streams = vec![traffic];
         Ok((revealed, totals))
+    }
+
+    /// `run`, while a thread runs its linear layers on masks. Whichever fails ends the other, and
+    /// the error that explains most is the one; if both say as much, that of the layers on masks,
+    /// which the other waits for.
+    fn beside<T>(
+        &self,
+        link: &dyn Link,
+        ahead: Ahead,
+        masks: &mut Metered,
+        run: impl FnOnce() -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let function = self.steps.function();
+        let weights = |id| self.model.map(|model| model.layer(function, function.value(id))).transpose();
+        std::thread::scope(|scope| {
+            let made = scope.spawn(move || {
+                let guard = BreakOff::new(link);
+                let made = ahead.run(masks, self.steps, weights);
+                guard.settle(&made);
+                made
+            });
+            let guard = BreakOff::new(link);
+            let outcome = run();
+            guard.settle(&outcome);
+            let made = made.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            match (outcome, made) {
+                (Err(one), Err(other)) => Err(if extent(&one) <= extent(&other) { other } else { one }),
+                (Err(error), Ok(())) | (Ok(_), Err(error)) => Err(error),
+                (Ok(outcome), Ok(())) => Ok(outcome),
+            }
+        })
     }
 
     fn micro_batches(&self) -> usize {
@@ -257,7 +290,8 @@ impl Executor<'_> {
                 }
                 _ => {
                     let operands: Vec<&[u64]> = value.operands.iter().map(|v| shares[v.index()].as_slice()).collect();
-                    let weights = self.model.map(|model| model.layer(self.steps.function(), value)).transpose()?;
+                    let model = self.model.filter(|_| batch.needs_weights(id));
+                    let weights = model.map(|model| model.layer(self.steps.function(), value)).transpose()?;
                     batch.run(id, weights.as_deref(), &operands)?
                 }
             };
@@ -289,6 +323,15 @@ impl Executor<'_> {
             traffic,
         };
         (common.progress.lock().unwrap_or_else(PoisonError::into_inner))(step);
+    }
+}
+
+impl BreakOff<'_> {
+    /// Breaks off if that is what this outcome calls for: not if the peer closed the connection.
+    fn settle<T>(self, outcome: &Result<T, Error>) {
+        if outcome.as_ref().err().is_none_or(|error| extent(error) == 0) {
+            self.disarm();
+        }
     }
 }
 

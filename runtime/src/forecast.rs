@@ -19,6 +19,8 @@ pub struct Forecast {
     /// Correlated OTs.
     pub correlations: Correlations,
     ahead_bytes: [u64; 2],
+    /// The same on the lane of linear layers on masks.
+    masks_ahead_bytes: [u64; 2],
     /// Of a whole micro-batch, and of the smaller one.
     draws: [Arc<[OtCount]>; 2],
     streams: Vec<Stream>,
@@ -59,6 +61,8 @@ impl Forecast {
         let BatchSize { schedule, offline, keys } = size;
         let micro_batch = |positions| steps.costs(keys, positions).into_iter().sum::<Cost>();
         let costs = (micro_batch(schedule.whole()), micro_batch(schedule.rest()));
+        let on_masks = [schedule.whole(), schedule.rest()].map(|positions| steps.ahead(keys, positions));
+        let masks = on_masks.each_ref().map(|parts| parts.iter().cloned().sum::<Cost>());
         let shared = steps.shared(keys);
         let mut all = Tally::default();
         all.add(&handshake::cost(), 1);
@@ -71,6 +75,9 @@ impl Forecast {
             tally.add(&shared.once(), 1);
             tally.add(&costs.0, times[0]);
             tally.add(&costs.1, times[1]);
+            forecast += tally.forecast;
+            let mut tally = Tally::default();
+            masks.iter().zip(times).for_each(|(cost, times)| tally.add(cost, times));
             forecast += tally.forecast;
 
             let tiles = [costs.0.tiles(), costs.1.tiles()];
@@ -90,6 +97,7 @@ impl Forecast {
         stream.then(&costs.0);
         stream.then(&shared.begin(schedule.whole()));
         forecast.ahead_bytes = [Party::Client, Party::Server].map(|party| ahead_bytes(&stream, party));
+        forecast.masks_ahead_bytes = [Party::Client, Party::Server].map(|party| masks_ahead_bytes(&on_masks[0], party));
         forecast
     }
 
@@ -102,6 +110,12 @@ impl Forecast {
     /// `party` has received it.
     pub fn ahead_bytes(&self, party: Party) -> u64 {
         self.ahead_bytes[party as usize]
+    }
+
+    /// The same on the lane of its linear layers on masks; `None` if there are none.
+    pub fn masks_ahead_bytes(&self, party: Party) -> Option<u64> {
+        let bytes = self.masks_ahead_bytes;
+        (bytes != [0; 2]).then(|| bytes[party as usize])
     }
 
     /// The same for the lane of the generator of stream number `stream`.
@@ -140,6 +154,18 @@ fn ahead_bytes(cost: &Cost, party: Party) -> u64 {
         }
     }
     most
+}
+
+/// The same of the [parts](Steps::ahead) of linear layers on masks: the client sends a layer's
+/// operand before it reads the results of the layer before, so of two neighbouring layers either
+/// party's messages may be under way; with those of the first layer, what begins the micro-batch.
+fn masks_ahead_bytes(parts: &[Cost], party: Party) -> u64 {
+    let of_peer = |cost: &Cost| {
+        let messages = cost.messages.iter().filter(|message| message.from != party);
+        messages.map(|message| message.payload_bytes).sum::<u64>()
+    };
+    let sent: Vec<u64> = parts.iter().map(of_peer).collect();
+    sent.first().unwrap_or(&0) + sent.windows(2).map(|pair| pair[0] + pair[1]).max().unwrap_or(0)
 }
 
 impl AddAssign for Forecast {
@@ -217,9 +243,7 @@ mod tests {
         let steps = Steps::of(&crate::testing::tiny_plan().function).unwrap();
         let streams: [&[&[usize]]; 4] = [&[&[4, 4, 4, 2]], &[&[4, 4], &[4, 2]], &[&[4, 4], &[4, 4]], &[&[4, 4], &[4]]];
         let cases = [14, 14, 16, 12].into_iter().zip(streams);
-        for ((positions, streams), keys) in
-            cases.flat_map(|case| [Keys::Layer, Keys::Position].map(|keys| (case, keys)))
-        {
+        for ((positions, streams), keys) in cases.flat_map(|case| Keys::ALL.map(|keys| (case, keys))) {
             let ([mut up, mut down, mut rounds], mut draws) = ([0; 3], Vec::new());
             let parts = streams.iter().map(|micro_batches| {
                 let mut stream = steps.shared(keys).once();
@@ -227,7 +251,8 @@ mod tests {
                 let supply = OtSource::for_demand(stream.tiles());
                 let mut generator = supply.setup();
                 generator.then(&stream.generator(&mut OtPool::new(supply)));
-                [stream, generator]
+                let masks: Cost = micro_batches.iter().flat_map(|n| steps.ahead(keys, *n)).sum();
+                [stream, generator, masks]
             });
             for part in parts.flatten().chain([handshake::cost()]) {
                 up += part.bytes(Party::Client);
@@ -253,5 +278,27 @@ mod tests {
             let cost = cost(senders);
             assert_eq!([ahead_bytes(&cost, Party::Client), ahead_bytes(&cost, Party::Server)], [at_client, at_server]);
         }
+    }
+
+    /// Layers on masks: before a party reads an operand or results, the peer may have sent those of
+    /// the next layer, too.
+    #[test]
+    fn of_neighbouring_layers_on_masks_both_may_be_under_way() {
+        let text = "function \"f\"\nweight @w0 \"w\" : i8.0[4,64]\nweight @w1 \"v\" : i8.0[9000,4]\n\
+                    weight @w2 \"u\" : i8.0[3,9000]\nv0 = input : i26.0~9[64] \"\"\n\
+                    v1 = dense v0, @w0 : i26.0~18[4] by cheetah \"\"\nv2 = dense v1, @w1 : i26.0~22[9000] by cheetah \"\"\n\
+                    v3 = dense v2, @w2 : i26.0~25[3] by cheetah \"\"\n";
+        let steps = Steps::of(&fusion_ir::text::parse(text).unwrap()).unwrap();
+        let packings: Vec<_> = steps.iter().filter_map(|step| step.masked(Keys::Ahead)).collect();
+        let size = BatchSize::new(3, 3, 1, Offline::default(), Keys::Ahead);
+        let forecast = Forecast::new(&steps, size);
+        let pair = fusion_catalogue::rlwe::PUBLIC_KEY_BYTES;
+        let most = |of: &dyn Fn(usize) -> usize| Some(3 * (of(0) + of(1)).max(of(1) + of(2)) as u64);
+        let downloads = most(&|layer| packings[layer].download_bytes());
+        assert_eq!(forecast.masks_ahead_bytes(Party::Client), downloads);
+        assert_eq!(forecast.masks_ahead_bytes(Party::Server), most(&|layer| pair + packings[layer].upload_bytes()));
+        assert!(downloads > Some(3 * packings.iter().map(|packing| packing.download_bytes()).max().unwrap() as u64));
+        let size = BatchSize { keys: Keys::Layer, ..size };
+        assert_eq!(Forecast::new(&steps, size).masks_ahead_bytes(Party::Client), None);
     }
 }

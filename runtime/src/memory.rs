@@ -6,6 +6,10 @@
 //! that it has in store. Of streams side by side each has its own. What the system's allocator
 //! keeps to itself is not in it.
 
+mod ahead;
+
+use std::sync::Arc;
+
 use fusion_backends::cheetah::linear::workspace_bytes;
 use fusion_backends::ot::Generator;
 use fusion_catalogue::cheetah::{Packing, interleaved};
@@ -17,6 +21,7 @@ use fusion_catalogue::step::{Linear, Product};
 use fusion_catalogue::{Keys, Schedule, Step, Steps};
 use fusion_ir::{Party, WeightId};
 
+use self::ahead::Masks;
 use crate::fusion::inputs;
 use crate::session::{BatchSize, Offline};
 use crate::{Error, Setting};
@@ -50,18 +55,28 @@ pub struct Memory {
     /// Elements of the weights of the layer with most.
     weights: u64,
     /// Pads of all layers for one position, by party.
-    pads: [u64; 2],
+    pads: Pads,
     /// An input by its elements, and as it waits for its turn.
     input: u64,
     waiting_input: u64,
     /// Of packed ciphertexts at the server: one position's keys, and its rotated operands in the
-    /// largest layer; of output packing, keys and what waits.
+    /// largest layer.
     packed: [u64; 2],
-    /// What the client sends of one position's keys for output packing, before any layer.
-    key_messages: u64,
-    /// Key pairs of one position that there are at the same time, if layers have their own and if
-    /// not.
-    pairs: [u64; 2],
+    /// Of [`Keys::ALL`].
+    pairs: [Pairs; Keys::ALL.len()],
+    /// Linear layers on masks, by party.
+    masks: [Masks; 2],
+}
+
+/// Key pairs of one position that there are at the same time.
+#[derive(Clone, Copy, Debug)]
+struct Pairs {
+    keys: Keys,
+    count: u64,
+    /// Keys for output packing at the server, with what waits for them.
+    packing: u64,
+    /// What the client sends of them at once, before any layer.
+    messages: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -70,6 +85,8 @@ struct Layer {
     alive: u64,
     result: u64,
     kind: Kind,
+    /// Whether it may be computed on a mask.
+    goes_ahead: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -90,7 +107,14 @@ struct Compared {
     elements: u64,
     turns: u64,
     /// Pads of all that it draws, by party.
-    pads: [u64; 2],
+    pads: Pads,
+}
+
+/// Bytes of pads by party, and of a session with layers ahead.
+#[derive(Clone, Copy, Debug, Default)]
+struct Pads {
+    usual: [u64; 2],
+    ahead: [u64; 2],
 }
 
 impl Memory {
@@ -109,9 +133,7 @@ impl Memory {
                 Step::Local(_) => Kind::Local,
                 step @ (Step::Compare(_) | Step::Reveal(_)) => {
                     let result = len(id);
-                    let draws = step.cost(Keys::Position, 1).draws;
-                    let pads = [Party::Client, Party::Server]
-                        .map(|party| draws.iter().map(|need| pad_bytes(need, party)).sum::<u64>());
+                    let pads = Pads::of(step);
                     let (elements, turns) = match step {
                         Step::Compare(compare) => compare.operation.together(operand, result),
                         _ => (operand.max(result), 1),
@@ -119,7 +141,8 @@ impl Memory {
                     Kind::Compared(Compared { elements: elements.max(1), turns, pads })
                 }
             };
-            layers.push(Layer { alive, result: len(id), kind });
+            let goes_ahead = steps.get(id).masked(Keys::Ahead).is_some();
+            layers.push(Layer { alive, result: len(id), kind, goes_ahead });
             let mut dropped: Vec<_> =
                 value.operands.iter().filter(|operand| last_uses[operand.index()] == id).collect();
             dropped.sort();
@@ -129,19 +152,16 @@ impl Memory {
         let elements = |id: WeightId| function.weight(id).shape.iter().product::<usize>() as u64;
         let of_layer = function.values.iter().map(|value| value.op.weights().map(elements).sum::<u64>());
         let weights = of_layer.max().unwrap_or(0);
-        let pads = [Party::Client, Party::Server]
-            .map(|party| layers.iter().map(|layer: &Layer| layer.pads(party)).sum::<u64>());
+        let pads = layers.iter().fold(Pads::default(), |sum, layer: &Layer| sum.and(layer.pads()));
         let input = function.values.first().map_or(0, |value| value.ty.len() as u64);
         let waiting_input = function.values.first().map_or(0, |value| inputs::memory_bytes(&value.ty, 1));
-        let pairs = [Keys::Layer, Keys::Position]
-            .map(|keys| u64::from(steps.iter().any(|step| keys.own(step))) + u64::from(steps.shared(keys).public_keys));
-        let shared = steps.shared(Keys::Position);
-        let rotations = shared.rotations.map_or(0, |rotations| he::key_memory_bytes(rotations.len()));
-        let keys = rotations + if shared.levels > 0 { interleaved::memory_bytes(shared.levels) } else { 0 };
+        let pairs = Keys::ALL.map(|keys| Pairs::of(steps, keys));
+        let rotations = steps.shared(Keys::Position).rotations;
+        let rotations = rotations.map_or(0, |rotations| he::key_memory_bytes(rotations.len()));
         let operands = steps.iter().filter_map(Step::slots).map(he::Slots::operand_memory_bytes);
-        let packed = [keys, operands.max().unwrap_or(0)];
-        let key_messages = if shared.levels > 0 { interleaved::key_bytes(shared.levels) as u64 } else { 0 };
-        Memory { layers, weights, pads, input, waiting_input, packed, key_messages, pairs }
+        let packed = [rotations, operands.max().unwrap_or(0)];
+        let masks = [Party::Client, Party::Server].map(|party| Masks::of(steps, party));
+        Memory { layers, weights, pads, input, waiting_input, packed, pairs, masks }
     }
 
     /// The most bytes that `party`'s process takes at once for a batch of `size`.
@@ -153,33 +173,36 @@ impl Memory {
     pub fn session_bytes(&self, party: Party, size: BatchSize) -> u64 {
         let Schedule { positions, micro_batch, streams } = size.schedule;
         let (micro_batch, streams) = (u64::from(micro_batch), u64::from(streams));
-        let mut workspace = [0; 3];
+        // One for layers on masks, which are beside the others, and one for these.
+        let mut workspaces = [[0; 3]; 2];
         let (mut most, mut wave) = (0, 0);
         for layer in &self.layers {
             if party == Party::Server {
+                let workspace = &mut workspaces[usize::from(layer.goes_ahead && size.keys == Keys::Ahead)];
                 for (packing, positions) in layer.kind.packings(micro_batch as usize) {
                     let own = workspace_bytes(packing, positions);
                     workspace.iter_mut().zip(own).for_each(|(most, own)| *most = own.max(*most));
                 }
             }
             most = most.max(layer.bytes(party, micro_batch));
-            wave = wave.max(layer.wave_bytes(party, micro_batch));
+            wave = wave.max(layer.wave_bytes(party, micro_batch, size.keys));
         }
         // What a wave has used is in small pieces, which the allocator keeps for the next one.
-        let mut stream = most + wave + workspace.iter().sum::<u64>();
-        let [by_layer, by_position] = self.pairs;
-        let pairs = if size.keys == Keys::Layer { by_layer } else { by_position };
-        stream += micro_batch * pairs * PAIR_BYTES[party as usize];
-        if party == Party::Client {
-            stream += micro_batch * self.key_messages;
+        let mut stream = most + wave + workspaces.iter().flatten().sum::<u64>();
+        for pairs in self.pairs.iter().filter(|pairs| pairs.keys == size.keys) {
+            let packing = if party == Party::Client { pairs.messages } else { pairs.packing };
+            stream += micro_batch * (pairs.count * PAIR_BYTES[party as usize] + packing);
         }
         if party == Party::Server {
             let [keys, operands] = self.packed;
             stream += micro_batch * keys + micro_batch.min(he::POSITIONS_AT_ONCE as u64) * operands;
         }
+        if size.keys == Keys::Ahead {
+            stream += self.masks[party as usize].bytes(micro_batch);
+        }
         // The generator is as far ahead as it may be, or done.
         let per_stream = positions.div_ceil(streams.max(1));
-        let pads = per_stream * self.pads[party as usize];
+        let pads = per_stream * self.pads.of_party(party, size.keys);
         stream += pads.min(Generator::AHEAD_BYTES as u64) + pads.min(GENERATOR_BYTES);
         let inputs = match party {
             // No more samples than positions.
@@ -193,16 +216,15 @@ impl Memory {
     }
 
     /// The largest micro-batch of at most `most` positions with which `streams` streams of each
-    /// party stay within its limit, the client's first, whichever keys they have.
+    /// party stay within its limit, the client's first, with these keys. Of [`Keys::Layer`] and
+    /// [`Keys::Position`], the former never take less.
     ///
     /// # Errors
     /// [`Error::Setting`] if not even one position does; it says what would do.
-    pub fn fitting(&self, limits_bytes: [u64; 2], most: u32, streams: u8) -> Result<u32, Error> {
+    pub fn fitting(&self, limits_bytes: [u64; 2], most: u32, streams: u8, keys: Keys) -> Result<u32, Error> {
         let peaks = |micro_batch: u32| {
             let positions = u64::from(micro_batch) * u64::from(streams);
-            // Pairs of layers' own are never fewer at a time.
-            let (offline, keys) = (Offline::default(), Keys::Layer);
-            let size = BatchSize::new(positions, micro_batch, streams, offline, keys);
+            let size = BatchSize::new(positions, micro_batch, streams, Offline::default(), keys);
             [Party::Client, Party::Server].map(|party| self.peak_bytes(party, size))
         };
         let fit = |micro_batch: u32| peaks(micro_batch).iter().zip(limits_bytes).all(|(peak, limit)| *peak <= limit);
@@ -211,7 +233,7 @@ impl Memory {
             let text = format!("one position at a time takes about {needed} MB, more than the limit of {limit} MB");
             return Err(Error::setting(Setting::Memory { streams }, text));
         }
-        let (mut fits, mut too_large) = (1, most.max(1) + 1);
+        let (mut fits, mut too_large) = (1, most.max(1).saturating_add(1));
         while fits + 1 < too_large {
             let middle = fits.midpoint(too_large);
             if fit(middle) { fits = middle } else { too_large = middle }
@@ -234,20 +256,56 @@ pub fn size(text: &str) -> Result<u64, String> {
     }
 }
 
+impl Pads {
+    /// Those of one position.
+    fn of(step: &Step) -> Pads {
+        let bytes = |keys| {
+            let draws = step.cost(keys, 1).draws;
+            [Party::Client, Party::Server].map(|party| draws.iter().map(|need| pad_bytes(need, party)).sum())
+        };
+        Pads { usual: bytes(Keys::Position), ahead: bytes(Keys::Ahead) }
+    }
+
+    fn of_party(&self, party: Party, keys: Keys) -> u64 {
+        let pads = if keys == Keys::Ahead { self.ahead } else { self.usual };
+        pads[party as usize]
+    }
+
+    /// Both together.
+    fn and(self, other: Pads) -> Pads {
+        let sum = |a: [u64; 2], b: [u64; 2]| [a[0] + b[0], a[1] + b[1]];
+        Pads { usual: sum(self.usual, other.usual), ahead: sum(self.ahead, other.ahead) }
+    }
+}
+
+impl Pairs {
+    fn of(steps: &Steps, keys: Keys) -> Pairs {
+        let (mut count, shared) = (0, steps.shared(keys));
+        let own = |masked| steps.iter().any(|step| keys.own(step) && step.masked(keys).is_some() == masked);
+        count += u64::from(own(false)) + u64::from(shared.public_keys);
+        // Of layers on masks, those of the one whose results are awaited, and of the next one.
+        let levels = [shared.levels, shared.ahead.unwrap_or(0)];
+        count += 2 * u64::from(own(true)) + u64::from(levels[1] > 0);
+        let of_levels = |of: &dyn Fn(u32) -> u64| levels.into_iter().filter(|levels| *levels > 0).map(of).sum();
+        let packing = of_levels(&interleaved::memory_bytes);
+        Pairs { keys, count, packing, messages: of_levels(&|levels| interleaved::key_bytes(levels) as u64) }
+    }
+}
+
 impl Layer {
     /// Pads that it draws for one position.
-    fn pads(&self, party: Party) -> u64 {
+    fn pads(&self) -> Pads {
         match &self.kind {
-            Kind::Compared(compared) => compared.pads[party as usize],
-            _ => 0,
+            Kind::Compared(compared) => compared.pads,
+            _ => Pads::default(),
         }
     }
 
     /// What it takes beside shares to compare as many elements as are compared at once.
-    fn wave_bytes(&self, party: Party, positions: u64) -> u64 {
+    fn wave_bytes(&self, party: Party, positions: u64, keys: Keys) -> u64 {
         let Kind::Compared(Compared { elements, turns, pads }) = self.kind else { return 0 };
         let at_once = (positions * elements).min(WAVE as u64);
-        at_once * COMPARED_BYTES + at_once * pads[party as usize] / (turns * elements)
+        at_once * COMPARED_BYTES + at_once * pads.of_party(party, keys) / (turns * elements)
     }
 
     /// What one stream keeps while this layer runs, without the server's workspace and without what
@@ -341,14 +399,14 @@ mod tests {
         for streams in [1, 2] {
             for micro_batch in [1, 2, 7, 20] {
                 let limit = peak(micro_batch, streams);
-                assert_eq!(memory.fitting([limit; 2], 64, streams).unwrap(), micro_batch);
-                assert_eq!(memory.fitting([limit; 2], micro_batch.min(5), streams).unwrap(), micro_batch.min(5));
+                assert_eq!(memory.fitting([limit; 2], 64, streams, KEYS).unwrap(), micro_batch);
+                assert_eq!(memory.fitting([limit; 2], micro_batch.min(5), streams, KEYS).unwrap(), micro_batch.min(5));
             }
         }
-        let error = memory.fitting([1_000_000; 2], 64, 2).unwrap_err();
+        let error = memory.fitting([1_000_000; 2], 64, 2, KEYS).unwrap_err();
         assert!(error.to_string().contains("more than the limit of 1 MB"), "{error}");
         assert!(matches!(error, Error::Setting { setting: Setting::Memory { streams: 2 }, .. }));
-        assert_eq!(memory.fitting([u64::MAX; 2], 64, 2).unwrap(), 64);
+        assert_eq!(memory.fitting([u64::MAX; 2], 64, 2, KEYS).unwrap(), 64);
     }
 
     #[test]
@@ -382,7 +440,7 @@ mod tests {
         };
         // All weights' bits for one position: every one an OT, with a vector of one word.
         assert!((60_000 * 3 * 16 * 16..256 << 20).contains(&peak(1)), "{}", peak(1));
-        assert!(peak(1) < peak(64) && memory.fitting([LIMIT_BYTES; 2], 64, 2).unwrap() == 64);
+        assert!(peak(1) < peak(64) && memory.fitting([LIMIT_BYTES; 2], 64, 2, KEYS).unwrap() == 64);
 
         let window = |backend: &str| {
             let text = format!(
@@ -445,6 +503,42 @@ mod tests {
                 });
                 assert_eq!(layer - position, more * 2 * 4 * PAIR_BYTES[party as usize], "{second} {party:?}");
             }
+        }
+    }
+
+    /// What is made ahead and waits, another workspace beside that of the micro-batch, and pairs of
+    /// the layer before: the more the larger it is, and so fewer fit.
+    #[test]
+    fn layers_ahead_take_more_and_fewer_positions_fit() {
+        let mixed = "function \"f\"\nweight @w0 \"w\" : i8.0[64,64,1,1]\nv0 = input : i26.0~9[64,8,8] \"\"\n\
+                     v1 = conv v0, @w0 strides=[1,1] pads=[0,0,0,0] dilations=[1,1] groups=1 : \
+                     i26.0~18[64,8,8] by cheetah \"\"\nv2 = mat_mul v0, v0 : i26.0~18[64,8,8] by cheetah \"\"\n";
+        let mixed = resolve(&fusion_ir::text::parse(mixed).unwrap()).unwrap();
+        // A product has a pair of its own, beside those of layers that go ahead.
+        assert_eq!(Keys::ALL.map(|keys| Pairs::of(&mixed, keys).count), [1, 1, 3]);
+        let both = [Party::Client, Party::Server];
+        for steps in [large(), mixed] {
+            let memory = Memory::new(&steps);
+            let peak = |party, micro_batch: u32, streams: u8, keys| {
+                let positions = u64::from(micro_batch) * u64::from(streams);
+                let size = BatchSize::new(positions, micro_batch, streams, Offline::default(), keys);
+                memory.peak_bytes(party, size)
+            };
+            for party in both {
+                for streams in [1, 2] {
+                    let [layer, ahead] = [Keys::Layer, Keys::Ahead].map(|keys| peak(party, 4, streams, keys));
+                    let packing = steps.iter().find_map(|step| step.masked(Keys::Ahead)).unwrap();
+                    // At least masks or sums that wait, and one more pair for each position.
+                    let made = 4 * packing.geometry().output_len() as u64 * WORD_BYTES;
+                    let more = u64::from(streams) * (made + 4 * PAIR_BYTES[party as usize]);
+                    assert!(ahead >= layer + more, "{party:?}: {ahead} bytes, {layer} in the other order");
+                }
+                assert!(peak(party, 1, 1, Keys::Ahead) < peak(party, 8, 1, Keys::Ahead));
+            }
+            let limits = both.map(|party| peak(party, 4, 1, Keys::Ahead));
+            let fitting = |keys| memory.fitting(limits, 64, 1, keys).unwrap();
+            assert_eq!(fitting(Keys::Ahead), 4);
+            assert!(fitting(Keys::Layer) > 4);
         }
     }
 

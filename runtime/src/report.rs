@@ -145,7 +145,7 @@ pub struct ClientBatch {
     /// Micro-batches that ran at the same time, likewise.
     pub streams: u8,
     /// Which layers had a key pair of their own: `layer` if all that do not pack their results,
-    /// `position` if none.
+    /// `position` if none; `ahead` as `layer`, if linear layers were computed on masks.
     pub keys: Keys,
 }
 
@@ -180,7 +180,7 @@ pub struct ServerBatch {
     /// Micro-batches that ran at the same time.
     pub streams: u8,
     /// Which layers had a key pair of their own: `layer` if all that do not pack their results,
-    /// `position` if none.
+    /// `position` if none; `ahead` as `layer`, if linear layers were computed on masks.
     pub keys: Keys,
 }
 

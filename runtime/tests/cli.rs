@@ -8,7 +8,7 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::process::Command;
 
-use common::{demo_plan, tiny_label, tiny_plan, wrong_plan};
+use common::{deep_plan, demo_plan, tiny_label, tiny_plan, wrong_plan};
 use desk::{Desk, Ended, PUBLIC, QUERIES, json};
 use fusion_ir::plan::Plan;
 use ndarray::{Array, Array1};
@@ -236,13 +236,14 @@ fn a_server_can_be_asked_without_a_session() {
         let asked = desk.run(&desk.client_line(&address, "--doctor --queries 3 --lambda 5"));
         assert_eq!((asked.code, asked.stderr.as_str()), (0, ""), "{asked:?}");
         let digest: String = tiny_plan().digest().iter().map(|byte| format!("{byte:02x}")).collect();
-        for phrase in [&digest, "address 127.0.0.1, no TLS", "ms there and back", "3 queries, "] {
+        for phrase in [&digest, "address 127.0.0.1, no TLS", "ms there and back", "nobody waits", "3 queries, "] {
             assert!(asked.stdout.contains(phrase), "{phrase}: {asked:?}");
         }
     }
-    let network: fusion_estimate::Network =
-        std::fs::read_to_string(desk.path("state/fusion/network.toml")).unwrap().parse().unwrap();
+    let measured = std::fs::read_to_string(desk.path("state/fusion/network.toml")).unwrap();
+    let network: fusion_estimate::Network = measured.parse().unwrap();
     assert!(network.mbit_per_s > 1.0 && network.rtt_ms < 1000.0, "{network:?}");
+    assert!(measured.contains(&format!("server = {address}\n")), "{measured}");
     let asked = desk.run(&format!("other.client.bin --role client --connect {address} --doctor"));
     assert!(asked.code == 4 && asked.stderr.contains("two different compilations"), "{asked:?}");
     // Nothing was spent, and the one session is still to come.
@@ -253,6 +254,37 @@ fn a_server_can_be_asked_without_a_session() {
     let budget = fusion_runtime::Budget::open(&desk.path("state/fusion/budget.redb"), 1000).unwrap();
     let client = fusion_runtime::Identity::address("127.0.0.1".parse().unwrap());
     assert_eq!(budget.left(&client).unwrap(), 1000 - spent);
+}
+
+/// A single query's linear layers are computed ahead where that is forecast to be quicker on the
+/// network that was measured last, to this very server; and as its user says, if one does.
+#[test]
+fn what_was_measured_decides_how_a_query_is_computed() {
+    let desk = Desk::new();
+    // Waiting for layers is a large part of what it takes.
+    let plan = deep_plan(6);
+    desk.plan("plan.bin", &plan);
+    desk.plan("plan.client.bin", &plan.for_client());
+    let (server, address) = desk.server("plan.bin --sessions 6");
+    let keys = |flags: &str| {
+        let flags = format!("--input x.npy --no-verify --report r.json {flags}");
+        let ended = desk.run(&desk.client_line(&address, &flags));
+        assert_eq!(ended.code, 0, "{ended:?}");
+        json(&desk.path("r.json"))["batch"]["keys"].as_str().unwrap().to_owned()
+    };
+    let measured = |server: &str, network: fusion_estimate::Network| {
+        std::fs::create_dir_all(desk.path("state/fusion")).unwrap();
+        let text = format!("# by fusion-run --doctor\nserver = {server}\n{network}");
+        std::fs::write(desk.path("state/fusion/network.toml"), text).unwrap();
+    };
+    assert_eq!(keys(""), "position", "nothing was measured");
+    measured(&address, fusion_estimate::Network::WAN);
+    assert_eq!((keys(""), keys("--keys layer")), ("ahead".into(), "layer".into()));
+    measured("elsewhere.example.org:9000", fusion_estimate::Network::WAN);
+    assert_eq!(keys(""), "position", "another server's network");
+    measured(&address, fusion_estimate::Network { mbit_per_s: 20_000.0, rtt_ms: 0.05 });
+    assert_eq!((keys(""), keys("--keys ahead")), ("position".into(), "ahead".into()));
+    assert_eq!(server.end().code, 0);
 }
 
 #[test]

@@ -20,7 +20,7 @@ use fusion_runtime::{
     ClientReport, Error, Flow, PlanFile, ServerReport, report, run_client, run_server, run_server_if,
 };
 
-const LIMITS: Limits = Limits { positions: 1000, micro_batch: 64, streams: Lane::STREAMS as u8 };
+const LIMITS: Limits = Limits { positions: 1000, micro_batch: 64, streams: Lane::STREAMS as u8, ahead: 64 };
 const QUERIES: [(i64, i64); 3] = [(3, 1), (-2, 5), (-4, -4)];
 
 /// The two ends of a connection over in-process pipes.
@@ -97,7 +97,7 @@ fn an_honest_server_is_accepted_and_the_labels_are_right() {
 #[test]
 fn measured_bytes_and_rounds_are_the_predicted_ones() {
     let cases = [(None, 2, 1), (Some(7), 1, 1), (Some(7), 2, 2), (Some(5), 2, 2)];
-    for (case, keys) in cases.into_iter().flat_map(|case| [Keys::Layer, Keys::Position].map(|keys| (case, keys))) {
+    for (case, keys) in cases.into_iter().flat_map(|case| Keys::ALL.map(|keys| (case, keys))) {
         let (micro_batch, in_flight, streams) = case;
         let flow = Flow { micro_batch, streams: Some(in_flight), keys: Some(keys), ..Flow::default() };
         let session = session_in(&tiny_plan(), &job(), flow, honest);
@@ -255,10 +255,70 @@ impl Channel for HangingUp {
     }
 }
 
+/// A server's lane on which results of linear layers are never sent.
+struct Withholding {
+    inner: Box<dyn Channel>,
+    /// Waits until this is true, or hangs up if there is none.
+    over: Option<Arc<(Mutex<bool>, Condvar)>>,
+}
+
+impl Channel for Withholding {
+    fn send(&mut self, kind: Kind, payload: Vec<u8>) -> Result<(), fusion_backends::Error> {
+        if kind != Kind::LinearDownload {
+            return self.inner.send(kind, payload);
+        }
+        if let Some(over) = &self.over {
+            let _over = over.1.wait_while(over.0.lock().unwrap(), |over| !*over).unwrap();
+        }
+        Err(std::io::Error::other("it would not").into())
+    }
+
+    fn receive(&mut self, kind: Kind, payload_bytes: usize) -> Result<Vec<u8>, fusion_backends::Error> {
+        self.inner.receive(kind, payload_bytes)
+    }
+}
+
+/// Whoever waits for a layer on its mask hears why it does not come.
+#[test]
+fn a_server_that_hangs_up_or_stalls_over_a_linear_layer_is_what_the_client_says() {
+    let half = job().batch().positions().div_ceil(2) as u32;
+    let flows = [(u32::MAX, 1), (half, 2)].map(|(micro_batch, streams)| Flow {
+        micro_batch: Some(micro_batch),
+        streams: Some(streams),
+        ..Flow::default()
+    });
+    for (flow, keys) in flows.into_iter().flat_map(|flow| Keys::ALL.map(|keys| (flow, keys))) {
+        let flow = Flow { keys: Some(keys), ..flow };
+        for stalls in [false, true] {
+            let ((from_right, to_left), (from_left, to_right)) = (std::io::pipe().unwrap(), std::io::pipe().unwrap());
+            let left = Connection::new(from_right, to_right, Duration::from_millis(100)).unwrap();
+            let right = Connection::new(from_left, to_left, Duration::MAX).unwrap();
+            let over = Arc::<(Mutex<bool>, Condvar)>::default();
+            let waited = stalls.then(|| Arc::clone(&over));
+            let right = Wrapped::new(right, move |_, inner| {
+                Box::new(Withholding { inner, over: waited.clone() }) as Box<dyn Channel>
+            });
+            let error = std::thread::scope(|scope| {
+                scope.spawn(|| run_server(Box::new(right), &tiny_plan(), LIMITS, &mut |_| ()).unwrap_err());
+                let left = Box::new(left);
+                let error = run_client(left, &tiny_plan().for_client(), &job(), flow, &mut |_| ()).unwrap_err();
+                *over.0.lock().unwrap() = true;
+                over.1.notify_all();
+                error.to_string()
+            });
+            let expected = match stalls {
+                true => "the connection failed: the peer shows signs of life, but sent no message for",
+                false => "the connection failed: the peer hung up",
+            };
+            assert!(error.starts_with(expected), "{keys} in {:?} streams: {error}", flow.streams);
+        }
+    }
+}
+
 #[test]
 fn weights_read_from_the_file_give_the_same_answers_and_losing_them_ends_the_session() {
     let file = tempfile::NamedTempFile::new().unwrap();
-    let serve = |spoil: bool| {
+    let serve = |spoil: bool, keys: Keys| {
         std::fs::write(file.path(), tiny_plan().to_bytes()).unwrap();
         let opened = PlanFile::open(file.path()).unwrap();
         if spoil {
@@ -268,21 +328,23 @@ fn weights_read_from_the_file_give_the_same_answers_and_losing_them_ends_the_ses
         std::thread::scope(|scope| {
             let (plan, admission) = (opened.plan().clone(), &mut |_| Ok(()));
             let client = scope.spawn(move || {
-                let flow = Flow { micro_batch: Some(8), ..Flow::default() };
+                let flow = Flow { micro_batch: Some(8), keys: Some(keys), ..Flow::default() };
                 run_client(Box::new(left), &tiny_plan().for_client(), &job(), flow, &mut |_| ())
             });
             let server = run_server_if(admission, Box::new(right), &plan, &opened, LIMITS, &mut |_| ());
             (client.join().unwrap(), server)
         })
     };
-    let (client, server) = serve(false);
-    assert_eq!(client.unwrap().labels, Some(QUERIES.map(|(x, y)| tiny_label(x, y)).to_vec()));
-    server.unwrap();
-    let (client, server) = serve(true);
-    let error = server.unwrap_err();
-    assert_eq!(error.exit_code(), 2);
-    assert!(error.to_string().contains("weights have changed since it was opened"), "{error}");
-    assert_eq!(client.unwrap_err().to_string(), "the connection failed: the peer hung up");
+    for keys in Keys::ALL {
+        let (client, server) = serve(false, keys);
+        assert_eq!(client.unwrap().labels, Some(QUERIES.map(|(x, y)| tiny_label(x, y)).to_vec()));
+        server.unwrap();
+        let (client, server) = serve(true, keys);
+        let error = server.unwrap_err();
+        assert_eq!(error.exit_code(), 2, "{keys}: {error}");
+        assert!(error.to_string().contains("weights have changed since it was opened"), "{error}");
+        assert_eq!(client.unwrap_err().to_string(), "the connection failed: the peer hung up", "{keys}");
+    }
 }
 
 #[test]

@@ -29,12 +29,14 @@ v9 = fusion.reveal v8 what=topk:2 : i3.0~2+[2] by cheetah "t"
 "#;
 
 /// A session in which one message to one party is overwritten: it is refused as misbehaviour, or
-/// changes values only. The first two bytes say which message, the third to whom, the others what
-/// it is overwritten with, again and again.
+/// changes values only. The first two bytes say which message, the third to whom (bit 0) and whether
+/// linear layers are computed ahead (bit 1), the others what it is overwritten with, again and
+/// again.
 ///
 /// Returns whether there was such a message.
 pub fn session(bytes: &[u8]) -> bool {
     let [low, high, to, garbage @ ..] = bytes else { return false };
+    let keys = if to & 2 == 0 { Keys::Position } else { Keys::Ahead };
     let to = if to & 1 == 0 { Party::Client } else { Party::Server };
     let function = text::parse(PROGRAM).expect("the program is well-formed");
     let weights = Weights(vec![vec![1; 8], vec![2; 8]]);
@@ -53,7 +55,7 @@ pub fn session(bytes: &[u8]) -> bool {
         })
     });
     let inputs = vec![-5; function.values[0].ty.len()];
-    let program = Program { keys: Keys::Position, ..Program::new(&function, &weights, &inputs) };
+    let program = Program { keys, ..Program::new(&function, &weights, &inputs) };
     for (party, result) in [Party::Client, Party::Server].into_iter().zip(program.run(seats)) {
         match result {
             // The other party is hung up on.

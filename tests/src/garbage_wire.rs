@@ -13,7 +13,7 @@ use fusion_runtime::transport::{Connection, Lane, Link};
 use crate::garbage;
 
 /// What the server of [`handshake`] accepts.
-const LIMITS: Limits = Limits { positions: 100, micro_batch: 16, streams: 2 };
+const LIMITS: Limits = Limits { positions: 100, micro_batch: 16, streams: 2, ahead: 4 };
 
 /// Any stream is taken apart into frames that were asked for, or refused. The first byte says what
 /// is asked for on each lane.
@@ -48,15 +48,17 @@ fn lanes() -> impl Iterator<Item = Lane> {
     (0..Lane::COUNT).filter_map(|index| Lane::from_index(index as u8))
 }
 
+/// None is a refusal, which may come instead of any other.
 fn kind(choice: u8, lane: usize) -> Kind {
-    Kind::ALL[(usize::from(choice) + lane) % Kind::ALL.len()]
+    let kinds: Vec<Kind> = Kind::ALL.into_iter().filter(|kind| *kind != Kind::Refusal).collect();
+    kinds[(usize::from(choice) + lane) % kinds.len()]
 }
 
 /// A stream of frames that are all asked for, behind their first byte: good input to mutate.
 pub fn good_frames() -> Vec<u8> {
     let (sender, written) = channel();
     let mut connection = Connection::new(std::io::empty(), Recorder(sender), Duration::MAX).expect("there are threads");
-    // Sizes of 3, and kinds of which none is a refusal.
+    // Sizes of 3.
     let choice = 0x34u8;
     for (at, lane) in lanes().enumerate() {
         let mut channel = connection.open(lane, 64).expect("each lane is opened once");

@@ -77,7 +77,7 @@ fn activations(name: &str, supply: OtSource, bits: u8, leaf_bits: u8, n: usize) 
         for operation in &operations {
             let mut result = Vec::with_capacity(n);
             for wave in operation.waves(n) {
-                let ctx = &mut Ctx { party, channel, correlations, leaf_bits };
+                let ctx = &mut Ctx { party, channel, correlations, leaves: leaf_bits.into() };
                 let pads = draw(ctx, operation, wave.len()).expect("an honest peer");
                 let before = cpu_time();
                 result.extend(online(ctx, pads, operation, &[&share[wave]]).expect("an honest peer").swap_remove(0));

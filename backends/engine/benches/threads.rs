@@ -127,7 +127,7 @@ fn comparison(party: Party, channel: TakingTurns, supply: OtSource) -> Box<dyn F
     let share = random(1 << 16, 1 + party as u64, ACC_BITS);
     let operation = Comparison::RequantRelu { bits: ACC_BITS, shift: 12, k: 16 };
     Box::new(move || {
-        let mut ctx = Ctx { party, channel: &mut online, correlations: &mut correlations, leaf_bits: 3 };
+        let mut ctx = Ctx { party, channel: &mut online, correlations: &mut correlations, leaves: 3.into() };
         drop(run(&mut ctx, &operation, &[&share]).expect("an honest peer"));
     })
 }

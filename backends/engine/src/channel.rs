@@ -29,11 +29,14 @@ pub enum Kind {
     Reveal = 9,
     /// Bytes by which a client that only asks measures the network, both ways.
     Probe = 10,
+    /// The client's share of a linear layer's operand less the mask that it was computed on,
+    /// client to server.
+    LinearUnmask = 11,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Kind; 10] = [
+    pub const ALL: [Kind; 11] = [
         Kind::Hello,
         Kind::Refusal,
         Kind::BaseOt,
@@ -44,6 +47,7 @@ impl Kind {
         Kind::Comparison,
         Kind::Reveal,
         Kind::Probe,
+        Kind::LinearUnmask,
     ];
 }
 

@@ -14,3 +14,14 @@ pub enum Error {
     #[error("the connection failed: {0}")]
     Io(#[from] std::io::Error),
 }
+
+impl Error {
+    /// The same, for another who is to know.
+    pub(crate) fn again(&self) -> Error {
+        match self {
+            Error::PeerMisbehaved(why) => Error::PeerMisbehaved(why.clone()),
+            Error::PeerIncompatible(why) => Error::PeerIncompatible(why.clone()),
+            Error::Io(error) => Error::Io(std::io::Error::new(error.kind(), error.to_string())),
+        }
+    }
+}

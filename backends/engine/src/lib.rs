@@ -25,6 +25,7 @@ pub mod ot;
 pub mod ring;
 pub mod rlwe;
 pub mod session;
+mod shelf;
 pub mod tap;
 mod threads;
 

@@ -12,6 +12,8 @@
 //!    positions, which is dropped with it. Layers with [a pair of their
 //!    own](fusion_catalogue::Keys) make one for each position when it is their turn, and drop it
 //!    when they are done.
+//!    With [layers ahead](Keys::Ahead) there are keys of [`MicroBatch::ahead`] instead, which
+//!    somebody must run beside it, on a channel of its own.
 //! 5. [`MicroBatch::run`] takes shares to shares, [`MicroBatch::reveal`] opens the result.
 //!
 //! Messages are those of [`SharedSetup`] and of each [step's cost](Step::cost), and for
@@ -75,6 +77,7 @@ use fusion_catalogue::{Keys, Step, Steps};
 use fusion_ir::types::signed;
 use fusion_ir::{Party, TensorType, ValueId, Weights};
 
+use crate::families::cheetah::Ahead;
 use crate::families::{Batches, Engines, Place, Task};
 use crate::ot::{Correlations, Generator};
 use crate::{Channel, Error, Kind, bits, local};
@@ -226,24 +229,37 @@ impl MicroBatch<'_> {
         self.positions
     }
 
+    /// The linear layers to be run on masks beside this micro-batch, which waits for them, if the
+    /// session's keys are [such](Keys::Ahead) and it has any; once.
+    pub fn ahead(&mut self) -> Option<Ahead> {
+        self.batches.ahead()
+    }
+
     /// The steps of the session's function.
     pub fn steps(&self) -> &Arc<Steps> {
         &self.session.steps
     }
 
+    /// Whether the server must give [`MicroBatch::run`] the weights of value `id`: not if they were
+    /// given where it was computed [ahead](MicroBatch::ahead).
+    pub fn needs_weights(&self, id: ValueId) -> bool {
+        self.steps().get(id).masked(self.session.keys).is_none()
+    }
+
     /// The step of value `id` on this party's shares of its operands, position-major; its share of
-    /// the result, which by itself says nothing. The server gives the weights, the client `None`.
+    /// the result, which by itself says nothing. The server gives the weights [where they are
+    /// needed](MicroBatch::needs_weights), the client `None`.
     /// The input and the reveal are not operations on shares.
     ///
     /// # Errors
     /// Whatever the channel gives, and [`Error::PeerMisbehaved`].
     ///
     /// # Panics
-    /// If the function is not [verified](fusion_ir::verify::verify_executable), or the shares do
-    /// not have its shapes.
+    /// If the function is not [verified](fusion_ir::verify::verify_executable), the shares do not
+    /// have its shapes, or nobody has asked for what runs [ahead](MicroBatch::ahead).
     pub fn run(&mut self, id: ValueId, weights: Option<&Weights>, operands: &[&[u64]]) -> Result<Vec<u64>, Error> {
         let MicroBatch { session, positions, batches } = self;
-        let Session { wire, steps, engines, .. } = &mut **session;
+        let Session { wire, steps, keys, engines } = &mut **session;
         let (steps, positions, place) = (&**steps, *positions, &mut wire.place());
         let task = |share| Task { steps, id, weights, share, positions };
         match steps.get(id) {
@@ -254,7 +270,9 @@ impl MicroBatch<'_> {
             }
             Step::Linear(layer) => engines.linear(place, batches, layer, task(operands[0])),
             Step::Product(product) => engines.product(place, batches, product, [operands[0], operands[1]], positions),
-            Step::Compare(Compare { operation, by }) => engines.compare(place, by, operation, operands, positions),
+            Step::Compare(Compare { operation, by }) => {
+                engines.compare(place, &by.with(*keys), operation, operands, positions)
+            }
             Step::Reveal(_) => unreachable!("a reveal is no operation on shares"),
         }
     }

@@ -3,11 +3,13 @@
 
 mod common;
 
-use common::parties::Supply;
-use fusion_catalogue::Keys;
+use std::sync::Arc;
+
+use common::parties::{Supply, seats};
 use fusion_catalogue::ot::{Ferret, OtSource};
+use fusion_catalogue::{Keys, Steps};
 use fusion_ir::backend::Cheetah;
-use fusion_ir::{Backend, text};
+use fusion_ir::{Backend, ValueId, text};
 
 /// Messages of these are checked too.
 const SUPPLY: Supply = Supply::Made(OtSource::Silent(Ferret::B11));
@@ -56,7 +58,51 @@ fn check(family: &str) {
         }
     }
     fusion_ir::verify::verify_executable(&function).unwrap();
-    [Keys::Layer, Keys::Position].into_iter().for_each(|keys| common::check(&function, keys, 3, 5, SUPPLY));
+    Keys::ALL.into_iter().for_each(|keys| common::check(&function, keys, 3, 5, SUPPLY));
+}
+
+/// Linear layers before, beside and after a product of secret matrices: with layers ahead, those go
+/// over a channel of their own and this does not.
+#[test]
+fn a_network_with_products_of_secret_matrices_equals_the_interpreter_and_its_forecast() {
+    let text = r#"function "attention"
+weight @w0 "q" : i8.4[8,4,1,1]
+weight @w1 "k" : i8.4[8,4,1,1]
+weight @w2 "b" : i24.12[8]
+weight @w3 "d" : i8.4[5,36]
+v0 = input : i24.8~9[4,1,6] by local "x"
+v1 = conv v0, @w0, @w2 strides=[1,1] pads=[0,0,0,0] dilations=[1,1] groups=1 : i24.12~20[8,1,6] by cheetah "q"
+v2 = conv v0, @w1 strides=[1,1] pads=[0,0,0,0] dilations=[1,1] groups=1 : i24.12~20[8,1,6] by cheetah "k"
+v3 = requant v1 shift=10 : i28.2~10[8,1,6] by cheetah "q"
+v4 = requant v2 shift=10 : i28.2~10[8,1,6] by cheetah "k"
+v5 = reshape v3 : i28.2~10[1,8,6] by local "q"
+v6 = transpose v5 perm=[0,2,1] : i28.2~10[1,6,8] by local "q"
+v7 = reshape v4 : i28.2~10[1,8,6] by local "k"
+v8 = mat_mul v6, v7 : i28.4~23[1,6,6] by product "a"
+v9 = requant_relu v8 shift=12 : i16.-8~12+[1,6,6] by cheetah "r"
+v10 = extend v9 : i28.-8~12+[1,6,6] by cheetah "r"
+v11 = reshape v10 : i28.-8~12+[36] by local "f"
+v12 = dense v11, @w3 : i28.-4~26[5] by cheetah "d"
+v13 = argmax v12 : i4.0~3+[1] by cheetah "y"
+v14 = fusion.reveal v13 what=label : i4.0~3+[1] by cheetah "y"
+"#;
+    for (linear, product) in [("cheetah", "cheetah"), ("cheetah", "cheetah(pack)"), ("cheetah(pack)", "cheetah(pack)")]
+    {
+        let text = text.replace("by cheetah", &format!("by {linear}")).replace("by product", &format!("by {product}"));
+        let function = text::parse(&text).unwrap();
+        fusion_ir::verify::verify_executable(&function).unwrap();
+        Keys::ALL.into_iter().for_each(|keys| common::check(&function, keys, 2, 6, SUPPLY));
+    }
+}
+
+/// Who forgets what runs beside a micro-batch would wait for it for ever.
+#[test]
+#[should_panic(expected = "are not run beside the micro-batch")]
+fn layers_on_masks_must_be_run() {
+    let steps = Arc::new(Steps::of(&text::parse(CLASSIFIER).unwrap()).unwrap());
+    let [client, _] = seats(Supply::Dealt);
+    let mut session = client.session(steps, Keys::Ahead).unwrap();
+    let _ = session.begin(1).unwrap().run(ValueId(1), None, &[&[0; 64]]);
 }
 
 /// What RLWE ciphertexts have no room for is no matter to oblivious transfer.

@@ -6,7 +6,9 @@ mod link;
 mod profile;
 mod session;
 mod stream;
+mod suited;
 
 pub use profile::{Machine, Network, NotANetwork, NotOfThisMachine};
 pub use session::{Clock, SessionTime, SessionTrace};
 pub use stream::LayerTime;
+pub use suited::{AHEAD_POSITIONS, suited};

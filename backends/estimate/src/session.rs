@@ -62,6 +62,10 @@ pub struct SessionTrace {
     pub whole: Vec<Cost>,
     /// Of a smaller one, likewise.
     pub rest: Vec<Cost>,
+    /// Of the linear layers on masks of either, [part by part](Steps::ahead).
+    pub masks: [Vec<Cost>; 2],
+    /// For each value whether it is such a layer.
+    pub masked: Vec<bool>,
     /// How the batch is cut up.
     pub schedule: Schedule,
     /// What makes correlations.
@@ -76,6 +80,8 @@ impl SessionTrace {
             setup: steps.shared(keys).once(),
             whole: if counts.whole > 0 { steps.costs(keys, schedule.whole()) } else { Vec::new() },
             rest: if counts.rest { steps.costs(keys, schedule.rest()) } else { Vec::new() },
+            masks: [schedule.whole(), schedule.rest()].map(|positions| steps.ahead(keys, positions)),
+            masked: steps.iter().map(|step| step.masked(keys).is_some()).collect(),
             schedule,
             correlations: Choice::Auto,
         }
@@ -114,7 +120,12 @@ impl SessionTrace {
 
     /// What it takes.
     pub fn play(&self, machine: &Machine, network: Network) -> SessionTime {
-        let [whole, rest] = [&self.whole, &self.rest].map(|costs| Part::all(costs, machine));
+        let [whole, rest] = [&self.whole, &self.rest].map(|costs| Part::all(costs, machine, &self.masked));
+        let [masks, masks_rest] = [0, 1].map(|of| Part::all(&self.masks[of], machine, &[]));
+        let on_masks = |number: usize| match number < self.schedule.counts().whole as usize {
+            true => masks.as_slice(),
+            false => masks_rest.as_slice(),
+        };
         let Schedule { positions, micro_batch, streams } = self.schedule;
         let schedule = Schedule::new(positions, micro_batch, streams);
         let parts = |number: usize| match number < self.schedule.counts().whole as usize {
@@ -136,19 +147,34 @@ impl SessionTrace {
             .collect();
         time.setup_s = running.iter().map(Running::ready_s).fold(f64::INFINITY, f64::min);
         loop {
-            // Whatever can go on first goes on: a stream's layers, or who makes its correlations.
-            let layers = running.iter().enumerate().filter_map(|(at, stream)| Some((stream.next(parts)?, at, false)));
+            // Whatever can go on first goes on: a stream's layers, who makes its correlations, or
+            // who runs its linear layers on masks.
+            let layers =
+                running.iter().enumerate().filter_map(|(at, stream)| Some((stream.next(parts)?, at, Who::Layers)));
             let makers =
-                running.iter().enumerate().filter_map(|(at, stream)| Some((stream.maker.next(parts)?, at, true)));
-            let Some((_, at, makes)) = layers.chain(makers).min_by(|a, b| a.0.total_cmp(&b.0)) else { break };
-            match makes {
-                true => running[at].maker.go_on(parts, machine, &mut shared),
-                false => running[at].go_on(parts, &mut shared, &mut time.layers),
+                running.iter().enumerate().filter_map(|(at, stream)| Some((stream.maker.next(parts)?, at, Who::Maker)));
+            let masks = running
+                .iter()
+                .enumerate()
+                .filter_map(|(at, stream)| Some((stream.masks.next(on_masks)?, at, Who::Masks)));
+            let all = layers.chain(makers).chain(masks);
+            let Some((_, at, who)) = all.min_by(|a, b| a.0.total_cmp(&b.0)) else { break };
+            match who {
+                Who::Maker => running[at].maker.go_on(parts, machine, &mut shared),
+                Who::Masks => running[at].masks.go_on(on_masks, &mut shared),
+                Who::Layers => running[at].go_on(parts, &mut shared, &mut time.layers),
             }
         }
         time.seconds = running.iter().map(Running::ready_s).fold(0.0, f64::max);
         time
     }
+}
+
+/// Who goes on in a stream.
+enum Who {
+    Layers,
+    Maker,
+    Masks,
 }
 
 #[cfg(test)]

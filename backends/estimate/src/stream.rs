@@ -25,6 +25,8 @@ pub(crate) struct Part<'c> {
     steps: Vec<Step>,
     /// What it costs, with the correlations that it draws first.
     cost: &'c Cost,
+    /// Whether it is a linear layer that was computed on a mask before.
+    masked: bool,
 }
 
 /// A stream on its way: which micro-batch, part and step come next.
@@ -36,6 +38,19 @@ pub(crate) struct Running {
     step: usize,
     began: f64,
     pub maker: Maker,
+    pub masks: Masks,
+}
+
+/// Who runs a stream's linear layers on masks, micro-batch by micro-batch, from when its layers
+/// begin it.
+pub(crate) struct Masks {
+    ready: Ready,
+    /// Micro-batches that were begun and are not through.
+    begun: VecDeque<usize>,
+    part: usize,
+    step: usize,
+    /// When the layers were done that have not had their turn.
+    made: VecDeque<f64>,
 }
 
 /// Who makes a stream's correlations, ahead of its layers: for which micro-batch and part, and step
@@ -52,10 +67,12 @@ pub(crate) struct Maker {
 
 impl<'c> Part<'c> {
     /// Those of a micro-batch: what begins it, then every value.
-    pub fn all(costs: &'c [Cost], machine: &Machine) -> Vec<Part<'c>> {
+    /// Of `masked` values linear layers are computed before.
+    pub fn all(costs: &'c [Cost], machine: &Machine, masked: &[bool]) -> Vec<Part<'c>> {
         let part = |(index, cost): (usize, &'c Cost)| {
-            let computing_s = machine.seconds(cost);
-            Part { layer: index.checked_sub(1), computing_s, steps: steps(cost, computing_s), cost }
+            let (computing_s, layer) = (machine.seconds(cost), index.checked_sub(1));
+            let masked = layer.is_some_and(|layer| masked.get(layer).copied().unwrap_or(false));
+            Part { layer, computing_s, steps: steps(cost, computing_s), cost, masked }
         };
         costs.iter().enumerate().map(part).collect()
     }
@@ -67,7 +84,10 @@ impl Running {
         let stock = OtPool::new(supply);
         let maker =
             Maker { ready, stock, left: numbers.clone(), part: 0, steps: VecDeque::new(), made: VecDeque::new() };
-        Running { ready, left: numbers, part: 0, step: 0, began: 0.0, maker }
+        let masks = Masks { ready, begun: VecDeque::new(), part: 0, step: 0, made: VecDeque::new() };
+        let mut running = Running { ready, left: numbers, part: 0, step: 0, began: 0.0, maker, masks };
+        running.begin();
+        running
     }
 
     /// When both parties are done with everything so far.
@@ -79,9 +99,10 @@ impl Running {
     pub fn next<'p>(&self, parts: impl Fn(usize) -> &'p [Part<'p>]) -> Option<f64> {
         let part = parts(*self.left.front()?).get(self.part)?;
         let earliest = self.ready.0[0].min(self.ready.0[1]);
-        match self.step == 0 && !part.cost.draws.is_empty() {
-            true => self.maker.made.front().map(|made| earliest.max(*made)),
-            false => Some(earliest),
+        match self.step {
+            0 if !part.cost.draws.is_empty() => self.maker.made.front().map(|made| earliest.max(*made)),
+            0 if part.masked => self.masks.made.front().map(|made| earliest.max(*made)),
+            _ => Some(earliest),
         }
     }
 
@@ -94,6 +115,10 @@ impl Running {
             self.began = self.ready.both();
             if !part.cost.draws.is_empty() {
                 let made = self.maker.made.pop_front().unwrap_or(0.0);
+                self.ready.0.iter_mut().for_each(|ready| *ready = ready.max(made));
+            }
+            if part.masked {
+                let made = self.masks.made.pop_front().unwrap_or(0.0);
                 self.ready.0.iter_mut().for_each(|ready| *ready = ready.max(made));
             }
         }
@@ -110,6 +135,44 @@ impl Running {
         }
         if self.part == parts.len() {
             self.left.pop_front();
+            self.part = 0;
+            self.begin();
+        }
+    }
+
+    /// Its next micro-batch, on masks too.
+    fn begin(&mut self) {
+        self.masks.begun.extend(self.left.front());
+        let began = self.ready;
+        self.masks.ready.0.iter_mut().zip(began.0).for_each(|(ready, began)| *ready = ready.max(began));
+    }
+}
+
+impl Masks {
+    /// Parts before the first that a layer is done with: see
+    /// [`Steps::ahead`](fusion_catalogue::Steps::ahead).
+    const BEFORE: usize = 2;
+
+    /// When it could take its next step; `None` if all are through.
+    pub fn next<'p>(&self, parts: impl Fn(usize) -> &'p [Part<'p>]) -> Option<f64> {
+        parts(*self.begun.front()?).get(self.part).map(|_| self.ready.0[0].min(self.ready.0[1]))
+    }
+
+    /// Takes it.
+    pub fn go_on<'p>(&mut self, parts: impl Fn(usize) -> &'p [Part<'p>], shared: &mut Shared) {
+        let Some(parts) = self.begun.front().map(|number| parts(*number)) else { return };
+        if let Some(step) = parts[self.part].steps.get(self.step) {
+            shared.take(step, &mut self.ready);
+            self.step += 1;
+        }
+        if self.step == parts[self.part].steps.len() {
+            if self.part >= Masks::BEFORE {
+                self.made.push_back(self.ready.both());
+            }
+            (self.part, self.step) = (self.part + 1, 0);
+        }
+        if self.part == parts.len() {
+            self.begun.pop_front();
             self.part = 0;
         }
     }

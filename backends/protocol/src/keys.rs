@@ -1,10 +1,18 @@
-//! Which layers of a position share a key pair of the `cheetah` family.
+//! Which layers of a position share a key pair of the `cheetah` family, and what is encrypted.
 //!
 //! The secret of a pair that serves one layer only has encrypted everything it ever will before the
 //! client decrypts anything under it. Of layers that share a pair, a later one's operand may depend
 //! on what an earlier one's decryption gave, hence on the secret. So pairs of layers' own spare an
 //! assumption on key-dependent messages; they cost the bytes of a public key for every layer. Keys
 //! for output packing are large: layers that pack their results share the position's pair.
+//!
+//! Layers that are computed *ahead* encrypt a uniform mask `r` instead of the client's share `x`,
+//! while earlier layers run and on a channel of their own (the linear layers of DELPHI, Mishra et
+//! al., USENIX Security 2020). When its turn comes, a layer is one message, `x - r`, after which the
+//! server applies its weights to what it then holds in the clear, its own share and this. Masks
+//! alone spare no assumption: an encryption of `r` and then `x - r` are as good as one of `x`. So
+//! layers that do not pack their results have pairs of their own there, too. Products of secret
+//! matrices have no weights and are never computed ahead.
 
 use std::fmt;
 use std::str::FromStr;
@@ -19,12 +27,17 @@ pub enum Keys {
     Layer,
     /// One for all layers.
     Position,
+    /// As [`Keys::Layer`], and linear layers are computed on masks, ahead of their operands.
+    Ahead,
 }
 
 impl Keys {
+    /// Every choice.
+    pub const ALL: [Keys; 3] = [Keys::Layer, Keys::Position, Keys::Ahead];
+
     /// Whether a layer that packs its results in so many levels has a key pair of its own.
     pub fn serve_one(self, levels: u32) -> bool {
-        self == Keys::Layer && levels == 0
+        self != Keys::Position && levels == 0
     }
 }
 
@@ -33,6 +46,7 @@ impl fmt::Display for Keys {
         f.write_str(match self {
             Keys::Layer => "layer",
             Keys::Position => "position",
+            Keys::Ahead => "ahead",
         })
     }
 }
@@ -41,8 +55,8 @@ impl FromStr for Keys {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Keys, String> {
-        let known = [Keys::Layer, Keys::Position].into_iter().find(|keys| keys.to_string() == text);
-        known.ok_or_else(|| format!("{text} is neither layer nor position"))
+        let known = Keys::ALL.into_iter().find(|keys| keys.to_string() == text);
+        known.ok_or_else(|| format!("{text} is none of layer, position and ahead"))
     }
 }
 
@@ -52,9 +66,9 @@ mod tests {
 
     #[test]
     fn choices_are_read_as_they_are_written() {
-        for keys in [Keys::Layer, Keys::Position] {
+        for keys in Keys::ALL {
             assert_eq!(keys.to_string().parse(), Ok(keys));
         }
-        assert!("none".parse::<Keys>().unwrap_err().contains("neither layer nor position"));
+        assert!("none".parse::<Keys>().unwrap_err().contains("none of layer, position and ahead"));
     }
 }

@@ -9,12 +9,15 @@ use crate::{Cost, Keys, Primitive, Step, crypt_flow2};
 /// What the steps of a function need besides their own messages.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SharedSetup {
-    /// A public key for each position: there are linear layers of the `cheetah` family without one
-    /// of their own.
+    /// A public key for each position: there are layers of the `cheetah` family without one of
+    /// their own that are not computed ahead.
     pub public_keys: bool,
     /// The most levels of [output packing](interleaved) that one of those layers has: keys of so
     /// many for each position.
     pub levels: u32,
+    /// The same of layers that are computed [ahead](Step::masked), if there are any. They share a
+    /// pair of their own if it is not 0.
+    pub ahead: Option<u32>,
     /// The extensions of the `crypt_flow2` family, once for a session.
     pub extensions: bool,
     /// Keys of packed ciphertexts for each position, with rotations by these steps, if there are
@@ -28,8 +31,14 @@ impl SharedSetup {
         let mut shared = SharedSetup::default();
         let mut slots = Vec::new();
         for step in steps {
-            shared.public_keys |= step.levels().is_some_and(|levels| !keys.serve_one(levels));
-            shared.levels = step.levels().unwrap_or(0).max(shared.levels);
+            match (step.masked(keys), step.levels()) {
+                (Some(packing), _) => shared.ahead = shared.ahead.max(Some(packing.levels())),
+                (None, Some(levels)) => {
+                    shared.public_keys |= !keys.serve_one(levels);
+                    shared.levels = levels.max(shared.levels);
+                }
+                (None, None) => {}
+            }
             shared.extensions |= step.extends();
             slots.extend(step.slots());
         }
@@ -63,14 +72,19 @@ impl SharedSetup {
         }
         cost
     }
+
+    /// The messages that begin a micro-batch's layers on masks, on their own channel, likewise.
+    pub fn begin_ahead(&self, positions: usize) -> Cost {
+        let levels = self.ahead.unwrap_or(0);
+        SharedSetup { public_keys: levels > 0, levels, ..SharedSetup::default() }.begin(positions)
+    }
 }
 
 /// By default, pairs of layers' own add at most one in so many bytes to a position.
 const LEAST_SHARE: u64 = 100;
 
 impl Keys {
-    /// What parties use unless the client's user asks for something else. [`Keys::Layer`] if it
-    /// gives any layer a pair of its own and adds at most 1 % to what one position sends both ways,
+    /// What parties use unless there is a reason to compute layers ahead. [`Keys::Layer`] if it gives any layer a pair of its own and adds at most 1 % to what one position sends both ways,
     /// correlations not counted; so it follows from the plan alone.
     pub fn of<'s>(steps: impl IntoIterator<Item = &'s Step> + Clone) -> Keys {
         if !steps.clone().into_iter().any(|step| Keys::Layer.own(step)) {
@@ -90,7 +104,8 @@ impl Keys {
     /// How many pairs a position has.
     pub fn pairs<'s>(self, steps: impl IntoIterator<Item = &'s Step> + Clone) -> usize {
         let own = steps.clone().into_iter().filter(|step| self.own(step)).count();
-        own + usize::from(SharedSetup::of(steps, self).public_keys)
+        let shared = SharedSetup::of(steps, self);
+        own + usize::from(shared.public_keys) + usize::from(shared.ahead.is_some_and(|levels| levels > 0))
     }
 
     /// Whether a step is a layer with a key pair of its own.

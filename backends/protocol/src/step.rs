@@ -59,7 +59,7 @@ impl Step {
             Step::Local(local) => local.cost(positions),
             Step::Linear(linear) => linear.layer().cost(keys, positions),
             Step::Product(product) => product.products().cost(keys, positions),
-            Step::Compare(compare) => compare.by.protocols().cost(&compare.operation, positions),
+            Step::Compare(compare) => compare.by.with(keys).protocols().cost(&compare.operation, positions),
             Step::Reveal(reveal) => reveal.cost(positions),
         }
     }
@@ -69,6 +69,21 @@ impl Step {
         match self {
             Step::Linear(Linear::Cheetah(packing)) => Some(packing),
             Step::Linear(_) | Step::Product(_) | Step::Local(_) | Step::Compare(_) | Step::Reveal(_) => None,
+        }
+    }
+
+    /// The packing of a layer that a session with these keys computes on a mask, [ahead](Keys::Ahead)
+    /// of its operand.
+    ///
+    /// Those are the linear layers of the `cheetah` family. Both factors of a product of secret
+    /// matrices are shared: nobody has weights that a mask could be multiplied with beforehand, so
+    /// it is computed when its operands are there, whatever the keys.
+    pub fn masked(&self, keys: Keys) -> Option<&Packing> {
+        match (keys, self) {
+            (Keys::Ahead, Step::Linear(Linear::Cheetah(packing))) => Some(packing),
+            (Keys::Ahead, Step::Linear(_) | Step::Product(_)) => None,
+            (Keys::Ahead, Step::Local(_) | Step::Compare(_) | Step::Reveal(_)) => None,
+            (Keys::Layer | Keys::Position, _) => None,
         }
     }
 

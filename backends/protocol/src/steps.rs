@@ -1,12 +1,13 @@
 //! A function's operations resolved into [`Step`]s, once for all who ask what they are: session,
 //! forecast, memory, selector.
 
-use fusion_ir::{Backend, Function, Op, ValueId};
+use fusion_ir::{Backend, Function, Op, Party, ValueId};
 
-use crate::cheetah::Packings;
+use crate::cheetah::{self, Packing, Packings};
 use crate::compare::{Comparison, Nonlinear};
 use crate::families::{FAMILIES, family};
 use crate::linear::{MOST_SCALARS_IN_ALL, Matrices, Refusal, Shape};
+use crate::rlwe;
 use crate::step::{Compare, Local, Reveal};
 use crate::{Cost, Keys, Primitive, SharedSetup, Step};
 
@@ -125,6 +126,36 @@ impl Steps {
     pub fn costs(&self, keys: Keys, positions: usize) -> Vec<Cost> {
         let begin = self.shared(keys).begin(positions);
         std::iter::once(begin).chain(self.iter().map(|step| step.cost(keys, positions))).collect()
+    }
+
+    /// What a micro-batch takes on the channel of its linear layers, if they are computed
+    /// [ahead](Keys::Ahead), part by part: the keys that layers share; every layer [on its
+    /// mask](Step::masked), in order, with the keys of its own; what is left. The client sends a
+    /// layer's operand before it reads the results of the layer before, so layer `i`, from 0, is
+    /// done with part `i + 2`. Else nothing.
+    pub fn ahead(&self, keys: Keys, positions: usize) -> Vec<Cost> {
+        let layers: Vec<&Packing> = self.iter().filter_map(|step| step.masked(keys)).collect();
+        if layers.is_empty() {
+            return Vec::new();
+        }
+        let (mut costs, mut before) = (vec![self.shared(keys).begin_ahead(positions)], None);
+        for packing in layers {
+            let layer = cheetah::cost(packing, positions);
+            let [upload, download] = [packing.upload_bytes(), packing.download_bytes()].map(|n| (positions * n) as u64);
+            let mut cost =
+                if keys.serve_one(packing.levels()) { rlwe::public_keys(positions) } else { Cost::default() };
+            match before.replace(download) {
+                None => cost.send(Party::Client, upload),
+                Some(results) => cost.exchange([upload, results]),
+            }
+            let work = layer.work.iter().filter(|(primitive, _)| **primitive != Primitive::Message);
+            work.for_each(|(primitive, count)| cost.compute(*primitive, *count));
+            costs.push(cost);
+        }
+        let mut last = Cost::default();
+        before.into_iter().for_each(|results| last.send(Party::Server, results));
+        costs.push(last);
+        costs
     }
 }
 
@@ -257,7 +288,6 @@ fn nonlinear(function: &Function, id: ValueId) -> Option<Nonlinear> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use fusion_ir::Party;
     use fusion_ir::text::parse;
 
     #[test]
@@ -297,6 +327,47 @@ mod tests {
         assert_eq!((own, shared), ((0, 3, plain.2), packed));
         // Too wide: what changes of key add could not be hidden.
         assert_eq!(begun(34, "cheetah", Keys::Layer), begun(34, "cheetah(pack)", Keys::Layer));
+    }
+
+    #[test]
+    fn products_of_secret_matrices_are_never_computed_ahead() {
+        let text = "function \"f\"\nweight @w0 \"w\" : i8.0[64,64,1,1]\nv0 = input : i26.0~9[64,8,8] \"\"\n\
+                    v1 = conv v0, @w0 strides=[1,1] pads=[0,0,0,0] dilations=[1,1] groups=1 : \
+                    i26.0~18[64,8,8] by cheetah \"\"\n\
+                    v2 = mat_mul v0, v0 : i26.0~18[64,8,8] by cheetah \"\"\n";
+        // By family of the convolution and of the product: what begins a micro-batch's layers, what
+        // begins those on masks, and pairs of keys.
+        let key = |packs| if packs { [1, 0] } else { [0, 1] };
+        for (layer, product) in [(false, false), (true, false), (false, true), (true, true)] {
+            let mut function = parse(text).unwrap();
+            for (at, packs) in [(1, layer), (2, product)] {
+                let Backend::Cheetah(choices) = &mut function.values[at].backend else { unreachable!() };
+                choices.output_packing = packs;
+            }
+            let steps = Steps::of(&function).unwrap();
+            let masked: Vec<bool> = steps.iter().map(|step| step.masked(Keys::Ahead).is_some()).collect();
+            assert_eq!(masked, [false, true, false]);
+            assert!(steps.iter().all(|step| step.masked(Keys::Layer).or(step.masked(Keys::Position)).is_none()));
+            let [_, conv, mat_mul] = [0, 1, 2].map(|at| steps.get(ValueId(at)));
+            assert_eq!(mat_mul.cost(Keys::Ahead, 2), mat_mul.cost(Keys::Layer, 2));
+            assert_eq!(conv.cost(Keys::Ahead, 2).messages.len(), 1);
+
+            let shared = steps.shared(Keys::Ahead);
+            assert_eq!((shared.public_keys, shared.levels > 0), (product, product));
+            assert_eq!(shared.ahead.map(|levels| levels > 0), Some(layer));
+            // Layers on masks share no keys with others.
+            assert_eq!(Keys::Ahead.pairs(&steps), 2);
+            let begun = |cost: Cost| usize::from(!cost.messages.is_empty());
+            assert_eq!([begun(shared.begin(1)), mat_mul.cost(Keys::Ahead, 1).messages.len() - 2], key(product));
+            let ahead = steps.ahead(Keys::Ahead, 1);
+            assert_eq!((ahead.len(), begun(ahead[0].clone())), (3, usize::from(layer)));
+            assert_eq!(ahead[1].messages.len(), 2 - usize::from(layer), "{ahead:?}");
+        }
+        // Without linear layers there is nothing to compute ahead.
+        let only = "function \"f\"\nv0 = input : i26.0~9[64,8,8] \"\"\nv1 = mat_mul v0, v0 : i26.0~18[64,8,8] by cheetah \"\"\n";
+        let steps = Steps::of(&parse(only).unwrap()).unwrap();
+        assert_eq!(steps.shared(Keys::Ahead), steps.shared(Keys::Layer));
+        assert_eq!(steps.ahead(Keys::Ahead, 1), Vec::new());
     }
 
     /// Each by its own protocols: what one family cannot carry is no matter to another.

@@ -120,9 +120,11 @@ fn times(experiment: &Experiment) -> anyhow::Result<Vec<f64>> {
     let job = Job::unverified(rows(plan, *positions))?;
     // Nothing ahead: what a layer takes includes its correlations.
     let offline = Offline { choice: *correlations, ahead: false };
+    let steps = resolve(&plan.function).context("a network for calibration")?;
     let flow = fusion_runtime::Flow {
         micro_batch: Some(*positions as u32),
         streams: Some(1),
+        keys: Some(Keys::of(&*steps)),
         offline,
         ..fusion_runtime::Flow::default()
     };

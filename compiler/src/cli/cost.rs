@@ -24,8 +24,10 @@ const LARGE_SESSION: u64 = 1024;
 pub(super) struct Args {
     /// A plan, the server's or the client's
     plan: PathBuf,
-    /// Key pairs of each position, as the client chooses them: one for every layer or one for all
-    /// (layer or position) [default: layer where it adds at most 1 % to a position's bytes]
+    /// Key pairs of each position, as the client chooses them (layer, position or ahead): one for
+    /// every layer; one for all; or as for layer, and linear layers are computed on masks, ahead of
+    /// their operands [default: ahead for a batch of up to 4 positions that is forecast to be clearly
+    /// quicker so; else layer where it adds at most 1 % to a position's bytes]
     #[arg(long, value_name = "WHICH")]
     keys: Option<Keys>,
     /// Positions that the client runs through the layers together, most: as many as its memory

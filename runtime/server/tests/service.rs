@@ -64,6 +64,32 @@ fn eight_at_once_are_served_among_strays_and_a_ninth_waits_for_memory() {
 }
 
 #[test]
+fn who_waits_is_told_its_place_and_about_how_long() {
+    let desk = Desk::new("[limits]\nsessions = 1\n");
+    let mut server = desk.start();
+    // How long a session takes is known when there was one.
+    accepted(Visit::default().run(&server.address));
+    until("it is counted", || (server.metric("fusion_running_sessions") == 0.0).then_some(()));
+    let gate = Gate::default();
+    let first = Visit { gate: Some(gate.clone()), ..Visit::default() }.spawn(&server.address);
+    until("a session runs", || (server.metric("fusion_running_sessions") == 1.0).then_some(()));
+    let visits = [Visit::default(), Visit::default()];
+    let mut waiting = Vec::new();
+    for (place, visit) in visits.iter().enumerate() {
+        waiting.push(visit.clone().spawn(&server.address));
+        until("it waits", || (server.metric("fusion_queue_length") == place as f64 + 1.0).then_some(()));
+        let told = || visit.turns.lock().unwrap().first().copied();
+        let turn = until("it is told", told);
+        assert!(turn.before as usize == place && turn.wait.is_some(), "{turn:?}");
+    }
+    gate.open();
+    [first].into_iter().chain(waiting).for_each(|client| accepted(client.join().unwrap()));
+    assert!(visits[0].turns.lock().unwrap().iter().all(|turn| turn.before == 0));
+    server.signal("TERM");
+    assert_eq!(server.end(), Some(0));
+}
+
+#[test]
 fn who_cannot_be_served_is_told_why() {
     let visit = Visit::default();
     let other = tiny_plan_with([1, 1, 0, 1, -1, -1]);

@@ -1,5 +1,8 @@
 //! The client: plans batches, runs them, and keeps its ledger.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use fusion_backends::Error as PeerError;
@@ -17,7 +20,7 @@ use crate::input::Samples;
 use crate::ledger::{Ledger, Outcome};
 use crate::session::handshake::{self, CONTROL_AHEAD_BYTES};
 use crate::shard::{Answered, Shard, Spread, run_together};
-use crate::transport::{Dial, Identity, Lane, Met, dial_all};
+use crate::transport::{Dial, Identity, Lane, Met, Told, Turn, dial_all};
 use crate::{Answers, ClientReport, Error, Flow, Job, Setting, resolve};
 
 /// The party that has the inputs and checks the answers.
@@ -42,6 +45,8 @@ pub struct Asked {
     /// The network to it, with the rate of the slower direction; `None` if the server had no time
     /// to let it be measured.
     pub network: Option<Network>,
+    /// When a session's turn would have come, if the server says.
+    pub turn: Option<Turn>,
 }
 
 impl Client {
@@ -146,7 +151,8 @@ impl Client {
         let connected = began.elapsed();
         let mut control = link.open(Lane::CONTROL, CONTROL_AHEAD_BYTES)?;
         let network = handshake::ask(&mut *control, &self.plan, handshake::nonce()?)?;
-        Ok(Asked { name, identity, exposed, connected, network })
+        let turn = link.told().and_then(|told| told());
+        Ok(Asked { name, identity, exposed, connected, network, turn })
     }
 
     /// What a session of so many positions would take, on machines like `machine`: seconds, and
@@ -229,7 +235,10 @@ impl Client {
         met.iter().for_each(|Met { name, exposed, .. }| watch(Event::Connected { name, exposed: *exposed }));
         let names: Vec<&str> = met.iter().map(|met| met.name.as_str()).collect();
         let begun = self.count(job, spread, &names, watch)?;
-        let answered = run_together(shards, met, &self.plan, flow, &mut |step| watch(Event::Step(step)));
+        let told = met.iter().filter_map(|met| met.link.told()).collect();
+        let answered = telling_turns(told, watch, |watch| {
+            run_together(shards, met, &self.plan, flow, &mut |step| tell(watch, Event::Step(step)))
+        });
         match answered {
             Ok(answered) => self.conclude(begun, answered, watch),
             Err(error) => {
@@ -266,7 +275,11 @@ impl Client {
         let Met { link, name, exposed, .. } = server.dial().map_err(shard.failure("its server"))?;
         watch(Event::Connected { name: &name, exposed });
         let failure = shard.failure(&name);
-        shard.run(link, &name, &self.plan, self.flow, &mut |step| watch(Event::Step(step))).map_err(failure)
+        let told = link.told().into_iter().collect();
+        let answered = telling_turns(told, watch, |watch| {
+            shard.run(link, &name, &self.plan, self.flow, &mut |step| tell(watch, Event::Step(step)))
+        });
+        answered.map_err(failure)
     }
 
     /// Whether a server would serve this client under this plan: [`Client::ask`] without measuring
@@ -350,6 +363,51 @@ fn of_several(error: Error, sessions: usize) -> Error {
         }
         error => error,
     }
+}
+
+/// `run`, while a thread tells when the servers say anything about their session's turn.
+fn telling_turns<T>(told: Vec<Told>, watch: &mut Watch<'_>, run: impl FnOnce(&Mutex<&mut Watch<'_>>) -> T) -> T {
+    let (watch, over) = (Mutex::new(watch), AtomicBool::new(false));
+    let look = || {
+        let mut shown: Vec<Option<Turn>> = vec![None; told.len()];
+        while !over.load(Ordering::Acquire) {
+            for (told, shown) in told.iter().zip(&mut shown) {
+                let turn = told();
+                if let Some(turn) = turn.filter(|_| turn != *shown) {
+                    tell(&watch, Event::Waiting(turn));
+                    *shown = Some(turn);
+                }
+            }
+            std::thread::park_timeout(LOOK_EVERY);
+        }
+    };
+    std::thread::scope(|scope| {
+        let teller = (!told.is_empty()).then(|| scope.spawn(look));
+        let end = Ending { over: &over, teller: teller.as_ref().map(|teller| teller.thread()) };
+        let outcome = run(&watch);
+        drop(end);
+        outcome
+    })
+}
+
+/// How often a client looks whether there is news of its turn.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// Ends who tells of turns, also if there is a panic.
+struct Ending<'a> {
+    over: &'a AtomicBool,
+    teller: Option<&'a Thread>,
+}
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Release);
+        self.teller.into_iter().for_each(Thread::unpark);
+    }
+}
+
+fn tell(watch: &Mutex<&mut Watch<'_>>, event: Event<'_>) {
+    (watch.lock().unwrap_or_else(PoisonError::into_inner))(event);
 }
 
 fn outcome(concluded: &Result<ClientReport, Error>) -> Outcome {

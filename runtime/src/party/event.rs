@@ -3,6 +3,7 @@
 use crate::Error;
 use crate::executor::Step;
 use crate::ledger::Entry;
+use crate::transport::Turn;
 
 /// Something that happened.
 #[derive(Debug)]
@@ -22,6 +23,8 @@ pub enum Event<'a> {
         /// Public samples of the batch.
         public: u64,
     },
+    /// The server is busy: when this session's turn comes.
+    Waiting(Turn),
     /// A layer is about to run.
     Step(Step<'a>),
     /// The session is over, but the ledger did not take its outcome: there it stays as started.

@@ -1,5 +1,6 @@
 //! The server: answers clients on its model, within limits and budgets.
 
+use fusion_catalogue::Keys;
 use fusion_ir::{Plan, Weights};
 
 use super::event::{Event, Watch};
@@ -140,7 +141,11 @@ impl Limits {
     /// # Errors
     /// [`Error::Usage`] if not even one position fits, or the protocols cannot carry a layer.
     pub fn of(plan: &Plan, flow: Flow) -> Result<Limits, Error> {
-        let (micro_batch, streams) = flow.room(&*resolve(&plan.function)?)?;
-        Ok(Limits { positions: Limits::POSITIONS, micro_batch, streams })
+        let steps = resolve(&plan.function)?;
+        let (micro_batch, streams) = flow.room(&steps, Keys::Layer)?;
+        // It does as many at the same time then, too; that none fit is no reason to serve nobody.
+        let flow = Flow { streams: Some(streams), ..flow };
+        let ahead = flow.room(&steps, Keys::Ahead).map_or(0, |(largest, _)| largest.min(micro_batch));
+        Ok(Limits { positions: Limits::POSITIONS, micro_batch, streams, ahead })
     }
 }

@@ -8,7 +8,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::transport::Identity;
+use crate::transport::{Identity, Turn};
 
 /// How often who waits looks whether its client is still there.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -76,6 +76,8 @@ struct State {
     capacity: Capacity,
     closed: bool,
     running: HashMap<Identity, usize>,
+    /// When sessions that run will end, by their numbers, as far as that is known.
+    ends: HashMap<u64, Option<Instant>>,
     sessions: usize,
     memory_bytes: u64,
     queue: VecDeque<Waiting>,
@@ -88,6 +90,16 @@ struct Waiting {
     client: Identity,
     at_once: usize,
     memory_bytes: u64,
+    takes: Option<Duration>,
+}
+
+/// What a session asks for.
+#[derive(Clone, Copy, Debug)]
+pub struct Need {
+    /// Memory, by forecast.
+    pub memory_bytes: u64,
+    /// About how long it will take, if that is known.
+    pub takes: Option<Duration>,
 }
 
 /// What is taken at the moment.
@@ -107,6 +119,7 @@ pub struct Load {
 #[derive(Debug)]
 pub struct Ticket {
     admission: Arc<Admission>,
+    number: u64,
     client: Identity,
     memory_bytes: u64,
 }
@@ -114,8 +127,8 @@ pub struct Ticket {
 impl Admission {
     /// Nothing is taken yet.
     pub fn new(capacity: Capacity) -> Admission {
-        let (running, queue) = (HashMap::new(), VecDeque::new());
-        let state = State { capacity, closed: false, running, sessions: 0, memory_bytes: 0, queue, next: 0 };
+        let (running, ends, queue) = (HashMap::new(), HashMap::new(), VecDeque::new());
+        let state = State { capacity, closed: false, running, ends, sessions: 0, memory_bytes: 0, queue, next: 0 };
         Admission { state: Mutex::new(state), changed: Condvar::new() }
     }
 
@@ -142,25 +155,34 @@ impl Admission {
         }
     }
 
-    /// Waits for the turn of a session of `client` that takes `memory_bytes`. `queued` is told
-    /// once, with the number of those before it, if it has to wait; `gone` is asked now and then.
+    /// When the turn of a session came that asked for one now.
+    pub fn outlook(&self) -> Turn {
+        let state = self.lock();
+        let free = state.queue.is_empty() && state.sessions < state.capacity.sessions;
+        let wait = if free { Some(Duration::ZERO) } else { state.wait(u64::MAX, Instant::now()) };
+        Turn { before: u32::try_from(state.queue.len()).unwrap_or(u32::MAX), wait: wait.map(whole_seconds) }
+    }
+
+    /// Waits for the turn of a session of `client` that takes what `need` says. If it has to wait,
+    /// `waits` is told when its turn will come, and again whenever that changes; `gone` is asked
+    /// now and then.
     ///
     /// # Errors
     /// Why it may not start; nothing is taken then.
     pub fn enter(
         self: &Arc<Admission>,
         client: &Identity,
-        memory_bytes: u64,
+        need: Need,
         quota: Quota,
         gone: impl Fn() -> bool,
-        queued: impl FnOnce(usize),
+        mut waits: impl FnMut(Turn),
     ) -> Result<Ticket, Denied> {
         let came = Instant::now();
         let mut state = self.lock();
-        let number = state.join(client, memory_bytes, quota)?;
-        let mut queued = Some(queued);
+        let number = state.join(client, need, quota)?;
+        let mut told = None;
         loop {
-            if let Err(denied) = state.wait(number, came) {
+            if let Err(denied) = state.may_wait(number, came) {
                 state.leave(number);
                 self.changed.notify_all();
                 return Err(denied);
@@ -168,16 +190,18 @@ impl Admission {
             if state.has_turn(number) {
                 state.leave(number);
                 state.sessions += 1;
-                state.memory_bytes += memory_bytes;
+                state.memory_bytes += need.memory_bytes;
+                state.ends.insert(number, need.takes.and_then(|takes| Instant::now().checked_add(takes)));
                 *state.running.entry(client.clone()).or_default() += 1;
                 // The next one may fit too.
                 self.changed.notify_all();
-                return Ok(Ticket { admission: Arc::clone(self), client: client.clone(), memory_bytes });
+                let (admission, client, memory_bytes) = (Arc::clone(self), client.clone(), need.memory_bytes);
+                return Ok(Ticket { admission, number, client, memory_bytes });
             }
-            if let Some(queued) = queued.take() {
-                let before = state.before(number);
+            let turn = state.turn(number);
+            if told.replace(turn) != Some(turn) {
                 drop(state);
-                queued(before);
+                waits(turn);
                 state = self.lock();
                 continue;
             }
@@ -200,7 +224,8 @@ impl Admission {
 
 impl State {
     /// Stands at the end of the queue.
-    fn join(&mut self, client: &Identity, memory_bytes: u64, quota: Quota) -> Result<u64, Denied> {
+    fn join(&mut self, client: &Identity, need: Need, quota: Quota) -> Result<u64, Denied> {
+        let Need { memory_bytes, takes } = need;
         if self.closed {
             return Err(Denied::Closed);
         }
@@ -209,7 +234,7 @@ impl State {
         }
         let number = self.next;
         self.next += 1;
-        let waiting = Waiting { number, client: client.clone(), at_once: quota.sessions.max(1), memory_bytes };
+        let waiting = Waiting { number, client: client.clone(), at_once: quota.sessions.max(1), memory_bytes, takes };
         self.queue.push_back(waiting);
         if self.has_turn(number) {
             return Ok(number);
@@ -226,7 +251,7 @@ impl State {
     }
 
     /// Whether number `number`, which came at `came`, may go on waiting.
-    fn wait(&self, number: u64, came: Instant) -> Result<(), Denied> {
+    fn may_wait(&self, number: u64, came: Instant) -> Result<(), Denied> {
         let Some(own) = self.queue.iter().find(|waiting| waiting.number == number) else { return Err(Denied::Gone) };
         match () {
             () if self.closed => Err(Denied::Closed),
@@ -249,6 +274,24 @@ impl State {
         first.is_some_and(|first| first.number == number && fits(first))
     }
 
+    /// When number `number` has its turn.
+    fn turn(&self, number: u64) -> Turn {
+        let before = u32::try_from(self.before(number)).unwrap_or(u32::MAX);
+        Turn { before, wait: self.wait(number, Instant::now()).map(whole_seconds) }
+    }
+
+    /// How long that takes, if it is known of all that come before: as if as many sessions would
+    /// run at once as do now.
+    fn wait(&self, number: u64, now: Instant) -> Option<Duration> {
+        let left = |end: &Option<Instant>| Some((*end)?.saturating_duration_since(now));
+        let mut places = self.ends.values().map(left).collect::<Option<Vec<Duration>>>()?;
+        for waiting in self.queue.iter().take_while(|waiting| waiting.number != number) {
+            let first = places.iter_mut().min()?;
+            *first = first.saturating_add(waiting.takes?);
+        }
+        places.into_iter().min()
+    }
+
     fn before(&self, number: u64) -> usize {
         self.queue.iter().take_while(|waiting| waiting.number != number).count()
     }
@@ -258,10 +301,16 @@ impl State {
     }
 }
 
+/// Rounded up.
+fn whole_seconds(wait: Duration) -> Duration {
+    Duration::from_secs(wait.as_secs() + u64::from(wait.subsec_nanos() > 0))
+}
+
 impl Drop for Ticket {
     fn drop(&mut self) {
         let mut state = self.admission.lock();
         state.sessions -= 1;
+        state.ends.remove(&self.number);
         state.memory_bytes -= self.memory_bytes;
         if let Some(running) = state.running.get_mut(&self.client) {
             *running -= 1;
@@ -290,7 +339,11 @@ mod tests {
     }
 
     fn enter(admission: &Arc<Admission>, name: &str, bytes: u64, quota: Quota) -> Result<Ticket, Denied> {
-        admission.enter(&who(name), bytes, quota, here, |_| ())
+        admission.enter(&who(name), need(bytes), quota, here, |_| ())
+    }
+
+    fn need(memory_bytes: u64) -> Need {
+        Need { memory_bytes, takes: None }
     }
 
     /// Enters on a thread of its own, and returns when it waits.
@@ -304,7 +357,10 @@ mod tests {
         let (ends, ended) = mpsc::channel();
         let admission = Arc::clone(admission);
         std::thread::spawn(move || {
-            let entered = admission.enter(&who(name), bytes, quota, here, |before| waits.send(before).unwrap());
+            let told = |turn: Turn| {
+                let _ = waits.send(turn.before as usize);
+            };
+            let entered = admission.enter(&who(name), need(bytes), quota, here, told);
             let _ = ends.send(entered);
         });
         (is_waiting.recv_timeout(Duration::from_secs(10)).unwrap(), ended)
@@ -358,12 +414,49 @@ mod tests {
         assert_eq!(enter(&admission, "dan", 1, one).unwrap_err(), Denied::Full);
         assert_eq!(soon(&bob).unwrap_err(), Denied::Late(0));
         assert!(matches!(soon(&cat).unwrap_err(), Denied::Late(_)));
-        let gone = admission.enter(&who("eve"), 1, one, || true, |_| ());
+        let gone = admission.enter(&who("eve"), need(1), one, || true, |_| ());
         assert_eq!(gone.unwrap_err(), Denied::Gone);
         // Nobody who was refused is left behind.
         drop(all);
         assert_eq!(admission.load(), Load { limit_bytes: 100, ..Load::default() });
         drop(enter(&admission, "bob", 100, one).unwrap());
+    }
+
+    #[test]
+    fn who_waits_is_told_its_place_and_about_how_long_whenever_that_changes() {
+        let admission = Arc::new(Admission::new(Capacity { sessions: 2, ..CAPACITY }));
+        assert_eq!(admission.outlook(), Turn { before: 0, wait: Some(Duration::ZERO) });
+        let needs = |seconds| Need { memory_bytes: 1, takes: Some(Duration::from_secs(seconds)) };
+        let enters = |seconds| admission.enter(&who("ann"), needs(seconds), Quota::default(), here, |_| ()).unwrap();
+        let (long, short) = (enters(1000), enters(200));
+        let (turns, told) = mpsc::channel();
+        // After the short one; after that one and who came before.
+        for (name, seconds, before, after) in [("bob", 100, 0, 200), ("cat", 3, 1, 300), ("dan", 3, 2, 303)] {
+            let (admission, own) = (Arc::clone(&admission), turns.clone());
+            std::thread::spawn(move || {
+                let tell = |turn| own.send((name, turn)).unwrap();
+                let ticket = admission.enter(&who(name), needs(seconds), Quota::default(), here, tell);
+                // Those behind have time to hear of it.
+                std::thread::sleep(Duration::from_millis(400));
+                drop(ticket);
+            });
+            // The others are told again as time passes.
+            let told = || told.recv_timeout(Duration::from_secs(10)).unwrap();
+            let (_, turn) = std::iter::repeat_with(told).find(|(who, _)| *who == name).unwrap();
+            let wait = turn.wait.unwrap().as_secs();
+            assert!(turn.before == before && (after - 5..=after).contains(&wait), "{name}: {turn:?}");
+        }
+        let outlook = admission.outlook();
+        assert!(
+            outlook.before == 3 && outlook.wait.is_some_and(|wait| wait >= Duration::from_secs(300)),
+            "{outlook:?}"
+        );
+        drop(short);
+        // All get through, one after the other, and hear that fewer are before them.
+        drop(turns);
+        let all: Vec<(&str, Turn)> = told.iter().collect();
+        assert!(all.iter().any(|(name, turn)| *name == "dan" && turn.before < 2), "{all:?}");
+        drop(long);
     }
 
     #[test]

@@ -8,6 +8,7 @@
 
 pub mod admission;
 mod event;
+mod pace;
 mod rate;
 mod register;
 mod session;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use fusion_backends::Error as PeerError;
 
-use super::admission::{Admission, Denied, Quota, Ticket};
+use super::admission::{Admission, Denied, Need, Quota, Ticket};
 use super::event::{Caller, Event, Observer, Refusal};
 use super::rate::Rates;
 use super::register::{Cut, Seat};
@@ -15,7 +15,7 @@ use super::settings::{Hosted, Profile, Settings};
 use crate::server::Guest;
 use crate::session::hello::hex;
 use crate::session::{BatchSize, probe};
-use crate::transport::{Met, Pulse, tcp};
+use crate::transport::{Met, Pulse, Turn, tcp};
 use crate::{Error, ServerReport};
 
 /// What a visit without a session may take: to measure the network, or to read a refusal.
@@ -55,6 +55,9 @@ impl Shared<'_> {
             return self.observer.event(seat.number(), refused);
         };
         let refusal = guest.asks_for_nothing().then_some(Refusal::Asked);
+        if refusal.is_some() {
+            pulse.tell(self.admission.outlook());
+        }
         Visit { shared: self, seat, caller, profile, hosted, pulse, refusal, started: None }.run(guest);
     }
 
@@ -129,11 +132,16 @@ impl Visit<'_> {
         }
         self.seat.greeted(None);
         let memory_bytes = hosted.memory_bytes(size);
-        let queued = |before| {
-            let queued = Event::Queued { caller: &self.caller, before, memory_bytes };
-            self.shared.observer.event(self.seat.number(), queued);
+        let mut first = true;
+        let waits = |turn: Turn| {
+            self.pulse.tell(turn);
+            if std::mem::take(&mut first) {
+                let queued = Event::Queued { caller: &self.caller, before: turn.before as usize, memory_bytes };
+                self.shared.observer.event(self.seat.number(), queued);
+            }
         };
-        let entered = self.shared.admission.enter(identity, memory_bytes, quota, || self.pulse.is_over(), queued);
+        let need = Need { memory_bytes, takes: hosted.pace.expect(size.schedule.positions) };
+        let entered = self.shared.admission.enter(identity, need, quota, || self.pulse.is_over(), waits);
         let ticket = match entered {
             Ok(ticket) => ticket,
             Err(denied) => {
@@ -206,6 +214,9 @@ impl Visit<'_> {
                 let time = started.elapsed();
                 // Others may start before the news is out.
                 drop(ticket);
+                if let Ok(report) = outcome {
+                    hosted.pace.learn(report.batch.positions, time);
+                }
                 Event::Ended { caller, plan, outcome: outcome.as_ref(), time }
             }
             (None, Err(why)) => {

@@ -9,6 +9,7 @@ use fusion_catalogue::Steps;
 use fusion_ir::Party;
 
 use super::admission::{Capacity, Quota};
+use super::pace::Pace;
 use crate::forecast::Forecast;
 use crate::memory::Memory;
 use crate::session::BatchSize;
@@ -25,6 +26,7 @@ pub struct Hosted {
     pub server: Server,
     steps: Arc<Steps>,
     memory: Memory,
+    pub(super) pace: Pace,
 }
 
 impl Hosted {
@@ -35,7 +37,7 @@ impl Hosted {
     pub fn new(name: impl Into<String>, server: Server) -> Result<Hosted, Error> {
         let steps = resolve(&server.plan().function)?;
         let memory = Memory::new(&steps);
-        Ok(Hosted { name: name.into(), server, steps, memory })
+        Ok(Hosted { name: name.into(), server, steps, memory, pace: Pace::default() })
     }
 
     /// What a session of this size takes of memory beside others.

@@ -43,6 +43,9 @@ pub struct Limits {
     pub micro_batch: u32,
     /// Most micro-batches at the same time, likewise.
     pub streams: u8,
+    /// Largest micro-batch whose layers are computed [ahead](Keys::Ahead), which takes more; 0 if
+    /// none are.
+    pub ahead: u32,
 }
 
 impl BatchSize {
@@ -63,10 +66,13 @@ impl BatchSize {
             let text = format!("the batch has {positions} positions, this server takes at most {}", limits.positions);
             return Err(Error::PeerIncompatible(text));
         }
-        if micro_batch > limits.micro_batch {
+        let (most, layers) = match self.keys {
+            Keys::Ahead => (limits.ahead.min(limits.micro_batch), " with layers ahead"),
+            Keys::Layer | Keys::Position => (limits.micro_batch, ""),
+        };
+        if micro_batch > most {
             let text = format!(
-                "the micro-batch has {micro_batch} positions, this server takes micro-batches of at most {}",
-                limits.micro_batch
+                "the micro-batch has {micro_batch} positions, this server takes micro-batches of at most {most}{layers}"
             );
             return Err(Error::PeerIncompatible(text));
         }

@@ -239,7 +239,7 @@ mod tests {
     use super::*;
     use crate::testing::{channels, tiny_plan};
 
-    const LIMITS: Limits = Limits { positions: 100, micro_batch: 16, streams: 1 };
+    const LIMITS: Limits = Limits { positions: 100, micro_batch: 16, streams: 1, ahead: 16 };
     const OFFLINE: Offline = Offline { choice: Choice::Silent, ahead: false };
     const SCHEDULE: Schedule = Schedule { positions: 100, micro_batch: 16, streams: 1 };
     const BATCH: BatchSize = BatchSize { schedule: SCHEDULE, offline: OFFLINE, keys: Keys::Layer };
@@ -265,7 +265,7 @@ mod tests {
     #[test]
     fn honest_parties_agree() {
         let plan = tiny_plan();
-        for keys in [Keys::Layer, Keys::Position] {
+        for keys in Keys::ALL {
             let (client, server) = shake(&plan.for_client(), &plan, BatchSize { keys, ..BATCH });
             assert_eq!(client.unwrap(), server.unwrap());
         }
@@ -367,6 +367,32 @@ mod tests {
             match client {
                 Ok(network) => assert!(network.is_some_and(|network| network.rtt_ms > 0.0 && network.mbit_per_s > 0.0)),
                 Err(error) => assert!(error.to_string().contains("two different compilations"), "{error}"),
+            }
+        }
+    }
+
+    /// They take more memory, so what a server does at once is bounded by itself.
+    #[test]
+    fn more_layers_ahead_than_the_server_has_room_for_are_refused() {
+        let plan = tiny_plan();
+        for (keys, ahead, refused) in [
+            (Keys::Ahead, 15, Some("micro-batches of at most 15 with layers ahead")),
+            (Keys::Ahead, 0, Some("micro-batches of at most 0 with layers ahead")),
+            (Keys::Ahead, 16, None),
+            (Keys::Layer, 0, None),
+        ] {
+            let (mut left, mut right) = channels();
+            let limits = Limits { ahead, ..LIMITS };
+            let (client, server) = std::thread::scope(|scope| {
+                let server = scope.spawn(|| server(&mut *right, &plan, limits, &mut |_| Ok(()), [2; 32]));
+                (client(&mut *left, &plan, BatchSize { keys, ..BATCH }, [1; 32]), server.join().unwrap())
+            });
+            match refused {
+                None => assert_eq!(client.unwrap(), server.unwrap()),
+                Some(why) => {
+                    let [client, server] = [client.unwrap_err().to_string(), server.unwrap_err().to_string()];
+                    assert!(client.contains(why) && server.contains(why), "{client}; {server}");
+                }
             }
         }
     }

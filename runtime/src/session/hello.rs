@@ -17,7 +17,7 @@ use fusion_ir::{Function, Op, Party, Plan};
 use super::batch::{BatchSize, Offline};
 
 /// Version of the protocol between the parties.
-pub const PROTOCOL_VERSION: u16 = 5;
+pub const PROTOCOL_VERSION: u16 = 6;
 /// Size of the client's hello.
 pub const CLIENT_HELLO_BYTES: usize = SERVER_HELLO_BYTES + 8 + 4 + 1 + 1 + 1 + 1;
 /// Size of the server's hello.
@@ -147,11 +147,12 @@ fn keys_code(keys: Keys) -> u8 {
     match keys {
         Keys::Position => 0,
         Keys::Layer => 1,
+        Keys::Ahead => 2,
     }
 }
 
 fn decode_keys(code: u8) -> Result<Keys, Error> {
-    let known = [Keys::Position, Keys::Layer].into_iter().find(|keys| keys_code(*keys) == code);
+    let known = Keys::ALL.into_iter().find(|keys| keys_code(*keys) == code);
     known.ok_or_else(|| Error::PeerMisbehaved(format!("the client asks for key pairs of unknown kind {code}")))
 }
 
@@ -190,9 +191,9 @@ mod tests {
 
     #[test]
     fn kinds_of_key_pairs_are_one_byte_and_unknown_ones_are_refused() {
-        for keys in [Keys::Layer, Keys::Position] {
+        for keys in Keys::ALL {
             assert_eq!(decode_keys(keys_code(keys)).unwrap(), keys);
         }
-        assert!((2..=255).all(|code| matches!(decode_keys(code), Err(Error::PeerMisbehaved(_)))));
+        assert!((3..=255).all(|code| matches!(decode_keys(code), Err(Error::PeerMisbehaved(_)))));
     }
 }

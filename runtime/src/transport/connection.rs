@@ -11,6 +11,7 @@ use super::failure::Failure;
 use super::frame::{Header, check_outgoing};
 use super::incoming::{Incoming, PATIENCE};
 use super::outgoing::Outgoing;
+use super::turn::{Told, Turn};
 use super::{Lane, Link};
 
 /// What a peer gets, most, to read what was sent last and to hang up.
@@ -90,18 +91,26 @@ impl Connection {
 
     /// For who waits without receiving.
     pub fn pulse(&self) -> Pulse {
-        Pulse(Arc::clone(&self.0.incoming))
+        Pulse { incoming: Arc::clone(&self.0.incoming), outgoing: Arc::clone(&self.0.outgoing) }
     }
 }
 
-/// Tells whether a connection still stands.
+/// A connection beside its lanes: whether it still stands, and what its client is told.
 #[derive(Clone)]
-pub struct Pulse(Arc<Incoming>);
+pub struct Pulse {
+    incoming: Arc<Incoming>,
+    outgoing: Arc<Outgoing>,
+}
 
 impl Pulse {
     /// Whether the peer has hung up or fallen silent, or the connection failed in another way.
     pub fn is_over(&self) -> bool {
-        self.0.is_over()
+        self.incoming.is_over()
+    }
+
+    /// Tells a client that waits about its turn.
+    pub fn tell(&self, turn: Turn) {
+        self.outgoing.tell(turn);
     }
 }
 
@@ -117,6 +126,11 @@ impl Link for Connection {
         if self.0.finish() {
             self.0.incoming.see_off(self.0.stall.min(LAST_MOMENTS));
         }
+    }
+
+    fn told(&self) -> Option<Told> {
+        let incoming = Arc::clone(&self.0.incoming);
+        Some(Arc::new(move || incoming.turn()))
     }
 
     fn break_off(&self) {

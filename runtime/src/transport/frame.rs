@@ -10,12 +10,14 @@
 //! Who receives on a lane knows which message comes next there, so a header is checked against the
 //! expected one, and what nobody waits for yet against the room left for it, before a byte of
 //! payload is allocated or read. The one exception is a [`Kind::Refusal`], which may come instead
-//! of anything. A sign of life belongs to the control lane and says nothing.
+//! of anything. A sign of life belongs to the control lane and says nothing, or, to a client that
+//! waits, what its [`Turn`] is; no message's size or order depends on it.
 
 use fusion_backends::{Error, Kind, channel::expect};
 use fusion_catalogue::FRAME_HEADER_BYTES;
 
 use super::Lane;
+use super::turn::Turn;
 
 /// The largest payload of a frame, in bytes.
 pub const MAX_PAYLOAD_BYTES: usize = 1 << 30;
@@ -34,6 +36,8 @@ const ALIVE: u8 = 0;
 pub enum Frame {
     /// Nothing but that the peer is there.
     Alive,
+    /// The same, and a [`Turn`] follows.
+    Turn,
     /// A message.
     Message(Header),
 }
@@ -66,6 +70,7 @@ impl Frame {
     pub fn encode(self, sequence: &mut Sequence) -> [u8; HEADER_BYTES] {
         let (code, lane, payload_bytes) = match self {
             Frame::Alive => (ALIVE, Lane::CONTROL, 0),
+            Frame::Turn => (ALIVE, Lane::CONTROL, Turn::BYTES),
             Frame::Message(Header { lane, kind, payload_bytes }) => (kind as u8, lane, payload_bytes),
         };
         let [l0, l1, l2, l3] = (payload_bytes as u32).to_le_bytes();
@@ -90,6 +95,7 @@ impl Frame {
         match kind {
             Some(kind) => Ok(Frame::Message(Header { lane, kind, payload_bytes })),
             None if (lane, payload_bytes) == (Lane::CONTROL, 0) => Ok(Frame::Alive),
+            None if (lane, payload_bytes) == (Lane::CONTROL, Turn::BYTES) => Ok(Frame::Turn),
             None => wrong(format!("a sign of life of {payload_bytes} bytes on {lane}")),
         }
     }
@@ -148,7 +154,7 @@ mod tests {
     }
 
     fn message(kind: Kind, payload_bytes: usize) -> Header {
-        Header { lane: Lane::layers(1), kind, payload_bytes }
+        Header { lane: Lane::masks(0), kind, payload_bytes }
     }
 
     #[test]
@@ -162,6 +168,9 @@ mod tests {
         assert_eq!(Frame::Alive.encode(&mut sent), [0, 0, 0, 0, 0, 0, 1, 0]);
         assert_eq!(frame.encode(&mut sent)[5..], [3, 0xce, 0xab]);
         assert_eq!(Frame::decode([0; 8], &mut received).unwrap(), Frame::Alive);
+        let turn = Frame::Turn.encode(&mut sent);
+        assert_eq!(turn, [8, 0, 0, 0, 0, 0, 2, 0]);
+        assert_eq!(Frame::decode(turn, &mut at(0, 2)).unwrap(), Frame::Turn);
     }
 
     #[test]
@@ -184,7 +193,7 @@ mod tests {
         let text = |bytes| Frame::decode(bytes, &mut at(0, 4)).unwrap_err().to_string();
         for (bytes, why) in [
             ([0, 0, 0, 0, 99, 0, 4, 0], "unknown kind 99"),
-            ([0, 0, 0, 0, 1, 9, 4, 0], "unknown lane 9"),
+            ([0, 0, 0, 0, 1, 13, 4, 0], "unknown lane 13"),
             ([0, 0, 0, 0, 1, 0, 5, 0], "message 5 out of order: 4 was due"),
             ([0, 0, 0, 0, 1, 1, 4, 0], "message 4 out of order: 0 was due"),
             ([7, 0, 0, 0, 0, 0, 4, 0], "a sign of life of 7 bytes on the control lane"),

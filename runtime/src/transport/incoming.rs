@@ -10,6 +10,7 @@ use fusion_backends::{Error, Kind};
 
 use super::failure::Failure;
 use super::frame::{Frame, HEADER_BYTES, Header, Sequence, decode_refusal};
+use super::turn::Turn;
 use super::{Lane, frame};
 
 /// Messages that may wait in one lane, beside the bound on their bytes.
@@ -42,6 +43,8 @@ struct State {
     full: Option<(Lane, Instant)>,
     /// When the last message arrived, or [`PIECE_BYTES`] of one.
     progress: Instant,
+    /// What the peer last said of this party's turn.
+    turn: Option<Turn>,
 }
 
 #[derive(Default)]
@@ -59,7 +62,8 @@ impl Incoming {
     /// `stall`, and one that waits while no message moves either way after [`PATIENCE`] times as
     /// long.
     pub fn new(stall: Duration) -> Incoming {
-        let state = State { inboxes: Default::default(), failure: None, full: None, progress: Instant::now() };
+        let state =
+            State { inboxes: Default::default(), failure: None, full: None, progress: Instant::now(), turn: None };
         Incoming { state: Mutex::new(state), changed: Condvar::new(), stall }
     }
 
@@ -136,6 +140,11 @@ impl Incoming {
         state.failure.clone().unwrap_or(failure)
     }
 
+    /// What the peer last said of this party's turn.
+    pub fn turn(&self) -> Option<Turn> {
+        self.lock().turn
+    }
+
     /// Whether no more will arrive.
     pub fn is_over(&self) -> bool {
         self.lock().failure.is_some()
@@ -170,7 +179,16 @@ impl Incoming {
         let reading = |error| Failure::reading(&error, self.stall);
         let mut header = [0; HEADER_BYTES];
         reader.read_exact(&mut header).map_err(reading)?;
-        let Frame::Message(header) = Frame::decode(header, sequence)? else { return Ok(()) };
+        let header = match Frame::decode(header, sequence)? {
+            Frame::Message(header) => header,
+            Frame::Alive => return Ok(()),
+            Frame::Turn => {
+                let mut turn = [0; Turn::BYTES];
+                reader.read_exact(&mut turn).map_err(reading)?;
+                self.lock().turn = Some(Turn::decode(turn));
+                return Ok(());
+            }
+        };
         self.admit(header)?;
         let mut payload = Vec::new();
         let out_of_memory = |_| Failure::Io(ErrorKind::OutOfMemory, "out of memory for a message".into());

@@ -5,6 +5,8 @@ use std::fmt;
 use fusion_backends::{Channel, Error};
 use fusion_catalogue::Schedule;
 
+use super::turn::Told;
+
 /// Which of a connection's channels a message belongs to. Messages are in order within a lane and
 /// independent across lanes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -16,7 +18,7 @@ impl Lane {
     /// How many streams of micro-batches there may be at once.
     pub const STREAMS: usize = Schedule::MOST_STREAMS as usize;
     /// How many lanes there are.
-    pub const COUNT: usize = 1 + 2 * Lane::STREAMS;
+    pub const COUNT: usize = 1 + 3 * Lane::STREAMS;
 
     /// The layers of stream number `stream`.
     ///
@@ -24,7 +26,7 @@ impl Lane {
     /// If there is no such stream.
     pub fn layers(stream: usize) -> Lane {
         assert!(stream < Lane::STREAMS, "there is no stream {stream}");
-        Lane(1 + 2 * stream as u8)
+        Lane(1 + 3 * stream as u8)
     }
 
     /// The generator of correlations of stream number `stream`.
@@ -33,6 +35,14 @@ impl Lane {
     /// If there is no such stream.
     pub fn correlations(stream: usize) -> Lane {
         Lane(Lane::layers(stream).0 + 1)
+    }
+
+    /// The linear layers of stream number `stream` that are computed on masks.
+    ///
+    /// # Panics
+    /// If there is no such stream.
+    pub fn masks(stream: usize) -> Lane {
+        Lane(Lane::layers(stream).0 + 2)
     }
 
     /// The lane of this number, if there is one.
@@ -73,6 +83,11 @@ pub trait Link: Send + Sync {
     /// example (RFC 1122, section 4.2.2.13). A link that loses nothing that way need do nothing.
     fn see_off(&self);
 
+    /// Who knows what the server said of its client's turn; `None` if nothing is said on this link.
+    fn told(&self) -> Option<Told> {
+        None
+    }
+
     /// Hangs up at once: from now on every call on any lane fails, here and, once it has noticed,
     /// at the peer.
     fn break_off(&self);
@@ -107,6 +122,10 @@ where
 
     fn see_off(&self) {
         self.link.see_off();
+    }
+
+    fn told(&self) -> Option<Told> {
+        self.link.told()
     }
 
     fn break_off(&self) {

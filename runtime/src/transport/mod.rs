@@ -21,6 +21,7 @@ mod outgoing;
 mod switch;
 pub mod tcp;
 mod tls;
+mod turn;
 
 pub use caller::Identity;
 pub use connection::{Connection, Pulse};
@@ -33,3 +34,4 @@ pub use meter::{Meter, Metered, Traffic};
 pub use outgoing::ALIVE_EVERY;
 pub use switch::Switch;
 pub use tls::Tls;
+pub use turn::{Told, Turn};

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::failure::Failure;
 use super::frame::{Frame, Header, Sequence};
+use super::turn::Turn;
 
 /// How often a party shows that it is there, whatever else it sends.
 pub const ALIVE_EVERY: Duration = Duration::from_millis(250);
@@ -24,6 +25,8 @@ pub struct Outgoing {
 
 struct Queue {
     messages: VecDeque<(Header, Vec<u8>)>,
+    /// What the peer is to be told of its turn.
+    turn: Option<Turn>,
     closed: bool,
     /// Whether nothing is written any more.
     ended: bool,
@@ -34,8 +37,14 @@ struct Queue {
 
 impl Default for Outgoing {
     fn default() -> Outgoing {
-        let queue =
-            Queue { messages: VecDeque::new(), closed: false, ended: false, progress: Instant::now(), failure: None };
+        let queue = Queue {
+            messages: VecDeque::new(),
+            turn: None,
+            closed: false,
+            ended: false,
+            progress: Instant::now(),
+            failure: None,
+        };
         Outgoing { queue: Mutex::new(queue), changed: Condvar::new() }
     }
 }
@@ -55,6 +64,12 @@ impl Outgoing {
                 Ok(())
             }
         }
+    }
+
+    /// Tells the peer of its turn; the last one counts.
+    pub fn tell(&self, turn: Turn) {
+        self.lock().turn = Some(turn);
+        self.changed.notify_all();
     }
 
     /// Nothing more will be added: what is queued goes out. Waits for that, and no longer than
@@ -109,7 +124,11 @@ impl Outgoing {
                 alive_at = (alive_at + ALIVE_EVERY).max(Instant::now());
             }
             let mut queue = self.lock();
-            if let Some((header, payload)) = queue.messages.pop_front() {
+            if let Some(turn) = queue.turn.take() {
+                drop(queue);
+                writer.write_all(&Frame::Turn.encode(&mut sequence))?;
+                writer.write_all(&turn.encode())?;
+            } else if let Some((header, payload)) = queue.messages.pop_front() {
                 drop(queue);
                 writer.write_all(&Frame::Message(header).encode(&mut sequence))?;
                 for piece in payload.chunks(PIECE_BYTES) {

@@ -28,6 +28,42 @@ pub fn tiny_plan_with(matrix: [i64; 6]) -> Plan {
     Plan { function, suggestion: Suggestion::default(), provenance, schema: Schema::default(), weights, demo: None }
 }
 
+/// [`tiny_plan`] behind layers that change nothing, each with a comparison after it.
+pub fn deep_plan(layers: usize) -> Plan {
+    let tiny = tiny_plan();
+    let mut text = String::from("function \"deep\"\nweight @w0 \"w\" : i12.4[3,2]\n");
+    (1..=layers).for_each(|layer| text += &format!("weight @w{layer} \"same\" : i8.4[2,2]\n"));
+    text += "v0 = input : i20.4~9[2] by local \"x\"\n\
+             v1 = fusion.mix v0 queries=1 copies=1 public=0 : i20.4~9[2] by local \"x\"\n";
+    for layer in 0..layers {
+        let (first, magnitude) = (3 * layer + 2, 9 + layer);
+        text += &format!(
+            "v{first} = extend v{} : i28.4~{magnitude}[2] by cheetah \"wide\"\n\
+             v{} = dense v{first}, @w{} : i28.8~{}[2] by cheetah \"same\"\n\
+             v{} = requant v{} shift=4 : i20.4~{}[2] by cheetah \"narrow\"\n",
+            first - 1,
+            first + 1,
+            layer + 1,
+            magnitude + 5,
+            first + 2,
+            first + 1,
+            magnitude + 1
+        );
+    }
+    let last = 3 * layers + 1;
+    let [scores, label, shown, checked] = [1, 2, 3, 4].map(|after| last + after);
+    text += &format!(
+        "v{scores} = dense v{last}, @w0 : i20.8~18[3] by cheetah \"scores\"\n\
+         v{label} = argmax v{scores} : i3.0~2+[1] by cheetah \"label\"\n\
+         v{shown} = fusion.reveal v{label} what=label : i3.0~2+[1] by cheetah \"label\"\n\
+         v{checked} = fusion.check v{shown} : i3.0~2+[1] by local \"label\"\n"
+    );
+    let function = text::parse(&text).expect("the text is well-formed");
+    let mut weights = tiny.weights.unwrap();
+    weights.0.resize(1 + layers, vec![16, 0, 0, 16]);
+    Plan { function, weights: Some(weights), ..tiny_plan() }
+}
+
 /// The quantised input `(x, y)` of a tiny plan.
 pub fn point(x: i64, y: i64) -> Vec<i64> {
     vec![16 * x, 16 * y]

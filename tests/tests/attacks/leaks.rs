@@ -19,10 +19,15 @@ use fusion_runtime::transport::frame::HEADER_BYTES;
 use fusion_tests::desk::Desk;
 use fusion_tests::root;
 
-use crate::malice::{Case, Outcome, QUERIES, Rogue, on_every_case};
+use crate::malice::{Case, Outcome, QUERIES, Rogue, also_with_layers_ahead, on_every_case};
 use crate::servers::add_to_labels;
 
 on_every_case! {
+    messages_are_the_same_whatever_the_inputs_the_permutation_and_the_verdict,
+    side_by_side_each_stream_does_the_same_whatever_the_inputs_and_the_verdict,
+}
+
+also_with_layers_ahead! {
     messages_are_the_same_whatever_the_inputs_the_permutation_and_the_verdict,
     side_by_side_each_stream_does_the_same_whatever_the_inputs_and_the_verdict,
 }
@@ -91,7 +96,7 @@ fn messages_are_the_same_whatever_the_inputs_the_permutation_and_the_verdict(cas
     let public: Vec<usize> = (100..160).collect();
     let (reference, outcome) = watch(case, 1, &[0, 1, 2], &public, honest());
     assert_eq!(outcome, Outcome::Accepted(case.labels[..QUERIES].to_vec()));
-    assert_eq!(reference.keys().copied().collect::<Vec<_>>(), [Lane::CONTROL, Lane::layers(0), Lane::correlations(0)]);
+    assert_eq!(reference.keys().copied().collect::<Vec<_>>(), [vec![Lane::CONTROL], lanes(case, 0)].concat());
     for events in reference.values() {
         let ends = events.iter().filter(|event| **event == Event::HungUp).count();
         assert!(ends == 1 && events.ends_with(&[Event::HungUp]), "it hangs up once, and does nothing after");
@@ -99,7 +104,8 @@ fn messages_are_the_same_whatever_the_inputs_the_permutation_and_the_verdict(cas
     let layers = &reference[&Lane::layers(0)];
     let last = [Event::Received(Kind::Reveal, reveal_bytes(layers)), Event::HungUp];
     assert!(layers.ends_with(&last), "it hangs up on the last protocol message");
-    assert!(layers.len() > 50 && reference[&Lane::correlations(0)].len() > 8);
+    let linear = reference.get(&Lane::masks(0)).map_or(0, Vec::len);
+    assert!(layers.len() + linear > 50 && reference[&Lane::correlations(0)].len() > 8);
 
     // The same inputs under other permutations and keys, others, and all the same: all queries and
     // public samples equal.
@@ -122,10 +128,16 @@ fn side_by_side_each_stream_does_the_same_whatever_the_inputs_and_the_verdict(ca
     let public: Vec<usize> = (100..160).collect();
     let (reference, outcome) = watch(case, 2, &[0, 1, 2], &public, Rogue::with_model(case.weights().clone()));
     assert_eq!(outcome, Outcome::Accepted(case.labels[..QUERIES].to_vec()));
-    let lanes = [0, 1].map(|stream| [Lane::layers(stream), Lane::correlations(stream)]).concat();
+    let lanes = [0, 1].map(|stream| lanes(case, stream)).concat();
     assert_eq!(reference.keys().skip(1).copied().collect::<Vec<_>>(), lanes);
     let (events, outcome) = watch(case, 2, &[7, 7, 7], &public, Rogue::with_model(case.rotated()));
     assert_eq!((events, outcome), (reference, Outcome::Rejected));
+}
+
+/// The lanes of a stream.
+fn lanes(case: &Case, stream: usize) -> Vec<Lane> {
+    let masks = (case.keys == Some(Keys::Ahead)).then(|| Lane::masks(stream));
+    [Lane::layers(stream), Lane::correlations(stream)].into_iter().chain(masks).collect()
 }
 
 fn reveal_bytes(events: &[Event]) -> usize {

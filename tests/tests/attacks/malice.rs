@@ -8,7 +8,7 @@ use std::time::Duration;
 use fusion_backends::tap::Tapped;
 use fusion_backends::{Channel, Error, Kind, Session};
 use fusion_catalogue::cheetah::Product;
-use fusion_catalogue::{Step, Steps, step};
+use fusion_catalogue::{Keys, Step, Steps, step};
 use fusion_ir::soundness::Policy;
 use fusion_ir::{Party, Plan, Weights, interp};
 use fusion_runtime::forecast::Forecast;
@@ -19,7 +19,7 @@ use fusion_runtime::transport::tcp::{self, TcpOptions, open};
 use fusion_runtime::transport::{Lane, Link, Wrapped};
 use fusion_runtime::{Flow, input, resolve, run_client};
 use fusion_tests::desk::{Desk, Example};
-use fusion_tests::parties::go_through;
+use fusion_tests::parties::{beside, go_through};
 use fusion_tests::root;
 
 pub use fusion_backends::tap::{Act, Message};
@@ -55,6 +55,16 @@ macro_rules! on_attention {
 }
 pub(crate) use on_attention;
 
+/// The same for strategies that another order of linear layers might make a difference to.
+macro_rules! also_with_layers_ahead {
+    ($($strategy:ident),+ $(,)?) => {
+        mod layers_ahead {
+            $(#[test] fn $strategy() { super::$strategy(crate::malice::Case::layers_ahead()); })+
+        }
+    };
+}
+pub(crate) use also_with_layers_ahead;
+
 /// A model of digits with samples and the labels that it gives them.
 pub struct Case {
     /// Which one.
@@ -65,6 +75,8 @@ pub struct Case {
     pub inputs: Vec<Vec<i64>>,
     /// The model's labels of them, by the reference interpreter.
     pub labels: Vec<i64>,
+    /// How a client's linear layers are computed, if it does not choose by itself.
+    pub keys: Option<Keys>,
 }
 
 /// What became of a client.
@@ -122,16 +134,20 @@ impl Rogue {
             Ok(Box::new(Tapped::new(inner, move |kind, message: Message<'_>| hands.lock().unwrap().on(kind, message))))
         };
         let mut control = open(Lane::CONTROL)?;
-        let limits = Limits { positions: 1000, micro_batch: 1000, streams: Lane::STREAMS as u8 };
+        let limits = Limits { positions: 1000, micro_batch: 1000, streams: Lane::STREAMS as u8, ahead: 1000 };
         let nonce = nonce().expect("the system has randomness");
         let agreement = handshake::server(&mut *control, plan, limits, &mut |_| Ok(()), nonce)?;
         let size = agreement.size();
         let streams = usize::from(size.schedule.streams);
         let steps = resolve(&plan.function)?;
-        let lanes: Result<Vec<_>, Error> =
-            (0..streams).map(|stream| Ok([open(Lane::layers(stream))?, open(Lane::correlations(stream))?])).collect();
+        let lanes = (0..streams).map(|stream| {
+            let lanes = [Lane::layers(stream), Lane::correlations(stream), Lane::masks(stream)];
+            Ok([open(lanes[0])?, open(lanes[1])?, open(lanes[2])?])
+        });
+        let lanes: Result<Vec<_>, Error> = lanes.collect();
         let (forecast, choice) = (Forecast::new(&steps, size), Mutex::new(choice));
-        let serve = |stream: usize, [layers, generator]: [Box<dyn Channel>; 2]| -> Result<(), Error> {
+        let link = &link;
+        let serve = |stream: usize, [layers, generator, mut masks]: [Box<dyn Channel>; 3]| -> Result<(), Error> {
             let (id, supply) = (agreement.stream_id(stream), forecast.supply(stream));
             let session = Session::establish(Party::Server, layers, generator, id, supply)?;
             let mut session = session.on_demand().prepare(Arc::clone(&steps), size.keys)?;
@@ -139,11 +155,13 @@ impl Rogue {
                 let model = &models[(choice.lock().unwrap())(micro_batch)];
                 let positions = size.schedule.range(micro_batch).len();
                 let input = vec![0; positions * plan.function.values[0].ty.len()];
-                go_through(session.begin(positions)?, Some(model), input)?;
+                let batch = session.begin(positions)?;
+                let failed = || link.break_off();
+                beside(batch, &mut *masks, Some(model), failed, |batch| go_through(batch, Some(model), input))?;
             }
             Ok(())
         };
-        let (link, serve) = (&link, &serve);
+        let serve = &serve;
         std::thread::scope(|scope| {
             let run = |(stream, lanes)| scope.spawn(move || serve(stream, lanes).inspect_err(|_| link.break_off()));
             let threads: Vec<_> = lanes?.into_iter().enumerate().map(run).collect();
@@ -197,13 +215,19 @@ impl Case {
         })
     }
 
+    /// The convolutional network, for clients whose linear layers are computed on masks.
+    pub fn layers_ahead() -> &'static Case {
+        static CASE: OnceLock<Case> = OnceLock::new();
+        CASE.get_or_init(|| Case { keys: Some(Keys::Ahead), ..Case::of(Example::Network) })
+    }
+
     fn of(example: Example) -> Case {
         let plan = Plan::from_bytes(&Desk::of(example).read("plan.bin")).unwrap();
         let path = root().join("models/digits/queries.npy");
         let rows = input::samples(&path, &plan, input::Apart::default()).unwrap().rows;
         let inputs: Vec<Vec<i64>> = rows.into_iter().map(|row| row.elements).collect();
         let labels = answers(&plan, plan.weights.as_ref().unwrap(), &inputs);
-        Case { example, plan, inputs, labels }
+        Case { example, plan, inputs, labels, keys: None }
     }
 
     /// The right model.
@@ -330,7 +354,8 @@ impl Case {
         around: impl FnMut(Lane, Box<dyn Channel>) -> Box<dyn Channel> + Send + Sync + 'static,
     ) -> Outcome {
         let micro_batch = if micro_batch == 0 { job.batch().positions() as u32 } else { micro_batch as u32 };
-        let flow = Flow { micro_batch: Some(micro_batch), streams: Some(streams), ..Flow::default() };
+        let (micro_batch, streams) = (Some(micro_batch), Some(streams));
+        let flow = Flow { micro_batch, streams, keys: self.keys, ..Flow::default() };
         self.play_in(job, flow, rogue, around)
     }
 

@@ -8,18 +8,20 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
 use fusion_backends::Kind;
+use fusion_backends::bits::unpack;
 use fusion_catalogue::cheetah::Packing;
 use fusion_catalogue::rlwe::{POLYNOMIAL_BYTES, PUBLIC_KEY_BYTES, SEED_BYTES};
 use fusion_catalogue::step::Product;
 use fusion_catalogue::{Keys, Step, Steps};
 use fusion_runtime::Flow;
 
-use crate::malice::{Act, Case, Message, Outcome, Rogue, on_attention, on_every_case};
+use crate::malice::{Act, Case, Message, Outcome, QUERIES, Rogue, on_attention, on_every_case};
 use crate::servers::add_to_labels;
 
 on_every_case! {
     with_a_key_for_every_sample_a_server_finds_no_copies_and_is_rejected,
     no_two_samples_and_with_keys_by_layer_no_two_layers_share_a_key_or_a_ciphertext,
+    what_is_sent_instead_of_an_operand_is_uniform_and_of_equal_samples_independent,
 }
 
 on_attention! {
@@ -117,7 +119,7 @@ fn no_two_samples_and_with_keys_by_layer_no_two_layers_share_a_key_or_a_cipherte
     let job = case.job();
     let positions = job.batch().positions() as usize;
     let half = positions.div_ceil(2);
-    for (keys, pairs) in [(Keys::Layer, uploads.len()), (Keys::Position, 1)] {
+    for (keys, pairs) in [(Keys::Layer, uploads.len()), (Keys::Ahead, uploads.len()), (Keys::Position, 1)] {
         let seen: Arc<Mutex<Seen>> = Arc::default();
         let (noted, sizes) = (Arc::clone(&seen), uploads.clone());
         let rogue = Rogue::meddling(case, move |kind, number, message| {
@@ -140,11 +142,55 @@ fn no_two_samples_and_with_keys_by_layer_no_two_layers_share_a_key_or_a_cipherte
         }
         // A layer's keys come right before its upload: when nothing was decrypted under them.
         let one = match keys {
-            Keys::Layer => [Kind::PublicKeys, Kind::LinearUpload].repeat(uploads.len()),
+            Keys::Layer | Keys::Ahead => [Kind::PublicKeys, Kind::LinearUpload].repeat(uploads.len()),
             Keys::Position => [vec![Kind::PublicKeys], vec![Kind::LinearUpload; uploads.len()]].concat(),
         };
         assert_eq!(seen.kinds, one.repeat(2));
     }
+}
+
+/// With layers ahead the server gets the client's share less a mask: of a batch of equal samples, in
+/// every layer.
+fn what_is_sent_instead_of_an_operand_is_uniform_and_of_equal_samples_independent(case: &'static Case) {
+    let steps = Steps::of(&case.plan.function).unwrap();
+    let layers: Vec<&Packing> = steps.iter().filter_map(|step| step.masked(Keys::Ahead)).collect();
+    let job = case.job_of(&[7; QUERIES], &[7; 60]);
+    let positions = job.batch().positions() as usize;
+    let seen: Arc<Mutex<Vec<Vec<u8>>>> = Arc::default();
+    let noted = Arc::clone(&seen);
+    let rogue = Rogue::meddling(case, move |kind, _, message| {
+        if let (Kind::LinearUnmask, Message::Received(payload)) = (kind, message) {
+            noted.lock().unwrap().push(payload.clone());
+        }
+        Act::Pass
+    });
+    let micro_batch = Some(positions as u32);
+    let flow = Flow { micro_batch, streams: Some(1), keys: Some(Keys::Ahead), ..Flow::default() };
+    let right = vec![case.labels[7]; QUERIES];
+    assert_eq!(case.play_in(&job, flow, rogue, |_, channel| channel), Outcome::Accepted(right));
+    let seen = seen.lock().unwrap();
+    assert_eq!(seen.len(), layers.len());
+    for (payload, packing) in seen.iter().zip(layers) {
+        let (elements, bits) = (packing.geometry().input_len(), packing.acc_bits());
+        let masked = unpack(payload, positions * elements, bits).unwrap();
+        let of_position: Vec<&[u64]> = masked.chunks_exact(elements).collect();
+        assert_eq!(of_position.iter().collect::<BTreeSet<_>>().len(), positions, "no two are equal");
+        // Every bit of an element, and of the difference of two positions, is set as often as not.
+        for bit in 0..bits {
+            let set = |values: &mut dyn Iterator<Item = u64>| values.filter(|value| value >> bit & 1 == 1).count();
+            let alone = set(&mut masked.iter().copied());
+            assert_half(alone, positions * elements, "an element");
+            let neighbours = of_position.windows(2).flat_map(|pair| pair[0].iter().zip(pair[1]));
+            let differing = set(&mut neighbours.map(|(one, other)| one ^ other));
+            assert_half(differing, (positions - 1) * elements, "a difference");
+        }
+    }
+}
+
+/// Six standard deviations of as many fair coins.
+fn assert_half(heads: usize, coins: usize, what: &str) {
+    let (mean, deviation) = (coins as f64 / 2.0, (coins as f64).sqrt() / 2.0);
+    assert!((heads as f64 - mean).abs() < 6.0 * deviation, "a bit of {what} is set {heads} times of {coins}");
 }
 
 #[cfg(fusion_ablate = "shared-key")]

@@ -193,7 +193,7 @@ fn a_client_that_deviates_reads_every_weight_in_as_many_positions_as_it_has_bits
         let plan = &plan;
         scope.spawn(move || {
             let link = open(listener.accept().unwrap().0, Duration::from_secs(60)).unwrap();
-            let limits = Limits { positions: 1 << 20, micro_batch: 1000, streams: 1 };
+            let limits = Limits { positions: 1 << 20, micro_batch: 1000, streams: 1, ahead: 1000 };
             run_server(Box::new(link), plan, limits, &mut |_| {}).unwrap();
         });
         let options = TcpOptions { timeout: Duration::from_secs(60), tls: None, allow_plaintext: false };

@@ -7,7 +7,7 @@ use fusion_backends::{Kind, bits};
 use fusion_ir::Weights;
 use fusion_ir::types::mask;
 
-use crate::malice::{Act, Case, Message, Outcome, QUERIES, Rogue, on_attention, on_every_case};
+use crate::malice::{Act, Case, Message, Outcome, QUERIES, Rogue, also_with_layers_ahead, on_attention, on_every_case};
 
 on_every_case! {
     an_honest_server_is_accepted_with_the_references_labels,
@@ -32,6 +32,15 @@ on_attention! {
     a_lazy_server_is_rejected,
     corrupt_results_of_linear_layers_never_give_a_wrong_label,
     results_replayed_from_an_earlier_micro_batch_are_rejected,
+    withheld_messages_and_early_ends_fail_the_session,
+}
+
+also_with_layers_ahead! {
+    an_honest_server_is_accepted_with_the_references_labels,
+    another_model_is_rejected_on_all_positions_and_on_some,
+    corrupt_results_of_linear_layers_never_give_a_wrong_label,
+    results_replayed_from_an_earlier_micro_batch_are_rejected,
+    corrupt_comparison_messages_never_give_a_wrong_label,
     withheld_messages_and_early_ends_fail_the_session,
 }
 

@@ -20,7 +20,7 @@ const POSITIONS: usize = 128;
 
 /// What a client gets to know of one micro-batch.
 struct Transcript {
-    /// The messages on both lanes.
+    /// The messages on all lanes.
     messages: Log,
     /// Its share of every value that protocols compute, position-major.
     shares: BTreeMap<usize, Vec<u64>>,
@@ -28,15 +28,16 @@ struct Transcript {
 }
 
 /// A micro-batch of `inputs` by the real protocols.
-fn transcript(plan: &Plan, inputs: &[Vec<i64>]) -> Transcript {
+fn transcript(plan: &Plan, inputs: &[Vec<i64>], keys: Keys) -> Transcript {
     let function = &plan.function;
     let steps = resolve(function).unwrap();
-    let size = BatchSize::new(inputs.len() as u64, inputs.len() as u32, 1, Offline::default(), Keys::of(&*steps));
+    let size = BatchSize::new(inputs.len() as u64, inputs.len() as u32, 1, Offline::default(), keys);
     let log = Arc::new(Mutex::new(Log::new()));
     let [client, server] = seats(Supply::Made(Forecast::new(&steps, size).supply(0)));
     let client = client.over(|line, inner| match line {
         Line::Online => noted(Lane::layers(0), inner, &log),
         Line::Offline => noted(Lane::correlations(0), inner, &log),
+        Line::Masks => noted(Lane::masks(0), inner, &log),
     });
     let (weights, inputs) = (plan.weights.as_ref().unwrap(), inputs.concat());
     let program = Program { steps: Arc::clone(&steps), keys: size.keys, weights, inputs: &inputs };
@@ -74,21 +75,28 @@ fn reference(plan: &Plan, inputs: &[Vec<i64>]) -> Vec<i64> {
 fn two_ensembles_of_one_shape_look_alike_to_a_client() {
     let [a, b] = ["twin_a", "twin_b"].map(|name| compiled(name, ""));
     assert_eq!(a.0.for_client().to_bytes(), b.0.for_client().to_bytes());
-    let [of_a, of_b] = [&a, &b].map(|(plan, _)| transcript(plan, &a.1));
-    // They are different models, and each is computed rightly.
-    assert_eq!((&of_a.labels, &of_b.labels), (&reference(&a.0, &a.1), &reference(&b.0, &a.1)));
-    assert_ne!(of_a.labels, of_b.labels);
-    assert!(of_a.messages.len() == 2 && of_a.messages.values().all(|lane| lane.len() > 5));
-    assert_eq!(of_a.messages, of_b.messages);
+    for keys in Keys::ALL {
+        let [of_a, of_b] = [&a, &b].map(|(plan, _)| transcript(plan, &a.1, keys));
+        // They are different models, and each is computed rightly.
+        assert_eq!((&of_a.labels, &of_b.labels), (&reference(&a.0, &a.1), &reference(&b.0, &a.1)));
+        assert_ne!(of_a.labels, of_b.labels);
+        for lane in [Lane::layers(0), Lane::correlations(0)] {
+            assert!(of_a.messages[&lane].len() > 5, "{keys}: {lane:?}");
+        }
+        // But for the end, nothing crosses the lane of linear layers on masks without them.
+        let ahead = resolve(&a.0.function).unwrap().shared(keys).ahead.is_some();
+        assert_eq!(of_a.messages[&Lane::masks(0)].len() > 1, ahead);
+        assert_eq!(of_a.messages, of_b.messages, "{keys}");
+    }
 }
 
 /// One sample at all positions: whatever the model does is the same at each of them, so a bit of a
 /// share that leans to either side says something.
 #[test]
 fn the_clients_shares_say_nothing_of_the_trees() {
-    for name in ["twin_a", "twin_b"] {
+    for (name, keys) in ["twin_a", "twin_b"].into_iter().flat_map(|name| Keys::ALL.map(|keys| (name, keys))) {
         let (plan, rows) = compiled(name, "");
-        let seen = transcript(&plan, &vec![rows[0].clone(); POSITIONS]);
+        let seen = transcript(&plan, &vec![rows[0].clone(); POSITIONS], keys);
         assert!(seen.labels.iter().all(|label| *label == seen.labels[0]));
         let steps = Steps::of(&plan.function).unwrap();
         assert_eq!(steps.iter().filter(|step| matches!(step, Step::Linear(_))).count(), 2);
@@ -113,7 +121,7 @@ fn the_clients_shares_say_nothing_of_the_trees() {
 fn with_hidden_shapes_ensembles_of_one_depth_look_alike() {
     let messages = |name: &str, more: &str| {
         let (plan, rows) = compiled(name, more);
-        transcript(&plan, &rows[..8]).messages
+        transcript(&plan, &rows[..8], Keys::of(&*resolve(&plan.function).unwrap())).messages
     };
     let hidden = "--hide-shape depth";
     assert_eq!(messages("three", hidden), messages("three_softmax", hidden));

@@ -176,6 +176,13 @@ macro_rules! registry {
     };
 }
 
+impl Batches {
+    /// The linear layers that are computed on masks, beside the micro-batch: once.
+    pub fn ahead(&mut self) -> Option<cheetah::Ahead> {
+        self.cheetah.ahead()
+    }
+}
+
 registry! {
     Cheetah = cheetah;
     CryptFlow2 = crypt_flow2;

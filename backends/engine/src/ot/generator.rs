@@ -1,13 +1,13 @@
 //! Pads for a session's layers, on demand or by a thread that runs ahead of them.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use fusion_catalogue::ot::{OtCount, OtSource};
 use fusion_ir::Party;
 
 use super::{Correlations, Pads};
+use crate::shelf::{Filling, Shelf, Stored};
 use crate::{Channel, Error};
 
 /// Makes one party's [`Pads`] on a channel of its own, independently of all inputs.
@@ -29,7 +29,7 @@ enum Mode {
         channel: Box<dyn Channel>,
     },
     Ahead {
-        shelf: Arc<Shelf>,
+        shelf: Arc<Shelf<OtCount, Pads>>,
         thread: Option<JoinHandle<()>>,
     },
     /// For tests: see [`super::ideal`].
@@ -75,18 +75,16 @@ impl Generator {
         mut channel: Box<dyn Channel>,
         needs: impl IntoIterator<Item = OtCount, IntoIter: Send + 'static>,
     ) -> Result<Generator, Error> {
-        let shelf = Arc::new(Shelf::default());
-        let (needs, theirs) = (needs.into_iter(), shelf.clone());
+        let shelf = Arc::new(Shelf::new(Generator::AHEAD_BYTES, "oblivious transfers"));
+        let (needs, filling) = (needs.into_iter(), Filling::of(&shelf));
         let run = move || {
-            // Whatever ends this thread, a panic included, ends the wait for it.
-            let closing = Closing(&theirs);
             for need in needs {
                 let made = correlations.draw(&mut *channel, &need);
-                if !theirs.put(need, made) {
+                if !filling.put(need, made) {
                     return;
                 }
             }
-            closing.finished();
+            filling.finished();
         };
         let thread = std::thread::Builder::new().name("correlations".into()).spawn(run)?;
         Ok(Generator { mode: Mode::Ahead { shelf, thread: Some(thread) } })
@@ -129,125 +127,9 @@ impl Drop for Generator {
     }
 }
 
-/// What was made and not yet drawn.
-#[derive(Default)]
-struct Shelf {
-    stored: Mutex<Stored>,
-    changed: Condvar,
-}
-
-#[derive(Default)]
-struct Stored {
-    pads: VecDeque<(OtCount, Pads)>,
-    bytes: usize,
-    end: Option<End>,
-}
-
-/// Why no more will come.
-enum End {
-    /// All that was announced was made.
-    Finished,
-    /// Making failed.
-    Failed(Error),
-    /// It had failed, or what was made is not wanted any more; whether the peer misbehaved.
-    Over(bool),
-}
-
-impl Shelf {
-    /// Stores what was made once there is room. False if there is no point in making more.
-    fn put(&self, need: OtCount, made: Result<Pads, Error>) -> bool {
-        let mut stored = self.lock();
-        match made {
-            Ok(pads) => {
-                let bytes = pads.bytes();
-                while stored.end.is_none() && !stored.pads.is_empty() && stored.bytes + bytes > Generator::AHEAD_BYTES {
-                    stored = self.changed.wait(stored).unwrap_or_else(PoisonError::into_inner);
-                }
-                if stored.end.is_some() {
-                    return false;
-                }
-                stored.pads.push_back((need, pads));
-                stored.bytes += bytes;
-            }
-            Err(error) => stored.fail(End::Failed(error)),
-        }
-        self.changed.notify_all();
-        stored.end.is_none()
-    }
-
-    fn take(&self, need: &OtCount) -> Result<Pads, Error> {
-        let mut stored = self.lock();
-        loop {
-            if let Some((made, pads)) = stored.pads.pop_front() {
-                assert_eq!(made, *need, "another need than was announced");
-                stored.bytes -= pads.bytes();
-                self.changed.notify_all();
-                return Ok(pads);
-            }
-            match stored.end.take() {
-                None => stored = self.changed.wait(stored).unwrap_or_else(PoisonError::into_inner),
-                Some(End::Finished) => panic!("more needs than were announced"),
-                Some(End::Failed(error)) => {
-                    stored.end = Some(End::Over(matches!(error, Error::PeerMisbehaved(_))));
-                    return Err(error);
-                }
-                Some(End::Over(peer_misbehaved)) => {
-                    stored.end = Some(End::Over(peer_misbehaved));
-                    return Err(ended(peer_misbehaved));
-                }
-            }
-        }
-    }
-
-    /// Ends the making. True if it had finished.
-    fn close(&self) -> bool {
-        let mut stored = self.lock();
-        let finished = matches!(stored.end, Some(End::Finished));
-        if stored.end.is_none() {
-            stored.fail(End::Over(false));
-        }
-        self.changed.notify_all();
-        finished
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Stored> {
-        self.stored.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Stored {
-    /// No draw succeeds after a failure, not even of what was made before.
-    fn fail(&mut self, end: End) {
-        self.pads.clear();
-        self.bytes = 0;
-        self.end = Some(end);
-    }
-}
-
-/// Notes when dropped that its thread is over.
-struct Closing<'s>(&'s Shelf);
-
-impl Closing<'_> {
-    fn finished(self) {
-        self.0.lock().end.get_or_insert(End::Finished);
-    }
-}
-
-impl Drop for Closing<'_> {
-    fn drop(&mut self) {
-        let mut stored = self.0.lock();
-        if stored.end.is_none() {
-            stored.fail(End::Over(false));
-        }
-        self.0.changed.notify_all();
-    }
-}
-
-fn ended(peer_misbehaved: bool) -> Error {
-    let why = "an earlier failure ended the session's oblivious transfers";
-    match peer_misbehaved {
-        true => Error::PeerMisbehaved(why.into()),
-        false => Error::Io(std::io::Error::other(why)),
+impl Stored for Pads {
+    fn bytes(&self) -> usize {
+        Pads::bytes(self)
     }
 }
 
@@ -335,12 +217,7 @@ mod tests {
             }
             let mut generator = Generator::ahead(correlations, Box::new(channel), [need; 3]).unwrap();
             let Mode::Ahead { shelf, .. } = &generator.mode else { unreachable!() };
-            let mut stored = shelf.lock();
-            while stored.end.is_none() {
-                stored = shelf.changed.wait(stored).unwrap();
-            }
-            assert!(stored.pads.is_empty());
-            drop(stored);
+            assert_eq!(shelf.ended_with(), 0);
             [0, 1].iter().all(|_| matches!(generator.draw(&need), Err(Error::PeerMisbehaved(_))))
         });
         assert!(server);

@@ -8,7 +8,7 @@ use fusion_catalogue::Keys;
 use fusion_catalogue::ot::{OtPool, OtSource};
 use fusion_ir::types::signed;
 use fusion_ir::{Function, Op, Party, Weights, interp};
-use parties::{Line, Program, Supply, opened, seats};
+use parties::{Program, Supply, opened, seats};
 use rand_core::{Rng, SeedableRng};
 
 /// Asserts on random inputs and weights of full width that the shares of every value add up to the
@@ -23,13 +23,13 @@ pub fn check(function: &Function, keys: Keys, positions: usize, seed: u64, suppl
 
     let program = Program { keys, ..Program::new(function, &weights, &inputs) };
     let cost = program.cost();
-    let logs: [Log; 2] = Default::default();
+    let logs: [Log; 3] = Default::default();
     let [client, server] = seats(supply);
     let drawn = client.drawn();
     // One party makes its OTs ahead, the other one when a layer needs them.
     let client = client
         .ahead(cost.draws.clone())
-        .over(|line, inner| Box::new(logged(inner, Party::Client, &logs[usize::from(line == Line::Offline)])));
+        .over(|line, inner| Box::new(logged(inner, Party::Client, &logs[line as usize])));
     let [client, server] = program.run([client, server]).map(|outcome| outcome.expect("an honest peer"));
 
     let expected: Vec<_> = inputs.chunks_exact(ty.len()).map(|x| interp::run(function, &weights, x)).collect();
@@ -45,6 +45,7 @@ pub fn check(function: &Function, keys: Keys, positions: usize, seed: u64, suppl
     assert_eq!((client.revealed, server.revealed), (revealed, None));
 
     assert_eq!(*logs[0].lock().unwrap(), cost.messages, "{function}");
+    assert_eq!(*logs[2].lock().unwrap(), program.cost_of_masks().messages, "{function}");
     if let Some(drawn) = drawn {
         assert_eq!(*drawn.lock().unwrap(), cost.draws, "{function}");
         return;

@@ -3,6 +3,7 @@
 
 #![allow(dead_code, reason = "each test uses some of it")]
 
+use std::ops::DerefMut;
 use std::sync::{Arc, Mutex};
 
 use fusion_backends::channel::pair;
@@ -32,6 +33,7 @@ pub struct Seat {
     pub party: Party,
     online: Box<dyn Channel>,
     offline: Offline,
+    masks: Box<dyn Channel>,
 }
 
 enum Offline {
@@ -44,13 +46,15 @@ enum Offline {
     Dealt(Box<Dealer>),
 }
 
-/// Which of a party's two channels.
+/// Which of a party's channels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Line {
     /// That of the layers.
     Online,
     /// That of the generator of OTs, if they are not dealt.
     Offline,
+    /// That of linear layers on masks.
+    Masks,
 }
 
 /// The client's and the server's seats.
@@ -71,10 +75,10 @@ pub fn seats(supply: Supply) -> [Seat; 2] {
 }
 
 fn across([client, server]: [Offline; 2]) -> [Seat; 2] {
-    let (to_server, to_client) = pair();
+    let ((to_server, to_client), (left, right)) = (pair(), pair());
     [
-        Seat { party: Party::Client, online: Box::new(to_server), offline: client },
-        Seat { party: Party::Server, online: Box::new(to_client), offline: server },
+        Seat { party: Party::Client, online: Box::new(to_server), offline: client, masks: Box::new(left) },
+        Seat { party: Party::Server, online: Box::new(to_client), offline: server, masks: Box::new(right) },
     ]
 }
 
@@ -82,6 +86,7 @@ impl Seat {
     /// The same with something around its channels.
     pub fn over(mut self, mut around: impl FnMut(Line, Box<dyn Channel>) -> Box<dyn Channel>) -> Seat {
         self.online = around(Line::Online, self.online);
+        self.masks = around(Line::Masks, self.masks);
         self.offline = match self.offline {
             Offline::Made { channel, source, ahead } => {
                 Offline::Made { channel: around(Line::Offline, channel), source, ahead }
@@ -113,8 +118,13 @@ impl Seat {
 
     /// Begins the session. It ends as soon as the peer's does.
     pub fn session(self, steps: Arc<Steps>, keys: Keys) -> Result<Session, Error> {
+        self.session_with_masks(steps, keys).map(|(session, _)| session)
+    }
+
+    /// The same, and the channel for linear layers on masks.
+    pub fn session_with_masks(self, steps: Arc<Steps>, keys: Keys) -> Result<(Session, Box<dyn Channel>), Error> {
         const ID: [u8; 32] = [7; 32];
-        let Seat { party, online, offline } = self;
+        let Seat { party, online, offline, masks } = self;
         let unprepared = match offline {
             Offline::Made { channel, source, ahead } => {
                 let established = Session::establish(party, online, channel, ID, source)?;
@@ -126,7 +136,7 @@ impl Seat {
             #[cfg(debug_assertions)]
             Offline::Dealt(dealer) => Unprepared::dealt(party, online, ID, *dealer),
         };
-        unprepared.prepare(steps, keys)
+        Ok((unprepared.prepare(steps, keys)?, masks))
     }
 }
 
@@ -182,25 +192,56 @@ impl<'p> Program<'p> {
         cost
     }
 
+    /// What crosses the channel of linear layers on masks.
+    pub fn cost_of_masks(&self) -> Cost {
+        self.steps.ahead(self.keys, self.positions()).into_iter().sum()
+    }
+
     /// Both parties' outcomes of a session of one micro-batch.
     pub fn run(&self, seats: [Seat; 2]) -> [Result<Outcome, Error>; 2] {
         both(seats, |seat| {
             let party = seat.party;
-            let mut session = seat.session(Arc::clone(&self.steps), self.keys)?;
-            self.go_through(party, &mut session)
+            let (mut session, masks) = seat.session_with_masks(Arc::clone(&self.steps), self.keys)?;
+            let weights = (party == Party::Server).then_some(self.weights);
+            let batch = session.begin(self.positions())?;
+            beside(batch, masks, weights, || (), |batch| go_through(batch, weights, self.input(party)))
         })
     }
 
     /// One micro-batch of a session that is prepared for these steps.
     pub fn go_through(&self, party: Party, session: &mut Session) -> Result<Outcome, Error> {
+        let weights = (party == Party::Server).then_some(self.weights);
+        go_through(session.begin(self.positions())?, weights, self.input(party))
+    }
+
+    /// The client's share of its inputs is the inputs, the server's zero.
+    fn input(&self, party: Party) -> Vec<u64> {
         let bits = self.steps.function().values[0].ty.bits;
-        // The client's share of its inputs is the inputs, the server's zero.
-        let input = match party {
+        match party {
             Party::Client => self.inputs.iter().map(|x| wrap(*x, bits)).collect(),
             Party::Server => vec![0; self.inputs.len()],
-        };
-        go_through(session.begin(self.positions())?, (party == Party::Server).then_some(self.weights), input)
+        }
     }
+}
+
+/// What `run` makes of a micro-batch while its linear layers are run on masks, if they are. If
+/// either fails, `failed` ends the other's wait for the peer.
+pub fn beside<T>(
+    mut batch: MicroBatch<'_>,
+    mut masks: impl DerefMut<Target = dyn Channel> + Send,
+    weights: Option<&Weights>,
+    failed: impl Fn() + Sync,
+    run: impl FnOnce(MicroBatch<'_>) -> Result<T, Error>,
+) -> Result<T, Error> {
+    let Some(ahead) = batch.ahead() else { return run(batch) };
+    let (steps, failed) = (Arc::clone(batch.steps()), &failed);
+    std::thread::scope(|scope| {
+        let made =
+            scope.spawn(move || ahead.run(&mut *masks, &steps, |_| Ok::<_, Error>(weights)).inspect_err(|_| failed()));
+        let outcome = run(batch).inspect_err(|_| failed());
+        made.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        outcome
+    })
 }
 
 /// A micro-batch through all steps of its function, from this party's share of the input.

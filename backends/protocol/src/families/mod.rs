@@ -7,6 +7,7 @@ mod parts;
 
 use fusion_ir::Backend;
 
+use crate::Keys;
 use crate::linear::{Matrices, Refusal, Shape};
 use cheetah::Packings;
 
@@ -108,6 +109,16 @@ macro_rules! registry {
             }
         }
     };
+}
+
+impl Comparer {
+    /// As a session with these keys runs them.
+    pub fn with(self, keys: Keys) -> Comparer {
+        match self {
+            Comparer::Cheetah(comparisons) => Comparer::Cheetah(comparisons.with(keys)),
+            other => other,
+        }
+    }
 }
 
 registry! {

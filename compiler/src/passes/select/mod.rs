@@ -215,6 +215,8 @@ impl Scale<'_> {
             setup: shared.once(),
             whole: std::iter::once(shared.begin(micro_batch)).chain(layers).collect(),
             rest: Vec::new(),
+            masks: Default::default(),
+            masked: Vec::new(),
             // As if the last micro-batch were a whole one, too.
             schedule: Schedule { positions: schedule.micro_batches() * micro_batch as u64, ..*schedule },
             correlations: match self.supply {

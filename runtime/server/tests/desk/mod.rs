@@ -23,8 +23,8 @@ use fusion_ir::soundness::Policy;
 use fusion_runtime::fusion::{Job, PublicSample, Row};
 use fusion_runtime::memory::Memory;
 use fusion_runtime::transport::tcp::{self, TcpOptions};
-use fusion_runtime::transport::{Lane, Met, Tls, Wrapped};
-use fusion_runtime::{Client, ClientReport, Error, Flow, resolve};
+use fusion_runtime::transport::{Lane, Met, Tls, Turn, Wrapped};
+use fusion_runtime::{Client, ClientReport, Error, Event, Flow, resolve};
 
 /// Nothing here takes so long.
 pub const PATIENCE: Duration = Duration::from_secs(120);
@@ -173,12 +173,20 @@ pub struct Visit {
     pub plan: Plan,
     pub tls: Option<Tls>,
     pub gate: Option<Gate>,
+    /// What the client was told of its turn.
+    pub turns: Arc<Mutex<Vec<Turn>>>,
     pub queries: Vec<(i64, i64)>,
 }
 
 impl Default for Visit {
     fn default() -> Visit {
-        Visit { plan: tiny_plan().for_client(), tls: None, gate: None, queries: vec![(3, 1), (-2, 5), (-4, -4)] }
+        Visit {
+            plan: tiny_plan().for_client(),
+            tls: None,
+            gate: None,
+            turns: Arc::default(),
+            queries: vec![(3, 1), (-2, 5), (-4, -4)],
+        }
     }
 }
 
@@ -218,7 +226,11 @@ impl Visit {
             };
             Ok(Met::new(Wrapped::new(connection, around), peer.address.to_string()))
         };
-        client.run(self.job(), dial, &mut |_| ())
+        client.run(self.job(), dial, &mut |event| {
+            if let Event::Waiting(turn) = event {
+                self.turns.lock().unwrap().push(turn);
+            }
+        })
     }
 
     /// Runs on a thread of its own.

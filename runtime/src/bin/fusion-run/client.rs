@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use fusion_ir::Plan;
 use fusion_runtime::fusion::{Job, Probe, PublicSample, Row};
 use fusion_runtime::input::{Apart, Samples};
-use fusion_runtime::{Client, ClientReport, Error, Ledger, input, output, page, report, store};
+use fusion_runtime::{Client, ClientReport, Error, Flow, Ledger, input, output, page, report, store};
 use fusion_table::{Kind, Results, TableError, Values};
 
 use crate::Ending;
@@ -29,7 +29,13 @@ pub fn run(args: &Args) -> Result<Ending, Error> {
         let client = client.flow(args.flow());
         return doctor::run(args, &client, &servers);
     }
-    let client = client(args, input::plan(args.plan())?)?.flow(args.flow());
+    // Of several servers only one was measured last.
+    let network = match servers.as_slice() {
+        [server] => doctor::known_network(&server.address),
+        _ => None,
+    };
+    let flow = Flow { network, ..args.flow() };
+    let client = client(args, input::plan(args.plan())?)?.flow(flow);
     let (job, identifiers) = job(args, &client)?;
     if let Some(path) = &args.output {
         // What the file cannot hold is said before anything is sent.

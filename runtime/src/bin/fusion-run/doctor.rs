@@ -8,8 +8,8 @@ use fusion_catalogue::cpu::{self, Form};
 use fusion_estimate::{Machine, Network};
 use fusion_ir::Op;
 use fusion_runtime::session::hello::{PROTOCOL_VERSION, hex};
-use fusion_runtime::transport::tcp;
-use fusion_runtime::{Client, Error, output, store};
+use fusion_runtime::transport::{Turn, tcp};
+use fusion_runtime::{Client, Error, Flow, output, store};
 
 use crate::Ending;
 use crate::args::{Args, said};
@@ -42,17 +42,27 @@ fn one(args: &Args, client: &Client, server: &tcp::Server, of: u64) -> Result<()
     line("identity", format!("{}, {encrypted}", asked.identity));
     line("protocol", format!("{PROTOCOL_VERSION}, as the server's"));
     line("plan", format!("{}, as the server's", hex(&client.plan().digest())));
+    line("queue", queue(asked.turn));
     let Some(network) = asked.network else {
         line("network", "not measured: the server had no time for it".into());
         return Ok(());
     };
-    let kept = keep(network, &asked.name).map_or_else(String::new, |path| format!(" ({path})"));
+    let kept = keep(network, &server.address).map_or_else(String::new, |path| format!(" ({path})"));
     let Network { mbit_per_s, rtt_ms } = network;
     line("network", format!("{rtt_ms:.2} ms there and back, {mbit_per_s:.1} Mbit/s at least each way{kept}"));
     if let Some(queries) = args.queries {
         line("batch", batch(args, client, [queries, of], network)?);
     }
     Ok(())
+}
+
+/// When a session that asked for a turn now would have it.
+fn queue(turn: Option<Turn>) -> String {
+    match turn {
+        Some(Turn { before: 0, wait: Some(Duration::ZERO) }) => "nobody waits".into(),
+        Some(turn) => turn.to_string(),
+        None => "this server does not say".into(),
+    }
 }
 
 /// What a batch of so many queries is made of, and what one of so many servers would take for its
@@ -68,6 +78,8 @@ fn batch(args: &Args, client: &Client, [queries, of]: [u64; 2], network: Network
         false => (queries, format!("{queries} queries, unverified")),
     };
     let (machine, origin) = machine();
+    // As a client that has measured it has it.
+    let client = client.clone().flow(Flow { network: Some(network), ..args.flow() });
     let (seconds, bytes) = client.foretell(positions.div_ceil(of), &machine, network)?;
     let megabytes = bytes as f64 / 1e6;
     let made_of = if of > 1 { format!("{made_of}, one part in {of}") } else { made_of };
@@ -86,12 +98,23 @@ fn machine() -> (Machine, &'static str) {
     read().unwrap_or_else(|| (Machine::built_in(Form::in_use()), "not measured here: see fusionc calibrate"))
 }
 
-/// Writes the network to where `fusionc --network auto` looks; where that is. Having no such place
-/// is no reason to fail.
+/// Writes the network to where `fusionc --network auto` looks, and [`known_network`]; where that is.
+/// Having no such place is no reason to fail.
 fn keep(network: Network, server: &str) -> Option<String> {
     let path = store::default_place("network.toml", "").ok()?;
     std::fs::create_dir_all(path.parent().unwrap_or(Path::new("."))).ok()?;
-    let text = format!("# to {server}, by fusion-run --doctor\n{network}");
+    let text = format!("# by fusion-run --doctor\n{SERVER} = {server}\n{network}");
     output::write(&path, text.as_bytes()).ok()?;
     Some(path.display().to_string())
+}
+
+/// The line that says to whom the network was measured.
+const SERVER: &str = "server";
+
+/// The network to this server, if it is the one that was measured last.
+pub fn known_network(server: &str) -> Option<Network> {
+    let text = std::fs::read_to_string(store::default_place("network.toml", "").ok()?).ok()?;
+    let lines = text.lines().filter_map(|line| line.split_once('='));
+    let measured = lines.filter(|(name, _)| name.trim() == SERVER).map(|(_, value)| value.trim()).next()?;
+    if measured == server { text.parse().ok() } else { None }
 }

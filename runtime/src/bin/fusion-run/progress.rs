@@ -5,7 +5,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
 use fusion_runtime::ledger::Entry;
-use fusion_runtime::transport::{Dial, Met, tcp};
+use fusion_runtime::transport::{Dial, Met, Turn, tcp};
 use fusion_runtime::{Error, Event, Step};
 use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -35,6 +35,7 @@ impl Screen {
                 warn_used(public, entry.public_fresh);
                 warn_risk(&entry, self.risk_budget_bits);
             }
+            Event::Waiting(turn) => self.bar.get_or_insert_with(|| Bar::new(self.quiet)).wait(turn),
             Event::Step(step) => self.bar.get_or_insert_with(|| Bar::new(self.quiet)).show(step),
             Event::Unrecorded { session, error } => {
                 self.bar = None;
@@ -92,7 +93,7 @@ pub fn dial(server: &tcp::Server, quiet: bool) -> Result<Met, Error> {
 }
 
 /// A bar on standard error, invisible if that is not a terminal.
-pub struct Bar(ProgressBar);
+pub struct Bar(ProgressBar, bool);
 
 impl Bar {
     /// A bar that is shown unless `quiet`.
@@ -100,7 +101,16 @@ impl Bar {
         let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
         let style = ProgressStyle::with_template("{bar:24} {percent:>3} % {elapsed:>4} {msg}");
         let bar = ProgressBar::with_draw_target(None, target);
-        Bar(bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar())))
+        Bar(bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar())), quiet)
+    }
+
+    /// Shows when the session's turn comes; where there is no terminal, as a line.
+    pub fn wait(&self, turn: Turn) {
+        let text = format!("the server is busy: {turn}");
+        match self.0.is_hidden() {
+            true if !self.1 => warn(format_args!("{text}")),
+            _ => self.0.set_message(text),
+        }
     }
 
     /// Shows what is about to run.

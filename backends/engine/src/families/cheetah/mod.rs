@@ -1,5 +1,6 @@
 //! The `cheetah` family: linear layers over RLWE ciphertexts, comparisons by carry trees.
 
+mod ahead;
 pub mod compare;
 #[allow(clippy::integer_division_remainder_used, reason = "places in memory")]
 pub mod linear;
@@ -13,6 +14,8 @@ use fusion_catalogue::{Keys, SharedSetup};
 use fusion_ir::Party;
 use rayon::prelude::*;
 
+pub use ahead::Ahead;
+
 use super::{Place, Task};
 use crate::compare::evaluate;
 use crate::rlwe::{ClientKey, PublicKey};
@@ -23,6 +26,9 @@ pub(crate) struct Engine {
     keys: Keys,
     /// Whether layers share a key pair for each position.
     shared: bool,
+    /// Whether layers are computed on masks, ahead of their operands: the levels of the keys for
+    /// output packing that these share.
+    ahead: Option<u32>,
     /// The levels of the keys for output packing.
     levels: u32,
 }
@@ -31,6 +37,16 @@ pub(crate) struct Engine {
 pub(crate) struct Batch {
     pairs: Pairs,
     workspace: linear::Workspace,
+    masks: Option<ahead::Masks>,
+    /// To be run beside the micro-batch.
+    ahead: Option<Ahead>,
+}
+
+impl Batch {
+    /// Its linear layers on their masks, if that is how they are computed: once.
+    pub fn ahead(&mut self) -> Option<Ahead> {
+        self.ahead.take()
+    }
 }
 
 /// A key pair for each position, for all layers that have none of their own.
@@ -47,11 +63,11 @@ impl super::Engine for Engine {
     type Comparisons = Comparisons;
 
     fn new(_: &[u8; 32]) -> Result<Engine, Error> {
-        Ok(Engine { keys: Keys::Position, shared: false, levels: 0 })
+        Ok(Engine { keys: Keys::Position, shared: false, ahead: None, levels: 0 })
     }
 
     fn set_up(&mut self, _: &mut Place<'_>, shared: &SharedSetup, keys: Keys) -> Result<(), Error> {
-        *self = Engine { keys, shared: shared.public_keys, levels: shared.levels };
+        *self = Engine { keys, shared: shared.public_keys, ahead: shared.ahead, levels: shared.levels };
         Ok(())
     }
 
@@ -60,25 +76,13 @@ impl super::Engine for Engine {
     fn begin(&mut self, place: &mut Place<'_>, positions: usize) -> Result<Batch, Error> {
         let (channel, levels) = (&mut *place.channel, self.levels);
         let pairs = match place.party {
-            // No layer shares keys, or none is encrypted.
+            // No layer shares keys, or none is encrypted here.
             _ if !self.shared => Pairs::None,
-            Party::Client => {
-                let keys = make_keys(channel, positions)?;
-                if levels > 0 {
-                    keys.iter().try_for_each(|key| channel.send(Kind::PublicKeys, key.packing_keys(levels)))?;
-                }
-                Pairs::Client(keys)
-            }
-            Party::Server => {
-                let mut keys = receive_keys(channel, positions)?;
-                for key in keys.iter_mut().filter(|_| levels > 0) {
-                    let message = channel.receive(Kind::PublicKeys, interleaved::key_bytes(levels))?;
-                    key.set_packing_keys(&message, levels)?;
-                }
-                Pairs::Server(keys)
-            }
+            Party::Client => Pairs::Client(client_pairs(channel, positions, levels)?),
+            Party::Server => Pairs::Server(server_pairs(channel, positions, levels)?),
         };
-        Ok(Batch { pairs, workspace: linear::Workspace::default() })
+        let (ahead, masks) = self.ahead.map(|levels| Ahead::new(place.party, positions, levels)).unzip();
+        Ok(Batch { pairs, workspace: linear::Workspace::default(), masks, ahead })
     }
 
     fn linear(
@@ -88,6 +92,10 @@ impl super::Engine for Engine {
         packing: &Layer,
         task: Task<'_>,
     ) -> Result<Vec<u64>, Error> {
+        if let Some(masks) = &batch.masks {
+            assert!(batch.ahead.is_none(), "layers on masks are not run beside the micro-batch that waits for them");
+            return masks.linear(place.party, place.channel, packing, task);
+        }
         let Task { steps, id, weights, share, positions } = task;
         let (channel, own) = (&mut *place.channel, self.keys.serve_one(packing.levels()));
         match place.party {
@@ -134,13 +142,13 @@ impl super::Engine for Engine {
     fn compare(
         &mut self,
         place: &mut Place<'_>,
-        &Comparisons { leaf_bits }: &Comparisons,
+        &Comparisons { leaves }: &Comparisons,
         operation: &Nonlinear,
         operands: &[&[u64]],
         positions: usize,
     ) -> Result<Vec<u64>, Error> {
         let (channel, correlations) = (&mut *place.channel, &mut *place.correlations);
-        let ctx = &mut compare::Ctx { party: place.party, channel, correlations, leaf_bits };
+        let ctx = &mut compare::Ctx { party: place.party, channel, correlations, leaves };
         evaluate(ctx, operation, operands, positions)
     }
 }
@@ -182,6 +190,26 @@ impl Batch {
             _ => unreachable!("every shared pair is set up for"),
         }
     }
+}
+
+/// The client makes a key pair for each position and sends the public keys, and of so many levels
+/// those for output packing.
+fn client_pairs(channel: &mut dyn Channel, positions: usize, levels: u32) -> Result<Vec<ClientKey>, Error> {
+    let keys = make_keys(channel, positions)?;
+    if levels > 0 {
+        keys.iter().try_for_each(|key| channel.send(Kind::PublicKeys, key.packing_keys(levels)))?;
+    }
+    Ok(keys)
+}
+
+/// The server reads what [`client_pairs`] sends.
+fn server_pairs(channel: &mut dyn Channel, positions: usize, levels: u32) -> Result<Vec<PublicKey>, Error> {
+    let mut keys = receive_keys(channel, positions)?;
+    for key in keys.iter_mut().filter(|_| levels > 0) {
+        let message = channel.receive(Kind::PublicKeys, interleaved::key_bytes(levels))?;
+        key.set_packing_keys(&message, levels)?;
+    }
+    Ok(keys)
 }
 
 /// The client makes a key pair for each position and sends the public keys.

@@ -3,9 +3,34 @@
 use fusion_ir::Party;
 
 use super::flight::Flight;
+use crate::ot::TABLE_WIDTHS;
 
 /// Segments of a tree at most.
 pub const SEGMENTS: usize = 4;
+
+/// How trees begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Leaves {
+    /// Most bits of a leaf, `1..=4`.
+    pub bits: u8,
+    /// Who receives every leaf's OT; if `None`, the parties by turns, so that both send as much.
+    ///
+    /// Who knows its share long before the other does opens its leaves ahead; the answers and what
+    /// the other party opens of the next level then go the same way at once.
+    pub receiver: Option<Party>,
+}
+
+impl Leaves {
+    /// Most bits that a leaf may have.
+    pub const WIDEST: u8 = *TABLE_WIDTHS.end() as u8;
+}
+
+impl From<u8> for Leaves {
+    /// Leaves of so many bits, received by turns.
+    fn from(bits: u8) -> Leaves {
+        Leaves { bits, receiver: None }
+    }
+}
 
 /// One carry tree: generate/propagate pairs of up to four *segments*, ranges of neighbouring
 /// positions, lowest first. Of the first one that is not empty it is the carry out of it.
@@ -16,8 +41,8 @@ pub const SEGMENTS: usize = 4;
 pub struct Carries {
     /// Bits of each segment.
     pub segments: [usize; SEGMENTS],
-    /// Most bits of a leaf.
-    pub leaf_bits: u8,
+    /// How it begins.
+    pub leaves: Leaves,
 }
 
 /// A leaf of a carry tree: neighbouring positions whose generate and propagate bits come from one
@@ -46,16 +71,17 @@ impl Leaf {
 
 impl Carries {
     /// A tree whose lowest two segments have `low` and `high` bits.
-    pub fn new(low: u8, high: u8, leaf_bits: u8) -> Carries {
-        Carries { segments: [low.into(), high.into(), 0, 0], leaf_bits }
+    pub fn new(low: u8, high: u8, leaves: Leaves) -> Carries {
+        Carries { segments: [low.into(), high.into(), 0, 0], leaves }
     }
 
     /// The leaves of every segment, lowest first, all of nearly one width.
     pub fn leaves(&self) -> [Vec<Leaf>; SEGMENTS] {
-        let mut receivers = [Party::Client, Party::Server].into_iter().cycle();
+        let by_turns = [Party::Client, Party::Server].into_iter().cycle();
+        let mut receivers = by_turns.map(|party| self.leaves.receiver.unwrap_or(party));
         let mut lowest = true;
         self.segments.map(|bits| {
-            let count = bits.div_ceil(usize::from(self.leaf_bits));
+            let count = bits.div_ceil(usize::from(self.leaves.bits));
             let leaf = |(index, receiver)| {
                 let width = bits / count + usize::from(index < bits % count);
                 Leaf { width, receiver, lowest: std::mem::take(&mut lowest) }
@@ -67,7 +93,7 @@ impl Carries {
     /// The merges within each segment on each level of the tree, leaves not counted: of neighbours,
     /// lowest first; an odd one out stays.
     pub fn levels(&self) -> Vec<[usize; SEGMENTS]> {
-        let mut nodes = self.segments.map(|bits| bits.div_ceil(usize::from(self.leaf_bits)));
+        let mut nodes = self.segments.map(|bits| bits.div_ceil(usize::from(self.leaves.bits)));
         let mut levels = Vec::new();
         while nodes.iter().any(|nodes| *nodes > 1) {
             levels.push(nodes.map(|nodes| nodes / 2));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use fusion_ir::Party;
 use fusion_ir::backend::{Backend, Cheetah};
 
+use super::carries::Leaves;
 use super::packing::{Packing, Packings};
 use super::product::Product;
 use crate::compare::Comparison;
@@ -26,8 +27,20 @@ pub type Products = Arc<Product>;
 /// Carry trees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Comparisons {
-    /// Most bits of a leaf, `1..=4`.
-    pub leaf_bits: u8,
+    /// How they begin.
+    pub leaves: Leaves,
+}
+
+impl Comparisons {
+    /// As a session with these keys runs them. With layers ahead the client knows its share of a
+    /// layer's result first, and receives all leaves, which are as wide as they may be: nothing
+    /// else goes on while few positions wait for the network.
+    pub fn with(self, keys: Keys) -> Comparisons {
+        match keys {
+            Keys::Layer | Keys::Position => self,
+            Keys::Ahead => Comparisons { leaves: Leaves { bits: Leaves::WIDEST, receiver: Some(Party::Client) } },
+        }
+    }
 }
 
 impl Family {
@@ -58,7 +71,7 @@ impl families::Family for Family {
     }
 
     fn compare(&self, backend: Backend) -> Result<Comparer, Refusal> {
-        Ok(Comparer::Cheetah(Comparisons { leaf_bits: Family::choices(backend).leaf_bits }))
+        Ok(Comparer::Cheetah(Comparisons { leaves: Family::choices(backend).leaf_bits.into() }))
     }
 
     fn product(
@@ -79,6 +92,9 @@ impl families::Family for Family {
 
 impl families::Layer for Layer {
     fn cost(&self, keys: Keys, positions: usize) -> Cost {
+        if keys == Keys::Ahead {
+            return super::unmasked_cost(self, positions);
+        }
         let mut cost = if keys.serve_one(self.levels()) { public_keys(positions) } else { Cost::default() };
         cost.then(&super::cost(self, positions));
         cost
@@ -105,6 +121,6 @@ impl families::Products for Products {
 
 impl families::Comparisons for Comparisons {
     fn price(&self, comparison: &Comparison, n: usize) -> Cost {
-        comparison.cost(self.leaf_bits, n)
+        comparison.cost(self.leaves, n)
     }
 }

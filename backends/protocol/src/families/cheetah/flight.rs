@@ -65,7 +65,12 @@ impl Flight {
 
     pub(super) fn cost(&self, n: usize) -> Cost {
         let mut cost = Cost::default();
-        cost.exchange([Party::Client, Party::Server].map(|party| self.payload_bytes(party, n)));
+        match [Party::Client, Party::Server].map(|party| self.payload_bytes(party, n)) {
+            // Who has nothing to say says nothing, and nobody waits for it.
+            [client, 0] => cost.send(Party::Client, client),
+            [0, server] => cost.send(Party::Server, server),
+            both => cost.exchange(both),
+        }
         let bits = self.bits_sent(Party::Client) + self.bits_sent(Party::Server);
         let words = self.client_chooses.len() + self.server_chooses.len();
         cost.compute(Primitive::GateBit, (n * bits) as u64);

@@ -1,13 +1,14 @@
 //! What comparisons cost: the schedules that the protocols follow, and the exact messages that
 //! result.
 //!
-//! Every comparison is a sequence of *flights*. In a flight both parties send one message and then
-//! receive one; it evaluates gates that do not depend on each other ([`Flight`]). The gates use up
-//! random OTs, drawn beforehand ([`OtCount`]) a chunk of [`CHUNK`] elements at a time. Up to
-//! [`WAVE`] elements go through the flights together. The core is one carry tree ([`Carries`]) over
-//! the bits of the two shares: generate/propagate nodes as in a carry-lookahead adder, over secret
-//! bits. Two thresholds of one number share the tree up to the lowest bit in which they differ. How
-//! many bits its leaves have at most is a choice: `leaf_bits`, in `1..=4`, throughout.
+//! Every comparison is a sequence of *flights*. In a flight both parties send one message, unless
+//! they have nothing to say in it, and then receive one; it evaluates gates that do not depend on
+//! each other ([`Flight`]). The gates use up random OTs, drawn beforehand ([`OtCount`]) a chunk of
+//! [`CHUNK`] elements at a time. Up to [`WAVE`] elements go through the flights together. The core
+//! is one carry tree ([`Carries`]) over the bits of the two shares: generate/propagate nodes as in
+//! a carry-lookahead adder, over secret bits. Two thresholds of one number share the tree up to the
+//! lowest bit in which they differ. How many bits its leaves have at most, and who receives their
+//! OTs, is a choice: [`Leaves`].
 //!
 //! An OT of `2^w` choices takes as many correlated OTs as `w` leaves of one bit and saves the
 //! merges between them, of two correlated OTs each; its answers are `2 (2^w - 1)` bits. Two bits
@@ -15,7 +16,7 @@
 
 use fusion_ir::types::Sign;
 
-use super::carries::Carries;
+use super::carries::{Carries, Leaves};
 use super::flight::Flight;
 use crate::compare::Comparison;
 use crate::ot::OtCount;
@@ -23,8 +24,9 @@ use crate::{Cost, Primitive};
 
 impl Comparison {
     /// The carry tree, if the operation needs one.
-    pub fn carries(&self, leaf_bits: u8) -> Option<Carries> {
-        let tree = |low: u8, total: u8| Carries::new(low, total - low, leaf_bits);
+    pub fn carries(&self, leaves: impl Into<Leaves>) -> Option<Carries> {
+        let leaves = leaves.into();
+        let tree = |low: u8, total: u8| Carries::new(low, total - low, leaves);
         match *self {
             Comparison::Requant { bits, shift, k } if k <= bits - shift => Some(tree(shift, shift)),
             Comparison::Requant { bits, shift, .. } => Some(tree(shift, bits)),
@@ -32,7 +34,7 @@ impl Comparison {
             Comparison::RequantClip { bits, shift, limit, .. } => {
                 let [low, common] = [shift, trailing_zeros(limit)].map(usize::from);
                 let differing = usize::from(bits) - 1 - low - common;
-                Some(Carries { segments: [low, common, differing, differing], leaf_bits })
+                Some(Carries { segments: [low, common, differing, differing], leaves })
             }
             Comparison::Extend { sign: Sign::NonNegative, .. } => None,
             Comparison::Extend { bits, .. } => Some(tree(0, bits)),
@@ -46,8 +48,8 @@ impl Comparison {
     }
 
     /// The flights of one chunk.
-    pub fn flights(&self, leaf_bits: u8) -> Vec<Flight> {
-        let carries = self.carries(leaf_bits);
+    pub fn flights(&self, leaves: impl Into<Leaves>) -> Vec<Flight> {
+        let carries = self.carries(leaves);
         let mut flights = carries.map_or_else(Vec::new, |carries| carries.flights());
         let join = carries.map_or(0, |carries| usize::from(carries.segments[..2].iter().all(|bits| *bits > 0)));
         // A shared bit to a word of `bits` bits: the product doubles, so its own highest bit does
@@ -95,28 +97,29 @@ impl Comparison {
     }
 
     /// The random OTs of one chunk of `n` elements.
-    pub fn need(&self, leaf_bits: u8, n: usize) -> OtCount {
+    pub fn need(&self, leaves: impl Into<Leaves>, n: usize) -> OtCount {
         let mut need = OtCount::default();
-        self.flights(leaf_bits).iter().for_each(|flight| need += flight.need(n));
+        self.flights(leaves).iter().for_each(|flight| need += flight.need(n));
         need
     }
 
     /// The messages of one wave of `n` elements after its draws.
-    pub fn online(&self, leaf_bits: u8, n: usize) -> Cost {
+    pub fn online(&self, leaves: impl Into<Leaves>, n: usize) -> Cost {
         let mut cost = Cost::default();
-        self.flights(leaf_bits).iter().for_each(|flight| cost.then(&flight.cost(n)));
+        self.flights(leaves).iter().for_each(|flight| cost.then(&flight.cost(n)));
         cost.compute(Primitive::Element, n as u64);
         cost
     }
 
     /// Everything for `n` elements: wave by wave the draws of its chunks and its online phase.
-    pub fn cost(&self, leaf_bits: u8, n: usize) -> Cost {
+    pub fn cost(&self, leaves: impl Into<Leaves>, n: usize) -> Cost {
+        let leaves = leaves.into();
         let mut cost = Cost::default();
         for wave in self.waves(n) {
             for chunk in self.chunks(wave.len()) {
-                cost.draw(self.need(leaf_bits, chunk.len()));
+                cost.draw(self.need(leaves, chunk.len()));
             }
-            cost.then(&self.online(leaf_bits, wave.len()));
+            cost.then(&self.online(leaves, wave.len()));
         }
         cost
     }
@@ -169,9 +172,9 @@ mod tests {
     #[test]
     fn low_carries_need_only_the_low_bits() {
         let narrow = Comparison::Requant { bits: 34, shift: 6, k: 16 };
-        assert_eq!(narrow.carries(2), Some(Carries::new(6, 0, 2)));
+        assert_eq!(narrow.carries(2), Some(Carries::new(6, 0, 2.into())));
         let exact = Comparison::Requant { bits: 16, shift: 6, k: 16 };
-        assert_eq!(exact.carries(1), Some(Carries::new(6, 10, 1)));
+        assert_eq!(exact.carries(1), Some(Carries::new(6, 10, 1.into())));
         let sign_known = Comparison::Extend { bits: 16, k: 28, sign: Sign::NonNegative };
         assert_eq!(sign_known.need(3, 10).client_receives.total(), 10);
         assert_eq!(sign_known.online(3, 8).messages.iter().map(|m| m.payload_bytes).collect::<Vec<_>>(), [1, 12]);

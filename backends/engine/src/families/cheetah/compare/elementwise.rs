@@ -63,7 +63,7 @@ fn planes(x: &[u64], range: std::ops::Range<u8>) -> impl Iterator<Item = Bits> {
 /// The generate and propagate bits of the two segments of `x` above each other, of `low` and `high`
 /// bits.
 fn grow_two(gates: &mut Gates, x: &[u64], low: u8, high: u8) -> Result<[Option<Node>; 2], Error> {
-    let tree = Carries::new(low, high, gates.leaf_bits);
+    let tree = Carries::new(low, high, gates.leaves);
     let [low, high, ..] = grow(gates, planes(x, 0..low + high), tree)?;
     Ok([low, high])
 }
@@ -144,7 +144,7 @@ fn requant_clip(gates: &mut Gates, x: &[u64], bits: u8, shift: u8, k: u8, limit:
     let party = gates.party;
     let z = add_constant(party, x, 1 << (shift - 1), bits);
     let less = add_constant(party, &z, (limit << shift).wrapping_neg(), bits);
-    let tree = Comparison::RequantClip { bits, shift, k, limit }.carries(gates.leaf_bits).expect("a clip has a tree");
+    let tree = Comparison::RequantClip { bits, shift, k, limit }.carries(gates.leaves).expect("a clip has a tree");
     let common = (tree.segments[0] + tree.segments[1]) as u8;
     let segments = grow(gates, planes(&z, 0..bits - 1).chain(planes(&less, common..bits - 1)), tree)?;
     let [Some(low), middle, Some(above), Some(below)] = segments else { unreachable!("segments of at least one bit") };

@@ -14,7 +14,7 @@
 //!   `e = y + b`; then `x y = a b + a e + d b + d e`.
 //! - **Chosen word**: see [`crate::compare::words`].
 
-use fusion_catalogue::cheetah::Flight;
+use fusion_catalogue::cheetah::{Flight, Leaves};
 use fusion_ir::Party;
 use rayon::prelude::*;
 
@@ -30,8 +30,8 @@ pub(super) struct Gates<'a> {
     pub party: Party,
     /// What is left of the chunk's pads.
     pub pads: Pads,
-    /// Most bits of a leaf of a carry tree.
-    pub leaf_bits: u8,
+    /// How carry trees begin.
+    pub leaves: Leaves,
     channel: &'a mut dyn Channel,
     n: usize,
 }
@@ -116,8 +116,8 @@ impl Triple {
 }
 
 impl<'a> Gates<'a> {
-    pub fn new(party: Party, channel: &'a mut dyn Channel, pads: Pads, leaf_bits: u8, n: usize) -> Gates<'a> {
-        Gates { party, pads, leaf_bits, channel, n }
+    pub fn new(party: Party, channel: &'a mut dyn Channel, pads: Pads, leaves: Leaves, n: usize) -> Gates<'a> {
+        Gates { party, pads, leaves, channel, n }
     }
 
     /// Number of elements.
@@ -131,6 +131,7 @@ impl<'a> Gates<'a> {
     }
 
     /// Evaluates one flight with one exchange, whose sizes are those of [`Flight::payload_bytes`].
+    /// Who has nothing to send is not waited for.
     pub fn exchange(&mut self, inputs: Inputs) -> Result<Outputs, Error> {
         let flight = self.flight(&inputs);
         let mut sent = Bits::default();
@@ -157,9 +158,14 @@ impl<'a> Gates<'a> {
 
         let mut message = sent.to_bytes();
         message.append(&mut words);
-        self.channel.send(Kind::Comparison, message)?;
+        if !message.is_empty() {
+            self.channel.send(Kind::Comparison, message)?;
+        }
         let peer = self.party.peer();
-        let message = self.channel.receive(Kind::Comparison, flight.payload_bytes(peer, self.n) as usize)?;
+        let message = match flight.payload_bytes(peer, self.n) as usize {
+            0 => Vec::new(),
+            bytes => self.channel.receive(Kind::Comparison, bytes)?,
+        };
         let theirs = self.n * flight.bits_sent(peer);
         let (bits, mut words) = message.split_at(theirs.div_ceil(8));
         let mut theirs = Received { bits: Bits::from_bytes(bits, theirs)?, taken: 0, n: self.n };

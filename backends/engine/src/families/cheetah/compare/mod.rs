@@ -24,6 +24,7 @@ mod leaves;
 mod tests;
 mod tree;
 
+use fusion_catalogue::cheetah::Leaves;
 use fusion_catalogue::compare::Comparison;
 use fusion_ir::Party;
 
@@ -40,8 +41,8 @@ pub struct Ctx<'a> {
     pub channel: &'a mut dyn Channel,
     /// Where random OTs come from.
     pub correlations: &'a mut Generator,
-    /// Most bits of a leaf of a carry tree, `1..=4`; the same at both parties.
-    pub leaf_bits: u8,
+    /// How carry trees begin; the same at both parties.
+    pub leaves: Leaves,
 }
 
 impl Compare for Ctx<'_> {
@@ -74,7 +75,7 @@ pub fn run(ctx: &mut Ctx, operation: &Comparison, operands: &[&[u64]]) -> Result
 pub fn draw(ctx: &mut Ctx, operation: &Comparison, n: usize) -> Result<Pads, Error> {
     let mut pads = Pads::default();
     for chunk in operation.chunks(n) {
-        pads.append(ctx.correlations.draw(&operation.need(ctx.leaf_bits, chunk.len()))?);
+        pads.append(ctx.correlations.draw(&operation.need(ctx.leaves, chunk.len()))?);
     }
     Ok(pads)
 }
@@ -85,7 +86,7 @@ pub fn draw(ctx: &mut Ctx, operation: &Comparison, n: usize) -> Result<Pads, Err
 /// # Panics
 /// If `pads` are not what the operation needs.
 pub fn online(ctx: &mut Ctx, pads: Pads, operation: &Comparison, operands: &[&[u64]]) -> Result<Vec<Vec<u64>>, Error> {
-    let mut gates = gates::Gates::new(ctx.party, ctx.channel, pads, ctx.leaf_bits, operands[0].len());
+    let mut gates = gates::Gates::new(ctx.party, ctx.channel, pads, ctx.leaves, operands[0].len());
     let results = elementwise::evaluate(&mut gates, operation, operands)?;
     assert!(gates.finished(), "pads left over");
     Ok(results)

@@ -47,7 +47,7 @@ impl Family for Trees {
         run: &mut dyn FnMut(&mut dyn Compare),
     ) {
         let correlations = &mut correlations;
-        run(&mut Ctx { party, channel, correlations, leaf_bits: self.0 });
+        run(&mut Ctx { party, channel, correlations, leaves: self.0.into() });
     }
 }
 
@@ -65,7 +65,7 @@ fn both<T: Send>(leaf_bits: u8, run: impl Fn(&mut Ctx) -> T + Sync) -> ([T; 2], 
             }
         });
         let mut correlations = Generator::dealt(dealer);
-        let result = run(&mut Ctx { party, channel: &mut channel, correlations: &mut correlations, leaf_bits });
+        let result = run(&mut Ctx { party, channel: &mut channel, correlations: &mut correlations, leaves: leaf_bits.into() });
         (result, log.lock().expect("no panic").clone(), sent.lock().expect("no panic").clone())
     };
     std::thread::scope(|scope| {
@@ -224,10 +224,10 @@ fn filling_that_is_not_zero_is_refused() {
 
 #[test]
 fn the_wire_is_as_it_was() {
-    let digests = |leaf_bits, work: fn(&mut Ctx, &[u64])| {
+    let digests = |leaf_bits: u8, work: fn(&mut Ctx, &[u64])| {
         crate::ot::wire(OtSource::default(), |party, channel, correlations| {
             let own: Vec<u64> = (0..100).map(|i| ((i + 7) * (i + 1)) << (8 * party as u8)).collect();
-            work(&mut Ctx { party, channel, correlations, leaf_bits }, &own);
+            work(&mut Ctx { party, channel, correlations, leaves: leaf_bits.into() }, &own);
         })
     };
     let requant_relu = |ctx: &mut Ctx, own: &[u64]| {

@@ -22,10 +22,30 @@ pub fn client(
     keys: &mut [ClientKey],
     share: &[u64],
 ) -> Result<Vec<u64>, Error> {
-    let positions = keys.len();
+    client_asks(channel, packing, keys, share)?;
+    client_reads(channel, packing, keys)
+}
+
+/// The first half of [`client`]: the encrypted operands.
+///
+/// # Errors
+/// [`Error::Io`] if the connection fails.
+pub fn client_asks(
+    channel: &mut dyn Channel,
+    packing: &Packing,
+    keys: &mut [ClientKey],
+    share: &[u64],
+) -> Result<(), Error> {
+    channel.send(Kind::LinearUpload, upload(packing, &Scale::new(packing.acc_bits()), keys, share))
+}
+
+/// The second half: the share of the results.
+///
+/// # Errors
+/// As [`client`].
+pub fn client_reads(channel: &mut dyn Channel, packing: &Packing, keys: &[ClientKey]) -> Result<Vec<u64>, Error> {
     let scale = Scale::new(packing.acc_bits());
-    channel.send(Kind::LinearUpload, upload(packing, &scale, keys, share))?;
-    let bytes = channel.receive(Kind::LinearDownload, positions * packing.download_bytes())?;
+    let bytes = channel.receive(Kind::LinearDownload, keys.len() * packing.download_bytes())?;
     downloads(packing, &scale, keys, &bytes)
 }
 

@@ -20,7 +20,7 @@ mod interleave;
 mod layer;
 mod server;
 
-pub use client::client;
+pub use client::{client, client_asks, client_reads};
 pub(super) use client::{downloads, upload};
 pub(super) use server::Sparse;
 pub use server::{Workspace, server, workspace_bytes};
