@@ -3,9 +3,9 @@
 
 use fusion_catalogue::{Keys, Schedule, Steps};
 use fusion_estimate::{Network, suited};
-use fusion_ir::{Party, Plan};
 use fusion_ir::op::Reveal;
 use fusion_ir::soundness::{self, Batch, Policy};
+use fusion_ir::{Party, Plan};
 
 use crate::answers::Answers;
 use crate::executor::Progress;

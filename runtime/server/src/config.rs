@@ -8,7 +8,7 @@ use std::time::Duration;
 use fusion_runtime::service::{Capacity, Deadlines, Hosted, Profile, Quota, Settings};
 use fusion_runtime::session::Limits;
 use fusion_runtime::transport::tcp::{Peer, TcpOptions};
-use fusion_runtime::transport::{Credentials, Fingerprint, Lane, Tls};
+use fusion_runtime::transport::{Authority, Credentials, Fingerprint, Lane, Tls, Trust};
 use fusion_runtime::{Budget, Error, Flow, Identity, PlanFile, Server, memory};
 use serde::Deserialize;
 
@@ -21,6 +21,12 @@ pub struct Config {
     /// The server's certificate and private key in one PEM file; needed unless `listen` is
     /// loopback.
     pub identity: Option<PathBuf>,
+    /// The certificates of an organisation's own authority in one PEM file: it may vouch for clients
+    /// by their names.
+    pub authority: Option<PathBuf>,
+    /// Its lists of revoked certificates, in PEM or DER. One that has expired lets nobody in.
+    #[serde(default)]
+    pub revoked: Vec<PathBuf>,
     /// Allows other addresses than loopback without `identity`.
     #[serde(default)]
     pub allow_plaintext: bool,
@@ -110,7 +116,12 @@ pub struct ClientLimits {
 #[serde(deny_unknown_fields)]
 pub struct Client {
     /// Its certificates. Its budget is kept under the first one, so a new one is added behind.
+    #[serde(default)]
     pub fingerprints: Vec<String>,
+    /// Its names in certificates of the authority. Without fingerprints its budget is kept under the
+    /// first one, whatever its certificate.
+    #[serde(default)]
+    pub names: Vec<String>,
     /// As in [`ClientLimits`].
     pub sessions: Option<usize>,
     /// As in [`ClientLimits`].
@@ -242,7 +253,8 @@ impl Config {
         let plans = self.plans.values_mut().map(|plan| &mut plan.file);
         let budget = self.budget.iter_mut().map(|budget| &mut budget.file);
         let reports = self.reports.iter_mut().map(|reports| &mut reports.directory);
-        plans.chain(self.identity.iter_mut()).chain(budget).chain(reports)
+        let authority = self.authority.iter_mut().chain(&mut self.revoked);
+        plans.chain(self.identity.iter_mut()).chain(authority).chain(budget).chain(reports)
     }
 
     /// What can be seen without reading other files.
@@ -270,9 +282,20 @@ impl Config {
             }
         }
         match (&self.identity, self.clients.is_empty()) {
-            (Some(_), true) => Err("with identity, [clients.NAME] says by their fingerprints who is let in".into()),
+            (Some(_), true) => Err("with identity, [clients.NAME] says by fingerprints or names who is let in".into()),
             (None, false) => Err("[clients.NAME] knows clients by their certificates: that needs identity".into()),
-            _ => Ok(()),
+            _ if self.authority.is_none() && !self.revoked.is_empty() => {
+                Err("revoked is of an authority: that needs authority".into())
+            }
+            _ => match self.clients.iter().find(|(_, client)| !client.names.is_empty()) {
+                Some((name, _)) if self.authority.is_none() => {
+                    Err(format!("clients.{name}: an authority vouches for names: that needs authority"))
+                }
+                None if self.authority.is_some() => {
+                    Err("authority vouches for clients by the names that [clients.NAME] has, and none has any".into())
+                }
+                _ => Ok(()),
+            },
         }
     }
 
@@ -288,34 +311,49 @@ impl Config {
     /// # Errors
     /// [`Error::Usage`] or [`Error::Setting`] if the certificates do not do.
     pub fn tcp(&self) -> Result<TcpOptions, Error> {
-        let known: Vec<Fingerprint> = self.known()?.into_iter().map(|(fingerprint, _)| fingerprint).collect();
-        let tls = |path: &PathBuf| Tls::new(&Credentials::read(path)?, &known);
+        let mut trust = Trust::default();
+        for (key, _) in self.known()? {
+            match key {
+                Key::Fingerprint(fingerprint) => trust.fingerprints.push(fingerprint),
+                Key::Name(name) => trust.names.push(name),
+            }
+        }
+        let tls = |path: &PathBuf| {
+            let authority = self.authority.as_ref().map(|path| Authority::read(path, &self.revoked)).transpose()?;
+            Tls::with(&Credentials::read(path)?, &Trust { authority, ..trust })
+        };
         let tls = self.identity.as_ref().map(tls).transpose()?;
         let timeout = Duration::from_secs(self.limits.stall_timeout_s);
         Ok(TcpOptions { timeout, tls, allow_plaintext: self.allow_plaintext })
     }
 
-    /// The clients by their certificates.
-    fn known(&self) -> Result<Vec<(Fingerprint, Profile)>, Error> {
-        let mut known: Vec<(Fingerprint, Profile)> = Vec::new();
+    /// The clients by their certificates, or by the names in them.
+    fn known(&self) -> Result<Vec<(Key, Profile)>, Error> {
+        let mut known: Vec<(Key, Profile)> = Vec::new();
         for (name, client) in &self.clients {
             let parse = |text: &String| {
                 text.parse::<Fingerprint>().map_err(|why| Error::Usage(format!("clients.{name}: {text:?}: {why}")))
             };
             let fingerprints = client.fingerprints.iter().map(parse).collect::<Result<Vec<_>, Error>>()?;
-            let Some(first) = fingerprints.first() else {
-                return Err(Error::Usage(format!("clients.{name}: fingerprints is empty: this client cannot come in")));
+            let identity = match (fingerprints.first(), client.names.first()) {
+                (Some(first), _) => Identity::certificate(*first),
+                (None, Some(first)) => Identity::holder(first),
+                (None, None) => {
+                    let why = "it has neither fingerprints nor names: this client cannot come in";
+                    return Err(Error::Usage(format!("clients.{name}: {why}")));
+                }
             };
             let Client { sessions, waiting, max_positions, max_bytes, positions_per_hour, .. } = *client;
             let own = ClientLimits { sessions, waiting, max_positions, max_bytes, positions_per_hour };
-            let identity = Identity::certificate(*first);
             let profile = Profile { name: name.clone(), identity, quota: own.quota(&self.client_defaults) };
-            for fingerprint in fingerprints {
-                if let Some((_, other)) = known.iter().find(|(other, _)| *other == fingerprint) {
-                    let text = format!("clients.{name} and clients.{} have one certificate", other.name);
+            let names = client.names.iter().map(|name| Key::Name(name.to_ascii_lowercase()));
+            for key in fingerprints.into_iter().map(Key::Fingerprint).chain(names) {
+                if let Some((_, other)) = known.iter().find(|(other, _)| *other == key) {
+                    let what = if matches!(key, Key::Name(_)) { "name" } else { "certificate" };
+                    let text = format!("clients.{name} and clients.{} have one {what}", other.name);
                     return Err(Error::Usage(text));
                 }
-                known.push((fingerprint, profile.clone()));
+                known.push((key, profile.clone()));
             }
         }
         Ok(known)
@@ -396,7 +434,7 @@ impl Config {
         }
         let (known, defaults) = (self.known()?, self.client_defaults);
         let directory = move |peer: &Peer| {
-            let known = known.iter().find(|(fingerprint, _)| Some(*fingerprint) == peer.fingerprint);
+            let known = known.iter().find(|(key, _)| key.is_of(peer));
             let stranger = || Profile {
                 name: peer.address.to_string(),
                 identity: Identity::of(peer),
@@ -410,6 +448,22 @@ impl Config {
         };
         let pending = self.limits.pending;
         Settings::new(plans, self.tcp()?, Box::new(directory), self.capacity(), deadlines, pending)
+    }
+}
+
+/// What a client is known by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Key {
+    Fingerprint(Fingerprint),
+    Name(String),
+}
+
+impl Key {
+    fn is_of(&self, peer: &Peer) -> bool {
+        match self {
+            Key::Fingerprint(fingerprint) => peer.fingerprint == Some(*fingerprint),
+            Key::Name(name) => peer.name.as_ref() == Some(name),
+        }
     }
 }
 
@@ -470,10 +524,52 @@ mod tests {
             (format!("{LEAST}in_flight = 5"), "in_flight is 1 to 4"),
             (with("identity = \"s.pem\""), "who is let in"),
             (format!("{LEAST}[clients.ann]\nfingerprints = []"), "needs identity"),
+            (with("identity = \"s.pem\"\nauthority = \"ca.pem\"") + "[clients.ann]\nfingerprints = []", "none has any"),
+            (with("identity = \"s.pem\"") + "[clients.ann]\nnames = [\"ann\"]", "that needs authority"),
+            (with("identity = \"s.pem\"\nrevoked = [\"l\"]") + "[clients.ann]\nfingerprints = []", "needs authority"),
             (format!("{LEAST}[log]\nlevel = \"loud\""), "unknown variant `loud`"),
         ] {
             let error = read(&text).unwrap_err();
             assert!(error.contains("server.toml: ") && error.contains(why), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn clients_are_known_by_names_of_an_authority_and_counted_under_the_first_unless_pinned() {
+        let pinned = "11".repeat(32);
+        let tls = format!("identity = \"s.pem\"\nauthority = \"ca.pem\"\nrevoked = [\"ca.crl\"]\n{LEAST}");
+        let clients = format!(
+            "[clients.ann]\nnames = [\"Ann.example.org\", \"anna.example.org\"]\n\
+             [clients.bob]\nfingerprints = [\"{pinned}\"]\nnames = [\"bob.example.org\"]\n"
+        );
+        let config = read(&format!("{tls}{clients}")).unwrap();
+        assert!([&config.authority.clone().unwrap(), &config.revoked[0]].iter().all(|path| path.is_absolute()));
+        let known = config.known().unwrap();
+        let name = |name: &str| Key::Name(name.into());
+        let keys: Vec<&Key> = known.iter().map(|(key, _)| key).collect();
+        let bob = Key::Fingerprint(pinned.parse().unwrap());
+        let expected = [name("ann.example.org"), name("anna.example.org"), bob, name("bob.example.org")];
+        assert_eq!(keys, expected.iter().collect::<Vec<_>>());
+        let ann = Identity::holder("ann.example.org");
+        let bob = Identity::certificate(pinned.parse().unwrap());
+        let identities: Vec<&Identity> = known.iter().map(|(_, profile)| &profile.identity).collect();
+        assert_eq!(identities, [&ann, &ann, &bob, &bob]);
+
+        let peer = |fingerprint: &str, name: Option<&str>| Peer {
+            address: "192.0.2.1:9".parse().unwrap(),
+            fingerprint: Some(fingerprint.repeat(32).parse().unwrap()),
+            name: name.map(str::to_owned),
+        };
+        let of = |peer: Peer| known.iter().find(|(key, _)| key.is_of(&peer)).map(|(_, profile)| profile.name.clone());
+        assert_eq!(of(peer("33", Some("anna.example.org"))).as_deref(), Some("ann"));
+        assert_eq!(of(peer("11", None)).as_deref(), Some("bob"));
+        assert_eq!(of(peer("33", Some("carl.example.org"))), None);
+        let twice = "[clients.carl]\nnames = [\"ANN.example.org\"]\n";
+        let error = read(&format!("{tls}{clients}{twice}")).unwrap().known().unwrap_err().to_string();
+        assert!(error.contains("clients.carl and clients.ann have one name"), "{error}");
+        for neither in ["", "fingerprints = []\nnames = []\n"] {
+            let error = read(&format!("{tls}{clients}[clients.dan]\n{neither}")).unwrap().known().unwrap_err();
+            assert!(error.to_string().contains("neither fingerprints nor names"), "{error}");
         }
     }
 

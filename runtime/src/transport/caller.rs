@@ -5,7 +5,8 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use super::Fingerprint;
 
-/// Who a budget belongs to: the holder of a certificate. Without one, whoever is at an address,
+/// Who a budget belongs to: the holder of a certificate, or of any that an authority gave to one
+/// name. Without one, whoever is at an address,
 /// which binds only clients that cannot choose theirs.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Identity(String);
@@ -14,6 +15,11 @@ impl Identity {
     /// The holder of a certificate.
     pub fn certificate(fingerprint: Fingerprint) -> Identity {
         Identity(format!("certificate {fingerprint}"))
+    }
+
+    /// Whoever holds a certificate that an authority gave to `name`: a later one, too.
+    pub fn holder(name: &str) -> Identity {
+        Identity(format!("name {}", name.to_ascii_lowercase()))
     }
 
     /// As a budget's file has it.

@@ -49,9 +49,11 @@ impl FromStr for Fingerprint {
     }
 }
 
-/// A certificate with its private key, from a file that holds both in PEM.
+/// A certificate with its private key, from a file that holds both in PEM, and after the certificate
+/// those of its issuers, if it is an authority's and others do not know them.
 pub struct Credentials {
-    pub(super) certificate: CertificateDer<'static>,
+    /// Its own first.
+    pub(super) chain: Vec<CertificateDer<'static>>,
     pub(super) key: PrivateKeyDer<'static>,
 }
 
@@ -64,9 +66,11 @@ impl Credentials {
         let refuse = |why: String| Error::Usage(format!("{}: {why}", path.display()));
         let lacks = |what: &str| Error::setting(Setting::Credentials, format!("{}: {what}", path.display()));
         let pem = std::fs::read(path).map_err(|error| refuse(format!("cannot be read: {error}")))?;
-        let certificate = CertificateDer::from_pem_slice(&pem).map_err(|_| lacks("it holds no certificate in PEM"))?;
+        let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+        let chain = chain.ok().filter(|chain| !chain.is_empty());
+        let chain = chain.ok_or_else(|| lacks("it holds no certificate in PEM"))?;
         let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|_| lacks("it holds no private key in PEM"))?;
-        Ok(Credentials { certificate, key })
+        Ok(Credentials { chain, key })
     }
 
     /// Makes new ones and writes them to `path`, which must not exist, for nobody else to read.
@@ -88,7 +92,7 @@ impl Credentials {
 
     /// What peers know this party by.
     pub fn fingerprint(&self) -> Fingerprint {
-        Fingerprint::of(&self.certificate)
+        Fingerprint::of(&self.chain[0])
     }
 }
 

@@ -21,6 +21,7 @@ mod outgoing;
 mod switch;
 pub mod tcp;
 mod tls;
+mod trust;
 mod turn;
 
 pub use caller::Identity;
@@ -34,4 +35,5 @@ pub use meter::{Meter, Metered, Traffic};
 pub use outgoing::ALIVE_EVERY;
 pub use switch::Switch;
 pub use tls::Tls;
+pub use trust::{Authority, Known, Trust};
 pub use turn::{Told, Turn};

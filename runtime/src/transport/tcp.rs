@@ -5,7 +5,7 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
 use super::tls::{TlsReader, TlsWriter};
-use super::{Connection, Dial, Fingerprint, Identity, Listen, Met, Tls};
+use super::{Connection, Dial, Fingerprint, Identity, Known, Listen, Met, Tls};
 use crate::{Error, Setting};
 
 /// How long a party waits, and how it speaks to another machine.
@@ -22,12 +22,14 @@ pub struct TcpOptions {
 }
 
 /// Who is at the other end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
     /// Its address.
     pub address: SocketAddr,
     /// Its certificate's fingerprint, under TLS.
     pub fingerprint: Option<Fingerprint>,
+    /// The name that an authority vouches for, if that is how it is known.
+    pub name: Option<String>,
 }
 
 /// Listens on `address` (`host:port`; port 0 lets the system choose).
@@ -62,8 +64,8 @@ pub fn accept(listener: &TcpListener, options: &TcpOptions) -> Result<(Connectio
 /// # Errors
 /// As [`accept`].
 pub fn greet(stream: TcpStream, address: SocketAddr, options: &TcpOptions) -> Result<(Connection, Peer), Error> {
-    let (connection, fingerprint) = secure(stream, options, Tls::accept).map_err(fusion_backends::Error::Io)?;
-    Ok((connection, Peer { address, fingerprint }))
+    let (connection, known) = secure(stream, options, Tls::accept).map_err(fusion_backends::Error::Io)?;
+    Ok((connection, Peer::new(address, known)))
 }
 
 /// Connects to a server at `address` (`host:port`), trying until the timeout has passed: the server
@@ -88,8 +90,8 @@ pub fn connect(address: &str, options: &TcpOptions) -> Result<(Connection, Peer)
                 // Who answers is who was meant, or not: there is no second attempt.
                 let named = |error: io::Error| io::Error::new(error.kind(), format!("{address}: {error}"));
                 let secured = secure(stream, options, Tls::connect).map_err(named);
-                let (connection, fingerprint) = secured.map_err(fusion_backends::Error::Io)?;
-                return Ok((connection, Peer { address, fingerprint }));
+                let (connection, known) = secured.map_err(fusion_backends::Error::Io)?;
+                return Ok((connection, Peer::new(address, known)));
             }
             Err(error) if Instant::now() + RETRY_PAUSE >= deadline => {
                 let text = format!("cannot connect to {address}: {error}");
@@ -156,11 +158,20 @@ impl From<(Connection, Peer)> for Met {
 impl Identity {
     /// The client at the other end of a connection.
     pub fn of(peer: &Peer) -> Identity {
-        peer.fingerprint.map_or_else(|| Identity::address(peer.address.ip()), Identity::certificate)
+        match (&peer.name, peer.fingerprint) {
+            (Some(name), _) => Identity::holder(name),
+            (None, Some(fingerprint)) => Identity::certificate(fingerprint),
+            (None, None) => Identity::address(peer.address.ip()),
+        }
     }
 }
 
 impl Peer {
+    fn new(address: SocketAddr, known: Option<Known>) -> Peer {
+        let (fingerprint, name) = known.map(|known| (known.fingerprint, known.name)).unzip();
+        Peer { address, fingerprint, name: name.flatten() }
+    }
+
     /// Whether bytes to it leave this machine without encryption and authentication.
     pub fn is_exposed(&self) -> bool {
         !self.address.ip().is_loopback() && self.fingerprint.is_none()
@@ -177,20 +188,20 @@ pub fn open(stream: TcpStream, timeout: Duration) -> io::Result<Connection> {
     Connection::with_shutdown(stream, writer, timeout, shut)
 }
 
-type Shake = fn(&Tls, TcpStream) -> io::Result<(TlsReader, TlsWriter, Fingerprint)>;
+type Shake = fn(&Tls, TcpStream) -> io::Result<(TlsReader, TlsWriter, Known)>;
 
 /// A connection over a connected socket, under TLS if the options say so.
-fn secure(stream: TcpStream, options: &TcpOptions, shake: Shake) -> io::Result<(Connection, Option<Fingerprint>)> {
+fn secure(stream: TcpStream, options: &TcpOptions, shake: Shake) -> io::Result<(Connection, Option<Known>)> {
     let Some(tls) = &options.tls else { return Ok((open(stream, options.timeout)?, None)) };
     let shut = prepare(&stream, options.timeout)?;
-    let (reader, writer, fingerprint) = shake(tls, stream).map_err(|error| match error.kind() {
+    let (reader, writer, known) = shake(tls, stream).map_err(|error| match error.kind() {
         ErrorKind::WouldBlock | ErrorKind::TimedOut => {
             let text = format!("no data from the peer for {} s", options.timeout.as_secs_f64());
             io::Error::new(ErrorKind::TimedOut, text)
         }
         _ => error,
     })?;
-    Ok((Connection::with_shutdown(reader, writer, options.timeout, shut)?, Some(fingerprint)))
+    Ok((Connection::with_shutdown(reader, writer, options.timeout, shut)?, Some(known)))
 }
 
 /// Makes a socket give up after `timeout`; returns what ends it at once.

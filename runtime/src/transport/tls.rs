@@ -1,8 +1,9 @@
-//! TLS 1.3 in which both parties show certificates that the other one knows by their fingerprints.
+//! TLS 1.3 in which both parties show certificates that the other one knows: [`super::trust`] says
+//! how.
 //!
-//! There are no certificate authorities, no names and no resumption: a connection is with the
-//! holder of one of the expected keys, or there is none. A TLS session is one object, so its two
-//! halves share it under a lock that nobody holds while waiting for the network.
+//! There is no resumption: a connection is with somebody who is expected, or there is none. A TLS
+//! session is one object, so its two halves share it under a lock that nobody holds while waiting
+//! for the network.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -10,15 +11,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use rustls::client::Resumption;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{WebPkiSupportedAlgorithms, ring, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{
-    ClientConfig, ClientConnection, Connection, DigitallySignedStruct, DistinguishedName, ServerConfig,
-    ServerConnection, SignatureScheme, version,
-};
+use rustls::client::danger::ServerCertVerifier;
+use rustls::crypto::ring;
+use rustls::pki_types::ServerName;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::{ClientConfig, ClientConnection, Connection, ServerConfig, ServerConnection, version};
 
+use super::trust::{Known, Trust, Verifier};
 use super::{Credentials, Fingerprint};
 use crate::{Error, Setting};
 
@@ -27,6 +26,7 @@ use crate::{Error, Setting};
 pub struct Tls {
     client: Arc<ClientConfig>,
     server: Arc<ServerConfig>,
+    verifier: Arc<Verifier>,
     fingerprint: Fingerprint,
 }
 
@@ -34,25 +34,28 @@ impl Tls {
     /// As the holder of `credentials`, with any of `peers`.
     ///
     /// # Errors
-    /// [`Error::Setting`] if there are no peers, or the credentials are of a kind that TLS 1.3 does
-    /// not know.
+    /// As [`Tls::with`].
     pub fn new(credentials: &Credentials, peers: &[Fingerprint]) -> Result<Tls, Error> {
-        if peers.is_empty() {
-            let why = "the fingerprint of the other party's certificate is missing";
-            return Err(Error::setting(Setting::Peers, why));
-        }
+        Tls::with(credentials, &Trust { fingerprints: peers.to_vec(), ..Trust::default() })
+    }
+
+    /// As the holder of `credentials`, with whom `trust` lets in.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] if nobody is let in, or the credentials are of a kind that TLS 1.3 does
+    /// not know; [`Error::Usage`] if an authority or a name does not do.
+    pub fn with(credentials: &Credentials, trust: &Trust) -> Result<Tls, Error> {
         let refuse = |error: rustls::Error| {
             Error::setting(Setting::Credentials, format!("these credentials do not do: {error}"))
         };
         let provider = Arc::new(ring::default_provider());
-        let algorithms = provider.signature_verification_algorithms;
-        let pinned = Arc::new(Pinned { peers: peers.to_vec(), algorithms });
-        let chain = vec![credentials.certificate.clone()];
+        let verifier = Arc::new(Verifier::new(trust, &provider)?);
+        let chain = credentials.chain.clone();
         let mut client = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(&[&version::TLS13])
             .map_err(refuse)?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::clone(&pinned) as Arc<dyn ServerCertVerifier>)
+            .with_custom_certificate_verifier(Arc::clone(&verifier) as Arc<dyn ServerCertVerifier>)
             .with_client_auth_cert(chain.clone(), credentials.key.clone_key())
             .map_err(refuse)?;
         client.resumption = Resumption::disabled();
@@ -60,11 +63,12 @@ impl Tls {
         let mut server = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&version::TLS13])
             .map_err(refuse)?
-            .with_client_cert_verifier(pinned)
+            .with_client_cert_verifier(Arc::clone(&verifier) as Arc<dyn ClientCertVerifier>)
             .with_single_cert(chain, credentials.key.clone_key())
             .map_err(refuse)?;
         server.send_tls13_tickets = 0;
-        Ok(Tls { client: Arc::new(client), server: Arc::new(server), fingerprint: credentials.fingerprint() })
+        let (client, server) = (Arc::new(client), Arc::new(server));
+        Ok(Tls { client, server, verifier, fingerprint: credentials.fingerprint() })
     }
 
     /// What peers know this party by.
@@ -76,34 +80,34 @@ impl Tls {
     ///
     /// # Errors
     /// If the peer is nobody expected or speaks no TLS 1.3, or the connection fails.
-    pub fn connect(&self, socket: TcpStream) -> io::Result<(TlsReader, TlsWriter, Fingerprint)> {
+    pub fn connect(&self, socket: TcpStream) -> io::Result<(TlsReader, TlsWriter, Known)> {
         let name = ServerName::try_from("fusion").map_err(io::Error::other)?;
-        shake(ClientConnection::new(Arc::clone(&self.client), name).map_err(io::Error::other)?.into(), socket)
+        self.shake(ClientConnection::new(Arc::clone(&self.client), name).map_err(io::Error::other)?.into(), socket)
     }
 
     /// Shakes hands over a connected socket as the one who was connected to.
     ///
     /// # Errors
     /// As [`Tls::connect`].
-    pub fn accept(&self, socket: TcpStream) -> io::Result<(TlsReader, TlsWriter, Fingerprint)> {
-        shake(ServerConnection::new(Arc::clone(&self.server)).map_err(io::Error::other)?.into(), socket)
+    pub fn accept(&self, socket: TcpStream) -> io::Result<(TlsReader, TlsWriter, Known)> {
+        self.shake(ServerConnection::new(Arc::clone(&self.server)).map_err(io::Error::other)?.into(), socket)
     }
-}
 
-fn shake(mut session: Connection, mut socket: TcpStream) -> io::Result<(TlsReader, TlsWriter, Fingerprint)> {
-    complete(&mut session, &mut socket).map_err(explain)?;
-    let certificate = session.peer_certificates().and_then(<[_]>::first);
-    let certificate = certificate.ok_or_else(|| io::Error::other("the peer showed no certificate"))?;
-    let fingerprint = Fingerprint::of(certificate);
-    let session = Arc::new(Mutex::new(session));
-    let reader = TlsReader {
-        socket: socket.try_clone()?,
-        session: Arc::clone(&session),
-        raw: vec![0; RAW_BYTES],
-        plain: Vec::new(),
-        read: 0,
-    };
-    Ok((reader, TlsWriter { socket, session, raw: Vec::new() }, fingerprint))
+    fn shake(&self, mut session: Connection, mut socket: TcpStream) -> io::Result<(TlsReader, TlsWriter, Known)> {
+        complete(&mut session, &mut socket).map_err(explain)?;
+        let certificate = session.peer_certificates().and_then(<[_]>::first);
+        let certificate = certificate.ok_or_else(|| io::Error::other("the peer showed no certificate"))?;
+        let known = self.verifier.known(certificate);
+        let session = Arc::new(Mutex::new(session));
+        let reader = TlsReader {
+            socket: socket.try_clone()?,
+            session: Arc::clone(&session),
+            raw: vec![0; RAW_BYTES],
+            plain: Vec::new(),
+            read: 0,
+        };
+        Ok((reader, TlsWriter { socket, session, raw: Vec::new() }, known))
+    }
 }
 
 /// Completes the handshake within the time that the socket gives one read: a peer that sends a byte
@@ -252,97 +256,4 @@ fn explain(error: io::Error) -> io::Error {
         other => format!("TLS: {other}"),
     };
     io::Error::new(ErrorKind::ConnectionAborted, text)
-}
-
-/// Accepts certificates by their fingerprints, if their holder has signed the handshake.
-#[derive(Debug)]
-struct Pinned {
-    peers: Vec<Fingerprint>,
-    algorithms: WebPkiSupportedAlgorithms,
-}
-
-impl Pinned {
-    fn check(&self, certificate: &CertificateDer<'_>) -> Result<(), rustls::Error> {
-        let found = Fingerprint::of(certificate);
-        if self.peers.contains(&found) {
-            return Ok(());
-        }
-        Err(rustls::Error::General(format!(
-            "the peer's certificate has the fingerprint {found}, which is not the one to expect"
-        )))
-    }
-}
-
-const NO_TLS12: &str = "TLS 1.2 was never offered";
-
-impl ServerCertVerifier for Pinned {
-    fn verify_server_cert(
-        &self,
-        certificate: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        self.check(certificate).map(|()| ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Err(rustls::Error::General(NO_TLS12.into()))
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signature, &self.algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
-    }
-}
-
-impl ClientCertVerifier for Pinned {
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        &[]
-    }
-
-    fn verify_client_cert(
-        &self,
-        certificate: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: UnixTime,
-    ) -> Result<ClientCertVerified, rustls::Error> {
-        self.check(certificate).map(|()| ClientCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Err(rustls::Error::General(NO_TLS12.into()))
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signature, &self.algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
-    }
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::{Parser, ValueEnum};
+use clap::{ArgGroup, Parser, ValueEnum};
 use fusion_catalogue::Keys;
 use fusion_catalogue::ot::Choice;
 use fusion_ir::op::Reveal;
@@ -11,7 +11,7 @@ use fusion_ir::soundness::Policy;
 use fusion_runtime::ledger::SESSIONS_BITS;
 use fusion_runtime::session::Offline;
 use fusion_runtime::transport::tcp::{self, TcpOptions};
-use fusion_runtime::transport::{Credentials, Fingerprint, Lane, Tls};
+use fusion_runtime::transport::{Authority, Credentials, Fingerprint, Lane, Tls, Trust};
 use fusion_runtime::{Error, Flow, Setting, memory};
 use fusion_table::LabelFile;
 
@@ -60,6 +60,7 @@ impl From<Correlations> for Choice {
 /// Exit codes: 0 accepted (or finished without verification), 3 rejected by verification, 2 bad
 /// usage or input, 4 the peer or the connection failed, 1 a bug.
 #[derive(Debug, Parser)]
+#[command(group = ArgGroup::new("trusted").multiple(true))]
 #[command(name = "fusion-run", version, disable_version_flag = true, max_term_width = 100)]
 pub struct Args {
     /// The compiled plan: plan.bin for the server and for the demonstration, plan.client.bin for
@@ -232,12 +233,37 @@ pub struct Args {
     pub timeout: u64,
     /// This party's certificate and private key, in one PEM file: the connection is then encrypted
     /// and mutually authenticated (TLS 1.3), as it must be between machines. --keygen makes one
-    #[arg(long, value_name = "FILE", requires = "peer", requires = "role", help_heading = "Between machines")]
+    #[arg(long, value_name = "FILE", requires = "trusted", requires = "role", help_heading = "Between machines")]
     pub identity: Option<PathBuf>,
     /// SHA-256 fingerprint of the other party's certificate, as --keygen printed it there; a server
     /// may name several clients
-    #[arg(long, value_name = "FINGERPRINT", requires = "identity", help_heading = "Between machines")]
+    #[arg(
+        long,
+        value_name = "FINGERPRINT",
+        requires = "identity",
+        group = "trusted",
+        help_heading = "Between machines"
+    )]
     pub peer: Vec<Fingerprint>,
+    /// Certificates, in one PEM file, of an organisation's own authority: the other party may show
+    /// one that it issued to --peer-name. Chain, time and purpose must be right
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "identity",
+        requires = "peer_name",
+        group = "trusted",
+        help_heading = "Between machines"
+    )]
+    pub authority: Option<PathBuf>,
+    /// The authority's list of revoked certificates, in PEM or DER; one of every issuer in a chain.
+    /// It must not have expired
+    #[arg(long, value_name = "FILE", requires = "authority", help_heading = "Between machines")]
+    pub revoked: Vec<PathBuf>,
+    /// The other party's name, as its certificate has it (a subject alternative name); a server may
+    /// name several clients
+    #[arg(long, value_name = "NAME", requires = "authority", help_heading = "Between machines")]
+    pub peer_name: Vec<String>,
     /// Make a new certificate and private key for --identity, print the fingerprint that the other
     /// party needs, and do nothing else
     #[arg(long, value_name = "FILE", exclusive = true, help_heading = "Between machines")]
@@ -384,7 +410,11 @@ impl Args {
     /// # Errors
     /// [`Error::Usage`] if its credentials cannot be used.
     pub fn tcp(&self) -> Result<TcpOptions, Error> {
-        let tls = |path: &PathBuf| Tls::new(&Credentials::read(path)?, &self.peer);
+        let tls = |path: &PathBuf| {
+            let authority = self.authority.as_ref().map(|path| Authority::read(path, &self.revoked)).transpose()?;
+            let trust = Trust { fingerprints: self.peer.clone(), authority, names: self.peer_name.clone() };
+            Tls::with(&Credentials::read(path)?, &trust)
+        };
         let tls = self.identity.as_ref().map(tls).transpose()?;
         Ok(TcpOptions { timeout: Duration::from_secs(self.timeout), tls, allow_plaintext: self.allow_plaintext })
     }
@@ -432,9 +462,9 @@ fn hint(error: &Error) -> String {
         Setting::Memory { streams: 1 } => " (--memory)".into(),
         Setting::Memory { .. } => " (--memory; --in-flight 1 needs less)".into(),
         Setting::Credentials => " (--identity; --keygen makes a file for it)".into(),
-        Setting::Peers => ": --identity needs --peer".into(),
+        Setting::Peers => ": --identity needs --peer, or --authority and --peer-name".into(),
         Setting::Plaintext => {
-            ": --identity and --peer protect it; --allow-plaintext permits it (on a private link, or \
+            ": --identity with --peer or --authority protects it; --allow-plaintext permits it (on a private link, or \
                                through a tunnel of your own)"
                 .into()
         }

@@ -1,0 +1,269 @@
+//! TLS between parties whose certificates an organisation's own authority issued: through the library
+//! and through the program.
+
+mod common;
+mod desk;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use desk::Desk;
+use fusion_runtime::transport::tcp::{self, Peer, TcpOptions};
+use fusion_runtime::transport::{Authority, Connection, Credentials, Tls, Trust};
+use fusion_runtime::{Budget, Error, Identity};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SerialNumber, date_time_ymd,
+};
+use tempfile::TempDir;
+
+/// An authority with its files.
+struct Office {
+    folder: TempDir,
+    issuer: Issuer<'static, KeyPair>,
+    /// What others know it by, and what a holder shows before it.
+    root: PathBuf,
+    between: String,
+}
+
+fn params(name: &str, authority: bool) -> CertificateParams {
+    let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+    params.distinguished_name.push(rcgen::DnType::CommonName, name);
+    if authority {
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    }
+    params
+}
+
+impl Office {
+    fn new(name: &str) -> Office {
+        let folder = tempfile::tempdir().unwrap();
+        let (params, key) = (params(name, true), KeyPair::generate().unwrap());
+        let root = folder.path().join("ca.pem");
+        std::fs::write(&root, params.self_signed(&key).unwrap().pem()).unwrap();
+        Office { folder, issuer: Issuer::new(params, key), root, between: String::new() }
+    }
+
+    /// One that this one vouches for.
+    fn branch(&self) -> Office {
+        let folder = tempfile::tempdir().unwrap();
+        let (params, key) = (params("branch", true), KeyPair::generate().unwrap());
+        let between = params.signed_by(&key, &self.issuer).unwrap().pem();
+        Office { folder, issuer: Issuer::new(params, key), root: self.root.clone(), between }
+    }
+
+    /// Credentials for `name`, changed before they are signed.
+    fn issue(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Credentials {
+        let (mut params, key) = (params(name, false), KeyPair::generate().unwrap());
+        params.serial_number = Some(SerialNumber::from(name.len() as u64));
+        change(&mut params);
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let path = self.folder.path().join(format!("{name}.pem"));
+        std::fs::write(&path, certificate.pem() + &self.between + &key.serialize_pem()).unwrap();
+        Credentials::read(&path).unwrap()
+    }
+
+    /// A list of revoked certificates, good until the year `until`.
+    fn list(&self, revoked: &[u64], until: i32) -> PathBuf {
+        let entry = |serial: &u64| RevokedCertParams {
+            serial_number: SerialNumber::from(*serial),
+            revocation_time: date_time_ymd(2020, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let list = CertificateRevocationListParams {
+            this_update: date_time_ymd(2020, 1, 1),
+            next_update: date_time_ymd(until, 1, 1),
+            crl_number: SerialNumber::from(1u64),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.iter().map(entry).collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        let path = self.folder.path().join(format!("{}-{until}.crl", revoked.len()));
+        std::fs::write(&path, list.signed_by(&self.issuer).unwrap().pem().unwrap()).unwrap();
+        path
+    }
+
+    fn trust(&self, names: &[&str], revoked: &[PathBuf]) -> Trust {
+        let authority = Some(Authority::read(&self.root, revoked).unwrap());
+        Trust { authority, names: names.iter().map(|name| (*name).to_owned()).collect(), ..Trust::default() }
+    }
+}
+
+type End = Result<(Connection, Peer), Error>;
+
+/// Both ends of an attempt to connect.
+fn meet(client: (&Credentials, &Trust), server: (&Credentials, &Trust)) -> (End, End) {
+    let options = |(credentials, trust): (&Credentials, &Trust)| {
+        let tls = Some(Tls::with(credentials, trust).unwrap());
+        TcpOptions { timeout: Duration::from_secs(20), tls, allow_plaintext: false }
+    };
+    let (client, server) = (options(client), options(server));
+    let listener = tcp::listen("127.0.0.1:0", &server).unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    std::thread::scope(|scope| {
+        let served = scope.spawn(|| tcp::accept(&listener, &server));
+        (tcp::connect(&address, &client), served.join().unwrap())
+    })
+}
+
+fn refused(end: End) -> String {
+    let error = end.err().expect("it fails");
+    assert_eq!(error.exit_code(), 4, "{error}");
+    error.to_string()
+}
+
+#[test]
+fn parties_of_one_authority_know_each_other_by_name() {
+    let office = Office::new("office");
+    let (ann, bob) = (office.issue("ann.example.org", |_| ()), office.issue("bob.example.org", |_| ()));
+    let lists = [office.list(&[], 4000)];
+    for lists in [&lists[..], &[]] {
+        let to_bob = office.trust(&["bob.example.org"], lists);
+        let to_ann = office.trust(&["carl.example.org", "ann.example.org"], lists);
+        let (client, server) = meet((&ann, &to_bob), (&bob, &to_ann));
+        let ((_, to), (_, from)) = (client.unwrap(), server.unwrap());
+        assert_eq!((to.name.as_deref(), from.name.as_deref()), (Some("bob.example.org"), Some("ann.example.org")));
+        assert_eq!((to.fingerprint, from.fingerprint), (Some(bob.fingerprint()), Some(ann.fingerprint())));
+        assert_eq!(Identity::of(&from).to_string(), "name ann.example.org");
+    }
+    // Whoever holds a later certificate of that name is the same client.
+    let again = office.issue("ann.example.org", |_| ());
+    let (_, server) =
+        meet((&again, &office.trust(&["bob.example.org"], &[])), (&bob, &office.trust(&["ann.example.org"], &[])));
+    assert_eq!(Identity::of(&server.unwrap().1).to_string(), "name ann.example.org");
+}
+
+#[test]
+fn a_branch_is_shown_with_the_certificate_and_pinned_ones_stay_known_beside() {
+    let office = Office::new("office");
+    let branch = office.branch();
+    let (ann, bob) = (branch.issue("ann.example.org", |_| ()), office.issue("bob.example.org", |_| ()));
+    let (to_bob, to_ann) = (office.trust(&["bob.example.org"], &[]), office.trust(&["ann.example.org"], &[]));
+    let (client, server) = meet((&ann, &to_bob), (&bob, &to_ann));
+    assert!(client.is_ok() && server.is_ok());
+    // Each issuer in the chain needs a list.
+    let both = [office.list(&[], 4000), branch.list(&[], 4000)];
+    let listed = |lists: &[PathBuf]| meet((&ann, &to_bob), (&bob, &office.trust(&["ann.example.org"], lists))).1;
+    assert!(listed(&both).is_ok());
+    assert!(refused(listed(&both[..1])).contains("no list of revoked certificates is responsible"));
+
+    let path = office.folder.path().join("self.pem");
+    Credentials::generate(&path).unwrap();
+    let own = Credentials::read(&path).unwrap();
+    let (client, server) =
+        meet((&own, &to_bob), (&bob, &Trust { fingerprints: vec![own.fingerprint()], ..to_ann.clone() }));
+    let peer = server.unwrap().1;
+    assert!(client.is_ok() && peer.name.is_none());
+    assert_eq!(Identity::of(&peer), Identity::certificate(own.fingerprint()));
+}
+
+#[test]
+fn who_is_expired_revoked_misnamed_or_of_another_authority_is_refused_by_either_side() {
+    let (office, other) = (Office::new("office"), Office::new("other"));
+    let good = office.issue("good.example.org", |_| ());
+    let fresh = office.list(&[], 4000);
+    let name = "bad.example.org";
+    type Change = fn(&mut CertificateParams);
+    let nothing: Change = |_| ();
+    let cases: [(&Office, &str, Change, &[PathBuf], &str); 8] = [
+        (&office, name, |params| params.not_after = date_time_ymd(2021, 1, 1), &[], "has expired"),
+        (&office, name, |params| params.not_before = date_time_ymd(3000, 1, 1), &[], "not valid yet"),
+        (&office, name, nothing, &[office.list(&[name.len() as u64], 4000)], "is revoked"),
+        (&office, "evil.example.org", nothing, &[], "none of the names"),
+        (&office, "xbad.example.org", nothing, &[], "none of the names"),
+        (&other, name, nothing, &[], "not of the authority"),
+        (&office, name, nothing, &[office.list(&[], 2021)], "has expired here"),
+        (
+            &office,
+            name,
+            |params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::CodeSigning],
+            &[],
+            "purpose",
+        ),
+    ];
+    for (issuer, holder, change, lists, why) in cases {
+        let bad = issuer.issue(holder, change);
+        let (to_good, to_bad) = (office.trust(&["good.example.org"], &[]), office.trust(&[name], lists));
+        let (_, server) = meet((&bad, &to_good), (&good, &to_bad));
+        let text = refused(server);
+        assert!(text.contains(why), "the server of {why}: {text}");
+        let (client, _) = meet((&good, &to_bad), (&bad, &to_good));
+        let text = refused(client);
+        assert!(text.contains(why), "the client of {why}: {text}");
+    }
+    // The good one has nothing to fear from lists.
+    let trust = office.trust(&["good.example.org"], std::slice::from_ref(&fresh));
+    let (client, server) = meet((&good, &trust), (&good, &trust));
+    assert!(client.is_ok() && server.is_ok());
+    // One authority's word is nothing without an expected name, and the other way round.
+    let nobody = Trust { names: Vec::new(), ..trust.clone() };
+    let names_only = Trust { authority: None, ..trust.clone() };
+    for trust in [nobody, names_only, Trust::default()] {
+        assert!(matches!(Tls::with(&good, &trust), Err(Error::Setting { .. })), "{trust:?}");
+    }
+    let odd = Trust { names: vec!["not a name".into()], ..trust };
+    assert!(Tls::with(&good, &odd).unwrap_err().to_string().contains("no name of a certificate"));
+}
+
+#[test]
+fn files_of_an_authority_are_named_when_they_do_not_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let missing = folder.path().join("missing.pem");
+    let said = |path: &Path, lists: &[PathBuf]| Authority::read(path, lists).unwrap_err().to_string();
+    assert!(said(&missing, &[]).contains("missing.pem: cannot be read"));
+    let empty = folder.path().join("empty.pem");
+    std::fs::write(&empty, "junk").unwrap();
+    assert!(said(&empty, &[]).contains("empty.pem: it holds no certificate in PEM"));
+    let office = Office::new("office");
+    assert!(said(&office.root, &[missing]).contains("missing.pem: cannot be read"));
+    // What is no list is seen when it is put to use.
+    let good = office.issue("good.example.org", |_| ());
+    let error = Tls::with(&good, &office.trust(&["good.example.org"], &[empty])).unwrap_err();
+    assert!(error.exit_code() == 2 && error.to_string().contains("this authority does not do"), "{error}");
+}
+
+#[test]
+fn programs_know_each_other_by_name_and_a_renewed_certificate_has_the_same_budget() {
+    let (desk, office) = (Desk::new(), Office::new("office"));
+    let copy = |from: &Path, to: &str| std::fs::copy(from, desk.path(to)).unwrap();
+    copy(&office.root, "ca.pem");
+    copy(&office.list(&[2, 3], 4000), "ca.crl");
+    for (name, file) in [("server", "server.pem"), ("ann", "ann.pem"), ("ann", "renewed.pem"), ("eve", "revoked.pem")] {
+        let revoked = file == "revoked.pem";
+        office.issue(&format!("{name}.example.org"), |params| {
+            params.serial_number = Some(SerialNumber::from(if revoked { 3u64 } else { 40 }));
+        });
+        copy(&office.folder.path().join(format!("{name}.example.org.pem")), file);
+    }
+    let trust = "--authority ca.pem --revoked ca.crl";
+    let names = "--peer-name ann.example.org --peer-name eve.example.org";
+    let flags = format!("--identity server.pem {trust} {names} --sessions 2 --budget 1000");
+    let (server, address) = desk.server(&format!("plan.bin {flags}"));
+    let run = |identity: &str, name: &str| {
+        let flags = format!("--input x.npy --no-verify --identity {identity} {trust} --peer-name {name}");
+        desk.run(&desk.client_line(&address, &flags))
+    };
+    let wrong = run("ann.pem", "other.example.org");
+    assert!(wrong.code == 4 && wrong.stderr.contains("for none of the names"), "{wrong:?}");
+    assert_eq!(run("revoked.pem", "server.example.org").code, 4);
+    for identity in ["ann.pem", "renewed.pem"] {
+        let served = run(identity, "server.example.org");
+        assert_eq!(served.code, 0, "{served:?}");
+    }
+    let server = server.end();
+    assert!(server.code == 0 && server.stderr.contains("the peer's certificate is revoked"), "{server:?}");
+    let budget = Budget::open(&desk.path("state/fusion/budget.redb"), 1000).unwrap();
+    assert_eq!(budget.left(&Identity::holder("ann.example.org")).unwrap(), 1000 - 2 * 3);
+
+    for (flags, why) in [
+        ("--identity ann.pem --authority ca.pem", "--peer-name"),
+        ("--identity ann.pem --peer-name server.example.org", "--authority"),
+        ("--identity ann.pem", "--peer"),
+        ("--identity ann.pem --authority x.npy --peer-name server.example.org", "x.npy: it holds no certificate"),
+    ] {
+        let said = desk.refused(&format!("--input x.npy --no-verify {flags}"));
+        assert!(said.contains(why), "{flags}: {said}");
+    }
+}
