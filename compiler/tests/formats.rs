@@ -333,7 +333,7 @@ fn rings_of_products_are_those_that_their_protocols_carry() {
     let worst = Precision { worst_case: true, ..Precision::default() };
     let refused = build(&gram(24, 8192), &calibration, &worst, &Settings::default()).unwrap_err().to_string();
     assert!(
-        refused.contains("more than the 4194304 that are done one by one") && refused.contains("gram"),
+        refused.contains("are more than the 4194304 that are done one by one") && refused.contains("gram"),
         "{refused}"
     );
     assert!(refused.contains("ciphertexts do not carry them"), "{refused}");

@@ -139,7 +139,7 @@ fn large_products_are_not_computed_scalar_by_scalar() {
         assert_eq!(
             refused.iter().map(ToString::to_string).collect::<Vec<_>>(),
             [
-                "mat_mul product 0: 1 products of 512x512 and 512x512 matrices are 134217728 multiplications, more than the \
+                "mat_mul product 0: the product of 512x512 and 512x512 matrices: 134217728 multiplications are more than the \
               4194304 that are done one by one: have them done by ciphertexts, as backend cheetah does"
             ],
             "{backend}"

@@ -11,7 +11,7 @@ use tract_onnx::prelude::{Framework, Tensor};
 use super::call::Kind;
 use super::ops::types;
 use super::support::{NEWEST_OPSET, NodeSupport};
-use super::{Batch, Part, graph, ml, size, support, tensors};
+use super::{Batch, Part, graph, lookups, ml, size, support, tensors};
 use crate::memory::Memory;
 use crate::setting::Setting;
 use crate::{Error, Unsupported};
@@ -144,6 +144,7 @@ impl<'p> OnnxFile<'p> {
 
     /// Takes out what the client evaluates of `part`, if anything.
     pub fn encoded(&mut self, constants: &HashMap<String, Arc<Tensor>>, part: &Part) -> Option<ml::prefix::Encoded> {
+        lookups::encode(&mut self.graph, constants);
         let rules = ml::prefix::Rules { version: self.tabular_version, public: part.public_prefix };
         ml::prefix::take(&mut self.graph, constants, rules)
     }

@@ -14,6 +14,7 @@ mod file;
 mod graph;
 mod head;
 mod legacy;
+mod lookups;
 mod ml;
 mod ops;
 mod size;

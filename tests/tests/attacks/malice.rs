@@ -310,6 +310,18 @@ impl Case {
         layers.count() + self.products().len()
     }
 
+    /// The results in a micro-batch that are worth spoiling: of a network with products those alone,
+    /// as others are what other cases have.
+    pub fn spoiled(&self) -> Vec<usize> {
+        let steps = Steps::of(&self.plan.function).unwrap();
+        let sends = |step: &&Step| matches!(step, Step::Linear(_) | Step::Product(_));
+        let results: Vec<&Step> = steps.iter().filter(sends).collect();
+        assert_eq!(results.len(), self.linear_layers());
+        let is_product = |at: &usize| matches!(results[*at], Step::Product(_));
+        let (products, layers): (Vec<usize>, Vec<usize>) = (0..results.len()).partition(is_product);
+        if products.is_empty() { layers } else { products }
+    }
+
     /// Products of secret matrices by ciphertexts.
     pub fn products(&self) -> Vec<Arc<Product>> {
         let product = |step: &Step| match step {

@@ -87,6 +87,9 @@ impl Matrices {
 impl fmt::Display for Matrices {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Matrices { batch, rows, inner, columns } = self;
-        write!(f, "{batch} products of {rows}x{inner} and {inner}x{columns} matrices")
+        match batch {
+            1 => write!(f, "the product of {rows}x{inner} and {inner}x{columns} matrices"),
+            _ => write!(f, "{batch} products of {rows}x{inner} and {inner}x{columns} matrices"),
+        }
     }
 }

@@ -41,7 +41,7 @@ pub enum Refusal {
     Absent(&'static str, &'static str),
     /// Products of matrices would be computed scalar by scalar, and are more than [`MOST_SCALARS`].
     #[error(
-        "{matrices} are {} multiplications, more than the {MOST_SCALARS} that are done one by one: {}",
+        "{matrices}: {} multiplications are more than the {MOST_SCALARS} that are done one by one: {}",
         matrices.products(),
         advice(whole.as_deref())
     )]

@@ -22,7 +22,7 @@ use tract_onnx::prelude::Tensor;
 use super::super::{Input, graph, support, tensors};
 use super::elements::{Does, does, integer};
 use super::exact::{self, Reader};
-use cells::{Cell, Cells, Code};
+use cells::{Cell, Cells, Code, Places};
 pub(super) use encoders::{List, looks_up};
 
 /// What decides how much of a model the client evaluates.
@@ -128,7 +128,8 @@ impl Encoded {
     pub fn prefix(&self, inputs: &[Input]) -> Prefix {
         let mut prefix = Prefix { shape: self.row_shape(), ..Prefix::default() };
         let cells = inputs.iter().flat_map(|input| &self.elements[&input.name]);
-        prefix.elements = cells.map(|cell| cell.element(&mut prefix.sets)).collect();
+        let mut places = Places::default();
+        prefix.elements = cells.map(|cell| cell.element(&mut prefix.sets, &mut places)).collect();
         prefix
     }
 

@@ -1,5 +1,7 @@
 //! Elements of tensors that are made of one column of a row each.
 
+use std::collections::HashMap;
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use fusion_ir::prefix::{Categories, Element, MAX_STEPS, Step, Values};
@@ -22,6 +24,11 @@ pub(super) enum Cell {
     Code { column: usize, set: Arc<Categories>, codes: Arc<Vec<Code>>, other: Option<Code> },
 }
 
+/// Where sets of categories are among all, by their addresses: a table's has a row for each word,
+/// and as many elements are made of it.
+#[derive(Default)]
+pub(super) struct Places<'c>(HashMap<*const Categories, u32>, PhantomData<&'c Categories>);
+
 /// What a category stands for.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Code {
@@ -42,13 +49,16 @@ pub(super) struct Cells {
 }
 
 impl Cell {
-    pub fn element(&self, sets: &mut Vec<Categories>) -> Element {
-        let mut place = |set: &Categories| {
-            let known = sets.iter().position(|other| other == set);
-            known.unwrap_or_else(|| {
-                sets.push(set.clone());
-                sets.len() - 1
-            }) as u32
+    /// What the client makes of a row; `known` are the places of sets that cells share.
+    pub fn element<'c>(&'c self, sets: &mut Vec<Categories>, known: &mut Places<'c>) -> Element {
+        let mut place = |set: &'c Arc<Categories>| {
+            *known.0.entry(Arc::as_ptr(set)).or_insert_with(|| {
+                let equal = sets.iter().position(|other| *other == **set);
+                equal.unwrap_or_else(|| {
+                    sets.push(Categories::clone(set));
+                    sets.len() - 1
+                }) as u32
+            })
         };
         match self {
             Cell::Number { column, steps } => Element::Number { column: *column as u32, steps: steps.clone() },
