@@ -1,5 +1,4 @@
-//! The client's run: handshake, the whole batch through the protocols, hang up, and only then look
-//! at the answers.
+//! What the client's user wants of a run, and what is concluded from it.
 
 use fusion_catalogue::{Keys, Schedule, Steps};
 use fusion_estimate::{Network, suited};
@@ -8,13 +7,10 @@ use fusion_ir::soundness::{self, Batch, Policy};
 use fusion_ir::{Party, Plan};
 
 use crate::answers::Answers;
-use crate::executor::Progress;
 use crate::fusion::{Findings, Job};
 use crate::memory::{self, Memory};
 use crate::report::{self, ClientBatch, ClientReport, Run, Verdict};
 use crate::session::{BatchSize, Offline, hello};
-use crate::shard::{Spread, run_together};
-use crate::transport::{Identity, Link, Met};
 use crate::{Error, Setting};
 
 /// How the client's batch goes through the layers; `None` is a choice by what fits in memory.
@@ -37,29 +33,6 @@ pub struct Flow {
     pub keys: Option<Keys>,
     /// The network to the server, if it is known.
     pub network: Option<Network>,
-}
-
-/// Runs `job` as the client over `link`.
-///
-/// The report has labels exactly if the answers were accepted, or if the job is unverified. The
-/// link is closed before any answer is looked at, so nothing that the server sees depends on the
-/// verdict.
-///
-/// # Errors
-/// [`Error::Peer`] if the server or the connection fails: then nothing is concluded.
-/// [`Error::Usage`], before anything is sent, if `flow` asks for nothing at once or the protocols
-/// cannot carry a layer of the plan.
-pub fn run_client(
-    link: Box<dyn Link>,
-    plan: &Plan,
-    job: &Job,
-    flow: Flow,
-    progress: &mut Progress<'_>,
-) -> Result<ClientReport, Error> {
-    let (spread, whole) = Spread::new(plan, job, flow, 1)?;
-    let met = Met { link, name: String::new(), identity: Identity::named(""), exposed: false };
-    let answered = run_together(whole, vec![met], plan, flow, progress)?;
-    spread.conclude(plan, job, answered)
 }
 
 impl Flow {

@@ -36,7 +36,7 @@ mod testing;
 
 pub use answers::Answers;
 pub use budget::Budget;
-pub use client::{Flow, run_client};
+pub use client::Flow;
 pub use error::{Error, Setting};
 pub use executor::{Progress, Step};
 pub use fusion::Job;
@@ -45,6 +45,6 @@ pub use model::{Model, PlanFile};
 pub use party::{Begun, Client, Event, Server};
 pub use report::{ClientReport, ServerReport, Verdict};
 pub use server::{run_server, run_server_if};
-pub use shard::{Answered, Shard, Spread};
+pub use shard::{Answered, Shard, Spread, run_client};
 pub use steps::resolve;
 pub use transport::Identity;

@@ -7,6 +7,8 @@
 //! [`Answered`], at which nobody looks. Only [`Spread::conclude`] does, when all are there. Servers
 //! who compare notes are so no more than one server with the whole batch.
 //!
+//! A batch with one server is one shard ([`run_client`]).
+//!
 //! The three steps take and give bytes, so that shards may run in other processes and on other
 //! machines of the client's. A shard's bytes are inputs in the clear: they go nowhere else.
 
@@ -28,7 +30,7 @@ use crate::memory::Memory;
 use crate::report::{ClientReport, Run, ShardRun};
 use crate::session::handshake::{self, CONTROL_AHEAD_BYTES, nonce};
 use crate::steps::resolve;
-use crate::transport::{Lane, Link, Metered, Traffic};
+use crate::transport::{Identity, Lane, Link, Met, Metered, Traffic};
 use crate::{Error, Flow, Job};
 
 pub(crate) use together::run_together;
@@ -66,6 +68,29 @@ pub struct Answered {
     memory_bytes: u64,
     /// Whether it ran in another process.
     elsewhere: bool,
+}
+
+/// Runs `job` as the client over `link`.
+///
+/// The report has labels exactly if the answers were accepted, or if the job is unverified. The
+/// link is closed before any answer is looked at, so nothing that the server sees depends on the
+/// verdict.
+///
+/// # Errors
+/// [`Error::Peer`] if the server or the connection fails: then nothing is concluded.
+/// [`Error::Usage`], before anything is sent, if `flow` asks for nothing at once or the protocols
+/// cannot carry a layer of the plan.
+pub fn run_client(
+    link: Box<dyn Link>,
+    plan: &Plan,
+    job: &Job,
+    flow: Flow,
+    progress: &mut Progress<'_>,
+) -> Result<ClientReport, Error> {
+    let (spread, whole) = Spread::new(plan, job, flow, 1)?;
+    let met = Met { link, name: String::new(), identity: Identity::named(""), exposed: false };
+    let answered = run_together(whole, vec![met], plan, flow, progress)?;
+    spread.conclude(plan, job, answered)
 }
 
 impl Spread {
