@@ -68,7 +68,7 @@ def predict(
     Returns
     -------
     Result
-        Its ``report["shards"]`` has what each part took.
+        Of several parts its ``report["shards"]`` has what each took.
 
     Raises
     ------
