@@ -58,8 +58,9 @@ pub fn within(values: &[Vec<f64>], answers: &[Answer], tolerance: f64) -> Vec<us
 }
 
 /// How far the scores of the network as imported are from the model's, at most, as a fraction of a
-/// sample's range of scores, and of which sample. `None` if only labels are known. What the model does to all scores at
-/// the end, a softmax, its logarithm or a sigmoid, is done here too if that explains more.
+/// sample's range of scores, and of which sample. `None` if only labels are known. What the model
+/// does to all scores at the end, a softmax, its logarithm or a sigmoid, is done here too if that
+/// explains more.
 pub fn deviation(imported: &[Vec<f32>], answers: &[Answer]) -> Option<(f64, usize)> {
     let mut pairs: Vec<(&[f32], &[f32])> = Vec::new();
     for (own, answer) in imported.iter().zip(answers) {

@@ -56,7 +56,8 @@ pub fn answer<'py>(py: Python<'py>, client: &Client, shard: &[u8]) -> PyResult<B
     Ok(PyBytes::new(py, &answered))
 }
 
-/// Whether each of the client's servers would serve it; nothing is counted, and no network measured.
+/// Whether each of the client's servers would serve it; nothing is counted, and no network
+/// measured.
 #[pyfunction]
 pub fn reach(py: Python<'_>, client: &Client) -> PyResult<()> {
     let (client, servers) = (client.client.clone(), client.servers.clone());

@@ -300,8 +300,8 @@ mod tests {
         const DRAWS: usize = 6_000;
         let (plan, job) = (tiny_plan(), job());
         assert_eq!(job.batch().positions(), 6);
-        // Of each sample how often it lies in each of two shards, and how often a query's copies lie
-        // in the first both.
+        // Of each sample how often it lies in each of two shards, and how often a query's copies
+        // lie in the first both.
         let (mut found, mut together) = ([[0u32; 2]; 4], 0u32);
         for _ in 0..DRAWS {
             let (spread, shards) = Spread::new(&plan, &job, Flow::default(), 2).unwrap();
@@ -329,7 +329,8 @@ mod tests {
         };
         for [one, other] in &found[..2] {
             assert_eq!(one + other, 2 * DRAWS as u32);
-            // The two copies of one draw are not independent: their number has less spread than that.
+            // The two copies of one draw are not independent: their number has less spread than
+            // that.
             assert!(near(*one, 2.0 * DRAWS as f64, 0.5), "{found:?}");
         }
         assert!(found[2..].iter().all(|[one, _]| near(*one, DRAWS as f64, 0.5)), "{found:?}");

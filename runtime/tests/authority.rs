@@ -1,5 +1,5 @@
-//! TLS between parties whose certificates an organisation's own authority issued: through the library
-//! and through the program.
+//! TLS between parties whose certificates an organisation's own authority issued: through the
+//! library and through the program.
 
 mod common;
 mod desk;

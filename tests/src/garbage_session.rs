@@ -29,9 +29,9 @@ v9 = fusion.reveal v8 what=topk:2 : i3.0~2+[2] by cheetah "t"
 "#;
 
 /// A session in which one message to one party is overwritten: it is refused as misbehaviour, or
-/// changes values only. The first two bytes say which message, the third to whom (bit 0) and whether
-/// linear layers are computed ahead (bit 1), the others what it is overwritten with, again and
-/// again.
+/// changes values only. The first two bytes say which message, the third to whom (bit 0) and
+/// whether linear layers are computed ahead (bit 1), the others what it is overwritten with, again
+/// and again.
 ///
 /// Returns whether there was such a message.
 pub fn session(bytes: &[u8]) -> bool {

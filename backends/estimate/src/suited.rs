@@ -1,4 +1,5 @@
-//! Which layers share keys, and whether they are computed ahead, where a client's user does not say.
+//! Which layers share keys, and whether they are computed ahead, where a client's user does not
+//! say.
 
 use fusion_catalogue::cpu::Form;
 use fusion_catalogue::{Keys, Schedule, Steps};

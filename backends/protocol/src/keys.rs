@@ -8,8 +8,8 @@
 //!
 //! Layers that are computed *ahead* encrypt a uniform mask `r` instead of the client's share `x`,
 //! while earlier layers run and on a channel of their own (the linear layers of DELPHI, Mishra et
-//! al., USENIX Security 2020). When its turn comes, a layer is one message, `x - r`, after which the
-//! server applies its weights to what it then holds in the clear, its own share and this. Masks
+//! al., USENIX Security 2020). When its turn comes, a layer is one message, `x - r`, after which
+//! the server applies its weights to what it then holds in the clear, its own share and this. Masks
 //! alone spare no assumption: an encryption of `r` and then `x - r` are as good as one of `x`. So
 //! layers that do not pack their results have pairs of their own there, too. Products of secret
 //! matrices have no weights and are never computed ahead.

@@ -84,7 +84,8 @@ impl SharedSetup {
 const LEAST_SHARE: u64 = 100;
 
 impl Keys {
-    /// What parties use unless there is a reason to compute layers ahead. [`Keys::Layer`] if it gives any layer a pair of its own and adds at most 1 % to what one position sends both ways,
+    /// What parties use unless there is a reason to compute layers ahead. [`Keys::Layer`] if it
+    /// gives any layer a pair of its own and adds at most 1 % to what one position sends both ways,
     /// correlations not counted; so it follows from the plan alone.
     pub fn of<'s>(steps: impl IntoIterator<Item = &'s Step> + Clone) -> Keys {
         if !steps.clone().into_iter().any(|step| Keys::Layer.own(step)) {

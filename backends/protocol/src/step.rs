@@ -72,8 +72,8 @@ impl Step {
         }
     }
 
-    /// The packing of a layer that a session with these keys computes on a mask, [ahead](Keys::Ahead)
-    /// of its operand.
+    /// The packing of a layer that a session with these keys computes on a mask,
+    /// [ahead](Keys::Ahead) of its operand.
     ///
     /// Those are the linear layers of the `cheetah` family. Both factors of a product of secret
     /// matrices are shared: nobody has weights that a mask could be multiplied with beforehand, so

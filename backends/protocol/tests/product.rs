@@ -112,8 +112,8 @@ fn the_messages_of_two_heads_are_known() {
     }
 }
 
-/// Steps of one product of matrices `[1, rows, inner]` and `[1, inner, columns]` by `backend`, whose
-/// factors are parts of one input.
+/// Steps of one product of matrices `[1, rows, inner]` and `[1, inner, columns]` by `backend`,
+/// whose factors are parts of one input.
 fn steps(count: usize, [rows, inner, columns]: [usize; 3], bits: u8, backend: &str) -> Result<Steps, Vec<Unsupported>> {
     let ty = |shape: &[usize]| format!("i{bits}.0~9{shape:?} by local \"\"\n").replace(", ", ",");
     let most = rows.max(columns) * inner;

@@ -26,8 +26,8 @@ pub(super) struct Args {
     plan: PathBuf,
     /// Key pairs of each position, as the client chooses them (layer, position or ahead): one for
     /// every layer; one for all; or as for layer, and linear layers are computed on masks, ahead of
-    /// their operands [default: ahead for a batch of up to 4 positions that is forecast to be clearly
-    /// quicker so; else layer where it adds at most 1 % to a position's bytes]
+    /// their operands [default: ahead for a batch of up to 4 positions that is forecast to be
+    /// clearly quicker so; else layer where it adds at most 1 % to a position's bytes]
     #[arg(long, value_name = "WHICH")]
     keys: Option<Keys>,
     /// Positions that the client runs through the layers together, most: as many as its memory

@@ -21,8 +21,8 @@ pub struct Config {
     /// The server's certificate and private key in one PEM file; needed unless `listen` is
     /// loopback.
     pub identity: Option<PathBuf>,
-    /// The certificates of an organisation's own authority in one PEM file: it may vouch for clients
-    /// by their names.
+    /// The certificates of an organisation's own authority in one PEM file: it may vouch for
+    /// clients by their names.
     pub authority: Option<PathBuf>,
     /// Its lists of revoked certificates, in PEM or DER. One that has expired lets nobody in.
     #[serde(default)]
@@ -118,8 +118,8 @@ pub struct Client {
     /// Its certificates. Its budget is kept under the first one, so a new one is added behind.
     #[serde(default)]
     pub fingerprints: Vec<String>,
-    /// Its names in certificates of the authority. Without fingerprints its budget is kept under the
-    /// first one, whatever its certificate.
+    /// Its names in certificates of the authority. Without fingerprints its budget is kept under
+    /// the first one, whatever its certificate.
     #[serde(default)]
     pub names: Vec<String>,
     /// As in [`ClientLimits`].

@@ -64,8 +64,8 @@ impl Inputs {
         Ok(Inputs { elements: ty.len(), bits: ty.bits, each, packed })
     }
 
-    /// The inputs of the first `sizes[0]` positions, of the next `sizes[1]`, and so on: each in memory
-    /// of its own, written in the order of positions.
+    /// The inputs of the first `sizes[0]` positions, of the next `sizes[1]`, and so on: each in
+    /// memory of its own, written in the order of positions.
     ///
     /// # Errors
     /// [`Error::Bug`] if that is not all of them.

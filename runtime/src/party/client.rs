@@ -168,12 +168,12 @@ impl Client {
         Ok((trace.seconds(machine, network), client_to_server + server_to_client))
     }
 
-    /// Runs a batch with one server, as one session. An error does not mean that the session does not count: from
-    /// the first byte on it does, and nothing here tries again.
+    /// Runs a batch with one server, as one session. An error does not mean that the session does
+    /// not count: from the first byte on it does, and nothing here tries again.
     ///
     /// # Errors
-    /// Those of `server` and of [`run_client`](crate::run_client); [`Error::State`] if the ledger cannot be used, and
-    /// then nothing was sent.
+    /// Those of `server` and of [`run_client`](crate::run_client); [`Error::State`] if the ledger
+    /// cannot be used, and then nothing was sent.
     pub fn run(&self, job: Job, server: impl Dial, watch: &mut Watch<'_>) -> Result<ClientReport, Error> {
         let cut = Spread::new(&self.plan, &job, self.flow, 1)?;
         let met = server.dial()?;

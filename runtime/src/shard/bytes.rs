@@ -76,9 +76,9 @@ struct Written {
 }
 
 impl Answered {
-    /// What the shard left as bytes. They hold what was revealed, in the clear, as numbers of 64 bits
-    /// each: other sessions of the batch may still run, and neither how long this takes nor how long
-    /// it is may depend on an answer.
+    /// What the shard left as bytes. They hold what was revealed, in the clear, as numbers of 64
+    /// bits each: other sessions of the batch may still run, and neither how long this takes nor
+    /// how long it is may depend on an answer.
     ///
     /// # Errors
     /// [`Error::Bug`]: everything has a text.

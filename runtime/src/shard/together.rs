@@ -9,8 +9,9 @@ use crate::executor::Step;
 use crate::transport::{Met, Switch, Traffic};
 use crate::{Error, Flow, Progress};
 
-/// Runs each shard with its server, as `flow` says of each. The first failure ends all: why a batch ends does not depend on
-/// a decrypted value, a share, or which position holds what, so neither does when.
+/// Runs each shard with its server, as `flow` says of each. The first failure ends all: why a batch
+/// ends does not depend on a decrypted value, a share, or which position holds what, so neither
+/// does when.
 ///
 /// # Errors
 /// [`Error::Shard`] says whose failure came first, and why.

@@ -49,8 +49,8 @@ impl FromStr for Fingerprint {
     }
 }
 
-/// A certificate with its private key, from a file that holds both in PEM, and after the certificate
-/// those of its issuers, if it is an authority's and others do not know them.
+/// A certificate with its private key, from a file that holds both in PEM, and after the
+/// certificate those of its issuers, if it is an authority's and others do not know them.
 pub struct Credentials {
     /// Its own first.
     pub(super) chain: Vec<CertificateDer<'static>>,

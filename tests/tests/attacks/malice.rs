@@ -310,8 +310,8 @@ impl Case {
         layers.count() + self.products().len()
     }
 
-    /// The results in a micro-batch that are worth spoiling: of a network with products those alone,
-    /// as others are what other cases have.
+    /// The results in a micro-batch that are worth spoiling: of a network with products those
+    /// alone, as others are what other cases have.
     pub fn spoiled(&self) -> Vec<usize> {
         let steps = Steps::of(&self.plan.function).unwrap();
         let sends = |step: &&Step| matches!(step, Step::Linear(_) | Step::Product(_));

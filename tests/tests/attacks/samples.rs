@@ -149,8 +149,8 @@ fn no_two_samples_and_with_keys_by_layer_no_two_layers_share_a_key_or_a_cipherte
     }
 }
 
-/// With layers ahead the server gets the client's share less a mask: of a batch of equal samples, in
-/// every layer.
+/// With layers ahead the server gets the client's share less a mask: of a batch of equal samples,
+/// in every layer.
 fn what_is_sent_instead_of_an_operand_is_uniform_and_of_equal_samples_independent(case: &'static Case) {
     let steps = Steps::of(&case.plan.function).unwrap();
     let layers: Vec<&Packing> = steps.iter().filter_map(|step| step.masked(Keys::Ahead)).collect();

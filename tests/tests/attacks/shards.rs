@@ -1,5 +1,5 @@
-//! One batch over several servers, some of which cheat: what one of them does to its part, the whole
-//! batch is rejected for, or has failed; and what the others see says nothing of the verdict.
+//! One batch over several servers, some of which cheat: what one of them does to its part, the
+//! whole batch is rejected for, or has failed; and what the others see says nothing of the verdict.
 
 use std::collections::HashMap;
 use std::net::TcpListener;
@@ -31,7 +31,8 @@ on_every_case! {
 /// How many servers have ended.
 type Ended = Arc<(Mutex<usize>, Condvar)>;
 
-/// The result for a client of `job` over the servers `rogues`, and what passed on the lanes to each.
+/// The result for a client of `job` over the servers `rogues`, and what passed on the lanes to
+/// each.
 fn play(case: &Case, job: &Job, rogues: Vec<Rogue>) -> (Outcome, Vec<Log>) {
     play_counting(case, job, rogues, &Ended::default())
 }
@@ -133,8 +134,8 @@ fn servers_that_do_the_same_are_rejected(case: &'static Case) {
 }
 
 fn results_of_one_servers_part_sent_for_anothers_are_rejected(case: &'static Case) {
-    // Whoever is later with a result of some size sends the other's instead: what both have from the
-    // client, they have under different keys.
+    // Whoever is later with a result of some size sends the other's instead: what both have from
+    // the client, they have under different keys.
     let notes: Arc<Mutex<HashMap<(usize, usize), (usize, Vec<u8>)>>> = Arc::default();
     let rogue = |server: usize| {
         let notes = Arc::clone(&notes);

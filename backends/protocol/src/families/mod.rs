@@ -1,7 +1,7 @@
 //! The families of protocols, as data: what each could compute, and how it lays an operation out.
 //!
-//! A family is a folder that has a `Family`, a `Layer`, a `Products` and a `Comparisons`, and a line
-//! in the registry.
+//! A family is a folder that has a `Family`, a `Layer`, a `Products` and a `Comparisons`, and a
+//! line in the registry.
 
 mod parts;
 

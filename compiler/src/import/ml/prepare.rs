@@ -102,8 +102,8 @@ const COMPUTES: &[&str] =
 pub(in super::super) fn follow(call: &mut Call, made: &mut [Wire]) {
     let Some(Wire::Data(y, _)) = made.first_mut() else { return };
     let followed = followed(call).filter(|columns| columns.each.len() == call.b.graph.node(*y).len());
-    // What is no operation in the network may have been translated to the node that it reads: moves,
-    // conversions, and arithmetic whose constant is none in float32.
+    // What is no operation in the network may have been translated to the node that it reads:
+    // moves, conversions, and arithmetic whose constant is none in float32.
     let known = call.tabular.columns.get(y);
     let moves = !COMPUTES.contains(&call.node.op_type.as_str());
     match (&followed, known) {

@@ -219,12 +219,12 @@ pub struct Args {
     /// How oblivious transfers are made
     #[arg(long, value_enum, default_value_t = Correlations::Auto, help_heading = "Client")]
     pub correlations: Correlations,
-    /// Key pairs of each position (layer, position or ahead): one for every layer that does not pack
-    /// its results; one for all; or as for layer, and linear layers are computed on masks, ahead of
-    /// their operands. Where a layer has a pair of its own, privacy of the inputs does not rest on
-    /// key-dependent messages [default: ahead for up to 4 positions where --doctor measured the
-    /// network to this server last and that is forecast to be clearly quicker; else layer where it
-    /// adds at most 1 % to a position's bytes]
+    /// Key pairs of each position (layer, position or ahead): one for every layer that does not
+    /// pack its results; one for all; or as for layer, and linear layers are computed on masks,
+    /// ahead of their operands. Where a layer has a pair of its own, privacy of the inputs does not
+    /// rest on key-dependent messages [default: ahead for up to 4 positions where --doctor measured
+    /// the network to this server last and that is forecast to be clearly quicker; else layer where
+    /// it adds at most 1 % to a position's bytes]
     #[arg(long, value_name = "WHICH", help_heading = "Client")]
     pub keys: Option<Keys>,
     /// Give up when the peer sends nothing for so long, or shows signs of life but sends no message

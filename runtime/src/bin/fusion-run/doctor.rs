@@ -98,8 +98,8 @@ fn machine() -> (Machine, &'static str) {
     read().unwrap_or_else(|| (Machine::built_in(Form::in_use()), "not measured here: see fusionc calibrate"))
 }
 
-/// Writes the network to where `fusionc --network auto` looks, and [`known_network`]; where that is.
-/// Having no such place is no reason to fail.
+/// Writes the network to where `fusionc --network auto` looks, and [`known_network`]; where that
+/// is. Having no such place is no reason to fail.
 fn keep(network: Network, server: &str) -> Option<String> {
     let path = store::default_place("network.toml", "").ok()?;
     std::fs::create_dir_all(path.parent().unwrap_or(Path::new("."))).ok()?;

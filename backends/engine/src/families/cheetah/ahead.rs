@@ -8,11 +8,11 @@
 //!
 //! **Who learns what.** Nothing: `r` is used once, so `m = x_c - r`, which the client sends, is
 //! uniform. A malicious server can make the result `f(x_c - m) + g(m)`, for any `f` that it could
-//! evaluate on a ciphertext and that it fixed before it saw `m`, and for any `g`. In the other order
-//! it could choose a uniform `m` itself and evaluate the same on an encryption of `x_c`: so it can
-//! do nothing here that it could not do there. An encryption of `r` and `m` are as good as one of
-//! `x_c`: so a layer has a [key pair of its own](Keys::Layer), as in the other order, unless it
-//! packs its results.
+//! evaluate on a ciphertext and that it fixed before it saw `m`, and for any `g`. In the other
+//! order it could choose a uniform `m` itself and evaluate the same on an encryption of `x_c`: so
+//! it can do nothing here that it could not do there. An encryption of `r` and `m` are as good as
+//! one of `x_c`: so a layer has a [key pair of its own](Keys::Layer), as in the other order, unless
+//! it packs its results.
 //!
 //! **Which layers.** Those of [`Step::masked`](fusion_catalogue::Step::masked).
 //!
