@@ -53,6 +53,9 @@ struct Entry<'a> {
     flow: Flow,
 }
 
+/// What is done with the rows so far, and with those of peers.
+pub type Save<'a> = dyn FnMut(&[Row], &[PeerRow]) -> anyhow::Result<()> + 'a;
+
 /// Measures `plans`, on every network that they are for. After every repetition `save` gets what
 /// there is by then.
 ///
@@ -61,7 +64,7 @@ struct Entry<'a> {
 pub fn run(
     plans: &[Prepared],
     settings: &Settings,
-    save: &mut dyn FnMut(&[Row], &[PeerRow]) -> anyhow::Result<()>,
+    save: &mut Save<'_>,
 ) -> anyhow::Result<Vec<Row>> {
     let mut entries = Vec::new();
     for prepared in plans {

@@ -8,7 +8,6 @@
 
 mod ahead;
 
-use std::sync::Arc;
 
 use fusion_backends::cheetah::linear::workspace_bytes;
 use fusion_backends::ot::Generator;
