@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use fusion_tests::desk::Desk;
 use fusion_tests::party::{Server, client};
-use fusion_tests::{arg, root};
+use fusion_tests::{arg, cut, root};
 use serde_json::Value;
 
 fn example(name: &str) -> PathBuf {
@@ -110,6 +110,33 @@ fn columns_of_categories_are_asked_about_as_they_are() {
         let expected = ids.iter().zip(&labels).map(|(id, label)| format!("{id},{label}\n")).collect::<String>();
         assert_eq!(results, format!("person,label\n{expected}"), "{flag}");
     }
+}
+
+/// Two processes on texts as the numbers of their words: onnxruntime's labels. A number that is no
+/// word is refused before anything is sent.
+#[test]
+fn numbers_of_words_are_asked_about_as_they_are() {
+    let fixture = |name: &str| root().join("tests/fixtures/tokens").join(name);
+    let scores = fusion_tests::load::<f32>(&fixture("bert.y.npy"));
+    let label = |row: usize| (0..3).max_by(|a, b| scores[[row, *a]].total_cmp(&scores[[row, *b]])).unwrap();
+    let desk = Desk::bare();
+    let [model, calibrate, expected] = ["bert.onnx", "bert.x.npy", "bert.y.npy"].map(fixture);
+    let files = format!("{} --calibrate {} --expected {}", arg(&model), arg(&calibrate), arg(&expected));
+    desk.succeed(&format!("fusionc compile {files} --no-verify -o plan.bin"));
+    cut::<i64>(&calibrate, 0..4, &desk.path("x.npy"));
+    let mut wrong = fusion_tests::load::<i64>(&desk.path("x.npy"));
+    wrong[[2, 3]] = 61;
+    desk.write_array("wrong.npy", &wrong);
+    let server = Server::start(&desk.path("plan.bin"), &[]);
+    let ask = |input: &str| {
+        let client = "fusion-run plan.client.bin --role client --no-verify -o results.csv";
+        format!("{client} --connect {} --input {input}", server.address)
+    };
+    desk.refuse(2, &ask("wrong.npy"), &["wrong.npy: sample 2, element 3: \"61\" is no category"]);
+    let ended = desk.run(&ask("x.npy"));
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    let labels: String = (0..4).map(|row| format!("{row},{}\n", label(row))).collect();
+    assert_eq!(String::from_utf8(desk.read("results.csv")).unwrap(), format!("index,label\n{labels}"));
 }
 
 fn compiled() -> Desk {
