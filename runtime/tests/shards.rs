@@ -172,7 +172,7 @@ fn answers_of_another_batch_are_not_this_ones() {
     let ran = with_servers(&[tiny_plan(), tiny_plan()], |met| {
         let (one, mut its) = client.begin(job(&client), 1, &[], &mut |_| ()).unwrap();
         let (other, mut others) = client.begin(job(&client), 1, &[], &mut |_| ()).unwrap();
-        let mut answer = |(shard, met): (Shard, Met)| client.answer(shard, met, &mut |_| ()).unwrap();
+        let answer = |(shard, met): (Shard, Met)| client.answer(shard, met, &mut |_| ()).unwrap();
         let mut met = met.into_iter();
         let first = answer((its.remove(0), met.next().unwrap()));
         let second = answer((others.remove(0), met.next().unwrap()));
