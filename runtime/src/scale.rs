@@ -52,6 +52,9 @@ pub struct Scaled {
 /// Fleets that are drawn for a mean.
 const TRIALS: usize = 200;
 
+/// Positions of a session whose bytes are counted exactly; those of longer ones are extrapolated.
+const LONG: u64 = 1 << 11;
+
 /// A batch of `positions` positions on each number of `machines` like `machine`.
 ///
 /// # Errors
@@ -79,7 +82,13 @@ pub fn scale(
         let of = |positions: u64| {
             let size = flow.size(&steps, positions as usize)?;
             let seconds = SessionTrace::new(&steps, size.schedule, size.keys).seconds(machine, fleet.network);
-            Ok::<_, Error>((seconds, Forecast::new(&steps, size).predicted, memory.peak_bytes(Party::Client, size)))
+            // Of a long session what of a short one each further position takes.
+            let exact = |positions: u64| Ok(Forecast::new(&steps, flow.size(&steps, positions as usize)?).predicted);
+            let predicted = match positions {
+                0..=LONG => exact(positions)?,
+                _ => beyond(exact(LONG / 2)?, exact(LONG)?, positions),
+            };
+            Ok::<_, Error>((seconds, predicted, memory.peak_bytes(Party::Client, size)))
         };
         let (session_s, most, memory_bytes) = of(largest)?;
         let (_, least, _) = of(smaller)?;
@@ -93,6 +102,17 @@ pub fn scale(
         Ok(Scaled { machines, positions: largest, session_s, slowest_s, uplink_s, seconds, bytes, memory_bytes })
     };
     machines.iter().copied().map(on).collect()
+}
+
+/// What a session of so many positions exchanges, by one of [`LONG`] and one of half of that.
+fn beyond(half: Predicted, long: Predicted, positions: u64) -> Predicted {
+    let more = (positions - LONG) as f64 / (LONG / 2) as f64;
+    let of = |half: u64, long: u64| long + (more * long.saturating_sub(half) as f64) as u64;
+    Predicted {
+        client_to_server: of(half.client_to_server, long.client_to_server),
+        server_to_client: of(half.server_to_client, long.server_to_client),
+        rounds: of(half.rounds, long.rounds),
+    }
 }
 
 /// The mean over fleets of the largest of so many factors, whose logarithms are normal.
@@ -133,7 +153,9 @@ mod tests {
             let Predicted { client_to_server, server_to_client, .. } = Forecast::new(&steps, size).predicted;
             client_to_server + server_to_client
         };
-        assert_eq!(all[1].bytes, bytes(33_334) + 2 * bytes(33_333));
+        let exact = (bytes(33_334) + 2 * bytes(33_333)) as f64;
+        assert!((all[1].bytes as f64 / exact - 1.0).abs() < 0.02, "{} {exact}", all[1].bytes);
+        assert_eq!(all[2].bytes, 1000 * bytes(100));
     }
 
     #[test]
