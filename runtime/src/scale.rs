@@ -83,7 +83,9 @@ pub fn scale(
             let size = flow.size(&steps, positions as usize)?;
             let seconds = SessionTrace::new(&steps, size.schedule, size.keys).seconds(machine, fleet.network);
             // Of a long session what of a short one each further position takes.
-            let exact = |positions: u64| Ok(Forecast::new(&steps, flow.size(&steps, positions as usize)?).predicted);
+            let exact = |positions: u64| -> Result<Predicted, Error> {
+                Ok(Forecast::new(&steps, flow.size(&steps, positions as usize)?).predicted)
+            };
             let predicted = match positions {
                 0..=LONG => exact(positions)?,
                 _ => beyond(exact(LONG / 2)?, exact(LONG)?, positions),

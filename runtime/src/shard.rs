@@ -367,13 +367,13 @@ mod tests {
         let [client, server] = peaks(8);
         let room = |sessions, memory_bytes| {
             let flow = Flow { sessions, streams: Some(1), memory_bytes: Some(memory_bytes), ..Flow::default() };
-            flow.room(&steps).unwrap().0
+            flow.room(&steps, Keys::Layer).unwrap().0
         };
         let alone = room(None, client.max(server));
         assert!(alone >= 8);
         assert_eq!(
             room(Some(3), 3 * client.max(server)),
-            memory.fitting([client.max(server), 3 * server], 64, 1).unwrap()
+            memory.fitting([client.max(server), 3 * server], 64, 1, Keys::Layer).unwrap()
         );
         assert!(room(Some(3), 3 * client.max(server)) >= alone, "the server has thrice the memory");
     }

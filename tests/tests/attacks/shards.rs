@@ -133,8 +133,8 @@ fn servers_that_do_the_same_are_rejected(case: &'static Case) {
     assert_eq!(play(case, &case.job(), vec![half(), half()]).0, Outcome::Rejected);
 }
 
-/// What servers tell each other: by number and size whose result came first, and how often it was sent
-/// again.
+/// What servers tell each other: by number and size whose result came first, and how often it was
+/// sent again.
 #[derive(Default)]
 struct Notes {
     first: HashMap<(usize, usize), (usize, Vec<u8>)>,
