@@ -61,11 +61,7 @@ pub type Save<'a> = dyn FnMut(&[Row], &[PeerRow]) -> anyhow::Result<()> + 'a;
 ///
 /// # Errors
 /// If a plan cannot be read, a session fails, or `save` does.
-pub fn run(
-    plans: &[Prepared],
-    settings: &Settings,
-    save: &mut Save<'_>,
-) -> anyhow::Result<Vec<Row>> {
+pub fn run(plans: &[Prepared], settings: &Settings, save: &mut Save<'_>) -> anyhow::Result<Vec<Row>> {
     let mut entries = Vec::new();
     for prepared in plans {
         let made_for = |name: &String| prepared.network.as_ref().is_none_or(|network| network == name);

@@ -8,7 +8,6 @@
 
 mod ahead;
 
-
 use fusion_backends::cheetah::linear::workspace_bytes;
 use fusion_backends::ot::Generator;
 use fusion_catalogue::cheetah::{Packing, interleaved};

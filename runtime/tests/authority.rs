@@ -167,10 +167,16 @@ fn who_is_expired_revoked_misnamed_or_of_another_authority_is_refused_by_either_
     let name = "bad.example.org";
     type Change = fn(&mut CertificateParams);
     let nothing: Change = |_| ();
-    let cases: [(&Office, &str, Change, &[PathBuf], &str); 8] = [
+    // By serial number, in a file with another authority's list.
+    let joined = office.folder.path().join("joined.crl");
+    let both = [other.list(&[], 4000), office.list(&[name.len() as u64], 4000)];
+    let both = both.map(|list| std::fs::read_to_string(list).unwrap());
+    std::fs::write(&joined, both.concat()).unwrap();
+    let cases: [(&Office, &str, Change, &[PathBuf], &str); 9] = [
         (&office, name, |params| params.not_after = date_time_ymd(2021, 1, 1), &[], "has expired"),
         (&office, name, |params| params.not_before = date_time_ymd(3000, 1, 1), &[], "not valid yet"),
         (&office, name, nothing, &[office.list(&[name.len() as u64], 4000)], "is revoked"),
+        (&office, name, nothing, std::slice::from_ref(&joined), "is revoked"),
         (&office, "evil.example.org", nothing, &[], "none of the names"),
         (&office, "xbad.example.org", nothing, &[], "none of the names"),
         (&other, name, nothing, &[], "not of the authority"),
@@ -218,10 +224,48 @@ fn files_of_an_authority_are_named_when_they_do_not_do() {
     assert!(said(&empty, &[]).contains("empty.pem: it holds no certificate in PEM"));
     let office = Office::new("office");
     assert!(said(&office.root, &[missing]).contains("missing.pem: cannot be read"));
-    // What is no list is seen when it is put to use.
+    assert!(said(&office.root, &[empty]).contains("empty.pem: it is no list of revoked certificates"));
+    // Verification would look into one of them.
+    let lists = [office.list(&[], 4000), office.list(&[7], 4000)];
+    assert!(said(&office.root, &lists).contains("1-4000.crl: it has a second list of one issuer"));
+}
+
+#[test]
+fn only_an_authoritys_root_that_is_valid_is_trusted() {
+    let (folder, office) = (tempfile::tempdir().unwrap(), Office::new("office"));
+    let path = folder.path().join("ca.pem");
+    let said = |pem: String| {
+        std::fs::write(&path, std::fs::read_to_string(&office.root).unwrap() + &pem).unwrap();
+        Authority::read(&path, &[]).unwrap_err().to_string()
+    };
+    let own = |change: fn(&mut CertificateParams)| {
+        let (mut params, key) = (params("own.example.org", true), KeyPair::generate().unwrap());
+        change(&mut params);
+        params.self_signed(&key).unwrap().pem()
+    };
+    let leaf = own(|params| params.is_ca = IsCa::NoCa);
+    assert!(said(leaf).contains("ca.pem: certificate 2 is no authority's"));
+    assert!(said(own(|params| params.not_after = date_time_ymd(2021, 1, 1))).contains("does not do today"));
+    assert!(said(own(|params| params.not_before = date_time_ymd(3000, 1, 1))).contains("does not do today"));
+    assert!(said(office.branch().between).contains("is not a root: another authority issued it"));
+    std::fs::write(&path, std::fs::read_to_string(&office.root).unwrap() + &own(|_| ())).unwrap();
+    Authority::read(&path, &[]).unwrap();
+}
+
+#[test]
+fn a_certificate_for_one_part_does_not_do_for_the_other() {
+    let office = Office::new("office");
     let good = office.issue("good.example.org", |_| ());
-    let error = Tls::with(&good, &office.trust(&["good.example.org"], &[empty])).unwrap_err();
-    assert!(error.exit_code() == 2 && error.to_string().contains("this authority does not do"), "{error}");
+    let (to_good, to_one) = (office.trust(&["good.example.org"], &[]), office.trust(&["one.example.org"], &[]));
+    for (purpose, may_serve) in
+        [(ExtendedKeyUsagePurpose::ServerAuth, true), (ExtendedKeyUsagePurpose::ClientAuth, false)]
+    {
+        let one = office.issue("one.example.org", |params| params.extended_key_usages = vec![purpose]);
+        let (client, _) = meet((&good, &to_one), (&one, &to_good));
+        assert_eq!(client.is_ok(), may_serve);
+        let (_, server) = meet((&one, &to_good), (&good, &to_one));
+        assert_eq!(server.is_ok(), !may_serve);
+    }
 }
 
 #[test]

@@ -67,7 +67,7 @@ impl BatchSize {
             return Err(Error::PeerIncompatible(text));
         }
         let (most, layers) = match self.keys {
-            Keys::Ahead => (limits.ahead.min(limits.micro_batch), " with layers ahead"),
+            Keys::Ahead => (limits.ahead.min(limits.micro_batch), " with layers ahead, and perhaps more without"),
             Keys::Layer | Keys::Position => (limits.micro_batch, ""),
         };
         if micro_batch > most {

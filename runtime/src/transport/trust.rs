@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls13_signature};
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, ring, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, ServerName, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
@@ -15,6 +15,8 @@ use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, RootCertStore, SignatureScheme,
     client::verify_server_name,
 };
+
+use webpki::{BorrowedCertRevocationList, CertRevocationList, EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 
 use super::Fingerprint;
 use crate::{Error, Setting};
@@ -27,9 +29,13 @@ pub struct Authority {
 }
 
 impl Authority {
-    /// Reads its certificates from a file in PEM, and its lists of revoked certificates from
-    /// others, in PEM or DER. With lists, the issuer of every certificate in a chain must have one
-    /// that has not expired; without, nothing is known of revocation.
+    /// Reads its root certificates from a file in PEM, and its lists of revoked certificates from
+    /// others, in PEM or one in DER. With lists, the issuer of every certificate in a chain must
+    /// have one that has not expired; without, nothing is known of revocation.
+    ///
+    /// A root is taken at its word for ever after, so one must be an authority's, issued by itself,
+    /// and valid now: what it vouches for, holders show. Of an issuer there may be one list, since
+    /// verification looks into one.
     ///
     /// # Errors
     /// [`Error::Usage`] names the file and what is wrong with it.
@@ -39,14 +45,46 @@ impl Authority {
         let roots: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&read(path)?).collect();
         let roots = roots.ok().filter(|roots| !roots.is_empty());
         let roots = roots.ok_or_else(|| refuse(path, "it holds no certificate in PEM".into()))?;
-        let list = |path: &PathBuf| {
+        for (number, root) in (1..).zip(&roots) {
+            is_root(root).map_err(|why| refuse(path, format!("certificate {number} {why}")))?;
+        }
+        let (mut lists, mut issuers) = (Vec::new(), Vec::new());
+        for path in revoked {
             let bytes = read(path)?;
-            let list = CertificateRevocationListDer::from_pem_slice(&bytes);
-            // What is no list either way is noticed when it is put to use.
-            Ok(list.unwrap_or_else(|_| CertificateRevocationListDer::from(bytes)))
-        };
-        let revoked = revoked.iter().map(list).collect::<Result<_, Error>>()?;
-        Ok(Authority { roots, revoked })
+            let found: Result<Vec<_>, _> = CertificateRevocationListDer::pem_slice_iter(&bytes).collect();
+            let found = found.map_err(|error| refuse(path, format!("its PEM is damaged: {error}")))?;
+            for list in if found.is_empty() { vec![bytes.into()] } else { found } {
+                let read = BorrowedCertRevocationList::from_der(&list);
+                let read =
+                    read.map_err(|error| refuse(path, format!("it is no list of revoked certificates: {error}")))?;
+                let issuer = CertRevocationList::from(read).issuer().to_vec();
+                if issuers.contains(&issuer) {
+                    return Err(refuse(path, "it has a second list of one issuer: give the newest only".into()));
+                }
+                issuers.push(issuer);
+                lists.push(list);
+            }
+        }
+        Ok(Authority { roots, revoked: lists })
+    }
+}
+
+/// Whether a certificate may vouch for others without anybody's vouching for it.
+fn is_root(certificate: &CertificateDer<'_>) -> Result<(), String> {
+    let damaged = |error: webpki::Error| format!("cannot be read: {error}");
+    let parsed = EndEntityCert::try_from(certificate).map_err(damaged)?;
+    if parsed.issuer() != parsed.subject() {
+        return Err("is not a root: another authority issued it, and whose root is what to trust".into());
+    }
+    let anchors = [anchor_from_trusted_cert(certificate).map_err(damaged)?];
+    let (algorithms, now) = (ring::default_provider().signature_verification_algorithms.all, UnixTime::now());
+    // As a party's own it is refused because it is an authority's, if its times are right.
+    match parsed.verify_for_usage(algorithms, &anchors, &[], now, KeyUsage::client_auth(), None, None) {
+        Err(webpki::Error::CaUsedAsEndEntity) => Ok(()),
+        Err(error @ (webpki::Error::CertExpired { .. } | webpki::Error::CertNotValidYet { .. })) => {
+            Err(format!("does not do today: {error}"))
+        }
+        _ => Err("is no authority's: it may not vouch for others".into()),
     }
 }
 
@@ -154,6 +192,7 @@ fn verifiers(
     authority: &Authority,
     provider: &Arc<CryptoProvider>,
 ) -> Result<(Arc<WebPkiServerVerifier>, Arc<dyn ClientCertVerifier>), Error> {
+    // What is wrong with a file was said when it was read.
     let refuse = |why: String| Error::Usage(format!("this authority does not do: {why}"));
     let mut roots = RootCertStore::empty();
     for root in &authority.roots {

@@ -1,6 +1,7 @@
 //! What people see during a session: warnings, and on a terminal micro-batch, layer and bytes so
 //! far.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
@@ -93,7 +94,12 @@ pub fn dial(server: &tcp::Server, quiet: bool) -> Result<Met, Error> {
 }
 
 /// A bar on standard error, invisible if that is not a terminal.
-pub struct Bar(ProgressBar, bool);
+pub struct Bar {
+    bar: ProgressBar,
+    quiet: bool,
+    /// Sessions that were before this one when that was last said; [`Bar::RUNS`] once it runs.
+    before: AtomicU64,
+}
 
 impl Bar {
     /// A bar that is shown unless `quiet`.
@@ -101,30 +107,42 @@ impl Bar {
         let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
         let style = ProgressStyle::with_template("{bar:24} {percent:>3} % {elapsed:>4} {msg}");
         let bar = ProgressBar::with_draw_target(None, target);
-        Bar(bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar())), quiet)
+        let bar = bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        Bar { bar, quiet, before: AtomicU64::new(Bar::UNSAID) }
     }
 
-    /// Shows when the session's turn comes; where there is no terminal, as a line.
+    const UNSAID: u64 = u64::MAX;
+    const RUNS: u64 = u64::MAX - 1;
+
+    /// Shows when the session's turn comes; where there is no terminal, as a line whenever another
+    /// number of sessions is before it. Once it runs, a server has no more to say of that.
     pub fn wait(&self, turn: Turn) {
+        let said = self.before.load(Ordering::Relaxed);
+        if said == Bar::RUNS {
+            return;
+        }
+        self.before.store(turn.before.into(), Ordering::Relaxed);
         let text = format!("the server is busy: {turn}");
-        match self.0.is_hidden() {
-            true if !self.1 => warn(format_args!("{text}")),
-            _ => self.0.set_message(text),
+        match self.bar.is_hidden() {
+            true if !self.quiet && said != u64::from(turn.before) => warn(format_args!("{text}")),
+            true => {}
+            false => self.bar.set_message(text),
         }
     }
 
     /// Shows what is about to run.
     pub fn show(&self, step: Step<'_>) {
-        self.0.set_length((step.micro_batches * step.layers) as u64);
-        self.0.set_position(step.done as u64);
+        self.before.store(Bar::RUNS, Ordering::Relaxed);
+        self.bar.set_length((step.micro_batches * step.layers) as u64);
+        self.bar.set_position(step.done as u64);
         let bytes = HumanBytes(step.traffic.sent_bytes + step.traffic.received_bytes);
         let batch = format!("{}/{}", step.micro_batch + 1, step.micro_batches);
-        self.0.set_message(format!("micro-batch {batch}, {} {}, {bytes}", step.op, step.node));
+        self.bar.set_message(format!("micro-batch {batch}, {} {}, {bytes}", step.op, step.node));
     }
 }
 
 impl Drop for Bar {
     fn drop(&mut self) {
-        self.0.finish_and_clear();
+        self.bar.finish_and_clear();
     }
 }
