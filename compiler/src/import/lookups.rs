@@ -10,10 +10,8 @@ use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, ValueInfoProto, tensor_shape_proto, type_proto};
 use tract_onnx::prelude::{DatumType, Tensor};
 
+use super::size::MOST_LOOKED_UP;
 use super::{graph, ml, support};
-
-/// Most rows of a table times look-ups in it: as many elements the client encrypts.
-pub(super) const MOST: usize = 1 << 20;
 
 /// Writes every `Gather` of a constant matrix's rows by integers of the sample as an encoding and a
 /// product.
@@ -71,7 +69,7 @@ fn rows(node: &NodeProto, constants: &HashMap<String, Arc<Tensor>>, count: usize
     let first = matches!(attribute(node, "axis").map_or(0, |axis| axis.i), 0 | -2);
     let fits = first && table.rank() == 2 && table.datum_type() == DatumType::F32 && support::refusal(node).is_none();
     let rows = *table.shape().first()?;
-    (fits && (1..=MOST).contains(&rows.checked_mul(count)?)).then_some(rows)
+    (fits && (1..=MOST_LOOKED_UP).contains(&rows.checked_mul(count)?)).then_some(rows)
 }
 
 /// A row with a single 1 for each integer, which is a row's number: the client refuses another.

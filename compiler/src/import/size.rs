@@ -9,6 +9,9 @@ use crate::memory::Memory;
 use crate::nn::build::broadcast;
 use crate::setting::Setting;
 
+/// Most rows of a private table times look-ups in it: as many elements the client encrypts.
+pub(super) const MOST_LOOKED_UP: usize = 1 << 20;
+
 /// What stored and computed constants and the network's weights take, of what they may.
 pub(super) struct Used {
     bytes: u64,

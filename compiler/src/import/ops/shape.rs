@@ -3,7 +3,7 @@
 use ndarray::{ArrayD, Axis};
 
 use super::super::call::{Call, Kind, Made, Wire, axes, axis, floats_or_infinite, number};
-use super::super::lookups::MOST;
+use super::super::size::MOST_LOOKED_UP;
 use super::types;
 use crate::nn::NodeId;
 use crate::nn::build::broadcast;
@@ -263,7 +263,7 @@ pub(in super::super) fn gather(call: &mut Call) -> Made {
     if call.constant(0).is_some() && call.constant(1).is_none() {
         return Err(format!(
             "it looks up in a constant what the sample says: supported for the rows of a matrix of float32, integers of \
-             an input whose shape the file fixes, and at most {MOST} rows times look-ups"
+             an input whose shape the file fixes, and at most {MOST_LOOKED_UP} rows times look-ups"
         ));
     }
     let x = call.data(0)?;
