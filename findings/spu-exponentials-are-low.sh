@@ -2,8 +2,8 @@
 # SPU: exponentials are low by a part that grows with the square of the argument.
 #
 # Guess: exp is as exact as 18 bits behind the point allow, so exp(5) is 148.41 within a hundredth.
-# Seen:  spu 0.9.5 with its defaults (a power of a Taylor polynomial) gives 141.4 for exp(5), 5 % too
-#        little, and 24 % too little for exp(12); exp(-3) is 2 % low. Softmax hides it near its
+# Seen:  spu 0.9.5 with its defaults (a power of a Taylor polynomial) gives 141.4 for exp(5), 5 %
+#        too little, and 24 % too little for exp(12); exp(-3) is 2 % low. Softmax hides it near its
 #        largest score only.
 #
 # Exits with 0 while that is so, with another code once the behaviour has changed. Needs Python 3.11

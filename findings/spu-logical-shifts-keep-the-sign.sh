@@ -2,8 +2,8 @@
 # SPU: a logical shift to the right of a negative int32 keeps its sign.
 #
 # Guess: jax.lax.shift_right_logical fills with zeros: -1 shifted by 28 is 15.
-# Seen:  spu 0.9.5 gives -1, in Semi2k and Cheetah: the 32 bits lie in a ring of 64, and the bits that
-#        come in are those above. Numbers that are not negative are right.
+# Seen:  spu 0.9.5 gives -1, in Semi2k and Cheetah: the 32 bits lie in a ring of 64, and the bits
+#        that come in are those above. Numbers that are not negative are right.
 #
 # Exits with 0 while that is so, with another code once the behaviour has changed. Needs Python 3.11
 # on Linux for x86-64.

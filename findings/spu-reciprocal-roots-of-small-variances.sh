@@ -4,9 +4,9 @@
 # Guess: 1e-5 is between two and three units of 2^-18, so what is read is off by up to a fifth and
 #        its root by a tenth, and 5e-5 is off by a few hundredths.
 # Seen:  spu 0.9.5 with its defaults reads numbers towards zero, 1.1e-5 as two units, and gives 362
-#        instead of 302, a fifth too much. A layer norm of (.001, .002, .003, .002) with epsilon 1e-5
-#        gives another result in each run of Cheetah, whose products lose a unit or not: between
-#        zero and five thirds of what is right.
+#        instead of 302, a fifth too much. A layer norm of (.001, .002, .003, .002) with epsilon
+#        1e-5 gives another result in each run of Cheetah, whose products lose a unit or not:
+#        between zero and five thirds of what is right.
 #
 # Exits with 0 while that is so, with another code once the behaviour has changed. Needs Python 3.11
 # on Linux for x86-64.

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # SPU: argsort and top_k order equal keys otherwise each time.
 #
-# Guess: jax.numpy.argsort is stable and jax.lax.top_k prefers the smaller index, so both are, run by
-#        two parties.
-# Seen:  spu 0.9.5: positions of equal keys come in an order that changes from run to run: argsort by
-#        Cheetah, top_k by Semi2k and Cheetah. The keys are in order. jnp.argmax does prefer the
+# Guess: jax.numpy.argsort is stable and jax.lax.top_k prefers the smaller index, so both are, run
+#        by two parties.
+# Seen:  spu 0.9.5: positions of equal keys come in an order that changes from run to run: argsort
+#        by Cheetah, top_k by Semi2k and Cheetah. The keys are in order. jnp.argmax does prefer the
 #        first.
 #
 # Exits with 0 while that is so, with another code once the behaviour has changed. Needs Python 3.11

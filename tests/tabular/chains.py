@@ -282,7 +282,8 @@ def main():
                 if own is None:
                     counts[f"{kind}: refused"] += 1
                     first, *rest = why.splitlines()
-                    # Numbers aside: of a node its operator and why, of a plan that is not made the beginning.
+                    # Numbers aside: of a node its operator and why, of a plan that is not made the
+                    # beginning.
                     reason = rest[0].split("(", 1)[-1] if rest and "not supported" in first else first.split("no plan", 1)[-1][:30]
                     refusals[re.sub(r"[0-9]+([.e+][0-9]*)*", "..", reason)[:110]] += 1
                     continue

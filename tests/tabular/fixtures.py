@@ -299,7 +299,8 @@ def casts(name, *kinds):
     return [helper.make_node("Cast", [x], [y], name=f"to_{y}", to=kind) for kind, x, y in zip(kinds, names, names[1:])]
 
 
-# Chains of integers that wrap around on some rows. They are refused by the name of the node that does.
+# Chains of integers that wrap around on some rows. They are refused by the name of the node that
+# does.
 REFUSED = {
     "mul": lambda: whole_steps(48, INT32, [("Mul", 128)]),
     "million": lambda: whole_steps(49, INT32, [("Mul", 10_000_000)], "y", casts("y", TensorProto.FLOAT)),
@@ -352,7 +353,8 @@ FIXTURES = {
     "one_logistic": lambda: logistic(36, "LOGISTIC"),
     "one_softmax": lambda: logistic(37, "SOFTMAX"),
     "one_softmax_zero": lambda: logistic(38, "SOFTMAX_ZERO"),
-    # Integers that trees read without a cast, up to the last that fit, beyond what float64 holds, and by way of a double.
+    # Integers that trees read without a cast, up to the last that fit, beyond what float64 holds,
+    # and by way of a double.
     "whole_trees": lambda: whole_steps(39, INT64, [("Add", 3), ("-Sub", 2**25)]),
     "whole_short": lambda: whole_steps(40, INT32, [("Mul", 127), ("Sub", 5)]),
     "whole_product": lambda: whole_steps(41, INT64, [("Mul", 2**24 - 1), ("Add", 1), ("Mul", 8191)]),
