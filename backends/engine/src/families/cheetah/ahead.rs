@@ -216,7 +216,8 @@ impl Masks {
         match party {
             Party::Client => {
                 let made = self.0.take(&id)?;
-                let masked: Vec<u64> = share.iter().zip(made.mask.iter()).map(|(x, r)| x.wrapping_sub(*r) & ring).collect();
+                let masked: Vec<u64> =
+                    share.iter().zip(made.mask.iter()).map(|(x, r)| x.wrapping_sub(*r) & ring).collect();
                 channel.send(Kind::LinearUnmask, pack(&masked, bits))?;
                 Ok(made.share)
             }

@@ -65,7 +65,8 @@ fn both<T: Send>(leaf_bits: u8, run: impl Fn(&mut Ctx) -> T + Sync) -> ([T; 2], 
             }
         });
         let mut correlations = Generator::dealt(dealer);
-        let result = run(&mut Ctx { party, channel: &mut channel, correlations: &mut correlations, leaves: leaf_bits.into() });
+        let result =
+            run(&mut Ctx { party, channel: &mut channel, correlations: &mut correlations, leaves: leaf_bits.into() });
         (result, log.lock().expect("no panic").clone(), sent.lock().expect("no panic").clone())
     };
     std::thread::scope(|scope| {
