@@ -163,6 +163,8 @@ def main():
     compiled = time.monotonic()
 
     description = libspu.link.Desc()
+    # A layer may take a party longer than the usual half a minute.
+    description.recv_timeout_ms = 3_600_000
     for party, address in enumerate(args.addresses):
         description.add_party(f"party{party}", address)
     link = libspu.link.create_brpc(description, args.party)
