@@ -38,6 +38,17 @@ class Network:
             if node.op_type == "Constant":
                 self.public[node.output[0]] = numpy_helper.to_array(attributes(node)["value"])
         self.weights = {name: array for name, array in self.weights.items() if name not in self.public}
+        for node in graph.node:
+            if node.op_type == "BatchNormalization":
+                self.fold(node)
+
+    def fold(self, node):
+        """A normalisation as a factor and a summand, which the model's owner knows."""
+        scale, bias, mean, variance = (self.weights.pop(name).astype(np.float64) for name in node.input[1:])
+        factor = scale / np.sqrt(variance + attributes(node).get("epsilon", 1e-5))
+        for name, array in zip(node.input[1:3], (factor, bias - mean * factor)):
+            self.weights[name] = array.astype(np.float32)
+        del node.input[3:]
 
     def __call__(self, weights, image):
         values = {"": None, **self.public, **weights, self.input: image}
@@ -95,9 +106,8 @@ def gemm(x, a):
 
 
 def normalise(x, a):
-    data, scale, bias, mean, variance = x
-    factor = scale * jax.lax.rsqrt(variance + a.get("epsilon", 1e-5))
-    return data * factor.reshape(1, -1, 1, 1) + (bias - mean * factor).reshape(1, -1, 1, 1)
+    data, factor, summand = x
+    return data * factor.reshape(1, -1, 1, 1) + summand.reshape(1, -1, 1, 1)
 
 
 def clip(x, a):

@@ -154,7 +154,9 @@ impl Party {
             line.clear();
             if self.output.read_line(&mut line)? == 0 {
                 let said = std::fs::read_to_string(self.errors.path()).unwrap_or_default();
-                bail!("{} has ended: {}", self.name, said.trim_end().rsplit('\n').next().unwrap_or("without a word"));
+                // Lines that begin so are of a stack.
+                let last = said.trim_end().lines().rfind(|line| !line.trim_start().starts_with('#'));
+                bail!("{} has ended: {}", self.name, last.filter(|line| !line.is_empty()).unwrap_or("without a word"));
             }
             if line.starts_with('{') {
                 return serde_json::from_str(&line).with_context(|| format!("{} says {line:?}", self.name));
@@ -304,7 +306,7 @@ mod tests {
         let folders = Folders { models: root.join("models"), cases: root.join("cases") };
         // A shell takes the script for one of its own.
         let mut script = tempfile::NamedTempFile::new().unwrap();
-        script.write_all(b"echo noise; echo 'no such module: spu' >&2; exit 1\n").unwrap();
+        script.write_all(b"echo noise; echo 'no such module: spu' >&2; echo '#0 main()' >&2; exit 1\n").unwrap();
         let party = script.path().to_owned();
         let spu = Spu { python: "sh".into(), party, protocol: "cheetah".into(), field: 64 };
         let error = spu.run(&workload, &folders, Network::LAN).unwrap_err().to_string();

@@ -90,16 +90,17 @@ pub fn run(plans: &[Prepared], settings: &Settings, save: &mut Save<'_>) -> anyh
         }
         rows = entries.iter().map(|entry| row(entry, settings)).collect::<anyhow::Result<_>>()?;
         save(&rows, &peer_rows(&others))?;
-        for (row, spu, workload) in &mut others {
+        for at in 0..others.len() {
+            let (row, spu, workload) = &others[at];
             let run = spu.run(workload, &settings.folders, row.network);
             let run = run.with_context(|| format!("{} by {}", row.workload, row.peer))?;
             eprintln!(
                 "{repetition}/{} {} by {} on {}: {:.2} s, the first {:.2} s",
                 settings.repeat, row.workload, row.peer, row.network_name, run.seconds, run.first_s
             );
-            row.runs.push(run);
+            others[at].0.runs.push(run);
+            save(&rows, &peer_rows(&others))?;
         }
-        save(&rows, &peer_rows(&others))?;
     }
     Ok(rows)
 }

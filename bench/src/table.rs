@@ -127,7 +127,7 @@ fn peer_line(peer: &PeerRow, rows: &[Row]) -> String {
     let times = |ratio: Option<f64>| ratio.map_or("-".into(), |ratio| format!("{ratio:.1}"));
     let last = peer.runs.last();
     format!(
-        "{:<14} {:<8} {:<18} {:<8} {:>10.3} s {:>11.2} MB {:>8} {:>8}  set-up {:.1} s, {:.1} MB; the first query {:.1} s, {:.1} MB",
+        "{:<14} {:<8} {:<18} {:<8} {:>10.3} s {:>11.2} MB {:>8} {:>8}  label {}; set-up {:.1} s, {:.1} MB; the first query {:.1} s, {:.1} MB",
         peer.workload,
         peer.network_name,
         peer.peer,
@@ -136,6 +136,7 @@ fn peer_line(peer: &PeerRow, rows: &[Row]) -> String {
         peer.bytes() / 1e6,
         times(ours.map(|ours| peer.median_s() / ours.median_s())),
         times(ours.map(|ours| peer.bytes() / ours.bytes_per_query())),
+        last.map_or("-".into(), |run| run.label.to_string()),
         last.map_or(f64::NAN, |run| run.setup_s),
         last.map_or(f64::NAN, |run| run.setup_bytes as f64 / 1e6),
         last.map_or(f64::NAN, |run| run.first_s),
@@ -244,7 +245,7 @@ mod tests {
         all.peers.push(peer);
         let text = table(&all);
         let line = text.lines().find(|line| line.contains(" p ")).unwrap();
-        assert!(line.contains("8.000 s") && line.contains(" 4.0     10.0  set-up 3.0 s, 4.0 MB"), "{line}");
+        assert!(line.contains("8.000 s") && line.contains(" 4.0     10.0  label 0; set-up 3.0 s, 4.0 MB"), "{line}");
     }
 
     #[test]

@@ -95,6 +95,8 @@ fn integers_that_wrap_are_refused_by_name() {
         ("second", "Mul1", "int64"),
         ("sub", "-Sub1", "int32"),
         ("cast", "to_cast0", "int32"),
+        ("codes", "enlarge", "int32"),
+        ("product", "multiply", "int32"),
     ] {
         let model = fixtures().join(format!("refused/{name}.onnx"));
         for public_prefix in [false, true] {

@@ -1,4 +1,4 @@
-"""Batches over many machines, on Ray: ``pip install fusion-inference[ray]``.
+"""Batches over many machines, on Ray: ``pip install './python[ray]'``.
 
 :func:`predict` spreads one batch over Ray's workers, each of which runs a part of it as a session
 with some server; :func:`serve` runs replicas of a server as Ray actors. Ray is imported when one of
@@ -331,5 +331,5 @@ def _ray():
     try:
         import ray
     except ImportError:
-        raise _fusion.UsageError("Ray is not installed: pip install 'fusion-inference[ray]'") from None
+        raise _fusion.UsageError("Ray is not installed: pip install './python[ray]'") from None
     return ray

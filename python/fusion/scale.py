@@ -69,9 +69,10 @@ def plan_scale(plan, queries, *, machines=MACHINES, network="lan", uplink=None, 
     """Foretells one verified batch on numbers of machines: a simulation from the cost model, no
     measurement.
 
-    Every machine of the client's runs one part with a server of its own, both like this machine.
-    What it takes to start workers is left out, and so are servers that stop: one of them costs the
-    whole batch.
+    Every machine of the client's runs one part with a server of its own, both like the built-in or
+    measured profile of this one. Times are lower bounds, since the uplink is taken to be busy all
+    the time. What it takes to start workers is left out, and so are servers that stop: one of them
+    costs the whole batch.
 
     Parameters
     ----------

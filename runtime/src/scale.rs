@@ -3,7 +3,8 @@
 //! Each machine of the client's runs one shard with a server of its own that is as fast. Machines
 //! are not alike: a session takes its forecast times a factor of its own, and the batch ends with
 //! the slowest. All clients may share one uplink, which carries everything once. What is left out:
-//! what it takes to start workers, and servers that stop, each of which costs the whole batch.
+//! what it takes to start workers, and servers that stop, each of which costs the whole batch. An
+//! uplink is taken to carry bytes all the time while machines compute, so times are lower bounds.
 
 use fusion_estimate::{Machine, Network, SessionTrace};
 use fusion_ir::{Party, Plan};

@@ -306,7 +306,10 @@ def main():
         print(f"{count:6} {name}")
     for why, count in refusals.most_common(25):
         print(f"{count:6} {why}")
-    sys.exit(bool(wrong))
+    right = sum(count for name, count in counts.items() if name.endswith(": right"))
+    if right < arguments.models / 4:
+        print(f"only {right} answers were compared and right")
+    sys.exit(bool(wrong) or right < arguments.models / 4)
 
 
 if __name__ == "__main__":

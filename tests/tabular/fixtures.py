@@ -299,6 +299,22 @@ def casts(name, *kinds):
     return [helper.make_node("Cast", [x], [y], name=f"to_{y}", to=kind) for kind, x, y in zip(kinds, names, names[1:])]
 
 
+def codes(seed):
+    """What a client may encode, as int32, times what int32 does not hold of the larger codes."""
+    encode = helper.make_node("LabelEncoder", ["x"], ["code"], name="encode", domain="ai.onnx.ml", keys_int64s=list(range(10)),
+                              values_int64s=[100 * code for code in range(10)], default_int64=0)
+    nodes = [encode, *[helper.make_node("Cast", ["code"], ["short"], name="shorten", to=INT32)],
+             helper.make_node("Mul", ["short", "factor"], ["y"], name="enlarge"), *casts("y", TensorProto.FLOAT)]
+    return behind(seed, nodes, lambda feature, grid: grid, [numpy_helper.from_array(np.array(10_000_000, np.int32), "factor")], INT64)
+
+
+def product(seed):
+    """A product of int32 with a matrix."""
+    nodes = [helper.make_node("MatMul", ["x", "matrix"], ["y"], name="multiply"), *casts("y", TensorProto.FLOAT)]
+    matrix = numpy_helper.from_array(10_000_000 * np.eye(FEATURES, dtype=np.int32), "matrix")
+    return behind(seed, nodes, lambda feature, grid: grid, [matrix], INT32)
+
+
 # Chains of integers that wrap around on some rows. They are refused by the name of the node that
 # does.
 REFUSED = {
@@ -307,6 +323,8 @@ REFUSED = {
     "second": lambda: whole_steps(50, INT64, [("Mul", 2**24 - 1), ("Mul", 2**24 - 1), ("Mul", 2**24 - 1)]),
     "sub": lambda: whole_steps(51, INT32, [("Mul", 100), ("-Sub", -(2**30))]),
     "cast": lambda: whole_steps(52, INT64, [("Mul", 1000)], "y", casts("y", INT32, TensorProto.FLOAT)),
+    "codes": lambda: codes(54),
+    "product": lambda: product(55),
 }
 
 FIXTURES = {

@@ -3,13 +3,17 @@
 
 mod common;
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
 
-use common::parties::{Supply, seats};
+use common::parties::{Supply, beside, both, seats};
+use fusion_backends::bits::unpack;
+use fusion_backends::tap::{Message, watched};
+use fusion_backends::{Kind, MicroBatch};
 use fusion_catalogue::ot::{Ferret, OtSource};
 use fusion_catalogue::{Keys, Steps};
 use fusion_ir::backend::Cheetah;
-use fusion_ir::{Backend, ValueId, text};
+use fusion_ir::{Backend, Party, ValueId, Weights, text};
 
 /// Messages of these are checked too.
 const SUPPLY: Supply = Supply::Made(OtSource::Silent(Ferret::B11));
@@ -93,6 +97,64 @@ v14 = fusion.reveal v13 what=label : i4.0~3+[1] by cheetah "y"
         fusion_ir::verify::verify_executable(&function).unwrap();
         Keys::ALL.into_iter().for_each(|keys| common::check(&function, keys, 2, 6, SUPPLY));
     }
+}
+
+/// What the client sends instead of an operand hides it only if its mask serves nothing else: no
+/// other layer, position or micro-batch, and no other session, as every stream is one. Operands of
+/// zeros show the masks. Nor is it sent before the layer's result has come: by it, a server could
+/// choose what to answer.
+#[test]
+fn no_mask_is_used_twice_or_told_before_its_result_has_come() {
+    const POSITIONS: usize = 2;
+    const ELEMENTS: usize = 64;
+    const BITS: u8 = 24;
+    // Two layers of one operand.
+    let text = "function \"two\"\nweight @w0 \"a\" : i8.4[3,64]\nweight @w1 \"b\" : i8.4[3,64]\n\
+                v0 = input : i24.8~9[64] by local \"x\"\n\
+                v1 = dense v0, @w0 : i24.12~20[3] by cheetah \"a\"\n\
+                v2 = dense v0, @w1 : i24.12~20[3] by cheetah \"b\"\n";
+    let steps = Arc::new(Steps::of(&text::parse(text).unwrap()).unwrap());
+    let weights = Weights(vec![vec![1; 3 * ELEMENTS]; 2]);
+    let mut masks = Vec::new();
+    // Both of one id, which a server knows: no mask may follow from it.
+    for _session in 0..2 {
+        // What is sent instead of an operand, or that a result has come.
+        let seen: Arc<Mutex<Vec<Option<Vec<u8>>>>> = Arc::default();
+        let [client, server] = seats(Supply::Dealt);
+        let client = client.over(|_, inner| {
+            let seen = Arc::clone(&seen);
+            Box::new(watched(inner, move |kind, message| match (kind, message) {
+                (Kind::LinearDownload, Message::Received(_)) => seen.lock().unwrap().push(None),
+                (Kind::LinearUnmask, Message::Sending(payload)) => seen.lock().unwrap().push(Some(payload.clone())),
+                _ => {}
+            }))
+        });
+        both([client, server], |seat| {
+            let weights = (seat.party == Party::Server).then_some(&weights);
+            let (mut session, mut line) = seat.session_with_masks(Arc::clone(&steps), Keys::Ahead).unwrap();
+            for _micro_batch in 0..2 {
+                let batch = session.begin(POSITIONS).unwrap();
+                let layers = |mut batch: MicroBatch<'_>| {
+                    let zeros = [0; POSITIONS * ELEMENTS];
+                    [1, 2].into_iter().try_for_each(|id| batch.run(ValueId(id), weights, &[&zeros]).map(drop))
+                };
+                beside(batch, &mut *line, weights, || (), layers).unwrap();
+            }
+        });
+        let seen = seen.lock().unwrap();
+        let sent: Vec<usize> = (0..seen.len()).filter(|at| seen[*at].is_some()).collect();
+        assert_eq!(sent.len(), 2 * 2);
+        for (number, at) in sent.into_iter().enumerate() {
+            let results = seen[..at].iter().filter(|event| event.is_none()).count();
+            assert!(results > number, "mask {number} is told after {results} results");
+        }
+        for payload in seen.iter().flatten() {
+            masks.extend(unpack(payload, POSITIONS * ELEMENTS, BITS).unwrap());
+        }
+    }
+    // Three elements in a row, 72 bits: by chance none of a thousand comes twice.
+    let pieces: BTreeSet<&[u64]> = masks.windows(3).collect();
+    assert_eq!(pieces.len(), masks.len() - 2, "a piece of a mask comes twice");
 }
 
 /// Who forgets what runs beside a micro-batch would wait for it for ever.

@@ -48,7 +48,7 @@ pub(super) enum Kind {
 
 impl Kind {
     /// An element's place: a label.
-    pub const INDEX: Kind = Kind::Integer(Whole::unknown(DataType::Int64));
+    pub const INDEX: Kind = Kind::Integer(Whole::given(DataType::Int64));
 
     /// What may be one or the other; `None` if no tensor holds both.
     pub fn or(self, other: Kind) -> Option<Kind> {

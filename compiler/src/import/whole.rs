@@ -9,8 +9,8 @@ use tract_onnx::prelude::Tensor;
 pub(super) struct Whole {
     /// `Int32` or `Int64`.
     pub of: DataType,
-    /// The largest magnitude; `None` if nothing is known of it, and what occurs is taken to fit.
-    most: Option<u128>,
+    /// The largest magnitude.
+    most: u128,
 }
 
 /// How large integers of the sample are taken to be. Rows are float32, which has every integer up
@@ -19,23 +19,28 @@ pub(super) const GIVEN: u128 = 1 << 24;
 
 impl Whole {
     /// Those of the sample.
-    pub fn given(of: DataType) -> Whole {
-        Whole { of, most: Some(GIVEN) }
+    pub const fn given(of: DataType) -> Whole {
+        Whole { of, most: GIVEN }
     }
 
     /// Zeros and ones.
     pub fn truths(of: DataType) -> Whole {
-        Whole { of, most: Some(1) }
+        Whole { of, most: 1 }
     }
 
-    /// Those of which nothing is known.
-    pub const fn unknown(of: DataType) -> Whole {
-        Whole { of, most: None }
+    /// None as yet: those of constants are still to come.
+    pub fn none(of: DataType) -> Whole {
+        Whole { of, most: 0 }
+    }
+
+    /// As large as the type holds.
+    pub fn any(of: DataType) -> Whole {
+        Whole { of, most: (1 << bits(of)) - 1 }
     }
 
     /// What may be one or the other.
     pub fn or(self, other: Whole) -> Whole {
-        Whole { of: self.of, most: self.most.zip(other.most).map(|(a, b)| a.max(b)) }
+        Whole { of: self.of, most: self.most.max(other.most) }
     }
 
     /// Some of them may be the integers of a constant.
@@ -52,36 +57,39 @@ impl Whole {
     }
 
     /// What `op` makes of several, those of its data first, and constants. `elements` is of how
-    /// many data each result is a sum, if it is one.
+    /// many data, at most, each result is a sum or a product, if it is one.
     ///
     /// # Errors
     /// If the results may not fit.
     pub fn of_node(op: &str, data: &[Whole], constants: &[&Tensor], elements: usize) -> Result<Whole, String> {
         let Some(first) = data.first() else { return Err("reads no data".into()) };
-        let each: Vec<Option<u128>> =
+        let each: Vec<u128> =
             data.iter().map(|whole| whole.most).chain(constants.iter().map(|constant| magnitude(constant))).collect();
-        let all = |f: fn(u128, u128) -> u128| {
-            each.iter().copied().reduce(|a, b| a.zip(b).map(|(a, b)| f(a, b))).unwrap_or_default()
-        };
+        let all = |f: fn(u128, u128) -> u128| each.iter().copied().reduce(f).unwrap_or_default();
+        let sum = |most: u128| most.saturating_mul(elements as u128);
+        let power = |times: usize| all(u128::max).saturating_pow(u32::try_from(times).unwrap_or(u32::MAX));
         let most = match op {
             "Add" | "Sub" | "Sum" => all(u128::saturating_add),
             "Mul" => all(u128::saturating_mul),
-            "ReduceSum" | "ReduceL1" => all(u128::max).map(|most| most.saturating_mul(elements as u128)),
+            "MatMul" => sum(all(u128::saturating_mul)),
+            "ReduceSum" | "ReduceL1" => sum(all(u128::max)),
+            "ReduceSumSquare" => sum(power(2)),
+            "ReduceProd" => power(elements),
             // Between two limits there is nothing else.
-            "Clip" if constants.len() == 2 => {
-                constants.iter().map(|limit| magnitude(limit)).reduce(|a, b| Some(a?.max(b?))).flatten()
-            }
+            "Clip" if constants.len() == 2 => constants.iter().map(|limit| magnitude(limit)).max().unwrap_or_default(),
             "Abs" | "Clip" | "Max" | "MaxPool" | "Min" | "Neg" | "ReduceMax" | "ReduceMin" | "Relu" => all(u128::max),
-            "Sign" => Some(1),
-            _ => None,
+            "Sign" => 1,
+            _ => return Err("it is not supported on integers: convert them to float first".into()),
         };
         Whole { of: first.of, most }.fits()
     }
 
     fn fits(self) -> Result<Whole, String> {
-        let limit = if self.of == DataType::Int32 { 31 } else { 63 };
-        let Some(most) = self.most.filter(|most| most >> limit != 0) else { return Ok(self) };
-        let (name, instead) = match self.of {
+        let Whole { of, most } = self;
+        if most >> bits(of) == 0 {
+            return Ok(self);
+        }
+        let (name, instead) = match of {
             DataType::Int32 => ("int32", "int64 or float32"),
             _ => ("int64", "float32"),
         };
@@ -94,14 +102,19 @@ impl Whole {
     }
 }
 
-/// The largest magnitude in a constant; `None` of what are no integers.
-fn magnitude(constant: &Tensor) -> Option<u128> {
+/// Of a magnitude in a type.
+fn bits(of: DataType) -> u32 {
+    if of == DataType::Int32 { 31 } else { 63 }
+}
+
+/// The largest magnitude in a constant; 0 of what are no integers.
+fn magnitude(constant: &Tensor) -> u128 {
     if !constant.datum_type().is_integer() {
-        return None;
+        return 0;
     }
-    let wide = constant.cast_to::<i64>().ok()?;
-    let view = wide.to_plain_array_view::<i64>().ok()?;
-    Some(view.iter().map(|c| u128::from(c.unsigned_abs())).max().unwrap_or(0))
+    let Ok(wide) = constant.cast_to::<i64>() else { return u128::MAX };
+    let Ok(view) = wide.to_plain_array_view::<i64>() else { return u128::MAX };
+    view.iter().map(|c| u128::from(c.unsigned_abs())).max().unwrap_or(0)
 }
 
 /// Whether a type of ONNX is one of these.
@@ -111,7 +124,7 @@ pub(super) fn is_whole(of: DataType) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use tract_onnx::prelude::{tensor0, tensor1};
+    use tract_onnx::prelude::{tensor0, tensor1, tensor2};
 
     use super::*;
 
@@ -142,14 +155,36 @@ mod tests {
     fn limits_bound_what_follows() {
         let limits = [tensor0(-5i32), tensor0(9i32)];
         let clipped = Whole::of_node("Clip", &[Whole::given(DataType::Int32)], &[&limits[0], &limits[1]], 1).unwrap();
-        assert_eq!(clipped.most, Some(9));
+        assert_eq!(clipped.most, 9);
         let above = Whole::of_node("Clip", &[Whole::given(DataType::Int32)], &[&limits[0]], 1).unwrap();
-        assert_eq!(above.most, Some(GIVEN));
+        assert_eq!(above.most, GIVEN);
         let all = Whole::of_node("ReduceSum", &[clipped], &[], 1 << 30);
         assert!(all.is_err() && Whole::of_node("ReduceSum", &[clipped], &[], 100).is_ok());
         let product = Whole::of_node("Mul", &[Whole::given(DataType::Int32); 2], &[], 1);
         assert!(product.is_err() && Whole::of_node("Mul", &[Whole::given(DataType::Int64); 2], &[], 1).is_ok());
-        assert_eq!(Whole::truths(DataType::Int64).or_constant(&tensor1(&[3i64, -7])).most, Some(7));
+        assert_eq!(Whole::truths(DataType::Int64).or_constant(&tensor1(&[3i64, -7])).most, 7);
+        assert_eq!(Whole::none(DataType::Int32).or_constant(&tensor1(&[1i32, 0])).most, 1);
+    }
+
+    /// What onnxruntime 1.32 makes of int32: -1,294,967,296 of `300 * 10,000,000` by MatMul, and
+    /// 2,147,483,647 of two times 50,000 by ReduceSumSquare and ReduceProd.
+    #[test]
+    fn sums_of_products_and_powers_may_wrap() {
+        let most = |most| Whole { of: DataType::Int32, most };
+        let of = |op: &str, data: Whole, constants: &[&Tensor], elements: usize| {
+            Whole::of_node(op, &[data], constants, elements).map(|whole| whole.most).ok()
+        };
+        let kernel = tensor2(&[[10_000_000i32], [3]]);
+        assert_eq!(of("MatMul", most(300), &[&kernel], 2), None);
+        assert_eq!(of("MatMul", most(100), &[&kernel], 2), Some(2_000_000_000));
+        assert_eq!([of("ReduceSumSquare", most(50_000), &[], 2), of("ReduceProd", most(50_000), &[], 2)], [None; 2]);
+        assert_eq!(of("ReduceSumSquare", most(30_000), &[], 2), Some(1_800_000_000));
+        assert_eq!(
+            [of("ReduceProd", most(10), &[], 9), of("ReduceProd", most(10), &[], 10)],
+            [Some(10u128.pow(9)), None]
+        );
+        assert_eq!(of("ReduceProd", most(3), &[], usize::MAX), None);
+        assert!(Whole::of_node("Add", &[Whole::any(DataType::Int32)], &[&tensor0(1i32)], 1).is_err());
     }
 
     #[test]
@@ -157,8 +192,5 @@ mod tests {
         let product = chain(DataType::Int64, &[("Mul", 1000)]).unwrap();
         assert!(product.converted(DataType::Int32).is_err());
         assert!(Whole::given(DataType::Int64).converted(DataType::Int32).is_ok());
-        // Of what nothing is known, nothing is refused.
-        let unknown = Whole::of_node("MatMul", &[product], &[], 1).unwrap();
-        assert!(unknown.most.is_none() && unknown.converted(DataType::Int32).is_ok());
     }
 }

@@ -1,16 +1,22 @@
 //! The configuration file: what it may hold, its defaults, and what is made of it.
 
+mod budgets;
+mod clients;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use fusion_runtime::service::{Capacity, Deadlines, Hosted, Profile, Quota, Settings};
+use fusion_runtime::service::{Capacity, Deadlines, Hosted, Profile, Settings};
 use fusion_runtime::session::Limits;
 use fusion_runtime::transport::tcp::{Peer, TcpOptions};
-use fusion_runtime::transport::{Authority, Credentials, Fingerprint, Lane, Tls, Trust};
-use fusion_runtime::{Budget, Error, Flow, Identity, PlanFile, Server, memory};
+use fusion_runtime::transport::{Authority, Credentials, Lane, Tls, Trust};
+use fusion_runtime::{Error, Flow, Identity, PlanFile, Server, memory};
 use serde::Deserialize;
+
+use clients::Key;
+pub use clients::{Client, ClientLimits};
 
 /// A configuration. Paths are relative to the folder of its file.
 #[derive(Clone, Debug, Deserialize)]
@@ -92,46 +98,6 @@ impl Default for Shares {
             drain_s: 60,
         }
     }
-}
-
-/// What one client may have.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct ClientLimits {
-    /// Most sessions at once; by default as many as there are.
-    pub sessions: Option<usize>,
-    /// Most that wait for their turn; by default as many as there may.
-    pub waiting: Option<usize>,
-    /// Most positions of a session; by default the plan's.
-    pub max_positions: Option<u64>,
-    /// Most bytes of a session, both ways; by default any number.
-    pub max_bytes: Option<Size>,
-    /// Positions at once, and as many again in each hour that passes, as far as this process knows;
-    /// by default any number.
-    pub positions_per_hour: Option<u64>,
-}
-
-/// A client.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Client {
-    /// Its certificates. Its budget is kept under the first one, so a new one is added behind.
-    #[serde(default)]
-    pub fingerprints: Vec<String>,
-    /// Its names in certificates of the authority. Without fingerprints its budget is kept under
-    /// the first one, whatever its certificate.
-    #[serde(default)]
-    pub names: Vec<String>,
-    /// As in [`ClientLimits`].
-    pub sessions: Option<usize>,
-    /// As in [`ClientLimits`].
-    pub waiting: Option<usize>,
-    /// As in [`ClientLimits`].
-    pub max_positions: Option<u64>,
-    /// As in [`ClientLimits`].
-    pub max_bytes: Option<Size>,
-    /// As in [`ClientLimits`].
-    pub positions_per_hour: Option<u64>,
 }
 
 /// Budgets of clients.
@@ -327,89 +293,6 @@ impl Config {
         Ok(TcpOptions { timeout, tls, allow_plaintext: self.allow_plaintext })
     }
 
-    /// The clients by their certificates, or by the names in them.
-    fn known(&self) -> Result<Vec<(Key, Profile)>, Error> {
-        let mut known: Vec<(Key, Profile)> = Vec::new();
-        for (name, client) in &self.clients {
-            let parse = |text: &String| {
-                text.parse::<Fingerprint>().map_err(|why| Error::Usage(format!("clients.{name}: {text:?}: {why}")))
-            };
-            let fingerprints = client.fingerprints.iter().map(parse).collect::<Result<Vec<_>, Error>>()?;
-            let identity = match (fingerprints.first(), client.names.first()) {
-                (Some(first), _) => Identity::certificate(*first),
-                (None, Some(first)) => Identity::holder(first),
-                (None, None) => {
-                    let why = "it has neither fingerprints nor names: this client cannot come in";
-                    return Err(Error::Usage(format!("clients.{name}: {why}")));
-                }
-            };
-            let Client { sessions, waiting, max_positions, max_bytes, positions_per_hour, .. } = *client;
-            let own = ClientLimits { sessions, waiting, max_positions, max_bytes, positions_per_hour };
-            let profile = Profile { name: name.clone(), identity, quota: own.quota(&self.client_defaults) };
-            let names = client.names.iter().map(|name| Key::Name(name.to_ascii_lowercase()));
-            for key in fingerprints.into_iter().map(Key::Fingerprint).chain(names) {
-                if let Some((_, other)) = known.iter().find(|(other, _)| *other == key) {
-                    let what = if matches!(key, Key::Name(_)) { "name" } else { "certificate" };
-                    let text = format!("clients.{name} and clients.{} have one {what}", other.name);
-                    return Err(Error::Usage(text));
-                }
-                known.push((key, profile.clone()));
-            }
-        }
-        Ok(known)
-    }
-
-    /// What each client has spent and has left of its budget, as CSV: those of the configuration by
-    /// name, then all others that the file knows.
-    ///
-    /// # Errors
-    /// [`Error::Usage`] if there is no budget, [`Error::State`] if it cannot be used.
-    pub fn budgets(&self) -> Result<String, Error> {
-        let budget = self.budget()?.ok_or_else(|| Error::Usage("there is no [budget]".into()))?;
-        let limit = self.budget.as_ref().map_or(0, |budget| budget.positions);
-        let (known, spent) = (self.known()?, budget.spent()?);
-        let name = |identity: &str| {
-            let found = known.iter().find(|(_, profile)| profile.identity.to_string() == identity);
-            found.map_or("", |(_, profile)| profile.name.as_str())
-        };
-        let mut lines = vec!["client,identity,spent,left".to_owned()];
-        for (_, profile) in &known {
-            let identity = profile.identity.to_string();
-            if !spent.iter().any(|(other, _)| *other == identity) {
-                lines.push(format!("{},{identity},0,{limit}", quoted(&profile.name)));
-            }
-        }
-        let line = |(identity, spent): &(String, u64)| {
-            format!("{},{identity},{spent},{}", quoted(name(identity)), limit.saturating_sub(*spent))
-        };
-        lines.extend(spent.iter().map(line));
-        lines.dedup();
-        Ok(lines.join("\n") + "\n")
-    }
-
-    /// Gives a client positions back, who is called as [`Config::budgets`] has it: by name or by
-    /// identity. What there is to say about it.
-    ///
-    /// # Errors
-    /// [`Error::Usage`] if there is no budget, or the client has not spent so many;
-    /// [`Error::State`] if the budget cannot be used.
-    pub fn refund(&self, client: &str, positions: u64) -> Result<String, Error> {
-        let budget = self.budget()?.ok_or_else(|| Error::Usage("there is no [budget]".into()))?;
-        let known = self.known()?;
-        let named = known.iter().find(|(_, profile)| profile.name == client);
-        let identity = named.map_or_else(|| client.to_owned(), |(_, profile)| profile.identity.to_string());
-        let spent = budget.refund(&identity, positions)?;
-        Ok(format!("{client} has {positions} positions back; {spent} are spent\n"))
-    }
-
-    /// The budget's file, opened.
-    ///
-    /// # Errors
-    /// [`Error::State`] if it cannot be used.
-    fn budget(&self) -> Result<Option<Budget>, Error> {
-        self.budget.as_ref().map(|budget| Budget::open(&budget.file, budget.positions)).transpose()
-    }
-
     /// All that a service goes by. Plans are read and checked.
     ///
     /// # Errors
@@ -451,47 +334,13 @@ impl Config {
     }
 }
 
-/// What a client is known by.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Key {
-    Fingerprint(Fingerprint),
-    Name(String),
-}
-
-impl Key {
-    fn is_of(&self, peer: &Peer) -> bool {
-        match self {
-            Key::Fingerprint(fingerprint) => peer.fingerprint == Some(*fingerprint),
-            Key::Name(name) => peer.name.as_ref() == Some(name),
-        }
-    }
-}
-
-/// A field of CSV.
-fn quoted(text: &str) -> String {
-    match text.contains(['"', ',', '\n', '\r']) {
-        true => format!("\"{}\"", text.replace('"', "\"\"")),
-        false => text.to_owned(),
-    }
-}
-
-impl ClientLimits {
-    fn quota(&self, defaults: &ClientLimits) -> Quota {
-        Quota {
-            sessions: self.sessions.or(defaults.sessions).unwrap_or(usize::MAX),
-            waiting: self.waiting.or(defaults.waiting).unwrap_or(usize::MAX),
-            positions: self.max_positions.or(defaults.max_positions).unwrap_or(u64::MAX),
-            bytes: self.max_bytes.or(defaults.max_bytes).map_or(u64::MAX, |size| size.0),
-            hourly: self.positions_per_hour.or(defaults.positions_per_hour).unwrap_or(u64::MAX),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use fusion_runtime::service::Quota;
+
     use super::*;
 
-    fn read(text: &str) -> Result<Config, String> {
+    pub(super) fn read(text: &str) -> Result<Config, String> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("server.toml");
         std::fs::write(&path, text).unwrap();
@@ -500,7 +349,7 @@ mod tests {
         Ok(config)
     }
 
-    const LEAST: &str = "listen = \"127.0.0.1:0\"\n[plans.one]\nfile = \"plan.bin\"\n";
+    pub(super) const LEAST: &str = "listen = \"127.0.0.1:0\"\n[plans.one]\nfile = \"plan.bin\"\n";
 
     #[test]
     fn little_is_needed_and_the_rest_has_defaults() {
@@ -531,78 +380,6 @@ mod tests {
         ] {
             let error = read(&text).unwrap_err();
             assert!(error.contains("server.toml: ") && error.contains(why), "{text}: {error}");
-        }
-    }
-
-    #[test]
-    fn clients_are_known_by_names_of_an_authority_and_counted_under_the_first_unless_pinned() {
-        let pinned = "11".repeat(32);
-        let tls = format!("identity = \"s.pem\"\nauthority = \"ca.pem\"\nrevoked = [\"ca.crl\"]\n{LEAST}");
-        let clients = format!(
-            "[clients.ann]\nnames = [\"Ann.example.org\", \"anna.example.org\"]\n\
-             [clients.bob]\nfingerprints = [\"{pinned}\"]\nnames = [\"bob.example.org\"]\n"
-        );
-        let config = read(&format!("{tls}{clients}")).unwrap();
-        assert!([&config.authority.clone().unwrap(), &config.revoked[0]].iter().all(|path| path.is_absolute()));
-        let known = config.known().unwrap();
-        let name = |name: &str| Key::Name(name.into());
-        let keys: Vec<&Key> = known.iter().map(|(key, _)| key).collect();
-        let bob = Key::Fingerprint(pinned.parse().unwrap());
-        let expected = [name("ann.example.org"), name("anna.example.org"), bob, name("bob.example.org")];
-        assert_eq!(keys, expected.iter().collect::<Vec<_>>());
-        let ann = Identity::holder("ann.example.org");
-        let bob = Identity::certificate(pinned.parse().unwrap());
-        let identities: Vec<&Identity> = known.iter().map(|(_, profile)| &profile.identity).collect();
-        assert_eq!(identities, [&ann, &ann, &bob, &bob]);
-
-        let peer = |fingerprint: &str, name: Option<&str>| Peer {
-            address: "192.0.2.1:9".parse().unwrap(),
-            fingerprint: Some(fingerprint.repeat(32).parse().unwrap()),
-            name: name.map(str::to_owned),
-        };
-        let of = |peer: Peer| known.iter().find(|(key, _)| key.is_of(&peer)).map(|(_, profile)| profile.name.clone());
-        assert_eq!(of(peer("33", Some("anna.example.org"))).as_deref(), Some("ann"));
-        assert_eq!(of(peer("11", None)).as_deref(), Some("bob"));
-        assert_eq!(of(peer("33", Some("carl.example.org"))), None);
-        let twice = "[clients.carl]\nnames = [\"ANN.example.org\"]\n";
-        let error = read(&format!("{tls}{clients}{twice}")).unwrap().known().unwrap_err().to_string();
-        assert!(error.contains("clients.carl and clients.ann have one name"), "{error}");
-        for neither in ["", "fingerprints = []\nnames = []\n"] {
-            let error = read(&format!("{tls}{clients}[clients.dan]\n{neither}")).unwrap().known().unwrap_err();
-            assert!(error.to_string().contains("neither fingerprints nor names"), "{error}");
-        }
-    }
-
-    #[test]
-    fn clients_are_known_by_any_of_their_certificates_and_counted_under_the_first() {
-        let [old, new, other] = ["11", "22", "33"].map(|pair| pair.repeat(32));
-        let clients = format!("[clients.ann]\nfingerprints = [\"{old}\", \"{new}\"]\nsessions = 2\n");
-        let tls = format!("identity = \"s.pem\"\n{LEAST}");
-        let config = read(&format!("{tls}{clients}[client_defaults]\nwaiting = 3\nsessions = 5")).unwrap();
-        let known = config.known().unwrap();
-        assert_eq!(known.len(), 2);
-        for (_, profile) in &known {
-            assert_eq!(profile.identity, Identity::certificate(old.parse().unwrap()));
-            assert_eq!((profile.quota.sessions, profile.quota.waiting), (2, 3));
-        }
-        let budget = "[budget]\npositions = 10\nfile = \"b.redb\"\n[clients.\"b,c\"]\n";
-        let config = read(&format!("{tls}{clients}{budget}fingerprints = [\"{other}\"]")).unwrap();
-        let folder = config.budget.as_ref().unwrap().file.parent().unwrap().to_owned();
-        config.budget().unwrap().unwrap().spend(&Identity::certificate(old.parse().unwrap()), 4).unwrap();
-        config.budget().unwrap().unwrap().spend(&Identity::named("x"), 1).unwrap();
-        let expected = format!("\"b,c\",certificate {other},0,10\nann,certificate {old},4,6\n,client x,1,9\n");
-        assert_eq!(config.budgets().unwrap(), format!("client,identity,spent,left\n{expected}"));
-        assert!(config.refund("ann", 3).unwrap().contains("1 are spent"));
-        assert!(config.refund("client x", 2).unwrap_err().to_string().contains("client x has spent 1 positions"));
-        // The test's own folder is gone when the configuration has been read, so this made it anew.
-        std::fs::remove_dir_all(folder).unwrap();
-        for (more, why) in [
-            (format!("[clients.bob]\nfingerprints = [\"{other}\", \"{new}\"]"), "have one certificate"),
-            ("[clients.bob]\nfingerprints = [\"12\"]".into(), "64 hexadecimal digits"),
-            ("[clients.bob]\nfingerprints = []".into(), "cannot come in"),
-        ] {
-            let error = read(&format!("{tls}{clients}{more}")).unwrap().known().unwrap_err().to_string();
-            assert!(error.contains("clients.bob") && error.contains(why), "{error}");
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use fusion_backends::{Channel, Error as PeerError};
 
-use super::{Lane, Link, Met};
+use super::{Lane, Link, Met, Told};
 use crate::Error;
 
 /// A switch that breaks sessions off: of a batch's shards, or whatever a user interrupts.
@@ -57,6 +57,10 @@ impl Link for Switched {
             Some(link) => link.open(lane, ahead_bytes),
             None => Err(PeerError::Io(ErrorKind::NotConnected.into())),
         }
+    }
+
+    fn told(&self) -> Option<Told> {
+        lock(&self.0).as_ref()?.told()
     }
 
     fn see_off(&self) {

@@ -157,6 +157,7 @@ fn no_two_samples_and_with_keys_by_layer_no_two_layers_share_a_key_or_a_cipherte
 fn what_is_sent_instead_of_an_operand_is_uniform_and_of_equal_samples_independent(case: &'static Case) {
     let steps = Steps::of(&case.plan.function).unwrap();
     let layers: Vec<&Packing> = steps.iter().filter_map(|step| step.masked(Keys::Ahead)).collect();
+    assert!(layers.len() > 1);
     let job = case.job_of(&[7; QUERIES], &[7; 60]);
     let positions = job.batch().positions() as usize;
     let seen: Arc<Mutex<Vec<Vec<u8>>>> = Arc::default();

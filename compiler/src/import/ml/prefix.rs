@@ -19,6 +19,7 @@ use tract_onnx::pb::{
 };
 use tract_onnx::prelude::Tensor;
 
+use super::super::whole::{GIVEN, is_whole};
 use super::super::{Input, graph, support, tensors};
 use super::elements::{Does, does, integer};
 use super::exact::{self, Reader};
@@ -162,13 +163,15 @@ fn value_info(name: &str, cells: &Cells) -> Option<ValueInfoProto> {
     if !batch || !cells.cells.iter().all(Cell::is_number) {
         return None;
     }
-    let integer = |cell: &Cell| match cell {
-        Cell::Code { codes, .. } => matches!(codes.first(), Some(Code::Integer(_))),
-        _ => false,
+    // What the rest is reckoned in: integers are taken to be no larger than a column's.
+    let fits = |code: &Code| code.number().is_some_and(|x| f64::from(x).abs() <= GIVEN as f64);
+    let small = |cell: &Cell| match cell {
+        Cell::Code { codes, other, .. } => codes.iter().chain(other).all(fits),
+        _ => true,
     };
     let elem_type = match cells.of {
-        DataType::Double => DataType::Double,
-        _ if cells.cells.iter().all(integer) => DataType::Int64,
+        of if is_whole(of) && !cells.cells.iter().all(small) => return None,
+        of if of == DataType::Double || is_whole(of) => of,
         _ => DataType::Float,
     } as i32;
     let dimension = |extent: &usize| {

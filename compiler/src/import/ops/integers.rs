@@ -202,7 +202,7 @@ pub(in super::super) fn mat_mul_integer(call: &mut Call) -> Wires {
 }
 
 fn integer(y: NodeId) -> Wires {
-    Ok(vec![Wire::Data(y, Kind::Integer(Whole::unknown(DataType::Int32)))])
+    Ok(vec![Wire::Data(y, Kind::Integer(Whole::any(DataType::Int32)))])
 }
 
 /// onnxruntime's products of quantised matrices that end as real numbers. The data of

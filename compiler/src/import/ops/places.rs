@@ -6,8 +6,8 @@ use std::sync::Arc;
 use ndarray::ArrayD;
 use tract_onnx::prelude::{IntoArcTensor, Tensor};
 
-use super::super::call::{Call, Made, Wire, axis, floats_or_infinite};
-use super::{arithmetic, shape};
+use super::super::call::{Call, Kind, Made, Wire, axis, floats_or_infinite};
+use super::{arithmetic, shape, types};
 use crate::nn::expr::Binary;
 
 /// The extents of data or of a constant.
@@ -142,6 +142,9 @@ fn scattered(call: &mut Call, shape: &[usize], places: &[usize]) -> Made {
         "min" => Some(Binary::Min),
         other => return Err(format!("reduction {other:?}")),
     };
+    if let (Some(Binary::Add | Binary::Mul), Kind::Integer(_)) = (op, types::common(call, 0)?) {
+        return Err("sums and products of updates are not supported on integers: convert them to float first".into());
+    }
     let inputs = [call.inputs[0].clone(), call.inputs[2].clone()];
     let mut current = flat(call, &inputs[0])?;
     let updates = flat(call, &inputs[1])?;

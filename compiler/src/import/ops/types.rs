@@ -16,7 +16,6 @@ const ON_INTEGERS: &[&str] = &[
     "Abs",
     "Add",
     "Clip",
-    "Gemm",
     "MatMul",
     "Max",
     "MaxPool",
@@ -89,8 +88,8 @@ fn converted(call: &mut Call, to: i32) -> Result<Vec<Wire>, String> {
         Ok(to @ (DataType::Int32 | DataType::Int64)) => match from {
             Kind::Integer(whole) => (x, Kind::Integer(whole.converted(to)?)),
             Kind::Truth => (x, Kind::Integer(Whole::truths(to))),
-            _ if from != Kind::Real || is_index(call, x) => (x, Kind::Integer(Whole::unknown(to))),
-            _ => (call.b.pointwise(Expr::unary(Unary::Trunc, Expr::X), x), Kind::Integer(Whole::unknown(to))),
+            _ if from != Kind::Real || is_index(call, x) => (x, Kind::Integer(Whole::given(to))),
+            _ => (call.b.pointwise(Expr::unary(Unary::Trunc, Expr::X), x), Kind::Integer(Whole::given(to))),
         },
         Ok(DataType::Int8 | DataType::Int16 | DataType::Uint8 | DataType::Uint16 | DataType::Uint32)
         | Ok(DataType::Uint64)
@@ -148,18 +147,23 @@ pub(in super::super) fn kind(data_type: i32) -> Option<Kind> {
 pub(in super::super) fn common(call: &Call, first: usize) -> Result<Kind, String> {
     let mut kinds = (first..call.inputs.len()).filter_map(|i| call.kind(i));
     let constants = || (first..call.inputs.len()).filter_map(|i| call.constant(i));
-    let joined = match kinds.next() {
+    let data = kinds.next();
+    let joined = match data {
         Some(kind) => kinds.try_fold(kind, Kind::or),
         None => {
             let known = constants().find_map(|c| type_of(c)).and_then(|known| kind(known as i32));
-            Some(known.ok_or("its operands have no type")?)
+            Some(match known.ok_or("its operands have no type")? {
+                Kind::Integer(Whole { of, .. }) => Kind::Integer(Whole::none(of)),
+                other => other,
+            })
         }
     };
     let joined = joined.ok_or("its operands have different types, or are quantised differently")?;
     let Kind::Integer(whole) = joined else { return Ok(joined) };
     // Constants become elements of the result, and do not only say where elements go.
     let op = call.node.op_type.as_str();
-    let takes = matches!(op, "Concat" | "Pad" | "Scatter" | "ScatterElements" | "ScatterND" | "Where");
+    let takes =
+        data.is_none() || matches!(op, "Concat" | "Pad" | "Scatter" | "ScatterElements" | "ScatterND" | "Where");
     Ok(Kind::Integer(constants().filter(|_| takes).fold(whole, |whole, c| whole.or_constant(c))))
 }
 
@@ -193,7 +197,14 @@ pub(in super::super) fn of_numbers(call: &Call) -> Result<Kind, String> {
     let whole = |i: usize| if let Some(Kind::Integer(whole)) = call.kind(i) { Some(whole) } else { None };
     let data: Vec<Whole> = (0..call.inputs.len()).filter_map(whole).collect();
     let constants: Vec<&Tensor> = (0..call.inputs.len()).filter_map(|i| call.constant(i).map(|c| &**c)).collect();
-    let elements = call.data(0).map_or(1, |x| call.shape(x).iter().product());
+    let extents = |i: usize| match call.constant(i) {
+        Some(constant) => constant.shape().to_vec(),
+        None => call.data(i).map_or(Vec::new(), |x| call.shape(x).to_vec()),
+    };
+    let elements = match op {
+        "MatMul" => extents(0).last().copied().unwrap_or(1),
+        _ => extents(0).iter().product(),
+    };
     Whole::of_node(op, &data, &constants, elements).map(Kind::Integer)
 }
 
