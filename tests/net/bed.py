@@ -217,10 +217,14 @@ def seconds(text):
 
 
 class Runs:
-    """Sessions of one plan, over a link or over loopback."""
+    """Sessions of one plan, over a link or over loopback. Each party has half of the cores and as many
+    threads: what parties take from each other on one machine, they do not on two."""
 
     def __init__(self, args, folder):
         self.args, self.folder = args, folder
+        cores = sorted(os.sched_getaffinity(0))
+        half = max(len(cores) // 2, 1)
+        self.cores = {"server": cores[:half], "client": cores[-half:]}
         self.client_plan = args.plan.with_name(args.plan.stem + ".client" + args.plan.suffix)
         self.keys = {side: self.own("fusion-run", "--keygen", f"{side}.pem").strip() for side in ("server", "client")}
 
@@ -251,19 +255,26 @@ class Runs:
         path.write_text(json.dumps(machine))
         return self.forecast(profile, positions, path)
 
+    def threads(self, side):
+        return ["--threads", len(self.cores[side])]
+
+    def at(self, side):
+        return {"cwd": self.folder, "preexec_fn": lambda: os.sched_setaffinity(0, self.cores[side])}
+
     def session(self, start, address):
         """One session: the client's report, with the seconds of its whole process."""
         fusion_run = self.args.binaries / "fusion-run"
         server = [fusion_run, self.args.plan, "--role", "server", "--listen", f"{address}:0"]
         server += ["--identity", "server.pem", "--peer", self.keys["client"], "-q"]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        with start("server", *server, cwd=self.folder, **pipes) as process:
+        with start("server", *server, *self.threads("server"), **self.at("server"), **pipes) as process:
             listening = process.stdout.readline().split()[-1]
             client = [fusion_run, self.client_plan, "--role", "client", "--connect", listening, "--no-ledger"]
             client += ["--identity", "client.pem", "--peer", self.keys["server"], "-q", "-o", "labels.csv"]
             client += ["--report", "report.json", "--input", self.args.input, *self.args.client_args.split()]
             began = time.monotonic()
-            ended = start("client", *client, cwd=self.folder, stderr=subprocess.PIPE, text=True)
+            client += self.threads("client")
+            ended = start("client", *client, **self.at("client"), stderr=subprocess.PIPE, text=True)
             _, said = ended.communicate()
             took = time.monotonic() - began
             if ended.returncode != 0:
