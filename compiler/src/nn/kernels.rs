@@ -41,11 +41,25 @@ fn unfold(conv: &Conv, x: &[f32], shape: &[usize], out: &[usize], group: usize, 
                 for row in 0..out[1] {
                     let source = (row * conv.strides[0] + i * conv.dilations[0]).checked_sub(conv.pads[0]);
                     let source = source.filter(|r| *r < height).map(|r| &image[r * width..][..width]);
-                    for column in 0..out[2] {
-                        let from = (column * conv.strides[1] + j * conv.dilations[1]).checked_sub(conv.pads[1]);
-                        let value = source.and_then(|line| line.get(from?)).copied();
-                        columns[at] = value.unwrap_or(0.0);
-                        at += 1;
+                    let line = &mut columns[at..][..out[2]];
+                    at += out[2];
+                    let Some(source) = source else {
+                        line.fill(0.0);
+                        continue;
+                    };
+                    let (shift, pad, stride) = (j * conv.dilations[1], conv.pads[1], conv.strides[1]);
+                    // The columns that the kernel's element meets inside the image.
+                    let first = pad.saturating_sub(shift).div_ceil(stride).min(out[2]);
+                    let end = (width + pad).saturating_sub(shift).div_ceil(stride).clamp(first, out[2]);
+                    line[..first].fill(0.0);
+                    line[end..].fill(0.0);
+                    let met = &source[(first * stride + shift).saturating_sub(pad).min(width)..];
+                    match stride {
+                        1 => line[first..end].copy_from_slice(&met[..end - first]),
+                        _ => line[first..end]
+                            .iter_mut()
+                            .zip(met.iter().step_by(stride))
+                            .for_each(|(to, from)| *to = *from),
                     }
                 }
             }

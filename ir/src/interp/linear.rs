@@ -2,6 +2,7 @@
 
 use std::num::Wrapping;
 
+use pulp::{Arch, NullaryFnOnce};
 use rayon::prelude::*;
 
 use super::number::Number;
@@ -39,19 +40,34 @@ const WORTHWHILE: usize = 1 << 16;
 impl Convolution<'_> {
     /// The convolution of `x`, of type `x_ty`, as elements of `ty`.
     pub fn apply(&self, x: &[i64], x_ty: &TensorType, ty: &TensorType, sums: Sums) -> Vec<i64> {
+        self.apply_with(Arch::new(), x, x_ty, ty, sums)
+    }
+
+    /// The same with vectors that this processor has.
+    pub fn apply_with(&self, arch: Arch, x: &[i64], x_ty: &TensorType, ty: &TensorType, sums: Sums) -> Vec<i64> {
         let terms: usize = self.kernel[1..].iter().product();
         let alone = self.kernel[0] == self.conv.groups;
+        let floats = sums == Sums::Fastest && floats_hold(terms, self.weight, x);
         // Rows and columns of a block of sums: as many as registers hold.
-        match (sums == Sums::Fastest && floats_hold(terms, self.weight, x), alone) {
-            (true, false) => self.product::<f64, 4, 4>(x, x_ty, ty),
-            (true, true) => self.product::<f64, 1, 16>(x, x_ty, ty),
-            (false, false) => self.product::<Wrapping<i64>, 4, 4>(x, x_ty, ty),
-            (false, true) => self.product::<Wrapping<i64>, 1, 8>(x, x_ty, ty),
+        match (arch, floats, alone) {
+            #[cfg(target_arch = "x86_64")]
+            (Arch::V4(_), true, false) => self.product::<f64, 8, 8>(arch, x, x_ty, ty),
+            #[cfg(target_arch = "x86_64")]
+            (Arch::V4(_), true, true) => self.product::<f64, 1, 32>(arch, x, x_ty, ty),
+            #[cfg(target_arch = "x86_64")]
+            (Arch::V4(_), false, false) => self.product::<Wrapping<i64>, 8, 8>(arch, x, x_ty, ty),
+            #[cfg(target_arch = "x86_64")]
+            (Arch::V3(_), true, false) => self.product::<f64, 4, 8>(arch, x, x_ty, ty),
+            (_, true, false) => self.product::<f64, 4, 4>(arch, x, x_ty, ty),
+            (_, true, true) => self.product::<f64, 1, 16>(arch, x, x_ty, ty),
+            (_, false, false) => self.product::<Wrapping<i64>, 4, 4>(arch, x, x_ty, ty),
+            (_, false, true) => self.product::<Wrapping<i64>, 1, 8>(arch, x, x_ty, ty),
         }
     }
 
     fn product<T: Number, const M: usize, const N: usize>(
         &self,
+        arch: Arch,
         x: &[i64],
         x_ty: &TensorType,
         ty: &TensorType,
@@ -74,15 +90,7 @@ impl Convolution<'_> {
             let wide = (ty.shape[1] - 1) * planes.line + ty.shape[2];
             let blocks = wide.div_ceil(N);
             let mut sums = vec![T::default(); M * blocks * N];
-            for block in 0..blocks {
-                // Nothing lies there if no kernel element ever meets the image; then there are no
-                // places either.
-                let image = image.get(block * N..).unwrap_or_default();
-                let found = block_product::<T, M, N>(&weights, image, &places);
-                for (row, found) in found.iter().enumerate() {
-                    sums[(row * blocks + block) * N..][..N].copy_from_slice(found);
-                }
-            }
+            arch.dispatch(Blocks::<T, M, N> { weights: &weights, image, places: &places, sums: &mut sums });
             for (row, y) in y.chunks_exact_mut(pixels).enumerate() {
                 let bias = self.bias.map_or(0, |bias| bias[first + row]);
                 let lines = sums[row * blocks * N..].chunks(planes.line);
@@ -105,23 +113,40 @@ impl Convolution<'_> {
     }
 }
 
-/// `M` kernels times what they meet at `N` consecutive outputs.
-#[inline(always)]
-fn block_product<T: Number, const M: usize, const N: usize>(
-    weights: &[[T; M]],
-    image: &[T],
-    places: &[usize],
-) -> [[T; N]; M] {
-    let mut sums = [[T::default(); N]; M];
-    for (weights, place) in weights.iter().zip(places) {
-        let (x, _) = image[*place..].split_first_chunk::<N>().expect("there are elements to spare");
-        for m in 0..M {
-            for n in 0..N {
-                sums[m][n] = sums[m][n] + weights[m] * x[n];
+/// `M` kernels times what they meet at all outputs, `N` at a time.
+struct Blocks<'a, T, const M: usize, const N: usize> {
+    /// Of each place.
+    weights: &'a [[T; M]],
+    image: &'a [T],
+    places: &'a [usize],
+    /// `M` rows.
+    sums: &'a mut [T],
+}
+
+impl<T: Number, const M: usize, const N: usize> NullaryFnOnce for Blocks<'_, T, M, N> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let blocks = self.sums.len() / (M * N);
+        for block in 0..blocks {
+            // Nothing lies there if no kernel element ever meets the image; then there are no
+            // places either.
+            let image = self.image.get(block * N..).unwrap_or_default();
+            let mut sums = [[T::default(); N]; M];
+            for (weights, place) in self.weights.iter().zip(self.places) {
+                let (x, _) = image[*place..].split_first_chunk::<N>().expect("there are elements to spare");
+                for m in 0..M {
+                    for n in 0..N {
+                        sums[m][n] = sums[m][n] + weights[m] * x[n];
+                    }
+                }
+            }
+            for (row, found) in sums.iter().enumerate() {
+                self.sums[(row * blocks + block) * N..][..N].copy_from_slice(found);
             }
         }
     }
-    sums
 }
 
 /// The matrix of `weight` times the vector `x`, plus `bias`, mod `2^bits`.
@@ -145,14 +170,31 @@ pub fn mat_mul(x: &[i64], y: &[i64], [b, m, k, n]: [usize; 4], bits: u8) -> Vec<
     assert_eq!([x.len(), y.len()], [b * m * k, b * k * n], "elements of {b} products of {m}x{k} and {k}x{n}");
     let mut z = vec![0i64; b * m * n];
     let rows = z.par_chunks_exact_mut(n.max(1)).zip(x.par_chunks_exact(k.max(1))).enumerate();
+    let arch = Arch::new();
     rows.with_min_len(WORTHWHILE.div_ceil((k * n).max(1))).for_each(|(row, (z, x))| {
-        let y = &y[row / m * k * n..][..k * n];
-        for (x, y) in x.iter().zip(y.chunks_exact(n)) {
-            z.iter_mut().zip(y).for_each(|(z, y)| *z = z.wrapping_add(x.wrapping_mul(*y)));
-        }
-        z.iter_mut().for_each(|z| *z = signed(*z as u64, bits));
+        arch.dispatch(Row { x, y: &y[row / m * k * n..][..k * n], z, bits });
     });
     z
+}
+
+/// A row of a product: `x` times the matrix `y`.
+struct Row<'a> {
+    x: &'a [i64],
+    y: &'a [i64],
+    z: &'a mut [i64],
+    bits: u8,
+}
+
+impl NullaryFnOnce for Row<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        for (x, y) in self.x.iter().zip(self.y.chunks_exact(self.z.len())) {
+            self.z.iter_mut().zip(y).for_each(|(z, y)| *z = z.wrapping_add(x.wrapping_mul(*y)));
+        }
+        self.z.iter_mut().for_each(|z| *z = signed(*z as u64, self.bits));
+    }
 }
 
 /// Whether floats hold every sum of `terms` products of these elements, in whatever order they are

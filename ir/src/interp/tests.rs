@@ -190,6 +190,17 @@ fn every_way(function: &Function, weights: &Weights, x: &[i64]) -> [Vec<i64>; 4]
     ]
 }
 
+/// All vectors of this processor, with all numbers.
+fn vectors_and_sums() -> Vec<(pulp::Arch, Sums)> {
+    let mut vectors = vec![pulp::Arch::Scalar];
+    #[cfg(target_arch = "x86_64")]
+    {
+        vectors.extend(pulp::x86::V3::try_new().map(pulp::Arch::V3));
+        vectors.extend(pulp::x86::V4::try_new().map(pulp::Arch::V4));
+    }
+    vectors.into_iter().flat_map(|vectors| [(vectors, Sums::Ring), (vectors, Sums::Fastest)]).collect()
+}
+
 #[test]
 fn convolutions_are_the_textbook_sum() {
     let mut random = Random(1);
@@ -225,6 +236,11 @@ fn convolutions_are_the_textbook_sum() {
         let b = random.elements(c_out, bits);
         let bias = conv.bias.map(|_| b.as_slice());
         let expected = plain::convolve(&conv, (&x, &x_ty.shape), (&w, &kernel), bias, &ty);
+        let convolution = Convolution { conv: &conv, kernel: &kernel, weight: &w, bias };
+        for (vectors, sums) in vectors_and_sums() {
+            let found = convolution.apply_with(vectors, &x, &x_ty, &ty, sums);
+            assert_eq!(found, expected, "case {case}, {vectors:?}, {sums:?}");
+        }
         let mut weights = vec![(kernel.clone(), w.clone())];
         weights.extend(bias.map(|bias| (vec![c_out], bias.to_vec())));
         let (function, weights) = linear(Op::Conv(conv), weights, &x_ty, &ty);
@@ -250,6 +266,10 @@ fn large_convolutions_are_the_textbook_sum() {
         let (x_ty, ty) = (ty(30, &[c_in, side, side]), ty(30, &[c_out, rows, columns]));
         let (x, w) = (random.elements(x_ty.len(), 16), random.elements(kernel.iter().product(), 12));
         let expected = plain::convolve(&conv, (&x, &x_ty.shape), (&w, &kernel), None, &ty);
+        let convolution = Convolution { conv: &conv, kernel: &kernel, weight: &w, bias: None };
+        for (vectors, sums) in vectors_and_sums() {
+            assert!(convolution.apply_with(vectors, &x, &x_ty, &ty, sums) == expected, "{vectors:?}, {sums:?}");
+        }
         let (function, weights) = linear(Op::Conv(conv), vec![(kernel, w)], &x_ty, &ty);
         for found in every_way(&function, &weights, &x) {
             assert!(found == expected, "{function}");
