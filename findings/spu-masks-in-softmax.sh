@@ -5,9 +5,9 @@
 #        is zero, and the others are as without them: 0.269, 0.731, 0 for the scores 1, 2 and a
 #        masked third.
 # Seen:  spu 0.9.5 with its defaults takes a power of a polynomial for exp, which is large again for
-#        numbers far below zero. With -1e9, -1e4 and -1000 the kept scores get nothing, and in some
-#        runs of Cheetah the masked one gets all; with the smallest float it keeps 0.089. With -100
-#        results are right.
+#        numbers far below zero. With -1e9, -1e4 and -1000 the kept scores get nothing, with the
+#        smallest float the masked one keeps 0.089; in Cheetah some runs give nothing to any there,
+#        others all to the masked one. With -100 results are right.
 #
 # Exits with 0 while that is so, with another code once the behaviour has changed. Needs Python 3.11
 # on Linux for x86-64.
@@ -40,10 +40,10 @@ for protocol in ("SEMI2K", "CHEETAH"):
         masked = lambda x, keep: jax.nn.softmax(jnp.where(keep, x, mask))
         shares = two_parties(masked, scores, kept, protocol=protocol)
         print(protocol, mask, shares, "plain", np.asarray(masked(scores, kept)))
-        if mask in (-1e9, -1e4, -1e3):
-            assert (np.abs(shares[:2]) < 1e-3).all()
-        elif mask == -100:
-            assert np.abs(shares - [0.269, 0.731, 0]).max() < 0.02
-        else:
+        off = np.abs(shares - [0.269, 0.731, 0]).max()
+        assert off < 0.02 if mask == -100 else off > 0.05
+        if protocol == "SEMI2K" and mask > -1e10 and mask < -100:
+            assert (np.abs(shares) < 1e-3).all()
+        if protocol == "SEMI2K" and mask < -1e10:
             assert 0.08 < shares[2] < 0.1
 PY
