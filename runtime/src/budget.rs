@@ -6,97 +6,82 @@
 //! starts, before anything but its size is known: a client that hangs up after it has its labels
 //! has spent them too. What is spent stays spent when the limit changes.
 
+mod file;
+mod store;
+
 use std::path::Path;
+use std::sync::Arc;
 
 use fusion_backends::Error as PeerError;
-use redb::{ReadableTable, TableDefinition};
+
+pub use file::BudgetFile;
+pub use store::{BudgetStore, Change};
 
 use crate::Error;
-use crate::store::Store;
 use crate::transport::Identity;
 
-const SPENT: TableDefinition<&str, u64> = TableDefinition::new("positions spent");
-
-/// The budgets of all clients, in a file.
+/// The budgets of all clients.
 #[derive(Clone, Debug)]
 pub struct Budget {
-    store: Store,
+    store: Arc<dyn BudgetStore>,
     positions: u64,
 }
 
 impl Budget {
-    /// Gives each client `positions` positions, less what the file at `path` says it has spent.
+    /// Gives each client `positions` positions, less what `store` says it has spent.
+    pub fn new(store: Arc<dyn BudgetStore>, positions: u64) -> Budget {
+        Budget { store, positions }
+    }
+
+    /// The same with the file at `path`.
     ///
     /// # Errors
     /// [`Error::State`] if the file cannot be used.
     pub fn open(path: &Path, positions: u64) -> Result<Budget, Error> {
-        let budget = Budget { store: Store::new(path)?, positions };
-        budget.store.transaction(|transaction| Ok(transaction.open_table(SPENT).map(drop)?))?;
-        Ok(budget)
+        Ok(Budget::new(Arc::new(BudgetFile::open(path)?), positions))
     }
 
     /// What `client` has left.
     ///
     /// # Errors
-    /// [`Error::State`] if the file cannot be used.
+    /// [`Error::State`] if the store cannot be used.
     pub fn left(&self, client: &Identity) -> Result<u64, Error> {
-        let spent = self.store.transaction(|transaction| {
-            Ok(transaction.open_table(SPENT)?.get(client.as_str())?.map_or(0, |spent| spent.value()))
-        })?;
-        Ok(self.positions.saturating_sub(spent))
+        Ok(self.positions.saturating_sub(self.store.spent(client.as_str())?))
     }
 
     /// Everyone who has spent anything, as [`Identity`] shows it, with how much.
     ///
     /// # Errors
-    /// [`Error::State`] if the file cannot be used.
+    /// [`Error::State`] if the store cannot be used.
     pub fn spent(&self) -> Result<Vec<(String, u64)>, Error> {
-        self.store.transaction(|transaction| {
-            let table = transaction.open_table(SPENT)?;
-            let entry = |entry: (redb::AccessGuard<'_, &str>, redb::AccessGuard<'_, u64>)| {
-                (entry.0.value().to_owned(), entry.1.value())
-            };
-            table.iter()?.map(|found| Ok(entry(found?))).collect()
-        })
+        self.store.all()
     }
 
-    /// Spends `positions` of `client`'s budget, all or none; spent is what is on disk when this
+    /// Spends `positions` of `client`'s budget, all or none; spent is what is kept when this
     /// returns.
     ///
     /// # Errors
     /// [`Error::Peer`], for the client to read, if it has too few left: it says how many.
-    /// [`Error::State`] if the file cannot be used; then no session may start.
+    /// [`Error::State`] if the store cannot be used; then no session may start.
     pub fn spend(&self, client: &Identity, positions: u64) -> Result<(), Error> {
-        let refused = self.store.transaction(|transaction| {
-            let mut table = transaction.open_table(SPENT)?;
-            let spent = table.get(client.as_str())?.map_or(0, |spent| spent.value());
-            let left = self.positions.saturating_sub(spent);
-            if positions > left {
-                return Ok(Some(left));
-            }
-            // At most the limit, so the sum is in range.
-            table.insert(client.as_str(), spent + positions)?;
-            Ok(None)
-        })?;
-        refused.map_or(Ok(()), |left| Err(self.too_few(positions, left)))
+        match self.store.spend(client.as_str(), positions, self.positions)? {
+            Change::Made(_) => Ok(()),
+            Change::Refused(spent) => Err(self.too_few(positions, spent)),
+        }
     }
 
     /// Gives back `positions` of what the client that [`Budget::spent`] calls `client` has spent,
     /// for sessions that it had nothing of; what is left spent.
     ///
     /// # Errors
-    /// [`Error::Usage`] if it has not spent so many. [`Error::State`] if the file cannot be used.
+    /// [`Error::Usage`] if it has not spent so many. [`Error::State`] if the store cannot be used.
     pub fn refund(&self, client: &str, positions: u64) -> Result<u64, Error> {
-        let (before, after) = self.store.transaction(|transaction| {
-            let mut table = transaction.open_table(SPENT)?;
-            let before = table.get(client)?.map_or(0, |spent| spent.value());
-            let after = before.checked_sub(positions);
-            if let Some(after) = after {
-                table.insert(client, after)?;
+        match self.store.refund(client, positions)? {
+            Change::Made(spent) => Ok(spent),
+            Change::Refused(spent) => {
+                Err(Error::Usage(format!("{client} has spent {spent} positions, not {positions}")))
             }
-            Ok((before, after))
-        })?;
-        after.ok_or_else(|| Error::Usage(format!("{client} has spent {before} positions, not {positions}")))
+        }
     }
 
     /// Whether [`Budget::spend`] would do, as things stand.
@@ -104,14 +89,16 @@ impl Budget {
     /// # Errors
     /// As [`Budget::spend`].
     pub fn afford(&self, client: &Identity, positions: u64) -> Result<(), Error> {
-        let left = self.left(client)?;
-        if positions <= left { Ok(()) } else { Err(self.too_few(positions, left)) }
+        let spent = self.store.spent(client.as_str())?;
+        let fits = spent.checked_add(positions).is_some_and(|after| after <= self.positions);
+        if fits { Ok(()) } else { Err(self.too_few(positions, spent)) }
     }
 
-    fn too_few(&self, positions: u64, left: u64) -> Error {
+    fn too_few(&self, positions: u64, spent: u64) -> Error {
         Error::Peer(PeerError::PeerIncompatible(format!(
-            "the batch has {positions} positions, but of this client's budget of {} only {left} are left",
-            self.positions
+            "the batch has {positions} positions, but of this client's budget of {} only {} are left",
+            self.positions,
+            self.positions.saturating_sub(spent)
         )))
     }
 }

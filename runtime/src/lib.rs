@@ -35,7 +35,7 @@ pub mod transport;
 mod testing;
 
 pub use answers::Answers;
-pub use budget::Budget;
+pub use budget::{Budget, BudgetFile, BudgetStore, Change};
 pub use client::Flow;
 pub use error::{Error, Setting};
 pub use executor::{Progress, Step};

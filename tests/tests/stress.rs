@@ -34,6 +34,11 @@ fn kills() {
     python("tests/service/kills.py", &["--kills", "6", "--no-times", "--binaries", &binaries()]);
 }
 
+#[test]
+fn kills_of_replicas() {
+    python("tests/service/replicas.py", &["--kills", "5", "--binaries", &binaries()]);
+}
+
 /// On a slow link, where what was sent last is on its way when its sender is done.
 #[test]
 fn a_session_over_a_link_of_our_own() {

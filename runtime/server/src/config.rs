@@ -15,6 +15,7 @@ use fusion_runtime::transport::{Authority, Credentials, Lane, Tls, Trust};
 use fusion_runtime::{Error, Flow, Identity, PlanFile, Server, memory};
 use serde::Deserialize;
 
+pub use budgets::{BudgetConfig, Kept};
 use clients::Key;
 pub use clients::{Client, ClientLimits};
 
@@ -98,16 +99,6 @@ impl Default for Shares {
             drain_s: 60,
         }
     }
-}
-
-/// Budgets of clients.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct BudgetConfig {
-    /// Positions of each client, over all plans, sessions and restarts.
-    pub positions: u64,
-    /// Where it is written what is spent. Not reloaded.
-    pub file: PathBuf,
 }
 
 /// Health and metrics over HTTP.
@@ -208,7 +199,8 @@ impl Config {
     pub fn read(path: &Path) -> Result<Config, Error> {
         let refuse = |why: String| Error::Usage(format!("{}: {why}", path.display()));
         let text = std::fs::read_to_string(path).map_err(|error| refuse(format!("cannot be read: {error}")))?;
-        let mut config: Config = toml::from_str(&text).map_err(|error| refuse(error.to_string()))?;
+        // It shows the line, whatever stands there.
+        let mut config: Config = toml::from_str(&text).map_err(|error| refuse(veil(&error.to_string())))?;
         let folder = path.parent().unwrap_or(Path::new(""));
         config.paths().for_each(|path| *path = folder.join(&*path));
         config.check().map_err(refuse)?;
@@ -217,7 +209,7 @@ impl Config {
 
     fn paths(&mut self) -> impl Iterator<Item = &mut PathBuf> {
         let plans = self.plans.values_mut().map(|plan| &mut plan.file);
-        let budget = self.budget.iter_mut().map(|budget| &mut budget.file);
+        let budget = self.budget.iter_mut().flat_map(BudgetConfig::paths);
         let reports = self.reports.iter_mut().map(|reports| &mut reports.directory);
         let authority = self.authority.iter_mut().chain(&mut self.revoked);
         plans.chain(self.identity.iter_mut()).chain(authority).chain(budget).chain(reports)
@@ -246,6 +238,9 @@ impl Config {
                 let most = Lane::STREAMS;
                 return Err(format!("plans.{name}: micro_batch is at least 1, in_flight is 1 to {most}"));
             }
+        }
+        if let Some(budget) = &self.budget {
+            budget.check().map_err(|why| format!("budget: {why}"))?;
         }
         match (&self.identity, self.clients.is_empty()) {
             (Some(_), true) => Err("with identity, [clients.NAME] says by fingerprints or names who is let in".into()),
@@ -293,12 +288,12 @@ impl Config {
         Ok(TcpOptions { timeout, tls, allow_plaintext: self.allow_plaintext })
     }
 
-    /// All that a service goes by. Plans are read and checked.
+    /// All that a service goes by, with budgets in `kept`. Plans are read and checked.
     ///
     /// # Errors
-    /// As [`PlanFile::open`], [`Server::of_file`], [`Budget::open`] and [`Settings::new`].
-    pub fn settings(&self) -> Result<Settings, Error> {
-        let budget = self.budget()?;
+    /// As [`PlanFile::open`], [`Server::of_file`] and [`Settings::new`].
+    pub fn settings(&self, kept: Option<&Kept>) -> Result<Settings, Error> {
+        let budget = self.budget(kept);
         let mut plans = Vec::new();
         for (name, plan) in &self.plans {
             let named = |error: Error| match error {
@@ -332,6 +327,23 @@ impl Config {
         let pending = self.limits.pending;
         Settings::new(plans, self.tcp()?, Box::new(directory), self.capacity(), deadlines, pending)
     }
+}
+
+/// A text without what may be a password in the address of a database.
+fn veil(text: &str) -> String {
+    let (mut veiled, mut rest) = (String::new(), text);
+    let ends = |c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '`' | '&');
+    while let Some((at, mark)) =
+        ["://", "password="].iter().filter_map(|mark| Some((rest.find(mark)? + mark.len(), *mark))).min()
+    {
+        veiled.push_str(&rest[..at]);
+        rest = &rest[at..];
+        let value = rest.find(ends).unwrap_or(rest.len());
+        let secret = if mark == "://" { rest[..value].rfind('@').unwrap_or(0) } else { value };
+        veiled.push_str(if secret > 0 { "***" } else { "" });
+        rest = &rest[secret..];
+    }
+    veiled + rest
 }
 
 #[cfg(test)]
@@ -377,9 +389,28 @@ mod tests {
             (with("identity = \"s.pem\"") + "[clients.ann]\nnames = [\"ann\"]", "that needs authority"),
             (with("identity = \"s.pem\"\nrevoked = [\"l\"]") + "[clients.ann]\nfingerprints = []", "needs authority"),
             (format!("{LEAST}[log]\nlevel = \"loud\""), "unknown variant `loud`"),
+            (format!("{LEAST}[budget]\npositions = 1"), "budget: file or postgres says where"),
+            (format!("{LEAST}[budget]\npositions = 1\nfile = \"f\"\npostgres = \"p\""), "file or postgres says"),
+            (format!("{LEAST}[budget]\npositions = 1\nfile = \"f\"\npassword_file = \"p\""), "are of postgres"),
+            (format!("{LEAST}[budget]\npositions = 1\npostgres = \"p\""), "budget: postgres: this is no address"),
         ] {
             let error = read(&text).unwrap_err();
             assert!(error.contains("server.toml: ") && error.contains(why), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_may_be_a_password_is_not_shown() {
+        let line = "postgress = \"postgresql://ann:hunter2@db/b\"";
+        let error = read(&format!("{LEAST}[budget]\npositions = 1\n{line}")).unwrap_err();
+        assert!(error.contains("unknown field `postgress`") && !error.contains("hunter2"), "{error}");
+        for (text, veiled) in [
+            ("a://u:p@q@h/b c://h/b", "a://***@h/b c://h/b"),
+            ("x password=p\u{e9}'s q", "x password=***'s q"),
+            ("h?password=p&x=y://z@", "h?password=***&x=y://***@"),
+            ("\u{e9}://\u{e9}", "\u{e9}://\u{e9}"),
+        ] {
+            assert_eq!(veil(text), veiled);
         }
     }
 }

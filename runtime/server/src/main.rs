@@ -8,6 +8,7 @@ mod desk;
 mod http;
 mod logs;
 mod metrics;
+mod postgres;
 
 use std::io::Write;
 use std::net::TcpListener;
@@ -27,11 +28,12 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tracing::{error, info, warn};
 
-use config::Config;
+use config::{Config, Kept};
 use desk::Desk;
 use http::Page;
 use logs::{Logs, tame};
 use metrics::Metrics;
+use postgres::Postgres;
 
 /// Serves Fusion plans to many clients, until it is told to end.
 ///
@@ -106,11 +108,15 @@ fn run(args: &Args) -> Result<u8, Error> {
         let _ = output::print(&config.refund(client, positions)?);
         return Ok(0);
     }
-    let settings = config.settings()?;
+    let kept = config.kept()?;
+    let settings = config.settings(kept.as_ref())?;
+    let database = kept.as_ref().and_then(|kept| kept.database.clone());
     if args.check_config {
         let plans = config.plans.len();
         let text = format!("{} will do: {plans} plans, {} clients\n", args.config.display(), config.clients.len());
-        output::print(&text)?;
+        let away = database.as_ref().and_then(|database| database.away());
+        let away = away.map_or_else(String::new, |why| format!("but there are no budgets at the moment: {why}\n"));
+        output::print(&(text + &away))?;
         return Ok(0);
     }
     let (tell, told) = mpsc::channel();
@@ -126,11 +132,14 @@ fn run(args: &Args) -> Result<u8, Error> {
     let (http, http_address) = listen_http(&config)?;
 
     let logs = Logs::begin(&config.log);
+    if let Some(database) = &database {
+        database.watch();
+    }
     let metrics = Arc::new(Metrics::new(logs.lost()));
     let desk = Arc::new(Desk::new(Arc::clone(&metrics), config.reports.clone())?);
     let service = Service::new(settings, desk as Arc<dyn Observer>);
     if let Some(http) = http {
-        pages(http, Arc::clone(&service), metrics).map_err(no_socket)?;
+        pages(http, Arc::clone(&service), metrics, database).map_err(no_socket)?;
     }
     let stopper = listener.try_clone().map_err(no_socket)?;
     let (own, tell_end) = (Arc::clone(&service), tell.clone());
@@ -143,7 +152,7 @@ fn run(args: &Args) -> Result<u8, Error> {
     let mut stdout = std::io::stdout();
     let _ = writeln!(stdout, "listening on {address}").and_then(|()| stdout.flush());
     notify(&[NotifyState::Ready]);
-    let code = attend(args, config, &service, &stopper, &logs, (&tell, &told));
+    let code = attend(args, config, kept.as_ref(), &service, &stopper, &logs, (&tell, &told));
     drop(logs);
     Ok(code)
 }
@@ -152,6 +161,7 @@ fn run(args: &Args) -> Result<u8, Error> {
 fn attend(
     args: &Args,
     mut config: Config,
+    kept: Option<&Kept>,
     service: &Arc<Service>,
     listener: &TcpListener,
     logs: &Logs,
@@ -166,7 +176,7 @@ fn attend(
                 if let Ok(usec) = NotifyState::monotonic_usec_now() {
                     notify(&[NotifyState::Reloading, usec]);
                 }
-                reload(args, &mut config, service, logs);
+                reload(args, &mut config, kept, service, logs);
                 notify(&[NotifyState::Ready]);
             }
             Told::Signal(SIGHUP) => {}
@@ -207,20 +217,24 @@ fn attend(
 }
 
 /// Reads the configuration again. What is wrong changes nothing.
-fn reload(args: &Args, config: &mut Config, service: &Service, logs: &Logs) {
-    let read = Config::read(&args.config).and_then(|new| Ok((new.settings()?, new)));
+fn reload(args: &Args, config: &mut Config, kept: Option<&Kept>, service: &Service, logs: &Logs) {
+    let read = Config::read(&args.config).and_then(|new| Ok((new.settings(kept)?, new)));
     let (settings, new) = match read {
         Ok(read) => read,
         Err(why) => return error!(why = tame(&why), "the new configuration is refused, the old one stays"),
     };
     let fixed = |config: &Config| {
-        let budget = config.budget.as_ref().map(|budget| budget.file.clone());
         let http = config.http.as_ref().map(|http| http.listen);
-        (config.listen.clone(), config.threads, http, config.log.format, budget)
+        (config.listen.clone(), config.threads, http, config.log.format)
+    };
+    let same_budgets = match (&new.budget, &config.budget) {
+        (Some(new), Some(old)) => new.is_where(old),
+        (new, old) => new.is_none() && old.is_none(),
     };
     let reports = |config: &Config| config.reports.as_ref().map(|reports| (reports.directory.clone(), reports.keep));
-    if fixed(&new) != fixed(config) || reports(&new) != reports(config) {
-        let why = "listen, threads, http, log.format, budget.file and reports are not reloaded: restart for them";
+    if fixed(&new) != fixed(config) || reports(&new) != reports(config) || !same_budgets {
+        let why = "listen, threads, http, log.format, where budgets are kept and reports are not reloaded: restart \
+                   for them";
         return error!(why, "the new configuration is refused, the old one stays");
     }
     // A service that listens beyond this machine must not lose its protection.
@@ -242,17 +256,24 @@ fn listen_http(config: &Config) -> Result<(Option<TcpListener>, Option<String>),
 }
 
 /// What the address for health and metrics shows.
-fn pages(listener: TcpListener, service: Arc<Service>, metrics: Arc<Metrics>) -> std::io::Result<()> {
+fn pages(
+    listener: TcpListener,
+    service: Arc<Service>,
+    metrics: Arc<Metrics>,
+    database: Option<Arc<Postgres>>,
+) -> std::io::Result<()> {
     let pages = move |path: &str| {
         let status = service.status();
+        let budgets = database.as_ref().is_none_or(|database| database.away().is_none());
         match path {
             "/live" => Some(Page::plain("200 OK", "live\n")),
             "/ready" if status.stopping => Some(Page::plain("503 Service Unavailable", "about to end\n")),
+            "/ready" if !budgets => Some(Page::plain("503 Service Unavailable", "no budgets at the moment\n")),
             "/ready" => Some(Page::plain("200 OK", "ready\n")),
             "/metrics" => Some(Page {
                 status: "200 OK",
                 kind: "application/openmetrics-text; version=1.0.0; charset=utf-8",
-                text: metrics.text(status),
+                text: metrics.text(status, budgets),
             }),
             _ => None,
         }

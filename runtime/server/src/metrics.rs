@@ -45,6 +45,7 @@ struct Now {
     memory_limit: Gauge,
     resident: Gauge,
     stopping: Gauge,
+    budgets: Gauge,
     lost: Gauge,
 }
 
@@ -111,6 +112,7 @@ impl Metrics {
         registry.register_with_unit("memory_limit", "Of how much", bytes(), now.memory_limit.clone());
         registry.register_with_unit("memory_resident", "What the process takes", bytes(), now.resident.clone());
         registry.register("stopping", "1 once no new sessions start", now.stopping.clone());
+        registry.register("budgets_reachable", "0 while the database of budgets is away", now.budgets.clone());
         registry.register("log_lines_lost", "Log lines that nobody took", now.lost.clone());
         *lock(&metrics.registry) = registry;
         metrics
@@ -156,9 +158,9 @@ impl Metrics {
         }
     }
 
-    /// All of it as text.
-    pub fn text(&self, status: Status) -> String {
-        let Now { running, queued, pending, memory, memory_limit, resident, stopping, lost } = &self.now;
+    /// All of it as text; `budgets` is whether they can be reached.
+    pub fn text(&self, status: Status, budgets: bool) -> String {
+        let Now { running, queued, pending, memory, memory_limit, resident, stopping, lost, .. } = &self.now;
         let set = |gauge: &Gauge, value: u64| gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
         set(running, status.load.sessions as u64);
         set(queued, status.load.queued as u64);
@@ -167,6 +169,7 @@ impl Metrics {
         set(memory_limit, status.load.limit_bytes);
         set(resident, resident_bytes().unwrap_or(0));
         set(stopping, u64::from(status.stopping));
+        set(&self.now.budgets, u64::from(budgets));
         set(lost, self.lost.lines());
         let mut text = String::new();
         // A string takes everything.

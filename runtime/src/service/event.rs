@@ -97,7 +97,7 @@ pub enum Refusal {
     Quota,
     /// More than this client may have in an hour.
     Rate,
-    /// The client's budget does not do, or cannot be looked at.
+    /// The client's budget does not do.
     Budget,
     /// It takes more memory than there is.
     Memory,
@@ -107,7 +107,7 @@ pub enum Refusal {
     Gone,
     /// The service ends.
     Closing,
-    /// Something failed on this side.
+    /// Something failed on this side: what keeps the budgets, for example.
     Failed,
 }
 

@@ -127,7 +127,7 @@ impl Visit<'_> {
         }
         // Who cannot pay need not wait.
         if let Err(why) = hosted.server.afford(identity, size) {
-            self.refusal = Some(Refusal::Budget);
+            self.refusal = Some(unpaid(&why));
             return Err(why);
         }
         self.seat.greeted(None);
@@ -157,7 +157,7 @@ impl Visit<'_> {
         }
         if let Err(why) = hosted.server.spend(identity, size) {
             self.shared.rates.give_back(identity, positions);
-            self.refusal = Some(Refusal::Budget);
+            self.refusal = Some(unpaid(&why));
             return Err(why);
         }
         self.started = Some((now, ticket));
@@ -249,6 +249,11 @@ fn within(quota: Quota, size: BatchSize, hosted: &Hosted) -> Result<(), Error> {
         return Err(incompatible(text));
     }
     Ok(())
+}
+
+/// What kind of reason a session is that was not paid for.
+fn unpaid(why: &Error) -> Refusal {
+    if matches!(why, Error::Peer(_)) { Refusal::Budget } else { Refusal::Failed }
 }
 
 fn too_fast(quota: Quota, positions: u64, wait: Option<Duration>) -> Error {

@@ -213,7 +213,7 @@ pub fn refuse(channel: &mut dyn Channel, error: &crate::Error) {
         // The connection is gone.
         crate::Error::Peer(_) => return,
         // None of the client's business.
-        _ => "this server cannot serve anyone at the moment",
+        _ => "this server cannot serve anyone at the moment: try again later",
     };
     // The session is over: whether the refusal still arrives changes nothing here.
     let _ = channel.send(Kind::Refusal, encode_refusal(reason));

@@ -170,9 +170,10 @@ mod tests {
         }
         let budget = "[budget]\npositions = 10\nfile = \"b.redb\"\n[clients.\"b,c\"]\n";
         let config = read(&format!("{tls}{clients}{budget}fingerprints = [\"{other}\"]")).unwrap();
-        let folder = config.budget.as_ref().unwrap().file.parent().unwrap().to_owned();
-        config.budget().unwrap().unwrap().spend(&Identity::certificate(old.parse().unwrap()), 4).unwrap();
-        config.budget().unwrap().unwrap().spend(&Identity::named("x"), 1).unwrap();
+        let folder = config.budget.as_ref().unwrap().file.as_ref().unwrap().parent().unwrap().to_owned();
+        let budget = config.budget(config.kept().unwrap().as_ref()).unwrap();
+        budget.spend(&Identity::certificate(old.parse().unwrap()), 4).unwrap();
+        budget.spend(&Identity::named("x"), 1).unwrap();
         let expected = format!("\"b,c\",certificate {other},0,10\nann,certificate {old},4,6\n,client x,1,9\n");
         assert_eq!(config.budgets().unwrap(), format!("client,identity,spent,left\n{expected}"));
         assert!(config.refund("ann", 3).unwrap().contains("1 are spent"));

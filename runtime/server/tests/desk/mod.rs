@@ -4,6 +4,7 @@
 
 #[path = "../../../tests/common/mod.rs"]
 pub mod common;
+pub mod database;
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};

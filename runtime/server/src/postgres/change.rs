@@ -1,0 +1,160 @@
+//! One change of what a client has spent: a statement that makes it, once, with a row that says so.
+
+use std::time::{Duration, Instant};
+
+use fusion_runtime::{Change, Error};
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{Client, Row};
+
+/// If there are enough left, they are spent: the row of a client is locked from its look to its
+/// change, so that others who spend wait.
+const SPEND: &str = "WITH paid AS (
+    INSERT INTO fusion.budgets AS b (client, spent)
+    SELECT $1, $2 WHERE $2 <= $4
+    ON CONFLICT (client) DO UPDATE SET spent = b.spent + excluded.spent
+        WHERE b.spent <= $4 - excluded.spent
+    RETURNING spent
+), noted AS (
+    INSERT INTO fusion.admissions (id, client, positions) SELECT CAST($3 AS uuid), $1, $2 FROM paid
+) SELECT spent FROM paid";
+
+/// Those of a refund are negative.
+const REFUND: &str = "WITH paid AS (
+    UPDATE fusion.budgets SET spent = spent - $2 WHERE client = $1 AND spent >= $2 RETURNING spent
+), noted AS (
+    INSERT INTO fusion.admissions (id, client, positions) SELECT CAST($3 AS uuid), $1, -$2 FROM paid
+) SELECT spent FROM paid";
+
+/// Undoes a change that nobody had anything of.
+const SETTLE: &str = "WITH gone AS (
+    DELETE FROM fusion.admissions WHERE id = CAST($1 AS uuid) RETURNING client, positions
+) UPDATE fusion.budgets AS b SET spent = greatest(b.spent - gone.positions, 0)
+    FROM gone WHERE b.client = gone.client RETURNING b.client";
+
+const NOTED: &str = "SELECT FROM fusion.admissions WHERE id = CAST($1 AS uuid)";
+const SPENT: &str = "SELECT spent FROM fusion.budgets WHERE client = $1";
+const ALL: &str = "SELECT client, spent FROM fusion.budgets ORDER BY client COLLATE \"C\"";
+
+/// How long a change may be under way that nobody waits for any more.
+const UNDER_WAY: Duration = Duration::from_secs(600);
+/// Most changes that are remembered.
+const MOST_OWED: usize = 10_000;
+
+/// What is to be changed.
+pub struct Ask<'a> {
+    id: String,
+    client: &'a str,
+    positions: i64,
+    /// The most that may be spent afterwards; `None` gives back.
+    limit: Option<i64>,
+}
+
+impl Ask<'_> {
+    /// To spend, within `limit` in all.
+    pub fn spend(client: &str, positions: u64, limit: u64) -> Result<Ask<'_>, Error> {
+        Ask::new(client, positions, Some(i64::try_from(limit).unwrap_or(i64::MAX)))
+    }
+
+    /// To give back.
+    pub fn refund(client: &str, positions: u64) -> Result<Ask<'_>, Error> {
+        Ask::new(client, positions, None)
+    }
+
+    fn new(client: &str, positions: u64, limit: Option<i64>) -> Result<Ask<'_>, Error> {
+        let mut id = [0; 16];
+        getrandom::fill(&mut id)?;
+        let id = id.iter().map(|byte| format!("{byte:02x}")).collect();
+        let too_many = |_| Error::Usage(format!("{positions} positions are more than a database counts"));
+        Ok(Ask { id, client, positions: i64::try_from(positions).map_err(too_many)?, limit })
+    }
+}
+
+/// Makes a change, unless it turns out that it was made. `again` says that an earlier attempt may
+/// have been.
+pub async fn make(database: &Client, ask: &Ask<'_>, again: bool) -> Result<Change, tokio_postgres::Error> {
+    if again && is_noted(database, ask).await? {
+        return Ok(Change::Made(spent(database, ask.client).await?));
+    }
+    let mut values: Vec<(&(dyn ToSql + Sync), Type)> =
+        vec![(&ask.client, Type::TEXT), (&ask.positions, Type::INT8), (&ask.id, Type::TEXT)];
+    let statement = match &ask.limit {
+        Some(limit) => {
+            values.push((limit, Type::INT8));
+            SPEND
+        }
+        None => REFUND,
+    };
+    match database.query_typed(statement, &values).await {
+        Ok(rows) => match rows.first() {
+            Some(row) => Ok(Change::Made(count(row, 0)?)),
+            // The earlier attempt may have been made just now, and taken what was left.
+            None if again && is_noted(database, ask).await? => Ok(Change::Made(spent(database, ask.client).await?)),
+            None => Ok(Change::Refused(spent(database, ask.client).await?)),
+        },
+        // It has this number, and was made just now.
+        Err(error) if error.code() == Some(&SqlState::UNIQUE_VIOLATION) => {
+            Ok(Change::Made(spent(database, ask.client).await?))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// What `client` has spent.
+pub async fn spent(database: &Client, client: &str) -> Result<u64, tokio_postgres::Error> {
+    let rows = database.query_typed(SPENT, &[(&client, Type::TEXT)]).await?;
+    rows.first().map_or(Ok(0), |row| count(row, 0))
+}
+
+/// Everyone who has spent anything, with how much.
+pub async fn all(database: &Client) -> Result<Vec<(String, u64)>, tokio_postgres::Error> {
+    let rows = database.query_typed(ALL, &[]).await?;
+    rows.iter().map(|row| Ok((row.try_get(0)?, count(row, 1)?))).collect()
+}
+
+/// A count, which the tables keep from being negative.
+fn count(row: &Row, column: usize) -> Result<u64, tokio_postgres::Error> {
+    row.try_get::<_, i64>(column).map(i64::unsigned_abs)
+}
+
+async fn is_noted(database: &Client, ask: &Ask<'_>) -> Result<bool, tokio_postgres::Error> {
+    Ok(!database.query_typed(NOTED, &[(&ask.id, Type::TEXT)]).await?.is_empty())
+}
+
+/// A change that may have been made, for a session that was refused.
+pub struct Owed {
+    id: String,
+    client: String,
+    positions: i64,
+    since: Instant,
+}
+
+impl Owed {
+    /// Whose it is.
+    pub fn client(&self) -> &str {
+        &self.client
+    }
+
+    /// How much.
+    pub fn positions(&self) -> i64 {
+        self.positions
+    }
+
+    /// Whether it may still turn up.
+    pub fn is_recent(&self) -> bool {
+        self.since.elapsed() < UNDER_WAY
+    }
+}
+
+/// Remembers that `ask` may have been done, if it spends.
+pub fn owe(all: &mut Vec<Owed>, ask: &Ask<'_>) {
+    if ask.limit.is_some() && all.len() < MOST_OWED {
+        let Ask { id, client, positions, .. } = ask;
+        all.push(Owed { id: id.clone(), client: (*client).to_owned(), positions: *positions, since: Instant::now() });
+    }
+}
+
+/// Undoes a change; whether it had been made.
+pub async fn settle(database: &Client, owed: &Owed) -> Result<bool, tokio_postgres::Error> {
+    Ok(!database.query_typed(SETTLE, &[(&owed.id, Type::TEXT)]).await?.is_empty())
+}

@@ -1,0 +1,157 @@
+//! A PostgreSQL server of a test's own: Debian's programs, a folder of its own, loopback.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use super::until;
+
+/// What the role `fusion` says to be let in.
+pub const PASSWORD: &str = "correct-horse-battery";
+
+/// A server that runs; ended when dropped.
+pub struct Database {
+    folder: tempfile::TempDir,
+    programs: PathBuf,
+    pub port: u16,
+    child: Option<Child>,
+}
+
+/// Where PostgreSQL's programs are, the newest of Debian's first.
+fn programs() -> Option<PathBuf> {
+    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let mut folders: Vec<PathBuf> = versions.map(|version| version.path().join("bin")).collect();
+    folders.sort();
+    folders.reverse();
+    folders.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()));
+    let has_all = |folder: &PathBuf| ["initdb", "postgres", "psql"].iter().all(|name| folder.join(name).exists());
+    folders.into_iter().find(has_all)
+}
+
+/// A program as somebody whom PostgreSQL accepts: it refuses to be run by root.
+fn command(program: &Path) -> Command {
+    let root = std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0);
+    if !root {
+        return Command::new(program);
+    }
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups", "--"]).arg(program);
+    command
+}
+
+impl Database {
+    /// One with an empty database `fusion`, owned by the role `fusion`; `None`, and a loud word, if
+    /// there are no programs.
+    pub fn start() -> Option<Database> {
+        let Some(programs) = programs() else {
+            eprintln!("SKIPPED: budgets in PostgreSQL need its server (Debian: apt-get install postgresql)");
+            return None;
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let mut database = Database { folder, programs, port, child: None };
+        // The owner of the folder is whoever runs the server.
+        let _ = Command::new("chown").arg("postgres").arg(database.folder.path()).stderr(Stdio::null()).status();
+        let made = command(&database.programs.join("initdb"))
+            .args(["--no-sync", "--no-locale", "--encoding=UTF8", "--username=boss", "--auth-local=trust"])
+            .arg("--auth-host=scram-sha-256")
+            .arg(database.data())
+            .current_dir("/")
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        database.begin(&[]);
+        database.boss(&format!("CREATE ROLE fusion LOGIN PASSWORD '{PASSWORD}'"));
+        database.boss("CREATE DATABASE fusion OWNER fusion");
+        Some(database)
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// Starts it again, with more settings, and waits until it answers.
+    pub fn begin(&mut self, settings: &[String]) {
+        let mut command = command(&self.programs.join("postgres"));
+        command.arg("-D").arg(self.data()).arg("-k").arg(self.folder.path());
+        // What is killed here are programs, not the system, so its memory of files will do.
+        command.args(["-c", "fsync=off", "-c", "listen_addresses=127.0.0.1", "-p", &self.port.to_string()]);
+        for setting in settings {
+            command.args(["-c", setting]);
+        }
+        let log = std::fs::File::options().create(true).append(true).open(self.folder.path().join("log")).unwrap();
+        command.current_dir("/").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        self.child = Some(command.spawn().unwrap());
+        until("the database answers", || self.ask("postgres", "SELECT 1").ok());
+    }
+
+    /// Ends it, connections and all.
+    pub fn stop(&mut self) {
+        let Some(mut child) = self.child.take() else { return };
+        // To the program itself: QUIT has it end at once, and its processes with it.
+        let _ = Command::new("kill").args(["-QUIT", &child.id().to_string()]).status();
+        let _ = child.wait();
+    }
+
+    /// Stops all its processes in their tracks, or lets them go on.
+    pub fn freeze(&self, frozen: bool) {
+        let signal = if frozen { "-STOP" } else { "-CONT" };
+        let main = self.child.as_ref().unwrap().id().to_string();
+        let children = std::fs::read_to_string(format!("/proc/{main}/task/{main}/children")).unwrap();
+        for process in children.split_whitespace().chain([main.as_str()]) {
+            // One of them may have ended by itself.
+            let _ = Command::new("kill").args([signal, process]).stderr(Stdio::null()).status();
+        }
+    }
+
+    /// The address for a configuration.
+    pub fn address(&self) -> String {
+        format!("postgresql://fusion@127.0.0.1:{}/fusion", self.port)
+    }
+
+    /// The budget's table of a configuration that has the password from `password` in its folder.
+    pub fn config(&self, positions: u64) -> String {
+        let address = self.address();
+        format!("[budget]\npositions = {positions}\npostgres = \"{address}\"\npassword_file = \"password\"\n")
+    }
+
+    /// What the database says to a statement in `psql`, without headings.
+    pub fn says(&self, statement: &str) -> String {
+        self.ask("fusion", statement).unwrap()
+    }
+
+    /// Writes a file that only the server reads; its path.
+    pub fn keep(&self, name: &str, text: &str) -> String {
+        let path = self.data().join(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        let _ = Command::new("chown").arg("postgres").arg(&path).stderr(Stdio::null()).status();
+        path.display().to_string()
+    }
+
+    fn boss(&self, statement: &str) {
+        self.ask("postgres", statement).unwrap();
+    }
+
+    fn ask(&self, name: &str, statement: &str) -> Result<String, String> {
+        let mut psql = Command::new(self.programs.join("psql"));
+        psql.arg("-h").arg(self.folder.path()).args(["-p", &self.port.to_string(), "-U", "boss", "-d", name]);
+        let output = psql.args(["-XAtq", "-v", "ON_ERROR_STOP=1", "-c", statement]).output().unwrap();
+        let [out, err] = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).trim().to_owned());
+        if output.status.success() { Ok(out) } else { Err(err) }
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap()
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        if self.child.is_some() {
+            self.freeze(false);
+        }
+        self.stop();
+    }
+}

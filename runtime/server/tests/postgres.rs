@@ -1,0 +1,318 @@
+//! Budgets in PostgreSQL: replicas that share them, kills of either side, connections that break
+//! between a statement and its answer. What was spent is asked of `psql`.
+
+mod desk;
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use desk::database::{Database, PASSWORD};
+use desk::{Desk, Gate, Server, Visit, accepted, get, until};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+
+/// A replica that has not been started.
+fn replica(database: &Database, positions: u64) -> Desk {
+    let desk = Desk::new(&(database.config(positions) + "[log]\nlevel = \"debug\"\n"));
+    std::fs::write(desk.path("password"), format!("{PASSWORD}\n")).unwrap();
+    desk
+}
+
+fn start(replicas: &[Desk]) -> Vec<Server> {
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = replicas.iter().map(|desk| scope.spawn(|| desk.start())).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    })
+}
+
+/// Positions spent, which what was noted of sessions must explain, each of them once.
+fn spent(database: &Database, each: u64) -> u64 {
+    let found = database.says(
+        "SELECT coalesce(sum(spent), 0), coalesce(sum(admitted), 0), coalesce(sum(sessions), 0) FROM fusion.clients",
+    );
+    let numbers: Vec<u64> = found.split('|').map(|number| number.parse().unwrap()).collect();
+    assert_eq!(numbers[0], numbers[1], "{found}");
+    assert_eq!(numbers[0], numbers[2] * each, "{found}");
+    numbers[0]
+}
+
+/// Exit code and text of a server that does not start, or only says something.
+fn said(desk: &Desk, flags: &[&str]) -> (Option<i32>, String) {
+    let output = desk.command().args(flags).stderr(Stdio::piped()).output().unwrap();
+    let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
+    assert!(!text.contains(PASSWORD), "{text}");
+    (output.status.code(), text)
+}
+
+#[test]
+fn replicas_share_a_budget_and_race_for_its_last_positions() {
+    let Some(database) = Database::start() else { return };
+    let each = Visit::default().positions();
+    let replicas = [(); 2].map(|()| replica(&database, 6 * each - 1));
+    // Both find no tables.
+    let servers = start(&replicas);
+    servers.iter().for_each(|server| accepted(Visit::default().run(&server.address)));
+    let shown = said(&replicas[0], &["--show-budgets"]);
+    let line = format!(",address 127.0.0.1,{},{}\n", 2 * each, 4 * each - 1);
+    assert!(shown.0 == Some(0) && shown.1.ends_with(&line), "{shown:?}");
+
+    let clients: Vec<_> = (0..6).map(|turn| Visit::default().spawn(&servers[turn % 2].address)).collect();
+    let outcomes: Vec<_> = clients.into_iter().map(|client| client.join().unwrap()).collect();
+    let (served, refused): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(Result::is_ok);
+    assert_eq!((served.len(), spent(&database, each)), (3, 5 * each));
+    for refused in refused {
+        let text = refused.unwrap_err().to_string();
+        assert!(text.contains(&format!("only {} are left", each - 1)), "{text}");
+    }
+
+    let back = ["--refund", "address 127.0.0.1", "--positions", &each.to_string()];
+    let refunded = said(&replicas[1], &back);
+    assert!(refunded.0 == Some(0) && refunded.1.contains(&format!("{} are spent", 4 * each)), "{refunded:?}");
+    let shown = database.says("SELECT spent, admitted, sessions FROM fusion.clients");
+    assert_eq!(shown, format!("{0}|{0}|5", 4 * each));
+    accepted(Visit::default().run(&servers[0].address));
+    assert!(Visit::default().run(&servers[1].address).is_err());
+    let too_many = said(&replicas[1], &["--refund", "address 127.0.0.1", "--positions", &(5 * each + 1).to_string()]);
+    assert!(too_many.0 == Some(2) && too_many.1.contains("has spent"), "{too_many:?}");
+    for mut server in servers {
+        server.signal("TERM");
+        assert_eq!(server.end(), Some(0));
+        assert!(!server.log().contains(PASSWORD) && !server.log().contains("panic"), "{}", server.log());
+    }
+    assert!(!database.log().contains("PANIC"), "{}", database.log());
+}
+
+#[test]
+fn replicas_that_are_killed_have_spent_a_sessions_budget_once() {
+    let Some(database) = Database::start() else { return };
+    let each = Visit::default().positions();
+    let replicas = [(); 2].map(|()| replica(&database, 1_000_000));
+    for turn in 0..8u64 {
+        let (before, servers) = (spent_or_none(&database, each), start(&replicas));
+        let clients: Vec<_> = servers.iter().map(|server| Visit::default().spawn(&server.address)).collect();
+        std::thread::sleep(Duration::from_millis(turn * 40));
+        servers[turn as usize % 2].signal("KILL");
+        let served: Vec<bool> = clients.into_iter().map(|client| client.join().unwrap().is_ok()).collect();
+        drop(servers);
+        // The other one was served. Who had labels has paid, and nobody twice.
+        assert!(served[(turn as usize + 1) % 2], "turn {turn}: {served:?}");
+        let cost = spent(&database, each) - before;
+        let answered = served.iter().filter(|served| **served).count() as u64;
+        assert!((answered * each..=2 * each).contains(&cost), "turn {turn}: {cost}, {served:?}");
+    }
+}
+
+/// As [`spent`], also before there are tables.
+fn spent_or_none(database: &Database, each: u64) -> u64 {
+    match database.says("SELECT to_regclass('fusion.clients') IS NULL").as_str() {
+        "t" => 0,
+        _ => spent(database, each),
+    }
+}
+
+#[test]
+fn a_database_that_goes_away_costs_sessions_that_would_start_and_nothing_else() {
+    let Some(mut database) = Database::start() else { return };
+    let each = Visit::default().positions();
+    let desk = replica(&database, 1_000_000);
+    database.stop();
+    // It is not there yet.
+    let checked = said(&desk, &["--check-config"]);
+    assert!(checked.0 == Some(0) && checked.1.contains("no budgets at the moment"), "{checked:?}");
+    assert_eq!(said(&desk, &["--show-budgets"]).0, Some(2));
+    let mut server = desk.start();
+    let http = server.http();
+    let ready = |code: &str| until(code, || get(&http, "/ready").contains(code).then_some(()));
+    ready("503");
+    let refused = |server: &Server| {
+        let text = Visit::default().run(&server.address).unwrap_err().to_string();
+        assert!(text.contains("try again later") && !text.contains("127.0.0.1:"), "{text}");
+    };
+    refused(&server);
+    database.begin(&[]);
+    ready("200");
+    accepted(Visit::default().run(&server.address));
+    // One that runs while it goes ends well.
+    let gate = Gate::default();
+    let running = Visit { gate: Some(gate.clone()), ..Visit::default() }.spawn(&server.address);
+    until("it has started", || (server.log().matches("session started").count() == 2).then_some(()));
+    database.stop();
+    refused(&server);
+    ready("503");
+    assert_eq!(server.metric("fusion_budgets_reachable"), 0.0);
+    assert!(get(&http, "/live").contains("200 OK"));
+    gate.open();
+    accepted(running.join().unwrap());
+    database.begin(&[]);
+    ready("200");
+    assert_eq!((server.metric("fusion_budgets_reachable"), spent(&database, each)), (1.0, 2 * each));
+    // A new connection, not one that is known to be broken.
+    accepted(Visit::default().run(&server.address));
+
+    // One that neither answers nor hangs up, and that does later what nobody waits for any more.
+    database.freeze(true);
+    let began = Instant::now();
+    refused(&server);
+    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+    ready("503");
+    database.freeze(false);
+    ready("200");
+    accepted(Visit::default().run(&server.address));
+    until("only what was served is spent", || (spent(&database, each) == 4 * each).then_some(()));
+    until("it is counted", || (server.metric("fusion_refused_total{reason=\"failed\"}") >= 3.0).then_some(()));
+    server.signal("TERM");
+    assert_eq!(server.end(), Some(0));
+    let log = server.log();
+    assert!(log.contains("no budgets: sessions are refused") && log.contains("there are budgets again"), "{log}");
+    assert!(!log.contains(PASSWORD) && !log.contains("panic"), "{log}");
+}
+
+/// Stands between a server and its database, and knows the statement that spends.
+struct Relay {
+    port: u16,
+    /// The next such statement is passed on, its answer is not: the connection ends.
+    cut: Arc<AtomicBool>,
+    /// Nobody gets through.
+    shut: Arc<AtomicBool>,
+}
+
+impl Relay {
+    fn before(database: &Database) -> Relay {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (port, behind) = (listener.local_addr().unwrap().port(), database.port);
+        let relay = Relay { port, cut: Arc::default(), shut: Arc::default() };
+        let (cut, shut) = (Arc::clone(&relay.cut), Arc::clone(&relay.shut));
+        std::thread::spawn(move || {
+            for near in listener.incoming().map(Result::unwrap) {
+                if shut.load(Ordering::SeqCst) {
+                    continue;
+                }
+                let Ok(far) = TcpStream::connect(("127.0.0.1", behind)) else { continue };
+                let answers = (far.try_clone().unwrap(), near.try_clone().unwrap());
+                let (cut, shut) = (Arc::clone(&cut), Arc::clone(&shut));
+                std::thread::spawn(move || pass(near, far, &cut, &shut));
+                std::thread::spawn(move || std::io::copy(&mut &answers.0, &mut &answers.1));
+            }
+        });
+        relay
+    }
+}
+
+/// Passes on what a server says.
+fn pass(mut near: TcpStream, mut far: TcpStream, cut: &AtomicBool, shut: &AtomicBool) {
+    let mut bytes = [0; 1 << 16];
+    while let Ok(count @ 1..) = near.read(&mut bytes) {
+        let spends = bytes[..count].windows(24).any(|some| some == b"INTO fusion.budgets AS b");
+        if spends && cut.swap(false, Ordering::SeqCst) {
+            near.shutdown(Shutdown::Write).unwrap();
+            far.write_all(&bytes[..count]).unwrap();
+            // The database has done it by then.
+            std::thread::sleep(Duration::from_millis(500));
+            break;
+        }
+        if shut.load(Ordering::SeqCst) || far.write_all(&bytes[..count]).is_err() {
+            break;
+        }
+    }
+    let _ = (near.shutdown(Shutdown::Both), far.shutdown(Shutdown::Both));
+}
+
+#[test]
+fn an_answer_that_is_lost_is_found_out_or_given_back() {
+    let Some(database) = Database::start() else { return };
+    let (each, relay) = (Visit::default().positions(), Relay::before(&database));
+    let desk = replica(&database, 1_000_000);
+    let text = std::fs::read_to_string(desk.path("server.toml")).unwrap();
+    let text = text.replace(&format!(":{}/", database.port), &format!(":{}/", relay.port));
+    std::fs::write(desk.path("server.toml"), text).unwrap();
+    let mut server = desk.start();
+    accepted(Visit::default().run(&server.address));
+    relay.cut.store(true, Ordering::SeqCst);
+    accepted(Visit::default().run(&server.address));
+    assert!(!relay.cut.load(Ordering::SeqCst), "no connection was cut");
+    assert_eq!(spent(&database, each), 2 * each);
+
+    // And then nobody can be asked.
+    relay.cut.store(true, Ordering::SeqCst);
+    let client = Visit::default().spawn(&server.address);
+    until("it is cut", || (!relay.cut.load(Ordering::SeqCst)).then_some(()));
+    relay.shut.store(true, Ordering::SeqCst);
+    let text = client.join().unwrap().unwrap_err().to_string();
+    assert!(text.contains("try again later"), "{text}");
+    assert_eq!(spent(&database, each), 3 * each);
+    relay.shut.store(false, Ordering::SeqCst);
+    until("it is given back", || (spent(&database, each) == 2 * each).then_some(()));
+    until("it says so", || server.log().contains("given back what was spent").then_some(()));
+    accepted(Visit::default().run(&server.address));
+    assert_eq!(spent(&database, each), 3 * each);
+    server.signal("TERM");
+    assert_eq!(server.end(), Some(0));
+}
+
+#[test]
+fn a_database_that_will_not_do_is_named_when_the_server_starts() {
+    let Some(mut database) = Database::start() else { return };
+    let desk = replica(&database, 1_000_000);
+    let refused = |desk: &Desk, why: &str| {
+        let (code, text) = said(desk, &[]);
+        let place = format!("cannot use PostgreSQL at 127.0.0.1:{}/fusion", database.port);
+        assert!(code == Some(2) && text.contains(&place) && text.contains(why), "{why}: {code:?} {text}");
+    };
+    std::fs::write(desk.path("password"), "wrong\n").unwrap();
+    refused(&desk, "password authentication failed");
+    std::fs::remove_file(desk.path("password")).unwrap();
+    refused(&desk, "password cannot be read");
+    // The environment's does as well.
+    let text = std::fs::read_to_string(desk.path("server.toml")).unwrap();
+    std::fs::write(desk.path("server.toml"), text.replace("password_file = \"password\"\n", "")).unwrap();
+    refused(&desk, "password");
+    let checked = desk.command().arg("--check-config").env("PGPASSWORD", PASSWORD).output().unwrap();
+    assert_eq!(checked.status.code(), Some(0));
+
+    let other = replica(&database, 1_000_000);
+    database.says("UPDATE fusion.version SET version = 99");
+    refused(&other, "a newer server's: version 99");
+    database.says("UPDATE fusion.version SET version = 1; ALTER SCHEMA fusion OWNER TO boss");
+    database.says("ALTER TABLE fusion.budgets OWNER TO boss; REVOKE ALL ON fusion.budgets FROM fusion");
+    refused(&other, "permission denied");
+    // What docs/operating.md says is enough.
+    database.says("GRANT USAGE ON SCHEMA fusion TO fusion; GRANT SELECT ON fusion.version TO fusion");
+    database.says("GRANT SELECT, INSERT, UPDATE, DELETE ON fusion.budgets, fusion.admissions TO fusion");
+    let (code, text) = said(&other, &["--check-config"]);
+    assert!(code == Some(0) && !text.contains("no budgets"), "{code:?} {text}");
+
+    // Under TLS, with an authority of its own.
+    let (mut params, key) = (CertificateParams::new(Vec::new()).unwrap(), KeyPair::generate().unwrap());
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    std::fs::write(other.path("ca.pem"), params.self_signed(&key).unwrap().pem()).unwrap();
+    let (params, key) = (Issuer::new(params, key), KeyPair::generate().unwrap());
+    let certificate = CertificateParams::new(vec!["127.0.0.1".into()]).unwrap().signed_by(&key, &params).unwrap();
+    let files = [("own.crt", certificate.pem()), ("own.key", key.serialize_pem())];
+    let [certificate, key] = files.map(|(name, text)| database.keep(name, &text));
+    let text = std::fs::read_to_string(other.path("server.toml")).unwrap();
+    let secure = text.replace("password_file", "authority = \"ca.pem\"\npassword_file");
+    std::fs::write(other.path("server.toml"), &secure).unwrap();
+    refused(&other, "server does not support TLS");
+    database.stop();
+    let settings = ["ssl=on".to_owned(), format!("ssl_cert_file={certificate}"), format!("ssl_key_file={key}")];
+    database.begin(&settings);
+    let mut server = other.start();
+    let seen = "SELECT version FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE usename = 'fusion' AND ssl";
+    assert_eq!(database.says(seen), "TLSv1.3");
+    accepted(Visit::default().run(&server.address));
+    server.signal("TERM");
+    assert_eq!(server.end(), Some(0));
+    let place = |name: &str| secure.replace("@127.0.0.1:", &format!("@{name}:"));
+    std::fs::write(other.path("server.toml"), place("localhost")).unwrap();
+    let (code, text) = said(&other, &[]);
+    assert!(code == Some(2) && text.contains("not valid for name"), "{code:?} {text}");
+    let stranger = CertificateParams::new(Vec::new()).unwrap();
+    let stranger = stranger.self_signed(&KeyPair::generate().unwrap()).unwrap();
+    std::fs::write(other.path("ca.pem"), stranger.pem()).unwrap();
+    std::fs::write(other.path("server.toml"), &secure).unwrap();
+    let (code, text) = said(&other, &[]);
+    assert!(code == Some(2) && text.contains("invalid peer certificate"), "{code:?} {text}");
+}
