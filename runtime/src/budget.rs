@@ -9,8 +9,9 @@
 mod file;
 mod store;
 
+use std::collections::HashMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use fusion_backends::Error as PeerError;
 
@@ -25,12 +26,22 @@ use crate::transport::Identity;
 pub struct Budget {
     store: Arc<dyn BudgetStore>,
     positions: u64,
+    /// Clients whose former selves have not been looked for yet.
+    former: Arc<Mutex<HashMap<String, Vec<String>>>>,
 }
 
 impl Budget {
     /// Gives each client `positions` positions, less what `store` says it has spent.
     pub fn new(store: Arc<dyn BudgetStore>, positions: u64) -> Budget {
-        Budget { store, positions }
+        Budget { store, positions, former: Arc::default() }
+    }
+
+    /// The same, where a client may have been known as somebody else: what its former selves have
+    /// spent, it has spent itself, from the first time that it is asked for.
+    pub fn formerly(self, former: impl IntoIterator<Item = (Identity, Vec<Identity>)>) -> Budget {
+        let text = |identity: Identity| identity.as_str().to_owned();
+        let former = former.into_iter().map(|(client, former)| (text(client), former.into_iter().map(text).collect()));
+        Budget { former: Arc::new(Mutex::new(former.collect())), ..self }
     }
 
     /// The same with the file at `path`.
@@ -46,6 +57,7 @@ impl Budget {
     /// # Errors
     /// [`Error::State`] if the store cannot be used.
     pub fn left(&self, client: &Identity) -> Result<u64, Error> {
+        self.adopt(client.as_str())?;
         Ok(self.positions.saturating_sub(self.store.spent(client.as_str())?))
     }
 
@@ -64,6 +76,7 @@ impl Budget {
     /// [`Error::Peer`], for the client to read, if it has too few left: it says how many.
     /// [`Error::State`] if the store cannot be used; then no session may start.
     pub fn spend(&self, client: &Identity, positions: u64) -> Result<(), Error> {
+        self.adopt(client.as_str())?;
         match self.store.spend(client.as_str(), positions, self.positions)? {
             Change::Made(_) => Ok(()),
             Change::Refused(spent) => Err(self.too_few(positions, spent)),
@@ -76,6 +89,7 @@ impl Budget {
     /// # Errors
     /// [`Error::Usage`] if it has not spent so many. [`Error::State`] if the store cannot be used.
     pub fn refund(&self, client: &str, positions: u64) -> Result<u64, Error> {
+        self.adopt(client)?;
         match self.store.refund(client, positions)? {
             Change::Made(spent) => Ok(spent),
             Change::Refused(spent) => {
@@ -89,9 +103,18 @@ impl Budget {
     /// # Errors
     /// As [`Budget::spend`].
     pub fn afford(&self, client: &Identity, positions: u64) -> Result<(), Error> {
+        self.adopt(client.as_str())?;
         let spent = self.store.spent(client.as_str())?;
         let fits = spent.checked_add(positions).is_some_and(|after| after <= self.positions);
         if fits { Ok(()) } else { Err(self.too_few(positions, spent)) }
+    }
+
+    fn adopt(&self, client: &str) -> Result<(), Error> {
+        let former = || self.former.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(theirs) = former().get(client).cloned() else { return Ok(()) };
+        self.store.adopt(client, &theirs)?;
+        former().remove(client);
+        Ok(())
     }
 
     fn too_few(&self, positions: u64, spent: u64) -> Error {
@@ -137,6 +160,33 @@ mod tests {
         assert_eq!(Budget::open(&path, 120).unwrap().left(&ann).unwrap(), 20);
         assert_eq!(Budget::open(&path, 50).unwrap().left(&ann).unwrap(), 0);
         assert!(Budget::open(&path, u64::MAX).unwrap().spend(&ann, u64::MAX).is_err());
+    }
+
+    #[test]
+    fn what_a_client_has_spent_under_other_names_it_has_spent() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("budget.redb");
+        let [ann, old, older, bob] = ["ann", "old", "older", "bob"].map(Identity::named);
+        let budget = Budget::open(&path, 100).unwrap();
+        for (who, positions) in [(&ann, 1), (&old, 20), (&older, 30), (&bob, 7)] {
+            budget.spend(who, positions).unwrap();
+        }
+        let budget = budget.formerly([(ann.clone(), vec![older, ann.clone(), old.clone()])]);
+        assert!(budget.afford(&ann, 50).is_err());
+        assert_eq!((budget.left(&ann).unwrap(), budget.left(&bob).unwrap()), (49, 93));
+        let all = [("client ann".to_owned(), 51), ("client bob".to_owned(), 7)];
+        assert_eq!(budget.spent().unwrap(), all);
+        // Whoever still spends under the old name is found by the next one that looks.
+        budget.spend(&old, 9).unwrap();
+        assert_eq!(budget.left(&ann).unwrap(), 49);
+        let again = Budget::open(&path, 100).unwrap().formerly([(ann.clone(), vec![old])]);
+        again.spend(&ann, 40).unwrap();
+        assert_eq!(again.left(&ann).unwrap(), 0);
+        // Adding up does not begin anew.
+        let path = directory.path().join("full.redb");
+        let full = Budget::open(&path, u64::MAX).unwrap();
+        [&ann, &bob].iter().for_each(|who| full.spend(who, u64::MAX).unwrap());
+        assert_eq!(full.formerly([(ann.clone(), vec![bob])]).left(&ann).unwrap(), 0);
     }
 
     #[test]

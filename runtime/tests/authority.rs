@@ -15,7 +15,12 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, ExtendedKeyUsagePurpose, IsCa, Issuer,
     KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SerialNumber, date_time_ymd,
 };
+use rustls::pki_types::CertificateRevocationListDer;
+use rustls::pki_types::pem::PemObject;
 use tempfile::TempDir;
+
+/// The serial number of a branch's certificate.
+const BRANCH_SERIAL: u64 = 77;
 
 /// An authority with its files.
 struct Office {
@@ -48,7 +53,8 @@ impl Office {
     /// One that this one vouches for.
     fn branch(&self) -> Office {
         let folder = tempfile::tempdir().unwrap();
-        let (params, key) = (params("branch", true), KeyPair::generate().unwrap());
+        let (mut params, key) = (params("branch", true), KeyPair::generate().unwrap());
+        params.serial_number = Some(SerialNumber::from(BRANCH_SERIAL));
         let between = params.signed_by(&key, &self.issuer).unwrap().pem();
         Office { folder, issuer: Issuer::new(params, key), root: self.root.clone(), between }
     }
@@ -177,7 +183,13 @@ fn who_is_expired_revoked_misnamed_or_of_another_authority_is_refused_by_either_
         (&office, name, |params| params.not_before = date_time_ymd(3000, 1, 1), &[], "not valid yet"),
         (&office, name, nothing, &[office.list(&[name.len() as u64], 4000)], "is revoked"),
         (&office, name, nothing, std::slice::from_ref(&joined), "is revoked"),
-        (&office, "evil.example.org", nothing, &[], "none of the names"),
+        (
+            &office,
+            "evil.example.org",
+            nothing,
+            &[],
+            "none of the names that are expected here: it is for evil.example.org, and expected: bad.example.org",
+        ),
         (&office, "xbad.example.org", nothing, &[], "none of the names"),
         (&other, name, nothing, &[], "not of the authority"),
         (&office, name, nothing, &[office.list(&[], 2021)], "has expired here"),
@@ -211,6 +223,108 @@ fn who_is_expired_revoked_misnamed_or_of_another_authority_is_refused_by_either_
     }
     let odd = Trust { names: vec!["not a name".into()], ..trust };
     assert!(Tls::with(&good, &odd).unwrap_err().to_string().contains("no name of a certificate"));
+}
+
+#[test]
+fn names_are_of_both_kinds_several_and_said_when_they_do_not_fit() {
+    let office = Office::new("office");
+    let sans = |names: &[&str]| {
+        let params = CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
+        params.unwrap().subject_alt_names
+    };
+    let good = office.issue("good.example.org", |_| ());
+    let to_good = office.trust(&["good.example.org"], &[]);
+    let knows = |names: &[&str], expected: &[&str]| {
+        let several = office.issue("several", |params| params.subject_alt_names = sans(names));
+        let trust = office.trust(expected, &[]);
+        let (client, server) = meet((&several, &to_good), (&good, &trust));
+        let (dialled, _) = meet((&good, &trust), (&several, &to_good));
+        let name = |end: End| end.map(|(_, peer)| peer.name).map_err(|error| error.to_string());
+        // A server hears it of its client, and a client of its server.
+        let (server, dialled) = (name(server), name(dialled));
+        assert!(client.is_ok() || server.is_err());
+        match (server, dialled) {
+            (Ok(one), Ok(other)) => {
+                assert_eq!(one, other);
+                Ok(one.unwrap())
+            }
+            (Err(one), Err(other)) => {
+                let one = one.strip_prefix("the connection failed: ").unwrap();
+                assert!(other.ends_with(one), "{one}, {other}");
+                Err(one.to_owned())
+            }
+            other => panic!("{names:?}, {expected:?}: {other:?}"),
+        }
+    };
+    let both = ["ann.example.org", "anna.example.org", "192.0.2.7", "2001:db8::7"];
+    for (names, expected, found) in [
+        (&both[..], &["bob.example.org", "anna.example.org"][..], "anna.example.org"),
+        (&both, &["192.0.2.8", "192.0.2.7"], "192.0.2.7"),
+        (&both, &["2001:db8::7"], "2001:db8::7"),
+        (&["*.ann.example.org"], &["bob.ann.example.org"], "bob.ann.example.org"),
+    ] {
+        assert_eq!(knows(names, expected).as_deref(), Ok(found));
+    }
+    let many = ["a", "b", "c", "d", "e", "f", "g"].map(|name| format!("{name}.example.org"));
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    for (names, expected, said) in [
+        (
+            &both[..],
+            &["192.0.2.8", "carl.example.org"][..],
+            "it is for ann.example.org, anna.example.org, 192.0.2.7, 2001:db8::7, and expected: 192.0.2.8, \
+             carl.example.org",
+        ),
+        (&[], &["ann.example.org"], "it is for no name at all, and expected: ann.example.org"),
+        (
+            &many,
+            &["192.0.2.8"],
+            "it is for a.example.org, b.example.org, c.example.org, d.example.org, e.example.org and 2 more, and \
+             expected: 192.0.2.8",
+        ),
+    ] {
+        let text = knows(names, expected).unwrap_err();
+        assert!(text.ends_with(said), "{text}");
+    }
+}
+
+#[test]
+fn lists_are_read_in_der_too_and_reach_whoever_issues_certificates() {
+    let office = Office::new("office");
+    let branch = office.branch();
+    let good = office.issue("good.example.org", |_| ());
+    let to_good = office.trust(&["good.example.org"], &[]);
+    let ann = branch.issue("ann.example.org", |_| ());
+    let lets_in = |lists: &[PathBuf]| {
+        let trust = office.trust(&["ann.example.org"], lists);
+        let (_, server) = meet((&ann, &to_good), (&good, &trust));
+        let (client, _) = meet((&good, &trust), (&ann, &to_good));
+        assert_eq!(server.is_ok(), client.is_ok());
+        server.map(drop).map_err(|error| error.to_string())
+    };
+    let der = |list: PathBuf| {
+        let pem = std::fs::read(&list).unwrap();
+        let path = list.with_extension("der");
+        std::fs::write(&path, CertificateRevocationListDer::from_pem_slice(&pem).unwrap()).unwrap();
+        path
+    };
+    let (own, of_branch) = (ann_serial(), BRANCH_SERIAL);
+    let lists = [der(office.list(&[], 4000)), der(branch.list(&[], 4000))];
+    assert_eq!(lets_in(&lists), Ok(()));
+    let revoked = [lists[0].clone(), der(branch.list(&[own], 4000))];
+    assert!(lets_in(&revoked).unwrap_err().contains("is revoked"));
+    // Its own list is in order, its issuer's certificate is not any more.
+    let revoked = [der(office.list(&[of_branch], 4000)), lists[1].clone()];
+    assert!(lets_in(&revoked).unwrap_err().contains("is revoked"));
+    // Half a list is none.
+    let half = std::fs::read(&lists[0]).unwrap();
+    std::fs::write(&lists[0], &half[..half.len() / 2]).unwrap();
+    let said = Authority::read(&office.root, &lists).unwrap_err().to_string();
+    assert!(said.contains("0-4000.der: it is no list of revoked certificates"), "{said}");
+}
+
+/// The serial number of a certificate for `ann.example.org`.
+fn ann_serial() -> u64 {
+    "ann.example.org".len() as u64
 }
 
 #[test]

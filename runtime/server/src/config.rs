@@ -293,7 +293,7 @@ impl Config {
     /// # Errors
     /// As [`PlanFile::open`], [`Server::of_file`] and [`Settings::new`].
     pub fn settings(&self, kept: Option<&Kept>) -> Result<Settings, Error> {
-        let budget = self.budget(kept);
+        let budget = self.budget(kept)?;
         let mut plans = Vec::new();
         for (name, plan) in &self.plans {
             let named = |error: Error| match error {

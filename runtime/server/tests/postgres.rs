@@ -316,3 +316,31 @@ fn a_database_that_will_not_do_is_named_when_the_server_starts() {
     let (code, text) = said(&other, &[]);
     assert!(code == Some(2) && text.contains("invalid peer certificate"), "{code:?} {text}");
 }
+
+#[test]
+fn what_a_client_spent_under_its_certificates_and_names_is_its_own() {
+    let Some(database) = Database::start() else { return };
+    let desk = replica(&database, 100);
+    let (old, new) = ("11".repeat(32), "22".repeat(32));
+    let text = std::fs::read_to_string(desk.path("server.toml")).unwrap();
+    let clients = format!("[clients.ann]\nfingerprints = [\"{new}\", \"{old}\"]\n");
+    std::fs::write(desk.path("server.toml"), format!("identity = \"s.pem\"\n{text}{clients}")).unwrap();
+    assert_eq!(
+        said(&desk, &["--show-budgets"]),
+        (Some(0), "client,identity,spent,left\nann,client ann,0,100\n".into())
+    );
+    for (who, positions) in
+        [("client ann", 1), ("certificate ", 20), ("certificate 2", 30), ("name bob.example.org", 4)]
+    {
+        let who = if who.ends_with(' ') { format!("{who}{old}") } else { who.replace("te 2", &format!("te {new}")) };
+        database.says(&format!("INSERT INTO fusion.budgets VALUES ('{who}', {positions})"));
+        let row = format!("(id, client, positions) VALUES (gen_random_uuid(), '{who}', {positions})");
+        database.says(&format!("INSERT INTO fusion.admissions {row}"));
+    }
+    let shown = said(&desk, &["--show-budgets"]).1;
+    assert!(shown.ends_with("\nann,client ann,51,49\n,name bob.example.org,4,96\n"), "{shown}");
+    let (code, text) = said(&desk, &["--refund", "ann", "--positions", "2"]);
+    assert!(code == Some(0) && text.contains("49 are spent"), "{text}");
+    let rows = database.says("SELECT client, spent, admitted, sessions FROM fusion.clients ORDER BY client");
+    assert_eq!(rows, "client ann|49|49|3\nname bob.example.org|4|4|1");
+}

@@ -60,4 +60,20 @@ impl BudgetStore for BudgetFile {
     fn refund(&self, client: &str, positions: u64) -> Result<Change, Error> {
         self.change(client, |spent| spent.checked_sub(positions))
     }
+
+    fn adopt(&self, client: &str, former: &[String]) -> Result<(), Error> {
+        self.0.transaction(|transaction| {
+            let mut table = transaction.open_table(SPENT)?;
+            let mut theirs = 0u64;
+            for other in former.iter().filter(|other| *other != client) {
+                let spent = table.remove(other.as_str())?.map_or(0, |spent| spent.value());
+                theirs = theirs.saturating_add(spent);
+            }
+            if theirs > 0 {
+                let own = table.get(client)?.map_or(0, |spent| spent.value());
+                table.insert(client, own.saturating_add(theirs))?;
+            }
+            Ok(())
+        })
+    }
 }

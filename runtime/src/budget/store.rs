@@ -35,6 +35,12 @@ pub trait BudgetStore: fmt::Debug + Send + Sync {
     /// # Errors
     /// [`Error::State`] if the place cannot be used.
     fn refund(&self, client: &str, positions: u64) -> Result<Change, Error>;
+
+    /// Adds what `former`, other clients, have spent to what `client` has, and leaves them nothing.
+    ///
+    /// # Errors
+    /// [`Error::State`] if the place cannot be used.
+    fn adopt(&self, client: &str, former: &[String]) -> Result<(), Error>;
 }
 
 /// What has become of a change, and what is spent now.

@@ -181,9 +181,44 @@ impl Verifier {
         vouched(server, &**client).map_err(explain)?;
         match self.expected_name(certificate) {
             Some(_) => Ok(()),
-            None => Err(explain(CertificateError::NotValidForName.into())),
+            None => Err(self.misnamed(certificate)),
         }
     }
+
+    /// That the authority gave a certificate to somebody who is not expected.
+    fn misnamed(&self, certificate: &CertificateDer<'_>) -> rustls::Error {
+        let parsed = ParsedCertificate::try_from(certificate).ok();
+        let compared = parsed.zip(self.names.first()).map(|(parsed, (_, name))| verify_server_name(&parsed, name));
+        let found = match compared {
+            Some(Err(rustls::Error::InvalidCertificate(CertificateError::NotValidForNameContext {
+                presented,
+                ..
+            }))) => presented.iter().map(|name| plain(name)).collect(),
+            _ => Vec::new(),
+        };
+        let found = if found.is_empty() { "no name at all".to_owned() } else { some(&found) };
+        let expected: Vec<&str> = self.names.iter().map(|(name, _)| name.as_str()).collect();
+        rustls::Error::General(format!(
+            "the peer's certificate is of the authority, but for none of the names that are expected here: it is for \
+             {found}, and expected: {}",
+            some(&expected)
+        ))
+    }
+}
+
+/// A name as it was found in a certificate, without what says of which kind it is.
+fn plain(name: &str) -> String {
+    let inner = ["DnsName(\"", "IpAddress("].iter().find_map(|kind| name.strip_prefix(kind));
+    let inner = inner.map_or(name, |inner| inner.trim_end_matches(')').trim_end_matches('"'));
+    inner.chars().take(255).flat_map(char::escape_debug).collect()
+}
+
+/// Some of the names, and how many more there are.
+fn some(names: &[impl AsRef<str>]) -> String {
+    const SHOWN: usize = 5;
+    let shown: Vec<&str> = names.iter().take(SHOWN).map(AsRef::as_ref).collect();
+    let more = names.len().saturating_sub(SHOWN);
+    shown.join(", ") + &if more > 0 { format!(" and {more} more") } else { String::new() }
 }
 
 /// Those of the authority, for servers and for clients: both look at chain, times, purpose and
@@ -218,9 +253,6 @@ fn explain(error: rustls::Error) -> rustls::Error {
         Why::NotValidYet | Why::NotValidYetContext { .. } => "the peer's certificate is not valid yet",
         Why::Revoked => "the peer's certificate is revoked",
         Why::UnknownIssuer | Why::BadSignature => "the peer's certificate is not of the authority that is trusted here",
-        Why::NotValidForName | Why::NotValidForNameContext { .. } => {
-            "the peer's certificate is of the authority, but for none of the names that are expected here"
-        }
         Why::UnknownRevocationStatus => {
             "no list of revoked certificates is responsible for the peer's certificate: one of its issuer's is missing"
         }
@@ -270,14 +302,15 @@ impl ServerCertVerifier for Verifier {
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
         let vouched = |server: &WebPkiServerVerifier, _: &dyn ClientCertVerifier| {
-            let mut last = CertificateError::NotValidForName.into();
-            for (_, name) in &self.names {
-                match server.verify_server_cert(certificate, intermediates, name, stapled, now) {
-                    Ok(_) => return Ok(()),
-                    Err(error) => last = error,
-                }
+            let Some((_, name)) = self.names.first() else { return Err(CertificateError::NotValidForName.into()) };
+            match server.verify_server_cert(certificate, intermediates, name, stapled, now) {
+                Ok(_) => Ok(()),
+                // It is looked at last, and which name it is does not matter yet.
+                Err(rustls::Error::InvalidCertificate(
+                    CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+                )) => Ok(()),
+                Err(error) => Err(error),
             }
-            Err(last)
         };
         self.check(certificate, vouched).map(|()| ServerCertVerified::assertion())
     }

@@ -7,6 +7,7 @@ use fusion_runtime::{Budget, BudgetFile, BudgetStore, Error};
 use serde::Deserialize;
 
 use super::Config;
+use super::clients::former;
 use crate::postgres::{Address, Postgres};
 
 /// Budgets of clients. Where they are kept is not reloaded.
@@ -84,30 +85,29 @@ impl BudgetConfig {
 
 impl Config {
     /// What each client has spent and has left of its budget, as CSV: those of the configuration by
-    /// name, then all others that the file knows.
+    /// name, then all others that are known there.
     ///
     /// # Errors
     /// [`Error::Usage`] if there is no budget, [`Error::State`] if it cannot be used.
     pub fn budgets(&self) -> Result<String, Error> {
         let budget = self.own_budget()?;
         let limit = self.budget.as_ref().map_or(0, |budget| budget.positions);
-        let (known, spent) = (self.known()?, budget.spent()?);
-        let name = |identity: &str| {
-            let found = known.iter().find(|(_, profile)| profile.identity.to_string() == identity);
-            found.map_or("", |(_, profile)| profile.name.as_str())
-        };
+        let (known, mut spent) = (self.known()?, budget.spent()?);
         let mut lines = vec!["client,identity,spent,left".to_owned()];
-        for (_, profile) in &known {
-            let identity = profile.identity.to_string();
-            if !spent.iter().any(|(other, _)| *other == identity) {
-                lines.push(format!("{},{identity},0,{limit}", quoted(&profile.name)));
-            }
-        }
-        let line = |(identity, spent): &(String, u64)| {
-            format!("{},{identity},{spent},{}", quoted(name(identity)), limit.saturating_sub(*spent))
+        let mut line = |name: &str, identity: &str, spent: u64| {
+            let left = limit.saturating_sub(spent);
+            lines.push(format!("{},{},{spent},{left}", quoted(name), quoted(identity)));
         };
-        lines.extend(spent.iter().map(line));
-        lines.dedup();
+        for (client, former) in former(&known) {
+            let is_its = |who: &str| client.to_string() == who || former.iter().any(|other| other.to_string() == who);
+            let (its, others) = spent.into_iter().partition(|(who, _)| is_its(who));
+            let its: Vec<(String, u64)> = its;
+            let name = known.iter().find(|(_, profile)| profile.identity == client);
+            let name = name.map_or("", |(_, profile)| profile.name.as_str());
+            line(name, &client.to_string(), its.iter().fold(0, |sum, (_, spent)| sum.saturating_add(*spent)));
+            spent = others;
+        }
+        spent.iter().for_each(|(identity, spent)| line("", identity, *spent));
         Ok(lines.join("\n") + "\n")
     }
 
@@ -135,12 +135,17 @@ impl Config {
     }
 
     /// What clients may spend of what is kept there.
-    pub(super) fn budget(&self, kept: Option<&Kept>) -> Option<Budget> {
-        Some(Budget::new(Arc::clone(&kept?.store), self.budget.as_ref()?.positions))
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if clients are not told apart.
+    pub(super) fn budget(&self, kept: Option<&Kept>) -> Result<Option<Budget>, Error> {
+        let (Some(kept), Some(budget)) = (kept, &self.budget) else { return Ok(None) };
+        let former = former(&self.known()?);
+        Ok(Some(Budget::new(Arc::clone(&kept.store), budget.positions).formerly(former)))
     }
 
     fn own_budget(&self) -> Result<Budget, Error> {
-        let budget = self.budget(self.kept()?.as_ref());
+        let budget = self.budget(self.kept()?.as_ref())?;
         budget.ok_or_else(|| Error::Usage("there is no [budget]".into()))
     }
 }

@@ -8,6 +8,9 @@ use serde::Deserialize;
 
 use super::{Config, Size};
 
+/// Most bytes of a client's name.
+const NAME: usize = 200;
+
 /// What one client may have.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -29,11 +32,11 @@ pub struct ClientLimits {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Client {
-    /// Its certificates. Its budget is kept under the first one, so a new one is added behind.
+    /// Its certificates. Its budget is kept under its name in the configuration, whichever of them
+    /// it shows.
     #[serde(default)]
     pub fingerprints: Vec<String>,
-    /// Its names in certificates of the authority. Without fingerprints its budget is kept under
-    /// the first one, whatever its certificate.
+    /// Its names in certificates of the authority.
     #[serde(default)]
     pub names: Vec<String>,
     /// As in [`ClientLimits`].
@@ -56,6 +59,14 @@ pub(super) enum Key {
 }
 
 impl Key {
+    /// Who somebody is who is known by it alone.
+    pub fn identity(&self) -> Identity {
+        match self {
+            Key::Fingerprint(fingerprint) => Identity::certificate(*fingerprint),
+            Key::Name(name) => Identity::holder(name),
+        }
+    }
+
     /// Whether it is this peer's.
     pub fn is_of(&self, peer: &Peer) -> bool {
         match self {
@@ -83,18 +94,19 @@ impl Config {
     pub(super) fn known(&self) -> Result<Vec<(Key, Profile)>, Error> {
         let mut known: Vec<(Key, Profile)> = Vec::new();
         for (name, client) in &self.clients {
+            if !(1..=NAME).contains(&name.len()) || name.chars().any(char::is_control) {
+                let why = format!("a name has 1 to {NAME} bytes, and no control characters");
+                return Err(Error::Usage(format!("clients.{}: {why}", name.escape_debug())));
+            }
             let parse = |text: &String| {
                 text.parse::<Fingerprint>().map_err(|why| Error::Usage(format!("clients.{name}: {text:?}: {why}")))
             };
             let fingerprints = client.fingerprints.iter().map(parse).collect::<Result<Vec<_>, Error>>()?;
-            let identity = match (fingerprints.first(), client.names.first()) {
-                (Some(first), _) => Identity::certificate(*first),
-                (None, Some(first)) => Identity::holder(first),
-                (None, None) => {
-                    let why = "it has neither fingerprints nor names: this client cannot come in";
-                    return Err(Error::Usage(format!("clients.{name}: {why}")));
-                }
-            };
+            if fingerprints.is_empty() && client.names.is_empty() {
+                let why = "it has neither fingerprints nor names: this client cannot come in";
+                return Err(Error::Usage(format!("clients.{name}: {why}")));
+            }
+            let identity = Identity::named(name);
             let Client { sessions, waiting, max_positions, max_bytes, positions_per_hour, .. } = *client;
             let own = ClientLimits { sessions, waiting, max_positions, max_bytes, positions_per_hour };
             let profile = Profile { name: name.clone(), identity, quota: own.quota(&self.client_defaults) };
@@ -112,13 +124,28 @@ impl Config {
     }
 }
 
+/// Who clients were before their budgets were kept under their names in the configuration, or are
+/// to a program that has none.
+pub(super) fn former(known: &[(Key, Profile)]) -> Vec<(Identity, Vec<Identity>)> {
+    let mut all: Vec<(Identity, Vec<Identity>)> = Vec::new();
+    for (key, profile) in known {
+        match all.iter_mut().find(|(client, _)| *client == profile.identity) {
+            Some((_, former)) => former.push(key.identity()),
+            None => all.push((profile.identity.clone(), vec![key.identity()])),
+        }
+    }
+    all
+}
+
 #[cfg(test)]
 mod tests {
+    use fusion_runtime::Budget;
+
     use super::*;
     use crate::config::tests::{LEAST, read};
 
     #[test]
-    fn clients_are_known_by_names_of_an_authority_and_counted_under_the_first_unless_pinned() {
+    fn clients_are_known_by_names_of_an_authority_and_counted_under_their_own() {
         let pinned = "11".repeat(32);
         let tls = format!("identity = \"s.pem\"\nauthority = \"ca.pem\"\nrevoked = [\"ca.crl\"]\n{LEAST}");
         let clients = format!(
@@ -133,8 +160,7 @@ mod tests {
         let bob = Key::Fingerprint(pinned.parse().unwrap());
         let expected = [name("ann.example.org"), name("anna.example.org"), bob, name("bob.example.org")];
         assert_eq!(keys, expected.iter().collect::<Vec<_>>());
-        let ann = Identity::holder("ann.example.org");
-        let bob = Identity::certificate(pinned.parse().unwrap());
+        let (ann, bob) = (Identity::named("ann"), Identity::named("bob"));
         let identities: Vec<&Identity> = known.iter().map(|(_, profile)| &profile.identity).collect();
         assert_eq!(identities, [&ann, &ann, &bob, &bob]);
 
@@ -157,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn clients_are_known_by_any_of_their_certificates_and_counted_under_the_first() {
+    fn clients_are_known_by_any_of_their_certificates_and_counted_under_their_names() {
         let [old, new, other] = ["11", "22", "33"].map(|pair| pair.repeat(32));
         let clients = format!("[clients.ann]\nfingerprints = [\"{old}\", \"{new}\"]\nsessions = 2\n");
         let tls = format!("identity = \"s.pem\"\n{LEAST}");
@@ -165,18 +191,26 @@ mod tests {
         let known = config.known().unwrap();
         assert_eq!(known.len(), 2);
         for (_, profile) in &known {
-            assert_eq!(profile.identity, Identity::certificate(old.parse().unwrap()));
+            assert_eq!(profile.identity, Identity::named("ann"));
             assert_eq!((profile.quota.sessions, profile.quota.waiting), (2, 3));
         }
         let budget = "[budget]\npositions = 10\nfile = \"b.redb\"\n[clients.\"b,c\"]\n";
         let config = read(&format!("{tls}{clients}{budget}fingerprints = [\"{other}\"]")).unwrap();
         let folder = config.budget.as_ref().unwrap().file.as_ref().unwrap().parent().unwrap().to_owned();
-        let budget = config.budget(config.kept().unwrap().as_ref()).unwrap();
-        budget.spend(&Identity::certificate(old.parse().unwrap()), 4).unwrap();
-        budget.spend(&Identity::named("x"), 1).unwrap();
-        let expected = format!("\"b,c\",certificate {other},0,10\nann,certificate {old},4,6\n,client x,1,9\n");
+        // As earlier versions did it, or fusion-run does, and in whatever order they are listed.
+        let kept = config.kept().unwrap();
+        let earlier = Budget::open(&folder.join("b.redb"), 10).unwrap();
+        earlier.spend(&Identity::certificate(new.parse().unwrap()), 4).unwrap();
+        earlier.spend(&Identity::named("x"), 1).unwrap();
+        let expected = "ann,client ann,4,6\n\"b,c\",\"client b,c\",0,10\n,client x,1,9\n";
         assert_eq!(config.budgets().unwrap(), format!("client,identity,spent,left\n{expected}"));
-        assert!(config.refund("ann", 3).unwrap().contains("1 are spent"));
+        assert_eq!(earlier.spent().unwrap()[0].0, format!("certificate {new}"), "it only shows");
+        let budget = config.budget(kept.as_ref()).unwrap().unwrap();
+        assert!(budget.spend(&Identity::named("ann"), 7).is_err());
+        budget.spend(&Identity::named("ann"), 6).unwrap();
+        let expected = "ann,client ann,10,0\n\"b,c\",\"client b,c\",0,10\n,client x,1,9\n";
+        assert_eq!(config.budgets().unwrap(), format!("client,identity,spent,left\n{expected}"));
+        assert!(config.refund("ann", 9).unwrap().contains("1 are spent"));
         assert!(config.refund("client x", 2).unwrap_err().to_string().contains("client x has spent 1 positions"));
         // The test's own folder is gone when the configuration has been read, so this made it anew.
         std::fs::remove_dir_all(folder).unwrap();
@@ -184,9 +218,10 @@ mod tests {
             (format!("[clients.bob]\nfingerprints = [\"{other}\", \"{new}\"]"), "have one certificate"),
             ("[clients.bob]\nfingerprints = [\"12\"]".into(), "64 hexadecimal digits"),
             ("[clients.bob]\nfingerprints = []".into(), "cannot come in"),
+            ("[clients.\"bob\\n\"]\nfingerprints = []".into(), "bob\\n: a name has"),
         ] {
             let error = read(&format!("{tls}{clients}{more}")).unwrap().known().unwrap_err().to_string();
-            assert!(error.contains("clients.bob") && error.contains(why), "{error}");
+            assert!(error.contains("clients.") && error.contains("bob") && error.contains(why), "{error}");
         }
     }
 }

@@ -32,6 +32,15 @@ const SETTLE: &str = "WITH gone AS (
 ) UPDATE fusion.budgets AS b SET spent = greatest(b.spent - gone.positions, 0)
     FROM gone WHERE b.client = gone.client RETURNING b.client";
 
+/// Nothing is counted in between: what is gone is added in the same statement.
+const ADOPT: &str = "WITH gone AS (
+    DELETE FROM fusion.budgets WHERE client = ANY($2) AND client <> $1 RETURNING spent
+), noted AS (
+    UPDATE fusion.admissions SET client = $1 WHERE client = ANY($2)
+) INSERT INTO fusion.budgets AS b (client, spent)
+    SELECT $1, CAST(sum(spent) AS bigint) FROM gone HAVING count(*) > 0
+    ON CONFLICT (client) DO UPDATE SET spent = b.spent + excluded.spent";
+
 const NOTED: &str = "SELECT FROM fusion.admissions WHERE id = CAST($1 AS uuid)";
 const SPENT: &str = "SELECT spent FROM fusion.budgets WHERE client = $1";
 const ALL: &str = "SELECT client, spent FROM fusion.budgets ORDER BY client COLLATE \"C\"";
@@ -104,6 +113,11 @@ pub async fn make(database: &Client, ask: &Ask<'_>, again: bool) -> Result<Chang
 pub async fn spent(database: &Client, client: &str) -> Result<u64, tokio_postgres::Error> {
     let rows = database.query_typed(SPENT, &[(&client, Type::TEXT)]).await?;
     rows.first().map_or(Ok(0), |row| count(row, 0))
+}
+
+/// Adds what `former` have spent to what `client` has, and leaves them nothing.
+pub async fn adopt(database: &Client, client: &str, former: &[String]) -> Result<(), tokio_postgres::Error> {
+    database.query_typed(ADOPT, &[(&client, Type::TEXT), (&former, Type::TEXT_ARRAY)]).await.map(drop)
 }
 
 /// Everyone who has spent anything, with how much.

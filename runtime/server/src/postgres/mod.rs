@@ -215,6 +215,10 @@ impl BudgetStore for Postgres {
     fn refund(&self, client: &str, positions: u64) -> Result<Change, Error> {
         self.change(&Ask::refund(client, positions)?)
     }
+
+    fn adopt(&self, client: &str, former: &[String]) -> Result<(), Error> {
+        self.ask(async |link: &Link| change::adopt(link, client, former).await)
+    }
 }
 
 impl fmt::Debug for Postgres {
