@@ -207,7 +207,7 @@ fn two_processes_run_a_verified_batch_under_tls_and_the_budget_is_the_certificat
     let spent = fusion_runtime::Budget::open(&desk.path("state/fusion/budget.redb"), 1000).unwrap();
     let left = |fingerprint: &str| {
         let address = "127.0.0.1:1".parse().unwrap();
-        let peer = Peer { address, fingerprint: Some(fingerprint.parse().unwrap()), name: None };
+        let peer = Peer { address, fingerprint: Some(fingerprint.parse().unwrap()), name: None, shown: None };
         spent.left(&Identity::of(&peer)).unwrap()
     };
     assert_eq!(left(&other_is), 1000 - 3);

@@ -242,9 +242,10 @@ fn reload(args: &Args, config: &mut Config, kept: Option<&Kept>, service: &Servi
         return error!(why = tame(&why), "the new configuration is refused, the old one stays");
     }
     logs.level(new.log.level);
-    service.reload(settings);
+    let cut_off = service.reload(settings);
     *config = new;
-    info!(plans = config.plans.len(), clients = config.clients.len(), "the configuration was read again");
+    let (plans, clients) = (config.plans.len(), config.clients.len());
+    info!(plans, clients, cut_off, "the configuration was read again");
 }
 
 fn listen_http(config: &Config) -> Result<(Option<TcpListener>, Option<String>), Error> {

@@ -79,10 +79,18 @@ impl Service {
         })
     }
 
-    /// From now on connections go by `settings`; those that are open keep theirs.
-    pub fn reload(&self, settings: Settings) {
+    /// From now on connections go by `settings`. Those that are open keep theirs, but clients that
+    /// would not be let in any more, as who they are, are cut off: how many.
+    pub fn reload(&self, settings: Settings) -> usize {
         self.admission.set(settings.capacity);
-        *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
+        let settings = Arc::new(settings);
+        *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&settings);
+        self.register.cut_unwelcome(|peer, client| settings.welcomes(peer, client))
+    }
+
+    /// Those of the moment.
+    fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.settings.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// What it does.
@@ -118,7 +126,7 @@ impl Service {
     }
 
     fn seat(self: &Arc<Service>, stream: TcpStream, address: std::net::SocketAddr) -> io::Result<()> {
-        let settings = Arc::clone(&self.settings.read().unwrap_or_else(PoisonError::into_inner));
+        let settings = self.settings();
         let deadline = Instant::now().checked_add(settings.deadlines.hello);
         let Some(seat) = self.register.enter(&stream, address.ip(), deadline, settings.most_pending)? else {
             // Dropping the stream hangs up.
@@ -126,8 +134,8 @@ impl Service {
         };
         let own = Arc::clone(self);
         let serve = move || {
-            let (settings, admission) = (&*settings, &own.admission);
-            let shared = Shared { settings, admission, rates: &own.rates, observer: &*own.observer };
+            let (settings, admission, newest) = (&*settings, &own.admission, &|| own.settings());
+            let shared = Shared { settings, newest, admission, rates: &own.rates, observer: &*own.observer };
             shared.serve(&seat, stream, address);
         };
         Builder::new().name("fusion-session".into()).spawn(serve).map(drop)

@@ -11,6 +11,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::transport::Identity;
+use crate::transport::tcp::Peer;
 
 /// Why the service itself ended a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +22,8 @@ pub enum Cut {
     Crowded,
     /// The service ends.
     Shutdown,
+    /// The client would not be let in any more.
+    Unwelcome,
 }
 
 /// The connections.
@@ -43,6 +46,7 @@ struct State {
 struct Entry {
     socket: TcpStream,
     from: Identity,
+    guest: Option<Arc<(Peer, Identity)>>,
     pending: bool,
     deadline: Option<Instant>,
     cut: Option<Cut>,
@@ -83,7 +87,7 @@ impl Register {
         }
         let number = state.next;
         state.next += 1;
-        state.entries.insert(number, Entry { socket, from, pending: true, deadline, cut: None });
+        state.entries.insert(number, Entry { socket, from, guest: None, pending: true, deadline, cut: None });
         self.changed.notify_all();
         Ok(Some(Seat { register: Arc::clone(self), number }))
     }
@@ -96,7 +100,7 @@ impl Register {
             let late = |entry: &Entry| entry.cut.is_none() && entry.deadline.is_some_and(|deadline| deadline <= now);
             let numbers: Vec<u64> =
                 state.entries.iter().filter(|(_, entry)| late(entry)).map(|(number, _)| *number).collect();
-            numbers.into_iter().for_each(|number| state.cut(number, Cut::Deadline));
+            numbers.into_iter().for_each(|number| _ = state.cut(number, Cut::Deadline));
             let open = state.entries.values().filter(|entry| entry.cut.is_none());
             let next = open.filter_map(|entry| entry.deadline).min();
             state = match next {
@@ -127,6 +131,17 @@ impl Register {
                 state.cut(number, Cut::Shutdown);
             }
         }
+    }
+
+    /// Cuts connections of clients that are not `welcome`; how many.
+    pub fn cut_unwelcome(&self, welcome: impl Fn(&Peer, &Identity) -> bool) -> usize {
+        let guest = |(number, entry): (&u64, &Entry)| Some((*number, Arc::clone(entry.guest.as_ref()?)));
+        let guests: Vec<_> = self.lock().entries.iter().filter_map(guest).collect();
+        // It takes time, so nobody waits for it; numbers are not used twice.
+        let unwelcome: Vec<u64> =
+            guests.iter().filter(|(_, guest)| !welcome(&guest.0, &guest.1)).map(|(number, _)| *number).collect();
+        let mut state = self.lock();
+        unwelcome.into_iter().filter(|number| state.cut(*number, Cut::Unwelcome)).count()
     }
 
     /// How many clients [`Register::cut_all`] has cut off.
@@ -166,14 +181,13 @@ impl State {
         pending().filter(|(_, entry)| counts[&entry.from] == most).map(|(number, _)| *number).min()
     }
 
-    fn cut(&mut self, number: u64, why: Cut) {
-        if let Some(entry) = self.entries.get_mut(&number)
-            && entry.cut.is_none()
-        {
-            entry.cut = Some(why);
-            // It may be shut already.
-            let _ = entry.socket.shutdown(Shutdown::Both);
-        }
+    /// Whether it was there to be cut.
+    fn cut(&mut self, number: u64, why: Cut) -> bool {
+        let Some(entry) = self.entries.get_mut(&number).filter(|entry| entry.cut.is_none()) else { return false };
+        entry.cut = Some(why);
+        // It may be shut already.
+        let _ = entry.socket.shutdown(Shutdown::Both);
+        true
     }
 }
 
@@ -200,6 +214,18 @@ impl Seat {
             entry.deadline = deadline;
         }
         self.register.changed.notify_all();
+    }
+
+    /// Remembers who is at the other end.
+    pub fn is_of(&self, peer: Peer, client: Identity) {
+        if let Some(entry) = self.register.lock().entries.get_mut(&self.number) {
+            entry.guest = Some(Arc::new((peer, client)));
+        }
+    }
+
+    /// Ends the connection of a client that is not let in any more.
+    pub fn send_away(&self) {
+        self.register.lock().cut(self.number, Cut::Unwelcome);
     }
 
     /// Why the service ended the connection, if it did.

@@ -21,9 +21,15 @@ use crate::{Error, ServerReport};
 /// What a visit without a session may take: to measure the network, or to read a refusal.
 const SHORT_VISIT: Duration = Duration::from_secs(3 * probe::LONGEST.as_secs());
 
+/// Why a client is sent away that came as a good one.
+const UNWELCOME: &str = "this client is not let in any more";
+
 /// What the connections of a service have in common.
 pub(super) struct Shared<'a> {
+    /// Those of when it came.
     pub settings: &'a Settings,
+    /// Those of the moment.
+    pub newest: &'a dyn Fn() -> Arc<Settings>,
     pub admission: &'a Arc<Admission>,
     pub rates: &'a Rates,
     pub observer: &'a dyn Observer,
@@ -65,6 +71,12 @@ impl Shared<'_> {
         let (connection, peer) = tcp::greet(stream, address, &self.settings.tcp)?;
         let pulse = connection.pulse();
         let profile = (self.settings.directory)(&peer);
+        seat.is_of(peer.clone(), profile.identity.clone());
+        // Whoever changes them looks for clients that are seated, so one of both sees it.
+        let newest = (self.newest)();
+        if !std::ptr::eq(&*newest, self.settings) && !newest.welcomes(&peer, &profile.identity) {
+            seat.send_away();
+        }
         let Met { link, .. } = Met::from((connection, peer));
         let guest = Guest::receive(link)?;
         // It came at the last moment, and the connection is shut already.
@@ -81,6 +93,7 @@ impl Shared<'_> {
             }
             Some(Cut::Crowded) => "too many connections without a hello".into(),
             Some(Cut::Shutdown) => "the service ends".into(),
+            Some(Cut::Unwelcome) => UNWELCOME.into(),
         };
         Error::Peer(PeerError::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, text)))
     }
@@ -150,6 +163,10 @@ impl Visit<'_> {
                 return Err(why);
             }
         };
+        // Its turn may have come while it was sent away.
+        if self.seat.cut().is_some() {
+            return Err(hung_up());
+        }
         let (now, positions) = (Instant::now(), size.schedule.positions);
         if let Err(wait) = self.shared.rates.take(identity, positions, quota.hourly, now) {
             self.refusal = Some(Refusal::Rate);
@@ -201,6 +218,7 @@ impl Visit<'_> {
             Some(Cut::Deadline) => "the session took longer than this server allows",
             Some(Cut::Shutdown) => "the service ended before the session",
             Some(Cut::Crowded) => "too many visits without a session",
+            Some(Cut::Unwelcome) => UNWELCOME,
             None => return error,
         };
         Error::Peer(PeerError::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, text)))

@@ -114,6 +114,11 @@ impl Settings {
         Ok(Settings { plans: by_digest, tcp, directory, capacity, deadlines, most_pending: most_pending.max(1) })
     }
 
+    /// Whether who is at the other end would still be let in, as the client that it was then.
+    pub(super) fn welcomes(&self, peer: &Peer, client: &Identity) -> bool {
+        peer.again(&self.tcp).is_ok_and(|peer| (self.directory)(&peer).identity == *client)
+    }
+
     /// The plan of this digest. Where there is only one, that one: it can say how the two differ.
     pub(super) fn plan(&self, digest: &[u8; 32]) -> Option<&Arc<Hosted>> {
         let only = || self.plans.values().next().filter(|_| self.plans.len() == 1);

@@ -35,5 +35,5 @@ pub use meter::{Meter, Metered, Traffic};
 pub use outgoing::ALIVE_EVERY;
 pub use switch::Switch;
 pub use tls::Tls;
-pub use trust::{Authority, Known, Trust};
+pub use trust::{Authority, Known, Shown, Trust};
 pub use turn::{Told, Turn};

@@ -5,7 +5,7 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
 use super::tls::{TlsReader, TlsWriter};
-use super::{Connection, Dial, Fingerprint, Identity, Known, Listen, Met, Tls};
+use super::{Connection, Dial, Fingerprint, Identity, Known, Listen, Met, Shown, Tls};
 use crate::{Error, Setting};
 
 /// How long a party waits, and how it speaks to another machine.
@@ -30,6 +30,8 @@ pub struct Peer {
     pub fingerprint: Option<Fingerprint>,
     /// The name that an authority vouches for, if that is how it is known.
     pub name: Option<String>,
+    /// What it has shown, under TLS.
+    pub shown: Option<Shown>,
 }
 
 /// Listens on `address` (`host:port`; port 0 lets the system choose).
@@ -168,8 +170,23 @@ impl Identity {
 
 impl Peer {
     fn new(address: SocketAddr, known: Option<Known>) -> Peer {
-        let (fingerprint, name) = known.map(|known| (known.fingerprint, known.name)).unzip();
-        Peer { address, fingerprint, name: name.flatten() }
+        let Some(Known { fingerprint, name, shown }) = known else {
+            return Peer { address, fingerprint: None, name: None, shown: None };
+        };
+        Peer { address, fingerprint: Some(fingerprint), name, shown: Some(shown) }
+    }
+
+    /// How a client would be known that had come when it did to a server with these options.
+    ///
+    /// # Errors
+    /// Why it would not have been let in.
+    pub fn again(&self, options: &TcpOptions) -> Result<Peer, String> {
+        let known = match (&options.tls, &self.shown) {
+            (None, _) => None,
+            (Some(tls), Some(shown)) => Some(tls.again(shown)?),
+            (Some(_), None) => return Err("it has shown no certificate".into()),
+        };
+        Ok(Peer::new(self.address, known))
     }
 
     /// Whether bytes to it leave this machine without encryption and authentication.

@@ -17,7 +17,7 @@ use rustls::pki_types::ServerName;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::{ClientConfig, ClientConnection, Connection, ServerConfig, ServerConnection, version};
 
-use super::trust::{Known, Trust, Verifier};
+use super::trust::{Known, Shown, Trust, Verifier};
 use super::{Credentials, Fingerprint};
 use crate::{Error, Setting};
 
@@ -93,11 +93,19 @@ impl Tls {
         self.shake(ServerConnection::new(Arc::clone(&self.server)).map_err(io::Error::other)?.into(), socket)
     }
 
+    /// What a client that has shown this would be known by if it had come to this party, with what
+    /// is known now.
+    ///
+    /// # Errors
+    /// Why it would not have been let in.
+    pub fn again(&self, shown: &Shown) -> Result<Known, String> {
+        self.verifier.again(shown).map_err(|error| explain(io::Error::new(ErrorKind::InvalidData, error)).to_string())
+    }
+
     fn shake(&self, mut session: Connection, mut socket: TcpStream) -> io::Result<(TlsReader, TlsWriter, Known)> {
         complete(&mut session, &mut socket).map_err(explain)?;
-        let certificate = session.peer_certificates().and_then(<[_]>::first);
-        let certificate = certificate.ok_or_else(|| io::Error::other("the peer showed no certificate"))?;
-        let known = self.verifier.known(certificate);
+        let known = session.peer_certificates().and_then(|chain| self.verifier.known(Shown::now(chain)));
+        let known = known.ok_or_else(|| io::Error::other("the peer showed no certificate"))?;
         let session = Arc::new(Mutex::new(session));
         let reader = TlsReader {
             socket: socket.try_clone()?,

@@ -100,6 +100,21 @@ pub struct Trust {
     pub names: Vec<String>,
 }
 
+/// What a peer has shown of itself, and when: whether that still does can be asked later.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shown {
+    /// Its own first.
+    chain: Vec<CertificateDer<'static>>,
+    at: UnixTime,
+}
+
+impl Shown {
+    /// Now.
+    pub(super) fn now(chain: &[CertificateDer<'_>]) -> Shown {
+        Shown { chain: chain.iter().map(|certificate| certificate.clone().into_owned()).collect(), at: UnixTime::now() }
+    }
+}
+
 /// What a peer is known by.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Known {
@@ -108,6 +123,8 @@ pub struct Known {
     /// The name that the authority vouches for, of those that are expected; `None` if the
     /// fingerprint itself was.
     pub name: Option<String>,
+    /// All of what it has shown.
+    pub shown: Shown,
 }
 
 /// Decides.
@@ -146,14 +163,26 @@ impl Verifier {
         })
     }
 
-    /// What the holder of a certificate that was let in is known by.
-    pub fn known(&self, certificate: &CertificateDer<'_>) -> Known {
+    /// What a peer that was let in is known by; `None` if it has shown nothing.
+    pub fn known(&self, shown: Shown) -> Option<Known> {
+        let certificate = shown.chain.first()?;
         let fingerprint = Fingerprint::of(certificate);
         let name = match self.fingerprints.contains(&fingerprint) {
             true => None,
             false => self.expected_name(certificate),
         };
-        Known { fingerprint, name }
+        Some(Known { fingerprint, name, shown })
+    }
+
+    /// What a client would be known by that had come when it did, if all had been known that is
+    /// known now. That time has passed since is no reason to send it away.
+    ///
+    /// # Errors
+    /// Why it would not have been let in.
+    pub fn again(&self, shown: &Shown) -> Result<Known, rustls::Error> {
+        let (own, others) = shown.chain.split_first().ok_or(rustls::Error::NoCertificatesPresented)?;
+        self.verify_client_cert(own, others, shown.at)?;
+        self.known(shown.clone()).ok_or(rustls::Error::NoCertificatesPresented)
     }
 
     /// The first of the expected names that a certificate is for.

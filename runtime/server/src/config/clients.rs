@@ -168,6 +168,7 @@ mod tests {
             address: "192.0.2.1:9".parse().unwrap(),
             fingerprint: Some(fingerprint.repeat(32).parse().unwrap()),
             name: name.map(str::to_owned),
+            shown: None,
         };
         let of = |peer: Peer| known.iter().find(|(key, _)| key.is_of(&peer)).map(|(_, profile)| profile.name.clone());
         assert_eq!(of(peer("33", Some("anna.example.org"))).as_deref(), Some("ann"));

@@ -40,7 +40,7 @@ pub fn run(args: &Args) -> Result<Ending, Error> {
     let settings = settings(args, server, tcp)?;
     let no_socket = |error: std::io::Error| Error::Usage(format!("the socket cannot be used: {error}"));
     let address = listener.local_addr().map_err(no_socket)?;
-    if (tcp::Peer { address, fingerprint, name: None }).is_exposed() {
+    if (tcp::Peer { address, fingerprint, name: None, shown: None }).is_exposed() {
         warn_plaintext();
     }
     let desk = Arc::new(Desk::new(args, listener.try_clone().map_err(no_socket)?));
