@@ -8,11 +8,15 @@
 
 use ndarray::{Array4, Axis};
 
-use super::{Affine, Conv, Graph, NodeId, Op};
+use super::{Affine, Conv, Graph, NodeId, Op, factors};
 
 /// Folds until nothing changes.
 pub fn fold(mut graph: Graph) -> Graph {
-    while into_squares(&mut graph) || backward(&mut graph) || forward(&mut graph) {
+    while into_squares(&mut graph)
+        || backward(&mut graph)
+        || forward(&mut graph)
+        || factors::into_layers(&mut graph)
+    {
         graph = bypass(graph);
     }
     remaining_affine(bypass(graph))
@@ -256,17 +260,26 @@ fn source(graph: &Graph, id: NodeId) -> NodeId {
     if identity { source(graph, node.inputs[0]) } else { id }
 }
 
-/// What is left of private affine maps: those that only add stay, others become depthwise
-/// convolutions between reshapes.
+/// What is left of private affine maps: those that only add stay, of a product's a power of two is
+/// public, others become depthwise convolutions between reshapes.
 fn remaining_affine(graph: Graph) -> Graph {
     let mut result = Graph { name: graph.name.clone(), nodes: Vec::new() };
     let mut renamed: Vec<NodeId> = Vec::with_capacity(graph.nodes.len());
     for node in graph.nodes {
-        let inputs: Vec<NodeId> = node.inputs.iter().map(|input| renamed[input.0]).collect();
-        let Op::Affine(affine) = node.op else {
+        let mut inputs: Vec<NodeId> = node.inputs.iter().map(|input| renamed[input.0]).collect();
+        let Op::Affine(mut affine) = node.op else {
             renamed.push(result.push(node.op, inputs, node.shape, node.name));
             continue;
         };
+        let power = factors::single(&affine).filter(|factor| factor.abs().log2().fract() == 0.0);
+        if let Some(power) = power.filter(|_| factors::is_of_product(&result, inputs[0])) {
+            inputs = vec![result.push(Op::Scale(power), inputs, node.shape.clone(), node.name.clone())];
+            if affine.shift.iter().all(|s| *s == 0.0) {
+                renamed.push(inputs[0]);
+                continue;
+            }
+            affine.scale.iter_mut().for_each(|s| *s = 1.0);
+        }
         // Channels are the axes up to the last one along which a coefficient varies.
         let last = affine.shape.iter().rposition(|extent| *extent != 1).map_or(1, |axis| axis + 1);
         let channels: usize = node.shape[..last].iter().product();

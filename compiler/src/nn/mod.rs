@@ -11,6 +11,7 @@ pub mod commute;
 pub mod compose;
 pub mod eval;
 pub mod expr;
+mod factors;
 pub mod fold;
 pub mod gates;
 mod kernels;

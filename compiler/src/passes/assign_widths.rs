@@ -1,21 +1,26 @@
-//! Where extensions go. Three rules, each exact:
+//! Where extensions go. Four rules, each exact:
 //!
 //! 1. An extension behind local operations that provably do not wrap moves in front of them, where
 //!    the sign is more often known: `extend(sum_pool(extend(x)))` becomes `sum_pool(extend(x))`.
-//! 2. The input needs no extension: the client shares it in whatever ring its readers want.
-//! 3. A value is extended once, to the widest ring that a reader wants; narrower readers truncate,
+//! 2. Equal values are one, so what reads them reads one.
+//! 3. The input needs no extension: the client shares it in whatever ring its readers want, however
+//!    its elements are moved before they are read; what wants a narrower ring truncates.
+//! 4. A value is extended once, to the widest ring that a reader wants; narrower readers truncate,
 //!    which is local.
 
 use std::collections::HashMap;
 
-use fusion_ir::{Op, TensorType, ValueId};
+use fusion_ir::verify::sign_is_proven;
+use fusion_ir::{Op, Sign, TensorType, ValueId};
 
 use super::widths::{can_set_width, set_width, unwrapped_magnitude};
-use super::{Program, Settings};
+use super::{Program, Settings, dead_code, equal_values};
 
 pub(super) fn apply(program: &mut Program, _: &Settings) {
     let users = program.function.users();
     while hoist(program, &users) {}
+    equal_values::merge(program);
+    dead_code::remove(program);
     widen_input(program);
     share(program);
 }
@@ -45,16 +50,40 @@ fn hoist(program: &mut Program, users: &[Vec<ValueId>]) -> bool {
 
 fn widen_input(program: &mut Program) {
     let function = &mut program.function;
-    let readers = function.users()[0].clone();
-    let extensions = readers.iter().filter(|reader| function.value(**reader).op == Op::Extend);
-    let Some(bits) = extensions.map(|reader| function.value(*reader).ty.bits).max() else { return };
-    if readers.iter().any(|reader| function.value(*reader).op != Op::Extend) {
+    let Some(narrow) = function.values.first().map(|input| input.ty.bits) else { return };
+    // The input and what it is moved to.
+    let mut given = vec![false; function.values.len()];
+    let mut wide = narrow;
+    for (id, value) in function.iter() {
+        let reads_given = value.operands.first().is_some_and(|x| given[x.index()]);
+        let moves = matches!(value.op, Op::Reshape | Op::Transpose { .. } | Op::Slice { .. } | Op::Pad { .. });
+        given[id.index()] = id == ValueId(0) || moves && reads_given;
+        if value.op == Op::Extend && reads_given {
+            wide = wide.max(value.ty.bits);
+        }
+    }
+    if wide == narrow || given.last() == Some(&true) {
         return;
     }
-    function.values[0].ty.bits = bits;
-    for reader in readers {
-        let value = &mut function.values[reader.index()];
-        value.op = if value.ty.bits == bits { Op::Reshape } else { Op::Truncate };
+    let old = std::mem::take(&mut function.values);
+    let mut renamed: Vec<ValueId> = Vec::with_capacity(old.len());
+    let mut truncated: HashMap<ValueId, ValueId> = HashMap::new();
+    for (index, mut value) in old.into_iter().enumerate() {
+        let reads = value.operands.clone();
+        value.operands.iter_mut().for_each(|operand| *operand = renamed[operand.index()]);
+        if given[index] {
+            value.ty.bits = wide;
+        } else if value.op == Op::Extend && given[reads[0].index()] {
+            value.op = if value.ty.bits == wide { Op::Reshape } else { Op::Truncate };
+        } else {
+            for (operand, _) in value.operands.iter_mut().zip(&reads).filter(|(_, read)| given[read.index()]) {
+                let ty = TensorType { bits: narrow, ..function.value(*operand).ty.clone() };
+                let truncate = || function.push(Op::Truncate, vec![*operand], ty, value.node.clone());
+                *operand = *truncated.entry(*operand).or_insert_with(truncate);
+            }
+        }
+        function.values.push(value);
+        renamed.push(ValueId(function.values.len() as u32 - 1));
     }
 }
 
@@ -71,6 +100,11 @@ fn share(program: &mut Program) {
     for mut value in old {
         let source = value.operands.first().copied();
         value.operands.iter_mut().for_each(|operand| *operand = renamed[operand.index()]);
+        // What is truncated has no proven sign any more.
+        let types: Vec<&TensorType> = value.operands.iter().map(|operand| &function.value(*operand).ty).collect();
+        if !sign_is_proven(&value.op, &types, &value.ty) {
+            value.ty.sign = Sign::Any;
+        }
         let Some(source) = source.filter(|_| value.op == Op::Extend) else {
             function.values.push(value);
             renamed.push(ValueId(function.values.len() as u32 - 1));
@@ -84,7 +118,7 @@ fn share(program: &mut Program) {
         renamed.push(if bits == wide {
             extended
         } else {
-            let truncated = TensorType { sign: fusion_ir::Sign::Any, ..value.ty };
+            let truncated = TensorType { sign: Sign::Any, ..value.ty };
             *rings
                 .entry((source, bits))
                 .or_insert_with(|| function.push(Op::Truncate, vec![extended], truncated, value.node.clone()))

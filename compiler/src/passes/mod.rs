@@ -6,15 +6,22 @@
 mod assign_widths;
 mod commute_relu_max_pool;
 mod dead_code;
+mod equal_values;
 mod fold_constants;
 mod fuse_requant_clip;
+mod fuse_requant_extend;
 mod fuse_requant_relu;
+mod fuse_requants;
 mod gadgets;
+mod join_comparisons;
 mod keep_logits_wide;
+mod merge_layers;
 mod merge_residual;
+mod moves_last;
 mod peephole;
 pub mod select;
 mod simplify_shapes;
+mod weigh;
 mod widths;
 
 use fusion_ir::op::{Mix, Reveal};
@@ -99,6 +106,12 @@ pub const PASSES: &[Pass] = &[
         apply: fold_constants::apply,
     },
     Pass {
+        name: "moves_last",
+        purpose: "extend and requantise before moves and repetitions",
+        apply: moves_last::apply,
+    },
+    Pass { name: "fuse_requants", purpose: "one comparison tree for two requantisations", apply: fuse_requants::apply },
+    Pass {
         name: "assign_widths",
         purpose: "extend as early as sums allow and once for all readers; the input needs no extension at all",
         apply: assign_widths::apply,
@@ -107,6 +120,17 @@ pub const PASSES: &[Pass] = &[
         name: "tidy_shapes",
         purpose: "simplify_shapes once more, after the passes that leave reshapes behind",
         apply: simplify_shapes::apply,
+    },
+    Pass { name: "merge_layers", purpose: "one linear layer for all of one operand", apply: merge_layers::apply },
+    Pass {
+        name: "fuse_requant_extend",
+        purpose: "one comparison tree for a requantisation and the extension of its result",
+        apply: fuse_requant_extend::apply,
+    },
+    Pass {
+        name: "join_comparisons",
+        purpose: "comparisons of one kind that do not need each other share their rounds",
+        apply: join_comparisons::apply,
     },
     Pass {
         name: "gadgets",

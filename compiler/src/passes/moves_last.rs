@@ -1,0 +1,57 @@
+//! Extensions and requantisations come before the moves and repetitions of what they read:
+//! `extend(transpose(x))` becomes `transpose(extend(x))`. So they meet what makes `x`, one extension
+//! serves all that read `x` in some order, and of what is repeated only one copy is extended, as the
+//! maximum of a softmax's row is. A change of sign moves with them, if nothing else was wrapped.
+
+use fusion_ir::{Function, Op, Sign, TensorType, Value, ValueId};
+
+use super::{Program, Settings};
+
+pub(super) fn apply(program: &mut Program, _: &Settings) {
+    let function = &mut program.function;
+    let old = std::mem::take(&mut function.values);
+    let mut renamed: Vec<ValueId> = Vec::with_capacity(old.len());
+    for mut value in old {
+        value.operands.iter_mut().for_each(|operand| *operand = renamed[operand.index()]);
+        if matches!(value.op, Op::Extend | Op::Requant { .. }) {
+            renamed.push(moved(function, value));
+        } else {
+            function.values.push(value);
+            renamed.push(ValueId(function.values.len() as u32 - 1));
+        }
+    }
+}
+
+/// Appends `value`, on what its operand is made of by moves, and the moves.
+fn moved(function: &mut Function, value: Value) -> ValueId {
+    let mut moves = Vec::new();
+    let mut root = value.operands[0];
+    while passes(&value.op, function.value(root)) {
+        moves.push(root);
+        root = function.value(root).operands[0];
+    }
+    let (from, ty) = (function.value(root).ty.clone(), value.ty);
+    let lost = function.value(value.operands[0]).ty.frac - ty.frac;
+    let sign = if value.op == Op::Extend { from.sign } else { Sign::Any };
+    let first = TensorType { shape: from.shape, frac: from.frac - lost, sign, ..ty };
+    let mut at = function.push(value.op, vec![root], first, value.node);
+    for id in moves.into_iter().rev() {
+        let Value { op, operands, ty: old, node, .. } = function.value(id).clone();
+        let sign = if matches!(op, Op::Scale { .. }) { Sign::Any } else { function.value(at).ty.sign };
+        let ty = TensorType { shape: old.shape, bits: ty.bits, frac: old.frac - lost, magnitude: ty.magnitude, sign };
+        at = function.push(op, vec![at; operands.len()], ty, node);
+    }
+    at
+}
+
+/// Whether `op` may be applied before `value` instead of after it.
+fn passes(op: &Op, value: &Value) -> bool {
+    match &value.op {
+        Op::Reshape | Op::Transpose { .. } => true,
+        Op::Concat { .. } => value.operands.iter().all(|operand| *operand == value.operands[0]),
+        // Half of a unit is rounded up, of a negative number down.
+        Op::Scale { factor: -1 } => *op == Op::Extend && value.ty.magnitude < value.ty.bits,
+        Op::Scale { factor: 1 } => true,
+        _ => false,
+    }
+}
