@@ -1,6 +1,8 @@
 //! The pipeline behind the import: from a float network and calibration samples to the program that
 //! the parties execute.
 
+use std::collections::HashMap;
+
 use fusion_catalogue::Steps;
 use fusion_ir::{Function, Op};
 
@@ -66,10 +68,16 @@ pub fn build(
     let (mut program, mut formats) = lower(&graph, &observed, precision)?;
     passes::run(&mut program, settings, None)?;
     carried(&program.function)?;
-    // Sums that joined an accumulator may have widened it.
+    // Sums that joined an accumulator may have widened it, and so may layers that joined it.
+    let mut bits: HashMap<&str, u8> = HashMap::new();
     for value in program.function.values.iter().filter(|value| matches!(value.op, Op::Conv(_) | Op::Dense { .. })) {
-        let layer = formats.layers.iter_mut().find(|layer| layer.node == value.node);
-        layer.into_iter().for_each(|layer| layer.accumulator_bits = value.ty.bits);
+        let names = std::iter::once(value.node.as_str()).chain(value.node.split(passes::JOINT));
+        for name in names {
+            bits.entry(name).or_insert(value.ty.bits);
+        }
+    }
+    for layer in &mut formats.layers {
+        layer.accumulator_bits = bits.get(layer.node.as_str()).copied().unwrap_or(layer.accumulator_bits);
     }
     Ok(Built { program, formats, observed, graph, warnings })
 }

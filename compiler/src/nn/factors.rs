@@ -1,7 +1,7 @@
 //! One factor behind a product of two computed tensors, such as the `1 / sqrt(d)` of attention's
 //! scores: it goes into the linear layer that makes one of the factors, where it costs nothing.
-//! Where the layer makes other things, too, as one layer for queries, keys and values does, only the
-//! rows that the product reads are multiplied, and by no more than the root of two: they share
+//! Where the layer makes other things, too, as one layer for queries, keys and values does, only
+//! the rows that the product reads are multiplied, and by no more than the root of two: they share
 //! formats with the others. The power of two that is left only changes the product's format.
 
 use super::{Affine, Graph, Node, NodeId, Op, eval};
@@ -191,8 +191,8 @@ mod tests {
         )
     }
 
-    /// Scores of two heads of width 2 on 3 tokens, `factor` and `shift` behind them, and a softmax's
-    /// worth of a function that is not homogeneous.
+    /// Scores of two heads of width 2 on 3 tokens, `factor` and `shift` behind them, and a
+    /// softmax's worth of a function that is not homogeneous.
     fn scores(b: &mut Builder, q: NodeId, k: NodeId, factor: f32, shift: &[f32]) -> NodeId {
         let q = b.push(Op::Reshape, vec![q], [2, 2, 3]);
         let q = b.push(Op::Transpose { perm: vec![0, 2, 1] }, vec![q], [2, 3, 2]);
@@ -256,7 +256,8 @@ mod tests {
         folds(b, y, &["input", "conv", "slice", "mat_mul", "pointwise"]);
     }
 
-    /// Of one layer for queries, keys and values the rows of one are multiplied, and their size stays.
+    /// Of one layer for queries, keys and values the rows of one are multiplied, and their size
+    /// stays.
     #[test]
     fn rows_of_their_own_are_multiplied_by_little() {
         let mut b = Builder::default();

@@ -5,8 +5,8 @@
 //! Every operation with messages has a *turn*, later than those of what it depends on. As early as
 //! possible is where it stands, unless a later turn that its readers allow has one of its kind: an
 //! extension of what is known early, of something that is added late. Those of one turn cannot need
-//! each other, and parts of one turn only make what is read in later ones, so joining them leaves no
-//! circle.
+//! each other, and parts of one turn only make what is read in later ones, so joining them leaves
+//! no circle.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap};
@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use fusion_ir::{Function, Op, Sign, TensorType, Value, ValueId};
 
 use super::weigh::Weigh;
-use super::{Program, Settings, simplify_shapes};
+use super::{Program, Settings, joint_name, simplify_shapes};
 
 /// A joined operation has at most so many times the elements of the largest value.
 const MOST_TIMES: usize = 2;
@@ -182,9 +182,7 @@ fn joined(function: &mut Function, parts: &[Value]) -> Vec<ValueId> {
             function.push(Op::Scale { factor: 1 }, vec![x], TensorType { frac: first.frac, ..flat }, part.node.clone())
         });
     }
-    let mut names: Vec<&str> = parts.iter().map(|part| part.node.as_str()).collect();
-    names.dedup();
-    let node = names.join("+");
+    let node = joint_name(parts.iter().map(|part| part.node.as_str()));
     let elements = parts.iter().map(|part| part.ty.len()).sum::<usize>();
     let all = TensorType { shape: vec![elements], magnitude, ..first };
     let all = function.push(Op::Concat { axis: 0 }, operands, all, node.clone());

@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use fusion_ir::{Function, Op, Sign, TensorType, Value, ValueId, Weight, WeightId};
 
 use super::weigh::Weigh;
-use super::{Program, Settings};
+use super::{Program, Settings, joint_name};
 
 /// Layers of one operand, in order.
 struct Group {
@@ -114,7 +114,7 @@ fn joined(program: &mut Program, group: &Group) -> (Op, TensorType) {
     let first = function.weight(kernels[0]);
     // Integers are as they are: each part's fractional bits are said where it is cut out.
     let kernel = Weight {
-        name: names(kernels.iter().map(|kernel| function.weight(*kernel).name.as_str())),
+        name: joint_name(kernels.iter().map(|kernel| function.weight(*kernel).name.as_str())),
         shape: [&[rows().sum()], &first.shape[1..]].concat(),
         bits: kernels.iter().map(|kernel| function.weight(*kernel).bits).max().unwrap_or(first.bits),
         frac: first.frac,
@@ -126,7 +126,7 @@ fn joined(program: &mut Program, group: &Group) -> (Op, TensorType) {
     };
     let biases: Vec<i64> = values.iter().zip(rows()).flat_map(of).collect();
     let named = values.iter().filter_map(|value| value.op.bias()).map(|bias| function.weight(bias).name.as_str());
-    let bias = Weight { name: names(named), shape: vec![biases.len()], bits, frac: values[0].ty.frac };
+    let bias = Weight { name: joint_name(named), shape: vec![biases.len()], bits, frac: values[0].ty.frac };
     let magnitude = values.iter().map(|value| value.ty.magnitude).max().unwrap_or(1);
     let shape = [&[biases.len()], &values[0].ty.shape[1..]].concat();
     let ty = TensorType { shape, bits, magnitude, sign: Sign::Any, ..values[0].ty.clone() };
@@ -140,17 +140,6 @@ fn joined(program: &mut Program, group: &Group) -> (Op, TensorType) {
         _ => unreachable!("only layers are joined"),
     }
     (op, ty)
-}
-
-/// Different names, in order, as one.
-fn names<'n>(names: impl Iterator<Item = &'n str>) -> String {
-    let mut all: Vec<&str> = Vec::new();
-    names.for_each(|name| {
-        if all.last() != Some(&name) {
-            all.push(name);
-        }
-    });
-    all.join("+")
 }
 
 fn merge(program: &mut Program, groups: &[Group]) {
@@ -195,7 +184,7 @@ fn merge(program: &mut Program, groups: &[Group]) {
         let (op, ty) = &joint[*at];
         if whole[*at].is_none() {
             let group = &groups[*at];
-            let node = names(group.layers.iter().map(|layer| old[layer.index()].node.as_str()));
+            let node = joint_name(group.layers.iter().map(|layer| old[layer.index()].node.as_str()));
             let mut x = renamed[group.root.index()];
             let x_ty = function.value(x).ty.clone();
             if x_ty.bits > ty.bits {

@@ -32,6 +32,9 @@ pub use select::Target;
 
 use crate::Error;
 
+/// What stands between the names of nodes that one value is of.
+pub(crate) const JOINT: char = '+';
+
 /// A function with its weights.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Program {
@@ -167,6 +170,13 @@ pub fn run_one(name: &str, program: &mut Program, settings: &Settings) -> Result
     let pass = pass.ok_or_else(|| Error::Usage(format!("no pass {name:?}; there are {}", known())))?;
     apply(pass, program, settings);
     check(pass.name, program, false)
+}
+
+/// Different names of neighbours, in order, as one.
+fn joint_name<'n>(names: impl Iterator<Item = &'n str>) -> String {
+    let mut all: Vec<&str> = names.collect();
+    all.dedup();
+    all.join(&JOINT.to_string())
 }
 
 fn apply(pass: &Pass, program: &mut Program, settings: &Settings) {

@@ -1,7 +1,8 @@
 //! Extensions and requantisations come before the moves and repetitions of what they read:
-//! `extend(transpose(x))` becomes `transpose(extend(x))`. So they meet what makes `x`, one extension
-//! serves all that read `x` in some order, and of what is repeated only one copy is extended, as the
-//! maximum of a softmax's row is. A change of sign moves with them, if nothing else was wrapped.
+//! `extend(transpose(x))` becomes `transpose(extend(x))`. So they meet what makes `x`, one
+//! extension serves all that read `x` in some order, and of what is repeated only one copy is
+//! extended, as the maximum of a softmax's row is. A change of sign moves with them, if nothing
+//! else was wrapped.
 
 use fusion_ir::{Function, Op, Sign, TensorType, Value, ValueId};
 

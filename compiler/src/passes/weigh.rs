@@ -1,5 +1,6 @@
-//! How long an operation takes on the target, for passes that choose between two ways to compute the
-//! same. What each value is computed by is chosen later, together; here each is weighed by itself.
+//! How long an operation takes on the target, for passes that choose between two ways to compute
+//! the same. What each value is computed by is chosen later, together; here each is weighed by
+//! itself.
 
 use std::collections::HashMap;
 
