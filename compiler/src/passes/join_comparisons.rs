@@ -107,16 +107,18 @@ fn bounded(function: &Function, group: Vec<ValueId>, most: usize) -> Vec<Vec<Val
 }
 
 fn is_quicker(function: &Function, weigh: &mut Weigh<'_>, group: &[ValueId]) -> bool {
-    let elements: usize = group.iter().map(|id| function.value(*id).ty.len()).sum();
-    let mut seconds = |op: &Op, x: &TensorType, ty: &TensorType| weigh.seconds(function, op, x, ty);
-    let apart = group.iter().map(|id| {
-        let value = function.value(*id);
-        seconds(&value.op, &function.value(value.operands[0]).ty, &value.ty)
-    });
-    let apart: f64 = apart.sum();
-    let value = function.value(group[0]);
-    let flat = |ty: &TensorType| ty.with_shape([elements]);
-    seconds(&value.op, &flat(&function.value(value.operands[0]).ty), &flat(&value.ty)) < apart
+    let types: Vec<[&TensorType; 2]> = group
+        .iter()
+        .map(|id| function.value(*id))
+        .map(|value| [&function.value(value.operands[0]).ty, &value.ty])
+        .collect();
+    let op = &function.value(group[0]).op;
+    let apart: f64 = types.iter().map(|[x, ty]| weigh.seconds(function, op, x, ty)).sum();
+    let elements = types.iter().map(|[x, _]| x.len()).sum::<usize>();
+    let [x, ty] = types[0].map(|ty| ty.with_shape([elements]));
+    let parts: Vec<TensorType> = types.iter().map(|[_, ty]| ty.with_shape([ty.len()])).collect();
+    let copies = weigh.seconds(function, &Op::Concat { axis: 0 }, &x, &x) + weigh.parts(function, &ty, parts.iter());
+    weigh.seconds(function, op, &x, &ty) + copies < apart
 }
 
 /// The function with every group as one operation, in an order that is possible and otherwise as it

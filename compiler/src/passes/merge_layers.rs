@@ -98,7 +98,8 @@ fn is_quicker(program: &mut Program, weigh: &mut Weigh<'_>, group: &Group) -> bo
     let x = TensorType { bits, ..function.value(first).ty.clone() };
     let declared = function.weights.len();
     let (op, ty) = joined(program, group);
-    let together = weigh.seconds(&program.function, &op, &x, &ty);
+    let parts = group.layers.iter().map(|layer| &program.function.value(*layer).ty);
+    let together = weigh.seconds(&program.function, &op, &x, &ty) + weigh.parts(&program.function, &ty, parts);
     program.function.weights.truncate(declared);
     program.weights.0.truncate(declared);
     together < apart

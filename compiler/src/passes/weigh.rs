@@ -19,6 +19,17 @@ impl<'t> Weigh<'t> {
         Weigh { scale: Scale::new(function, target), known: HashMap::new() }
     }
 
+    /// Seconds of cutting parts of these types out of a value of type `x`.
+    pub fn parts<'p>(
+        &mut self,
+        function: &Function,
+        x: &TensorType,
+        parts: impl Iterator<Item = &'p TensorType>,
+    ) -> f64 {
+        let op = Op::Slice { start: vec![0; x.shape.len()] };
+        parts.map(|part| self.seconds(function, &op, x, &TensorType { bits: x.bits, ..part.clone() })).sum()
+    }
+
     /// Seconds of `op`, whose weights `function` declares, on one operand of type `x`; infinitely
     /// many if no protocol carries it.
     pub fn seconds(&mut self, function: &Function, op: &Op, x: &TensorType, ty: &TensorType) -> f64 {
@@ -42,8 +53,7 @@ impl<'t> Weigh<'t> {
         };
         let values = vec![value(Op::Input(InputFormat::default()), vec![], x), value(op, vec![ValueId(0)], ty)];
         let alone = Function { name: String::new(), values, weights };
-        let candidates = self.scale.candidates(&alone, ValueId(1));
-        let seconds = candidates.first().map_or(f64::INFINITY, |fastest| fastest.seconds);
+        let seconds = self.scale.seconds(&alone, ValueId(1));
         self.known.insert(key, seconds);
         seconds
     }

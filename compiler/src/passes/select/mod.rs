@@ -119,6 +119,15 @@ impl Scale<'_> {
         candidates
     }
 
+    /// Seconds of value `id` by itself, the fastest way; infinitely many if no protocol carries it.
+    pub fn seconds(&mut self, function: &Function, id: ValueId) -> f64 {
+        if function.value(id).op.is_local() {
+            let cost = self.local(function, id, &[]);
+            return self.target.machine.seconds(&cost);
+        }
+        self.candidates(function, id).first().map_or(f64::INFINITY, |fastest| fastest.seconds)
+    }
+
     fn candidate(&self, backend: Backend, step: Step, cost: Cost) -> Candidate {
         let Target { network, machine, .. } = self.target;
         // Correlations are made ahead, so nobody waits for their messages; their bytes and
