@@ -37,16 +37,22 @@ pub(super) fn apply(program: &mut Program, settings: &Settings) {
     }
 }
 
+/// Operations of each element by itself, with messages and one operand. Of others nothing is known.
+fn is_elementwise(op: &Op) -> bool {
+    matches!(
+        op,
+        Op::Extend
+            | Op::Requant { .. }
+            | Op::RequantRelu { .. }
+            | Op::RequantClip { .. }
+            | Op::Relu
+            | Op::Step
+            | Op::Piecewise(_)
+    )
+}
+
 fn kind(function: &Function, value: &Value) -> Option<Kind> {
-    let elementwise = match &value.op {
-        Op::Extend | Op::Requant { .. } | Op::RequantRelu { .. } | Op::RequantClip { .. } => true,
-        Op::Relu | Op::Step | Op::Piecewise(_) => true,
-        Op::Input(_) | Op::Mix(_) | Op::Conv(_) | Op::Dense { .. } | Op::Truncate | Op::ShiftLeft { .. } => false,
-        Op::Scale { .. } | Op::Offset { .. } | Op::Bias { .. } | Op::Add | Op::Mul | Op::MaxPool(_) => false,
-        Op::SumPool(_) | Op::Concat { .. } | Op::Pad { .. } | Op::Slice { .. } | Op::Transpose { .. } => false,
-        Op::Reshape | Op::ArgMax | Op::TopK { .. } | Op::Reveal(_) | Op::Check | Op::Paths(_) | Op::MatMul => false,
-    };
-    let x = elementwise.then(|| &function.value(value.operands[0]).ty)?;
+    let x = is_elementwise(&value.op).then(|| &function.value(value.operands[0]).ty)?;
     let signed = x.sign == Sign::NonNegative || value.ty.sign == Sign::NonNegative;
     let frac = if signed { x.frac } else { 0 };
     Some((format!("{:?}", value.op), x.bits, value.ty.bits, x.sign, value.ty.sign, frac))
