@@ -11,6 +11,7 @@ use crate::Error;
 use crate::build::{Built, build};
 use crate::compare::NEAR_TIE;
 use crate::evaluate::{Evaluated, evaluate_watched, quantise};
+use crate::lower::has_softmax;
 use crate::nn::eval::argmax;
 use crate::nn::{Graph, trees};
 use crate::passes::Settings;
@@ -45,6 +46,8 @@ const MOST: usize = 128;
 pub struct Refined {
     /// How often errors were halved.
     pub times: u8,
+    /// How often those of softmaxes were.
+    pub softmax_times: u8,
     /// What rounding would have done.
     pub before: Harm,
     /// What it does.
@@ -110,29 +113,60 @@ pub fn fixed(
         let evaluated = evaluate_watched(&built.program.function, &built.program.weights, &quantised, progress);
         Ok(Fixed { built, quantised, evaluated })
     };
-    let mut best = attempt(&precision)?;
+    let best = attempt(&precision)?;
     let [before] = best.harm(calibration, [1.0]);
-    let wrong = best.wrong();
     let aim = aim.filter(|aim| before.is_much(*aim) && calibration.real && !trees::decide_alone(graph));
     let Some(aim) = aim else { return Ok((best, None)) };
-    let finer: Vec<Precision> = std::iter::successors(precision.finer(), |finer| finer.finer()).collect();
     // Errors that are half as large say which precision to begin with.
     let halved: [f64; MAX_DETAIL as usize] = std::array::from_fn(|times| (-(times as f64 + 1.0)).exp2());
     let skipped = best.harm(calibration, halved).iter().take_while(|harm| !harm.is_little(aim)).count();
-    let (mut least, mut times) = (before, 0);
-    for finer in &finer[skipped.min(finer.len().saturating_sub(1))..] {
-        // What fits no accumulator or table is no help.
-        let Ok(next) = attempt(finer) else { break };
-        let [harm] = next.harm(calibration, [1.0]);
-        if harm.heals(before, aim) && harm.noise < least.noise && harm.changed <= least.changed && next.wrong() <= wrong
-        {
-            (best, least, times) = (next, harm, finer.detail - precision.detail);
-        }
-        if least.is_little(aim) {
-            break;
+    let wrong = best.wrong();
+    let mut search = Search { attempt: &attempt, calibration, aim, before, wrong, best, precision, least: before };
+    search.climb(Precision::finer, skipped);
+    // Softmaxes have tables of their own, which are most of what attention costs.
+    if !search.least.is_little(aim) && has_softmax(&search.best.built.graph) {
+        search.climb(Precision::finer_softmax, 0);
+        if search.precision.detail == precision.detail && search.precision != precision {
+            search.climb(Precision::finer, 0);
         }
     }
-    Ok((best, (times > 0).then_some(Refined { times, before, after: least })))
+    let Search { best, least: after, precision: Precision { detail, softmax_detail, .. }, .. } = search;
+    let (times, softmax_times) = (detail - precision.detail, softmax_detail - precision.softmax_detail);
+    Ok((best, (times + softmax_times > 0).then_some(Refined { times, softmax_times, before, after })))
+}
+
+/// The best formats so far.
+struct Search<'s> {
+    attempt: &'s dyn Fn(&Precision) -> Result<Fixed, Error>,
+    calibration: &'s Calibration,
+    aim: Aim,
+    /// What rounding does without any of this.
+    before: Harm,
+    /// The labels that it changes.
+    wrong: usize,
+    best: Fixed,
+    precision: Precision,
+    /// What rounding still does.
+    least: Harm,
+}
+
+impl Search<'_> {
+    /// Tries ever `finer` formats, the first few left out, until rounding does little.
+    fn climb(&mut self, finer: fn(Precision) -> Option<Precision>, skipped: usize) {
+        let steps: Vec<Precision> = std::iter::successors(finer(self.precision), |at| finer(*at)).collect();
+        for step in &steps[skipped.min(steps.len().saturating_sub(1))..] {
+            if self.least.is_little(self.aim) {
+                break;
+            }
+            // What fits no accumulator or table is no help.
+            let Ok(next) = (self.attempt)(step) else { break };
+            let [harm] = next.harm(self.calibration, [1.0]);
+            let better = harm.noise < self.least.noise && harm.changed <= self.least.changed;
+            if better && harm.heals(self.before, self.aim) && next.wrong() <= self.wrong {
+                (self.best, self.least, self.precision) = (next, harm, *step);
+            }
+        }
+    }
 }
 
 impl Fixed {

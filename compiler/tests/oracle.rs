@@ -154,7 +154,9 @@ fn formats_that_would_change_labels_become_finer() {
     let refined = compile(&options).unwrap().summary;
     options.refine = false;
     let coarse = compile(&options).unwrap().summary;
-    let Some(Refined { times, before, after }) = refined.refined else { panic!("{:?}", refined.agreement) };
+    let Some(Refined { times, softmax_times: 0, before, after }) = refined.refined else {
+        panic!("{:?}", refined.agreement)
+    };
     assert!((1..=MAX_DETAIL).contains(&times) && before.changed > USUAL.most, "{times} {before:?}");
     assert!(after.changed <= before.changed && after.noise < before.noise, "{before:?} {after:?}");
     assert_eq!(coarse.refined, None);

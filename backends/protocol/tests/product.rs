@@ -44,7 +44,7 @@ fn digits_and_hiding_bits_of_attention_are_known_at_every_width() {
                 for (at, term) in product.terms().iter().enumerate() {
                     let context = format!("{batch} of {extents:?} at {acc_bits} bits, packed {packed}, term {at}");
                     let most = match acc_bits {
-                        ..=24 => 1..=1,
+                        ..=product::ONE_DIGIT_BITS => 1..=1,
                         // By the sums' lengths.
                         25 | 26 => 1..=2,
                         27..=product::GOOD_ACC_BITS => 2..=2,

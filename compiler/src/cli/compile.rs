@@ -336,12 +336,14 @@ fn summary(compiled: &Compiled, diagnose: bool) -> String {
         let _ =
             writeln!(text, "room      {node:<28} {:>6.1} times the calibrated values fit, elsewhere more", 1.0 / fill);
     }
-    if let Some(Refined { times, before, after }) = summary.refined {
+    if let Some(Refined { times, softmax_times, before, after }) = summary.refined {
+        let bits = |n: u8| format!("{n} bit{}", if n == 1 { "" } else { "s" });
+        let softmax = if softmax_times > 0 { format!(", softmaxes by {}", bits(softmax_times)) } else { String::new() };
         let _ = writeln!(
             text,
-            "formats   finer by {times} bit{}: rounding would change the label of {:.1} % of such inputs, now {:.1} %; \
+            "formats   finer by {}{softmax}: rounding would change the label of {:.1} % of such inputs, now {:.1} %; \
              it would be {:.1} % of the scores, now {:.1} %",
-            if times == 1 { "" } else { "s" },
+            bits(times),
             100.0 * before.changed,
             100.0 * after.changed,
             100.0 * before.noise,

@@ -1,12 +1,11 @@
 //! Functions of each element, products of secrets, and private summands.
 
-use fusion_catalogue::cheetah::product::GOOD_ACC_BITS;
-use fusion_catalogue::linear::Matrices;
 use fusion_ir::op::Op;
 use fusion_ir::verify::sign_is_proven;
 use fusion_ir::{Sign, TensorType, ValueId};
 
-use super::{LEAST_FACTOR_BITS, Lowered, Lowering, ProductFormat, log2_ceil};
+use super::softmax::Role;
+use super::{Lowered, Lowering, log2_ceil};
 use crate::nn::eval::Range;
 use crate::nn::expr::Expr;
 use crate::nn::{self, NodeId};
@@ -17,10 +16,6 @@ use crate::quantise::{frac_for, largest, magnitude, quantise};
 const FEW: usize = 64;
 /// And of so many nearly.
 const SOME: usize = 2048;
-/// So many products of secrets are taken by OTs, mostly.
-const FEW_PRODUCTS: u64 = 1 << 11;
-/// And so many if their sums must be exact.
-const SOME_PRODUCTS: u64 = 1 << 16;
 
 /// A factor as an odd integer of about so many bits and the fractional bits beside it, however
 /// small or large it is.
@@ -64,6 +59,16 @@ impl Lowering<'_> {
         if f.shows_integers() {
             return Err("it needs real numbers cut to integers: they can be compared, not more".into());
         }
+        match self.softmaxes.roles[id.0] {
+            Some(Role::Exponential) => {
+                let x = self.narrow(x, node);
+                if let Some(y) = self.exponentials(node, x) {
+                    return Ok(y);
+                }
+            }
+            Some(Role::Inverse(terms)) => return self.inverse(id, node, x, terms),
+            _ => {}
+        }
         let (x, floor) = self.steep(id, node, x, f);
         let ty = self.ty(x).clone();
         let usual = self.observed.powers[id.0].sqrt() as f32;
@@ -84,6 +89,16 @@ impl Lowering<'_> {
         if let Some(folded) = folded.filter(|folded| (1..table.knots()).contains(&(folded.table.knots() + 1))) {
             return self.folded(id, node, x, &folded);
         }
+        let y = self.by_table(id, node, x, &table)?;
+        Ok(match self.wide.least[id.0] {
+            Some(least) => self.relative(id, node, y, least),
+            None => self.narrow(y, node),
+        })
+    }
+
+    /// What the table makes of `x`, all of it.
+    pub(super) fn by_table(&mut self, id: NodeId, node: &nn::Node, x: ValueId, table: &Table) -> Lowered {
+        let ty = self.ty(x).clone();
         let frac = ty.frac + table.slope_frac as i8;
         let limit = (1i64 << ty.magnitude) - 1;
         let least = if ty.sign == Sign::NonNegative { 0 } else { -limit };
@@ -107,7 +122,7 @@ impl Lowering<'_> {
         let wide = self.extend(x, bits, node);
         let operand = self.ty(wide).clone();
         let result = TensorType { shape: node.shape.clone(), bits, frac, magnitude: result, sign: Sign::Any };
-        let y = if let Some((slope, offset)) = table.line(bits) {
+        Ok(if let Some((slope, offset)) = table.line(bits) {
             let scaled = self.same(Op::Scale { factor: slope }, vec![wide], result.clone(), node);
             self.same(Op::Offset { by: offset }, vec![scaled], result, node)
         } else {
@@ -115,10 +130,6 @@ impl Lowering<'_> {
             let proven = sign_is_proven(&op, &[&operand], &result);
             let sign = if proven { Sign::NonNegative } else { Sign::Any };
             self.same(op, vec![wide], TensorType { sign, ..result }, node)
-        };
-        Ok(match self.wide.least[id.0] {
-            Some(least) => self.relative(id, node, y, least),
-            None => self.narrow(y, node),
         })
     }
 
@@ -198,68 +209,6 @@ impl Lowering<'_> {
             y
         };
         Ok(self.narrow(y, node))
-    }
-
-    /// Products of matrices in a ring that holds their sums, then requantised. Where ciphertexts
-    /// carry them, factors lose last bits until they hold that ring well.
-    pub(super) fn mat_mul(&mut self, id: NodeId, node: &nn::Node, operands: [ValueId; 2]) -> Lowered {
-        let &[batch, rows, columns] = node.shape.as_slice() else { return Err("its result is no batch".into()) };
-        let operands = operands.map(|operand| self.narrow(operand, node));
-        let matrices = Matrices { batch, rows, inner: self.ty(operands[0]).shape[2], columns };
-        let growth = log2_ceil(matrices.inner);
-        // By OTs any ring will do.
-        let exact = self.precision.fine || self.wide.keeps[id.0];
-        let most_bits = match matrices.products() {
-            ..=FEW_PRODUCTS => super::MAX_RING_BITS,
-            ..=SOME_PRODUCTS if exact => super::MAX_RING_BITS,
-            _ => self.precision.max_accumulator_bits.min(GOOD_ACC_BITS),
-        };
-        let mut operands = operands.map(|operand| self.filled(operand, most_bits, node));
-        let mut lost_bits = [0; 2];
-        let ty = loop {
-            let types = operands.map(|operand| self.ty(operand).clone());
-            let frac = i16::from(types[0].frac) + i16::from(types[1].frac);
-            let frac = i8::try_from(frac)
-                .ok()
-                .filter(|frac| frac.abs() < 60)
-                .ok_or("its factors are too small or too large")?;
-            let magnitude = self.reached(id, frac, types[0].magnitude + types[1].magnitude + growth);
-            let bits = (magnitude + self.headroom[id.0]).max(types[0].bits).max(types[1].bits);
-            let at = usize::from(types[1].magnitude > types[0].magnitude);
-            let spare = types[at].magnitude.saturating_sub(LEAST_FACTOR_BITS);
-            if bits <= most_bits || spare == 0 {
-                break TensorType { shape: node.shape.clone(), bits, frac, magnitude, sign: Sign::Any };
-            }
-            let lost = spare.min((bits - most_bits).div_ceil(2));
-            operands[at] = self.requant_by(operands[at], lost, node);
-            lost_bits[at] += lost;
-        };
-        if ty.bits > super::MAX_RING_BITS {
-            return Err(format!("its product needs {} bits", ty.bits));
-        }
-        let (factor_bits, ring_bits) = (operands.map(|operand| self.ty(operand).magnitude), ty.bits);
-        let node_name = node.name.clone();
-        self.formats.products.push(ProductFormat { node: node_name, factor_bits, lost_bits, ring_bits, most_bits });
-        let operands = operands.map(|operand| self.extend(operand, ty.bits, node));
-        let y = self.same(Op::MatMul, operands.to_vec(), ty.clone(), node);
-        if self.wide.keeps[id.0] {
-            return Ok(self.kept(id, y));
-        }
-        // As of a product of elements.
-        let filled = (ty.magnitude + self.headroom[id.0]).max(self.precision.activation_bits);
-        let y = match filled < ty.bits {
-            true => self.same(Op::Truncate, vec![y], TensorType { bits: filled, ..ty }, node),
-            false => y,
-        };
-        Ok(self.narrow(y, node))
-    }
-
-    /// The value in a ring of at most so many bits, if its format fits: what is kept may not fill
-    /// its own.
-    fn filled(&mut self, x: ValueId, most_bits: u8, node: &nn::Node) -> ValueId {
-        let ty = self.ty(x).clone();
-        let bits = (ty.magnitude + 1).max(most_bits);
-        if bits < ty.bits { self.same(Op::Truncate, vec![x], TensorType { bits, ..ty }, node) } else { x }
     }
 
     /// `x + shift` by private summands, one for each element of the leading axis.

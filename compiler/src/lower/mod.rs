@@ -9,6 +9,8 @@ mod elementwise;
 mod lift;
 mod linear;
 mod map;
+mod mat_mul;
+mod softmax;
 mod trees;
 pub(crate) mod wide;
 
@@ -18,6 +20,7 @@ use fusion_ir::op::{Conv, Op, Window};
 use fusion_ir::{Function, InputFormat, Sign, TensorType, ValueId, Weight, WeightId, Weights};
 
 use map::Linear;
+use softmax::{Role, Softmaxes};
 use wide::{Wide, moves};
 
 use crate::nn::eval::Observed;
@@ -54,9 +57,6 @@ pub struct ProductFormat {
     pub most_bits: u8,
 }
 
-/// A factor of a product of matrices keeps so many bits of its largest element.
-const LEAST_FACTOR_BITS: u8 = 11;
-
 /// What lowering decided about formats, for people.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Formats {
@@ -74,6 +74,7 @@ pub struct Formats {
 pub fn lower(graph: &Graph, observed: &Observed, precision: &Precision) -> Result<(Program, Formats), Error> {
     let users = graph.users();
     let ranges: Vec<f32> = observed.ranges.iter().map(|range| range.magnitude()).collect();
+    let softmaxes = if precision.fine { Softmaxes::none(graph) } else { Softmaxes::of(graph, &users) };
     let mut lowering = Lowering {
         graph,
         observed,
@@ -81,6 +82,7 @@ pub fn lower(graph: &Graph, observed: &Observed, precision: &Precision) -> Resul
         precision,
         headroom: headroom(graph, &users),
         wide: Wide::of(graph, &users, &observed.ranges, precision),
+        softmaxes,
         kept: HashSet::new(),
         reach: reach(graph, &users, &ranges),
         ranges,
@@ -90,10 +92,12 @@ pub fn lower(graph: &Graph, observed: &Observed, precision: &Precision) -> Resul
         values: Vec::new(),
         formats: Formats::default(),
     };
+    lowering.limit_weights();
     let mut refused = Vec::new();
     for (id, node) in graph.iter() {
         match lowering.node(id, node) {
             Ok(value) => {
+                let value = lowering.cut_for_softmax(id, node, value);
                 let value = lowering.bounded(value, node);
                 lowering.values.push(value);
                 lowering.passed_on(node, value);
@@ -109,6 +113,11 @@ pub fn lower(graph: &Graph, observed: &Observed, precision: &Precision) -> Resul
     }
     let Lowering { function, weights, formats, .. } = lowering;
     Ok((Program { function, weights: Weights(weights) }, formats))
+}
+
+/// Whether there is a softmax inside.
+pub fn has_softmax(graph: &Graph) -> bool {
+    Softmaxes::of(graph, &graph.users()).roles.iter().any(Option::is_some)
 }
 
 /// Most bits by which an addition shifts one operand to align it with the other.
@@ -132,6 +141,7 @@ struct Lowering<'g> {
     /// follows.
     headroom: Vec<u8>,
     wide: Wide,
+    softmaxes: Softmaxes,
     /// Values that keep more bits than activations have.
     kept: HashSet<ValueId>,
     precision: &'g Precision,
@@ -177,7 +187,12 @@ impl Lowering<'_> {
                 let x = self.narrow(operand(0), node);
                 Ok(self.same(Op::Relu, vec![x], TensorType { sign: Sign::NonNegative, ..self.ty(x).clone() }, node))
             }
-            nn::Op::Add => Ok(self.add(id, node, [operand(0), operand(1)])),
+            nn::Op::Add => {
+                let operands = [operand(0), operand(1)];
+                let local = self.softmaxes.roles[id.0].filter(|role| *role == Role::Difference);
+                let local = local.and_then(|_| self.difference(id, node, operands));
+                Ok(local.unwrap_or_else(|| self.add(id, node, operands)))
+            }
             nn::Op::MaxPool(window) => {
                 let x = self.narrow(operand(0), node);
                 let x = self.comparable(x, node);
@@ -352,7 +367,7 @@ impl Lowering<'_> {
 
     /// The value of `id`, which stays as it is if that is said of it.
     fn kept(&mut self, id: NodeId, value: ValueId) -> ValueId {
-        if self.wide.keeps[id.0] {
+        if self.wide.keeps[id.0] || self.softmaxes.roles[id.0] == Some(Role::Largest) {
             self.kept.insert(value);
         }
         value

@@ -277,7 +277,7 @@ impl Lowering<'_> {
 }
 
 /// What `id` is a rearrangement of.
-fn origin(graph: &Graph, mut id: NodeId) -> NodeId {
+pub(super) fn origin(graph: &Graph, mut id: NodeId) -> NodeId {
     while moves(&graph.node(id).op) {
         id = graph.node(id).inputs[0];
     }

@@ -6,7 +6,9 @@
 //! protocol.
 
 pub mod calibrate;
+pub mod corners;
 pub mod equalise;
+pub mod exponential;
 pub mod input;
 pub mod polyline;
 pub mod table;
@@ -35,6 +37,8 @@ pub struct Precision {
     pub worst_case: bool,
     /// How many times the errors are halved that tables of functions and rounded weights may have.
     pub detail: u8,
+    /// How many times the errors of softmaxes inside the network are halved.
+    pub softmax_detail: u8,
     /// Whether linear layers add what rounding takes from their weights, as a second layer, and
     /// tables of functions are as fine.
     pub fine: bool,
@@ -56,6 +60,7 @@ impl Default for Precision {
             max_accumulator_bits: MAX_ACC_BITS,
             worst_case: false,
             detail: 0,
+            softmax_detail: 0,
             fine: false,
         }
     }
@@ -127,6 +132,12 @@ impl Precision {
         let activation_bits = self.activation_bits + if detail == 0 && !fine { 2 } else { 1 };
         let finer = Precision { activation_bits, input_bits: input_bits + 1, detail: detail + 1, ..self };
         (detail < MAX_DETAIL).then_some(finer)
+    }
+
+    /// The formats with half the error of softmaxes; `None` if that is as fine as they get.
+    pub fn finer_softmax(self) -> Option<Precision> {
+        let softmax_detail = self.softmax_detail + 1;
+        (softmax_detail <= exponential::MAX_DETAIL && !self.fine).then_some(Precision { softmax_detail, ..self })
     }
 
     /// How many times as much as others these formats hold: what makes errors larger from layer to

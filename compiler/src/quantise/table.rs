@@ -9,6 +9,7 @@ use fusion_ir::op::Piecewise;
 use fusion_ir::types::{signed, wrap};
 use fusion_ir::verify::MAX_KNOTS;
 
+use super::corners::{Corners, Lattice, fewest};
 use super::polyline::{self, Allowed};
 use crate::nn::eval::Range;
 use crate::nn::expr::{Binary, Expr};
@@ -24,6 +25,11 @@ const FOLDED_TOLERANCE: f64 = USUAL_TOLERANCE / 2.0;
 const SYMMETRIC: f64 = 1e-9;
 /// What is usual may make a table finer by this factor.
 const FINEST: f64 = 1.0 / 16.0;
+
+/// Places among which a search chooses a table's corners.
+const MOST_PLACES: i64 = 192;
+/// Values that a corner may have on either side of the function.
+const VALUES: f64 = 8.0;
 
 /// Most bits of precision that slopes get beyond those of the operand.
 const MAX_SLOPE_FRAC: u8 = 40;
@@ -81,6 +87,12 @@ impl Table {
         }
     }
 
+    /// The polyline with these places and slopes of the segments that begin there, in rising order;
+    /// `start` is its value at the first.
+    pub(super) fn of_segments(frac: i8, slope_frac: u8, segments: Vec<(i64, i64)>, start: i64) -> Table {
+        Table { frac, slope_frac, segments, start }
+    }
+
     /// The table on integers from one to another, within `tolerance`.
     fn over(f: &Expr, [low, high]: [i64; 2], frac: i8, tolerance: Allowed) -> Result<Table, String> {
         let unit = (-f64::from(frac)).exp2();
@@ -96,8 +108,39 @@ impl Table {
         let tables = (0..=MAX_SLOPE_FRAC).map(|slope_frac| Table::rounded(&polyline, frac, slope_frac, tolerance));
         let finest = polyline.iter().map(|(_, y)| tolerance.at(*y)).fold(f64::INFINITY, f64::min);
         let fits = |(table, error): &(Table, f64)| *error <= 0.25 && table.resolution() <= 4.0 * finest;
-        let found = tables.into_iter().find(fits);
-        found.map(|(table, _)| table).ok_or_else(|| format!("{f} is too steep for a table on {low}..{high}"))
+        let found = tables.into_iter().find(fits).map(|(table, _)| table);
+        // On rings of few bits a search finds slopes with few digits; more pieces cost more.
+        let smooth = points.len() == 2 && tolerance.part == 0.0;
+        let coarse = smooth.then(|| Table::coarse(&|x| f.at(x), [low, high], frac, tolerance.least)).flatten();
+        let is_better = |coarse: &Table| {
+            found.as_ref().is_none_or(|table| coarse.knots() <= table.knots() && coarse.slope_frac < table.slope_frac)
+        };
+        let found = coarse.filter(is_better).or(found);
+        found.ok_or_else(|| format!("{f} is too steep for a table on {low}..{high}"))
+    }
+
+    /// The table with fewest pieces of a smooth function, whose chords may be `tolerance` from it.
+    fn coarse(at: &impl Fn(f64) -> f64, [low, high]: [i64; 2], frac: i8, tolerance: f64) -> Option<Table> {
+        // What crosses a curve is half as far from it as a chord.
+        let tolerance = tolerance / 2.0;
+        let apart = (0..60).find(|apart| (high - low) >> apart <= MOST_PLACES)?;
+        let step = (f64::from(apart) - f64::from(frac)).exp2();
+        let places = [low >> apart, -(-high >> apart)];
+        let digits = (VALUES / tolerance).log2().ceil() as i32;
+        // Beyond that the operand alone has more digits than the error allows to be told apart.
+        let slope_frac = u8::try_from(digits + i32::from(apart) - i32::from(frac)).ok()?;
+        let unit = step * (-f64::from(slope_frac)).exp2();
+        let heights = (places[0]..=places[1]).map(|place| at(place as f64 * step));
+        let (least, largest) = heights.fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), y| (a.min(y), b.max(y)));
+        if !least.is_finite() || !largest.is_finite() {
+            return None;
+        }
+        // Where the function has one sign, corners have no other.
+        let values = if least >= 0.0 { 0 } else { i64::MIN }..if largest <= 0.0 { 1 } else { i64::MAX };
+        let Corners { start, segments } = fewest(at, Lattice { step, unit }, places, tolerance, values, false)?;
+        let mut joined: Vec<(i64, i64)> = segments.iter().map(|(place, slope)| (place << apart, *slope)).collect();
+        joined.dedup_by_key(|(_, slope)| *slope);
+        Some(Table { frac, slope_frac, segments: joined, start: start << apart })
     }
 
     /// Slopes rounded to `slope_frac` bits, each so that its segment ends as near to the point as

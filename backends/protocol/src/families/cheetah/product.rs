@@ -35,6 +35,9 @@ pub const MAX_DIGITS: u8 = 4;
 /// with more, they take three, and less output packing.
 pub const GOOD_ACC_BITS: u8 = 33;
 
+/// Up to so many bits they take one digit, and half the bytes.
+pub const ONE_DIGIT_BITS: u8 = 24;
+
 /// A batch of products of shared matrices.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Product {

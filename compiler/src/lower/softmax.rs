@@ -1,0 +1,349 @@
+//! Softmaxes inside the network, which [`nn`](crate::nn) has taken apart: `e = exp(x - max(x))`,
+//! `w = e / sum(e)`.
+//!
+//! A weight is wrong by what is wrong with its exponential and with the sum, each as a part of
+//! itself, and neither needs to be better than the other. So the exponential's table, its operand
+//! and the weights have formats of their own, whatever other activations have:
+//! [`Precision::softmax_detail`](crate::quantise::Precision) says how fine. The scores are cut to
+//! the bits that the table looks at, in a ring that holds its results and the difference of any two
+//! scores that occur. So between the scores and the sum nothing is extended or cut.
+
+use fusion_ir::op::Op;
+use fusion_ir::verify::sign_is_proven;
+use fusion_ir::{Sign, TensorType, ValueId};
+
+use super::wide::{moves, origin};
+use super::{Lowered, Lowering};
+use crate::nn::eval::Range;
+use crate::nn::expr::{Expr, Unary};
+use crate::nn::{self, Graph, NodeId};
+use crate::quantise;
+use crate::quantise::exponential::{Formats, exponential};
+use crate::quantise::table::{Results, Table};
+
+/// What a node is to a softmax.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// What makes the scores, which nothing but this difference and its largest reads.
+    Scores(NodeId),
+    /// The largest of them, or that with the other sign.
+    Largest,
+    /// Scores less the largest.
+    Difference,
+    /// The exponentials.
+    Exponential,
+    /// One over their sum, of so many at most.
+    Inverse(usize),
+    /// The weights.
+    Weights,
+}
+
+/// The softmaxes of a network.
+pub(super) struct Softmaxes {
+    /// Each node's part in one.
+    pub roles: Vec<Option<Role>>,
+    /// Whether the node is a product of matrices that makes scores or takes weights.
+    products: Vec<bool>,
+}
+
+impl Softmaxes {
+    /// Nothing is said of any.
+    pub fn none(graph: &Graph) -> Softmaxes {
+        Softmaxes { roles: vec![None; graph.nodes.len()], products: vec![false; graph.nodes.len()] }
+    }
+
+    pub fn of(graph: &Graph, users: &[Vec<NodeId>]) -> Softmaxes {
+        let mut found = Softmaxes::none(graph);
+        for (id, node) in graph.iter() {
+            if node.op == nn::Op::Pointwise(Expr::unary(Unary::Exp, Expr::X)) {
+                found.mark(graph, users, id);
+            }
+        }
+        found
+    }
+
+    /// Marks the softmax whose exponentials are those of `id`, if it is one.
+    fn mark(&mut self, graph: &Graph, users: &[Vec<NodeId>], id: NodeId) {
+        let difference = graph.node(id).inputs[0];
+        let Some((scores, chain)) = less_largest(graph, difference) else { return };
+        let Some((inverse, terms, weights)) = weights(graph, users, id) else { return };
+        self.roles[id.0] = Some(Role::Exponential);
+        self.roles[inverse.0] = Some(Role::Inverse(terms));
+        self.roles[weights.0] = Some(Role::Weights);
+        let is_product = |id: &NodeId| graph.node(*id).op == nn::Op::MatMul;
+        let products =
+            readers(graph, users, weights).into_iter().filter(is_product).chain(made_by(graph, users, scores));
+        products.for_each(|product| self.products[product.0] = true);
+        // What others read, or read otherwise, keeps its format.
+        if users[difference.0] != [id] || !chain.iter().all(|at| readers(graph, users, *at).len() == 1) {
+            return;
+        }
+        let of_scores = readers(graph, users, scores);
+        if of_scores.len() == 2 && of_scores.iter().all(|reader| *reader == difference || chain.contains(reader)) {
+            self.roles[scores.0] = Some(Role::Scores(difference));
+            self.roles[difference.0] = Some(Role::Difference);
+            chain.iter().for_each(|at| self.roles[at.0] = Some(Role::Largest));
+        }
+    }
+}
+
+/// The product of matrices that `id` is, but for factors, if nothing else reads it.
+fn made_by(graph: &Graph, users: &[Vec<NodeId>], mut id: NodeId) -> Option<NodeId> {
+    loop {
+        let node = graph.node(id);
+        match &node.op {
+            nn::Op::MatMul => return Some(id),
+            nn::Op::Scale(_) | nn::Op::Affine(_) => {}
+            nn::Op::Conv(conv) if conv.weight.shape()[1..] == [1, 1, 1] => {}
+            op if moves(op) => {}
+            _ => return None,
+        }
+        id = node.inputs[0];
+        if users[id.0].len() != 1 {
+            return None;
+        }
+    }
+}
+
+/// If `id` is `x - max(x)`: what makes `x`, and the nodes between it and the difference that are no
+/// moves.
+fn less_largest(graph: &Graph, id: NodeId) -> Option<(NodeId, [NodeId; 2])> {
+    let node = graph.node(id);
+    let &[a, b] = node.inputs.as_slice() else { return None };
+    if node.op != nn::Op::Add {
+        return None;
+    }
+    [(a, b), (b, a)].into_iter().find_map(|(x, other)| {
+        let minus = spread(graph, other);
+        let pool = spread(graph, *graph.node(minus).inputs.first()?);
+        let is = graph.node(minus).op == nn::Op::Scale(-1.0) && matches!(graph.node(pool).op, nn::Op::MaxPool(_));
+        let scores = origin(graph, x);
+        (is && origin(graph, graph.node(pool).inputs[0]) == scores).then_some((scores, [pool, minus]))
+    })
+}
+
+/// What `id` is copies of.
+fn spread(graph: &Graph, id: NodeId) -> NodeId {
+    let node = graph.node(id);
+    match &node.op {
+        op if moves(op) => spread(graph, node.inputs[0]),
+        nn::Op::Concat { .. } => {
+            let copied = spread(graph, node.inputs[0]);
+            let mut others = node.inputs.iter().filter(|input| **input != node.inputs[0]);
+            if others.all(|input| spread(graph, *input) == copied) { copied } else { id }
+        }
+        _ => id,
+    }
+}
+
+/// All that reads `id`, moves and copies left out.
+fn readers(graph: &Graph, users: &[Vec<NodeId>], id: NodeId) -> Vec<NodeId> {
+    let (mut open, mut found) = (vec![id], Vec::new());
+    while let Some(at) = open.pop() {
+        for user in &users[at.0] {
+            let is_move = moves(&graph.node(*user).op) || spread(graph, *user) != *user;
+            let list = if is_move { &mut open } else { &mut found };
+            if !list.contains(user) {
+                list.push(*user);
+            }
+        }
+    }
+    found
+}
+
+/// The inverse sum of the exponentials `id`, of how many, and their product with it, if nothing
+/// else reads either.
+fn weights(graph: &Graph, users: &[Vec<NodeId>], id: NodeId) -> Option<(NodeId, usize, NodeId)> {
+    let of_exponentials = readers(graph, users, id);
+    let &[a, b] = of_exponentials.as_slice() else { return None };
+    let (sum, product) = if graph.node(a).op == nn::Op::Mul { (b, a) } else { (a, b) };
+    let nn::Op::SumPool(window) = &graph.node(sum).op else { return None };
+    let &[inverse] = readers(graph, users, sum).as_slice() else { return None };
+    let is_inverse = graph.node(inverse).op == nn::Op::Pointwise(Expr::unary(Unary::Reciprocal, Expr::X));
+    let meets = readers(graph, users, inverse) == [product] && graph.node(product).op == nn::Op::Mul;
+    (is_inverse && meets).then_some((inverse, window.kernel[0] * window.kernel[1], product))
+}
+
+/// What nothing is larger than by more than rounding, where it is 1 at most.
+const ONE: f32 = 1.0625;
+/// Fractional bits of the coarsest weights and inverse sums.
+const WEIGHT_FRAC: i8 = 12;
+
+impl Lowering<'_> {
+    /// Weights and inverse sums are 1 at most, whatever the samples show.
+    pub(super) fn limit_weights(&mut self) {
+        for (role, range) in self.softmaxes.roles.iter().zip(&mut self.ranges) {
+            if matches!(role, Some(Role::Inverse(_) | Role::Weights)) {
+                *range = ONE / self.margin;
+            }
+        }
+    }
+
+    /// Whether `id` is a product of matrices beside a softmax that need not be exact.
+    pub(super) fn attends(&self, id: NodeId) -> bool {
+        self.softmaxes.products[id.0] && self.precision.softmax_detail == 0
+    }
+
+    fn formats(&self) -> Formats {
+        Formats::of(self.precision.softmax_detail)
+    }
+
+    fn weight_frac(&self) -> i8 {
+        WEIGHT_FRAC + self.precision.softmax_detail as i8
+    }
+
+    /// The ring, for scores that are cut, of them, their differences and the exponentials.
+    fn score_bits(&self, scores: NodeId, difference: NodeId) -> u8 {
+        let formats = self.formats();
+        let holds = |id: NodeId| quantise::magnitude(self.margin * self.ranges[id.0], formats.frac);
+        // A comparison with a kink has a difference as well.
+        formats.bits(formats.frac).max(holds(scores).max(holds(difference).min(holds(scores) + 1)) + 2)
+    }
+
+    /// The width, at least `bits` and at most `most_bits`, of what makes `id` of this magnitude: if
+    /// they are scores, one that leaves their ring when they are cut.
+    pub(super) fn roomy(&self, id: NodeId, magnitude: u8, bits: u8, most_bits: u8) -> u8 {
+        let Some(Role::Scores(difference)) = self.softmaxes.roles[id.0] else { return bits };
+        let cut = quantise::magnitude(self.margin * self.ranges[id.0], self.formats().frac);
+        let room = self.score_bits(id, difference).saturating_sub(cut);
+        bits.max((magnitude + room).min(most_bits))
+    }
+
+    /// The value of `id`, cut to the fractional bits that its softmax looks at, and to a ring that
+    /// holds what it computes.
+    pub(super) fn cut_for_softmax(&mut self, id: NodeId, node: &nn::Node, value: ValueId) -> ValueId {
+        let frac = match self.softmaxes.roles[id.0] {
+            Some(Role::Scores(_)) => self.formats().frac,
+            Some(Role::Weights) => self.weight_frac(),
+            _ => return value,
+        };
+        let made = self.function.value(value);
+        // What nothing has read yet is cut where it is requantised anyway.
+        if value.index() + 1 != self.function.values.len() || !matches!(made.op, Op::Requant { .. }) {
+            return value;
+        }
+        let wide = made.operands[0];
+        let Some(shift) = u8::try_from(self.ty(wide).frac - frac).ok().filter(|shift| *shift > 0) else { return value };
+        self.function.values.pop();
+        let cut = self.requant_by(wide, shift, node);
+        let cut = match self.softmaxes.roles[id.0] {
+            Some(Role::Scores(difference)) => {
+                let ty = self.ty(cut).clone();
+                match self.score_bits(id, difference).max(ty.magnitude + 2) {
+                    bits if bits < ty.bits => self.same(Op::Truncate, vec![cut], TensorType { bits, ..ty }, node),
+                    bits => self.extend(cut, bits, node),
+                }
+            }
+            _ => cut,
+        };
+        self.kept.insert(cut);
+        cut
+    }
+
+    /// Scores less the largest: local, as their ring has room for the difference. `None` if it has
+    /// not.
+    pub(super) fn difference(&mut self, id: NodeId, node: &nn::Node, operands: [ValueId; 2]) -> Option<ValueId> {
+        let [a, b] = operands.map(|operand| self.ty(operand).clone());
+        let magnitude = self.reached(id, a.frac, a.magnitude.max(b.magnitude) + 1);
+        if (a.bits, a.frac) != (b.bits, b.frac) || magnitude + 2 > a.bits {
+            return None;
+        }
+        let ty = TensorType { magnitude, sign: Sign::Any, ..a };
+        let difference = self.same(Op::Add, operands.to_vec(), ty, node);
+        self.kept.insert(difference);
+        Some(difference)
+    }
+
+    /// The exponentials of what is zero at most. `None` if it has too few fractional bits.
+    pub(super) fn exponentials(&mut self, node: &nn::Node, x: ValueId) -> Option<ValueId> {
+        let formats = self.formats();
+        let TensorType { bits, frac, .. } = *self.ty(x);
+        let idle = u8::try_from(frac - formats.frac).unwrap_or(0);
+        let spare = bits.saturating_sub(formats.bits(formats.frac)).min(idle);
+        let frac = frac - spare as i8;
+        let table = exponential(frac, self.precision.softmax_detail)?;
+        let x = if spare > 0 { self.requant_by(x, spare, node) } else { x };
+        let bits = formats.bits(frac).max(self.ty(x).bits).max(self.ty(x).magnitude + 2);
+        let x = self.extend(x, bits, node);
+        let op = Op::Piecewise(table.piecewise(bits));
+        let (frac, magnitude) = (frac + formats.slope_frac as i8, formats.bits(frac) - 1);
+        let ty = TensorType { bits, frac, magnitude, sign: Sign::Any, ..self.ty(x).clone() };
+        let proven = sign_is_proven(&op, &[self.ty(x)], &ty);
+        let sign = if proven { Sign::NonNegative } else { Sign::Any };
+        let y = self.same(op, vec![x], TensorType { sign, ..ty }, node);
+        self.kept.insert(y);
+        Some(y)
+    }
+
+    /// One over the sum of so many exponentials.
+    pub(super) fn inverse(&mut self, id: NodeId, node: &nn::Node, x: ValueId, terms: usize) -> Lowered {
+        let x = self.narrow(x, node);
+        let range = Range { low: 1.0, high: terms as f32 };
+        let part = (-f64::from(self.precision.softmax_detail)).exp2();
+        let results = Results { largest: 1.0, usual: 1.0, least: Some(1.0 / terms as f32), part };
+        let table = Table::new(&Expr::unary(Unary::Reciprocal, Expr::X), range, self.ty(x).frac, results)?;
+        let y = self.by_table(id, node, x, &table)?;
+        let idle = u8::try_from(self.ty(y).frac - self.weight_frac()).unwrap_or(0);
+        let y = if idle > 0 { self.requant_by(y, idle, node) } else { y };
+        self.kept.insert(y);
+        Ok(y)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::build::Builder;
+
+    fn marked(graph: &Graph) -> Vec<(&'static str, Role)> {
+        let found = Softmaxes::of(graph, &graph.users()).roles;
+        graph.nodes.iter().zip(found).filter_map(|(node, role)| Some((node.op.name(), role?))).collect()
+    }
+
+    #[test]
+    fn a_softmax_is_found_with_all_its_parts() {
+        let mut b = Builder::default();
+        let x = b.push(nn::Op::Input, vec![], [2, 3, 5]);
+        let scores = b.scale(0.3, x);
+        let softmax = b.unary(nn::Op::Softmax { axis: 2, log: false }, scores);
+        let y = b.relu(softmax);
+        let graph = nn::compose::compose(&b.graph.reachable(y)).unwrap();
+        let difference = NodeId(graph.nodes.iter().position(|node| node.op == nn::Op::Add).unwrap());
+        let parts = [
+            ("scale", Role::Scores(difference)),
+            ("max_pool", Role::Largest),
+            ("scale", Role::Largest),
+            ("add", Role::Difference),
+            ("pointwise", Role::Exponential),
+            ("pointwise", Role::Inverse(5)),
+            ("mul", Role::Weights),
+        ];
+        assert_eq!(marked(&graph), parts);
+    }
+
+    #[test]
+    fn scores_that_others_read_keep_their_format() {
+        let mut b = Builder::default();
+        let x = b.push(nn::Op::Input, vec![], [3, 5]);
+        let scores = b.scale(0.3, x);
+        let softmax = b.unary(nn::Op::Softmax { axis: 1, log: false }, scores);
+        let y = b.add(softmax, scores);
+        let roles = marked(&nn::compose::compose(&b.graph.reachable(y)).unwrap());
+        let parts = [("pointwise", Role::Exponential), ("pointwise", Role::Inverse(5)), ("mul", Role::Weights)];
+        assert_eq!(roles, parts);
+    }
+
+    #[test]
+    fn other_exponentials_are_none() {
+        let mut b = Builder::default();
+        let x = b.push(nn::Op::Input, vec![], [3, 5]);
+        let y = b.pointwise(Expr::unary(Unary::Exp, Expr::X), x);
+        assert!(marked(&b.graph.reachable(y)).is_empty());
+        // A logarithm of a softmax has no inverse sum.
+        let mut b = Builder::default();
+        let x = b.push(nn::Op::Input, vec![], [3, 5]);
+        let log = b.unary(nn::Op::Softmax { axis: 1, log: true }, x);
+        let y = b.relu(log);
+        assert!(marked(&nn::compose::compose(&b.graph.reachable(y)).unwrap()).is_empty());
+    }
+}
