@@ -145,13 +145,14 @@ impl Lowering<'_> {
         part * self.precision.part()
     }
 
-    /// A function of `|x|`, with `max(x, 0)` added if that is its other part.
-    fn folded(&mut self, id: NodeId, node: &nn::Node, x: ValueId, Folded { relu, table }: &Folded) -> Lowered {
-        let ty = self.ty(x).clone();
+    /// A function of `|x|`, with `max(x, 0)` times a power of two added if that is its other part.
+    fn folded(&mut self, id: NodeId, node: &nn::Node, x: ValueId, folded: &Folded) -> Lowered {
+        let (ty, table) = (self.ty(x).clone(), &folded.table);
         let frac = ty.frac + table.slope_frac as i8;
         let limit = (1i64 << ty.magnitude) - 1;
         let rest = table.largest(0, limit);
-        let most = if *relu { rest.saturating_add(limit << table.slope_frac) } else { rest };
+        let relu_shift = folded.relu_shift().map(|by| by as u8);
+        let most = relu_shift.map_or(rest, |by| rest.saturating_add(limit << by));
         let holds = |most: i64| 64 - most.leading_zeros() as u8;
         let magnitude = self.reached(id, frac, holds(most).max(1));
         let bits = (magnitude + self.headroom[id.0]).max(holds(rest) + 1).max(ty.magnitude + 2).max(ty.bits);
@@ -171,10 +172,11 @@ impl Lowering<'_> {
         let result = TensorType { shape: node.shape.clone(), bits, frac, magnitude, sign: Sign::Any };
         let small = TensorType { magnitude: holds(rest).max(1), ..result.clone() };
         let mut y = self.same(Op::Piecewise(table.piecewise(bits)), vec![absolute], small, node);
-        if *relu {
-            let by = table.slope_frac;
+        if let Some(by) = relu_shift {
             let shifted = TensorType { magnitude: (ty.magnitude + by).min(bits - 1), ..result.clone() };
-            let shifted = self.same(Op::ShiftLeft { by }, vec![positive], shifted, node);
+            // Also where the places that it gains are not those of the table.
+            let shift = if by == table.slope_frac { Op::ShiftLeft { by } } else { Op::Scale { factor: 1 << by } };
+            let shifted = self.same(shift, vec![positive], shifted, node);
             y = self.same(Op::Add, vec![shifted, y], result, node);
         }
         Ok(self.narrow(y, node))

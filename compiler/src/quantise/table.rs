@@ -226,13 +226,13 @@ impl Table {
     }
 }
 
-/// A function that is even, or a ReLU but for an even function: `max(x, 0)`, if `relu`, plus a
-/// table of `|x|`. SiLU and GELU are such functions. The table needs half the kinks, and what it
-/// adds to the ReLU is small.
+/// A function that is even, or a ReLU but for an even function: `max(x, 0)` times a power of two
+/// plus a table of `|x|`. SiLU and GELU are such functions. The table needs half the kinks, and
+/// what it adds to the ReLU is small.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Folded {
-    /// Whether the ReLU is part of it.
-    pub relu: bool,
+    /// The logarithm of the ReLU's slope, if it is part of it.
+    pub relu: Option<i8>,
     /// What is left, for `|x|`.
     pub table: Table,
 }
@@ -243,18 +243,27 @@ impl Folded {
         let (low, high, seen) = look(f, range, frac, results).ok()?;
         let reach = high.max(-low);
         let unit = (-f64::from(frac)).exp2();
-        let is = |relu: bool| {
-            samples(1, reach.max(1)).all(|i| {
-                let x = i as f64 * unit;
-                let odd = f.at(x) - f.at(-x) - if relu { x } else { 0.0 };
-                odd.abs() <= SYMMETRIC * seen
-            })
+        let odd = |x: f64| f.at(x) - f.at(-x);
+        // Equalised channels have factors of powers of two.
+        let twos = (odd(reach as f64 * unit) / (reach as f64 * unit)).log2().round();
+        let is = |slope: f64| {
+            let even = |x: f64| (odd(x) - slope * x).abs() <= SYMMETRIC * seen;
+            samples(1, reach.max(1)).all(|i| even(i as f64 * unit))
         };
-        let relu = [true, false].into_iter().find(|relu| is(*relu))?;
-        let rest = if relu { Expr::binary(Binary::Sub, f.clone(), Expr::X) } else { f.clone() };
+        let slope = [twos.exp2(), 0.0].into_iter().find(|slope| slope.is_finite() && is(*slope))?;
+        let relu = (slope > 0.0).then_some(twos as i8);
+        let line = Expr::binary(Binary::Mul, Expr::Const(slope), Expr::X);
+        let rest = if relu.is_some() { Expr::binary(Binary::Sub, f.clone(), line) } else { f.clone() };
         let tolerance = tolerance(results, seen, FOLDED_TOLERANCE);
         let table = Table::over(&rest, [0, reach], frac, tolerance).ok()?;
-        Some(Folded { relu, table })
+        let folded = Folded { relu, table };
+        // What the ReLU is multiplied by has the table's fractional bits.
+        folded.relu_shift().is_none_or(|by| (0..=MAX_SLOPE_FRAC as i8).contains(&by)).then_some(folded)
+    }
+
+    /// The places by which the ReLU is shifted.
+    pub fn relu_shift(&self) -> Option<i8> {
+        self.relu.map(|twos| self.table.slope_frac as i8 + twos)
     }
 }
 
@@ -439,7 +448,15 @@ mod tests {
         let softplus = Expr::unary(Unary::Softplus, Expr::X);
         let bell = Expr::unary(Unary::Exp, Expr::unary(Unary::Neg, times(Expr::X, Expr::X)));
         let range = Range { low: -8.0, high: 7.0 };
-        for (f, relu) in [(silu(), true), (gelu, true), (quick_gelu, true), (softplus, true), (bell, false)] {
+        for (f, relu) in [
+            (silu(), Some(0)),
+            (times(silu(), Expr::Const(2.0)), Some(1)),
+            (times(gelu.clone(), Expr::Const(0.25)), Some(-2)),
+            (gelu, Some(0)),
+            (quick_gelu, Some(0)),
+            (softplus, Some(0)),
+            (bell, None),
+        ] {
             let largest = f.at(7.0).max(1.0) as f32;
             let results = Results { largest, usual: largest / 8.0, least: None, part: 1.0 };
             let folded = Folded::new(&f, range, 9, results).unwrap();
@@ -453,7 +470,8 @@ mod tests {
             // Also twice as far out as was seen: only the bell's tail is known there.
             for x in (-8 * 1024..=8 * 1024).step_by(3) {
                 let rest = interp::apply_public(&piecewise, &[&[i64::abs(x)]], &[&ty(9)], &ty(frac))[0];
-                let found = ty(frac).dequantize(rest) + if relu { x.max(0) as f64 / 512.0 } else { 0.0 };
+                let found = ty(frac).dequantize(rest)
+                    + relu.map_or(0.0, |twos| x.max(0) as f64 / 512.0 * f64::from(twos).exp2());
                 let error = (found - f.at(x as f64 / 512.0)).abs();
                 let tolerance = f64::from(results.usual) * FOLDED_TOLERANCE;
                 assert!(error <= 1.3 * tolerance, "{f} at {}: {error}", x as f64 / 512.0);
