@@ -27,8 +27,8 @@ impl Identity {
         &self.0
     }
 
-    /// The client that a transport or a configuration calls `name`. Two names are two clients, so a client must not be
-    /// able to choose its own.
+    /// The client that a transport or a configuration calls `name`. Two names are two clients, so a
+    /// client must not be able to choose its own.
     pub fn named(name: &str) -> Identity {
         Identity(format!("client {name}"))
     }
