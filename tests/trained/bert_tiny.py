@@ -1,18 +1,19 @@
 """BERT-tiny (2 layers, 128 wide, 2 heads, 128 tokens), trained here on English that a package ships, through fusionc.
 
-The texts are SciPy's own documentation (BSD-3-Clause): what is said of each function, in texts of 128 word pieces, with
-the part of SciPy that it is of (statistics, signals, sparse matrices and so on) for their label. No function is in both
-the training and the test set. The network is BERT's as its authors describe it, with a vocabulary of its own: two
+The texts are SciPy's own documentation (BSD-3-Clause): what is said of functions, in texts of 128 word pieces,
+with the part of SciPy that it is of (statistics, signals, sparse matrices and so on) for their label. No function is in
+both the training and the test set. The network is BERT's as its authors describe it, with a vocabulary of its own: two
 layers of attention and GELU, normalised behind each sum, a pooler on the first token. It is exported as exporters
 write it: LayerNormalization, Softmax, Erf.
-Fixed point must give float's label, as onnxruntime computes it, on at least 99 % of texts that it was not calibrated on.
+Fixed point must give float's label, as onnxruntime computes it, on at least 99 % of texts that it was not calibrated
+on.
 
     python3 -m venv target/trained
     target/trained/bin/pip install jax numpy onnx onnxruntime scipy
     cargo build --release --bin fusionc
     target/trained/bin/python tests/trained/bert_tiny.py
 
-Training takes about ten minutes on two cores; a network that is there already is not trained again.
+Training takes a quarter of an hour on two cores; a network that is there already is not trained again.
 """
 import argparse
 import ast
@@ -198,7 +199,7 @@ def export(p, path):
     split = constant("split", np.array([0, TOKENS, HEADS, WIDTH // HEADS], np.int64))
     joined = constant("joined", np.array([0, TOKENS, WIDTH], np.int64))
     root = constant("root", np.float32(np.sqrt(WIDTH // HEADS)))
-    half, one, two = constant("half", np.float32(0.5)), constant("one", np.float32(1)), constant("two", np.float32(2**0.5))
+    half, one, two = (constant(name, np.float32(x)) for name, x in [("half", 0.5), ("one", 1), ("two", 2**0.5)])
     x = node("Gather", "words", constant("words.table", p["words"]), "ids", axis=0)
     x = norm("norm", node("Add", "placed", x, constant("places.table", p["places"])), "norm")
     for layer in range(LAYERS):
@@ -207,7 +208,8 @@ def export(p, path):
         for name in "qkv":
             flat = linear(at + name, x, f"{layer}.{name}")
             apart = node("Reshape", at + name + ".apart", flat, split)
-            heads[name] = node("Transpose", at + name + ".heads", apart, perm=[0, 2, 3, 1] if name == "k" else [0, 2, 1, 3])
+            perm = [0, 2, 3, 1] if name == "k" else [0, 2, 1, 3]
+            heads[name] = node("Transpose", at + name + ".heads", apart, perm=perm)
         scores = node("MatMul", at + "scores", heads["q"], heads["k"])
         weights = node("Softmax", at + "softmax", node("Div", at + "scaled", scores, root), axis=-1)
         mixed = node("Transpose", at + "mixed", node("MatMul", at + "values", weights, heads["v"]), perm=[0, 2, 1, 3])
@@ -216,7 +218,8 @@ def export(p, path):
         up = linear(at + "up", x, f"{layer}.up")
         erf = node("Add", at + "erf1", node("Erf", at + "erf", node("Div", at + "root2", up, two)), one)
         gelu = node("Mul", at + "gelu", node("Mul", at + "twice", up, erf), half)
-        x = norm(at + "norm2", node("Add", at + "sum2", linear(at + "down", gelu, f"{layer}.down"), x), f"{layer}.norm2")
+        down = linear(at + "down", gelu, f"{layer}.down")
+        x = norm(at + "norm2", node("Add", at + "sum2", down, x), f"{layer}.norm2")
     first = node("Gather", "first", x, constant("zero", np.int64(0)), axis=1)
     pooled = node("Tanh", "pooled", linear("pool", first, "pool"))
     linear("scores", pooled, "label")
@@ -232,7 +235,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--fusionc", default=ROOT / "target/release/fusionc")
     parser.add_argument("--out", type=pathlib.Path, default=ROOT / "target/trained-bert-tiny")
-    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--samples", type=int, default=500)
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)

@@ -293,7 +293,15 @@ impl Lowering<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::build::{Built, build};
+    use crate::evaluate;
     use crate::nn::build::Builder;
+    use crate::nn::eval;
+    use crate::passes::Settings;
+    use crate::quantise::Precision;
+    use crate::quantise::calibrate::Calibration;
+    use fusion_ir::interp;
+    use fusion_ir::op::Reveal;
 
     fn marked(graph: &Graph) -> Vec<(&'static str, Role)> {
         let found = Softmaxes::of(graph, &graph.users()).roles;
@@ -345,5 +353,42 @@ mod tests {
         let log = b.unary(nn::Op::Softmax { axis: 1, log: true }, x);
         let y = b.relu(log);
         assert!(marked(&nn::compose::compose(&b.graph.reachable(y)).unwrap()).is_empty());
+    }
+
+    #[test]
+    fn between_the_scores_and_the_sum_nothing_is_extended_or_cut() {
+        let mut b = Builder::default();
+        let x = b.push(nn::Op::Input, vec![], [6, 20]);
+        let scores = b.scale(0.3, x);
+        let softmax = b.unary(nn::Op::Softmax { axis: 1, log: false }, scores);
+        let y = b.scale(3.0, softmax);
+        let graph = nn::compose::compose(&b.graph.reachable(y)).unwrap();
+        let calibration = Calibration::synthetic(&graph);
+        let settings = Settings { reveal: Reveal::Logits, ..Settings::default() };
+        let Built { program, .. } = build(&graph, &calibration, &Precision::default(), &settings).unwrap();
+        let function = &program.function;
+        let exponentials: Vec<_> = function.iter().filter(|(_, value)| value.ty.sign == Sign::NonNegative).collect();
+        let (_, exponential) = exponentials.iter().find(|(_, v)| matches!(v.op, Op::Piecewise(_))).unwrap();
+        assert_eq!((exponential.ty.bits, exponential.ty.frac), (15, 14));
+        let mut open = exponential.operands.clone();
+        // Scores that come in a ring too small are extended at once.
+        let is_cut = |at: ValueId| matches!(function.value(at).op, Op::Requant { .. });
+        while let Some(at) = open.pop() {
+            let value = function.value(at);
+            assert_eq!(value.ty.bits, 15);
+            match value.op {
+                Op::Requant { .. } => {}
+                Op::Extend if is_cut(value.operands[0]) => {}
+                Op::Extend | Op::Truncate => panic!("{:?}", value.op),
+                _ => open.extend(&value.operands),
+            }
+        }
+        let sample = &calibration.samples[3];
+        let quantised = evaluate::quantise(function, std::slice::from_ref(sample));
+        let found = interp::output(function, &program.weights, &quantised[0]);
+        let ty = &function.values.iter().rev().find(|value| !matches!(value.op, Op::Reveal(_) | Op::Check)).unwrap().ty;
+        for (found, float) in found.iter().zip(eval::run(&graph, sample).pop().unwrap()) {
+            assert!((ty.dequantize(*found) - f64::from(float)).abs() < 0.05, "{} {float}", ty.dequantize(*found));
+        }
     }
 }
