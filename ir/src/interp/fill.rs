@@ -9,7 +9,7 @@ use super::elementwise::{differences_hold, ends, map};
 use super::linear::Sums;
 use super::{Function, Op, TensorType, Value, ValueId, Weights, apply_public, apply_with, logits_of, signed, values};
 use crate::op::Piecewise;
-use crate::types::MAX_BITS;
+use crate::types::{MAX_BITS, Sign};
 
 /// One run with what it does to the rings.
 #[derive(Clone, Debug, PartialEq)]
@@ -100,7 +100,9 @@ fn step(function: &Function, value: &Value, weights: &Weights, operands: &[&[i64
             } else {
                 (reduced(), share(ends(&exact), bits))
             };
-            (y, most.max(differences))
+            // What is proven to stay in its ring needs no room.
+            let proven = value.ty.sign == Sign::NonNegative && most < 1.0;
+            (y, if proven { differences } else { most.max(differences) })
         }
         Op::MaxPool(_) => {
             let negated = map(operands[0], |x| -x);
@@ -184,6 +186,19 @@ mod tests {
         let body = "v0 = input : i8.0~6[1] \"x\"\nv1 = piecewise v0 slope=-4 slope_frac=0 offset=44 knots=[45:1] : i8.0~7[1] \"t\"\n";
         assert_eq!(watched(body, &[50]).fill[1], 105.0 / 128.0);
         assert_eq!(watched(body, &[42]).fill[1], 132.0 / 128.0);
+    }
+
+    #[test]
+    fn a_table_that_is_proven_to_stay_in_its_ring_needs_no_room() {
+        // From 0 to 126, flat at both ends.
+        let body = |sign| {
+            format!(
+                "v0 = input : i8.0~5[1] \"x\"\n\
+                 v1 = piecewise v0 slope=0 slope_frac=0 offset=0 knots=[0:6,21:-6] : i8.0~7{sign}[1] \"t\"\n"
+            )
+        };
+        assert_eq!(watched(&body(""), &[25]).fill[1], 126.0 / 128.0);
+        assert_eq!(watched(&body("+"), &[25]).fill[1], 25.0 / 128.0);
     }
 
     #[test]
