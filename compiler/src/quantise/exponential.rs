@@ -59,10 +59,13 @@ pub fn exponential(frac: i8, detail: u8) -> Option<Table> {
     Some(Table::of_segments(frac, Formats::of(detail).slope_frac, segments, 0))
 }
 
-/// Places and halved slopes of its rising segments. The search takes a moment, and every softmax
-/// at every try of formats asks for the same.
-fn segments(grid: u8, detail: u8) -> Option<Vec<(i64, i64)>> {
-    static FOUND: Mutex<BTreeMap<(u8, u8), Option<Vec<(i64, i64)>>>> = Mutex::new(BTreeMap::new());
+/// Places and halved slopes of a table's rising segments.
+type Segments = Vec<(i64, i64)>;
+
+/// Those of a table. The search takes a moment, and every softmax at every try of formats asks for
+/// the same.
+fn segments(grid: u8, detail: u8) -> Option<Segments> {
+    static FOUND: Mutex<BTreeMap<(u8, u8), Option<Segments>>> = Mutex::new(BTreeMap::new());
     let mut found = FOUND.lock().unwrap_or_else(PoisonError::into_inner);
     let search = || {
         let tolerance = ERROR * (-f64::from(detail)).exp2();

@@ -128,7 +128,7 @@ impl Table {
         let places = [low >> apart, -(-high >> apart)];
         let digits = (VALUES / tolerance).log2().ceil() as i32;
         // Beyond that the operand alone has more digits than the error allows to be told apart.
-        let slope_frac = u8::try_from(digits + i32::from(apart) - i32::from(frac)).ok()?;
+        let slope_frac = u8::try_from(digits + apart - i32::from(frac)).ok()?;
         let unit = step * (-f64::from(slope_frac)).exp2();
         let heights = (places[0]..=places[1]).map(|place| at(place as f64 * step));
         let (least, largest) = heights.fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), y| (a.min(y), b.max(y)));
