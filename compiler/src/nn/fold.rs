@@ -12,11 +12,7 @@ use super::{Affine, Conv, Graph, NodeId, Op, factors};
 
 /// Folds until nothing changes.
 pub fn fold(mut graph: Graph) -> Graph {
-    while into_squares(&mut graph)
-        || backward(&mut graph)
-        || forward(&mut graph)
-        || factors::into_layers(&mut graph)
-    {
+    while into_squares(&mut graph) || backward(&mut graph) || forward(&mut graph) || factors::into_layers(&mut graph) {
         graph = bypass(graph);
     }
     remaining_affine(bypass(graph))

@@ -91,8 +91,8 @@ impl Sampled {
 }
 
 /// The polyline on `lattice` from one place to another that is nowhere further than `tolerance`
-/// from `at`, has fewest corners, and of those the least squared error. Its corners have `values`. If it
-/// `rises` from zero, it may begin wherever the function is that small, and all slopes are
+/// from `at`, has fewest corners, and of those the least squared error. Its corners have `values`.
+/// If it `rises` from zero, it may begin wherever the function is that small, and all slopes are
 /// positive. `None` if there is none.
 pub fn fewest(
     at: &impl Fn(f64) -> f64,
