@@ -43,21 +43,20 @@ class Served:
 
     def __init__(self, given):
         command = [f"{given.bin}/fusion-run", given.plan, "--role", "server", "--listen", "127.0.0.1:0"]
-        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-        said = []
-        for line in self.process.stderr:
-            said.append(line)
-            if found := re.search(r"127\.0\.0\.1:\d+", line):
-                self.address = found.group()
-                return
-        sys.exit("the server says nothing of where it listens:\n" + "".join(said))
+        self.process = subprocess.Popen(command + ["--quiet"], stdout=subprocess.PIPE, text=True)
+        said = self.process.stdout.readline()
+        found = re.search(r"127\.0\.0\.1:\d+", said)
+        if not found:
+            sys.exit(f"the server does not say where it listens: {said}")
+        self.address = found.group()
 
     def __enter__(self):
         return self
 
-    def __exit__(self, *_):
-        self.process.stderr.read()
-        self.process.wait()
+    def __exit__(self, failed, *_):
+        if failed:
+            self.process.kill()
+        self.process.communicate()
 
 
 def by_python(given, client_plan, arrays):
@@ -100,7 +99,8 @@ def main():
             sent.setdefault(name, report["bytes"])
             if report["bytes"] != sent["Python" if "Python" in sent else name]:
                 sys.exit(f"bytes differ: {report['bytes']} for {sent}")
-            print(f"{name}: {took:.2f} s, {report['batch']['positions']} positions, {report['bytes']}", flush=True)
+            ways = [report["bytes"][way] for way in ("client_to_server", "server_to_client")]
+            print(f"{name}: {took:.2f} s, {report['batch']['positions']} positions, {ways} bytes", flush=True)
     medians = {name: statistics.median(times) for name, times in seconds.items()}
     pairs = statistics.median(python / binary for python, binary in zip(seconds["Python"], seconds["binary"]))
     print(f"medians {medians['Python']:.2f} s and {medians['binary']:.2f} s; Python over binary, median of the pairs: {pairs:.3f}")

@@ -112,6 +112,14 @@ impl Server {
     }
 }
 
+impl Drop for Server {
+    fn drop(&mut self) {
+        // One that has ended is not killed again.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 /// A refusal that comes too late would be a failure to connect, with exit code 4.
 fn unreachable_address() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
