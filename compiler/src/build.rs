@@ -71,10 +71,14 @@ pub fn build(
     // Sums that joined an accumulator may have widened it, and so may layers that joined it.
     let mut bits: HashMap<&str, u8> = HashMap::new();
     for value in program.function.values.iter().filter(|value| matches!(value.op, Op::Conv(_) | Op::Dense { .. })) {
-        let names = std::iter::once(value.node.as_str()).chain(value.node.split(passes::JOINT));
-        for name in names {
-            bits.entry(name).or_insert(value.ty.bits);
-        }
+        bits.entry(&value.node).or_insert(value.ty.bits);
+    }
+    // A name of the model's own may have the sign in it that joins names.
+    for value in &program.function.values {
+        let Some(own) = bits.get(value.node.as_str()).copied() else { continue };
+        value.node.split(passes::JOINT).for_each(|part| {
+            bits.entry(part).or_insert(own);
+        });
     }
     for layer in &mut formats.layers {
         layer.accumulator_bits = bits.get(layer.node.as_str()).copied().unwrap_or(layer.accumulator_bits);

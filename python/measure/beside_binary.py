@@ -1,7 +1,7 @@
 """What a verified batch takes from Python and by ``fusion-run``: seconds and bytes, by turns.
 
 Both talk to a server of their own in another process, over loopback, with the same plan, queries,
-public samples and policy, and write or return the labels. The clock runs from the client's start of
+public samples and policy, and write or return the labels, which must be the same. The clock runs from the client's start of
 the session to the labels; the interpreter's own start, which a notebook pays once, and loading of
 arrays are outside it for Python and in it for the binary.
 
@@ -66,7 +66,7 @@ def by_python(given, client_plan, arrays):
         start = time.monotonic()
         result = client.predict(queries, (public, labels), accuracy=given.accuracy, catch=given.catch)
         seconds = time.monotonic() - start
-    return seconds, result.report, np.asarray(result.labels).tolist()
+    return seconds, result.report, [str(label) for label in result.labels]
 
 
 def by_binary(given, client_plan):
@@ -82,7 +82,8 @@ def by_binary(given, client_plan):
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         seconds = time.monotonic() - start
         with open(report) as file:
-            return seconds, json.load(file), open(labels).read()
+            names = [line.split(",")[1] for line in open(labels).read().splitlines()[1:]]
+            return seconds, json.load(file), names
 
 
 def main():
@@ -90,11 +91,13 @@ def main():
     client_plan = re.sub(r"\.bin$", ".client.bin", given.plan)
     arrays = [np.load(file) for file in (given.queries, given.public, given.labels)]
     seconds = {"Python": [], "binary": []}
-    sent = {}
+    sent, found = {}, {}
     for turn in range(given.repeat):
         ways = [("Python", lambda: by_python(given, client_plan, arrays)), ("binary", lambda: by_binary(given, client_plan))]
         for name, run in ways if turn % 2 == 0 else reversed(ways):
-            took, report, _ = run()
+            took, report, labels = run()
+            if labels != found.setdefault("labels", labels):
+                sys.exit(f"labels differ: {labels} for {found['labels']}")
             seconds[name].append(took)
             sent.setdefault(name, report["bytes"])
             if report["bytes"] != sent["Python" if "Python" in sent else name]:

@@ -92,6 +92,9 @@ class Many:
 
     def run(self):
         rounds, desk, median = self.args.rounds, self.desk, statistics.median
+        room = int(pathlib.Path("/proc/sys/net/core/somaxconn").read_text())
+        if self.args.strays > room:
+            sys.exit(f"--strays is {self.args.strays}, but only {room} fit where nobody accepts: sysctl net.core.somaxconn")
         desk.start()
         self.pause, self.strays = 0.0, 0
         self.together(1)

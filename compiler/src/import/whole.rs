@@ -38,6 +38,11 @@ impl Whole {
         Whole { of, most: (1 << bits(of)) - 1 }
     }
 
+    /// Sums of `terms` products of bytes less a zero point, as far as the type holds them.
+    pub fn products_of_bytes(of: DataType, terms: usize) -> Whole {
+        Whole { of, most: (255 * 255 * terms as u128).min(Whole::any(of).most) }
+    }
+
     /// What may be one or the other.
     pub fn or(self, other: Whole) -> Whole {
         Whole { of: self.of, most: self.most.max(other.most) }
@@ -131,6 +136,15 @@ mod tests {
     /// Chains of one column and constants, up to the first step that may wrap.
     fn chain(of: DataType, steps: &[(&str, i64)]) -> Result<Whole, String> {
         steps.iter().try_fold(Whole::given(of), |whole, (op, c)| Whole::of_node(op, &[whole], &[&tensor0(*c)], 1))
+    }
+
+    #[test]
+    fn sums_of_products_of_bytes_leave_room_for_a_bias() {
+        let bias = tensor1(&[1_000_000i32]);
+        let sums = |terms| Whole::products_of_bytes(DataType::Int32, terms);
+        assert_eq!(sums(768).most, 768 * 255 * 255);
+        assert!(Whole::of_node("Add", &[sums(768)], &[&bias], 1).is_ok());
+        assert!(Whole::of_node("Add", &[sums(1 << 20)], &[&bias], 1).is_err());
     }
 
     #[test]

@@ -5,6 +5,7 @@ use fusion_catalogue::linear::Matrices;
 use fusion_ir::op::Op;
 use fusion_ir::{Sign, TensorType, ValueId};
 
+use super::softmax::longer;
 use super::{Lowered, Lowering, ProductFormat, log2_ceil};
 use crate::nn::{self, NodeId};
 
@@ -46,7 +47,8 @@ impl Lowering<'_> {
         let fit = |most_bits, least| self.fit_product(id, &types, growth, most_bits, least);
         // What softmaxes read or give is rough itself.
         let rough = self.attends(id) && most_bits == GOOD_ACC_BITS;
-        let one_digit = if rough { Some(fit(ONE_DIGIT_BITS, LEAST_ROUGH_BITS)?) } else { None };
+        let least = LEAST_ROUGH_BITS + longer(matrices.inner);
+        let one_digit = if rough { Some(fit(ONE_DIGIT_BITS, least)?) } else { None };
         let (fit, most_bits) = match one_digit.filter(|fit| fit.bits <= ONE_DIGIT_BITS) {
             Some(fit) => (fit, ONE_DIGIT_BITS),
             None => (fit(most_bits, LEAST_FACTOR_BITS)?, most_bits),

@@ -10,6 +10,7 @@ mod lift;
 mod linear;
 mod map;
 mod mat_mul;
+mod rows;
 mod softmax;
 mod trees;
 pub(crate) mod wide;
@@ -21,7 +22,7 @@ use fusion_ir::{Function, InputFormat, Sign, TensorType, ValueId, Weight, Weight
 
 use map::Linear;
 use softmax::{Role, Softmaxes};
-use wide::{Wide, moves};
+use wide::Wide;
 
 use crate::nn::eval::Observed;
 use crate::nn::{self, Graph, NodeId};
@@ -375,7 +376,7 @@ impl Lowering<'_> {
 
     /// What only rearranges a value that keeps its bits keeps them too.
     fn passed_on(&mut self, node: &nn::Node, value: ValueId) {
-        let rearranged = moves(&node.op) || matches!(node.op, nn::Op::Concat { .. });
+        let rearranged = node.op.moves() || matches!(node.op, nn::Op::Concat { .. });
         if rearranged && node.inputs.iter().all(|input| self.kept.contains(&self.values[input.0])) {
             self.kept.insert(value);
         }

@@ -6,14 +6,18 @@
 //! and the weights have formats of their own, whatever other activations have:
 //! [`Precision::softmax_detail`](crate::quantise::Precision) says how fine. The scores are cut to
 //! the bits that the table looks at, in a ring that holds its results and the difference of any two
-//! scores that occur. So between the scores and the sum nothing is extended or cut.
+//! scores that occurred in calibration, with the formats' margin. So between the scores and the sum
+//! nothing is extended or cut. A difference beyond that ring wraps, as everything beyond its format
+//! does, and the least score has the weight of the largest then.
+
+use std::collections::{HashMap, HashSet};
 
 use fusion_ir::op::Op;
 use fusion_ir::verify::sign_is_proven;
 use fusion_ir::{Sign, TensorType, ValueId};
 
-use super::wide::{moves, origin};
-use super::{Lowered, Lowering};
+use super::wide::origin;
+use super::{Lowered, Lowering, log2_ceil, rows};
 use crate::nn::eval::Range;
 use crate::nn::expr::{Expr, Unary};
 use crate::nn::{self, Graph, NodeId};
@@ -34,8 +38,8 @@ pub(super) enum Role {
     Exponential,
     /// One over their sum, of so many at most.
     Inverse(usize),
-    /// The weights.
-    Weights,
+    /// The weights, of so many in a row at most.
+    Weights(usize),
 }
 
 /// The softmaxes of a network.
@@ -65,11 +69,11 @@ impl Softmaxes {
     /// Marks the softmax whose exponentials are those of `id`, if it is one.
     fn mark(&mut self, graph: &Graph, users: &[Vec<NodeId>], id: NodeId) {
         let difference = graph.node(id).inputs[0];
-        let Some((scores, chain)) = less_largest(graph, difference) else { return };
-        let Some((inverse, terms, weights)) = weights(graph, users, id) else { return };
+        let Some(Largest { scores, chain, rows }) = less_largest(graph, difference) else { return };
+        let Some((inverse, terms, weights)) = weights(graph, users, id, &rows) else { return };
         self.roles[id.0] = Some(Role::Exponential);
         self.roles[inverse.0] = Some(Role::Inverse(terms));
-        self.roles[weights.0] = Some(Role::Weights);
+        self.roles[weights.0] = Some(Role::Weights(terms));
         let is_product = |id: &NodeId| graph.node(*id).op == nn::Op::MatMul;
         let products =
             readers(graph, users, weights).into_iter().filter(is_product).chain(made_by(graph, users, scores));
@@ -95,7 +99,7 @@ fn made_by(graph: &Graph, users: &[Vec<NodeId>], mut id: NodeId) -> Option<NodeI
             nn::Op::MatMul => return Some(id),
             nn::Op::Scale(_) | nn::Op::Affine(_) => {}
             nn::Op::Conv(conv) if conv.weight.shape()[1..] == [1, 1, 1] => {}
-            op if moves(op) => {}
+            op if op.moves() => {}
             _ => return None,
         }
         id = node.inputs[0];
@@ -105,9 +109,18 @@ fn made_by(graph: &Graph, users: &[Vec<NodeId>], mut id: NodeId) -> Option<NodeI
     }
 }
 
-/// If `id` is `x - max(x)`: what makes `x`, and the nodes between it and the difference that are no
-/// moves.
-fn less_largest(graph: &Graph, id: NodeId) -> Option<(NodeId, [NodeId; 2])> {
+/// Scores less the largest of their row.
+struct Largest {
+    /// What makes them.
+    scores: NodeId,
+    /// The nodes between them and the difference that are no moves.
+    chain: [NodeId; 2],
+    /// The row of each element of the difference.
+    rows: Vec<usize>,
+}
+
+/// If `id` is `x - max(x)`, where every element is in the row whose largest it loses.
+fn less_largest(graph: &Graph, id: NodeId) -> Option<Largest> {
     let node = graph.node(id);
     let &[a, b] = node.inputs.as_slice() else { return None };
     if node.op != nn::Op::Add {
@@ -118,7 +131,14 @@ fn less_largest(graph: &Graph, id: NodeId) -> Option<(NodeId, [NodeId; 2])> {
         let pool = spread(graph, *graph.node(minus).inputs.first()?);
         let is = graph.node(minus).op == nn::Op::Scale(-1.0) && matches!(graph.node(pool).op, nn::Op::MaxPool(_));
         let scores = origin(graph, x);
-        (is && origin(graph, graph.node(pool).inputs[0]) == scores).then_some((scores, [pool, minus]))
+        if !is || origin(graph, graph.node(pool).inputs[0]) != scores {
+            return None;
+        }
+        let of_score = rows::pooled(graph, scores, pool)?;
+        let elements = rows::copied(graph, scores, x)?;
+        let rows: Vec<usize> = elements.iter().map(|element| of_score[*element]).collect();
+        let whole = elements.iter().collect::<HashSet<_>>().len() == of_score.len();
+        (whole && rows::copied(graph, pool, other)? == rows).then_some(Largest { scores, chain: [pool, minus], rows })
     })
 }
 
@@ -126,7 +146,7 @@ fn less_largest(graph: &Graph, id: NodeId) -> Option<(NodeId, [NodeId; 2])> {
 fn spread(graph: &Graph, id: NodeId) -> NodeId {
     let node = graph.node(id);
     match &node.op {
-        op if moves(op) => spread(graph, node.inputs[0]),
+        op if op.moves() => spread(graph, node.inputs[0]),
         nn::Op::Concat { .. } => {
             let copied = spread(graph, node.inputs[0]);
             let mut others = node.inputs.iter().filter(|input| **input != node.inputs[0]);
@@ -141,7 +161,7 @@ fn readers(graph: &Graph, users: &[Vec<NodeId>], id: NodeId) -> Vec<NodeId> {
     let (mut open, mut found) = (vec![id], Vec::new());
     while let Some(at) = open.pop() {
         for user in &users[at.0] {
-            let is_move = moves(&graph.node(*user).op) || spread(graph, *user) != *user;
+            let is_move = graph.node(*user).op.moves() || spread(graph, *user) != *user;
             let list = if is_move { &mut open } else { &mut found };
             if !list.contains(user) {
                 list.push(*user);
@@ -152,8 +172,9 @@ fn readers(graph: &Graph, users: &[Vec<NodeId>], id: NodeId) -> Vec<NodeId> {
 }
 
 /// The inverse sum of the exponentials `id`, of how many, and their product with it, if nothing
-/// else reads either.
-fn weights(graph: &Graph, users: &[Vec<NodeId>], id: NodeId) -> Option<(NodeId, usize, NodeId)> {
+/// else reads either. Every sum is of whole `rows`, so it has a 1 among its terms, and every
+/// exponential is in the sum that it is divided by.
+fn weights(graph: &Graph, users: &[Vec<NodeId>], id: NodeId, rows: &[usize]) -> Option<(NodeId, usize, NodeId)> {
     let of_exponentials = readers(graph, users, id);
     let &[a, b] = of_exponentials.as_slice() else { return None };
     let (sum, product) = if graph.node(a).op == nn::Op::Mul { (b, a) } else { (a, b) };
@@ -161,19 +182,42 @@ fn weights(graph: &Graph, users: &[Vec<NodeId>], id: NodeId) -> Option<(NodeId, 
     let &[inverse] = readers(graph, users, sum).as_slice() else { return None };
     let is_inverse = graph.node(inverse).op == nn::Op::Pointwise(Expr::unary(Unary::Reciprocal, Expr::X));
     let meets = readers(graph, users, inverse) == [product] && graph.node(product).op == nn::Op::Mul;
-    (is_inverse && meets).then_some((inverse, window.kernel[0] * window.kernel[1], product))
+    if !is_inverse || !meets {
+        return None;
+    }
+    let sums = rows::pooled(graph, id, sum)?;
+    let mut sum_of_row = HashMap::new();
+    let whole = rows.iter().zip(&sums).all(|(row, sum)| sum_of_row.entry(row).or_insert(sum) == &sum);
+    let &[x, factor] = graph.node(product).inputs.as_slice() else { return None };
+    let of = |operand: NodeId| rows::copied(graph, id, operand).map(|i| i.into_iter().map(|i| sums[i]).collect());
+    let inverses = rows::copied(graph, sum, graph.node(inverse).inputs[0])?;
+    let by = |operand: NodeId| {
+        rows::copied(graph, inverse, operand).map(|i| i.into_iter().map(|i| inverses[i]).collect::<Vec<usize>>())
+    };
+    // A factor of fewer elements goes with as many of the other's as come one after the other.
+    let (x, factor): (Vec<usize>, Vec<usize>) = of(x).zip(by(factor)).or_else(|| by(x).zip(of(factor)))?;
+    let each = x.len() / factor.len().max(1);
+    let own = x.chunks_exact(each.max(1)).zip(&factor).all(|(x, factor)| x.iter().all(|x| x == factor));
+    (whole && own).then_some((inverse, window.kernel[0] * window.kernel[1], product))
 }
 
 /// What nothing is larger than by more than rounding, where it is 1 at most.
 const ONE: f32 = 1.0625;
-/// Fractional bits of the coarsest weights and inverse sums.
+/// Fractional bits of the coarsest weights and inverse sums in rows of up to 128.
 const WEIGHT_FRAC: i8 = 12;
+/// And of the coarsest sums, which are at least 1.
+const SUM_FRAC: i8 = 7;
+
+/// Bits more for weights in rows of `terms`, all of which may be alike.
+pub(super) fn longer(terms: usize) -> u8 {
+    log2_ceil(terms).saturating_sub(7)
+}
 
 impl Lowering<'_> {
     /// Weights and inverse sums are 1 at most, whatever the samples show.
     pub(super) fn limit_weights(&mut self) {
         for (role, range) in self.softmaxes.roles.iter().zip(&mut self.ranges) {
-            if matches!(role, Some(Role::Inverse(_) | Role::Weights)) {
+            if matches!(role, Some(Role::Inverse(_) | Role::Weights(_))) {
                 *range = ONE / self.margin;
             }
         }
@@ -188,8 +232,8 @@ impl Lowering<'_> {
         Formats::of(self.precision.softmax_detail)
     }
 
-    fn weight_frac(&self) -> i8 {
-        WEIGHT_FRAC + self.precision.softmax_detail as i8
+    fn weight_frac(&self, terms: usize) -> i8 {
+        WEIGHT_FRAC + (self.precision.softmax_detail + longer(terms)) as i8
     }
 
     /// The ring, for scores that are cut, of them, their differences and the exponentials.
@@ -214,7 +258,7 @@ impl Lowering<'_> {
     pub(super) fn cut_for_softmax(&mut self, id: NodeId, node: &nn::Node, value: ValueId) -> ValueId {
         let frac = match self.softmaxes.roles[id.0] {
             Some(Role::Scores(_)) => self.formats().frac,
-            Some(Role::Weights) => self.weight_frac(),
+            Some(Role::Weights(terms)) => self.weight_frac(terms),
             _ => return value,
         };
         let made = self.function.value(value);
@@ -277,13 +321,23 @@ impl Lowering<'_> {
 
     /// One over the sum of so many exponentials.
     pub(super) fn inverse(&mut self, id: NodeId, node: &nn::Node, x: ValueId, terms: usize) -> Lowered {
-        let x = self.narrow(x, node);
+        let ty = self.ty(x).clone();
+        // Of a sum near 1, activations' bits in a format for the largest may be too few.
+        let dropped = ty.bits.saturating_sub(self.precision.activation_bits) as i8;
+        let least = SUM_FRAC + self.precision.softmax_detail as i8;
+        let x = match u8::try_from(ty.frac - least) {
+            Ok(shift) if ty.frac - dropped < least && !self.kept.contains(&x) => match shift {
+                0 => x,
+                _ => self.requant_by(x, shift, node),
+            },
+            _ => self.narrow(x, node),
+        };
         let range = Range { low: 1.0, high: terms as f32 };
         let part = (-f64::from(self.precision.softmax_detail)).exp2();
         let results = Results { largest: 1.0, usual: 1.0, least: Some(1.0 / terms as f32), part };
         let table = Table::new(&Expr::unary(Unary::Reciprocal, Expr::X), range, self.ty(x).frac, results)?;
         let y = self.by_table(id, node, x, &table)?;
-        let idle = u8::try_from(self.ty(y).frac - self.weight_frac()).unwrap_or(0);
+        let idle = u8::try_from(self.ty(y).frac - self.weight_frac(terms)).unwrap_or(0);
         let y = if idle > 0 { self.requant_by(y, idle, node) } else { y };
         self.kept.insert(y);
         Ok(y)
@@ -324,9 +378,79 @@ mod tests {
             ("add", Role::Difference),
             ("pointwise", Role::Exponential),
             ("pointwise", Role::Inverse(5)),
-            ("mul", Role::Weights),
+            ("mul", Role::Weights(5)),
         ];
         assert_eq!(marked(&graph), parts);
+    }
+
+    /// `exp(x - top)` over the sums of its rows.
+    fn by_hand(b: &mut Builder, x: NodeId, top: NodeId) -> NodeId {
+        let below = b.sub(x, top);
+        let exp = b.unary(nn::Op::Pointwise(Expr::unary(Unary::Exp, Expr::X)), below);
+        let sum = b.pool_rows(nn::Op::SumPool, exp);
+        let inverse = b.reciprocal(sum);
+        let rows = b.shape(x)[0];
+        let inverse = b.reshape(inverse, &[rows, 1]);
+        b.mul(exp, inverse).unwrap()
+    }
+
+    #[test]
+    fn the_largest_of_all_or_of_another_row_is_no_softmaxs() {
+        let found = |top: fn(&mut Builder, NodeId) -> NodeId| {
+            let mut b = Builder::default();
+            let x = b.push(nn::Op::Input, vec![], [4, 4]);
+            let scores = b.scale(0.3, x);
+            let top = top(&mut b, scores);
+            let y = by_hand(&mut b, scores, top);
+            let y = b.relu(y);
+            marked(&b.graph.reachable(y)).len()
+        };
+        let own = |b: &mut Builder, x: NodeId| {
+            let top = b.pool_rows(nn::Op::MaxPool, x);
+            let top = b.reshape(top, &[4, 1]);
+            b.expand(top, &[4, 4]).unwrap()
+        };
+        assert_eq!(found(own), 7);
+        // A sum of other rows than the largest is of may be next to nothing.
+        let of_all = |b: &mut Builder, x: NodeId| {
+            let all = b.reshape(x, &[1, 16]);
+            let top = b.pool_rows(nn::Op::MaxPool, all);
+            let top = b.reshape(top, &[1, 1]);
+            b.expand(top, &[4, 4]).unwrap()
+        };
+        assert_eq!(found(of_all), 0);
+        // What is subtracted lies along the other axis, so a difference may be positive.
+        let across = |b: &mut Builder, x: NodeId| {
+            let top = b.pool_rows(nn::Op::MaxPool, x);
+            let top = b.reshape(top, &[1, 4]);
+            b.expand(top, &[4, 4]).unwrap()
+        };
+        assert_eq!(found(across), 0);
+    }
+
+    #[test]
+    fn weights_of_long_rows_sum_to_one() {
+        for (terms, tolerance) in [(20, 0.02), (512, 0.02), (2048, 0.02)] {
+            let mut b = Builder::default();
+            let x = b.push(nn::Op::Input, vec![], [2, terms]);
+            let softmax = b.unary(nn::Op::Softmax { axis: 1, log: false }, x);
+            let y = b.pool_rows(nn::Op::SumPool, softmax);
+            let graph = nn::compose::compose(&b.graph.reachable(y)).unwrap();
+            let calibration = Calibration::synthetic(&graph);
+            let settings = Settings { reveal: Reveal::Logits, ..Settings::default() };
+            let Built { program, .. } = build(&graph, &calibration, &Precision::default(), &settings).unwrap();
+            // All alike, and one beside which the others are little together.
+            let mut sample = vec![0.3; 2 * terms];
+            sample[terms..].fill(-2.0);
+            sample[terms] = 2.4;
+            let quantised = evaluate::quantise(&program.function, &[sample]);
+            let function = &program.function;
+            let found = interp::output(function, &program.weights, &quantised[0]);
+            let output = function.values.iter().rev().find(|value| !matches!(value.op, Op::Reveal(_) | Op::Check));
+            for found in found.iter().map(|found| output.unwrap().ty.dequantize(*found)) {
+                assert!((found - 1.0).abs() < tolerance, "a row of {terms} sums to {found}");
+            }
+        }
     }
 
     #[test]
@@ -337,7 +461,7 @@ mod tests {
         let softmax = b.unary(nn::Op::Softmax { axis: 1, log: false }, scores);
         let y = b.add(softmax, scores);
         let roles = marked(&nn::compose::compose(&b.graph.reachable(y)).unwrap());
-        let parts = [("pointwise", Role::Exponential), ("pointwise", Role::Inverse(5)), ("mul", Role::Weights)];
+        let parts = [("pointwise", Role::Exponential), ("pointwise", Role::Inverse(5)), ("mul", Role::Weights(5))];
         assert_eq!(roles, parts);
     }
 

@@ -95,7 +95,7 @@ fn opposed(graph: &Graph, users: &[Vec<NodeId>], ranges: &[Range], id: NodeId) -
                     }
                     least = least.min(ranges[user.0].magnitude() / other);
                 }
-                _ if moves(&node.op) || matches!(node.op, nn::Op::Concat { .. }) => open.push(*user),
+                _ if node.op.moves() || matches!(node.op, nn::Op::Concat { .. }) => open.push(*user),
                 _ => return None,
             }
         }
@@ -115,7 +115,7 @@ fn sources(graph: &Graph, users: &[Vec<NodeId>], mut id: NodeId, keeps: &mut [bo
             }
             nn::Op::SumPool(_) | nn::Op::Scale(_) => chain.push(id),
             nn::Op::Affine(ref affine) if affine.scale.iter().all(|s| *s == 1.0) => chain.push(id),
-            _ if moves(&node.op) => {}
+            _ if node.op.moves() => {}
             _ => return,
         }
         id = node.inputs[0];
@@ -126,7 +126,7 @@ fn sources(graph: &Graph, users: &[Vec<NodeId>], mut id: NodeId, keeps: &mut [bo
 /// compared as exactly as they are summed, and the pool if only its sign changes.
 fn extreme_of_trees(graph: &Graph, users: &[Vec<NodeId>], id: NodeId, keeps: &mut [bool]) {
     let mut at = graph.node(id).inputs[0];
-    while moves(&graph.node(at).op) && users[at.0].len() == 1 {
+    while graph.node(at).op.moves() && users[at.0].len() == 1 {
         at = graph.node(at).inputs[0];
     }
     if !matches!(graph.node(at).op, nn::Op::Trees(_)) || users[at.0].len() != 1 {
@@ -138,7 +138,7 @@ fn extreme_of_trees(graph: &Graph, users: &[Vec<NodeId>], id: NodeId, keeps: &mu
         next = only;
         match graph.node(next).op {
             nn::Op::Scale(-1.0) => return keeps[id.0] = true,
-            ref op if moves(op) => {}
+            ref op if op.moves() => {}
             _ => return,
         }
     }
@@ -167,7 +167,7 @@ fn exact_chain(graph: &Graph, users: &[Vec<NodeId>], mut id: NodeId) -> Vec<Node
             // No more than a weight's bits.
             nn::Op::Scale(factor) => factor.to_bits() & 0xfff == 0,
             nn::Op::Concat { .. } => node.inputs.iter().all(|input| *input == node.inputs[0]),
-            op => moves(op),
+            op => op.moves(),
         };
         if !exact || !sole {
             return chain;
@@ -175,10 +175,6 @@ fn exact_chain(graph: &Graph, users: &[Vec<NodeId>], mut id: NodeId) -> Vec<Node
         id = node.inputs[0];
         chain.push(id);
     }
-}
-
-pub(super) fn moves(op: &nn::Op) -> bool {
-    matches!(op, nn::Op::Reshape | nn::Op::Transpose { .. } | nn::Op::Slice { .. } | nn::Op::Pad { .. })
 }
 
 /// The fractional bits of an operand in `range` and at least `floor` with which its rounding moves
@@ -267,7 +263,7 @@ impl Lowering<'_> {
             let node = self.graph.node(user);
             match &node.op {
                 nn::Op::SumPool(window) => growth += super::log2_ceil(window.kernel[0] * window.kernel[1]),
-                op if moves(op) => {}
+                op if op.moves() => {}
                 _ => break,
             }
             id = user;
@@ -278,7 +274,7 @@ impl Lowering<'_> {
 
 /// What `id` is a rearrangement of.
 pub(super) fn origin(graph: &Graph, mut id: NodeId) -> NodeId {
-    while moves(&graph.node(id).op) {
+    while graph.node(id).op.moves() {
         id = graph.node(id).inputs[0];
     }
     id

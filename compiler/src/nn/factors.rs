@@ -36,7 +36,7 @@ pub(super) fn single(map: &Affine) -> Option<f32> {
 
 /// Whether `id` is what a product of two computed tensors makes, moved around.
 pub(super) fn is_of_product(graph: &Graph, mut id: NodeId) -> bool {
-    while is_move(&graph.node(id).op) {
+    while graph.node(id).op.moves() {
         id = graph.node(id).inputs[0];
     }
     is_product(graph.node(id))
@@ -90,15 +90,11 @@ fn is_product(node: &Node) -> bool {
     matches!(node.op, Op::Mul | Op::MatMul) && node.inputs[0] != node.inputs[1]
 }
 
-fn is_move(op: &Op) -> bool {
-    matches!(op, Op::Reshape | Op::Transpose { .. } | Op::Slice { .. } | Op::Pad { .. })
-}
-
 /// The layer that makes `x`, which `reader` reads, so that a factor of the layer is one of `x` and
 /// of nothing else.
 fn source(graph: &Graph, users: &[Vec<NodeId>], reader: NodeId, x: NodeId) -> Option<Source> {
     let (mut at, mut alone) = (x, users[x.0].len() == 1);
-    while is_move(&graph.node(at).op) {
+    while graph.node(at).op.moves() {
         at = graph.node(at).inputs[0];
         alone &= users[at.0].len() == 1;
     }
@@ -119,7 +115,7 @@ fn own_rows(graph: &Graph, users: &[Vec<NodeId>], layer: NodeId, reader: NodeId,
     let each: usize = shape[1..].iter().product();
     rows[layer.0] = (1..=shape[0]).flat_map(|row| std::iter::repeat_n(row as f32, each)).collect();
     for (id, node) in graph.iter().skip(layer.0 + 1) {
-        if is_move(&node.op) && !rows[node.inputs[0].0].is_empty() {
+        if node.op.moves() && !rows[node.inputs[0].0].is_empty() {
             rows[id.0] = eval::apply(graph, node, &rows, &[]);
         }
     }
@@ -127,7 +123,7 @@ fn own_rows(graph: &Graph, users: &[Vec<NodeId>], layer: NodeId, reader: NodeId,
     rows[x.0].iter().for_each(|row| own[*row as usize] = true);
     own[0] = false;
     let mut once = false;
-    for (id, node) in graph.iter().filter(|(_, node)| !is_move(&node.op)) {
+    for (id, node) in graph.iter().filter(|(_, node)| !node.op.moves()) {
         for input in &node.inputs {
             let here = id == reader && *input == x && !std::mem::replace(&mut once, true);
             if !here && rows[input.0].iter().any(|row| own[*row as usize]) {
@@ -153,7 +149,7 @@ fn other_factor(graph: &Graph, users: &[Vec<NodeId>], id: NodeId) -> Option<Sour
             return source(graph, users, reader, other);
         }
         // A slice or a padding changes nothing about a factor.
-        if !is_move(&node.op) {
+        if !node.op.moves() {
             return None;
         }
         at = reader;

@@ -252,6 +252,11 @@ impl Normalise {
 }
 
 impl Op {
+    /// Whether it only moves elements, drops some, or adds zeros.
+    pub fn moves(&self) -> bool {
+        matches!(self, Op::Reshape | Op::Transpose { .. } | Op::Slice { .. } | Op::Pad { .. })
+    }
+
     /// The operation's name in messages and dumps.
     pub fn name(&self) -> &'static str {
         match self {

@@ -1,8 +1,8 @@
 //! Extensions and requantisations come before the moves and repetitions of what they read:
 //! `extend(transpose(x))` becomes `transpose(extend(x))`. So they meet what makes `x`, one
 //! extension serves all that read `x` in some order, and of what is repeated only one copy is
-//! extended, as the maximum of a softmax's row is. A change of sign moves with them, if nothing
-//! else was wrapped.
+//! extended, as the maximum of a softmax's row is. A change of sign moves behind an extension, too:
+//! only the ring's lowest number, which no format claims to hold, becomes another one by that.
 
 use fusion_ir::{Function, Op, Sign, TensorType, Value, ValueId};
 
@@ -51,7 +51,7 @@ fn passes(op: &Op, value: &Value) -> bool {
         Op::Reshape | Op::Transpose { .. } => true,
         Op::Concat { .. } => value.operands.iter().all(|operand| *operand == value.operands[0]),
         // Half of a unit is rounded up, of a negative number down.
-        Op::Scale { factor: -1 } => *op == Op::Extend && value.ty.magnitude < value.ty.bits,
+        Op::Scale { factor: -1 } => *op == Op::Extend,
         Op::Scale { factor: 1 } => true,
         _ => false,
     }

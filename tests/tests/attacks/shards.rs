@@ -24,9 +24,12 @@ on_every_case! {
     servers_that_do_the_same_are_rejected,
     results_of_one_servers_part_sent_for_anothers_are_rejected,
     an_abort_ends_the_batch_and_every_server_has_seen_what_it_would_have_seen,
-    an_abort_after_another_part_has_ended_is_a_failure_of_the_batch,
+    an_abort_after_another_part_has_given_everything_is_a_failure_of_the_batch,
     what_a_server_sees_says_nothing_of_the_other_parts,
 }
+
+/// How long a party waits for the other.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// What passed on the lanes between the client and one server.
 type SharedLog = Arc<Mutex<Log>>;
@@ -46,7 +49,7 @@ fn play_into(logs: &[SharedLog], case: &Case, job: &Job, rogues: Vec<Rogue>) -> 
         let dial = |(listener, log): (&TcpListener, &SharedLog)| {
             let (address, log) = (listener.local_addr().unwrap().to_string(), Arc::clone(log));
             move || {
-                let options = TcpOptions { timeout: Duration::from_secs(60), tls: None, allow_plaintext: false };
+                let options = TcpOptions { timeout: PATIENCE, tls: None, allow_plaintext: false };
                 let (connection, _) = tcp::connect(&address, &options)?;
                 // Of asking, which comes first, nothing is kept.
                 log.lock().unwrap().clear();
@@ -58,7 +61,7 @@ fn play_into(logs: &[SharedLog], case: &Case, job: &Job, rogues: Vec<Rogue>) -> 
         let servers: Vec<_> = listeners.iter().zip(logs).map(dial).collect();
         for (listener, rogue) in listeners.into_iter().zip(rogues) {
             scope.spawn(move || {
-                let accept = || open(listener.accept().unwrap().0, Duration::from_secs(60)).unwrap();
+                let accept = || open(listener.accept().unwrap().0, PATIENCE).unwrap();
                 // It is asked first whether it would serve.
                 assert!(honest(case).serve(&case.plan, accept()).is_err());
                 // The client may hang up on it; what counts is what it makes of the batch.
@@ -159,8 +162,10 @@ fn results_of_one_servers_part_sent_for_anothers_are_rejected(case: &'static Cas
     assert!(notes.lock().unwrap().replaced > 0, "none was exchanged");
 }
 
-fn an_abort_after_another_part_has_ended_is_a_failure_of_the_batch(case: &'static Case) {
-    let micro_batches = (case.job().batch().positions() as usize / 2).div_ceil(8);
+fn an_abort_after_another_part_has_given_everything_is_a_failure_of_the_batch(case: &'static Case) {
+    let positions = case.job().batch().positions() as usize;
+    let micro_batches = (positions / 2).div_ceil(8);
+    assert_eq!(positions.div_ceil(2).div_ceil(8), micro_batches, "either part has as many");
     let logs = [SharedLog::default(), SharedLog::default()];
     let reveals = |log: &SharedLog| {
         let received = |event: &&Event| matches!(event, Event::Received(Kind::Reveal, _));
@@ -171,7 +176,7 @@ fn an_abort_after_another_part_has_ended_is_a_failure_of_the_batch(case: &'stati
     let first = Arc::clone(&logs[0]);
     let waiting = Rogue::meddling(case, move |kind, number, message| match message {
         Message::Sending(_) if (kind, number) == (Kind::Reveal, micro_batches - 1) => {
-            let patience = Instant::now() + Duration::from_secs(60);
+            let patience = Instant::now() + PATIENCE / 2;
             while reveals(&first) < micro_batches && Instant::now() < patience {
                 std::thread::sleep(Duration::from_millis(5));
             }

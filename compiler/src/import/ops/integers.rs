@@ -189,7 +189,10 @@ pub(in super::super) fn conv_integer(call: &mut Call) -> Wires {
         Operand::Data(_) => return Err("the kernel must be a constant".into()),
     };
     match shifted(call, 0, 2, 0)? {
-        Operand::Data(x) => integer(linear::convolution(call, x, weight, None)?),
+        Operand::Data(x) => {
+            let terms = weight.shape()[1..].iter().product();
+            integer(linear::convolution(call, x, weight, None)?, terms)
+        }
         Operand::Const(_) => Err("reads no data".into()),
     }
 }
@@ -198,11 +201,13 @@ pub(in super::super) fn mat_mul_integer(call: &mut Call) -> Wires {
     let a = shifted(call, 0, 2, 0)?;
     let columns = call.constant(1).map_or(0, |b| b.rank().saturating_sub(1));
     let b = shifted(call, 1, 3, columns)?;
-    integer(linear::multiplied(call, a, b)?)
+    let terms = a.shape(call).last().copied().unwrap_or(1);
+    integer(linear::multiplied(call, a, b)?, terms)
 }
 
-fn integer(y: NodeId) -> Wires {
-    Ok(vec![Wire::Data(y, Kind::Integer(Whole::any(DataType::Int32)))])
+/// Sums of so many products of bytes less their zero points.
+fn integer(y: NodeId, terms: usize) -> Wires {
+    Ok(vec![Wire::Data(y, Kind::Integer(Whole::products_of_bytes(DataType::Int32, terms)))])
 }
 
 /// onnxruntime's products of quantised matrices that end as real numbers. The data of
