@@ -72,6 +72,21 @@ fn support_vector_machines_without_vectors() {
     }
 }
 
+/// What writes an SVC of two classes gives the class that it does not predict the larger score.
+#[test]
+fn scores_that_are_not_in_the_labels_order_are_warned_of() {
+    let warned = |name: &str, output: Option<&str>| {
+        let mut options = options(name);
+        options.part.output = output.map(Into::into);
+        let warnings = compile(&options).unwrap().summary.warnings;
+        warnings.iter().filter(|warning| warning.contains("another class than the model's own label")).count()
+    };
+    assert_eq!(warned("svc_rbf", Some("probabilities")), 1);
+    assert_eq!(warned("svc_rbf", None), 0);
+    assert_eq!(warned("svc_rbf3", Some("probabilities")), 0);
+    assert_eq!(warned("calibrated_svc", Some("probabilities")), 0);
+}
+
 /// They are found by iteration until little changes, which no fixed program does.
 #[test]
 fn probabilities_of_more_classes_are_refused_by_name() {

@@ -29,7 +29,7 @@ use crate::{Error, compare, diagnose, import};
 use given::{Given, hidden, labels, read_samples, revealable};
 use meaning::Meaning;
 use trial::{Judged, Trial};
-use warnings::{clipped, fewer_than_one_label, rounded_trees, unused_prefix, warnings};
+use warnings::{clipped, fewer_than_one_label, rounded_trees, unlike_own_label, unused_prefix, warnings};
 
 pub use crate::build::{Built, build, simplify};
 pub use crate::progress::Progress;
@@ -136,6 +136,7 @@ pub fn compile_network(
             other_scores,
             warnings(&calibration, formats, &agreement, graph.macs()),
             unused_prefix(options, &network),
+            unlike_own_label(options, &network, &calibration).into_iter().collect(),
             rounded_trees(&network.graph).into_iter().collect(),
             few.into_iter().collect(),
             clipped(&beyond),

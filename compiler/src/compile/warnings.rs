@@ -5,9 +5,9 @@ use fusion_ir::input::Clipped;
 use super::Options;
 use crate::agreement::{Agreement, Reference};
 use crate::build::MAX_NAMED;
-use crate::import::Imported;
+use crate::import::{self, Imported, Part};
 use crate::lower::{Formats, LayerFormat, ProductFormat};
-use crate::nn::{Graph, Op, trees};
+use crate::nn::{Graph, Op, eval, trees};
 use crate::quantise::calibrate::{Calibration, MAX_SAMPLES};
 use crate::quantise::margin;
 use crate::setting::Setting;
@@ -85,6 +85,32 @@ pub(super) fn unused_prefix(options: &Options, network: &Imported) -> Vec<String
     let nothing = options.part.public_prefix && network.prefix.is_none();
     let why = "a public prefix was asked for, but the model begins with nothing that the client could do alone";
     if nothing { vec![why.into()] } else { Vec::new() }
+}
+
+/// That the scores which the user chose say another class than the model's own label, if they do:
+/// some exporters write scores in the wrong order.
+pub(super) fn unlike_own_label(options: &Options, scores: &Imported, calibration: &Calibration) -> Option<String> {
+    let part = options.part();
+    let chosen = part.output.clone().filter(|_| scores.tabular && part.row.is_none() && !part.values)?;
+    let part = Part { output: None, ..part };
+    let own = import::read_part(&options.model, options.input_shape.as_deref(), &part, options.memory).ok()?;
+    if own.graph.input_shape() != scores.graph.input_shape() {
+        return None;
+    }
+    let labels = |network: &Imported| -> Vec<usize> {
+        eval::outputs(&network.graph, &calibration.samples).iter().map(|scores| eval::argmax(scores)).collect()
+    };
+    let (labels, own) = (labels(scores), labels(&own));
+    let unlike = labels.iter().zip(&own).filter(|(a, b)| a != b).count();
+    // Fewer may be ties and roundings.
+    (unlike * 100 > labels.len()).then(|| {
+        format!(
+            "for {unlike} of {} calibration samples the largest of {chosen:?} is another class than the model's own label: \
+             are its columns in the order of the classes? Without {} the label decides",
+            labels.len(),
+            Setting::Output
+        )
+    })
 }
 
 /// That trees do not compare the sample itself, which is exact.
