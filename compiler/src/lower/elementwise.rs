@@ -196,7 +196,7 @@ impl Lowering<'_> {
         if bits > super::MAX_RING_BITS {
             return Err(format!("its product needs {bits} bits"));
         }
-        let [a, b] = [a, b].map(|operand| self.extend(operand, bits, node));
+        let [a, b] = [a, b].map(|operand| self.factor(operand, bits, node));
         let ty = TensorType { shape: node.shape.clone(), bits, frac, magnitude: result, sign: Sign::Any };
         let y = self.same(Op::Mul, vec![a, b], ty, node);
         if keeps {
@@ -211,6 +211,22 @@ impl Lowering<'_> {
             y
         };
         Ok(self.narrow(y, node))
+    }
+
+    /// A factor in a product's ring; private summands that were its last operation are added there,
+    /// so that the extension meets what makes the rest.
+    fn factor(&mut self, x: ValueId, bits: u8, node: &nn::Node) -> ValueId {
+        let value = self.function.value(x).clone();
+        let Op::Bias { weight } = value.op else { return self.extend(x, bits, node) };
+        let mut rest = value.operands[0];
+        if self.function.value(rest).op == Op::Extend {
+            rest = self.function.value(rest).operands[0];
+        }
+        let wide = self.extend(rest, bits, node);
+        let declared = self.function.weight(weight).clone();
+        let elements = self.weights[weight.index()].clone();
+        let weight = self.weight(declared.name, declared.shape, bits, declared.frac, elements);
+        self.same(Op::Bias { weight }, vec![wide], TensorType { bits, ..value.ty }, node)
     }
 
     /// `x + shift` by private summands, one for each element of the leading axis.

@@ -26,7 +26,7 @@ use wide::Wide;
 
 use crate::nn::eval::Observed;
 use crate::nn::{self, Graph, NodeId};
-use crate::passes::Program;
+use crate::passes::{Program, dead_code};
 use crate::quantise::{LEAST_MARGIN, Precision, frac_for, magnitude, margin};
 use crate::{Error, Unsupported};
 
@@ -113,7 +113,10 @@ pub fn lower(graph: &Graph, observed: &Observed, precision: &Precision) -> Resul
         return Err(Error::Unsupported(refused));
     }
     let Lowering { function, weights, formats, .. } = lowering;
-    Ok((Program { function, weights: Weights(weights) }, formats))
+    let mut program = Program { function, weights: Weights(weights) };
+    // A factor may have its summands in another ring than they were first given.
+    dead_code::remove(&mut program);
+    Ok((program, formats))
 }
 
 /// Whether there is a softmax inside.

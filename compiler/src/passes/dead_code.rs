@@ -7,7 +7,7 @@ use fusion_ir::{ValueId, WeightId};
 use super::Program;
 
 /// Keeps the input, the last value and what it depends on.
-pub(super) fn remove(program: &mut Program) {
+pub(crate) fn remove(program: &mut Program) {
     let function = &mut program.function;
     let Some(last) = function.values.len().checked_sub(1) else { return };
     let mut live = vec![false; function.values.len()];

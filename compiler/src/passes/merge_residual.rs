@@ -1,17 +1,18 @@
-//! A skip connection is added to the accumulator of the layer it meets, before the one
-//! requantisation that is left:
+//! A skip connection is added to the accumulator of the layer or product that it meets, before the
+//! one requantisation that is left:
 //!
 //! ```text
 //!         requant(extend(requant(conv)) + shift_left(extend(skip)))
 //! becomes requant(conv + shift_left(extend(skip)))
 //! ```
 //!
-//! The sum moves to the finest format of its operands. Its width grows by as many bits, so the
+//! Reshapes and transpositions of what is requantised stand between them as well as not. The sum
+//! moves to the finest format of its operands. Its width grows by as many bits, so the
 //! requantisation's result keeps its format, and fewer roundings make it more exact. Not done where
 //! the accumulator would become wider than RLWE allows.
 
 use fusion_catalogue::rlwe::MAX_ACC_BITS;
-use fusion_ir::{Op, ValueId};
+use fusion_ir::{Op, Sign, TensorType, ValueId};
 
 use super::widths::{can_set_width, set_width};
 use super::{Program, Settings};
@@ -21,8 +22,11 @@ struct Branch {
     aligned: ValueId,
     extended: ValueId,
     narrow: ValueId,
-    /// The accumulator that `narrow` is the requantisation of, if nothing else reads either.
+    /// The accumulator that `narrow` is the requantisation of, moved, if nothing else reads any of
+    /// them.
     accumulator: Option<ValueId>,
+    /// The moves, last first.
+    moves: Vec<ValueId>,
 }
 
 pub(super) fn apply(program: &mut Program, _: &Settings) {
@@ -71,9 +75,16 @@ fn merge(program: &mut Program, users: &[Vec<ValueId>], sum: ValueId) -> Option<
     }
     let bits = u8::try_from(bits).ok().filter(|_| fits)?;
     for branch in &branches {
-        let source = branch.accumulator.unwrap_or(branch.extended);
+        let mut source = branch.accumulator.unwrap_or(branch.extended);
         if branch.accumulator.is_some() {
             set_width(&mut program.function, source, bits);
+            for id in branch.moves.iter().rev() {
+                let ty = TensorType { sign: Sign::Any, ..program.function.value(source).ty.clone() };
+                let moved = &mut program.function.values[id.index()];
+                moved.operands = vec![source];
+                moved.ty = ty.with_shape(moved.ty.shape.clone());
+                source = *id;
+            }
         } else {
             program.function.values[branch.extended.index()].ty.bits = bits;
         }
@@ -103,11 +114,16 @@ fn branch(program: &Program, users: &[Vec<ValueId>], aligned: ValueId) -> Option
         return None;
     }
     let narrow = function.value(extended).operands[0];
-    let value = function.value(narrow);
+    let (mut moves, mut at) = (Vec::new(), narrow);
+    while matches!(function.value(at).op, Op::Reshape | Op::Transpose { .. }) && sole(at) {
+        moves.push(at);
+        at = function.value(at).operands[0];
+    }
+    let value = function.value(at);
     let accumulator = match value.op {
-        Op::Requant { .. } if sole(narrow) && sole(value.operands[0]) => Some(value.operands[0]),
+        Op::Requant { .. } if sole(at) && sole(value.operands[0]) => Some(value.operands[0]),
         _ => None,
     };
-    let linear = |id: &ValueId| matches!(function.value(*id).op, Op::Conv(_) | Op::Dense { .. });
-    Some(Branch { aligned, extended, narrow, accumulator: accumulator.filter(linear) })
+    let exact = |id: &ValueId| matches!(function.value(*id).op, Op::Conv(_) | Op::Dense { .. } | Op::Mul);
+    Some(Branch { aligned, extended, narrow, accumulator: accumulator.filter(exact), moves })
 }

@@ -5,7 +5,7 @@
 
 mod assign_widths;
 mod commute_relu_max_pool;
-mod dead_code;
+pub(crate) mod dead_code;
 mod equal_values;
 mod fold_constants;
 mod fuse_requant_clip;

@@ -16,6 +16,7 @@ fn follows(op: &Op) -> bool {
             | Op::Offset { .. }
             | Op::Bias { .. }
             | Op::Add
+            | Op::Mul
             | Op::SumPool(_)
             | Op::Concat { .. }
             | Op::Pad { .. }

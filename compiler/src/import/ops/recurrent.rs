@@ -7,7 +7,7 @@ use super::super::call::{Call, Kind, Wire, number};
 use super::super::size;
 use super::{activation, linear, types};
 use crate::nn::NodeId;
-use crate::nn::expr::{Binary, Expr};
+use crate::nn::expr::{Binary, Expr, Unary};
 
 /// What all directions share.
 struct Layer {
@@ -31,6 +31,9 @@ struct Weights {
     /// Of an LSTM's cell on its gates: input, output, forget.
     peepholes: Option<Array1<f32>>,
     functions: Vec<Expr>,
+    /// Whether an LSTM's new cell is the tanh of its sum, whose rows are doubled: then it is
+    /// `2 sigmoid(sum) - 1`, and all gates are one function.
+    doubled: bool,
 }
 
 /// What a direction gives: each step's state, in the order of the steps, and the last state and
@@ -188,14 +191,27 @@ fn weights(
     };
     let bias = vector(3, "the bias", 2 * rows)?.unwrap_or_else(|| Array1::zeros(2 * rows));
     let lstm = call.node.op_type == "LSTM";
-    Ok(Weights {
+    let mut weights = Weights {
         input: matrix(1, "the input's weights")?,
         state: matrix(2, "the state's weights")?,
         input_bias: bias.slice(s![..rows]).to_owned(),
         state_bias: bias.slice(s![rows..]).to_owned(),
         peepholes: if lstm { vector(7, "the peepholes", 3 * layer.hidden)? } else { None },
         functions,
-    })
+        doubled: false,
+    };
+    let usual = [Unary::Sigmoid, Unary::Tanh].map(|f| Expr::unary(f, Expr::X));
+    if lstm && weights.peepholes.is_none() && weights.functions[..2] == usual {
+        let new = s![3 * layer.hidden..];
+        weights.doubled = true;
+        for matrix in [&mut weights.input, &mut weights.state] {
+            matrix.slice_mut(s![3 * layer.hidden.., ..]).map_inplace(|w| *w *= 2.0);
+        }
+        for bias in [&mut weights.input_bias, &mut weights.state_bias] {
+            bias.slice_mut(new).map_inplace(|b| *b *= 2.0);
+        }
+    }
+    Ok(weights)
 }
 
 /// The first state of a direction, `[batch, hidden]`; `None` if it is zero.
@@ -402,7 +418,7 @@ fn lstm(
     let sum = driven(call, part, state, &weights.state)?;
     let peephole = |i: usize| weights.peepholes.as_ref().map(|p| p.slice(s![i * h..(i + 1) * h]).to_owned().into_dyn());
     let [mut input, mut output, mut forget] = [0, 1, 2].map(|i| columns(call, sum, i * h, (i + 1) * h));
-    let new = columns(call, sum, 3 * h, 4 * h);
+    let mut new = columns(call, sum, 3 * h, 4 * h);
     let zero = number(0.0);
     if let (Some(start), Some(p_input), Some(p_forget)) = (cell, peephole(0), peephole(2)) {
         for (gate, peephole) in [(&mut input, p_input), (&mut forget, p_forget)] {
@@ -417,14 +433,22 @@ fn lstm(
     }
     // Gates that are one function of neighbours are one operation.
     let (input, output_now, forget) = if weights.peepholes.is_none() {
-        let gates = columns(call, sum, 0, 3 * h);
+        let gates = if weights.doubled { sum } else { columns(call, sum, 0, 3 * h) };
         let gates = applied(call, f, gates);
+        if weights.doubled {
+            new = columns(call, gates, 3 * h, 4 * h);
+        }
         let [input, output, forget] = [0, 1, 2].map(|i| columns(call, gates, i * h, (i + 1) * h));
         (input, Some(output), forget)
     } else {
         (applied(call, f, input), None, applied(call, f, forget))
     };
-    let new = applied(call, g, new);
+    let new = if weights.doubled {
+        let twice = call.b.scale(2.0, new);
+        call.affine(twice, &number(1.0), &number(-1.0))?
+    } else {
+        applied(call, g, new)
+    };
     let mut next = call.b.mul(input, new)?;
     if let Some(cell) = cell {
         let kept = match cell {
