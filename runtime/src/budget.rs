@@ -171,17 +171,26 @@ mod tests {
         for (who, positions) in [(&ann, 1), (&old, 20), (&older, 30), (&bob, 7)] {
             budget.spend(who, positions).unwrap();
         }
-        let budget = budget.formerly([(ann.clone(), vec![older, ann.clone(), old.clone()])]);
+        let budget = budget.formerly([(ann.clone(), vec![older.clone(), ann.clone(), old.clone()])]);
         assert!(budget.afford(&ann, 50).is_err());
         assert_eq!((budget.left(&ann).unwrap(), budget.left(&bob).unwrap()), (49, 93));
         let all = [("client ann".to_owned(), 51), ("client bob".to_owned(), 7)];
         assert_eq!(budget.spent().unwrap(), all);
-        // Whoever still spends under the old name is found by the next one that looks.
-        budget.spend(&old, 9).unwrap();
-        assert_eq!(budget.left(&ann).unwrap(), 49);
-        let again = Budget::open(&path, 100).unwrap().formerly([(ann.clone(), vec![old])]);
-        again.spend(&ann, 40).unwrap();
-        assert_eq!(again.left(&ann).unwrap(), 0);
+        // A program that knows it by an old name goes on with the same budget, not with a new one.
+        let other = Budget::open(&path, 100).unwrap();
+        assert!(other.spend(&old, 50).is_err() && other.afford(&older, 50).is_err());
+        other.spend(&old, 9).unwrap();
+        assert_eq!([&ann, &old, &older].map(|who| other.left(who).unwrap()), [40; 3]);
+        assert_eq!(other.refund("client older", 10).unwrap(), 50);
+        assert_eq!((budget.left(&ann).unwrap(), budget.spent().unwrap()[0].1), (50, 50));
+        // Names move on, to somebody else and in a circle, and nothing is forgotten.
+        let moved = Budget::open(&path, 100).unwrap().formerly([(bob.clone(), vec![old.clone()])]);
+        assert_eq!([&bob, &old, &older].map(|who| moved.left(who).unwrap()), [93, 93, 50]);
+        let circle = Budget::open(&path, 100).unwrap();
+        let circle = circle.formerly([(bob.clone(), vec![ann.clone()]), (ann.clone(), vec![bob.clone()])]);
+        assert_eq!([&bob, &ann, &old, &older].map(|who| circle.left(who).unwrap()), [43; 4]);
+        circle.spend(&ann, 43).unwrap();
+        assert_eq!(circle.left(&bob).unwrap(), 0);
         // Adding up does not begin anew.
         let path = directory.path().join("full.redb");
         let full = Budget::open(&path, u64::MAX).unwrap();

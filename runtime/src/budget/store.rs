@@ -36,7 +36,9 @@ pub trait BudgetStore: fmt::Debug + Send + Sync {
     /// [`Error::State`] if the place cannot be used.
     fn refund(&self, client: &str, positions: u64) -> Result<Change, Error>;
 
-    /// Adds what `former`, other clients, have spent to what `client` has, and leaves them nothing.
+    /// Adds what `former`, other names of `client`, have spent to what `client` has. Where programs
+    /// that know it by one of these names use the place too, it counts for `client` from then on
+    /// what they spend, ask for and give back.
     ///
     /// # Errors
     /// [`Error::State`] if the place cannot be used.
