@@ -153,6 +153,9 @@ fn run(args: &Args) -> Result<u8, Error> {
     let _ = writeln!(stdout, "listening on {address}").and_then(|()| stdout.flush());
     notify(&[NotifyState::Ready]);
     let code = attend(args, config, kept.as_ref(), &service, &stopper, &logs, (&tell, &told));
+    if let Some(database) = kept.as_ref().and_then(|kept| kept.database.as_ref()) {
+        database.finish();
+    }
     drop(logs);
     Ok(code)
 }

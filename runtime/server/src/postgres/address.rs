@@ -1,13 +1,16 @@
 //! Where the database is, and how to get there.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use tokio::net::lookup_host;
 use tokio::task::AbortHandle;
-use tokio_postgres::config::{Config, Host, SslMode, TargetSessionAttrs};
+use tokio::time::timeout;
+use tokio_postgres::config::{Config, Host, LoadBalanceHosts, SslMode, TargetSessionAttrs};
 use tokio_postgres::{Client, NoTls};
 
 use super::schema;
@@ -16,13 +19,15 @@ use super::trouble::Trouble;
 
 /// The variable that other programs of PostgreSQL read, too.
 const PASSWORD: &str = "PGPASSWORD";
-/// To a host, unless the address says otherwise.
-const CONNECT: Duration = Duration::from_secs(2);
+/// How long each host may take to let this side in, unless the address says otherwise.
+const CONNECT: Duration = Duration::from_secs(3);
+/// How long the tables may take to be made, a turn of another replica's included.
+const MAKE: Duration = Duration::from_secs(30);
 
-/// What holds for each connection: nobody waits long for another one's row, and what is done is on
-/// disk, whatever the database does by default.
+/// What holds for each connection: nobody waits long for another one's row, which would hold up all
+/// others on this connection, and what is done is on disk, whatever the database does by default.
 const SESSION: &str = "
-SET lock_timeout = '2s';
+SET lock_timeout = '500ms';
 SET default_transaction_isolation = 'read committed';
 SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off';
 ";
@@ -67,6 +72,10 @@ impl Address {
         if config.get_hosts().is_empty() {
             return known("host");
         }
+        let (hosts, ports) = (config.get_hosts().len(), config.get_ports().len());
+        if ports > 1 && ports != hosts || ![0, hosts].contains(&config.get_hostaddrs().len()) {
+            return Err("each host has a port and an address of its own, or all have one port".into());
+        }
         match (&authority, config.get_ssl_mode()) {
             (Some(_), SslMode::Disable) => return Err("sslmode=disable and an authority exclude each other".into()),
             (None, SslMode::Require) => {
@@ -75,11 +84,11 @@ impl Address {
             _ => {}
         }
         let is_here = |host: &Host| match host {
-            Host::Tcp(name) => name == "localhost" || name.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback()),
+            Host::Tcp(name) => name == "localhost" || name.parse().is_ok_and(|ip: IpAddr| ip.is_loopback()),
             Host::Unix(_) => true,
         };
         let addresses = config.get_hostaddrs();
-        let here = config.get_hosts().iter().all(is_here) && addresses.iter().all(std::net::IpAddr::is_loopback);
+        let here = config.get_hosts().iter().all(is_here) && addresses.iter().all(IpAddr::is_loopback);
         if authority.is_none() && !here && !allow_plaintext {
             return Err("a connection to another machine would be neither encrypted nor authenticated: authority \
                         protects it, allow_plaintext permits it"
@@ -91,36 +100,138 @@ impl Address {
         config.ssl_mode(if authority.is_some() { SslMode::Require } else { SslMode::Disable });
         // One that takes no changes is no use.
         config.target_session_attrs(TargetSessionAttrs::ReadWrite);
-        if config.get_connect_timeout().is_none() {
-            config.connect_timeout(CONNECT);
-        }
         if config.get_application_name().is_none() {
             config.application_name("fusion-server");
         }
         Ok(Address { config, password_file, authority })
     }
 
-    /// A connection, with the tables that there have to be. Password and authority are read anew
-    /// each time.
+    /// A connection, with the tables that there have to be, to the first host that will do. Each of
+    /// them, and each address of a name, has time of its own: one that is silent is passed over.
+    /// Password and authority are read anew each time.
     pub async fn connect(&self) -> Result<Link, Trouble> {
-        let mut config = self.config.clone();
-        if let Some(password) = self.password()? {
-            config.password(password);
-        }
-        let (mut client, task) = match &self.authority {
-            Some(path) => {
-                let (client, connection) = config.connect(Verified::by(path)?).await?;
-                (client, tokio::spawn(async move { drop(connection.await) }).abort_handle())
+        let verified = self.authority.as_deref().map(Verified::by).transpose()?;
+        let password = self.password()?;
+        let mut wrong = Vec::new();
+        for number in self.order()? {
+            let places = match self.in_time(self.places(number)).await {
+                Ok(places) => places,
+                Err(why) => {
+                    wrong.push((self.shown(number), why));
+                    continue;
+                }
+            };
+            for mut place in places {
+                if let Some(password) = &password {
+                    place.password(password);
+                }
+                match self.link(&place, verified.clone()).await {
+                    Ok(link) => return Ok(link),
+                    Err(why) => wrong.push((self.shown(number), why)),
+                }
             }
-            None => {
-                let (client, connection) = config.connect(NoTls).await?;
-                (client, tokio::spawn(async move { drop(connection.await) }).abort_handle())
+        }
+        match wrong.pop() {
+            Some((_, why)) if wrong.is_empty() => Err(why),
+            last => Err(Trouble::Nowhere(wrong.into_iter().chain(last).collect())),
+        }
+    }
+
+    async fn link(&self, place: &Config, verified: Option<Verified>) -> Result<Link, Trouble> {
+        let arrive = async {
+            let (client, task) = match verified {
+                Some(verified) => {
+                    let (client, connection) = place.connect(verified).await?;
+                    (client, tokio::spawn(async move { drop(connection.await) }).abort_handle())
+                }
+                None => {
+                    let (client, connection) = place.connect(NoTls).await?;
+                    (client, tokio::spawn(async move { drop(connection.await) }).abort_handle())
+                }
+            };
+            let link = Link { client, spoilt: AtomicBool::new(false), _guard: Guard(task) };
+            link.batch_execute(SESSION).await?;
+            let made = schema::is_made(&link).await?;
+            Ok((link, made))
+        };
+        let (mut link, made) = self.in_time(arrive).await?;
+        if !made {
+            timeout(MAKE, schema::make(&mut link.client)).await.unwrap_or(Err(Trouble::Late))?;
+        }
+        Ok(link)
+    }
+
+    /// The numbers of the hosts, as they are to be tried.
+    fn order(&self) -> Result<Vec<usize>, Trouble> {
+        let mut order: Vec<usize> = (0..self.config.get_hosts().len()).collect();
+        if self.config.get_load_balance_hosts() == LoadBalanceHosts::Random {
+            let chance = getrandom::u32().map_err(|error| Trouble::Unfit(error.to_string()))?;
+            let first = chance as usize % order.len();
+            order.rotate_left(first);
+        }
+        Ok(order)
+    }
+
+    /// All addresses of the host of this number.
+    async fn places(&self, number: usize) -> Result<Vec<Config>, Trouble> {
+        let (host, port) = (&self.config.get_hosts()[number], self.port(number));
+        let addresses: Vec<Option<IpAddr>> = match (host, self.config.get_hostaddrs().get(number)) {
+            (_, Some(address)) => vec![Some(*address)],
+            (Host::Unix(_), None) => vec![None],
+            (Host::Tcp(name), None) => {
+                let found = lookup_host((name.as_str(), port)).await.map_err(Trouble::Name)?;
+                found.map(|address| Some(address.ip())).collect()
             }
         };
-        let guard = Guard(task);
-        client.batch_execute(SESSION).await?;
-        schema::prepare(&mut client).await?;
-        Ok(Link { client, spoilt: AtomicBool::new(false), _guard: guard })
+        if addresses.is_empty() {
+            return Err(Trouble::Name(std::io::ErrorKind::NotFound.into()));
+        }
+        Ok(addresses.into_iter().map(|address| self.place(host, address, port)).collect())
+    }
+
+    /// What was read, of one host only.
+    fn place(&self, host: &Host, address: Option<IpAddr>, port: u16) -> Config {
+        let (all, mut config) = (&self.config, Config::new());
+        match host {
+            Host::Tcp(name) => config.host(name),
+            Host::Unix(path) => config.host_path(path),
+        };
+        address.map(|address| config.hostaddr(address));
+        config.port(port).ssl_mode(all.get_ssl_mode()).ssl_negotiation(all.get_ssl_negotiation());
+        config.connect_timeout(self.patience()).keepalives(all.get_keepalives());
+        config.keepalives_idle(all.get_keepalives_idle());
+        config.target_session_attrs(all.get_target_session_attrs()).channel_binding(all.get_channel_binding());
+        all.get_user().map(|user| config.user(user));
+        all.get_dbname().map(|name| config.dbname(name));
+        all.get_options().map(|options| config.options(options));
+        all.get_application_name().map(|name| config.application_name(name));
+        all.get_tcp_user_timeout().map(|time| config.tcp_user_timeout(*time));
+        all.get_keepalives_interval().map(|time| config.keepalives_interval(time));
+        all.get_keepalives_retries().map(|count| config.keepalives_retries(count));
+        config
+    }
+
+    /// What a host, or the search for its addresses, may take.
+    fn patience(&self) -> Duration {
+        self.config.get_connect_timeout().copied().unwrap_or(CONNECT)
+    }
+
+    async fn in_time<T>(&self, what: impl Future<Output = Result<T, Trouble>>) -> Result<T, Trouble> {
+        timeout(self.patience(), what).await.unwrap_or(Err(Trouble::Late))
+    }
+
+    fn port(&self, number: usize) -> u16 {
+        let ports = self.config.get_ports();
+        ports.get(number).or(ports.first()).copied().unwrap_or(5432)
+    }
+
+    /// The host of this number, for people.
+    fn shown(&self, number: usize) -> String {
+        let port = self.port(number);
+        match &self.config.get_hosts()[number] {
+            Host::Tcp(name) => format!("{name}:{port}"),
+            Host::Unix(path) => format!("{}:{port}", path.display()),
+        }
     }
 
     fn password(&self) -> Result<Option<String>, Trouble> {
@@ -134,14 +245,9 @@ impl Address {
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("PostgreSQL at ")?;
-        let ports = self.config.get_ports();
-        for (number, host) in self.config.get_hosts().iter().enumerate() {
-            let port = ports.get(number).or(ports.first()).copied().unwrap_or(5432);
+        for number in 0..self.config.get_hosts().len() {
             let comma = if number == 0 { "" } else { "," };
-            match host {
-                Host::Tcp(name) => write!(f, "{comma}{name}:{port}")?,
-                Host::Unix(path) => write!(f, "{comma}{}:{port}", path.display())?,
-            }
+            write!(f, "{comma}{}", self.shown(number))?;
         }
         write!(f, "/{}", self.config.get_dbname().unwrap_or_default())
     }
@@ -222,6 +328,7 @@ mod tests {
             ("postgresql://db/b", true, "has no user"),
             ("postgresql://ann@db", true, "has no database"),
             ("postgresql://ann@/b", true, "has no host"),
+            ("postgresql://ann@db1:1,db2:2,db3/b?port=7", true, "a port and an address of its own"),
             ("postgresql://ann@db/b?what=else", true, "unknown option `what`"),
             ("b.redb", true, "no address of a database"),
         ] {

@@ -1,7 +1,5 @@
 //! One change of what a client has spent: a statement that makes it, once, with a row that says so.
 
-use std::time::{Duration, Instant};
-
 use fusion_runtime::{Change, Error};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
@@ -26,12 +24,6 @@ const REFUND: &str = "WITH paid AS (
     INSERT INTO fusion.admissions (id, client, positions) SELECT CAST($3 AS uuid), $1, -$2 FROM paid
 ) SELECT spent FROM paid";
 
-/// Undoes a change that nobody had anything of.
-const SETTLE: &str = "WITH gone AS (
-    DELETE FROM fusion.admissions WHERE id = CAST($1 AS uuid) RETURNING client, positions
-) UPDATE fusion.budgets AS b SET spent = greatest(b.spent - gone.positions, 0)
-    FROM gone WHERE b.client = gone.client RETURNING b.client";
-
 /// Nothing is counted in between: what is gone is added in the same statement.
 const ADOPT: &str = "WITH gone AS (
     DELETE FROM fusion.budgets WHERE client = ANY($2) AND client <> $1 RETURNING spent
@@ -45,16 +37,12 @@ const NOTED: &str = "SELECT FROM fusion.admissions WHERE id = CAST($1 AS uuid)";
 const SPENT: &str = "SELECT spent FROM fusion.budgets WHERE client = $1";
 const ALL: &str = "SELECT client, spent FROM fusion.budgets ORDER BY client COLLATE \"C\"";
 
-/// How long a change may be under way that nobody waits for any more.
-const UNDER_WAY: Duration = Duration::from_secs(600);
-/// Most changes that are remembered.
-const MOST_OWED: usize = 10_000;
-
 /// What is to be changed.
 pub struct Ask<'a> {
-    id: String,
-    client: &'a str,
-    positions: i64,
+    /// Its number, by which it is known whether it was made.
+    pub id: String,
+    pub client: &'a str,
+    pub positions: i64,
     /// The most that may be spent afterwards; `None` gives back.
     limit: Option<i64>,
 }
@@ -68,6 +56,11 @@ impl Ask<'_> {
     /// To give back.
     pub fn refund(client: &str, positions: u64) -> Result<Ask<'_>, Error> {
         Ask::new(client, positions, None)
+    }
+
+    /// Whether it spends, and does not give back.
+    pub fn spends(&self) -> bool {
+        self.limit.is_some()
     }
 
     fn new(client: &str, positions: u64, limit: Option<i64>) -> Result<Ask<'_>, Error> {
@@ -133,42 +126,4 @@ fn count(row: &Row, column: usize) -> Result<u64, tokio_postgres::Error> {
 
 async fn is_noted(database: &Client, ask: &Ask<'_>) -> Result<bool, tokio_postgres::Error> {
     Ok(!database.query_typed(NOTED, &[(&ask.id, Type::TEXT)]).await?.is_empty())
-}
-
-/// A change that may have been made, for a session that was refused.
-pub struct Owed {
-    id: String,
-    client: String,
-    positions: i64,
-    since: Instant,
-}
-
-impl Owed {
-    /// Whose it is.
-    pub fn client(&self) -> &str {
-        &self.client
-    }
-
-    /// How much.
-    pub fn positions(&self) -> i64 {
-        self.positions
-    }
-
-    /// Whether it may still turn up.
-    pub fn is_recent(&self) -> bool {
-        self.since.elapsed() < UNDER_WAY
-    }
-}
-
-/// Remembers that `ask` may have been done, if it spends.
-pub fn owe(all: &mut Vec<Owed>, ask: &Ask<'_>) {
-    if ask.limit.is_some() && all.len() < MOST_OWED {
-        let Ask { id, client, positions, .. } = ask;
-        all.push(Owed { id: id.clone(), client: (*client).to_owned(), positions: *positions, since: Instant::now() });
-    }
-}
-
-/// Undoes a change; whether it had been made.
-pub async fn settle(database: &Client, owed: &Owed) -> Result<bool, tokio_postgres::Error> {
-    Ok(!database.query_typed(SETTLE, &[(&owed.id, Type::TEXT)]).await?.is_empty())
 }

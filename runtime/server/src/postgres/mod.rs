@@ -3,10 +3,11 @@
 //! A session is admitted by one statement, which spends its positions and leaves a row with a
 //! number of its own: both or neither. When the connection breaks before the answer, the number
 //! tells whether it was done, so nothing is spent twice; and what cannot be found out in time is
-//! refused, and given back once the database can be asked again.
+//! refused, and undone once the database can be asked again, or kept from being done later.
 
 mod address;
 mod change;
+mod owed;
 mod schema;
 mod tls;
 mod trouble;
@@ -23,13 +24,17 @@ use tracing::{info, warn};
 use crate::logs::tame;
 pub use address::Address;
 use address::Link;
-use change::{Ask, Owed};
+use change::Ask;
+use owed::Owed;
 use trouble::{Trouble, is_of_the_statement};
 
-/// What one attempt may take, a new connection included.
-const ATTEMPT: Duration = Duration::from_secs(4);
+/// What the statements of one attempt may take, or to wait for another one's new connection: much
+/// more than one statement waits for a row.
+const ATTEMPT: Duration = Duration::from_secs(5);
 /// How long a change is tried, attempts that fail included.
 const PATIENCE: Duration = Duration::from_secs(8);
+/// What the last look may take.
+const LAST: Duration = Duration::from_secs(10);
 /// From one attempt to the next.
 const PAUSE: Duration = Duration::from_millis(200);
 /// How often it is seen whether the database answers, and how often while it does not.
@@ -48,7 +53,7 @@ struct Shared {
     /// Why the database cannot be used at the moment.
     away: Mutex<Option<String>>,
     /// What may be spent for sessions that were refused.
-    owed: Mutex<Vec<Owed>>,
+    owed: Owed,
 }
 
 impl Postgres {
@@ -66,8 +71,8 @@ impl Postgres {
             .build()
             .map_err(|error| refuse(error.to_string()))?;
         let link = tokio::sync::Mutex::default();
-        let shared = Shared { address: address.clone(), link, away: Mutex::default(), owed: Mutex::default() };
-        if let Err(why) = runtime.block_on(within(shared.link())) {
+        let shared = Shared { address: address.clone(), link, away: Mutex::default(), owed: Owed::default() };
+        if let Err(why) = runtime.block_on(shared.link()) {
             if why.lasts() {
                 return Err(refuse(why.to_string()));
             }
@@ -93,6 +98,20 @@ impl Postgres {
         });
     }
 
+    /// A last look, once no more sessions start: what may have been spent for nothing is given
+    /// back, or it is said that it stays spent.
+    pub fn finish(&self) {
+        if self.shared.owed.len() == 0 {
+            return;
+        }
+        let looked = async { timeout(LAST, self.shared.look()).await };
+        let _ = self.runtime.block_on(looked);
+        let changes = self.shared.owed.len();
+        if changes > 0 {
+            warn!(database = %self.shared.address, changes, "ends without it: what may be spent for refused sessions stays so");
+        }
+    }
+
     /// Does what `act` says, more than once if the connection fails. It is told whether an earlier
     /// attempt may have been done already; so is the caller, if it fails.
     fn act<T>(&self, act: impl AsyncFn(&Link, bool) -> Result<T, tokio_postgres::Error>) -> Result<T, (Error, bool)> {
@@ -107,14 +126,14 @@ impl Postgres {
             loop {
                 let mut used = None;
                 let attempt = async {
-                    let link = used.insert(shared.link().await?);
+                    let link = Arc::clone(used.insert(shared.link().await?));
                     let before = std::mem::replace(&mut unclear, true);
-                    let done = act(link, before).await;
+                    let done = within(async { Ok(act(&link, before).await) }).await?;
                     // What the database refuses has changed nothing.
                     unclear = before || !done.as_ref().is_err_and(is_of_the_statement);
                     Ok(done?)
                 };
-                let why = match within(attempt).await {
+                let why = match attempt.await {
                     Ok(done) => return Ok(done),
                     Err(why) => why,
                 };
@@ -135,11 +154,13 @@ impl Postgres {
 
     /// Makes a change once, or not at all.
     fn change(&self, ask: &Ask<'_>) -> Result<Change, Error> {
-        self.act(async |link: &Link, again| change::make(link, ask, again).await).map_err(|(why, unclear)| {
-            if unclear {
-                change::owe(&mut lock(&self.shared.owed), ask);
+        let done = self.act(async |link: &Link, again| change::make(link, ask, again).await);
+        done.map_err(|(error, unclear)| match error {
+            error if unclear && ask.spends() => {
+                self.shared.owed.add(ask);
+                error
             }
-            why
+            error => error,
         })
     }
 }
@@ -147,7 +168,7 @@ impl Postgres {
 impl Shared {
     /// The connection, a new one if there is none that stands.
     async fn link(&self) -> Result<Arc<Link>, Trouble> {
-        let mut place = self.link.lock().await;
+        let mut place = within(async { Ok(self.link.lock().await) }).await?;
         if let Some(link) = place.as_ref().filter(|link| link.stands()) {
             return Ok(Arc::clone(link));
         }
@@ -170,25 +191,21 @@ impl Shared {
     /// Sees whether the database answers, and undoes what was done for sessions that were refused.
     async fn look(&self) {
         let mut used = None;
-        let seen = within(async { Ok(used.insert(self.link().await?).batch_execute(schema::TRY).await?) }).await;
+        let seen = async {
+            let link = Arc::clone(used.insert(self.link().await?));
+            within(async { Ok(link.batch_execute(schema::TRY).await?) }).await?;
+            Ok(link)
+        };
+        let seen = seen.await;
         if let Err(why) = &seen {
             spoil(used.as_ref(), why);
         }
         self.is_away(seen.as_ref().err());
-        let (Ok(()), Some(link)) = (seen, used) else { return };
-        let mut owed = std::mem::take(&mut *lock(&self.owed));
-        let mut left = Vec::new();
-        for owed in owed.drain(..).filter(Owed::is_recent) {
-            match within(async { Ok(change::settle(&link, &owed).await?) }).await {
-                Ok(true) => {
-                    let (client, positions) = (owed.client(), owed.positions());
-                    info!(client, positions, "given back what was spent for a session that was refused");
-                }
-                // It may still be under way.
-                _ => left.push(owed),
-            }
+        let Ok(link) = seen else { return };
+        if let Err(why) = self.owed.settle(&link).await {
+            spoil(Some(&link), &why);
+            self.is_away(Some(&why));
         }
-        lock(&self.owed).append(&mut left);
     }
 }
 

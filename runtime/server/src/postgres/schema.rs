@@ -30,8 +30,9 @@ const SCHEMA: &str = "SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE n
 const TABLES: &str =
     "SELECT EXISTS (SELECT FROM pg_catalog.pg_tables WHERE schemaname = 'fusion' AND tablename = 'version')";
 
-/// Two replicas that begin at the same time take turns: any number of our own.
-const TURN: &str = "SELECT pg_advisory_xact_lock(7347216590183921)";
+/// Two replicas that begin at the same time take turns, however long one takes: any number of our
+/// own.
+const TURN: &str = "SET LOCAL lock_timeout = 0; SELECT pg_advisory_xact_lock(7347216590183921)";
 
 /// Nothing, with all rights that the statements need.
 pub const TRY: &str = "
@@ -43,26 +44,33 @@ UPDATE fusion.admissions SET client = client WHERE false;
 DELETE FROM fusion.admissions WHERE false;
 ";
 
-/// Makes the tables what this program needs.
-pub async fn prepare(client: &mut Client) -> Result<(), Trouble> {
+/// Whether the tables are what this program needs, and may be used.
+pub async fn is_made(client: &Client) -> Result<bool, Trouble> {
     if version(client).await? != STEPS.len() {
-        let transaction = client.transaction().await?;
-        transaction.batch_execute(TURN).await?;
-        let before = version(&transaction).await?;
-        let Some(steps) = STEPS.get(before..) else {
-            let (know, why) = (STEPS.len(), "the tables in schema fusion are a newer server's");
-            return Err(Trouble::Unfit(format!("{why}: version {before}, and this one knows {know}")));
-        };
-        let place = transaction.query_typed_one(SCHEMA, &[]).await?;
-        if !place.try_get::<_, bool>(0)? {
-            transaction.batch_execute("CREATE SCHEMA fusion").await?;
-        }
-        for step in steps {
-            transaction.batch_execute(step).await?;
-        }
-        transaction.batch_execute(&format!("UPDATE fusion.version SET version = {}", STEPS.len())).await?;
-        transaction.commit().await?;
+        return Ok(false);
     }
+    client.batch_execute(TRY).await?;
+    Ok(true)
+}
+
+/// Makes the tables what this program needs.
+pub async fn make(client: &mut Client) -> Result<(), Trouble> {
+    let transaction = client.transaction().await?;
+    transaction.batch_execute(TURN).await?;
+    let before = version(&transaction).await?;
+    let Some(steps) = STEPS.get(before..) else {
+        let (know, why) = (STEPS.len(), "the tables in schema fusion are a newer server's");
+        return Err(Trouble::Unfit(format!("{why}: version {before}, and this one knows {know}")));
+    };
+    let place = transaction.query_typed_one(SCHEMA, &[]).await?;
+    if !place.try_get::<_, bool>(0)? {
+        transaction.batch_execute("CREATE SCHEMA fusion").await?;
+    }
+    for step in steps {
+        transaction.batch_execute(step).await?;
+    }
+    transaction.batch_execute(&format!("UPDATE fusion.version SET version = {}", STEPS.len())).await?;
+    transaction.commit().await?;
     Ok(client.batch_execute(TRY).await?)
 }
 

@@ -4,7 +4,7 @@ use std::error::Error as _;
 use std::fmt;
 use std::io;
 
-use tokio_postgres::error::Severity;
+use tokio_postgres::error::{Severity, SqlState};
 use tokio_rustls::rustls;
 
 /// Why something was not done.
@@ -14,6 +14,10 @@ pub enum Trouble {
     Late,
     /// A file of this side's, or the tables, do not do.
     Unfit(String),
+    /// A host's name leads nowhere.
+    Name(io::Error),
+    /// None of several hosts: each with what is wrong.
+    Nowhere(Vec<(String, Trouble)>),
     /// The connection or the database.
     Database(tokio_postgres::Error),
 }
@@ -26,8 +30,9 @@ impl Trouble {
     /// Whether it stays as it is, whatever one waits.
     pub fn lasts(&self) -> bool {
         let error = match self {
-            Trouble::Late => return false,
+            Trouble::Late | Trouble::Name(_) => return false,
             Trouble::Unfit(_) => return true,
+            Trouble::Nowhere(hosts) => return hosts.iter().all(|(_, why)| why.lasts()),
             Trouble::Database(error) => error,
         };
         if let Some(code) = error.code() {
@@ -42,7 +47,7 @@ impl Trouble {
     /// Whether the next attempt should have a new connection.
     pub fn is_of_the_connection(&self) -> bool {
         match self {
-            Trouble::Late => true,
+            Trouble::Late | Trouble::Name(_) | Trouble::Nowhere(_) => true,
             Trouble::Unfit(_) => false,
             Trouble::Database(error) => !is_of_the_statement(error) || error.code().is_some_and(is_read_only),
         }
@@ -56,8 +61,8 @@ pub fn is_of_the_statement(error: &tokio_postgres::Error) -> bool {
     severity == Some(Severity::Error)
 }
 
-fn is_read_only(code: &tokio_postgres::error::SqlState) -> bool {
-    *code == tokio_postgres::error::SqlState::READ_ONLY_SQL_TRANSACTION
+fn is_read_only(code: &SqlState) -> bool {
+    *code == SqlState::READ_ONLY_SQL_TRANSACTION
 }
 
 fn causes(error: &tokio_postgres::Error) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
@@ -80,6 +85,11 @@ impl fmt::Display for Trouble {
         match self {
             Trouble::Late => f.write_str("no answer in time"),
             Trouble::Unfit(why) => f.write_str(why),
+            Trouble::Name(why) => write!(f, "its name has no address: {why}"),
+            Trouble::Nowhere(hosts) => hosts.iter().enumerate().try_for_each(|(number, (host, why))| {
+                let comma = if number == 0 { "" } else { "; " };
+                write!(f, "{comma}{host}: {why}")
+            }),
             Trouble::Database(error) => match error.as_db_error() {
                 // Without details, which hold values.
                 Some(refused) => write!(f, "{}: {} ({})", refused.severity(), refused.message(), refused.code().code()),

@@ -1,10 +1,13 @@
 //! A PostgreSQL server of a test's own: Debian's programs, a folder of its own, loopback.
 
-use std::net::TcpListener;
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 
 use super::until;
+
+/// Set where PostgreSQL must be there: then nothing is skipped.
+const NEEDED: &str = "FUSION_NEED_POSTGRES";
 
 /// What the role `fusion` says to be let in.
 pub const PASSWORD: &str = "correct-horse-battery";
@@ -43,13 +46,23 @@ impl Database {
     /// One with an empty database `fusion`, owned by the role `fusion`; `None`, and a loud word, if
     /// there are no programs.
     pub fn start() -> Option<Database> {
+        // Ports that the system gives to nobody who does not ask for them: a database that is
+        // stopped must find its own again.
+        let first = u64::from(std::process::id()) * 7919 + std::time::UNIX_EPOCH.elapsed().unwrap().as_micros() as u64;
+        Database::at_one_of((0..50).map(|turn| 10_000 + ((first + turn * 101) % 20_000) as u16))
+    }
+
+    /// As [`Database::start`], at the first of these ports that nobody has.
+    pub fn at_one_of(ports: impl IntoIterator<Item = u16>) -> Option<Database> {
         let Some(programs) = programs() else {
-            eprintln!("SKIPPED: budgets in PostgreSQL need its server (Debian: apt-get install postgresql)");
+            let why = "budgets in PostgreSQL need its server (Debian: apt-get install postgresql)";
+            assert!(std::env::var_os(NEEDED).is_none(), "{NEEDED} is set: {why}");
+            // Not by a macro, whose words are lost where a test succeeds.
+            let _ = writeln!(std::io::stderr(), "SKIPPED: {why}");
             return None;
         };
         let folder = tempfile::tempdir().unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let mut database = Database { folder, programs, port, child: None };
+        let mut database = Database { folder, programs, port: 0, child: None };
         // The owner of the folder is whoever runs the server.
         let _ = Command::new("chown").arg("postgres").arg(database.folder.path()).stderr(Stdio::null()).status();
         let made = command(&database.programs.join("initdb"))
@@ -60,7 +73,11 @@ impl Database {
             .output()
             .unwrap();
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-        database.begin(&[]);
+        let found = ports.into_iter().any(|port| {
+            database.port = port;
+            database.try_to_begin(&[])
+        });
+        assert!(found, "no port: {}", database.log());
         database.boss(&format!("CREATE ROLE fusion LOGIN PASSWORD '{PASSWORD}'"));
         database.boss("CREATE DATABASE fusion OWNER fusion");
         Some(database)
@@ -72,6 +89,11 @@ impl Database {
 
     /// Starts it again, with more settings, and waits until it answers.
     pub fn begin(&mut self, settings: &[String]) {
+        until("the database is back", || self.try_to_begin(settings).then_some(()));
+    }
+
+    /// Whether it answers; else it has ended, since somebody else has its port, for example.
+    fn try_to_begin(&mut self, settings: &[String]) -> bool {
         let mut command = command(&self.programs.join("postgres"));
         command.arg("-D").arg(self.data()).arg("-k").arg(self.folder.path());
         // What is killed here are programs, not the system, so its memory of files will do.
@@ -82,7 +104,14 @@ impl Database {
         let log = std::fs::File::options().create(true).append(true).open(self.folder.path().join("log")).unwrap();
         command.current_dir("/").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         self.child = Some(command.spawn().unwrap());
-        until("the database answers", || self.ask("postgres", "SELECT 1").ok());
+        let answers = until("the database answers", || {
+            let ended = self.child.as_mut().is_some_and(|child| child.try_wait().unwrap().is_some());
+            if ended { Some(false) } else { self.ask("postgres", "SELECT 1").ok().map(|_| true) }
+        });
+        if !answers {
+            self.child = None;
+        }
+        answers
     }
 
     /// Ends it, connections and all.
@@ -96,8 +125,10 @@ impl Database {
     /// Stops all its processes in their tracks, or lets them go on.
     pub fn freeze(&self, frozen: bool) {
         let signal = if frozen { "-STOP" } else { "-CONT" };
-        let main = self.child.as_ref().unwrap().id().to_string();
-        let children = std::fs::read_to_string(format!("/proc/{main}/task/{main}/children")).unwrap();
+        let Some(child) = &self.child else { return };
+        let main = child.id().to_string();
+        // None if it has ended by itself.
+        let children = std::fs::read_to_string(format!("/proc/{main}/task/{main}/children")).unwrap_or_default();
         for process in children.split_whitespace().chain([main.as_str()]) {
             // One of them may have ended by itself.
             let _ = Command::new("kill").args([signal, process]).stderr(Stdio::null()).status();
@@ -120,6 +151,18 @@ impl Database {
         self.ask("fusion", statement).unwrap()
     }
 
+    /// A session of `psql` that has done a statement in a transaction, which lasts until it is
+    /// dropped.
+    pub fn hold(&self, statement: &str) -> Held {
+        let mut psql = self.psql("fusion");
+        let mut child = psql.args(["-XAtq"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut words = child.stdin.take().unwrap();
+        write!(words, "BEGIN;\n{statement};\n\\echo done\n").unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        assert!(lines.any(|line| line.unwrap() == "done"), "{statement}");
+        Held(Some(words), child)
+    }
+
     /// Writes a file that only the server reads; its path.
     pub fn keep(&self, name: &str, text: &str) -> String {
         let path = self.data().join(name);
@@ -134,11 +177,16 @@ impl Database {
     }
 
     fn ask(&self, name: &str, statement: &str) -> Result<String, String> {
-        let mut psql = Command::new(self.programs.join("psql"));
-        psql.arg("-h").arg(self.folder.path()).args(["-p", &self.port.to_string(), "-U", "boss", "-d", name]);
+        let mut psql = self.psql(name);
         let output = psql.args(["-XAtq", "-v", "ON_ERROR_STOP=1", "-c", statement]).output().unwrap();
         let [out, err] = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).trim().to_owned());
         if output.status.success() { Ok(out) } else { Err(err) }
+    }
+
+    fn psql(&self, name: &str) -> Command {
+        let mut psql = Command::new(self.programs.join("psql"));
+        psql.arg("-h").arg(self.folder.path()).args(["-p", &self.port.to_string(), "-U", "boss", "-d", name]);
+        psql
     }
 
     /// What it has logged.
@@ -147,11 +195,21 @@ impl Database {
     }
 }
 
+/// A transaction that is under way.
+pub struct Held(Option<ChildStdin>, Child);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // psql ends with its input, and so does the transaction.
+        self.0 = None;
+        let _ = self.1.wait();
+    }
+}
+
+/// Also while a test panics, so nothing here does.
 impl Drop for Database {
     fn drop(&mut self) {
-        if self.child.is_some() {
-            self.freeze(false);
-        }
+        self.freeze(false);
         self.stop();
     }
 }

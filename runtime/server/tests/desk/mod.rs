@@ -27,8 +27,8 @@ use fusion_runtime::transport::tcp::{self, TcpOptions};
 use fusion_runtime::transport::{Lane, Met, Tls, Turn, Wrapped};
 use fusion_runtime::{Client, ClientReport, Error, Event, Flow, resolve};
 
-/// Nothing here takes so long.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+/// Nothing here takes so long, on the slowest of machines.
+pub const PATIENCE: Duration = Duration::from_secs(600);
 
 /// A folder with a plan and a configuration.
 pub struct Desk(pub tempfile::TempDir);
@@ -45,8 +45,14 @@ impl Desk {
         self.0.path().join(name)
     }
 
-    /// `more` comes after the top level, so it begins with the first table.
+    /// `more` comes after the top level, so it begins with the first table. Clients that a test
+    /// holds up are not cut off for that, however slow the machine is.
     pub fn configure(&self, more: &str) {
+        let patient = format!("[limits]\nstall_timeout_s = {}\n", PATIENCE.as_secs());
+        let more = match more.contains("[limits]\n") {
+            true => more.replace("[limits]\n", &patient),
+            false => patient + more,
+        };
         let address = "listen = \"127.0.0.1:0\"\n";
         let rest = "[http]\nlisten = \"127.0.0.1:0\"\n[plans.tiny]\nfile = \"plan.bin\"\n";
         std::fs::write(self.path("server.toml"), format!("{address}{rest}{more}")).unwrap();
@@ -84,6 +90,18 @@ impl Server {
 
     pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap()
+    }
+
+    /// Waits until sessions may start.
+    pub fn ready(self) -> Server {
+        self.shows("/ready", "200 OK");
+        self
+    }
+
+    /// Waits until a page says something.
+    pub fn shows(&self, path: &str, words: &str) {
+        let http = self.http();
+        until(words, || get(&http, path).contains(words).then_some(()));
     }
 
     /// Where health and metrics are, by the log.
@@ -217,7 +235,7 @@ impl Visit {
 
     pub fn run(&self, address: &str) -> Result<ClientReport, Error> {
         let client = Client::without_ledger(self.plan.clone(), Reveal::Label).unwrap().flow(FLOW());
-        let options = TcpOptions { timeout: Duration::from_secs(60), tls: self.tls.clone(), allow_plaintext: false };
+        let options = TcpOptions { timeout: PATIENCE, tls: self.tls.clone(), allow_plaintext: false };
         let dial = || {
             let (connection, peer) = tcp::connect(address, &options)?;
             let gate = self.gate.clone();
