@@ -346,6 +346,27 @@ fn a_change_that_arrives_late_is_made_once_or_never() {
 }
 
 #[test]
+fn a_refund_that_may_have_been_made_says_so() {
+    let Some(database) = Database::start() else { return };
+    let (each, relay) = (Visit::default().positions(), Relay::before(&database));
+    let desk = relay.desk(&database);
+    accepted(Visit::default().run(&desk.start().ready().address));
+    let refund = || said(&desk, &["--refund", "address 127.0.0.1", "--positions", "1"]);
+    relay.play(Trick::Cut { shut: true });
+    let (code, text) = refund();
+    assert!(code == Some(2) && text.contains("it may have been given back"), "{code:?} {text}");
+    let left = || database.says("SELECT spent FROM fusion.budgets");
+    until("it is done", || (left() == (each - 1).to_string()).then_some(()));
+    // One that was never sent was not made.
+    let (code, text) = refund();
+    assert!(code == Some(2) && !text.contains("given back"), "{code:?} {text}");
+    relay.order(|orders| orders.shut = false);
+    relay.play(Trick::Cut { shut: false });
+    let (code, text) = refund();
+    assert!(code == Some(0) && text.contains(&format!("{} are spent", each - 2)), "{code:?} {text}");
+}
+
+#[test]
 fn hosts_that_are_silent_are_passed_over() {
     let Some(database) = Database::start() else { return };
     // The system takes connections for them, and nobody says a word.

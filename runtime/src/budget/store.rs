@@ -33,7 +33,8 @@ pub trait BudgetStore: fmt::Debug + Send + Sync {
     /// Takes back `positions` if so many are spent, else nothing.
     ///
     /// # Errors
-    /// [`Error::State`] if the place cannot be used.
+    /// [`Error::State`] if the place cannot be used; if it does not say what has happened, the
+    /// error says that they may be given back, since nobody can take that back unseen.
     fn refund(&self, client: &str, positions: u64) -> Result<Change, Error>;
 
     /// Adds what `former`, other names of `client`, have spent to what `client` has. Where programs

@@ -160,6 +160,9 @@ impl Postgres {
                 self.shared.owed.add(ask);
                 error
             }
+            Error::State { path, why } if unclear => {
+                Error::State { path, why: format!("{why}; it may have been given back: see what is spent") }
+            }
             error => error,
         })
     }
