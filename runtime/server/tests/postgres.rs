@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use desk::database::{Database, PASSWORD};
 use desk::{Desk, Gate, PATIENCE, Server, Visit, accepted, get, until};
+use fusion_runtime::transport::{Credentials, Tls, Trust};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 
 /// A replica that has not been started.
@@ -386,6 +387,41 @@ fn hosts_that_are_silent_are_passed_over() {
     let (code, text) = said(&desk, &["--check-config"]);
     let why = format!("{one}: no answer in time; {two}: no answer in time");
     assert!(code == Some(0) && text.contains(&why), "{code:?} {text}");
+}
+
+#[test]
+fn a_row_that_is_held_stops_its_client_and_nobody_else() {
+    let Some(database) = Database::start() else { return };
+    let each = Visit::default().positions();
+    let desk = replica(&database, 1_000_000);
+    let [own, ann, bob] = ["own", "ann", "bob"].map(|name| {
+        Credentials::generate(&desk.path(name)).unwrap();
+        Credentials::read(&desk.path(name)).unwrap()
+    });
+    let text = std::fs::read_to_string(desk.path("server.toml")).unwrap();
+    let clients = [("ann", &ann), ("bob", &bob)]
+        .map(|(name, who)| format!("[clients.{name}]\nfingerprints = [\"{}\"]\n", who.fingerprint()));
+    std::fs::write(desk.path("server.toml"), format!("identity = \"own\"\n{text}{}", clients.concat())).unwrap();
+    let mut server = desk.start().ready();
+    let trust = Trust { fingerprints: vec![own.fingerprint()], ..Trust::default() };
+    let visit = |who: &Credentials| Visit { tls: Some(Tls::with(who, &trust).unwrap()), ..Visit::default() };
+    accepted(visit(&ann).run(&server.address));
+    let held = database.hold("SELECT FROM fusion.budgets WHERE client = 'client ann' FOR UPDATE");
+    let waiting: Vec<_> = (0..12).map(|_| visit(&ann).spawn(&server.address)).collect();
+    for _ in 0..3 {
+        accepted(visit(&bob).run(&server.address));
+    }
+    for waiting in waiting {
+        let text = waiting.join().unwrap().unwrap_err().to_string();
+        assert!(text.contains("try again later"), "{text}");
+    }
+    assert!(get(&server.http(), "/ready").contains("200 OK"));
+    drop(held);
+    accepted(visit(&ann).run(&server.address));
+    assert_eq!(spent(&database, each), 5 * each);
+    server.signal("TERM");
+    assert_eq!(server.end(), Some(0));
+    assert!(!server.log().contains("no budgets"), "{}", server.log());
 }
 
 #[test]

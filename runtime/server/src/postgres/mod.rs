@@ -11,6 +11,7 @@ mod owed;
 mod schema;
 mod tls;
 mod trouble;
+mod turns;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -27,6 +28,7 @@ use address::Link;
 use change::Ask;
 use owed::Owed;
 use trouble::{Trouble, is_of_the_statement};
+use turns::Turns;
 
 /// What the statements of one attempt may take, or to wait for another one's new connection: much
 /// more than one statement waits for a row.
@@ -43,6 +45,7 @@ const LOOK_EVERY: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(1
 /// Budgets in one database.
 pub struct Postgres {
     shared: Arc<Shared>,
+    turns: Turns,
     runtime: Runtime,
 }
 
@@ -78,7 +81,7 @@ impl Postgres {
             }
             *lock(&shared.away) = Some(why.to_string());
         }
-        Ok(Postgres { shared: Arc::new(shared), runtime })
+        Ok(Postgres { shared: Arc::new(shared), turns: Turns::default(), runtime })
     }
 
     /// Why the database cannot be used at the moment, if so.
@@ -139,7 +142,9 @@ impl Postgres {
                 };
                 spoil(used.as_ref(), &why);
                 if why.lasts() || Instant::now() + PAUSE >= deadline {
-                    shared.is_away(Some(&why));
+                    if !why.is_of_its_rows() {
+                        shared.is_away(Some(&why));
+                    }
                     return Err((refuse(why.to_string()), unclear));
                 }
                 sleep(PAUSE).await;
@@ -154,6 +159,10 @@ impl Postgres {
 
     /// Makes a change once, or not at all.
     fn change(&self, ask: &Ask<'_>) -> Result<Change, Error> {
+        let Some(_turn) = self.turns.wait(ask.client, PATIENCE) else {
+            let why = "earlier changes of this client take too long".to_owned();
+            return Err(Error::State { path: self.shared.address.to_string(), why });
+        };
         let done = self.act(async |link: &Link, again| change::make(link, ask, again).await);
         done.map_err(|(error, unclear)| match error {
             error if unclear && ask.spends() => {
@@ -207,7 +216,9 @@ impl Shared {
         let Ok(link) = seen else { return };
         if let Err(why) = self.owed.settle(&link).await {
             spoil(Some(&link), &why);
-            self.is_away(Some(&why));
+            if !why.is_of_its_rows() {
+                self.is_away(Some(&why));
+            }
         }
     }
 }

@@ -26,6 +26,10 @@ pub enum Trouble {
 /// that got into each other's way, resources, locks, ends and starts, the system's errors.
 const PASSING: [&str; 9] = ["08", "25", "40", "53", "55", "57", "58", "XX", "54"];
 
+/// Classes for what is wrong with the rows and values of one statement: their number, values,
+/// constraints, other transactions.
+const ROWS: [&str; 4] = ["21", "22", "23", "40"];
+
 impl Trouble {
     /// Whether it stays as it is, whatever one waits.
     pub fn lasts(&self) -> bool {
@@ -51,6 +55,14 @@ impl Trouble {
             Trouble::Unfit(_) => false,
             Trouble::Database(error) => !is_of_the_statement(error) || error.code().is_some_and(is_read_only),
         }
+    }
+
+    /// Whether it says nothing of other clients: somebody holds a row, or a value does not do.
+    pub fn is_of_its_rows(&self) -> bool {
+        let Trouble::Database(error) = self else { return false };
+        let Some(code) = error.code().filter(|_| is_of_the_statement(error)) else { return false };
+        let class = code.code().get(..2).unwrap_or_default();
+        ROWS.contains(&class) || [SqlState::LOCK_NOT_AVAILABLE, SqlState::QUERY_CANCELED].contains(code)
     }
 }
 
