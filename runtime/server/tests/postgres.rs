@@ -12,6 +12,7 @@ use std::time::Duration;
 use desk::database::{Database, PASSWORD};
 use desk::{Desk, Gate, PATIENCE, Server, Visit, accepted, get, until};
 use fusion_runtime::transport::{Credentials, Tls, Trust};
+use fusion_runtime::{Budget, Identity};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 
 /// A replica that has not been started.
@@ -541,4 +542,46 @@ fn what_a_client_spent_under_its_certificates_and_names_is_its_own() {
     assert!(code == Some(0) && text.contains("49 are spent"), "{text}");
     let rows = database.says("SELECT client, spent, admitted, sessions FROM fusion.clients ORDER BY client");
     assert_eq!(rows, "client ann|49|49|3\nname bob.example.org|4|4|1");
+}
+
+#[test]
+fn a_file_moves_into_a_database_as_the_documentation_says() {
+    let Some(database) = Database::start() else { return };
+    let documentation = include_str!("../../../docs/operating.md");
+    let mut scripts = documentation.split("```").filter_map(|block| block.strip_prefix("sql\n"));
+    let script = scripts.find(|script| script.contains("\\copy")).unwrap();
+    let (old, new) = (Desk::new("[budget]\npositions = 100\nfile = \"budget.redb\"\n"), replica(&database, 100));
+    let named =
+        "[clients.\"b,c\"]\nfingerprints = [\"1111111111111111111111111111111111111111111111111111111111111111\"]\n";
+    for desk in [&old, &new] {
+        let text = std::fs::read_to_string(desk.path("server.toml")).unwrap();
+        std::fs::write(desk.path("server.toml"), format!("identity = \"s.pem\"\n{text}{named}")).unwrap();
+    }
+    let file = Budget::open(&old.path("budget.redb"), 100).unwrap();
+    let certificate = Identity::certificate("11".repeat(32).parse().unwrap());
+    file.spend(&certificate, 20).unwrap();
+    file.spend(&Identity::named("b,c"), 3).unwrap();
+    file.spend(&Identity::holder("bob.example.org"), 4).unwrap();
+    let (code, shown) = said(&old, &["--show-budgets"]);
+    assert_eq!(code, Some(0), "{shown}");
+    std::fs::write(new.path("spent.csv"), &shown).unwrap();
+    // Neither an identity nor a server is needed for the tables.
+    Credentials::generate(&new.path("s.pem")).unwrap();
+    let (code, text) = said(&new, &["--check-config"]);
+    assert!(code == Some(0) && !text.contains("no budgets"), "{code:?} {text}");
+    let (went_well, text) = database.script(new.0.path(), script);
+    assert!(went_well, "{text}");
+    assert_eq!(said(&new, &["--show-budgets"]), (Some(0), shown.clone()));
+    assert_eq!(database.says("SELECT count(*) FROM fusion.clients WHERE spent <> admitted"), "0");
+
+    // What another server's file says is added; what fails changes nothing.
+    let broken = format!("{}many,client many,x,\n", shown);
+    std::fs::write(new.path("spent.csv"), broken).unwrap();
+    assert!(!database.script(new.0.path(), script).0);
+    assert_eq!(said(&new, &["--show-budgets"]), (Some(0), shown.clone()));
+    std::fs::write(new.path("spent.csv"), shown).unwrap();
+    let (went_well, text) = database.script(new.0.path(), script);
+    assert!(went_well, "{text}");
+    let rows = database.says("SELECT client, spent, admitted, sessions FROM fusion.clients ORDER BY client");
+    assert_eq!(rows, "client b,c|46|46|2\nname bob.example.org|8|8|2");
 }

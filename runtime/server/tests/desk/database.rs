@@ -163,6 +163,18 @@ impl Database {
         Held(Some(words), child)
     }
 
+    /// What `psql` says to a script, run by the role `fusion` in `folder`: whether all went well,
+    /// and the text.
+    pub fn script(&self, folder: &Path, script: &str) -> (bool, String) {
+        std::fs::write(folder.join("script.sql"), script).unwrap();
+        let mut psql = Command::new(self.programs.join("psql"));
+        psql.args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "-U", "fusion", "-d", "fusion"]);
+        psql.args(["-X", "-v", "ON_ERROR_STOP=1", "-f", "script.sql"]).env("PGPASSWORD", PASSWORD);
+        let output = psql.current_dir(folder).output().unwrap();
+        let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        (output.status.success(), text.concat())
+    }
+
     /// Writes a file that only the server reads; its path.
     pub fn keep(&self, name: &str, text: &str) -> String {
         let path = self.data().join(name);
