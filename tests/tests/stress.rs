@@ -4,15 +4,15 @@
 use std::path::Path;
 use std::process::Command;
 
-use fusion_tests::{arg, binary, root};
+use fusion_tests::{arg, binary, root, skipped};
 
 /// Runs a program of Python's, which must succeed or say that it was skipped.
 fn python(program: &str, args: &[&str]) {
     let output = Command::new("python3").arg(root().join(program)).args(args).output();
-    let Ok(output) = output else { return eprintln!("SKIPPED: {program} needs python3") };
+    let Ok(output) = output else { return skipped(&format!("{program} needs python3")) };
     let [out, err] = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned());
     match output.status.code() {
-        Some(77) => eprintln!("{program}: {err}"),
+        Some(77) => skipped(&err),
         code => assert_eq!(code, Some(0), "{program} {args:?}\n{out}\n{err}"),
     }
 }
@@ -37,6 +37,25 @@ fn kills() {
 #[test]
 fn kills_of_replicas() {
     python("tests/service/replicas.py", &["--kills", "5", "--binaries", &binaries()]);
+}
+
+#[test]
+fn replicas_that_cannot_begin_leave_no_database_behind() {
+    let place = tempfile::tempdir().expect("there is a temporary folder");
+    // The database is somebody else's process, who must get in.
+    std::fs::set_permissions(place.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("it is ours");
+    let mut command = Command::new("python3");
+    command.arg(root().join("tests/service/replicas.py")).args(["--binaries", arg(place.path())]);
+    let Ok(output) = command.env("TMPDIR", place.path()).output() else { return skipped("no python3") };
+    let err = String::from_utf8_lossy(&output.stderr);
+    if output.status.code() == Some(77) {
+        return skipped(&err);
+    }
+    assert!(!output.status.success() && err.contains("fusionc"), "{err}");
+    let processes = std::fs::read_dir("/proc").expect("there are processes").flatten();
+    let words = processes.filter_map(|process| std::fs::read_to_string(process.path().join("cmdline")).ok());
+    let left: Vec<String> = words.filter(|words| words.contains(arg(place.path()))).collect();
+    assert!(left.is_empty(), "{left:?}");
 }
 
 /// On a slow link, where what was sent last is on its way when its sender is done.

@@ -88,7 +88,7 @@ fn no_file_is_entered_twice_on_the_way_down() {
     ] {
         let chains = chains(&plan, backend);
         if chains.iter().all(Vec::is_empty) {
-            eprintln!("SKIPPED: no line tables");
+            fusion_tests::skipped("no line tables");
             return;
         }
         let entered = |chain: &Vec<String>| chain.iter().any(|entered| entered.ends_with(file));

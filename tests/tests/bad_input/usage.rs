@@ -170,7 +170,7 @@ fn a_full_disk_on_either_side_of_a_session_leaves_nothing_half_written() {
 fn a_full_standard_output_does_not_swallow_results() {
     let full = Path::new("/dev/full");
     if !full.exists() {
-        eprintln!("SKIPPED: this system has no /dev/full");
+        fusion_tests::skipped("this system has no /dev/full");
         return;
     }
     let desk = Desk::new();

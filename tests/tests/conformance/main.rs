@@ -29,7 +29,9 @@ const NEAR_TIES: [&str; 1] = ["hardmax_axis_1"];
 #[test]
 fn onnx_node_tests() {
     let Some(folder) = suite::folder() else {
-        eprintln!("SKIPPED: no ONNX node tests; install the Python package onnx==1.17.0 or set FUSION_ONNX_NODE_TESTS");
+        fusion_tests::skipped(
+            "no ONNX node tests; install the Python package onnx==1.17.0 or set FUSION_ONNX_NODE_TESTS",
+        );
         return;
     };
     let mut outcomes = run(&folder);
