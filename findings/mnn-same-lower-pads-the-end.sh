@@ -1,0 +1,87 @@
+#!/usr/bin/env bash
+# MNN: auto_pad SAME_LOWER pads at the end, like SAME_UPPER.
+#
+# Guess: where the padding is odd, SAME_LOWER has its extra element at the beginning.
+# Seen:  MNN 3.6.1 has it at the end: Conv, MaxPool and AveragePool with a kernel of 2 look one
+#        element ahead instead of back. SAME_UPPER is right.
+#
+# Exits with 0 while that is so, with another code once the behaviour has changed.
+set -euo pipefail
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+python3 -m venv "$folder/venv"
+"$folder/venv/bin/python" -m pip install --quiet --disable-pip-version-check \
+    mnn==3.6.1 onnx==1.23.2 onnxruntime==1.32.0 numpy==2.4.6
+cd "$folder"
+"$folder/venv/bin/python" -W ignore - <<'PY'
+import subprocess
+import sys
+from importlib.metadata import version
+
+import MNN.expr as expr
+import MNN.nn
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+
+def model(nodes, inputs, opset, outputs=("y",), **constants):
+    """A model of these nodes. Inputs are given as arrays."""
+    def described(name, array):
+        return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
+
+    stored = [numpy_helper.from_array(np.asarray(v), k) for k, v in constants.items()]
+    graph = helper.make_graph(
+        nodes, "g", [described(k, v) for k, v in inputs.items()], [onnx.ValueInfoProto(name=o) for o in outputs], stored)
+    opsets = [helper.make_opsetid("", opset)]
+    plain = helper.make_model(graph, opset_imports=opsets, ir_version=helper.find_min_ir_version_for(opsets))
+    inferred = onnx.shape_inference.infer_shapes(plain)
+    onnx.checker.check_model(inferred)
+    return inferred
+
+
+def onnxruntime(model, inputs):
+    import onnxruntime as ort
+
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    return session.run(None, inputs)
+
+
+def mnn(model, inputs):
+    """What MNN computes. Its converter is called without the command around it, which reports its use."""
+    onnx.save(model, "model.onnx")
+    convert = "import sys, _tools; _tools.mnnconvert(sys.argv)"
+    arguments = ["-f", "ONNX", "--modelFile", "model.onnx", "--MNNModel", "model.mnn", "--bizCode", "x"]
+    subprocess.run([sys.executable, "-c", convert, *arguments], check=True, capture_output=True)
+    names = [i.name for i in model.graph.input], [o.name for o in model.graph.output]
+    network = MNN.nn.load_module_from_file("model.mnn", *names)
+    given = []
+    for array in inputs.values():
+        kind, type = (expr.float, np.float32) if array.dtype == np.float32 else (expr.int, np.int32)
+        given.append(expr.placeholder(list(array.shape), expr.NCHW, kind))
+        given[-1].write(np.ascontiguousarray(array.astype(type)))
+    results = network.forward(given)
+    results = results if isinstance(results, list) else [results]
+    return [np.array(expr.convert(r, expr.NCHW).read()) if r.data_format == expr.NC4HW4 else np.array(r.read())
+            for r in results]
+
+
+print("mnn", version("mnn"), "onnx", version("onnx"), "onnxruntime", version("onnxruntime"))
+
+node = helper.make_node
+x = np.float32([[[[1, 2, 3, 4, 5]]]])
+weights = np.float32([[[[1, 10]]]])
+rights = {
+    "SAME_LOWER": {"Conv": [10, 32, 54], "MaxPool": [1, 3, 5], "AveragePool": [1, 2.5, 4.5]},
+    "SAME_UPPER": {"Conv": [21, 43, 5], "MaxPool": [2, 4, 5], "AveragePool": [1.5, 3.5, 5]},
+}
+for pad, operators in rights.items():
+    for name, right in operators.items():
+        constants = {"w": weights} if name == "Conv" else {}
+        attributes = {"kernel_shape": [1, 2], "strides": [1, 2], "auto_pad": pad}
+        layer = model([node(name, ["x", *constants], ["y"], **attributes)], {"x": x}, 13, **constants)
+        gives = mnn(layer, {"x": x})[0].ravel()
+        print(pad, name, "right", right, "MNN", gives)
+        assert np.allclose(onnxruntime(layer, {"x": x})[0].ravel(), right)
+        assert np.allclose(gives, rights["SAME_UPPER"][name], atol=1e-2)
+PY
