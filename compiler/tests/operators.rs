@@ -270,6 +270,21 @@ fn constants_may_come_in_any_place() {
     }
 }
 
+/// Constants are evaluated by tract, which ignores `alpha` here.
+#[test]
+fn constants_that_tract_misreads_are_refused() {
+    let constants = [tensor("c", &[4], &[-1.0, -0.5, 1.0, 2.0])];
+    let of = |alpha: f32| {
+        let celu = node("Celu", "odd", &["c"], "k", &[float("alpha", alpha)]);
+        model(&[4], &[celu, node("Add", "sum", &["x", "k"], "y", &[])], &constants)
+    };
+    compiles("celu", &of(1.0), 0.02);
+    let file = Scratch::new("misread", &of(0.5));
+    let Err(Error::Unsupported(refused)) = import::read(&file.0, None) else { panic!("compiled") };
+    assert_eq!(refused.len(), 1);
+    assert!(refused[0].node == "odd" && refused[0].why.contains("ignores alpha"), "{:?}", refused[0]);
+}
+
 #[test]
 fn clips_are_minima_of_relus() {
     let clip = |x: &str, y: &str| node("Clip", y, &[x, "zero", "six"], y, &[]);

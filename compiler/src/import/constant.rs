@@ -1,5 +1,5 @@
 //! Evaluation at compile time: what a node gives that reads constants only, whatever operator it
-//! is. tract knows them all.
+//! is. tract knows them all, but for what it [misreads](misread).
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use tract_onnx::pb::{
 };
 use tract_onnx::prelude::{DatumType, InferenceModelExt, IntoArcTensor, IntoRunnable, Tensor, TractResult, tvec};
 
-use super::size;
+use super::{misread, size};
 
 /// Operators that are evaluated at compile time beyond those that data may meet, with their
 /// attributes.
@@ -76,6 +76,9 @@ pub(super) fn evaluate(
     used: &mut size::Used,
 ) -> Result<Vec<Arc<Tensor>>, String> {
     used.check(node, inputs)?;
+    if let Some(what) = misread::ignored(node, opset) {
+        return Err(format!("constants are evaluated by tract, which {what}"));
+    }
     let attempt = || -> TractResult<Vec<Arc<Tensor>>> {
         let model = tract_onnx::onnx().parse(&model_of(node, inputs, opset), None)?.model;
         let typed = model.into_typed()?;

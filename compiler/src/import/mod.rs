@@ -15,6 +15,7 @@ mod graph;
 mod head;
 mod legacy;
 mod lookups;
+pub(crate) mod misread;
 mod ml;
 mod ops;
 mod size;

@@ -4,7 +4,6 @@
 //! Nothing here reads what the importer made. tract parses the file, infers its types and runs its
 //! own operators; so a fault of the importer shows as a disagreement, not as the same fault twice.
 
-mod misread;
 mod trace;
 
 pub(crate) use trace::first_lost;
@@ -22,7 +21,7 @@ use tract_onnx::prelude::{
 use tract_onnx::tract_core::optim::Optimizer;
 use tract_onnx::tract_hir::infer::Factoid;
 
-use crate::import::{Input, Part};
+use crate::import::{Input, Part, misread};
 
 /// Most nodes, stored tensors included, of a model that tract optimises: it takes longer by about
 /// the cube of their number, and what it saves on every sample only grows with it.

@@ -1,5 +1,5 @@
 //! What tract 0.23.9 reads without a word and as something else than ONNX means: there it is no
-//! witness.
+//! witness, and evaluates no constants.
 
 use std::collections::{HashMap, HashSet};
 
@@ -9,7 +9,7 @@ use tract_onnx::pb::{ModelProto, NodeProto};
 const BROADCASTING: i64 = 7;
 
 /// The first node that tract misreads, as a phrase.
-pub(super) fn found(model: &ModelProto) -> Option<String> {
+pub(crate) fn found(model: &ModelProto) -> Option<String> {
     let own = |domain: &str| matches!(domain, "" | "ai.onnx");
     let opset = model.opset_import.iter().find(|import| own(&import.domain)).map_or(1, |import| import.version);
     let nodes = model.graph.iter().flat_map(|graph| &graph.node);
@@ -21,7 +21,7 @@ pub(super) fn found(model: &ModelProto) -> Option<String> {
 const MOST_NODES: usize = 1 << 14;
 
 /// What tract ignores of a node, or gets wrong.
-fn ignored(node: &NodeProto, opset: i64) -> Option<&'static str> {
+pub(super) fn ignored(node: &NodeProto, opset: i64) -> Option<&'static str> {
     let given = |name: &str| node.attribute.iter().find(|attribute| attribute.name == name);
     let zero_point = node.input.get(2).is_some_and(|name| !name.is_empty());
     match node.op_type.as_str() {
@@ -30,6 +30,8 @@ fn ignored(node: &NodeProto, opset: i64) -> Option<&'static str> {
         }
         // Depth before blocks is all that it knows.
         "SpaceToDepth" if given("mode").is_some_and(|mode| mode.s != b"DCR") => Some("ignores the mode"),
+        "Celu" | "Swish" if given("alpha").is_some_and(|alpha| alpha.f != 1.0) => Some("ignores alpha"),
+        "ConvTranspose" if given("output_shape").is_some() => Some("pads the wrong end for output_shape"),
         "QuantizeLinear" if !zero_point && given("output_dtype").is_some_and(|kind| kind.i != 0) => {
             Some("ignores output_dtype")
         }
@@ -152,6 +154,13 @@ mod tests {
         assert_eq!(about, "it ignores the mode of node \"odd\" (SpaceToDepth)");
         assert_eq!(found(&model(28, "SpaceToDepth", 1, text("DCR"))), None);
         assert_eq!(found(&model(28, "DepthToSpace", 1, text("CRD"))), None);
+        let alpha = |f: f32| AttributeProto { name: "alpha".into(), f, ..AttributeProto::default() };
+        for op in ["Celu", "Swish"] {
+            assert!(found(&model(24, op, 1, alpha(0.5))).unwrap().contains("alpha"));
+            assert_eq!(found(&model(24, op, 1, alpha(1.0))), None);
+        }
+        let extents = AttributeProto { name: "output_shape".into(), ints: vec![1, 5], ..AttributeProto::default() };
+        assert!(found(&model(13, "ConvTranspose", 2, extents)).unwrap().contains("output_shape"));
         assert!(found(&model(21, "QuantizeLinear", 2, kind())).is_some());
         assert_eq!(found(&model(21, "QuantizeLinear", 3, kind())), None);
         let mut old = model(6, "Add", 2, AttributeProto { name: "axis".into(), i: 1, ..AttributeProto::default() });
