@@ -69,6 +69,9 @@ impl Lowering<'_> {
             Some(Role::Inverse(terms)) => return self.inverse(id, node, x, terms),
             _ => {}
         }
+        if let Some(y) = self.bent(id, node, x) {
+            return Ok(y);
+        }
         let (x, floor) = self.steep(id, node, x, f);
         let ty = self.ty(x).clone();
         let usual = self.observed.powers[id.0].sqrt() as f32;

@@ -98,7 +98,9 @@ impl Lowering<'_> {
             format!("its accumulator needs more than {most} bits even with {MIN_WEIGHT_BITS}-bit weights")
         })?;
         let bits = (magnitude + self.headroom[id.0]).max(narrowest);
-        let bits = self.roomy(id, magnitude, bits, self.precision.max_accumulator_bits.max(bits));
+        let most = self.precision.max_accumulator_bits.max(bits);
+        let bits = self.roomy(id, magnitude, bits, most);
+        let bits = self.roomy_before_bends(id, magnitude, bits, most);
         let worst_case_bits = worst + 1;
         self.formats.layers.push(LayerFormat {
             node: node.name.clone(),

@@ -5,6 +5,7 @@
 //! of a linear operation have the accumulator's width; a requantisation keeps exactly the bits that
 //! are left (`k = acc - shift`); biases are integers at the accumulator's format.
 
+mod bends;
 mod elementwise;
 mod lift;
 mod linear;
@@ -20,6 +21,7 @@ use std::collections::HashSet;
 use fusion_ir::op::{Conv, Op, Window};
 use fusion_ir::{Function, InputFormat, Sign, TensorType, ValueId, Weight, WeightId, Weights};
 
+use bends::AllBent;
 use map::Linear;
 use softmax::{Role, Softmaxes};
 use wide::Wide;
@@ -76,14 +78,21 @@ pub fn lower(graph: &Graph, observed: &Observed, precision: &Precision) -> Resul
     let users = graph.users();
     let ranges: Vec<f32> = observed.ranges.iter().map(|range| range.magnitude()).collect();
     let softmaxes = if precision.fine { Softmaxes::none(graph) } else { Softmaxes::of(graph, &users) };
+    let wide = Wide::of(graph, &users, &observed.ranges, precision);
+    let margin = margin(observed.outputs.len()) * precision.room();
+    let bent = match precision.fine || precision.worst_case {
+        true => AllBent::none(graph),
+        false => AllBent::of(graph, &users, observed, precision, margin, (&softmaxes, &wide)),
+    };
     let mut lowering = Lowering {
         graph,
         observed,
-        margin: margin(observed.outputs.len()) * precision.room(),
+        margin,
         precision,
         headroom: headroom(graph, &users),
-        wide: Wide::of(graph, &users, &observed.ranges, precision),
+        wide,
         softmaxes,
+        bent,
         kept: HashSet::new(),
         reach: reach(graph, &users, &ranges),
         ranges,
@@ -99,6 +108,7 @@ pub fn lower(graph: &Graph, observed: &Observed, precision: &Precision) -> Resul
         match lowering.node(id, node) {
             Ok(value) => {
                 let value = lowering.cut_for_softmax(id, node, value);
+                let value = lowering.cut_for_bends(id, node, value);
                 let value = lowering.bounded(value, node);
                 lowering.values.push(value);
                 lowering.passed_on(node, value);
@@ -146,6 +156,7 @@ struct Lowering<'g> {
     headroom: Vec<u8>,
     wide: Wide,
     softmaxes: Softmaxes,
+    bent: AllBent,
     /// Values that keep more bits than activations have.
     kept: HashSet<ValueId>,
     precision: &'g Precision,
@@ -397,6 +408,28 @@ impl Lowering<'_> {
         let magnitude = ty.magnitude.saturating_sub(shift).max(1);
         let ty = TensorType { bits, frac: ty.frac - shift as i8, magnitude, sign: Sign::Any, ..ty };
         self.same(Op::Requant { shift }, vec![x], ty, node)
+    }
+
+    /// The value, which nothing has read yet, cut to `frac` fractional bits where it is requantised
+    /// anyway. `None` if it is not, or has too few.
+    fn cut_again(&mut self, value: ValueId, frac: i8, node: &nn::Node) -> Option<ValueId> {
+        let made = self.function.value(value);
+        if value.index() + 1 != self.function.values.len() || !matches!(made.op, Op::Requant { .. }) {
+            return None;
+        }
+        let wide = made.operands[0];
+        let shift = u8::try_from(self.ty(wide).frac - frac).ok().filter(|shift| *shift > 0)?;
+        self.function.values.pop();
+        Some(self.requant_by(wide, shift, node))
+    }
+
+    /// The value in a ring of so many bits, which hold it.
+    fn in_ring(&mut self, x: ValueId, bits: u8, node: &nn::Node) -> ValueId {
+        let ty = self.ty(x).clone();
+        if bits >= ty.bits {
+            return self.extend(x, bits, node);
+        }
+        self.same(Op::Truncate, vec![x], TensorType { bits, magnitude: ty.magnitude.min(bits - 1), ..ty }, node)
     }
 
     fn weight(&mut self, name: String, shape: Vec<usize>, bits: u8, frac: i8, elements: Vec<i64>) -> WeightId {

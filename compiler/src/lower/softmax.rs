@@ -261,22 +261,11 @@ impl Lowering<'_> {
             Some(Role::Weights(terms)) => self.weight_frac(terms),
             _ => return value,
         };
-        let made = self.function.value(value);
-        // What nothing has read yet is cut where it is requantised anyway.
-        if value.index() + 1 != self.function.values.len() || !matches!(made.op, Op::Requant { .. }) {
-            return value;
-        }
-        let wide = made.operands[0];
-        let Some(shift) = u8::try_from(self.ty(wide).frac - frac).ok().filter(|shift| *shift > 0) else { return value };
-        self.function.values.pop();
-        let cut = self.requant_by(wide, shift, node);
+        let Some(cut) = self.cut_again(value, frac, node) else { return value };
         let cut = match self.softmaxes.roles[id.0] {
             Some(Role::Scores(difference)) => {
-                let ty = self.ty(cut).clone();
-                match self.score_bits(id, difference).max(ty.magnitude + 2) {
-                    bits if bits < ty.bits => self.same(Op::Truncate, vec![cut], TensorType { bits, ..ty }, node),
-                    bits => self.extend(cut, bits, node),
-                }
+                let bits = self.score_bits(id, difference).max(self.ty(cut).magnitude + 2);
+                self.in_ring(cut, bits, node)
             }
             _ => cut,
         };

@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use fusion_ir::verify::sign_is_proven;
 use fusion_ir::{Op, Sign, TensorType, ValueId};
 
-use super::widths::{can_set_width, set_width, unwrapped_magnitude};
+use super::widths::{can_set_width, never_wraps, set_width};
 use super::{Program, Settings, dead_code, equal_values};
 
 pub(super) fn apply(program: &mut Program, _: &Settings) {
@@ -34,7 +34,7 @@ fn hoist(program: &mut Program, users: &[Vec<ValueId>]) -> bool {
             continue;
         }
         let (x, bits) = (value.operands[0], value.ty.bits);
-        if unwrapped_magnitude(&program.function, x).is_none() || !can_set_width(program, users, x, bits) {
+        if !never_wraps(&program.function, x) || !can_set_width(program, users, x, bits) {
             continue;
         }
         set_width(&mut program.function, x, bits);

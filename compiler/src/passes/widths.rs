@@ -1,7 +1,10 @@
 //! Changing the ring of a value and of what feeds it, shared by the passes that do.
 
+use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
+
 use fusion_ir::types::{signed, wrap};
-use fusion_ir::{Function, Op, TensorType, ValueId};
+use fusion_ir::{Function, Op, Sign, ValueId};
 
 use super::Program;
 
@@ -26,53 +29,102 @@ fn follows(op: &Op) -> bool {
     )
 }
 
-/// Whether [`set_width`] can give `id` the width `bits`: everything up to the extensions that feed
-/// it has one reader.
-pub(super) fn can_set_width(program: &Program, users: &[Vec<ValueId>], id: ValueId, bits: u8) -> bool {
-    let value = program.function.value(id);
-    let sole = users[id.index()].len() <= 1;
-    match &value.op {
-        _ if value.ty.magnitude >= bits || !sole => false,
-        Op::Extend => program.function.value(value.operands[0]).ty.bits < bits,
-        op if follows(op) => {
-            let fits = |b: &i64| *b == signed(wrap(*b, bits), bits);
-            let bias_fits = op.bias().iter().all(|bias| program.weights.get(*bias).iter().all(fits));
-            bias_fits && value.operands.iter().all(|operand| can_set_width(program, users, *operand, bits))
+/// `id` and what it is made of up to extensions, if [`set_width`] can give all of it the width
+/// `bits`: nothing else reads any of it.
+fn made_of(program: &Program, users: &[Vec<ValueId>], id: ValueId, bits: u8) -> Option<BTreeSet<ValueId>> {
+    let mut all = BTreeSet::new();
+    let mut open = vec![id];
+    while let Some(at) = open.pop() {
+        if !all.insert(at) {
+            continue;
         }
-        _ => false,
+        let value = program.function.value(at);
+        if value.ty.magnitude >= bits {
+            return None;
+        }
+        match &value.op {
+            Op::Extend if program.function.value(value.operands[0]).ty.bits < bits => {}
+            op if follows(op) => {
+                let fits = |b: &i64| *b == signed(wrap(*b, bits), bits);
+                if !op.bias().iter().all(|bias| program.weights.get(*bias).iter().all(fits)) {
+                    return None;
+                }
+                open.extend(&value.operands);
+            }
+            _ => return None,
+        }
     }
+    let inside = |at: &ValueId| *at == id || users[at.index()].iter().all(|user| all.contains(user));
+    (users[id.index()].len() <= 1 && all.iter().all(inside)).then_some(all)
+}
+
+/// Whether [`set_width`] can give `id` the width `bits`.
+pub(super) fn can_set_width(program: &Program, users: &[Vec<ValueId>], id: ValueId, bits: u8) -> bool {
+    made_of(program, users, id, bits).is_some()
 }
 
 /// Gives `id` and what feeds it, up to the extensions, the width `bits`. Exact where nothing wraps.
 pub(super) fn set_width(function: &mut Function, id: ValueId, bits: u8) {
-    let value = &mut function.values[id.index()];
-    let ty = value.ty.clone();
-    value.ty = TensorType { bits, ..ty };
-    if value.op == Op::Extend {
-        return;
+    let mut open = vec![id];
+    let mut done = BTreeSet::new();
+    while let Some(at) = open.pop() {
+        if !done.insert(at) {
+            continue;
+        }
+        let value = &mut function.values[at.index()];
+        value.ty.bits = bits;
+        if value.op == Op::Extend {
+            continue;
+        }
+        open.extend(&value.operands);
+        if let Some(bias) = value.op.bias() {
+            function.weights[bias.index()].bits = bits;
+        }
     }
-    let operands = value.operands.clone();
-    if let Some(bias) = value.op.bias() {
-        function.weights[bias.index()].bits = bits;
-    }
-    operands.into_iter().for_each(|operand| set_width(function, operand, bits));
 }
 
-/// The `p` for which `-2^p <= x < 2^p` is proven whatever the input is, if `id` is made of an
-/// extension by local operations none of which can wrap: then its extension to any wider ring is
-/// the same operations in that ring.
-pub(super) fn unwrapped_magnitude(function: &Function, id: ValueId) -> Option<u8> {
+/// Whether it is proven whatever the input is that nothing wraps in what makes `id` of extensions
+/// by local operations: then its extension to any wider ring is the same operations in that ring.
+pub(super) fn never_wraps(function: &Function, id: ValueId) -> bool {
+    fitting(function, id).is_some()
+}
+
+/// What `id` may be, if it is made so and its ring holds that.
+fn fitting(function: &Function, id: ValueId) -> Option<RangeInclusive<i128>> {
     let value = function.value(id);
-    let operand = || unwrapped_magnitude(function, value.operands[0]);
-    let proven = match &value.op {
-        Op::Extend => function.value(value.operands[0]).ty.bits - 1,
-        Op::Reshape | Op::Transpose { .. } | Op::Slice { .. } | Op::Pad { .. } => operand()?,
-        Op::SumPool(window) => {
-            operand()? + (window.kernel[0] * window.kernel[1]).next_power_of_two().trailing_zeros() as u8
+    let operand = |at: usize| fitting(function, value.operands[at]);
+    let [low, high] = match &value.op {
+        Op::Extend => {
+            let x = &function.value(value.operands[0]).ty;
+            let half = 1i128 << (x.bits - 1);
+            [if x.sign == Sign::NonNegative { 0 } else { -half }, half - 1]
         }
-        Op::ShiftLeft { by } => operand()? + by,
-        Op::Scale { factor } => operand()? + (u64::BITS - factor.unsigned_abs().leading_zeros()) as u8,
+        Op::Reshape | Op::Transpose { .. } | Op::Slice { .. } => ends(operand(0)?),
+        Op::Pad { .. } => with_zero(operand(0)?),
+        Op::SumPool(window) => {
+            let summands = (window.kernel[0] * window.kernel[1]) as i128;
+            with_zero(operand(0)?).map(|end| summands * end)
+        }
+        Op::ShiftLeft { by } => ends(operand(0)?).map(|end| end << by),
+        Op::Scale { factor } => {
+            let [a, b] = ends(operand(0)?).map(|end| i128::from(*factor) * end);
+            [a.min(b), a.max(b)]
+        }
+        Op::Add => {
+            let [a, b] = [ends(operand(0)?), ends(operand(1)?)];
+            [a[0] + b[0], a[1] + b[1]]
+        }
         _ => return None,
     };
-    (proven < value.ty.bits).then_some(proven)
+    let half = 1i128 << (value.ty.bits - 1);
+    (low >= -half && high < half).then_some(low..=high)
+}
+
+fn ends(range: RangeInclusive<i128>) -> [i128; 2] {
+    [*range.start(), *range.end()]
+}
+
+/// The ends of the range, zero included: that of a border.
+fn with_zero(range: RangeInclusive<i128>) -> [i128; 2] {
+    [(*range.start()).min(0), (*range.end()).max(0)]
 }

@@ -24,6 +24,17 @@ pub struct Corners {
     pub segments: Vec<(i64, i64)>,
 }
 
+/// How a polyline begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begin {
+    /// At the first place, near the function.
+    First,
+    /// With zero, up to wherever the function is that small.
+    Flat,
+    /// The same, and all slopes are positive.
+    FlatThenRising,
+}
+
 /// Places within a step at which a function is looked at.
 const CHECKS: usize = 4;
 
@@ -91,16 +102,15 @@ impl Sampled {
 }
 
 /// The polyline on `lattice` from one place to another that is nowhere further than `tolerance`
-/// from `at`, has fewest corners, and of those the least squared error. Its corners have `values`.
-/// If it `rises` from zero, it may begin wherever the function is that small, and all slopes are
-/// positive. `None` if there is none.
+/// from `at`, has fewest corners, and of those the least squared error. Its corners have `values`,
+/// and it begins as said. `None` if there is none.
 pub fn fewest(
     at: &impl Fn(f64) -> f64,
     lattice: Lattice,
     range: [i64; 2],
     tolerance: f64,
     values: Range<i64>,
-    rises: bool,
+    begin: Begin,
 ) -> Option<Corners> {
     let [low, high] = range;
     let sampled = Sampled::new(at, lattice, range);
@@ -108,15 +118,16 @@ pub fn fewest(
     let value = |place: i64| sampled.values[sampled.index(place)];
     // By value, for each place.
     let mut best: Vec<BTreeMap<i64, Reached>> = vec![BTreeMap::new(); (high - low) as usize + 1];
-    let least_slope = if rises { 1 } else { i64::MIN };
+    let least_slope = if begin == Begin::FlatThenRising { 1 } else { i64::MIN };
+    let small = sampled.values.iter().take_while(|y| y.abs() <= tolerance).count();
     for from in low..high {
-        let begin = Reached { corners: 0, error: 0.0, before: None };
-        if rises && value(from).abs() <= tolerance {
+        let first = Reached { corners: 0, error: 0.0, before: None };
+        if begin != Begin::First && sampled.index(from) < small {
             let error = sampled.error(low, 0, from, 0);
-            best[(from - low) as usize].insert(0, Reached { error, ..begin });
-        } else if from == low && !rises {
+            best[(from - low) as usize].insert(0, Reached { error, ..first });
+        } else if from == low && begin == Begin::First {
             let near = (value(low) - tolerance).ceil() as i64..=(value(low) + tolerance).floor() as i64;
-            best[0].extend(near.filter(|y| values.contains(y)).map(|y| (y, begin)));
+            best[0].extend(near.filter(|y| values.contains(y)).map(|y| (y, first)));
         }
         for (y, reached) in std::mem::take(&mut best[(from - low) as usize]).into_iter().collect::<Vec<_>>() {
             best[(from - low) as usize].insert(y, reached);
@@ -186,7 +197,7 @@ mod tests {
         let lattice = Lattice { step: 1.0 / 16.0, unit: 1.0 / 1024.0 };
         let square = |x: f64| x * x;
         for (tolerance, segments) in [(1.0 / 8.0, 4), (1.0 / 32.0, 8), (1.0 / 128.0, 16)] {
-            let found = fewest(&square, lattice, [-32, 32], tolerance, ALL, false).unwrap();
+            let found = fewest(&square, lattice, [-32, 32], tolerance, ALL, Begin::First).unwrap();
             assert!((segments..=segments + 1).contains(&found.segments.len()), "{}", found.segments.len());
             assert!(worst(square, lattice, 32, &found) <= 1.02 * tolerance);
         }
@@ -196,9 +207,21 @@ mod tests {
     fn straight_lines_are_exact_and_corners_lie_where_they_bend() {
         let lattice = Lattice { step: 0.25, unit: 0.125 };
         let bent = |x: f64| x.abs() - 1.0;
-        let found = fewest(&bent, lattice, [-8, 12], 0.125, ALL, false).unwrap();
+        let found = fewest(&bent, lattice, [-8, 12], 0.125, ALL, Begin::First).unwrap();
         assert_eq!(found, Corners { start: 8, segments: vec![(-8, -2), (0, 2)] });
         // Too coarse a lattice has none.
-        assert_eq!(fewest(&bent, Lattice { step: 0.25, unit: 8.0 }, [-8, 12], 0.125, ALL, false), None);
+        assert_eq!(fewest(&bent, Lattice { step: 0.25, unit: 8.0 }, [-8, 12], 0.125, ALL, Begin::First), None);
+    }
+
+    #[test]
+    fn what_begins_flat_does_so_up_to_where_the_function_is_not_small_any_more() {
+        let lattice = Lattice { step: 0.125, unit: 1.0 / 512.0 };
+        // Small at first, and once more where it crosses zero on its way up.
+        let dips = |x: f64| if x < -1.0 { 0.0 } else { x * (x + 1.0) };
+        let found = fewest(&dips, lattice, [-64, 16], 1.0 / 64.0, ALL, Begin::Flat).unwrap();
+        assert_eq!(found.start, 0);
+        assert!((-8..-6).contains(&found.segments[0].0) && found.segments[0].1 < 0, "{:?}", found.segments);
+        assert!(worst(dips, lattice, 16, &found) <= 1.02 / 64.0);
+        assert_eq!(fewest(&|x: f64| x + 20.0, lattice, [-64, 16], 1.0 / 64.0, ALL, Begin::Flat), None);
     }
 }

@@ -11,7 +11,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use super::corners::{Lattice, fewest};
+use super::corners::{Begin, Lattice, fewest};
 use super::table::Table;
 
 /// How far the coarsest table is from the function at most.
@@ -74,7 +74,7 @@ fn segments(grid: u8, detail: u8) -> Option<Segments> {
         let lattice = Lattice { step, unit: 2.0 * step * (-f64::from(Formats::of(detail).slope_frac)).exp2() };
         let lowest = ((tolerance.ln() - BELOW) / step).floor() as i64;
         let most = (1.0 / lattice.unit) as i64;
-        Some(fewest(&f64::exp, lattice, [lowest, 0], tolerance, 0..most, true)?.segments)
+        Some(fewest(&f64::exp, lattice, [lowest, 0], tolerance, 0..most, Begin::FlatThenRising)?.segments)
     };
     found.entry((grid, detail)).or_insert_with(search).clone()
 }

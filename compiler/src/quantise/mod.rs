@@ -5,6 +5,7 @@
 //! spare. Accumulators that are nevertheless exceeded wrap, in the reference exactly as in the
 //! protocol.
 
+pub mod bends;
 pub mod calibrate;
 pub mod corners;
 pub mod equalise;

@@ -9,7 +9,7 @@ use fusion_ir::op::Piecewise;
 use fusion_ir::types::{signed, wrap};
 use fusion_ir::verify::MAX_KNOTS;
 
-use super::corners::{Corners, Lattice, fewest};
+use super::corners::{Begin, Corners, Lattice, fewest};
 use super::polyline::{self, Allowed};
 use crate::nn::eval::Range;
 use crate::nn::expr::{Binary, Expr};
@@ -27,7 +27,7 @@ const SYMMETRIC: f64 = 1e-9;
 const FINEST: f64 = 1.0 / 16.0;
 
 /// Places among which a search chooses a table's corners.
-const MOST_PLACES: i64 = 192;
+pub(super) const MOST_PLACES: i64 = 192;
 /// Values that a corner may have on either side of the function.
 const VALUES: f64 = 8.0;
 
@@ -137,7 +137,7 @@ impl Table {
         }
         // Where the function has one sign, corners have no other.
         let values = if least >= 0.0 { 0 } else { i64::MIN }..if largest <= 0.0 { 1 } else { i64::MAX };
-        let Corners { start, segments } = fewest(at, Lattice { step, unit }, places, tolerance, values, false)?;
+        let Corners { start, segments } = fewest(at, Lattice { step, unit }, places, tolerance, values, Begin::First)?;
         let mut joined: Vec<(i64, i64)> = segments.iter().map(|(place, slope)| (place << apart, *slope)).collect();
         joined.dedup_by_key(|(_, slope)| *slope);
         Some(Table { frac, slope_frac, segments: joined, start: start << apart })
@@ -268,7 +268,7 @@ impl Folded {
 }
 
 /// The integers for which a table of `f` is made, and its largest absolute value there.
-fn look(f: &Expr, range: Range, frac: i8, results: Results) -> Result<(i64, i64, f64), String> {
+pub(super) fn look(f: &Expr, range: Range, frac: i8, results: Results) -> Result<(i64, i64, f64), String> {
     let unit = (-f64::from(frac)).exp2();
     let at = |i: i64| f.at(i as f64 * unit);
     let (low, high) = domain(&at, range, unit)?;
@@ -287,7 +287,7 @@ pub fn relative(least: f32, part: f64) -> Allowed {
 }
 
 /// How far chords may be from a function that reaches `largest`.
-fn tolerance(results: Results, largest: f64, usual: f64) -> Allowed {
+pub(super) fn tolerance(results: Results, largest: f64, usual: f64) -> Allowed {
     let usual = (f64::from(results.usual) * usual).max(largest * TOLERANCE * FINEST);
     Allowed::everywhere(results.part * usual.min(largest * TOLERANCE))
 }

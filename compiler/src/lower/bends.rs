@@ -1,0 +1,176 @@
+//! Functions as sums of ReLUs ([`Bends`]) between two linear layers: the operand is cut to the bits
+//! that the kinks look at where the first layer's accumulator is requantised anyway, and the sum is
+//! made in the second one's ring, so nothing is requantised or extended but what is never negative.
+//!
+//! The ring of the ReLUs holds the operands of calibration, with the formats' margin, and their
+//! differences to the kinks. What is beyond it wraps, as everything beyond its format does.
+
+use fusion_ir::op::Op;
+use fusion_ir::{Sign, TensorType, ValueId};
+
+use super::Lowering;
+use super::softmax::Softmaxes;
+use super::wide::{Wide, origin};
+use crate::nn::eval::Observed;
+use crate::nn::{self, Graph, NodeId};
+use crate::quantise::bends::Bends;
+use crate::quantise::table::Results;
+use crate::quantise::{self, Precision};
+
+/// A function that is made so.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Bent {
+    bends: Bends,
+    /// The ring of its operand and its ReLUs.
+    bits: u8,
+}
+
+/// Which functions are made so.
+#[derive(Clone, Debug)]
+pub(super) struct AllBent {
+    /// By the function's node.
+    functions: Vec<Option<Bent>>,
+    /// The function behind each layer, if it is one.
+    behind: Vec<Option<NodeId>>,
+}
+
+impl AllBent {
+    /// None.
+    pub fn none(graph: &Graph) -> AllBent {
+        AllBent { functions: vec![None; graph.nodes.len()], behind: vec![None; graph.nodes.len()] }
+    }
+
+    /// Those of `graph`, in formats that hold `margin` times what was `observed`.
+    pub fn of(
+        graph: &Graph,
+        users: &[Vec<NodeId>],
+        observed: &Observed,
+        precision: &Precision,
+        margin: f32,
+        (softmaxes, wide): (&Softmaxes, &Wide),
+    ) -> AllBent {
+        let mut all = AllBent::none(graph);
+        for (id, node) in graph.iter() {
+            let nn::Op::Pointwise(f) = &node.op else { continue };
+            let layer = origin(graph, node.inputs[0]);
+            let apart = softmaxes.roles[id.0].is_none() && wide.least[id.0].is_none() && !wide.keeps[layer.0];
+            if !apart || !is_linear(&graph.node(layer).op) || !is_between(graph, users, layer, id) {
+                continue;
+            }
+            let range = observed.ranges[layer.0];
+            let largest = observed.ranges[id.0].magnitude();
+            let usual = observed.powers[id.0].sqrt() as f32;
+            let results = Results { largest, usual, least: None, part: precision.part() };
+            let Some(bends) = Bends::new(f, range, results) else { continue };
+            let unit = (-f32::from(bends.frac)).exp2();
+            let reach = margin * range.magnitude() + bends.furthest() as f32 * unit;
+            let bits = quantise::magnitude(reach, bends.frac) + 1;
+            all.functions[id.0] = Some(Bent { bends, bits });
+            all.behind[layer.0] = Some(id);
+        }
+        all
+    }
+
+    fn behind(&self, layer: NodeId) -> Option<&Bent> {
+        self.behind[layer.0].and_then(|function| self.functions[function.0].as_ref())
+    }
+}
+
+fn is_linear(op: &nn::Op) -> bool {
+    matches!(op, nn::Op::Conv(_) | nn::Op::Dense(_))
+}
+
+/// Whether nothing but `function` reads `layer`, and nothing but layers read `function`, through
+/// moves.
+fn is_between(graph: &Graph, users: &[Vec<NodeId>], layer: NodeId, function: NodeId) -> bool {
+    let mut at = layer;
+    while at != function {
+        let [only] = users[at.0][..] else { return false };
+        if only != function && !graph.node(only).op.moves() {
+            return false;
+        }
+        at = only;
+    }
+    let mut open = vec![function];
+    while let Some(at) = open.pop() {
+        for user in &users[at.0] {
+            match &graph.node(*user).op {
+                op if op.moves() => open.push(*user),
+                op if is_linear(op) => {}
+                _ => return false,
+            }
+        }
+        if users[at.0].is_empty() {
+            return false;
+        }
+    }
+    true
+}
+
+impl Lowering<'_> {
+    /// The width, at least `bits` and at most `most_bits`, of a layer's accumulator of this
+    /// magnitude: if a sum of ReLUs follows, one that leaves its ring when it is cut.
+    pub(super) fn roomy_before_bends(&self, layer: NodeId, magnitude: u8, bits: u8, most_bits: u8) -> u8 {
+        let Some(Bent { bends, bits: ring }) = self.bent.behind(layer) else { return bits };
+        let cut = quantise::magnitude(self.margin * self.ranges[layer.0], bends.frac);
+        bits.max((magnitude + ring.saturating_sub(cut)).min(most_bits))
+    }
+
+    /// The value of a layer, cut to the fractional bits and the ring of the sum of ReLUs behind it.
+    pub(super) fn cut_for_bends(&mut self, layer: NodeId, node: &nn::Node, value: ValueId) -> ValueId {
+        let Some(Bent { bends, bits }) = self.bent.behind(layer).cloned() else { return value };
+        let Some(cut) = self.cut_again(value, bends.frac, node) else { return value };
+        let cut = self.in_ring(cut, bits, node);
+        self.kept.insert(cut);
+        cut
+    }
+
+    /// The function as a sum of ReLUs, in a ring that holds it whatever the operand is. `None` if
+    /// it is not made so, or the operand was not cut for it.
+    pub(super) fn bent(&mut self, id: NodeId, node: &nn::Node, x: ValueId) -> Option<ValueId> {
+        let Bent { bends, bits } = self.bent.functions[id.0].clone()?;
+        let ty = self.ty(x).clone();
+        if (ty.frac, ty.bits) != (bends.frac, bits) {
+            return None;
+        }
+        let (n, k) = (node.len(), bends.kinks.len());
+        let flat = TensorType { shape: vec![1, n], sign: Sign::Any, magnitude: bits - 1, ..ty };
+        let x = self.same(Op::Reshape, vec![x], flat.clone(), node);
+        let differences = bends.kinks.iter().map(|(place, _)| match place {
+            0 => x,
+            place => self.same(Op::Offset { by: -place }, vec![x], flat.clone(), node),
+        });
+        let differences: Vec<ValueId> = differences.collect();
+        let all = TensorType { shape: vec![k, n], ..flat };
+        let above = match k {
+            1 => differences[0],
+            _ => self.same(Op::Concat { axis: 0 }, differences, all.clone(), node),
+        };
+        let all = TensorType { sign: Sign::NonNegative, ..all };
+        let above = self.same(Op::Relu, vec![above], all.clone(), node);
+        let most = (1i128 << (bits - 1)) - 1;
+        let [least, largest] = bends.spread().map(|factors| i128::from(factors) * most);
+        let wide = (bits + 1..).find(|wide| least >= -(1i128 << (wide - 1)) && largest < 1i128 << (wide - 1))?;
+        if wide > super::MAX_RING_BITS {
+            return None;
+        }
+        let above = self.same(Op::Extend, vec![above], TensorType { bits: wide, ..all.clone() }, node);
+        let frac = bends.frac + bends.slope_frac as i8;
+        let magnitude = self.reached(id, frac, wide - 1);
+        let row = TensorType { shape: vec![1, n], bits: wide, ..all };
+        let term = TensorType { frac, sign: Sign::Any, magnitude: wide - 1, ..row.clone() };
+        let mut sum: Option<ValueId> = None;
+        for (at, (_, factor)) in bends.kinks.iter().enumerate() {
+            let part = self.same(Op::Slice { start: vec![at, 0] }, vec![above], row.clone(), node);
+            let part = self.same(Op::Scale { factor: *factor }, vec![part], term.clone(), node);
+            sum = Some(match sum {
+                None => part,
+                Some(sum) => self.same(Op::Add, vec![sum, part], term.clone(), node),
+            });
+        }
+        let y =
+            self.same(Op::Reshape, vec![sum?], TensorType { magnitude, ..term.with_shape(node.shape.clone()) }, node);
+        self.kept.insert(y);
+        Some(y)
+    }
+}
