@@ -95,7 +95,7 @@ fn is_between(graph: &Graph, users: &[Vec<NodeId>], layer: NodeId, function: Nod
     while let Some(at) = open.pop() {
         for user in &users[at.0] {
             match &graph.node(*user).op {
-                op if op.moves() => open.push(*user),
+                op if op.moves() || matches!(op, nn::Op::Concat { .. }) => open.push(*user),
                 op if is_linear(op) => {}
                 _ => return false,
             }

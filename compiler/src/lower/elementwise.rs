@@ -194,8 +194,8 @@ impl Lowering<'_> {
             i8::try_from(frac).ok().filter(|frac| frac.abs() < 60).ok_or("its factors are too small or too large")?;
         let result = self.reached(id, frac, types[0].magnitude + types[1].magnitude);
         let keeps = self.wide.keeps[id.0];
-        let growth = if keeps { self.growth(id) } else { 0 };
-        let bits = (result + growth + self.headroom[id.0]).max(types[0].bits).max(types[1].bits);
+        let filled = if keeps { self.summed(id, frac, result) } else { result };
+        let bits = (filled + self.headroom[id.0]).max(types[0].bits).max(types[1].bits);
         if bits > super::MAX_RING_BITS {
             return Err(format!("its product needs {bits} bits"));
         }

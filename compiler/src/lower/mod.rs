@@ -234,7 +234,10 @@ impl Lowering<'_> {
             }
             nn::Op::Concat { axis } => {
                 let parts = node.inputs.iter().map(|input| self.values[input.0]).collect();
-                Ok(self.concat(node, parts, *axis))
+                Ok(match self.beside_layers(id) {
+                    true => self.side_by_side(node, parts, *axis),
+                    false => self.concat(node, parts, *axis),
+                })
             }
             nn::Op::Transpose { perm } => {
                 let ty = self.ty(operand(0)).with_shape(node.shape.clone());
@@ -306,10 +309,13 @@ impl Lowering<'_> {
     /// The exact sum, in a ring that holds it whatever the operand is.
     fn sum_pool(&mut self, id: NodeId, node: &nn::Node, x: ValueId, window: &Window) -> ValueId {
         let growth = log2_ceil(window.kernel[0] * window.kernel[1]);
-        // A product that is kept for its sum has room for it already.
-        let kept = self.wide.keeps[id.0] && self.ty(x).magnitude + growth < self.ty(x).bits;
         let TensorType { bits, frac, magnitude, .. } = *self.ty(x);
+        // A product that is kept for its sum has room for it already.
+        let product = wide::origin(self.graph, node.inputs[0]);
+        let product = self.wide.keeps[product.0] && self.graph.node(product).op == nn::Op::Mul;
+        let kept = self.wide.keeps[id.0] && (product || magnitude + growth < bits);
         let magnitude = self.reached(id, frac, magnitude + growth);
+        let kept = kept && magnitude + self.headroom[id.0] <= bits;
         let bits = (bits + growth).max(magnitude + self.headroom[id.0]);
         let wide = if kept { x } else { self.extend(x, bits, node) };
         let ty = self.ty(wide).clone();
@@ -330,6 +336,51 @@ impl Lowering<'_> {
         let sign = if proven { Sign::NonNegative } else { Sign::Any };
         let ty = TensorType { shape: node.shape.clone(), magnitude, sign, ..self.ty(aligned[0]).clone() };
         self.same(Op::Concat { axis }, aligned, ty, node)
+    }
+
+    /// Whether nothing but layers read `id`.
+    fn beside_layers(&self, id: NodeId) -> bool {
+        let readers = &self.users[id.0];
+        !readers.is_empty()
+            && !self.precision.fine
+            && readers.iter().all(|reader| {
+                let op = &self.graph.node(*reader).op;
+                matches!(op, nn::Op::Conv(_) | nn::Op::Dense(_)) || op.moves() && self.beside_layers(*reader)
+            })
+    }
+
+    /// The parts at the finest of their formats, for layers, whose rings have room.
+    fn side_by_side(&mut self, node: &nn::Node, parts: Vec<ValueId>, axis: usize) -> ValueId {
+        let narrow: Vec<ValueId> = parts.iter().map(|part| self.narrow(*part, node)).collect();
+        let finest = narrow.iter().map(|part| self.ty(*part).frac).max().unwrap_or(0);
+        let by = |lowering: &Self, part: ValueId| finest - lowering.ty(part).frac;
+        let bits = narrow.iter().map(|part| i16::from(self.ty(*part).bits) + i16::from(by(self, *part))).max();
+        let bits = bits.and_then(|bits| u8::try_from(bits).ok()).unwrap_or(u8::MAX);
+        // What is shifted has no proven sign any more.
+        let differ = narrow.iter().any(|part| by(self, *part) > 0);
+        let signed = narrow.iter().any(|part| self.ty(*part).sign == Sign::NonNegative);
+        if !differ || signed || bits >= self.precision.max_accumulator_bits {
+            return self.concat(node, parts, axis);
+        }
+        let mut aligned = Vec::with_capacity(narrow.len());
+        for part in narrow {
+            let by = by(self, part) as u8;
+            let part = self.extend(part, bits, node);
+            let ty = self.ty(part).clone();
+            aligned.push(match by {
+                0 => part,
+                _ => {
+                    let magnitude = (ty.magnitude + by).min(bits - 1);
+                    let ty = TensorType { frac: finest, magnitude, sign: Sign::Any, ..ty };
+                    self.same(Op::ShiftLeft { by }, vec![part], ty, node)
+                }
+            });
+        }
+        let magnitude = aligned.iter().map(|part| self.ty(*part).magnitude).max().unwrap_or(1);
+        let ty = TensorType { shape: node.shape.clone(), magnitude, sign: Sign::Any, ..self.ty(aligned[0]).clone() };
+        let y = self.same(Op::Concat { axis }, aligned, ty, node);
+        self.kept.insert(y);
+        y
     }
 
     /// An image in a frame of zeros: top, left, bottom, right.

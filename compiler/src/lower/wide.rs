@@ -52,7 +52,7 @@ impl Wide {
             let operand = node.inputs[0];
             let allowed = allowed(ranges[id.0], wide.least[id.0], precision.part());
             let usual = frac_for(ranges[operand.0].magnitude(), precision.activation_bits - 2);
-            if wanted_frac(f, ranges[operand.0], 0.0, allowed) > usual {
+            if wanted_frac(f, ranges[operand.0], 0.0, allowed) > usual || sums_squares(graph, operand) {
                 sources(graph, users, operand, &mut wide.keeps);
             }
         }
@@ -101,6 +101,21 @@ fn opposed(graph: &Graph, users: &[Vec<NodeId>], ranges: &[Range], id: NodeId) -
         }
     }
     (least * OPPOSED < ranges[id.0].magnitude()).then_some(least)
+}
+
+/// Whether `id` is a sum of squares, whose ring is hardly wider than theirs.
+fn sums_squares(graph: &Graph, mut id: NodeId) -> bool {
+    let mut sums = false;
+    loop {
+        let node = graph.node(id);
+        match node.op {
+            nn::Op::Mul => return sums && node.inputs[0] == node.inputs[1],
+            nn::Op::SumPool(_) => sums = true,
+            ref op if op.moves() => {}
+            _ => return false,
+        }
+        id = node.inputs[0];
+    }
 }
 
 /// Marks what `id` is computed of by exact sums and products that nothing else reads.
@@ -256,19 +271,23 @@ impl Lowering<'_> {
         }
     }
 
-    /// The bits by which sums that read `id` may be longer than it.
-    pub(super) fn growth(&self, mut id: NodeId) -> u8 {
-        let mut growth = 0;
+    /// The magnitude of the sums of `id`, which has `magnitude` itself, that read it and nothing
+    /// else does.
+    pub(super) fn summed(&self, mut id: NodeId, frac: i8, magnitude: u8) -> u8 {
+        let (mut most, mut summed) = (magnitude, magnitude);
         while let [user] = self.users[id.0][..] {
             let node = self.graph.node(user);
             match &node.op {
-                nn::Op::SumPool(window) => growth += super::log2_ceil(window.kernel[0] * window.kernel[1]),
+                nn::Op::SumPool(window) => {
+                    most += super::log2_ceil(window.kernel[0] * window.kernel[1]);
+                    summed = summed.max(self.reached(user, frac, most));
+                }
                 op if op.moves() => {}
                 _ => break,
             }
             id = user;
         }
-        growth
+        summed
     }
 }
 

@@ -8,11 +8,16 @@
 
 use ndarray::{Array4, Axis};
 
-use super::{Affine, Conv, Graph, NodeId, Op, factors};
+use super::{Affine, Conv, Graph, NodeId, Op, factors, skips};
 
 /// Folds until nothing changes.
 pub fn fold(mut graph: Graph) -> Graph {
-    while into_squares(&mut graph) || backward(&mut graph) || forward(&mut graph) || factors::into_layers(&mut graph) {
+    while into_squares(&mut graph)
+        || backward(&mut graph)
+        || forward(&mut graph)
+        || factors::into_layers(&mut graph)
+        || skips::into_layers(&mut graph)
+    {
         graph = bypass(graph);
     }
     remaining_affine(bypass(graph))
@@ -199,7 +204,7 @@ impl Sum {
     }
 }
 
-fn absorb(conv: &mut Conv, scale: &[f32], shift: &[f32]) {
+pub(super) fn absorb(conv: &mut Conv, scale: &[f32], shift: &[f32]) {
     let per_group = conv.weight.shape()[1];
     let rows = conv.weight.shape()[0] / conv.groups;
     for ((m, c, ..), w) in conv.weight.indexed_iter_mut() {

@@ -18,6 +18,7 @@ mod kernels;
 pub mod mask;
 mod print;
 pub mod scales;
+mod skips;
 mod softmax;
 pub mod trees;
 

@@ -110,6 +110,11 @@ fn fitting(function: &Function, id: ValueId) -> Option<RangeInclusive<i128>> {
             let [a, b] = ends(operand(0)?).map(|end| i128::from(*factor) * end);
             [a.min(b), a.max(b)]
         }
+        Op::Concat { .. } => {
+            let parts: Option<Vec<_>> = (0..value.operands.len()).map(operand).collect();
+            let parts = parts?.into_iter().map(ends);
+            parts.reduce(|a, b| [a[0].min(b[0]), a[1].max(b[1])])?
+        }
         Op::Add => {
             let [a, b] = [ends(operand(0)?), ends(operand(1)?)];
             [a[0] + b[0], a[1] + b[1]]
