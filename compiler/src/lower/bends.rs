@@ -174,3 +174,96 @@ impl Lowering<'_> {
         Some(y)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ndarray::Array2;
+
+    use super::*;
+    use crate::build::{Built, build};
+    use crate::evaluate;
+    use crate::nn::build::Builder;
+    use crate::nn::expr::{Binary, Expr, Unary};
+    use crate::nn::scales::Scales;
+    use crate::nn::{Dense, eval};
+    use crate::passes::Settings;
+    use crate::quantise::calibrate::Calibration;
+    use fusion_ir::interp;
+    use fusion_ir::op::Reveal;
+
+    const WIDTH: usize = 24;
+
+    fn layer(b: &mut Builder, x: NodeId, from: usize) -> NodeId {
+        let weights = (from..from + WIDTH * WIDTH).map(|i| (i * i % 31) as f32 / 16.0 - 1.0).collect();
+        let weight = Array2::from_shape_vec((WIDTH, WIDTH), weights).unwrap();
+        b.push(nn::Op::Dense(Dense { weight, bias: vec![0.1; WIDTH] }), vec![x], [WIDTH])
+    }
+
+    fn silu(b: &mut Builder, x: NodeId) -> NodeId {
+        let f = Expr::binary(Binary::Mul, Expr::X, Expr::unary(Unary::Sigmoid, Expr::X));
+        b.push(nn::Op::Pointwise(f), vec![x], [WIDTH])
+    }
+
+    #[test]
+    fn between_two_layers_nothing_is_extended_but_what_is_never_negative() {
+        let mut b = Builder::default();
+        let x = b.push(nn::Op::Input, vec![], [WIDTH]);
+        let x = layer(&mut b, x, 1);
+        let x = silu(&mut b, x);
+        let y = layer(&mut b, x, 5);
+        let graph = b.graph.reachable(y);
+        let calibration = Calibration::synthetic(&graph);
+        let settings = Settings { reveal: Reveal::Logits, ..Settings::default() };
+        let Built { program, .. } = build(&graph, &calibration, &Precision::default(), &settings).unwrap();
+        let function = &program.function;
+        let relu = function.iter().find(|(_, value)| matches!(value.op, Op::Relu)).unwrap().0;
+        assert!(function.values.iter().all(|value| !matches!(value.op, Op::Piecewise(_))));
+        // Before it one requantisation, behind it one extension of what is never negative.
+        let mut at = function.value(relu).operands[0];
+        while !matches!(function.value(at).op, Op::Requant { .. }) {
+            assert!(function.value(at).op.is_local(), "{:?}", function.value(at).op);
+            at = function.value(at).operands[0];
+        }
+        let behind: Vec<_> =
+            function.iter().skip_while(|(id, _)| *id != relu).skip(1).map(|(_, value)| value).collect();
+        let layer = behind.iter().position(|value| matches!(value.op, Op::Dense { .. })).unwrap();
+        let extended: Vec<_> = behind[..layer].iter().filter(|value| !value.op.is_local()).collect();
+        let [extended] = extended[..] else { panic!("{extended:?}") };
+        assert!(extended.op == Op::Extend && extended.ty.sign == Sign::NonNegative);
+        assert_eq!(extended.ty.bits, behind[layer].ty.bits);
+
+        let sample = &calibration.samples[3];
+        let quantised = evaluate::quantise(function, std::slice::from_ref(sample));
+        let found = interp::output(function, &program.weights, &quantised[0]);
+        let ty = &function.values.iter().rev().find(|value| !matches!(value.op, Op::Reveal(_) | Op::Check)).unwrap().ty;
+        let float = eval::run(&graph, sample).pop().unwrap();
+        let most = float.iter().fold(0f32, |most, x| most.max(x.abs()));
+        for (found, float) in found.iter().zip(&float) {
+            let error = (ty.dequantize(*found) - f64::from(*float)).abs();
+            assert!(error < 0.05 * f64::from(most), "{} {float}", ty.dequantize(*found));
+        }
+    }
+
+    #[test]
+    fn what_others_read_as_well_is_no_sum_of_relus() {
+        let mut b = Builder::default();
+        let x = b.push(nn::Op::Input, vec![], [WIDTH]);
+        let x = layer(&mut b, x, 1);
+        let y = silu(&mut b, x);
+        let z = layer(&mut b, y, 5);
+        let bent = |graph: &Graph| {
+            let calibration = Calibration::synthetic(graph);
+            let observed = calibration.observe(graph, &Scales::of(graph)).unwrap().0;
+            let (users, precision) = (graph.users(), Precision::default());
+            let wide = Wide::of(graph, &users, &observed.ranges, &precision);
+            let all = AllBent::of(graph, &users, &observed, &precision, 2.0, (&Softmaxes::of(graph, &users), &wide));
+            all.functions.iter().flatten().count()
+        };
+        assert_eq!(bent(&b.graph.clone().reachable(z)), 1);
+        let mut both = b.clone();
+        let sum = both.push(nn::Op::Add, vec![z, y], [WIDTH]);
+        assert_eq!(bent(&both.graph.reachable(sum)), 0);
+        let sum = b.push(nn::Op::Add, vec![z, x], [WIDTH]);
+        assert_eq!(bent(&b.graph.reachable(sum)), 0);
+    }
+}

@@ -109,6 +109,7 @@ pub fn lower(graph: &Graph, observed: &Observed, precision: &Precision) -> Resul
             Ok(value) => {
                 let value = lowering.cut_for_softmax(id, node, value);
                 let value = lowering.cut_for_bends(id, node, value);
+                let value = lowering.cut_for_variance(id, node, value);
                 let value = lowering.bounded(value, node);
                 lowering.values.push(value);
                 lowering.passed_on(node, value);
@@ -330,6 +331,9 @@ impl Lowering<'_> {
         let parts: Vec<ValueId> = parts.into_iter().map(|part| self.narrow(part, node)).collect();
         let frac = parts.iter().map(|part| self.ty(*part).frac).min().unwrap_or(0);
         let aligned: Vec<ValueId> = parts.into_iter().map(|part| self.coarsen(part, frac, node)).collect();
+        // What is kept may be in a ring of its own.
+        let bits = aligned.iter().map(|part| self.ty(*part).bits).max().unwrap_or(0);
+        let aligned: Vec<ValueId> = aligned.into_iter().map(|part| self.extend(part, bits, node)).collect();
         let types = || aligned.iter().map(|part| self.ty(*part));
         let magnitude = types().map(|ty| ty.magnitude).max().unwrap_or(1);
         let proven = types().all(|ty| ty.sign == Sign::NonNegative);

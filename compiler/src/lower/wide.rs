@@ -23,6 +23,9 @@ use crate::quantise::table::{TOLERANCE, relative};
 const OPPOSED: f32 = 4.0;
 /// Most bits of the operand or the result of such a function.
 const MAX_KEPT_BITS: u8 = 36;
+/// What a normalisation divides has at least so many units in the spread of a row: rounding is one
+/// percent of that.
+const SPREAD_UNITS: f64 = 32.0;
 /// Places at which a function's steepness is looked at.
 const PLACES: i32 = 512;
 
@@ -269,6 +272,54 @@ impl Lowering<'_> {
                 None => return n,
             }
         }
+    }
+
+    /// The value of `id`, if it is what a normalisation divides by its spread, cut to the bits that
+    /// rows of the least spread need.
+    pub(super) fn cut_for_variance(&mut self, id: NodeId, node: &nn::Node, value: ValueId) -> ValueId {
+        let Some(spread) = self.least_spread(id) else { return value };
+        let frac = (SPREAD_UNITS / spread).log2().ceil() as i8 + self.precision.detail as i8;
+        if frac >= self.ty(value).frac {
+            return value;
+        }
+        let cut = self.cut_again(value, frac, node).unwrap_or(value);
+        self.kept.insert(cut);
+        cut
+    }
+
+    /// The least root mean square of `id`'s rows, if nothing but products read it, and one is a
+    /// square that is summed over each row.
+    fn least_spread(&self, id: NodeId) -> Option<f64> {
+        let mut open = vec![id];
+        let mut least: Option<f64> = None;
+        while let Some(at) = open.pop() {
+            for user in &self.users[at.0] {
+                let node = self.graph.node(*user);
+                match node.op {
+                    nn::Op::Mul if node.inputs[0] == node.inputs[1] => {
+                        let (pool, n) = self.pool_behind(*user)?;
+                        let mean = f64::from(self.observed.ranges[pool.0].low) / n as f64;
+                        least = Some(mean.sqrt()).filter(|least| *least > 0.0);
+                    }
+                    nn::Op::Mul => {}
+                    ref op if op.moves() => open.push(*user),
+                    _ => return None,
+                }
+            }
+        }
+        least.filter(|_| !self.precision.fine && !self.precision.worst_case)
+    }
+
+    /// The sum that alone reads `id`, and of how many.
+    fn pool_behind(&self, mut id: NodeId) -> Option<(NodeId, usize)> {
+        while let [user] = self.users[id.0][..] {
+            match &self.graph.node(user).op {
+                nn::Op::SumPool(window) => return Some((user, window.kernel[0] * window.kernel[1])),
+                op if op.moves() => id = user,
+                _ => return None,
+            }
+        }
+        None
     }
 
     /// The magnitude of the sums of `id`, which has `magnitude` itself, that read it and nothing

@@ -323,3 +323,121 @@ fn less_sums(graph: &Graph, users: &[Vec<NodeId>], id: NodeId, x: NodeId, sums: 
     };
     fits.then(|| (layer, factor(&own_path), factor(&spread) * factor(&pool_path)))
 }
+
+#[cfg(test)]
+mod tests {
+    use ndarray::Array4;
+
+    use super::super::fold::fold;
+    use super::*;
+
+    const CHANNELS: usize = 4;
+    const PIXELS: usize = 3;
+
+    fn ramp(n: usize, from: usize) -> Vec<f32> {
+        (from..from + n).map(|i| (i * 7 % 11) as f32 / 8.0 - 0.5).collect()
+    }
+
+    /// A layer on pixels, `[CHANNELS, 1, PIXELS]`.
+    fn layer(b: &mut Builder, x: NodeId, from: usize) -> NodeId {
+        let given = b.shape(x)[0];
+        let weight = Array4::from_shape_vec((CHANNELS, given, 1, 1), ramp(CHANNELS * given, from)).unwrap();
+        let (bias, one) = (ramp(CHANNELS, from + 3), [1, 1]);
+        let conv = Conv { weight, bias, strides: one, pads: [0; 4], dilations: one, groups: 1 };
+        b.push(Op::Conv(conv), vec![x], [CHANNELS, 1, PIXELS])
+    }
+
+    /// Rows of a pixel's channels, and back.
+    fn rows(b: &mut Builder, x: NodeId) -> NodeId {
+        let x = b.reshape(x, &[CHANNELS, PIXELS]);
+        b.transpose(x, &[1, 0])
+    }
+
+    fn pixels(b: &mut Builder, x: NodeId) -> NodeId {
+        let x = b.transpose(x, &[1, 0]);
+        b.reshape(x, &[CHANNELS, 1, PIXELS])
+    }
+
+    fn affine(b: &mut Builder, x: NodeId, scale: Vec<f32>, shape: [usize; 2]) -> NodeId {
+        let shift = ramp(scale.len(), 5);
+        b.push(Op::Affine(Affine { shape: shape.to_vec(), scale, shift }), vec![x], [PIXELS, CHANNELS])
+    }
+
+    /// A row less its mean.
+    fn centred(b: &mut Builder, x: NodeId) -> NodeId {
+        let sum = b.pool_rows(Op::SumPool, x);
+        let mean = b.scale(1.0 / CHANNELS as f32, sum);
+        let mean = b.reshape(mean, &[PIXELS, 1]);
+        let mean = b.expand(mean, &[PIXELS, CHANNELS]).unwrap();
+        b.sub(x, mean)
+    }
+
+    /// The factors of the affine map that a block of two layers has around it.
+    fn block(scale: Vec<f32>, shape: [usize; 2]) -> Graph {
+        let mut b = Builder::default();
+        let x = b.push(Op::Input, vec![], [PIXELS, CHANNELS]);
+        let x = b.relu(x);
+        let y = affine(&mut b, x, scale, shape);
+        let flat = pixels(&mut b, y);
+        let inner = layer(&mut b, flat, 1);
+        let inner = b.push(Op::Relu, vec![inner], [CHANNELS, 1, PIXELS]);
+        let outer = layer(&mut b, inner, 2);
+        let outer = rows(&mut b, outer);
+        let sum = b.push(Op::Add, vec![outer, y], [PIXELS, CHANNELS]);
+        let c = centred(&mut b, sum);
+        let c = b.relu(c);
+        b.graph.reachable(c)
+    }
+
+    fn same(a: &Graph, b: &Graph) {
+        let sample = ramp(PIXELS * CHANNELS, 4);
+        let [x, y] = [a, b].map(|graph| eval::run(graph, &sample).pop().unwrap());
+        assert!(x.iter().any(|x| *x > 0.1) && x.len() == y.len());
+        x.iter().zip(&y).for_each(|(x, y)| assert!((x - y).abs() < 1e-5, "{x} {y}"));
+    }
+
+    fn count(graph: &Graph, is: fn(&Op) -> bool) -> usize {
+        graph.nodes.iter().filter(|node| is(&node.op)).count()
+    }
+
+    #[test]
+    fn a_block_with_a_skip_and_a_mean_is_its_two_layers() {
+        let graph = block(ramp(CHANNELS, 6), [1, CHANNELS]);
+        let folded = fold(graph.clone());
+        same(&graph, &folded);
+        assert_eq!(count(&folded, |op| matches!(op, Op::Conv(_))), 2);
+        assert_eq!(count(&folded, |op| matches!(op, Op::Add | Op::Affine(_) | Op::SumPool(_) | Op::Scale(_))), 0);
+        let both = folded.nodes.iter().find_map(|node| match &node.op {
+            Op::Conv(conv) if conv.weight.shape()[1] == 2 * CHANNELS => Some(conv),
+            _ => None,
+        });
+        assert!(both.is_some());
+    }
+
+    #[test]
+    fn factors_that_vary_from_pixel_to_pixel_stay() {
+        let graph = block(ramp(PIXELS * CHANNELS, 6), [PIXELS, CHANNELS]);
+        let folded = fold(graph.clone());
+        same(&graph, &folded);
+        // The map is a layer of its own, and the sum is there.
+        assert_eq!(count(&folded, |op| matches!(op, Op::Conv(_))), 3);
+        assert_eq!(count(&folded, |op| matches!(op, Op::Add)), 2);
+    }
+
+    #[test]
+    fn a_mean_of_what_others_read_stays() {
+        let mut b = Builder::default();
+        let x = b.push(Op::Input, vec![], [CHANNELS, 1, PIXELS]);
+        let x = layer(&mut b, x, 1);
+        let x = rows(&mut b, x);
+        let c = centred(&mut b, x);
+        let alone = b.graph.clone().reachable(c);
+        let y = b.push(Op::Mul, vec![c, x], [PIXELS, CHANNELS]);
+        let shared = b.graph.reachable(y);
+        for (graph, pools) in [(alone, 0), (shared, 1)] {
+            let folded = fold(graph.clone());
+            same(&graph, &folded);
+            assert_eq!(count(&folded, |op| matches!(op, Op::SumPool(_))), pools);
+        }
+    }
+}

@@ -133,3 +133,54 @@ fn ends(range: RangeInclusive<i128>) -> [i128; 2] {
 fn with_zero(range: RangeInclusive<i128>) -> [i128; 2] {
     [(*range.start()).min(0), (*range.end()).max(0)]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::program;
+    use super::super::{Settings, run_one};
+    use super::*;
+
+    /// Twice the first half less five times the second, of what is never negative, and beside it
+    /// the input.
+    fn body(bits: u8) -> String {
+        let ty = |bits: u8, rest: &str| format!("i{bits}.0~{}{rest}", bits - 1);
+        let (small, wide, all) = (ty(8, "[4]"), ty(bits, "[2]"), ty(20, "[2]"));
+        format!(
+            "v0 = input : i8.0~7[4] \"x\"\n\
+             v1 = relu v0 : i8.0~7+[4] \"r\"\n\
+             v2 = extend v1 : i{bits}.0~7+[4] \"e\"\n\
+             v3 = slice v2 start=[0] : i{bits}.0~7+[2] \"a\"\n\
+             v4 = slice v2 start=[2] : i{bits}.0~7+[2] \"b\"\n\
+             v5 = scale v3 factor=2 : {wide} \"a\"\n\
+             v6 = scale v4 factor=-5 : {wide} \"b\"\n\
+             v7 = add v5, v6 : {wide} \"s\"\n\
+             v8 = extend v7 : {all} \"s\"\n"
+        )
+        .replace(&small, "i8.0~7[4]")
+    }
+
+    #[test]
+    fn sums_of_parts_of_one_extension_are_extended_in_front() {
+        // From -5 * 127 to 2 * 127.
+        for (bits, proven) in [(11, true), (10, false)] {
+            let mut p = program(&body(bits));
+            assert_eq!(never_wraps(&p.function, ValueId(7)), proven);
+            run_one("assign_widths", &mut p, &Settings::default()).unwrap();
+            let extensions: Vec<u8> =
+                p.function.values.iter().filter(|value| value.op == Op::Extend).map(|value| value.ty.bits).collect();
+            assert_eq!(extensions, if proven { vec![20] } else { vec![10, 20] });
+        }
+    }
+
+    #[test]
+    fn what_others_read_keeps_its_width() {
+        let p = program(&format!(
+            "{}v9 = reshape v3 : i11.0~7+[2] \"a\"\nv10 = concat v9, v9 axis=0 : i11.0~7+[4] \"o\"\n",
+            body(11)
+        ));
+        let users = p.function.users();
+        assert!(!can_set_width(&p, &users, ValueId(7), 20));
+        let p = program(&body(11));
+        assert!(can_set_width(&p, &p.function.users(), ValueId(7), 20));
+    }
+}
