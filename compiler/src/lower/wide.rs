@@ -349,3 +349,50 @@ pub(super) fn origin(graph: &Graph, mut id: NodeId) -> NodeId {
     }
     id
 }
+
+#[cfg(test)]
+mod tests {
+    use ndarray::Array2;
+
+    use super::*;
+    use crate::build::{Built, build};
+    use crate::nn::Dense;
+    use crate::nn::build::Builder;
+    use crate::nn::expr::{Binary, Unary};
+    use crate::passes::Settings;
+    use crate::quantise::calibrate::Calibration;
+    use fusion_ir::Op;
+    use fusion_ir::op::Reveal;
+
+    #[test]
+    fn what_is_divided_by_its_spread_is_cut_to_what_that_needs() {
+        const WIDTH: usize = 16;
+        let mut b = Builder::default();
+        let x = b.push(nn::Op::Input, vec![], [WIDTH]);
+        let weight = Array2::from_shape_fn((WIDTH, WIDTH), |(i, j)| ((i * 5 + j * 3) % 7) as f32 / 4.0 - 0.7);
+        let c = b.push(nn::Op::Dense(Dense { weight, bias: vec![0.5; WIDTH] }), vec![x], [WIDTH]);
+        let c = b.reshape(c, &[1, WIDTH]);
+        let squares = b.mul(c, c).unwrap();
+        let sum = b.pool_rows(nn::Op::SumPool, squares);
+        let mean = Expr::binary(Binary::Mul, Expr::X, Expr::Const(1.0 / WIDTH as f64));
+        let root = Expr::unary(Unary::Sqrt, Expr::binary(Binary::Add, mean, Expr::Const(1e-3)));
+        let inverse = b.pointwise(Expr::unary(Unary::Reciprocal, root), sum);
+        let y = b.mul(c, inverse).unwrap();
+        let y = b.relu(y);
+        let graph = b.graph.reachable(y);
+        let calibration = Calibration::synthetic(&graph);
+        let settings = Settings { reveal: Reveal::Logits, ..Settings::default() };
+        let Built { program, observed, graph, .. } =
+            build(&graph, &calibration, &Precision::default(), &settings).unwrap();
+        let pool = graph.nodes.iter().position(|node| matches!(node.op, nn::Op::SumPool(_))).unwrap();
+        let spread = (f64::from(observed.ranges[pool].low) / WIDTH as f64).sqrt();
+        let function = &program.function;
+        let squares = function.values.iter().find(|value| value.op == Op::Mul).unwrap();
+        assert_eq!(squares.operands[0], squares.operands[1]);
+        let unit = (-f64::from(function.value(squares.operands[0]).ty.frac)).exp2();
+        assert!((SPREAD_UNITS..2.0 * SPREAD_UNITS).contains(&(spread / unit)), "{spread} {unit}");
+        // The sum is made in the squares' ring.
+        let sum = function.values.iter().find(|value| matches!(value.op, Op::SumPool(_))).unwrap();
+        assert_eq!(sum.ty.bits, squares.ty.bits);
+    }
+}
