@@ -1,6 +1,6 @@
 //! Changing the ring of a value and of what feeds it, shared by the passes that do.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::RangeInclusive;
 
 use fusion_ir::types::{signed, wrap};
@@ -86,13 +86,30 @@ pub(super) fn set_width(function: &mut Function, id: ValueId, bits: u8) {
 /// Whether it is proven whatever the input is that nothing wraps in what makes `id` of extensions
 /// by local operations: then its extension to any wider ring is the same operations in that ring.
 pub(super) fn never_wraps(function: &Function, id: ValueId) -> bool {
-    fitting(function, id).is_some()
+    fitting(function, id, &mut HashMap::new()).is_some()
 }
 
-/// What `id` may be, if it is made so and its ring holds that.
-fn fitting(function: &Function, id: ValueId) -> Option<RangeInclusive<i128>> {
+/// What `id` may be, if it is made so and its ring holds that; `known` has what was asked before.
+fn fitting(
+    function: &Function,
+    id: ValueId,
+    known: &mut HashMap<ValueId, Option<RangeInclusive<i128>>>,
+) -> Option<RangeInclusive<i128>> {
+    if let Some(range) = known.get(&id) {
+        return range.clone();
+    }
+    let range = within(function, id, known);
+    known.insert(id, range.clone());
+    range
+}
+
+fn within(
+    function: &Function,
+    id: ValueId,
+    known: &mut HashMap<ValueId, Option<RangeInclusive<i128>>>,
+) -> Option<RangeInclusive<i128>> {
     let value = function.value(id);
-    let operand = |at: usize| fitting(function, value.operands[at]);
+    let mut operand = |at: usize| fitting(function, value.operands[at], known);
     let [low, high] = match &value.op {
         Op::Extend => {
             let x = &function.value(value.operands[0]).ty;
@@ -169,6 +186,17 @@ mod tests {
                 p.function.values.iter().filter(|value| value.op == Op::Extend).map(|value| value.ty.bits).collect();
             assert_eq!(extensions, if proven { vec![20] } else { vec![10, 20] });
         }
+    }
+
+    /// Asked twice at each, it would take longer than anybody waits.
+    #[test]
+    fn what_is_doubled_often_is_looked_at_once() {
+        let mut text = "v0 = input : i8.0~7[2] \"x\"\nv1 = extend v0 : i59.0~7[2] \"e\"\n".to_string();
+        for at in 2..50 {
+            let x = at - 1;
+            text += &format!("v{at} = add v{x}, v{x} : i59.0~58[2] \"s\"\n");
+        }
+        assert!(never_wraps(&program(&text).function, ValueId(49)));
     }
 
     #[test]
