@@ -23,6 +23,7 @@ use crate::import::Imported;
 use crate::lower::{LayerFormat, ProductFormat};
 use crate::oracle::Answer;
 use crate::passes::Program;
+use crate::quantise::Precision;
 use crate::refine::{self, Fixed, Refined};
 use crate::setting::Setting;
 use crate::{Error, compare, diagnose, import};
@@ -117,7 +118,9 @@ pub fn compile_network(
     let meant = Meaning::of(options, &network, &calibration, named, progress)?;
     let aim = if network.tabular { refine::EVERY_ROW } else { refine::USUAL };
     let aim = (options.refine && !is_value).then_some(aim);
-    let precision = options.precision(&network, &graph)?;
+    // Where nobody can tell what rounding does to labels, it does little.
+    let compared = aim.is_some() && calibration.real && calibration.samples.len() >= refine::FEWEST;
+    let precision = Precision { coarse: compared, ..options.precision(&network, &graph)? };
     let fixed = refine::fixed(&graph, &calibration, precision, aim, &options.settings(), progress);
     let (fixed, refined) = fixed?;
     let trial = Trial { options, network: &network, calibration: &calibration, meant: &meant, fixed: &fixed };

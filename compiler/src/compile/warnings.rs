@@ -103,10 +103,10 @@ pub(super) fn unlike_own_label(options: &Options, scores: &Imported, calibration
     let (labels, own) = (labels(scores), labels(&own));
     let unlike = labels.iter().zip(&own).filter(|(a, b)| a != b).count();
     // Fewer may be ties and roundings.
-    (unlike * 100 > labels.len()).then(|| {
+    (unlike > 1 && unlike * 100 > labels.len()).then(|| {
         format!(
             "for {unlike} of {} calibration samples the largest of {chosen:?} is another class than the model's own label: \
-             are its columns in the order of the classes? Without {} the label decides",
+             are its columns in the order of the classes, and is the label the largest of them? Without {} the label decides",
             labels.len(),
             Setting::Output
         )

@@ -57,13 +57,13 @@ impl AllBent {
             if !apart || !is_linear(&graph.node(layer).op) || !is_between(graph, users, layer, id) {
                 continue;
             }
-            let range = observed.ranges[layer.0];
+            let range = observed.ranges[node.inputs[0].0];
             let largest = observed.ranges[id.0].magnitude();
             let usual = observed.powers[id.0].sqrt() as f32;
             let results = Results { largest, usual, least: None, part: precision.part() };
             let Some(bends) = Bends::new(f, range, results) else { continue };
             let unit = (-f32::from(bends.frac)).exp2();
-            let reach = margin * range.magnitude() + bends.furthest() as f32 * unit;
+            let reach = margin * observed.ranges[layer.0].magnitude() + bends.furthest() as f32 * unit;
             let bits = quantise::magnitude(reach, bends.frac) + 1;
             all.functions[id.0] = Some(Bent { bends, bits });
             all.behind[layer.0] = Some(id);
@@ -80,8 +80,21 @@ fn is_linear(op: &nn::Op) -> bool {
     matches!(op, nn::Op::Conv(_) | nn::Op::Dense(_))
 }
 
-/// Whether nothing but `function` reads `layer`, and nothing but layers read `function`, through
-/// moves.
+/// Fewest products in a row of a layer whose errors of single elements are small beside the sum.
+const MANY: usize = 16;
+
+/// Whether each result of a layer is made of many elements, whose errors average out; a depthwise
+/// one passes them on as they are.
+fn averages(op: &nn::Op) -> bool {
+    match op {
+        nn::Op::Conv(conv) => conv.groups == 1 && conv.weight.shape()[1..].iter().product::<usize>() >= MANY,
+        nn::Op::Dense(dense) => dense.weight.ncols() >= MANY,
+        _ => false,
+    }
+}
+
+/// Whether nothing but `function` reads `layer`, and nothing but layers that average read
+/// `function`, through moves.
 fn is_between(graph: &Graph, users: &[Vec<NodeId>], layer: NodeId, function: NodeId) -> bool {
     let mut at = layer;
     while at != function {
@@ -96,7 +109,7 @@ fn is_between(graph: &Graph, users: &[Vec<NodeId>], layer: NodeId, function: Nod
         for user in &users[at.0] {
             match &graph.node(*user).op {
                 op if op.moves() || matches!(op, nn::Op::Concat { .. }) => open.push(*user),
-                op if is_linear(op) => {}
+                op if averages(op) => {}
                 _ => return false,
             }
         }
@@ -170,6 +183,12 @@ impl Lowering<'_> {
         }
         let y =
             self.same(Op::Reshape, vec![sum?], TensorType { magnitude, ..term.with_shape(node.shape.clone()) }, node);
+        // The error is far above the last of so many digits, and the next layer needs room for
+        // them.
+        let y = match magnitude.saturating_sub(self.precision.activation_bits) {
+            more @ 3.. => self.requant_by(y, more, node),
+            _ => y,
+        };
         self.kept.insert(y);
         Some(y)
     }
@@ -245,6 +264,20 @@ mod tests {
     }
 
     #[test]
+    fn where_labels_are_not_compared_it_is_a_table() {
+        let mut b = Builder::default();
+        let x = b.push(nn::Op::Input, vec![], [WIDTH]);
+        let x = layer(&mut b, x, 1);
+        let x = silu(&mut b, x);
+        let y = layer(&mut b, x, 5);
+        let graph = b.graph.reachable(y);
+        let precision = Precision { coarse: false, ..Precision::default() };
+        let calibration = Calibration::synthetic(&graph);
+        let Built { program, .. } = build(&graph, &calibration, &precision, &Settings::default()).unwrap();
+        assert!(program.function.values.iter().any(|value| matches!(value.op, Op::Piecewise(_))));
+    }
+
+    #[test]
     fn what_others_read_as_well_is_no_sum_of_relus() {
         let mut b = Builder::default();
         let x = b.push(nn::Op::Input, vec![], [WIDTH]);
@@ -260,6 +293,11 @@ mod tests {
             all.functions.iter().flatten().count()
         };
         assert_eq!(bent(&b.graph.clone().reachable(z)), 1);
+        let mut few = b.clone();
+        let part = few.slice(y, &[0], &[MANY - 1]);
+        let weight = Array2::from_elem((2, MANY - 1), 0.5);
+        let part = few.push(nn::Op::Dense(Dense { weight, bias: vec![0.0; 2] }), vec![part], [2]);
+        assert_eq!(bent(&few.graph.reachable(part)), 0);
         let mut both = b.clone();
         let sum = both.push(nn::Op::Add, vec![z, y], [WIDTH]);
         assert_eq!(bent(&both.graph.reachable(sum)), 0);

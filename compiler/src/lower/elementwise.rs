@@ -16,6 +16,8 @@ use crate::quantise::{frac_for, largest, magnitude, quantise};
 const FEW: usize = 64;
 /// And of so many nearly.
 const SOME: usize = 2048;
+/// A function is at most so many times finer for a part of it that is small.
+const MOST_FINER: f32 = 8.0;
 
 /// A factor as an odd integer of about so many bits and the fractional bits beside it, however
 /// small or large it is.
@@ -74,7 +76,7 @@ impl Lowering<'_> {
         }
         let (x, floor) = self.steep(id, node, x, f);
         let ty = self.ty(x).clone();
-        let usual = self.observed.powers[id.0].sqrt() as f32;
+        let usual = self.usual(id);
         let part = self.part(node);
         let results = Results { largest: self.ranges[id.0], usual, least: self.wide.least[id.0], part };
         let Range { low, high } = self.observed.ranges[node.inputs[0].0];
@@ -134,6 +136,23 @@ impl Lowering<'_> {
             let sign = if proven { Sign::NonNegative } else { Sign::Any };
             self.same(op, vec![wide], TensorType { sign, ..result }, node)
         })
+    }
+
+    /// The usual value of a function, or of what is made of a part of it by a factor and a summand,
+    /// if that is less: `2 sigmoid(2x) - 1` may be small where the sigmoid is not.
+    fn usual(&self, id: NodeId) -> f32 {
+        let power = |id: NodeId| self.observed.powers[id.0].sqrt() as f32;
+        let of = |id: NodeId| self.users[id.0].iter().map(|user| (*user, &self.graph.node(*user).op));
+        let parts = of(id).filter(|(_, op)| matches!(op, nn::Op::Slice { .. }));
+        let scaled = parts.flat_map(|(part, _)| of(part)).filter_map(|(id, op)| match op {
+            nn::Op::Scale(factor) if *factor != 0.0 => Some((id, factor.abs())),
+            _ => None,
+        });
+        let shifted = scaled.flat_map(|(scaled, factor)| {
+            let sums = of(scaled).filter(|(_, op)| matches!(op, nn::Op::Affine(_)));
+            sums.map(move |(sum, _)| power(sum) / factor)
+        });
+        shifted.fold(power(id), f32::min).max(power(id) / MOST_FINER)
     }
 
     /// What part of the usual tolerance a table has. It has as many more pieces as the root of one
@@ -199,7 +218,8 @@ impl Lowering<'_> {
         if bits > super::MAX_RING_BITS {
             return Err(format!("its product needs {bits} bits"));
         }
-        let [a, b] = [a, b].map(|operand| self.factor(operand, bits, node));
+        let first = self.factor(a, bits, node);
+        let [a, b] = [first, if a == b { first } else { self.factor(b, bits, node) }];
         let ty = TensorType { shape: node.shape.clone(), bits, frac, magnitude: result, sign: Sign::Any };
         let y = self.same(Op::Mul, vec![a, b], ty, node);
         if keeps {
@@ -251,7 +271,19 @@ impl Lowering<'_> {
 
 #[cfg(test)]
 mod tests {
+    use fusion_ir::interp;
+    use fusion_ir::op::Reveal;
+    use ndarray::Array2;
+
     use super::*;
+    use crate::build::{Built, build};
+    use crate::evaluate;
+    use crate::nn::build::Builder;
+    use crate::nn::expr::Unary;
+    use crate::nn::{Dense, eval};
+    use crate::passes::Settings;
+    use crate::quantise::Precision;
+    use crate::quantise::calibrate::Calibration;
 
     #[test]
     fn factors_of_every_size_keep_their_bits() {
@@ -267,5 +299,42 @@ mod tests {
             }
         }
         assert_eq!(factor_of(0.0, 12).0, 0);
+    }
+
+    /// An LSTM's new cell as `2 sigmoid(2x) - 1`, far smaller than the gates beside it.
+    #[test]
+    fn small_parts_of_a_function_are_right_for_themselves() {
+        let mut b = Builder::default();
+        let x = b.push(nn::Op::Input, vec![], [4]);
+        let weight = Array2::from_shape_fn((4, 4), |(i, j)| match i == j {
+            true if i < 2 => 3.0,
+            true => 0.3,
+            false => 0.0,
+        });
+        let sum = b.push(nn::Op::Dense(Dense { weight, bias: vec![0.0; 4] }), vec![x], [4]);
+        let gates = b.pointwise(Expr::unary(Unary::Sigmoid, Expr::X), sum);
+        let twice = b.slice(gates, &[2], &[2]);
+        let twice = b.scale(2.0, twice);
+        let shift = nn::Affine { shape: vec![2], scale: vec![1.0; 2], shift: vec![-1.0; 2] };
+        let new = b.affine(twice, shift);
+        let others = b.slice(gates, &[0], &[2]);
+        let y = b.mul(new, others).unwrap();
+        let y = b.add(y, new);
+        let graph = b.graph.reachable(y);
+        let calibration = Calibration::synthetic(&graph);
+        let settings = Settings { reveal: Reveal::Logits, ..Settings::default() };
+        let Built { program, .. } = build(&graph, &calibration, &Precision::default(), &settings).unwrap();
+        let function = &program.function;
+        let quantised = evaluate::quantise(function, &calibration.samples);
+        let ty = &function.values.iter().rev().find(|value| !matches!(value.op, Op::Reveal(_) | Op::Check)).unwrap().ty;
+        let (mut noise, mut signal) = (0.0, 0.0);
+        for (sample, quantised) in calibration.samples.iter().zip(&quantised) {
+            let found = interp::output(function, &program.weights, quantised);
+            for (found, float) in found.iter().zip(eval::run(&graph, sample).pop().unwrap()) {
+                noise += (ty.dequantize(*found) - f64::from(float)).powi(2);
+                signal += f64::from(float).powi(2);
+            }
+        }
+        assert!(noise < signal / 1600.0, "{noise} of {signal}");
     }
 }

@@ -80,7 +80,7 @@ pub fn lower(graph: &Graph, observed: &Observed, precision: &Precision) -> Resul
     let softmaxes = if precision.fine { Softmaxes::none(graph) } else { Softmaxes::of(graph, &users) };
     let wide = Wide::of(graph, &users, &observed.ranges, precision);
     let margin = margin(observed.outputs.len()) * precision.room();
-    let bent = match precision.fine || precision.worst_case {
+    let bent = match precision.fine || precision.worst_case || !precision.coarse {
         true => AllBent::none(graph),
         false => AllBent::of(graph, &users, observed, precision, margin, (&softmaxes, &wide)),
     };
@@ -315,7 +315,8 @@ impl Lowering<'_> {
         let product = wide::origin(self.graph, node.inputs[0]);
         let product = self.wide.keeps[product.0] && self.graph.node(product).op == nn::Op::Mul;
         let kept = self.wide.keeps[id.0] && (product || magnitude + growth < bits);
-        let magnitude = self.reached(id, frac, magnitude + growth);
+        let margin = if product { self.margin.powi(2) } else { self.margin };
+        let magnitude = self.reached_within(id, frac, magnitude + growth, margin);
         let kept = kept && magnitude + self.headroom[id.0] <= bits;
         let bits = (bits + growth).max(magnitude + self.headroom[id.0]);
         let wide = if kept { x } else { self.extend(x, bits, node) };
@@ -362,8 +363,7 @@ impl Lowering<'_> {
         let bits = bits.and_then(|bits| u8::try_from(bits).ok()).unwrap_or(u8::MAX);
         // What is shifted has no proven sign any more.
         let differ = narrow.iter().any(|part| by(self, *part) > 0);
-        let signed = narrow.iter().any(|part| self.ty(*part).sign == Sign::NonNegative);
-        if !differ || signed || bits >= self.precision.max_accumulator_bits {
+        if !differ || bits >= self.precision.max_accumulator_bits {
             return self.concat(node, parts, axis);
         }
         let mut aligned = Vec::with_capacity(narrow.len());
@@ -499,7 +499,12 @@ impl Lowering<'_> {
     /// The magnitude that a node's result with `frac` fractional bits is given, which is never more
     /// than `most`: what its operands' magnitudes allow.
     fn reached(&self, id: NodeId, frac: i8, most: u8) -> u8 {
-        let calibrated = magnitude(self.margin * self.ranges[id.0], frac);
+        self.reached_within(id, frac, most, self.margin)
+    }
+
+    /// As [`reached`](Self::reached), with a margin of its own.
+    fn reached_within(&self, id: NodeId, frac: i8, most: u8, margin: f32) -> u8 {
+        let calibrated = magnitude(margin * self.ranges[id.0], frac);
         if self.precision.worst_case { most } else { calibrated.min(most) }
     }
 
@@ -562,4 +567,55 @@ fn reach(graph: &Graph, users: &[Vec<NodeId>], ranges: &[f32]) -> Vec<f32> {
 
 fn log2_ceil(n: usize) -> u8 {
     n.max(1).next_power_of_two().trailing_zeros() as u8
+}
+
+#[cfg(test)]
+mod tests {
+    use fusion_ir::interp;
+    use fusion_ir::op::Reveal;
+    use ndarray::Array4;
+
+    use crate::build::{Built, build};
+    use crate::evaluate;
+    use crate::nn::build::Builder;
+    use crate::nn::{self, Op, eval};
+    use crate::passes::Settings;
+    use crate::quantise::Precision;
+    use crate::quantise::calibrate::Calibration;
+
+    /// A skip beside what a ReLU makes far larger, as a block of a transformer has it.
+    #[test]
+    fn small_parts_beside_large_ones_keep_their_format() {
+        let one = [1, 1];
+        let layer = |weight: Array4<f32>| {
+            let bias = vec![0.0; weight.shape()[0]];
+            Op::Conv(nn::Conv { weight, bias, strides: one, pads: [0; 4], dilations: one, groups: 1 })
+        };
+        let mut b = Builder::default();
+        let x = b.push(Op::Input, vec![], [4, 1, 3]);
+        let large = Array4::from_shape_fn((4, 4, 1, 1), |(i, j, ..)| 900.0 + (i * 3 + j) as f32);
+        let large = b.push(layer(large), vec![x], [4, 1, 3]);
+        let large = b.relu(large);
+        let both = b.push(Op::Concat { axis: 0 }, vec![large, x], [8, 1, 3]);
+        let weight = Array4::from_shape_fn((4, 8, 1, 1), |(i, j, ..)| match j {
+            ..4 => 1.0 / 1024.0,
+            _ => f32::from(u8::from(j - 4 == i)),
+        });
+        let y = b.push(layer(weight), vec![both], [4, 1, 3]);
+        let graph = b.graph.reachable(y);
+        let calibration = Calibration::synthetic(&graph);
+        let settings = Settings { reveal: Reveal::Logits, ..Settings::default() };
+        let Built { program, .. } = build(&graph, &calibration, &Precision::default(), &settings).unwrap();
+        let function = &program.function;
+        let quantised = evaluate::quantise(function, &calibration.samples);
+        let ends = |op: &fusion_ir::Op| matches!(op, fusion_ir::Op::Reveal(_) | fusion_ir::Op::Check);
+        let ty = &function.values.iter().rev().find(|value| !ends(&value.op)).unwrap().ty;
+        for (sample, quantised) in calibration.samples.iter().zip(&quantised) {
+            let found = interp::output(function, &program.weights, quantised);
+            for (found, float) in found.iter().zip(eval::run(&graph, sample).pop().unwrap()) {
+                let error = (ty.dequantize(*found) - f64::from(float)).abs();
+                assert!(error < 0.05, "{} {float}", ty.dequantize(*found));
+            }
+        }
+    }
 }

@@ -282,7 +282,7 @@ impl Lowering<'_> {
         if frac >= self.ty(value).frac {
             return value;
         }
-        let cut = self.cut_again(value, frac, node).unwrap_or(value);
+        let Some(cut) = self.cut_again(value, frac, node) else { return value };
         self.kept.insert(cut);
         cut
     }
@@ -299,7 +299,8 @@ impl Lowering<'_> {
                     nn::Op::Mul if node.inputs[0] == node.inputs[1] => {
                         let (pool, n) = self.pool_behind(*user)?;
                         let mean = f64::from(self.observed.ranges[pool.0].low) / n as f64;
-                        least = Some(mean.sqrt()).filter(|least| *least > 0.0);
+                        let spread = Some(mean.sqrt()).filter(|spread| *spread > 0.0)?;
+                        least = Some(least.map_or(spread, |least| least.min(spread)));
                     }
                     nn::Op::Mul => {}
                     ref op if op.moves() => open.push(*user),
@@ -307,7 +308,7 @@ impl Lowering<'_> {
                 }
             }
         }
-        least.filter(|_| !self.precision.fine && !self.precision.worst_case)
+        least.filter(|_| self.precision.coarse && !self.precision.fine && !self.precision.worst_case)
     }
 
     /// The sum that alone reads `id`, and of how many.
@@ -322,8 +323,9 @@ impl Lowering<'_> {
         None
     }
 
-    /// The magnitude of the sums of `id`, which has `magnitude` itself, that read it and nothing
-    /// else does.
+    /// The magnitude of the sums of the product `id`, which has `magnitude` itself, that read it
+    /// and nothing else does. They hold as much as factors do that are all as large as their
+    /// formats.
     pub(super) fn summed(&self, mut id: NodeId, frac: i8, magnitude: u8) -> u8 {
         let (mut most, mut summed) = (magnitude, magnitude);
         while let [user] = self.users[id.0][..] {
@@ -331,7 +333,7 @@ impl Lowering<'_> {
             match &node.op {
                 nn::Op::SumPool(window) => {
                     most += super::log2_ceil(window.kernel[0] * window.kernel[1]);
-                    summed = summed.max(self.reached(user, frac, most));
+                    summed = summed.max(self.reached_within(user, frac, most, self.margin.powi(2)));
                 }
                 op if op.moves() => {}
                 _ => break,
@@ -394,5 +396,8 @@ mod tests {
         // The sum is made in the squares' ring.
         let sum = function.values.iter().find(|value| matches!(value.op, Op::SumPool(_))).unwrap();
         assert_eq!(sum.ty.bits, squares.ty.bits);
+        // Which holds it of a row that is all at the ends of its format.
+        let most = observed.ranges[pool].magnitude() * crate::quantise::LEAST_MARGIN.powi(2);
+        assert!(sum.ty.bits > crate::quantise::magnitude(most, sum.ty.frac), "{} {most}", sum.ty);
     }
 }

@@ -85,8 +85,8 @@ pub struct Observed {
     pub means: Vec<Vec<f32>>,
     /// The mean square of each of these slices.
     pub squares: Vec<Vec<f32>>,
-    /// For every node that is a function of each element, the mean square of its elements; zero for
-    /// others.
+    /// For every node that is a function or an affine map of each element, the mean square of its
+    /// elements; zero for others.
     pub powers: Vec<f64>,
     /// Every node's channels.
     pub channels: Vec<Channels>,
@@ -138,7 +138,7 @@ pub fn observe(graph: &Graph, layouts: &[Layout], samples: &[Vec<f32>]) -> Obser
         let output = visit(graph, sample, |id, value| {
             seen.ranges[id.0] = Range::of(value);
             seen.channels[id.0].look(&layouts[id.0], value);
-            if matches!(graph.node(id).op, Op::Pointwise(_)) {
+            if matches!(graph.node(id).op, Op::Pointwise(_) | Op::Affine(_)) {
                 let power: f64 = value.iter().map(|x| f64::from(*x).powi(2)).sum();
                 seen.powers[id.0] = power / (value.len() * samples.len()) as f64;
             }

@@ -4,8 +4,8 @@
 //! - `layer(x) + affine(y)` becomes one layer of `x` and `y` side by side, whose further weights
 //!   are the map's factors.
 //! - An affine map that only layers read goes into all of them.
-//! - What a layer makes, less its mean over the layer's channels, is what a layer with other weights
-//!   makes.
+//! - What a layer makes, less its mean over the layer's channels, is what a layer with other
+//!   weights makes.
 //!
 //! So none of these takes a product, an extension or a requantisation of its own.
 
@@ -109,7 +109,8 @@ fn side_by_side(graph: &Graph, users: &[Vec<NodeId>], id: NodeId, layer: NodeId,
     let Op::Affine(map) = &graph.node(skip).op else { return None };
     let conv = pointwise(&graph.node(layer).op)?;
     let alone = std::iter::once(&layer).chain(&moves).all(|at| users[at.0].len() == 1);
-    if !alone || !scales(map) || users[skip.0].len() < 2 || graph.node(skip).len() >= MOST_ELEMENTS {
+    let shared = users[skip.0].len() > 1 && meets_layers(graph, users, skip);
+    if !alone || !scales(map) || !shared || graph.node(skip).len() >= MOST_ELEMENTS {
         return None;
     }
     let shape = graph.node(layer).shape.clone();
@@ -165,6 +166,16 @@ fn side_by_side(graph: &Graph, users: &[Vec<NodeId>], id: NodeId, layer: NodeId,
     }
     let output = *renamed.last()?;
     Some(b.graph.reachable(output))
+}
+
+/// Whether what reads `id`, through moves, are layers and sums, which may take an affine map with
+/// them: else it is computed by itself all the same.
+fn meets_layers(graph: &Graph, users: &[Vec<NodeId>], id: NodeId) -> bool {
+    users[id.0].iter().all(|user| match graph.node(*user).op {
+        Op::Reshape | Op::Transpose { .. } | Op::Slice { .. } => meets_layers(graph, users, *user),
+        Op::Conv(_) | Op::Dense(_) | Op::Add => true,
+        _ => false,
+    })
 }
 
 /// The move `at` of `graph`, of `x`.

@@ -38,6 +38,10 @@ impl Bends {
     /// That form of `f` on `range` (and some way beyond, where `f` allows); `None` if it is not
     /// flat where it begins or has too many kinks.
     pub fn new(f: &Expr, range: Range, results: Results) -> Option<Bends> {
+        // What is made of straight pieces is exact as a table.
+        if !f.switches().is_empty() {
+            return None;
+        }
         let (_, _, seen) = look(f, range, *FRACS.end(), results).ok()?;
         if results.least.is_some() || seen <= 0.0 {
             return None;
@@ -108,6 +112,13 @@ mod tests {
         assert_eq!(Bends::new(&Expr::unary(Unary::Tanh, Expr::X), range, results), None);
         let near = Range { low: -0.5, high: 3.0 };
         assert_eq!(Bends::new(&gelu(), near, Results { largest: 3.0, ..results }), None);
+        // Nor what has its kinks in places of its own.
+        let limited = Expr::binary(Binary::Min, times(Expr::X, Expr::Const(0.2)), Expr::Const(0.5));
+        let hard = Expr::binary(Binary::Max, Expr::binary(Binary::Add, limited, Expr::Const(0.5)), Expr::Const(0.0));
+        assert_eq!(
+            Bends::new(&times(Expr::X, hard), Range { low: -6.0, high: 6.0 }, Results { largest: 6.0, ..results }),
+            None
+        );
         // Where each value has to be right relative to itself.
         let results = Results { least: Some(0.1), ..results };
         assert_eq!(Bends::new(&gelu(), range, Results { largest: 3.0, ..results }), None);

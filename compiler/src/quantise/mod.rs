@@ -43,6 +43,9 @@ pub struct Precision {
     /// Whether linear layers add what rounding takes from their weights, as a second layer, and
     /// tables of functions are as fine.
     pub fine: bool,
+    /// Whether functions between two layers, and what a normalisation divides, may be as coarse as
+    /// labels stand, where labels can be compared.
+    pub coarse: bool,
 }
 
 /// Most multiply-accumulates of a network whose formats are [fine](Precision::fine).
@@ -63,6 +66,7 @@ impl Default for Precision {
             detail: 0,
             softmax_detail: 0,
             fine: false,
+            coarse: true,
         }
     }
 }
