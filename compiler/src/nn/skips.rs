@@ -19,7 +19,7 @@ type Moves = Vec<NodeId>;
 pub(super) fn into_layers(graph: &mut Graph) -> bool {
     let users = graph.users();
     for id in (0..graph.nodes.len()).map(NodeId) {
-        match &graph.node(id).op {
+        let done = match &graph.node(id).op {
             Op::Add => {
                 let &[a, b] = graph.node(id).inputs.as_slice() else { continue };
                 let either = [(a, b), (b, a)];
@@ -28,16 +28,13 @@ pub(super) fn into_layers(graph: &mut Graph) -> bool {
                     *graph = joined;
                     return true;
                 }
-                if either.iter().any(|(x, sums)| centre(graph, &users, id, *x, *sums)) {
-                    return true;
-                }
+                either.iter().any(|(x, sums)| centre(graph, &users, id, *x, *sums))
             }
-            Op::Affine(map) if scales(map) => {
-                if into_readers(graph, &users, id) {
-                    return true;
-                }
-            }
-            _ => {}
+            Op::Affine(map) => scales(map) && into_readers(graph, &users, id),
+            _ => false,
+        };
+        if done {
+            return true;
         }
     }
     false
