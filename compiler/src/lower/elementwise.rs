@@ -335,6 +335,6 @@ mod tests {
                 signal += f64::from(float).powi(2);
             }
         }
-        assert!(noise < signal / 1600.0, "{noise} of {signal}");
+        assert!(noise < signal / 10_000.0, "{noise} of {signal}");
     }
 }
