@@ -55,6 +55,8 @@ struct Inbox {
     ahead_bytes: Option<u64>,
     /// What the lane waits for.
     expected: Option<(Kind, usize)>,
+    /// A message of which the connection's end let only the header arrive.
+    cut: Option<Header>,
 }
 
 impl Incoming {
@@ -95,8 +97,10 @@ impl Incoming {
                 inbox.expected = None;
                 break message;
             }
+            let cut = inbox.cut;
             if let Some(failure) = &state.failure {
-                return Err(failure.clone().into());
+                let wrong = cut.and_then(|header| header.check(kind, payload_bytes).err());
+                return Err(wrong.unwrap_or_else(|| failure.clone().into()));
             }
             if let Some((full, since)) = state.full
                 && since.elapsed() >= self.stall
@@ -196,7 +200,10 @@ impl Incoming {
         while payload.len() < header.payload_bytes {
             let start = payload.len();
             payload.resize(header.payload_bytes.min(start + PIECE_BYTES), 0);
-            reader.read_exact(&mut payload[start..]).map_err(reading)?;
+            if let Err(error) = reader.read_exact(&mut payload[start..]) {
+                self.lock().inboxes[header.lane.index()].cut = Some(header);
+                return Err(reading(error));
+            }
             self.lock().progress = Instant::now();
         }
         let mut state = self.lock();
@@ -241,5 +248,26 @@ impl Inbox {
         }
         let room = self.ahead_bytes.unwrap_or(0).saturating_sub(self.held_bytes);
         Ok(header.payload_bytes as u64 <= room && self.messages.len() < MESSAGES_AHEAD && self.ahead_bytes.is_some())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether the header is looked at before or after the connection has ended makes no
+    /// difference.
+    #[test]
+    fn what_a_cut_message_is_precedes_that_it_was_cut() {
+        let header = Header { lane: Lane::CONTROL, kind: Kind::Reveal, payload_bytes: 9 };
+        let sent = Frame::Message(header).encode(&mut Sequence::default());
+        let received = |kind, payload_bytes| {
+            let incoming = Incoming::new(Duration::from_secs(1));
+            incoming.open(Lane::CONTROL, 100);
+            incoming.read_all(&sent[..]);
+            incoming.receive(Lane::CONTROL, kind, payload_bytes, Instant::now).unwrap_err().to_string()
+        };
+        assert!(received(Kind::Hello, 90).ends_with("expected Hello of 90 bytes, got Reveal of 9 bytes"));
+        assert!(received(Kind::Reveal, 9).ends_with("the peer hung up"));
     }
 }
