@@ -1,5 +1,5 @@
 //! Correlated and random OTs per second, and bits each.
-//! `cargo bench -p fusion-backends --bench correlations`
+//! `cargo bench -p fusion-backends --bench correlations [-- PART-OF-NAME]...`
 //!
 //! Both parties run in this process, one thread each, over channels without delay; malicious
 //! security, set-up not counted. CPU time is each thread's own. *One way* the client receives all
@@ -21,8 +21,11 @@ fn main() {
     println!("kernels: {}", form.name());
     let soft_spoken = |k| (format!("SoftSpoken k={k}"), OtSource::SoftSpoken(SoftSpoken::new(k).expect("a parameter")));
     let silent = |name: &str, set| (format!("silent {name}"), OtSource::Silent(set));
+    let parts: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    let wanted = |name: &str| parts.is_empty() || parts.iter().any(|part| name.contains(part.as_str()));
     let supplies =
         [soft_spoken(2), soft_spoken(4), soft_spoken(8), silent("b11", Ferret::B11), silent("b12", Ferret::B12)];
+    let supplies: Vec<_> = supplies.into_iter().filter(|(name, _)| wanted(name)).collect();
     println!("correlated OTs: rows, not hashed");
     header();
     for (name, supply) in &supplies {
