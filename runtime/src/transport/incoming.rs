@@ -99,8 +99,11 @@ impl Incoming {
             }
             let cut = inbox.cut;
             if let Some(failure) = &state.failure {
-                let wrong = cut.and_then(|header| header.check(kind, payload_bytes).err());
-                return Err(wrong.unwrap_or_else(|| failure.clone().into()));
+                let Some(wrong) = cut.and_then(|header| header.check(kind, payload_bytes).err()) else {
+                    return Err(failure.clone().into());
+                };
+                drop(state);
+                return Err(self.fail(wrong.into()).into());
             }
             if let Some((full, since)) = state.full
                 && since.elapsed() >= self.stall
@@ -269,5 +272,17 @@ mod tests {
         };
         assert!(received(Kind::Hello, 90).ends_with("expected Hello of 90 bytes, got Reveal of 9 bytes"));
         assert!(received(Kind::Reveal, 9).ends_with("the peer hung up"));
+    }
+
+    #[test]
+    fn what_a_cut_message_is_does_not_precede_that_this_party_ended_the_connection() {
+        let header = Header { lane: Lane::CONTROL, kind: Kind::Reveal, payload_bytes: 9 };
+        let sent = Frame::Message(header).encode(&mut Sequence::default());
+        let incoming = Incoming::new(Duration::from_secs(1));
+        incoming.open(Lane::CONTROL, 100);
+        incoming.read_all(&sent[..]);
+        incoming.lock().failure = Some(Failure::broken_off());
+        let error = incoming.receive(Lane::CONTROL, Kind::Hello, 90, Instant::now).unwrap_err().to_string();
+        assert!(error.ends_with("the connection was broken off"), "{error}");
     }
 }
