@@ -85,8 +85,8 @@ fn measure(
     };
     let (left, right) = pair();
     let (client, server) = std::thread::scope(|scope| {
-        let server = scope.spawn(|| side(Party::Server, right));
-        (side(Party::Client, left), server.join().expect("the server"))
+        let server = scope.spawn(|| pool().install(|| side(Party::Server, right)));
+        (pool().install(|| side(Party::Client, left)), server.join().expect("the server"))
     });
     let n = (draws * (draw[0] + draw[1]) * TILE_ROWS) as f64;
     let mut stock = OtPool::new(supply);
@@ -103,6 +103,11 @@ fn measure(
         client[1].as_secs_f64() / n * 1e9,
         server[1].as_secs_f64() / n * 1e9,
     );
+}
+
+/// A party's own.
+fn pool() -> rayon::ThreadPool {
+    rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a thread")
 }
 
 /// CPU time of the calling thread; zero where the system does not tell.

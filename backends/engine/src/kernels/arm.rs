@@ -7,6 +7,7 @@ use std::arch::aarch64::*;
 
 use fusion_catalogue::cpu::Form;
 
+use super::lpn::DENSITY;
 use super::narrow::{self, Blocks};
 use super::{COLUMNS, RoundKeys};
 
@@ -112,6 +113,11 @@ impl Blocks for Features {
     }
 
     #[inline(always)]
+    fn store_words(self, vector: uint8x16_t, words: &mut [u32]) {
+        unsafe { vst1q_u8(words[..4].as_mut_ptr().cast(), vector) }
+    }
+
+    #[inline(always)]
     fn store_low(self, vector: uint8x16_t, words: &mut [u64]) {
         unsafe { vst1_u8(words[..1].as_mut_ptr().cast(), vget_low_u8(vector)) }
     }
@@ -173,6 +179,19 @@ impl Blocks for Features {
     #[inline(always)]
     fn high(self, a: uint8x16_t, b: uint8x16_t) -> uint8x16_t {
         unsafe { vreinterpretq_u8_p128(vmull_high_p64(vreinterpretq_p64_u8(a), vreinterpretq_p64_u8(b))) }
+    }
+
+    #[inline(always)]
+    fn gather(self, row: u128, blocks: &[u128], positions: &[u32; DENSITY]) -> u128 {
+        let mut sum = self.load(&[row]);
+        let last = blocks.len().checked_sub(1).expect("blocks");
+        for position in positions {
+            // The place is at most the last one.
+            sum = self.xor(sum, unsafe { vld1q_u8(blocks.as_ptr().add(*position as usize & last).cast()) });
+        }
+        let mut blocks = [0];
+        self.store(sum, &mut blocks);
+        blocks[0]
     }
 
     #[inline(always)]

@@ -8,6 +8,8 @@ use super::{COLUMNS, RoundKeys};
 
 /// Vectors that are worked on at once, as many as the cipher's pipeline holds.
 pub const WIDE: usize = 8;
+/// Vectors of positions that are made at once: a group has a whole number of them for each length.
+const AT_ONCE: usize = 10;
 /// Tiles that are expanded at once: each leaf's round keys serve so many.
 const TILES: usize = 32;
 
@@ -25,6 +27,8 @@ pub trait Blocks: Copy {
     fn load(self, blocks: &[u128]) -> Self::Vector;
     /// Writes the first [`Blocks::LEN`] blocks.
     fn store(self, vector: Self::Vector, blocks: &mut [u128]);
+    /// Writes the first `4 * Blocks::LEN` words.
+    fn store_words(self, vector: Self::Vector, words: &mut [u32]);
     /// Writes the low halves of all blocks.
     fn store_low(self, vector: Self::Vector, words: &mut [u64]);
     /// The block in all places.
@@ -45,7 +49,10 @@ pub trait Blocks: Copy {
     /// Carry-less products of the low halves, and of the high ones.
     fn low(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
     fn high(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
-    /// Begins to bring a block near.
+    /// The sum of a row and of the blocks at these positions, modulo the number of blocks if that
+    /// is a power of two.
+    fn gather(self, row: u128, blocks: &[u128], positions: &[u32; DENSITY]) -> u128;
+    /// Begins to bring a block nearer.
     fn prefetch(self, blocks: &[u128], index: usize);
 }
 
@@ -240,18 +247,16 @@ fn children<C: Blocks, const N: usize>(
     mask: C::Vector,
     sums: &mut [C::Vector; 2],
 ) {
-    let parents = load::<C, N>(c, left);
     // The halves exchanged, and the former high half added to the new one.
     let high = c.splat(u128::MAX << 64);
-    let mut spread = parents;
-    for spread in &mut spread {
-        *spread = c.xor(c.swap(*spread), c.and(*spread, high));
-    }
-    let mut hashes = spread;
+    let spread = |parent| c.xor(c.swap(parent), c.and(parent, high));
+    let mut hashes = load::<C, N>(c, left).map(spread);
     encrypt(c, keys, &mut hashes);
-    for i in 0..N {
-        let hash = c.xor(hashes[i], spread[i]);
-        let (ours, theirs) = (c.and(hash, mask), c.and(c.xor(hash, parents[i]), mask));
+    for (i, hash) in hashes.into_iter().enumerate() {
+        // Loaded again: registers are few.
+        let parent = c.load(&left[i * C::LEN..]);
+        let ours = c.and(c.xor(hash, spread(parent)), mask);
+        let theirs = c.xor(ours, c.and(parent, mask));
         c.store(ours, &mut left[i * C::LEN..]);
         c.store(theirs, &mut right[i * C::LEN..]);
         *sums = [c.xor(sums[0], ours), c.xor(sums[1], theirs)];
@@ -270,39 +275,38 @@ fn add_lanes<C: Blocks>(c: C, vector: C::Vector) -> u128 {
 #[inline(always)]
 pub fn add_sparse<C: Blocks>(c: C, keys: &RoundKeys, first: u64, secret: &[u128], rows: &mut [u128]) {
     assert!(secret.len().is_power_of_two() && secret.len() <= 1 << 31, "positions are taken modulo the length");
-    let last = secret.len() - 1;
-    let mut positions = positions(c, keys, first, last as u32);
+    let mask = secret.len() as u32 - 1;
+    let mut now = positions(c, keys, first, mask);
     for (group, rows) in rows.chunks_mut(ROWS).enumerate() {
-        let next = self::positions(c, keys, first + ((group + 1) * BLOCKS) as u64, last as u32);
-        for position in &next {
-            c.prefetch(secret, *position as usize);
-        }
-        for (row, positions) in rows.iter_mut().zip(positions.as_chunks::<DENSITY>().0) {
-            for position in positions {
-                *row ^= secret[*position as usize & last];
+        let next = positions(c, keys, first + ((group + 1) * BLOCKS) as u64, mask);
+        let ahead = next.0.as_chunks::<DENSITY>().0;
+        for ((row, positions), ahead) in rows.iter_mut().zip(now.0.as_chunks::<DENSITY>().0).zip(ahead) {
+            for position in ahead {
+                c.prefetch(secret, *position as usize);
             }
+            *row = c.gather(*row, secret, positions);
         }
-        positions = next;
+        now = next;
     }
 }
 
+/// Positions of one group of rows, row by row.
+#[derive(Clone, Copy)]
+#[repr(align(64))]
+struct Positions([u32; ROWS * DENSITY]);
+
 /// The positions of one group, from cipher block `first` on.
 #[inline(always)]
-fn positions<C: Blocks>(c: C, keys: &RoundKeys, first: u64, mask: u32) -> [u32; ROWS * DENSITY] {
-    const AT_ONCE: usize = 4;
+fn positions<C: Blocks>(c: C, keys: &RoundKeys, first: u64, mask: u32) -> Positions {
     let mask = c.splat(u128::MAX / u128::from(u32::MAX) * u128::from(mask));
-    let mut positions = [0; ROWS * DENSITY];
-    let parts = positions.chunks_exact_mut(4 * AT_ONCE * C::LEN);
+    let mut positions = Positions([0; ROWS * DENSITY]);
+    let parts = positions.0.chunks_exact_mut(4 * AT_ONCE * C::LEN);
     for (first, part) in (first..).step_by(AT_ONCE * C::LEN).zip(parts) {
         let mut blocks: [C::Vector; AT_ONCE] =
             std::array::from_fn(|i| c.count(u128::from(first + (i * C::LEN) as u64)));
         encrypt(c, keys, &mut blocks);
         for (block, part) in blocks.into_iter().zip(part.chunks_exact_mut(4 * C::LEN)) {
-            let mut numbers = [0; 2];
-            c.store(c.and(block, mask), &mut numbers);
-            for (number, words) in numbers.into_iter().zip(part.as_chunks_mut::<4>().0) {
-                *words = std::array::from_fn(|i| (number >> (32 * i)) as u32);
-            }
+            c.store_words(c.and(block, mask), part);
         }
     }
     positions

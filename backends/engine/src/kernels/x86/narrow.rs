@@ -4,6 +4,7 @@
 
 use std::arch::x86_64::*;
 
+use super::super::lpn::DENSITY;
 use super::super::narrow::{self, Blocks};
 
 macro_rules! vectors {
@@ -30,6 +31,10 @@ macro_rules! vectors {
                 #[inline(always)]
                 fn store(self, vector: $vector, blocks: &mut [u128]) {
                     unsafe { $store(blocks[..$len].as_mut_ptr().cast(), vector) }
+                }
+                #[inline(always)]
+                fn store_words(self, vector: $vector, words: &mut [u32]) {
+                    unsafe { $store(words[..4 * $len].as_mut_ptr().cast(), vector) }
                 }
                 #[inline(always)]
                 fn store_low(self, vector: $vector, words: &mut [u64]) {
@@ -82,9 +87,14 @@ macro_rules! vectors {
                     unsafe { $product::<0x11>(a, b) }
                 }
                 #[inline(always)]
+                fn gather(self, row: u128, blocks: &[u128], positions: &[u32; DENSITY]) -> u128 {
+                    unsafe { gather(row, blocks, positions) }
+                }
+                #[inline(always)]
                 fn prefetch(self, blocks: &[u128], index: usize) {
-                    // Prefetching may be given any address.
-                    unsafe { _mm_prefetch::<_MM_HINT_T0>(blocks.as_ptr().wrapping_add(index).cast()) }
+                    // Prefetching may be given any address. The second level takes more requests at
+                    // a time, and most of a secret lies in the third.
+                    unsafe { _mm_prefetch::<_MM_HINT_T1>(blocks.as_ptr().wrapping_add(index).cast()) }
                 }
             }
 
@@ -176,6 +186,22 @@ fn splat_pair(low: i64, high: i64) -> __m256i {
 #[target_feature(enable = "avx2")]
 fn count_pair(low: i64, high: i64) -> __m256i {
     _mm256_set_epi64x(high, low + 1, high, low)
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn gather(row: u128, blocks: &[u128], positions: &[u32; DENSITY]) -> u128 {
+    let mut sum = splat_single(row as i64, (row >> 64) as i64);
+    let last = blocks.len().checked_sub(1).expect("blocks");
+    for position in positions {
+        // SAFETY: the place is at most the last one; no alignment is needed.
+        let block = unsafe { _mm_loadu_si128(blocks.as_ptr().add(*position as usize & last).cast()) };
+        sum = _mm_xor_si128(sum, block);
+    }
+    let mut words = [0u64; 2];
+    // SAFETY: 16 bytes are there; no alignment is needed.
+    unsafe { _mm_storeu_si128(words.as_mut_ptr().cast(), sum) };
+    u128::from(words[0]) | u128::from(words[1]) << 64
 }
 
 /// One word must be there.
