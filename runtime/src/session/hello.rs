@@ -17,7 +17,7 @@ use fusion_ir::{Function, Op, Party, Plan};
 use super::batch::{BatchSize, Offline};
 
 /// Version of the protocol between the parties.
-pub const PROTOCOL_VERSION: u16 = 6;
+pub const PROTOCOL_VERSION: u16 = 7;
 /// Size of the client's hello.
 pub const CLIENT_HELLO_BYTES: usize = SERVER_HELLO_BYTES + 8 + 4 + 1 + 1 + 1 + 1;
 /// Size of the server's hello.

@@ -8,10 +8,6 @@ use rayon::prelude::*;
 use super::COLUMNS;
 use super::field::{self, ONE};
 use super::vector::Vector;
-use crate::threads::part;
-
-/// Tiles that a thread hashes at least.
-const FEWEST_TILES: usize = 32;
 
 /// A linear universal hash of columns over `GF(2^128)`, which is represented as POLYVAL's (RFC
 /// 8452): a polynomial in a random `key` over a column's blocks, without constant term, plus the
@@ -39,18 +35,18 @@ impl ColumnHash {
         u128::from_le_bytes(hash.finalize().into()) ^ mask
     }
 
-    /// The hash of every column of `matrix`.
-    pub fn hash_columns(&self, matrix: &[u128]) -> Vec<u128> {
-        self.hash_columns_with(super::in_use(), matrix)
+    /// The hash of every column of `matrix`, by threads that take `part` tiles each.
+    pub fn hash_columns(&self, matrix: &[u128], part: usize) -> Vec<u128> {
+        self.hash_columns_with(super::in_use(), matrix, part)
     }
 
-    fn hash_columns_with(&self, vector: Option<Vector>, matrix: &[u128]) -> Vec<u128> {
+    fn hash_columns_with(&self, vector: Option<Vector>, matrix: &[u128], part: usize) -> Vec<u128> {
         let Some((mask, matrix)) = matrix.as_chunks::<COLUMNS>().0.split_last() else {
             return vec![0; COLUMNS];
         };
         match vector {
             Some(vector) => {
-                let (powers, part) = (self.powers(matrix.len()), part(matrix.len(), FEWEST_TILES));
+                let powers = self.powers(matrix.len());
                 let parts = matrix.par_chunks(part).zip(powers.par_chunks(part));
                 let sums = parts.map(|(matrix, powers)| vector.weighted_sums(matrix, powers));
                 let sums = sums.reduce(|| [[0; 2]; COLUMNS], add);
@@ -126,10 +122,10 @@ mod tests {
             let expected = (0..COLUMNS).map(|c| hash.hash((0..tiles).map(|tile| matrix[tile * COLUMNS + c])));
             let expected: Vec<u128> = expected.collect();
             for vector in super::super::all() {
-                assert!(hash.hash_columns_with(vector, &matrix) == expected, "{tiles} tiles");
+                assert!(hash.hash_columns_with(vector, &matrix, 32) == expected, "{tiles} tiles");
             }
         }
-        assert_eq!(hash.hash_columns(&[]), [0; COLUMNS]);
+        assert_eq!(hash.hash_columns(&[], 1), [0; COLUMNS]);
     }
 
     #[test]

@@ -2,12 +2,10 @@
 
 use aes::cipher::{BlockCipherEncrypt, KeyInit};
 use aes::{Aes128Enc, Block};
-use rayon::prelude::*;
 use zeroize::{Zeroize, Zeroizing};
 
 use super::vector::Vector;
 use super::{COLUMNS, RoundKeys};
-use crate::threads::part;
 
 /// Blocks of key stream that are expanded at once, over all leaves of a tree: what stays in the
 /// caches nearby.
@@ -46,13 +44,6 @@ impl Trees {
     /// `matrix`, and the sum of all of them to block `i` of the tile's blocks in `sums`. The trees
     /// must have 128 columns together.
     pub fn expand(&self, first: u64, matrix: &mut [u128], sums: &mut [u128]) {
-        let tiles = matrix.len() / COLUMNS;
-        let (trees, part) = (sums.len() / tiles.max(1), part(tiles, FEWEST_TILES));
-        let parts = matrix.par_chunks_mut(part * COLUMNS).zip(sums.par_chunks_mut((part * trees).max(1)));
-        parts.enumerate().for_each(|(i, (matrix, sums))| self.expand_part(first + (i * part) as u64, matrix, sums));
-    }
-
-    fn expand_part(&self, first: u64, matrix: &mut [u128], sums: &mut [u128]) {
         match &self.keys {
             Keys::Portable(keys) => self.expand_portable(keys, first, matrix, sums),
             Keys::Vector(vector, keys) => vector.expand(keys, self.leaves, first, matrix, sums),

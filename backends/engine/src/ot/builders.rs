@@ -7,6 +7,7 @@
 use fusion_catalogue::ot::{Ots, TABLE_WIDTHS};
 use zeroize::{Zeroize, Zeroizing};
 
+use std::collections::VecDeque;
 use std::ops::Range;
 
 use rayon::prelude::*;
@@ -21,6 +22,7 @@ use crate::threads::part;
 pub(super) const FEWEST_TILES: usize = 32;
 
 /// Consecutive tiles of one direction.
+#[derive(Default)]
 pub(super) struct Tiles<'a> {
     /// Number of the first one within the direction.
     pub first: u64,
@@ -55,55 +57,97 @@ impl<'a> Tiles<'a> {
     }
 }
 
-/// What makes pads of tiles.
-pub(super) trait Builder: Sized + Send + Sync {
-    /// An empty one for some tiles that begin where `dealer` is, with what is left of a table that
-    /// was begun before.
-    fn begun(&self, dealer: Dealer, tiles: usize, joined: Joined) -> Self;
+/// Tiles that follow each other, of which the first ones are taken again and again.
+struct Remaining<'a>(VecDeque<Tiles<'a>>);
 
-    /// Its state between tiles.
-    fn state(&mut self) -> (&mut Dealer, &mut Joined);
-
-    /// Adds one tile: its number, its choice bits and its rows.
-    fn push(&mut self, tile: u64, choices: u128, rows: &[u128; COLUMNS]);
-
-    /// Adds the pads of a part.
-    fn append(&mut self, part: Self);
-
-    /// Adds tiles, by several threads if there are.
-    fn push_all(&mut self, tiles: Tiles<'_>) {
-        let dealer = *self.state().0;
-        let ranges = dealer.cut(tiles.blocks.len(), part(tiles.blocks.len(), FEWEST_TILES));
-        if ranges.len() < 2 {
-            tiles.rows().for_each(|(tile, choices, rows)| self.push(tile, choices, rows));
-            return;
+impl<'a> Remaining<'a> {
+    /// The next `n`.
+    fn take(&mut self, mut n: usize) -> Vec<Tiles<'a>> {
+        let mut taken = Vec::new();
+        while n > 0 {
+            let next = self.0.pop_front().expect("no more tiles than there are");
+            let [own, others] = if next.blocks.len() > n { next.split(n) } else { [next, Tiles::default()] };
+            if !others.blocks.is_empty() {
+                self.0.push_front(others);
+            }
+            n -= own.blocks.len();
+            taken.push(own);
         }
-        let mut begun = Some(std::mem::replace(self.state().1, Joined::new()));
-        let mut rest = tiles;
-        let mut parts = Vec::with_capacity(ranges.len());
-        for range in ranges {
-            let [own, others] = rest.split(range.len());
-            rest = others;
-            let dealer = Dealer { next: dealer.next + range.start as u64, ..dealer };
-            parts.push((self.begun(dealer, range.len(), begun.take().unwrap_or_else(Joined::new)), own));
+        taken
+    }
+}
+
+/// What one side makes of tiles.
+pub(super) trait Side: Sync {
+    /// Its pads of a kind, once all are there.
+    type Pads;
+
+    /// How many sequences the pads of a kind are.
+    fn sequences(kind: Kind) -> usize;
+
+    /// How many sequences of bits word OTs have besides.
+    const WORD_CHOICES: usize;
+
+    /// Writes the pads of a tile of this kind: its number, choice bits and rows. Of a table the
+    /// tiles before the last have left what is in `joined`.
+    fn write(&self, kind: Kind, tile: (u64, u128, &[u128; COLUMNS]), joined: &mut Joined, slots: &mut Slots<'_>);
+
+    /// As pads that are consumed front to back.
+    fn finish(room: Room, ots: &Ots) -> Self::Pads;
+}
+
+/// Makes one side's pads of tiles.
+pub(super) struct Builder<S> {
+    side: S,
+    dealer: Dealer,
+    joined: Joined,
+    room: Room,
+}
+
+impl<S: Side> Builder<S> {
+    /// For this many OTs.
+    pub fn new(side: S, ots: &Ots) -> Builder<S> {
+        Builder { side, dealer: Dealer { ots: *ots, next: 0 }, joined: Joined::new(), room: Room::new::<S>(ots) }
+    }
+
+    /// Adds tiles that follow each other, by several threads if there are: each writes where its
+    /// pads lie.
+    pub fn push(&mut self, tiles: Vec<Tiles<'_>>) {
+        let count = tiles.iter().map(|tiles| tiles.blocks.len()).sum();
+        let first = self.dealer;
+        let mut remaining = Remaining(tiles.into());
+        let mut slots = self.room.rest();
+        let mut begun = Some(std::mem::replace(&mut self.joined, Joined::new()));
+        let parts = first.cut(count, part(count, FEWEST_TILES)).into_iter().map(|range| {
+            let dealer = Dealer { next: first.next + range.start as u64, ..first };
+            let slots = slots.take(&dealer.coming(range.len()));
+            (dealer, begun.take().unwrap_or_else(Joined::new), remaining.take(range.len()), slots)
+        });
+        let parts: Vec<_> = parts.collect();
+        let side = &self.side;
+        let ends = parts.into_par_iter().map(|(mut dealer, mut joined, tiles, mut slots)| {
+            for tile in tiles.into_iter().flat_map(Tiles::rows) {
+                side.write(dealer.next(), tile, &mut joined, &mut slots);
+            }
+            (dealer, joined)
+        });
+        let ends: Vec<(Dealer, Joined)> = ends.collect();
+        self.room.advance(&first.coming(count));
+        if let Some(end) = ends.into_iter().next_back() {
+            (self.dealer, self.joined) = end;
         }
-        let make = |(mut part, tiles): (Self, Tiles<'_>)| {
-            tiles.rows().for_each(|(tile, choices, rows)| part.push(tile, choices, rows));
-            part
-        };
-        let parts: Vec<Self> = parts.into_par_iter().map(make).collect();
-        for mut part in parts {
-            let (dealer, joined) = part.state();
-            (*self.state().0, *self.state().1) = (*dealer, std::mem::replace(joined, Joined::new()));
-            self.append(part);
-        }
+    }
+
+    /// The pads, once every tile was pushed.
+    pub fn finish(self) -> S::Pads {
+        S::finish(self.room, &self.dealer.ots)
     }
 }
 
 /// Which pads a tile of rows becomes: first all one-bit OTs, then two-bit ones, then words, then
 /// tables by width, each kind from a new tile on. A table's OTs take as many tiles as it is wide.
 #[derive(Clone, Copy)]
-enum Kind {
+pub(super) enum Kind {
     Bits,
     Pairs,
     Words,
@@ -214,223 +258,232 @@ fn multiple(delta: u128, width: usize, choice: usize) -> u128 {
     (0..width).fold(0, |sum, part| double(sum) ^ delta & ((choice >> part & 1) as u128).wrapping_neg())
 }
 
-/// Sequences of bits that grow by tiles, wiped if they are not finished.
-struct Planes(Vec<Vec<u64>>);
+/// Equally long sequences of words, filled tile by tile, and wiped if they are not finished.
+struct Sequences {
+    words: Vec<Vec<u64>>,
+    /// Words of each that are filled.
+    filled: usize,
+}
 
-impl Planes {
-    /// With room for `n` bits in each of `count` sequences; none of them moves while it grows.
-    fn new(count: usize, n: u64) -> Planes {
-        Planes((0..count).map(|_| Vec::with_capacity(2 * n.div_ceil(COLUMNS as u64) as usize)).collect())
+impl Sequences {
+    /// `count` of them, of so many words.
+    fn new(count: usize, words: usize) -> Sequences {
+        Sequences { words: (0..count).map(|_| vec![0; words]).collect(), filled: 0 }
     }
 
-    /// A tile's part of every sequence.
-    fn push(&mut self, tiles: impl IntoIterator<Item = [u64; 2]>) {
-        self.0.iter_mut().zip(tiles).for_each(|(words, tile)| words.extend_from_slice(&tile));
+    fn rest(&mut self) -> Slot<'_> {
+        Slot(self.words.iter_mut().map(|words| &mut words[self.filled..]).collect())
     }
 
-    /// Adds what `part` has.
-    fn append(&mut self, part: &Planes) {
-        self.0.iter_mut().zip(&part.0).for_each(|(words, part)| words.extend_from_slice(part));
-    }
-
-    /// The first `n` bits of each.
-    fn finish(mut self, n: u64) -> Queue<Bits> {
-        let words = std::mem::take(&mut self.0);
+    /// As bits, the first `n` of each.
+    fn bits(mut self, n: u64) -> Queue<Bits> {
+        let words = std::mem::take(&mut self.words);
         Queue::new(words.into_iter().map(|words| Bits::from_words(words, n as usize)).collect())
     }
+
+    /// As words, the first `n` of each.
+    fn words(mut self, n: u64) -> Queue<Vec<u64>> {
+        let mut words = std::mem::take(&mut self.words);
+        words.iter_mut().for_each(|words| words.truncate(n as usize));
+        Queue::new(words)
+    }
 }
 
-impl Drop for Planes {
+impl Drop for Sequences {
     fn drop(&mut self) {
-        self.0.zeroize();
+        self.words.zeroize();
     }
 }
 
-/// Sequences of words, likewise.
-struct Words<const N: usize>([Vec<u64>; N]);
+/// What is not yet filled of some [`Sequences`], or a part of it.
+struct Slot<'a>(Vec<&'a mut [u64]>);
 
-impl<const N: usize> Words<N> {
-    fn new(n: u64) -> Words<N> {
-        Words(std::array::from_fn(|_| Vec::with_capacity((n as usize).next_multiple_of(COLUMNS))))
+impl<'a> Slot<'a> {
+    /// The first `n` words of each.
+    fn take(&mut self, n: usize) -> Slot<'a> {
+        Slot(self.0.iter_mut().map(|words| words.split_off_mut(..n).expect("room for every tile")).collect())
     }
 
-    fn push(&mut self, tiles: [&[u64; COLUMNS]; N]) {
-        self.0.iter_mut().zip(tiles).for_each(|(words, tile)| words.extend_from_slice(tile));
-    }
-
-    fn append(&mut self, part: &Words<N>) {
-        self.0.iter_mut().zip(&part.0).for_each(|(words, part)| words.extend_from_slice(part));
-    }
-
-    fn finish(mut self, n: u64) -> Queue<Vec<u64>> {
-        let words = std::mem::replace(&mut self.0, [const { Vec::new() }; N]);
-        Queue::new(
-            words
-                .into_iter()
-                .map(|mut words| {
-                    words.truncate(n as usize);
-                    words
-                })
-                .collect(),
-        )
+    /// Fills the next words of every sequence.
+    fn push<const N: usize>(&mut self, tiles: impl IntoIterator<Item = [u64; N]>) {
+        for (words, tile) in self.0.iter_mut().zip(tiles) {
+            let (place, rest) = std::mem::take(words).split_first_chunk_mut().expect("room for every tile");
+            (*place, *words) = (tile, rest);
+        }
     }
 }
 
-impl<const N: usize> Drop for Words<N> {
-    fn drop(&mut self) {
-        self.0.zeroize();
-    }
+/// Where a side's pads lie, by kinds.
+pub(super) struct Room {
+    bits: Sequences,
+    pairs: Sequences,
+    words: Sequences,
+    /// The choices of word OTs, at the receiver.
+    choices: Sequences,
+    tables: [Sequences; 3],
 }
 
-/// Makes the receiver's pads of rows.
-pub(super) struct ReceiverBuilder<'a> {
-    hash: &'a RowHash,
-    dealer: Dealer,
-    joined: Joined,
-    bits: Planes,
-    pairs: Planes,
-    tables: [Planes; 3],
-    choices: Planes,
-    words: Words<1>,
+/// What of it is not yet filled, or a part of that.
+pub(super) struct Slots<'a> {
+    bits: Slot<'a>,
+    pairs: Slot<'a>,
+    words: Slot<'a>,
+    choices: Slot<'a>,
+    tables: [Slot<'a>; 3],
 }
 
-impl<'a> ReceiverBuilder<'a> {
+/// Words of a sequence of bits for so many OTs, in whole tiles.
+fn bit_words(ots: u64) -> usize {
+    2 * ots.div_ceil(COLUMNS as u64) as usize
+}
+
+/// Words of a sequence of words for so many OTs, in whole tiles.
+fn word_words(ots: u64) -> usize {
+    (ots as usize).next_multiple_of(COLUMNS)
+}
+
+impl Room {
     /// For this many OTs.
-    pub fn new(ots: &Ots, hash: &'a RowHash) -> ReceiverBuilder<'a> {
-        ReceiverBuilder::with(hash, Dealer { ots: *ots, next: 0 }, ots, Joined::new())
-    }
-
-    fn with(hash: &'a RowHash, dealer: Dealer, ots: &Ots, joined: Joined) -> ReceiverBuilder<'a> {
-        ReceiverBuilder {
-            hash,
-            dealer,
-            joined,
-            bits: Planes::new(2, ots.bits),
-            pairs: Planes::new(3, ots.pairs),
-            tables: each_table(ots, |width, n| Planes::new(width + 2, n)),
-            choices: Planes::new(1, ots.words),
-            words: Words::new(ots.words),
+    fn new<S: Side>(ots: &Ots) -> Room {
+        let bits = |kind, n| Sequences::new(S::sequences(kind), bit_words(n));
+        let mut tables = TABLE_WIDTHS.zip(ots.tables);
+        Room {
+            bits: bits(Kind::Bits, ots.bits),
+            pairs: bits(Kind::Pairs, ots.pairs),
+            words: Sequences::new(S::sequences(Kind::Words), word_words(ots.words)),
+            choices: Sequences::new(S::WORD_CHOICES, bit_words(ots.words)),
+            tables: std::array::from_fn(|_| {
+                let (width, n) = tables.next().unwrap_or_default();
+                bits(Kind::Table { width, part: 0 }, n)
+            }),
         }
     }
 
-    /// The pads, once every tile was pushed.
-    pub fn finish(self) -> ReceiverPads {
-        let ots = self.dealer.ots;
+    fn rest(&mut self) -> Slots<'_> {
+        Slots {
+            bits: self.bits.rest(),
+            pairs: self.pairs.rest(),
+            words: self.words.rest(),
+            choices: self.choices.rest(),
+            tables: self.tables.each_mut().map(Sequences::rest),
+        }
+    }
+
+    /// So many OTs were filled.
+    fn advance(&mut self, ots: &Ots) {
+        self.bits.filled += bit_words(ots.bits);
+        self.pairs.filled += bit_words(ots.pairs);
+        self.words.filled += word_words(ots.words);
+        self.choices.filled += bit_words(ots.words);
+        self.tables.iter_mut().zip(ots.tables).for_each(|(table, n)| table.filled += bit_words(n));
+    }
+}
+
+impl<'a> Slots<'a> {
+    /// Those of the first OTs.
+    fn take(&mut self, ots: &Ots) -> Slots<'a> {
         let mut lens = ots.tables.into_iter();
-        ReceiverPads {
-            bits: self.bits.finish(ots.bits),
-            pairs: self.pairs.finish(ots.pairs),
-            tables: self.tables.map(|table| table.finish(lens.next().unwrap_or(0))),
-            choices: self.choices.finish(ots.words),
-            words: self.words.finish(ots.words),
+        Slots {
+            bits: self.bits.take(bit_words(ots.bits)),
+            pairs: self.pairs.take(bit_words(ots.pairs)),
+            words: self.words.take(word_words(ots.words)),
+            choices: self.choices.take(bit_words(ots.words)),
+            tables: self.tables.each_mut().map(|table| table.take(bit_words(lens.next().unwrap_or(0)))),
         }
     }
 }
 
-impl Builder for ReceiverBuilder<'_> {
-    fn begun(&self, dealer: Dealer, tiles: usize, joined: Joined) -> Self {
-        ReceiverBuilder::with(self.hash, dealer, &dealer.coming(tiles), joined)
+/// The side with choices.
+pub(super) struct Receiving<'a> {
+    pub hash: &'a RowHash,
+}
+
+impl Side for Receiving<'_> {
+    type Pads = ReceiverPads;
+    const WORD_CHOICES: usize = 1;
+
+    fn sequences(kind: Kind) -> usize {
+        match kind {
+            Kind::Bits => 2,
+            Kind::Pairs => 3,
+            Kind::Words => 1,
+            Kind::Table { width, .. } => width + 2,
+        }
     }
 
-    fn state(&mut self) -> (&mut Dealer, &mut Joined) {
-        (&mut self.dealer, &mut self.joined)
-    }
-
-    fn push(&mut self, tile: u64, choices: u128, rows: &[u128; COLUMNS]) {
-        let kind = self.dealer.next();
+    fn write(
+        &self,
+        kind: Kind,
+        (tile, choices, rows): (u64, u128, &[u128; COLUMNS]),
+        joined: &mut Joined,
+        slots: &mut Slots<'_>,
+    ) {
         if let Kind::Table { width, part } = kind {
-            self.joined.push(part, choices, rows);
+            joined.push(part, choices, rows);
             if part + 1 == width {
-                let hashes = self.hash.hash_tile(tile, &self.joined.rows, 0);
-                let planes = self.joined.choices.iter().copied().chain([plane(&hashes, 0), plane(&hashes, 1)]);
-                self.tables[width - TABLE_WIDTHS.start()].push(planes);
+                let hashes = self.hash.hash_tile(tile, &joined.rows, 0);
+                let planes = joined.choices.iter().copied().chain([plane(&hashes, 0), plane(&hashes, 1)]);
+                slots.tables[width - TABLE_WIDTHS.start()].push(planes);
             }
             return;
         }
         let hashes = self.hash.hash_tile(tile, rows, 0);
         match kind {
-            Kind::Bits => self.bits.push([halves(choices), plane(&hashes, 0)]),
-            Kind::Pairs => self.pairs.push([halves(choices), plane(&hashes, 0), plane(&hashes, 1)]),
+            Kind::Bits => slots.bits.push([halves(choices), plane(&hashes, 0)]),
+            Kind::Pairs => slots.pairs.push([halves(choices), plane(&hashes, 0), plane(&hashes, 1)]),
             _ => {
-                self.choices.push([halves(choices)]);
-                self.words.push([&hashes]);
+                slots.choices.push([halves(choices)]);
+                slots.words.push([hashes]);
             }
         }
     }
 
-    fn append(&mut self, part: Self) {
-        self.bits.append(&part.bits);
-        self.pairs.append(&part.pairs);
-        self.tables.iter_mut().zip(&part.tables).for_each(|(table, part)| table.append(part));
-        self.choices.append(&part.choices);
-        self.words.append(&part.words);
-    }
-}
-
-/// Makes the sender's pads of rows.
-pub(super) struct SenderBuilder<'a> {
-    hash: &'a RowHash,
-    delta: &'a u128,
-    dealer: Dealer,
-    joined: Joined,
-    bits: Planes,
-    pairs: Planes,
-    tables: [Planes; 3],
-    words: Words<2>,
-}
-
-impl<'a> SenderBuilder<'a> {
-    /// For this many OTs with the correlation `delta`.
-    pub fn new(ots: &Ots, hash: &'a RowHash, delta: &'a u128) -> SenderBuilder<'a> {
-        SenderBuilder::with(hash, delta, Dealer { ots: *ots, next: 0 }, ots, Joined::new())
-    }
-
-    fn with(hash: &'a RowHash, delta: &'a u128, dealer: Dealer, ots: &Ots, joined: Joined) -> SenderBuilder<'a> {
-        SenderBuilder {
-            hash,
-            delta,
-            dealer,
-            joined,
-            bits: Planes::new(2, ots.bits),
-            pairs: Planes::new(4, ots.pairs),
-            tables: each_table(ots, |width, n| Planes::new(2 << width, n)),
-            words: Words::new(ots.words),
-        }
-    }
-
-    /// The pads, once every tile was pushed.
-    pub fn finish(self) -> SenderPads {
-        let ots = self.dealer.ots;
+    fn finish(room: Room, ots: &Ots) -> ReceiverPads {
         let mut lens = ots.tables.into_iter();
-        SenderPads {
-            bits: self.bits.finish(ots.bits),
-            pairs: self.pairs.finish(ots.pairs),
-            tables: self.tables.map(|table| table.finish(lens.next().unwrap_or(0))),
-            words: self.words.finish(ots.words),
+        ReceiverPads {
+            bits: room.bits.bits(ots.bits),
+            pairs: room.pairs.bits(ots.pairs),
+            tables: room.tables.map(|table| table.bits(lens.next().unwrap_or(0))),
+            choices: room.choices.bits(ots.words),
+            words: room.words.words(ots.words),
         }
     }
 }
 
-impl Builder for SenderBuilder<'_> {
-    fn begun(&self, dealer: Dealer, tiles: usize, joined: Joined) -> Self {
-        SenderBuilder::with(self.hash, self.delta, dealer, &dealer.coming(tiles), joined)
+/// The side that knows both pads of every OT.
+pub(super) struct Sending<'a> {
+    pub hash: &'a RowHash,
+    pub delta: &'a u128,
+}
+
+impl Side for Sending<'_> {
+    type Pads = SenderPads;
+    const WORD_CHOICES: usize = 0;
+
+    fn sequences(kind: Kind) -> usize {
+        match kind {
+            Kind::Bits | Kind::Words => 2,
+            Kind::Pairs => 4,
+            Kind::Table { width, .. } => 2 << width,
+        }
     }
 
-    fn state(&mut self) -> (&mut Dealer, &mut Joined) {
-        (&mut self.dealer, &mut self.joined)
-    }
-
-    fn push(&mut self, tile: u64, _: u128, rows: &[u128; COLUMNS]) {
-        let kind = self.dealer.next();
+    fn write(
+        &self,
+        kind: Kind,
+        (tile, _, rows): (u64, u128, &[u128; COLUMNS]),
+        joined: &mut Joined,
+        slots: &mut Slots<'_>,
+    ) {
         if let Kind::Table { width, part } = kind {
-            self.joined.push(part, 0, rows);
+            joined.push(part, 0, rows);
             if part + 1 == width {
                 let pad = |choice| {
                     let offset = multiple(*self.delta, width, choice);
-                    let hashes = self.hash.hash_tile(tile, &self.joined.rows, offset);
+                    let hashes = self.hash.hash_tile(tile, &joined.rows, offset);
                     [plane(&hashes, 0), plane(&hashes, 1)]
                 };
-                self.tables[width - TABLE_WIDTHS.start()].push((0..1 << width).flat_map(pad));
+                slots.tables[width - TABLE_WIDTHS.start()].push((0..1 << width).flat_map(pad));
             }
             return;
         }
@@ -440,30 +493,24 @@ impl Builder for SenderBuilder<'_> {
             [zero, [zero[0] ^ one[0], zero[1] ^ one[1]]]
         };
         match kind {
-            Kind::Bits => self.bits.push(planes(0)),
+            Kind::Bits => slots.bits.push(planes(0)),
             Kind::Pairs => {
                 let [[a, c], [b, d]] = [planes(0), planes(1)];
-                self.pairs.push([a, b, c, d]);
+                slots.pairs.push([a, b, c, d]);
             }
-            _ => self.words.push([&zeros, &ones]),
+            _ => slots.words.push([zeros, ones]),
         }
     }
 
-    fn append(&mut self, part: Self) {
-        self.bits.append(&part.bits);
-        self.pairs.append(&part.pairs);
-        self.tables.iter_mut().zip(&part.tables).for_each(|(table, part)| table.append(part));
-        self.words.append(&part.words);
+    fn finish(room: Room, ots: &Ots) -> SenderPads {
+        let mut lens = ots.tables.into_iter();
+        SenderPads {
+            bits: room.bits.bits(ots.bits),
+            pairs: room.pairs.bits(ots.pairs),
+            tables: room.tables.map(|table| table.bits(lens.next().unwrap_or(0))),
+            words: room.words.words(ots.words),
+        }
     }
-}
-
-/// One of each for every width of tables with its number.
-fn each_table<T>(ots: &Ots, mut make: impl FnMut(usize, u64) -> T) -> [T; 3] {
-    let mut lens = TABLE_WIDTHS.zip(ots.tables);
-    std::array::from_fn(|_| {
-        let (width, n) = lens.next().unwrap_or_default();
-        make(width, n)
-    })
 }
 
 fn halves(block: u128) -> [u64; 2] {

@@ -8,7 +8,6 @@
 
 use chacha20::ChaCha20Rng;
 use fusion_catalogue::crypt_flow2::ot::{iknp, iknp_bytes};
-use fusion_catalogue::ot::batches;
 use fusion_ir::Party;
 use rand_core::Rng;
 use sha2::{Digest, Sha256};
@@ -247,13 +246,16 @@ fn receive(
     mut each: impl FnMut(u64, &[u128; COLUMNS]),
 ) -> Bits {
     let mut choices = Vec::with_capacity(n.div_ceil(64) + 1);
-    for tiles in batches(n.div_ceil(COLUMNS) as u64) {
-        let batch = receiver.extend(tiles as usize, message);
-        let rows = batch.columns.as_chunks_mut::<COLUMNS>().0;
-        for (tile, (rows, choice)) in (batch.first_tile..).zip(rows.iter_mut().zip(batch.choices.iter())) {
-            transpose(rows);
-            each(tile, rows);
-            choices.extend([*choice as u64, (*choice >> 64) as u64]);
+    for group in softspoken::groups(n.div_ceil(COLUMNS) as u64) {
+        let start = message.len();
+        message.resize(start + iknp().group_bytes(&group), 0);
+        for batch in receiver.extend(&group, &mut message[start..]) {
+            let rows = batch.columns.as_chunks_mut::<COLUMNS>().0;
+            for (tile, (rows, choice)) in (batch.first_tile..).zip(rows.iter_mut().zip(batch.choices)) {
+                transpose(rows);
+                each(tile, rows);
+                choices.extend([*choice as u64, (*choice >> 64) as u64]);
+            }
         }
     }
     Bits::from_words(choices, n)
@@ -269,14 +271,14 @@ fn send(
     let short = || Error::PeerMisbehaved("an OT extension of the wrong size".into());
     let (mut own, rest) = message.split_at_checked(iknp_bytes(n) as usize).ok_or_else(short)?;
     *message = rest;
-    for tiles in batches(n.div_ceil(COLUMNS) as u64) {
-        let (part, rest) = own.split_at_checked(iknp().batch_bytes(tiles) as usize).ok_or_else(short)?;
-        own = rest;
-        let batch = sender.extend(tiles as usize, part)?;
-        let rows = batch.columns.as_chunks_mut::<COLUMNS>().0;
-        for (tile, rows) in (batch.first_tile..).zip(rows) {
-            transpose(rows);
-            each(tile, rows);
+    for group in softspoken::groups(n.div_ceil(COLUMNS) as u64) {
+        let part = own.split_off(..iknp().group_bytes(&group)).ok_or_else(short)?;
+        for batch in sender.extend(&group, part)? {
+            let rows = batch.columns.as_chunks_mut::<COLUMNS>().0;
+            for (tile, rows) in (batch.first_tile..).zip(rows) {
+                transpose(rows);
+                each(tile, rows);
+            }
         }
     }
     Ok(())

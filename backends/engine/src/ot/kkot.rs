@@ -19,15 +19,19 @@
 //! streams that it lacks: whatever it does, it learns nothing about a choice.
 
 use fusion_catalogue::crypt_flow2::ot::{CODE_BITS, sent_positions};
+use rayon::prelude::*;
 use zeroize::Zeroizing;
 
 use super::hash::RowHash;
 use crate::Error;
 use crate::bits::Bits;
 use crate::kernels::{self, COLUMNS, Trees, transpose};
+use crate::threads::part;
 
 /// Tiles that are expanded at once.
 const TILES: usize = 32;
+/// Tiles that a thread expands at least.
+const FEWEST_TILES: usize = 16;
 /// Halves of a codeword, each of as many columns as a tile has.
 #[allow(clippy::integer_division_remainder_used, reason = "of sizes, which are public")]
 const HALVES: usize = CODE_BITS / COLUMNS;
@@ -168,7 +172,11 @@ impl State {
             let tiles = TILES.min(total - first);
             let buffers = self.columns.iter_mut().zip(&mut self.sums);
             for (trees, (columns, sums)) in self.trees.iter().zip(buffers) {
-                trees.expand(self.next_tile, &mut columns[..tiles * COLUMNS], &mut sums[..tiles * COLUMNS]);
+                let part = part(tiles, FEWEST_TILES);
+                let parts = columns[..tiles * COLUMNS].par_chunks_mut(part * COLUMNS);
+                let parts = parts.zip(sums[..tiles * COLUMNS].par_chunks_mut(part * COLUMNS)).enumerate();
+                let first = self.next_tile;
+                parts.for_each(|(place, (columns, sums))| trees.expand(first + (place * part) as u64, columns, sums));
             }
             let [left, right] = &mut self.columns;
             for index in 0..tiles {

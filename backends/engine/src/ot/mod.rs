@@ -33,7 +33,7 @@ mod softspoken;
 mod tests;
 
 use chacha20::ChaCha20Rng;
-use fusion_catalogue::ot::{OtCount, OtSource, SoftSpoken, batches};
+use fusion_catalogue::ot::{OtCount, OtSource, SoftSpoken};
 use fusion_ir::Party;
 use rand_core::{Rng, SeedableRng};
 use rayon::prelude::*;
@@ -50,7 +50,7 @@ use crate::kernels::transpose;
 use crate::threads::on_pool;
 use crate::{Channel, Error, Kind};
 use base::Domain;
-use builders::{Builder, FEWEST_TILES, ReceiverBuilder, SenderBuilder, Tiles};
+use builders::{Builder, FEWEST_TILES, Receiving, Sending, Tiles};
 use hash::RowHash;
 
 use silent::{Fresh, Silent};
@@ -78,7 +78,7 @@ struct Live {
 
 /// Where rows come from.
 enum Source {
-    SoftSpoken { params: SoftSpoken, sender: softspoken::Sender, receiver: softspoken::Receiver },
+    SoftSpoken { params: SoftSpoken, sender: Box<softspoken::Sender>, receiver: Box<softspoken::Receiver> },
     Silent(Silent),
 }
 
@@ -152,7 +152,9 @@ impl Correlations {
         let sender = softspoken::Sender::new(params, *delta, &punctured, sent);
         let receiver = softspoken::Receiver::new(params, &all_leaves, received);
         let source = match supply {
-            OtSource::SoftSpoken(params) => Source::SoftSpoken { params, sender, receiver },
+            OtSource::SoftSpoken(params) => {
+                Source::SoftSpoken { params, sender: Box::new(sender), receiver: Box::new(receiver) }
+            }
             OtSource::Silent(set) => {
                 let session_id = *session_id;
                 let sender = Fresh { extension: sender, session_id, receiver: party.peer() };
@@ -211,18 +213,17 @@ impl Live {
     fn draw(&mut self, party: Party, channel: &mut dyn Channel, need: &OtCount) -> Result<Pads, Error> {
         let received = need.received_by(party);
         let sent = need.received_by(party.peer());
-        let mut receiving = ReceiverBuilder::new(&received, &self.receiver_hash);
-        let mut sending = SenderBuilder::new(&sent, &self.sender_hash, &self.delta);
+        let mut receiving = Builder::new(Receiving { hash: &self.receiver_hash }, &received);
+        let mut sending = Builder::new(Sending { hash: &self.sender_hash, delta: &self.delta }, &sent);
         let tiles = [received.tiles(), sent.tiles()];
-        self.source.run(channel, tiles, |tiles| receiving.push_all(tiles), |tiles| sending.push_all(tiles))?;
+        self.source.run(channel, tiles, |tiles| receiving.push(tiles), |tiles| sending.push(tiles))?;
         Ok(Pads { sending: sending.finish(), receiving: receiving.finish() })
     }
 
     fn discard(&mut self, channel: &mut dyn Channel, received: u64, sent: u64) -> Result<(), Error> {
-        let rows = |tiles: Tiles<'_>| {
-            if tiles.are_columns {
-                tiles.blocks.par_iter_mut().with_min_len(FEWEST_TILES).for_each(transpose);
-            }
+        let rows = |tiles: Vec<Tiles<'_>>| {
+            let columns = tiles.into_par_iter().filter(|tiles| tiles.are_columns);
+            columns.for_each(|tiles| tiles.blocks.par_iter_mut().with_min_len(FEWEST_TILES).for_each(transpose));
         };
         self.source.run(channel, [received, sent], rows, rows)
     }
@@ -235,8 +236,8 @@ impl Source {
         &mut self,
         channel: &mut dyn Channel,
         [mut to_receive, mut to_send]: [u64; 2],
-        mut receive: impl FnMut(Tiles<'_>) + Send,
-        mut send: impl FnMut(Tiles<'_>) + Send,
+        mut receive: impl FnMut(Vec<Tiles<'_>>) + Send,
+        mut send: impl FnMut(Vec<Tiles<'_>>) + Send,
     ) -> Result<(), Error> {
         match self {
             Source::SoftSpoken { params, sender, receiver } => {
@@ -269,13 +270,13 @@ fn extend_receiver(
     receiver: &mut softspoken::Receiver,
     params: SoftSpoken,
     tiles: u64,
-    mut take: impl FnMut(Tiles<'_>),
+    mut take: impl FnMut(Vec<Tiles<'_>>),
 ) -> Vec<u8> {
-    let mut message = Vec::with_capacity(params.extension_bytes(tiles) as usize);
-    for tiles in batches(tiles) {
-        let batch = receiver.extend(tiles as usize, &mut message);
-        let blocks = batch.columns.as_chunks_mut().0;
-        take(Tiles { first: batch.first_tile, choices: &batch.choices, blocks, are_columns: true });
+    let mut message = vec![0; params.extension_bytes(tiles) as usize];
+    let mut rest = message.as_mut_slice();
+    for group in softspoken::groups(tiles) {
+        let part = rest.split_off_mut(..params.group_bytes(&group)).expect("the bytes of every batch");
+        take(receiver.extend(&group, part).into_iter().map(softspoken::Batch::tiles).collect());
     }
     message
 }
@@ -286,14 +287,11 @@ fn extend_sender(
     params: SoftSpoken,
     tiles: u64,
     mut message: &[u8],
-    mut take: impl FnMut(Tiles<'_>),
+    mut take: impl FnMut(Vec<Tiles<'_>>),
 ) -> Result<(), Error> {
-    for tiles in batches(tiles) {
-        let (part, rest) = message.split_at(params.batch_bytes(tiles) as usize);
-        message = rest;
-        let batch = sender.extend(tiles as usize, part)?;
-        let blocks = batch.columns.as_chunks_mut().0;
-        take(Tiles { first: batch.first_tile, choices: &[], blocks, are_columns: true });
+    for group in softspoken::groups(tiles) {
+        let part = message.split_off(..params.group_bytes(&group)).expect("the bytes of every batch");
+        take(sender.extend(&group, part)?.into_iter().map(softspoken::Batch::tiles).collect());
     }
     Ok(())
 }

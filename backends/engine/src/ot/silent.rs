@@ -2,7 +2,7 @@
 //! due, and rows tile by tile.
 
 use chacha20::ChaCha20Rng;
-use fusion_catalogue::ot::{Ferret, OtSource, SoftSpoken, batches};
+use fusion_catalogue::ot::{Ferret, OtSource, SoftSpoken};
 use fusion_ir::Party;
 use rand_core::SeedableRng;
 use zeroize::Zeroizing;
@@ -106,14 +106,14 @@ impl Sender {
     }
 
     /// Gives `take` up to `tiles` tiles, as many as the round still has, and counts them down.
-    pub fn feed(&mut self, tiles: &mut u64, take: &mut impl FnMut(Tiles<'_>)) {
+    pub fn feed(&mut self, tiles: &mut u64, take: &mut impl FnMut(Vec<Tiles<'_>>)) {
         let SenderState::Running(generator) = &mut self.state else { return };
         while *tiles > 0 {
             if self.cursor.at_end() {
                 self.cursor.refill(generator.next_trees(trees(self.set, *tiles)).len());
             }
             let Some(next) = self.cursor.next(generator.rows(), tiles) else { return };
-            take(next);
+            take(vec![next]);
         }
     }
 }
@@ -125,14 +125,14 @@ impl Receiver {
     }
 
     /// Gives `take` up to `tiles` tiles, as many as the round still has, and counts them down.
-    pub fn feed(&mut self, tiles: &mut u64, take: &mut impl FnMut(Tiles<'_>)) {
+    pub fn feed(&mut self, tiles: &mut u64, take: &mut impl FnMut(Vec<Tiles<'_>>)) {
         let ReceiverState::Running(generator) = &mut self.state else { return };
         while *tiles > 0 {
             if self.cursor.at_end() {
                 self.cursor.refill(generator.next_trees(trees(self.set, *tiles)).len());
             }
             let Some(next) = self.cursor.next(generator.rows(), tiles) else { return };
-            take(next);
+            take(vec![next]);
         }
     }
 }
@@ -141,11 +141,11 @@ impl Fresh<softspoken::Sender> {
     /// The generator with its base from the receiver's message.
     fn sender(&mut self, set: Ferret, seed: &[u8; 32], mut message: &[u8]) -> Result<ferret::Sender, Error> {
         let mut base = Base::new(set);
-        for tiles in batches(set.base_tiles()) {
-            let (part, rest) = message.split_at(extension(set).batch_bytes(tiles) as usize);
-            message = rest;
-            let batch = self.extension.extend(tiles as usize, part)?;
-            batch.columns.as_chunks_mut().0.iter_mut().for_each(|columns| base.push(columns, 0));
+        for group in softspoken::groups(set.base_tiles()) {
+            let part = message.split_off(..extension(set).group_bytes(&group)).expect("the bytes of every batch");
+            for batch in self.extension.extend(&group, part)? {
+                batch.columns.as_chunks_mut().0.iter_mut().for_each(|columns| base.push(columns, 0));
+            }
         }
         let domain = Domain { session_id: &self.session_id, receiver: self.receiver };
         let (delta, transcript) = (self.extension.delta(), self.extension.transcript());
@@ -157,11 +157,14 @@ impl Fresh<softspoken::Receiver> {
     /// The generator and the message for the sender's base.
     fn receiver(&mut self, set: Ferret) -> (ferret::Receiver, Vec<u8>) {
         let mut base = Base::new(set);
-        let mut message = Vec::with_capacity(extension(set).extension_bytes(set.base_tiles()) as usize);
-        for tiles in batches(set.base_tiles()) {
-            let batch = self.extension.extend(tiles as usize, &mut message);
-            let tiles = batch.columns.as_chunks_mut().0.iter_mut();
-            tiles.zip(batch.choices.iter()).for_each(|(columns, choices)| base.push(columns, *choices));
+        let mut message = vec![0; extension(set).extension_bytes(set.base_tiles()) as usize];
+        let mut rest = message.as_mut_slice();
+        for group in softspoken::groups(set.base_tiles()) {
+            let part = rest.split_off_mut(..extension(set).group_bytes(&group)).expect("the bytes of every batch");
+            for batch in self.extension.extend(&group, part) {
+                let tiles = batch.columns.as_chunks_mut().0.iter_mut();
+                tiles.zip(batch.choices).for_each(|(columns, choices)| base.push(columns, *choices));
+            }
         }
         let domain = Domain { session_id: &self.session_id, receiver: self.receiver };
         (ferret::Receiver::new(set, domain, self.extension.transcript(), base.rows), message)

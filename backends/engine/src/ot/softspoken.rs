@@ -23,7 +23,8 @@
 //! mask, so that `h(u_0)` is uniform to the sender, and are then dropped. The key of `h` is the
 //! digest of the transcript up to and including the corrections (Fiat-Shamir), so a batch is one
 //! message. It must bind every correction, and be unpredictable before all of them are fixed:
-//! BLAKE3 keyed by the transcript so far, modelled as a random oracle.
+//! BLAKE3 of their digest, keyed by the transcript so far, modelled as a random oracle. Only these
+//! short hashes wait for each other; batches are expanded, digested and checked beside each other.
 //!
 //! **What a malicious receiver can do.** For two trees with different errors in their corrections
 //! (the first tree, which is not corrected, has none), the errors hash to the same value for at
@@ -36,20 +37,39 @@
 //! grants and the hash tolerates (section 5). Failing, it is [`Error::PeerMisbehaved`], and the
 //! caller must drop the state. The sender learns nothing.
 
+use std::ops::Range;
+
 use blake3::Hasher;
-use fusion_catalogue::ot::SoftSpoken;
+use fusion_catalogue::ot::{SoftSpoken, batches};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::base::first_block;
+use super::builders::Tiles;
 use crate::Error;
 use crate::kernels::{COLUMNS, ColumnHash, Trees};
 use crate::threads::part;
 
-/// Tiles that a thread corrects at least.
+/// Tiles that a thread expands or hashes at least.
 const FEWEST_TILES: usize = 32;
+/// Batches that are worked on at once, for each of several threads: the fewer, the more often all
+/// wait for the last.
+const BATCHES_PER_THREAD: usize = 4;
+/// Batches that are worked on at once at most, however many threads there are: they take up to
+/// 640 KiB each.
+const MOST_BATCHES: usize = 8;
+
+/// The batches in which `tiles` tiles are extended, by groups that are worked on at once.
+pub(super) fn groups(tiles: u64) -> Vec<Vec<usize>> {
+    let most = match rayon::current_num_threads() {
+        1 => 1,
+        threads => (BATCHES_PER_THREAD * threads).min(MOST_BATCHES),
+    };
+    let batches: Vec<usize> = batches(tiles).map(|tiles| tiles as usize).collect();
+    batches.chunks(most).map(<[usize]>::to_vec).collect()
+}
 
 /// One batch of correlated rows, without the sacrificed ones.
 pub(super) struct Batch<'a> {
@@ -58,29 +78,47 @@ pub(super) struct Batch<'a> {
     /// The blocks `t` or `q` by columns: 128 blocks for each tile, to be transposed.
     pub columns: &'a mut [u128],
     /// The receiver's choice bits, one block for each tile; the sender has none.
-    pub choices: Zeroizing<Vec<u128>>,
+    pub choices: &'a [u128],
+}
+
+impl<'a> Batch<'a> {
+    /// To be made pads of.
+    pub fn tiles(self) -> Tiles<'a> {
+        let Batch { first_tile: first, columns, choices } = self;
+        Tiles { first, choices, blocks: columns.as_chunks_mut().0, are_columns: true }
+    }
 }
 
 /// What both sides keep.
 struct State {
     params: SoftSpoken,
     trees: Trees,
-    next_tile: u64,
-    transcript: [u8; 32],
-    /// Of the last batch: its columns, and by tiles the sum of the leaves of every tree.
+    chain: Chain,
+    /// Of the last batches, sacrificed tiles included: their columns, and by tiles the sum of the
+    /// leaves of every tree and the receiver's choices.
     columns: Zeroizing<Vec<u128>>,
     sums: Zeroizing<Vec<u128>>,
+    choices: Zeroizing<Vec<u128>>,
+}
+
+/// How far the tiles and the transcript have come.
+struct Chain {
+    next_tile: u64,
+    transcript: [u8; 32],
 }
 
 impl State {
     fn new(params: SoftSpoken, leaves: &[Zeroizing<Vec<u128>>], transcript: [u8; 32]) -> State {
-        let (columns, sums) = Default::default();
-        State { params, trees: Trees::new(leaves), next_tile: 0, transcript, columns, sums }
+        let [columns, sums, choices] = Default::default();
+        State { params, trees: Trees::new(leaves), chain: Chain { next_tile: 0, transcript }, columns, sums, choices }
     }
 
-    /// Expands every tree over `tiles` tiles, into `columns` and `sums`.
-    fn expand(&mut self, tiles: usize) {
-        for (buffer, len) in [(&mut self.columns, tiles * COLUMNS), (&mut self.sums, tiles * self.params.trees())] {
+    /// Makes room for a group's batches; their tiles.
+    fn reserve(&mut self, group: &[usize]) -> usize {
+        let tiles = tiles_of(group);
+        let sums = tiles * self.params.trees();
+        for (buffer, len) in [(&mut self.columns, tiles * COLUMNS), (&mut self.sums, sums), (&mut self.choices, tiles)]
+        {
             if buffer.capacity() < len {
                 // Growing in place could leave a copy that is not wiped.
                 *buffer = Zeroizing::new(Vec::with_capacity(len));
@@ -88,21 +126,66 @@ impl State {
             // Every block is overwritten.
             buffer.resize(len, 0);
         }
-        self.trees.expand(self.next_tile, &mut self.columns, &mut self.sums);
-        self.next_tile += tiles as u64;
+        tiles
     }
 
-    /// Appends `corrections` to the transcript and derives the key of the column hash from it.
-    fn challenge(&mut self, corrections: &[u8]) -> ColumnHash {
-        let mut hash = Hasher::new_keyed(&self.transcript);
-        hash.update(b"fusion ot v2 softspoken check ").update(&self.next_tile.to_le_bytes());
-        match rayon::current_num_threads() {
-            1 => hash.update(corrections),
-            _ => hash.update_rayon(corrections),
+    /// The batches of a group whose keys were all drawn.
+    fn batches(&mut self, group: &[usize], has_choices: bool) -> Vec<Batch<'_>> {
+        let mut next_tile = self.chain.next_tile - tiles_of(group) as u64;
+        let (mut columns, mut choices) = (self.columns.as_mut_slice(), self.choices.as_slice());
+        let batch = |tiles: &usize| {
+            let first_tile = next_tile;
+            next_tile += *tiles as u64 + 1;
+            let columns = &mut split_mut(&mut columns, (tiles + 1) * COLUMNS)[..tiles * COLUMNS];
+            let choices = split(&mut choices, tiles + 1);
+            Batch { first_tile, columns, choices: if has_choices { &choices[..*tiles] } else { &[] } }
         };
-        self.transcript = hash.finalize().into();
+        group.iter().map(batch).collect()
+    }
+}
+
+impl Chain {
+    /// The keys of a group's column hashes, each with the places of its batch's tiles within the
+    /// group.
+    fn keys<'a>(
+        &mut self,
+        group: &[usize],
+        corrections: impl IndexedParallelIterator<Item = &'a [u8]>,
+    ) -> Vec<(ColumnHash, Range<usize>)> {
+        let digests: Vec<blake3::Hash> = corrections.map(blake3::hash).collect();
+        let mut end = 0;
+        let key = |(tiles, digest): (&usize, blake3::Hash)| {
+            let start = end;
+            end += tiles + 1;
+            (self.challenge(tiles + 1, digest), start..end)
+        };
+        group.iter().zip(digests).map(key).collect()
+    }
+
+    /// Counts a batch's tiles, appends the digest of its corrections to the transcript and derives
+    /// the key of the column hash from it.
+    fn challenge(&mut self, tiles: usize, corrections: blake3::Hash) -> ColumnHash {
+        self.next_tile += tiles as u64;
+        let mut hash = Hasher::new_keyed(&self.transcript);
+        hash.update(b"fusion ot v3 softspoken check ").update(&self.next_tile.to_le_bytes());
+        self.transcript = hash.update(corrections.as_bytes()).finalize().into();
         ColumnHash::new(first_block(&self.transcript))
     }
+}
+
+/// Tiles of a group's batches with the sacrificed ones.
+fn tiles_of(group: &[usize]) -> usize {
+    group.iter().map(|tiles| tiles + 1).sum()
+}
+
+/// Takes the first `n` off.
+fn split<'a, T>(rest: &mut &'a [T], n: usize) -> &'a [T] {
+    rest.split_off(..n).expect("as many as there are")
+}
+
+/// The same of what may be written.
+fn split_mut<'a, T>(rest: &mut &'a mut [T], n: usize) -> &'a mut [T] {
+    rest.split_off_mut(..n).expect("as many as there are")
 }
 
 /// The receiver of the OTs: sender of the trees, with all leaves.
@@ -117,23 +200,43 @@ impl Receiver {
 
     /// A digest of all corrections so far and of how the leaves came about, the same on both sides.
     pub fn transcript(&self) -> [u8; 32] {
-        self.0.transcript
+        self.0.chain.transcript
     }
 
-    /// Extends by `tiles` tiles and appends the batch's message, of [`SoftSpoken::batch_bytes`], to
-    /// `message`.
-    pub fn extend(&mut self, tiles: usize, message: &mut Vec<u8>) -> Batch<'_> {
-        let first_tile = self.0.next_tile;
-        self.0.expand(tiles + 1);
-        let start = message.len();
-        let trees = self.0.params.trees();
-        message.resize(start + (trees - 1) * 16 * (tiles + 1), 0);
-        let mut choices = Zeroizing::new(vec![0; tiles + 1]);
-        let part = part(tiles + 1, FEWEST_TILES);
-        let corrections = message[start..].as_chunks_mut::<16>().0.par_chunks_mut(part * (trees - 1));
-        let by_part = self.0.sums.par_chunks(part * trees).zip(corrections).zip(choices.par_chunks_mut(part));
-        by_part.for_each(|((sums, corrections), choices)| {
-            let by_tile = sums.chunks_exact(trees).zip(corrections.chunks_exact_mut(trees - 1));
+    /// Extends by a group of batches of so many tiles and writes their messages, each of
+    /// [`SoftSpoken::batch_bytes`].
+    ///
+    /// # Panics
+    /// If `message` is of another size.
+    pub fn extend(&mut self, group: &[usize], mut message: &mut [u8]) -> Vec<Batch<'_>> {
+        let tiles = self.0.reserve(group);
+        let State { params, trees, chain, columns, sums, choices } = &mut self.0;
+        let (n, part) = (params.trees(), part(tiles, FEWEST_TILES));
+        let mut messages: Vec<_> = group
+            .iter()
+            .map(|tiles| {
+                let corrections = split_mut(&mut message, (tiles + 1) * (n - 1) * 16);
+                (corrections, split_mut(&mut message, CHECK_BYTES))
+            })
+            .collect();
+        assert!(message.is_empty(), "the messages of a group");
+
+        let mut pieces = Vec::new();
+        let mut first = chain.next_tile;
+        let (mut columns_left, mut sums_left) = (columns.as_mut_slice(), sums.as_mut_slice());
+        let mut choices_left = choices.as_mut_slice();
+        for ((corrections, _), tiles) in messages.iter_mut().zip(group.iter().map(|tiles| tiles + 1)) {
+            let columns = split_mut(&mut columns_left, tiles * COLUMNS).chunks_mut(part * COLUMNS);
+            let sums = split_mut(&mut sums_left, tiles * n).chunks_mut(part * n);
+            let choices = split_mut(&mut choices_left, tiles).chunks_mut(part);
+            let corrections = corrections.as_chunks_mut::<16>().0.chunks_mut(part * (n - 1));
+            let firsts = (first..).step_by(part);
+            pieces.extend(firsts.zip(columns).zip(sums).zip(choices).zip(corrections));
+            first += tiles as u64;
+        }
+        pieces.into_par_iter().for_each(|((((first, columns), sums), choices), corrections)| {
+            trees.expand(first, columns, sums);
+            let by_tile = sums.chunks_exact(n).zip(corrections.chunks_exact_mut(n - 1));
             for ((sums, corrections), choice) in by_tile.zip(choices) {
                 *choice = sums[0];
                 for (correction, sum) in corrections.iter_mut().zip(&sums[1..]) {
@@ -141,11 +244,15 @@ impl Receiver {
                 }
             }
         });
-        let hash = self.0.challenge(&message[start..]);
-        message.extend_from_slice(&hash.hash(choices.iter().copied()).to_le_bytes());
-        message.extend_from_slice(&digest(&hash.hash_columns(&self.0.columns)));
-        choices.truncate(tiles);
-        Batch { first_tile, columns: &mut self.0.columns[..tiles * COLUMNS], choices }
+
+        let keys = chain.keys(group, messages.par_iter().map(|(corrections, _)| &**corrections));
+        keys.into_par_iter().zip(messages).for_each(|((key, tiles), (_, check))| {
+            let (sacrifice, rest) = check.split_at_mut(16);
+            sacrifice.copy_from_slice(&key.hash(choices[tiles.clone()].iter().copied()).to_le_bytes());
+            let columns = &columns[tiles.start * COLUMNS..tiles.end * COLUMNS];
+            rest.copy_from_slice(&digest(&key.hash_columns(columns, part)));
+        });
+        self.0.batches(group, true)
     }
 }
 
@@ -168,29 +275,39 @@ impl Sender {
 
     /// As [`Receiver::transcript`].
     pub fn transcript(&self) -> [u8; 32] {
-        self.state.transcript
+        self.state.chain.transcript
     }
 
-    /// Extends by `tiles` tiles with the batch's message, of [`SoftSpoken::batch_bytes`], and
-    /// checks it.
-    pub fn extend(&mut self, tiles: usize, message: &[u8]) -> Result<Batch<'_>, Error> {
-        let params = self.state.params;
-        let first_tile = self.state.next_tile;
-        let wrong_size = || Error::PeerMisbehaved("an OT extension of the wrong size".into());
-        let corrections_bytes = (params.trees() - 1) * 16 * (tiles + 1);
-        let (corrections, check) = message.split_at_checked(corrections_bytes).ok_or_else(wrong_size)?;
-        let (sacrifice, expected) = check.split_first_chunk::<16>().ok_or_else(wrong_size)?;
-
-        // The leaf at place 0 is unknown, but no column depends on it.
-        self.state.expand(tiles + 1);
+    /// Extends by a group of batches of so many tiles with their messages, each of
+    /// [`SoftSpoken::batch_bytes`], and checks them all.
+    pub fn extend(&mut self, group: &[usize], mut message: &[u8]) -> Result<Vec<Batch<'_>>, Error> {
+        if message.len() != self.state.params.group_bytes(group) {
+            return Err(Error::PeerMisbehaved("an OT extension of the wrong size".into()));
+        }
+        let tiles = self.state.reserve(group);
+        let State { params, trees, chain, columns, sums, .. } = &mut self.state;
+        let (n, k, part) = (params.trees(), params.k(), part(tiles, FEWEST_TILES));
+        let messages: Vec<_> = group
+            .iter()
+            .map(|tiles| (split(&mut message, (tiles + 1) * (n - 1) * 16), split(&mut message, CHECK_BYTES)))
+            .collect();
         let masks: Zeroizing<Vec<u128>> =
             Zeroizing::new((0..COLUMNS).map(|column| (*self.delta >> column & 1).wrapping_neg()).collect());
-        let k = params.k();
-        let (corrected, part) = (params.trees() - 1, part(tiles + 1, FEWEST_TILES));
-        let by_part = corrections.as_chunks::<16>().0.par_chunks(part * corrected);
-        self.state.columns.par_chunks_mut(part * COLUMNS).zip(by_part).for_each(|(columns, corrections)| {
-            let by_tile = columns.chunks_exact_mut(COLUMNS).zip(corrections.chunks_exact(corrected));
-            for (columns, corrections) in by_tile {
+
+        let mut pieces = Vec::new();
+        let mut first = chain.next_tile;
+        let (mut columns_left, mut sums_left) = (columns.as_mut_slice(), sums.as_mut_slice());
+        for ((corrections, _), tiles) in messages.iter().zip(group.iter().map(|tiles| tiles + 1)) {
+            let columns = split_mut(&mut columns_left, tiles * COLUMNS).chunks_mut(part * COLUMNS);
+            let sums = split_mut(&mut sums_left, tiles * n).chunks_mut(part * n);
+            let corrections = corrections.as_chunks::<16>().0.chunks(part * (n - 1));
+            pieces.extend((first..).step_by(part).zip(columns).zip(sums).zip(corrections));
+            first += tiles as u64;
+        }
+        pieces.into_par_iter().for_each(|(((first, columns), sums), corrections)| {
+            // The leaf at place 0 is unknown, but no column depends on it.
+            trees.expand(first, columns, sums);
+            for (columns, corrections) in columns.chunks_exact_mut(COLUMNS).zip(corrections.chunks_exact(n - 1)) {
                 let corrected = columns[k..].chunks_exact_mut(k).zip(masks[k..].chunks_exact(k));
                 for ((columns, masks), correction) in corrected.zip(corrections) {
                     let correction = u128::from_le_bytes(*correction);
@@ -199,17 +316,24 @@ impl Sender {
             }
         });
 
-        let hash = self.state.challenge(corrections);
-        let sacrifice = u128::from_le_bytes(*sacrifice);
-        let mut hashes = hash.hash_columns(&self.state.columns);
-        hashes.iter_mut().zip(masks.iter()).for_each(|(hash, mask)| *hash ^= sacrifice & mask);
-        let passes = bool::from(digest(&hashes).as_slice().ct_eq(expected));
+        let keys = chain.keys(group, messages.par_iter().map(|(corrections, _)| *corrections));
+        let passes = keys.into_par_iter().zip(messages).map(|((key, tiles), (_, check))| {
+            let (sacrifice, expected) = check.split_first_chunk().expect("a check of its size");
+            let sacrifice = u128::from_le_bytes(*sacrifice);
+            let mut hashes = key.hash_columns(&columns[tiles.start * COLUMNS..tiles.end * COLUMNS], part);
+            hashes.iter_mut().zip(masks.iter()).for_each(|(hash, mask)| *hash ^= sacrifice & mask);
+            bool::from(digest(&hashes).as_slice().ct_eq(expected))
+        });
+        let passes = passes.reduce(|| true, |a, b| a & b);
         if !passes && !cfg!(fusion_ablate = "without-ot-check") {
             return Err(Error::PeerMisbehaved("an OT extension failed its consistency check".into()));
         }
-        Ok(Batch { first_tile, columns: &mut self.state.columns[..tiles * COLUMNS], choices: Zeroizing::default() })
+        Ok(self.state.batches(group, false))
     }
 }
+
+/// Bytes of a batch's message behind its corrections: the hash of the choices, and a digest.
+const CHECK_BYTES: usize = 16 + 32;
 
 fn digest(hashes: &[u128]) -> [u8; 32] {
     let mut digest = Sha256::new_with_prefix(b"fusion ot v1 softspoken columns ");
@@ -240,23 +364,31 @@ pub(super) mod tests {
         (Receiver::new(params, &leaves, [0; 32]), Sender::new(params, delta, &punctured, [0; 32]))
     }
 
+    /// Room for the messages of a group.
+    pub fn message(k: u8, group: &[usize]) -> Vec<u8> {
+        let params = SoftSpoken::new(k).unwrap();
+        vec![0; group.iter().map(|tiles| params.batch_bytes(*tiles as u64) as usize).sum()]
+    }
+
     #[test]
     fn the_correlation_holds_in_every_row() {
         for k in [1, 2, 4, 8] {
             let (mut receiver, mut sender) = deal(k, 1);
-            for tiles in [1, 5, 2] {
-                let mut message = Vec::new();
-                let theirs = receiver.extend(tiles, &mut message);
-                assert_eq!(message.len() as u64, SoftSpoken::new(k).unwrap().batch_bytes(tiles as u64));
+            for group in [&[1][..], &[5, 40, 2], &[2]] {
+                let mut message = message(k, group);
+                let theirs = receiver.extend(group, &mut message);
                 let delta = sender.delta();
-                let ours = sender.extend(tiles, &message).unwrap();
-                assert_eq!((ours.columns.len(), theirs.choices.len()), (tiles * COLUMNS, tiles));
-                assert_eq!(ours.first_tile, theirs.first_tile);
-                for (place, (q, t)) in ours.columns.iter().zip(theirs.columns.iter()).enumerate() {
-                    let delta = delta >> (place % COLUMNS) & 1;
-                    assert_eq!(q ^ t, theirs.choices[place / COLUMNS] & delta.wrapping_neg());
+                let ours = sender.extend(group, &message).unwrap();
+                assert_eq!((ours.len(), theirs.len()), (group.len(), group.len()));
+                for ((ours, theirs), tiles) in ours.into_iter().zip(theirs).zip(group) {
+                    assert_eq!((ours.columns.len(), theirs.choices.len()), (tiles * COLUMNS, *tiles));
+                    assert_eq!(ours.first_tile, theirs.first_tile);
+                    for (place, (q, t)) in ours.columns.iter().zip(theirs.columns.iter()).enumerate() {
+                        let delta = delta >> (place % COLUMNS) & 1;
+                        assert_eq!(q ^ t, theirs.choices[place / COLUMNS] & delta.wrapping_neg());
+                    }
+                    assert!(theirs.choices.iter().all(|choices| (32..96).contains(&choices.count_ones())));
                 }
-                assert!(theirs.choices.iter().all(|choices| (32..96).contains(&choices.count_ones())));
             }
         }
     }
@@ -265,34 +397,44 @@ pub(super) mod tests {
     fn both_sides_have_one_transcript_and_other_corrections_another() {
         let (mut receiver, mut sender) = deal(8, 9);
         let before = receiver.transcript();
-        let mut message = Vec::new();
-        receiver.extend(3, &mut message);
-        assert!(sender.extend(3, &message).is_ok());
+        let mut message = message(8, &[3]);
+        receiver.extend(&[3], &mut message);
+        assert!(sender.extend(&[3], &message).is_ok());
         assert!(receiver.transcript() == sender.transcript() && receiver.transcript() != before);
         let (_, mut other) = deal(8, 9);
         message[7] ^= 1;
-        assert!(other.extend(3, &message).is_err());
+        assert!(other.extend(&[3], &message).is_err());
         assert_ne!(other.transcript(), sender.transcript());
     }
 
     #[test]
     fn any_flipped_bit_is_caught() {
-        let bytes = SoftSpoken::default().batch_bytes(2) as usize;
+        let group = [2, 3];
+        let bytes = message(4, &group[..1]).len();
         // A choice bits' hash, a digest, and corrections: these also change the hash's key.
-        for byte in [bytes - 48, bytes - 33, bytes - 32, bytes - 1, 0, 10, bytes - 49] {
+        let in_batch = |bytes| [bytes - 48, bytes - 33, bytes - 32, bytes - 1, 0, 10, bytes - 49];
+        let second = in_batch(message(4, &group[1..]).len()).map(|byte| bytes + byte);
+        for byte in in_batch(bytes).into_iter().chain(second) {
             let (mut receiver, mut sender) = deal(4, 2);
-            let mut message = Vec::new();
-            receiver.extend(2, &mut message);
+            let mut message = message(4, &group);
+            receiver.extend(&group, &mut message);
             message[byte] ^= 4;
-            assert!(matches!(sender.extend(2, &message), Err(Error::PeerMisbehaved(_))), "byte {byte}");
+            assert!(matches!(sender.extend(&group, &message), Err(Error::PeerMisbehaved(_))), "byte {byte}");
         }
+    }
+
+    /// Expands one batch of so many tiles.
+    fn expand(receiver: &mut Receiver, tiles: usize) {
+        receiver.0.reserve(&[tiles - 1]);
+        let State { trees, chain, columns, sums, .. } = &mut receiver.0;
+        trees.expand(chain.next_tile, columns, sums);
     }
 
     /// Corrupts the correction of tree `tree` and makes the check consistent with the guess
     /// `element` of its part of delta.
     fn cheat(receiver: &mut Receiver, tree: usize, element: u128) -> Vec<u8> {
         let params = receiver.0.params;
-        receiver.0.expand(2);
+        expand(receiver, 2);
         let (mut columns, sums) = (receiver.0.columns.clone(), receiver.0.sums.clone());
         let mut corrections = Vec::new();
         for (tile, sums) in sums.chunks_exact(params.trees()).enumerate() {
@@ -306,9 +448,9 @@ pub(super) mod tests {
             // where it says.
             columns[tree * params.k() + bit] ^= 0xdead & (element >> bit & 1).wrapping_neg();
         }
-        let hash = receiver.0.challenge(&corrections);
+        let hash = receiver.0.chain.challenge(2, blake3::hash(&corrections));
         corrections.extend_from_slice(&hash.hash(sums.iter().step_by(params.trees()).copied()).to_le_bytes());
-        corrections.extend_from_slice(&digest(&hash.hash_columns(&columns)));
+        corrections.extend_from_slice(&digest(&hash.hash_columns(&columns, 2)));
         corrections
     }
 
@@ -320,7 +462,7 @@ pub(super) mod tests {
             let passed: Vec<u128> = (0..1 << k)
                 .filter(|guess| {
                     let (mut receiver, mut sender) = deal(k, 3);
-                    sender.extend(1, &cheat(&mut receiver, tree, *guess)).is_ok()
+                    sender.extend(&[1], &cheat(&mut receiver, tree, *guess)).is_ok()
                 })
                 .collect();
             assert_eq!(passed, [element], "of 2^{k} guesses exactly the right one");
@@ -330,12 +472,12 @@ pub(super) mod tests {
     #[test]
     fn an_error_that_fits_the_key_of_other_corrections_is_caught() {
         let (mut receiver, _) = deal(4, 4);
-        let mut message = Vec::new();
-        receiver.extend(1, &mut message);
+        let mut message = message(4, &[1]);
+        receiver.extend(&[1], &mut message);
         let corrections = message.len() - 48;
         let (mut receiver, mut sender) = deal(4, 4);
-        receiver.0.expand(2);
-        let hash = receiver.0.challenge(&message[..corrections]);
+        expand(&mut receiver, 2);
+        let hash = receiver.0.chain.challenge(2, blake3::hash(&message[..corrections]));
         // In one tree whose element of delta is not zero, an error that this key hashes to zero.
         let error = [0xdead, hash.hash([0xdead, 0].into_iter())];
         assert_eq!(hash.hash(error.into_iter()), 0);
@@ -345,15 +487,15 @@ pub(super) mod tests {
             let bytes = message[place..place + 16].iter_mut().zip(error.to_le_bytes());
             bytes.for_each(|(byte, error)| *byte ^= error);
         }
-        assert!(sender.extend(1, &message).is_err());
+        assert!(sender.extend(&[1], &message).is_err());
         let (mut receiver, mut sender) = deal(4, 4);
-        receiver.0.expand(2);
+        expand(&mut receiver, 2);
         let (columns, sums) = (receiver.0.columns.clone(), receiver.0.sums.clone());
-        let hash = receiver.0.challenge(&message[..corrections]);
+        let hash = receiver.0.chain.challenge(2, blake3::hash(&message[..corrections]));
         message.truncate(corrections);
         message.extend_from_slice(&hash.hash(sums.iter().step_by(32).copied()).to_le_bytes());
-        message.extend_from_slice(&digest(&hash.hash_columns(&columns)));
-        assert!(sender.extend(1, &message).is_err());
+        message.extend_from_slice(&digest(&hash.hash_columns(&columns, 2)));
+        assert!(sender.extend(&[1], &message).is_err());
     }
 
     #[test]
@@ -361,13 +503,13 @@ pub(super) mod tests {
         let (mut receiver, _) = deal(4, 5);
         let (mut tile, mut blocks, mut keys) = (0, Vec::new(), Vec::new());
         for tiles in [1, 5, 1, 2] {
-            let mut message = Vec::new();
-            let batch = receiver.extend(tiles, &mut message);
+            let mut message = message(4, &[tiles]);
+            let batch = receiver.extend(&[tiles], &mut message).pop().expect("a batch");
             assert!(batch.first_tile >= tile, "tile numbers are hash tweaks");
             tile = batch.first_tile + tiles as u64;
             blocks.extend(batch.columns.iter().chain(batch.choices.iter()).copied());
             blocks.extend(message.as_chunks::<16>().0.iter().map(|block| u128::from_le_bytes(*block)));
-            keys.push(receiver.0.transcript);
+            keys.push(receiver.0.chain.transcript);
         }
         let count = (blocks.len(), keys.len());
         blocks.sort_unstable();
@@ -382,7 +524,7 @@ pub(super) mod tests {
         let passed = |k: u8| {
             let trial = |seed: u64| {
                 let (mut receiver, mut sender) = deal(k, 1000 + seed);
-                sender.extend(1, &cheat(&mut receiver, 7, 1)).is_ok()
+                sender.extend(&[1], &cheat(&mut receiver, 7, 1)).is_ok()
             };
             (0..1024u64).filter(|seed| trial(*seed)).count()
         };

@@ -72,6 +72,11 @@ impl SoftSpoken {
         (self.trees() as u64 - 1) * TILE_BYTES * (tiles + 1) + 16 + 32
     }
 
+    /// Bytes of the batches of so many tiles.
+    pub fn group_bytes(&self, group: &[usize]) -> usize {
+        group.iter().map(|tiles| self.batch_bytes(*tiles as u64) as usize).sum()
+    }
+
     /// Bytes of the one message, receiver to sender, that extends by `tiles` tiles; none if there
     /// are none.
     pub fn extension_bytes(&self, tiles: u64) -> u64 {

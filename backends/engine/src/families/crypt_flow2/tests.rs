@@ -47,5 +47,5 @@ fn the_wire_is_as_it_was() {
         let own: Vec<u64> = (0..100).map(|i| ((i + 7) * (i + 1)) << (8 * party as u8)).collect();
         super::run(&mut Ctx { party, channel, extensions }, &operation, &[&own]).expect("honest peer");
     });
-    assert_eq!(wire, ["a4050091d64f1406", "0ce79880541fefd1"]);
+    assert_eq!(wire, ["cd41f65dd298491c", "374e9fa52c95b45b"]);
 }

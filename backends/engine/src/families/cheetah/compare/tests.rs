@@ -263,15 +263,15 @@ fn the_wire_is_as_it_was() {
         digests(3, step),
     ];
     let known = [
-        ["2100393ad465591e", "674695cfcb1bda6c"],
-        ["7ae0f301d7b76162", "75b110a2e44d4786"],
-        ["596dd14dca9280d5", "a2298cf9ccbffdb2"],
-        ["62894fdf685dcc27", "594c7b12cf2df2ab"],
-        ["fcee5cb807e6e235", "8e5a2534adf3c395"],
-        ["df3f9c558bd67e48", "9b4a02b39cadf3d6"],
-        ["de0314f13fcb333d", "0be6f4853d291b63"],
-        ["45118be970a040a0", "54a47cc4e226a961"],
-        ["21eb2e6751c93885", "8a68fda22bf9756f"],
+        ["5d1187a1f15e85e3", "4c8e283a323c7bef"],
+        ["24c6141ef95dc993", "ca68f2dd1e2b97db"],
+        ["2fbd1cb0a7817e9b", "99203436b6ae17cc"],
+        ["6ff237ed0b0b5edb", "9eec3bf0180e35a0"],
+        ["6fa50febfc999767", "89fd7cbf0fd7d1a1"],
+        ["f685d26bfe7a08dd", "d7310dfb57e7bbcc"],
+        ["c5919eb9dd3c980d", "494765d0ab128e0a"],
+        ["fefca49482daaf75", "dab7dd344606e044"],
+        ["9701b0ff54d99fa3", "36e48b0a8a2c5b8a"],
     ];
     assert_eq!(found, known);
 }
