@@ -78,8 +78,8 @@ struct Common {
     leaves: Zeroizing<Vec<u128>>,
 }
 
-/// Trees that each thread works on at once, so that those that are done early find more.
-const TREES_PER_THREAD: usize = 2;
+/// Trees that each thread works on at once, so that few wait for the last.
+const TREES_PER_THREAD: usize = 8;
 /// Trees that are worked on at once at most, however many threads there are: their leaves take
 /// 64 KiB each.
 const MOST_TREES: usize = 16;
