@@ -11,7 +11,7 @@ use fusion_compiler::nn::{eval, fold};
 use fusion_compiler::{Error, import};
 use fusion_ir::interp;
 use fusion_ir::op::Reveal;
-use support::{float, int, ints, model, node, numbers, tensor};
+use support::{float, int, integers, ints, model, model_of, node, numbers, tensor};
 
 /// A file that goes away with the test.
 struct Scratch(PathBuf);
@@ -257,6 +257,36 @@ fn every_unsupported_node_is_named_and_not_what_follows_it() {
     let names: Vec<_> = refused.iter().map(|node| (node.node.as_str(), node.op.as_str())).collect();
     assert_eq!(names, [("p1", "Pow"), ("p2", "Pow")]);
     assert!(refused[0].why.contains("differ between elements"), "{}", refused[0].why);
+}
+
+#[test]
+fn a_softmax_is_a_number_always() {
+    let rest = || {
+        [
+            node("Where", "kept", &["none", "zero", "weights"], "k", &[]),
+            node("Reshape", "rows", &["k", "shape"], "r", &[]),
+            node("Gemm", "dense", &["r", "w"], "y", &[]),
+        ]
+    };
+    let stored = || {
+        let zero = tensor("zero", &[], &[0.0]);
+        [zero, integers("shape", &[1, 8]), tensor("w", &[8, 3], &numbers(24))]
+    };
+    for (opset, axis) in [(13, 2), (11, 2)] {
+        let attention = [
+            node("Softmax", "soft", &["x"], "weights", &[int("axis", axis)]),
+            node("IsNaN", "nan", &["weights"], "none", &[]),
+        ];
+        let nodes = [&attention[..], &rest()].concat();
+        let model = model_of(&[("x", &[2, 4])], &["y"], opset, &nodes, &stored());
+        let operations = compiles("nan", &model, 0.02);
+        assert!(!operations.contains(&"select"), "{operations:?}");
+    }
+    let imputed = [node("Relu", "relu", &["x"], "weights", &[]), node("IsNaN", "nan", &["weights"], "none", &[])];
+    let file = Scratch::new("imputed", &model(&[2, 4], &[&imputed[..], &rest()].concat(), &stored()));
+    let Err(Error::Unsupported(refused)) = import::read(&file.0, None) else { panic!("compiled") };
+    assert!(refused.len() == 1 && refused[0].node == "nan", "{refused:?}");
+    assert!(refused[0].why.contains("what a Softmax gives"), "{refused:?}");
 }
 
 #[test]

@@ -21,7 +21,6 @@ const EVALUATED: &[(&str, &str)] = &[
     ("Floor", ""),
     ("If", "else_branch then_branch"),
     ("IsInf", "detect_negative detect_positive"),
-    ("IsNaN", ""),
     ("Loop", "body"),
     ("Mod", "fmod"),
     ("NonZero", ""),

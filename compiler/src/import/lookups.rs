@@ -21,10 +21,17 @@ pub(super) fn encode(graph: &mut GraphProto, constants: &HashMap<String, Arc<Ten
     // What is the client's integers, and how many they are.
     let mut counts: HashMap<String, usize> =
         given.filter_map(|input| Some((input.name.clone(), integers(input)?))).collect();
+    let mut shapes: HashSet<String> = constants.keys().cloned().collect();
     for node in std::mem::take(&mut graph.node) {
         let count = |at: usize| node.input.get(at).and_then(|name| counts.get(name)).copied();
         match (node.op_type.as_str(), count(0), count(1)) {
-            ("Identity", Some(count), _) => counts.extend(node.output.first().map(|name| (name.clone(), count))),
+            ("Constant", ..) => shapes.extend(node.output.first().cloned()),
+            ("Identity" | "Flatten", Some(count), _) => {
+                counts.extend(node.output.first().map(|name| (name.clone(), count)));
+            }
+            ("Reshape", Some(count), _) if node.input.get(1).is_some_and(|shape| shapes.contains(shape)) => {
+                counts.extend(node.output.first().map(|name| (name.clone(), count)));
+            }
             ("Cast", Some(count), _) if is_integer(attribute(&node, "to").map_or(0, |to| to.i as i32)) => {
                 counts.extend(node.output.first().map(|name| (name.clone(), count)));
             }

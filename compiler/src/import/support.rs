@@ -126,6 +126,7 @@ const SUPPORTED: &[(&str, Rule, &str)] = &[
         "imputed_value_floats imputed_value_int64s replaced_value_float replaced_value_int64",
     ),
     ("InstanceNormalization", Real(normalise::instance), "consumed_inputs epsilon"),
+    ("IsNaN", Several(activation::is_nan), ""),
     ("LRN", Real(normalise::lrn), "alpha beta bias size"),
     (
         "LSTM",

@@ -240,7 +240,7 @@ pub struct Folded {
 impl Folded {
     /// That form of `f`, with the parameters of [`Table::new`]; `None` if `f` has none.
     pub fn new(f: &Expr, range: Range, frac: i8, results: Results) -> Option<Folded> {
-        let (low, high, seen) = look(f, range, frac, results).ok()?;
+        let (low, high, seen) = look(f, range, frac, results).ok().filter(|(.., seen)| *seen > 0.0)?;
         let reach = high.max(-low);
         let unit = (-f64::from(frac)).exp2();
         let odd = |x: f64| f.at(x) - f.at(-x);
@@ -493,14 +493,12 @@ mod tests {
     fn a_function_that_is_zero_where_it_was_seen_keeps_its_kink() {
         let below = Expr::binary(Binary::Min, Expr::X, Expr::Const(0.0));
         let range = Range { low: 0.01, high: 3.0 };
-        let table = Table::new(&below, range, 9, Results { largest: 0.0, usual: 0.0, least: None, part: 1.0 }).unwrap();
+        let results = Results { largest: 0.0, usual: 0.0, least: None, part: 1.0 };
+        let table = Table::new(&below, range, 9, results).unwrap();
         assert_eq!((table.knots(), table.largest(-512, 0)), (1, 512 << table.slope_frac));
-        assert_eq!(
-            Table::new(&Expr::Const(0.0), range, 9, Results { largest: 0.0, usual: 0.0, least: None, part: 1.0 })
-                .unwrap()
-                .knots(),
-            0
-        );
+        let zero = Expr::Const(0.0);
+        assert_eq!(Table::new(&zero, range, 9, results).unwrap().knots(), 0);
+        assert_eq!(Folded::new(&zero, range, 9, results), None);
     }
 
     #[test]

@@ -1,7 +1,12 @@
 //! Functions of each element.
 
-use super::super::call::{Call, Made, floats_or_infinite, number, uniform};
+use std::sync::Arc;
+
+use tract_onnx::prelude::{DatumType, Tensor};
+
+use super::super::call::{Call, Made, Wire, floats_or_infinite, number, uniform};
 use super::reduce;
+use crate::nn::Op;
 use crate::nn::expr::{Binary, Expr, Unary};
 
 /// The function that a node applies to each element of its one operand; `None` for other operators.
@@ -166,6 +171,21 @@ pub(in super::super) fn log_softmax(call: &mut Call) -> Made {
     normalised(call, true)
 }
 
+/// `IsNaN` of a softmax, by which attention gives nothing where a row of scores is masked entirely.
+/// Here such a row has scores like any other.
+pub(in super::super) fn is_nan(call: &mut Call) -> Result<Vec<Wire>, String> {
+    let x = call.data(0)?;
+    let mut source = call.b.graph.node(x);
+    while source.op == Op::Reshape {
+        source = call.b.graph.node(source.inputs[0]);
+    }
+    if !matches!(source.op, Op::Softmax { log: false, .. }) {
+        return Err("it is supported of what a Softmax gives, which is a number always".into());
+    }
+    let never = Tensor::zero_dt(DatumType::Bool, &call.shape(x)).map_err(|e| e.to_string())?;
+    Ok(vec![Wire::Const(Arc::new(never))])
+}
+
 /// Up to operator set 12 along all axes from `axis` on, from then on along one.
 fn normalised(call: &mut Call, log: bool) -> Made {
     let x = call.data(0)?;
@@ -173,11 +193,11 @@ fn normalised(call: &mut Call, log: bool) -> Made {
     let old = call.opset < 13;
     let axis = super::super::call::axis(call.int("axis", if old { 1 } else { -1 }), shape.len().max(1))?;
     if !old {
-        return Ok(call.b.push(crate::nn::Op::Softmax { axis, log }, vec![x], shape));
+        return Ok(call.b.push(Op::Softmax { axis, log }, vec![x], shape));
     }
     let outer: usize = shape[..axis].iter().product();
     let matrix = call.b.reshape(x, &[outer, shape[axis..].iter().product()]);
     let matrix_shape = call.shape(matrix);
-    let y = call.b.push(crate::nn::Op::Softmax { axis: 1, log }, vec![matrix], matrix_shape);
+    let y = call.b.push(Op::Softmax { axis: 1, log }, vec![matrix], matrix_shape);
     Ok(call.b.reshape(y, &shape))
 }

@@ -80,6 +80,10 @@ fn chosen(call: &mut Call) -> Made {
     }
     if let Some(mask) = call.constant(0) {
         let mask = floats(mask)?.mapv(|m| f32::from(u8::from(m != 0.0)));
+        let one = uniform(&mask).map(|m| if m != 0.0 { 1 } else { 2 });
+        if let Some(Ok(x)) = one.map(|i| call.data(i)) {
+            return call.b.expand(x, &shape);
+        }
         let mut constant = ArrayD::zeros(shape.clone());
         let mut chosen: Vec<(NodeId, ArrayD<f32>)> = Vec::new();
         for (i, mask) in [(1, mask.clone()), (2, mask.mapv(|m| 1.0 - m))] {
