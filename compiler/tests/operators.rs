@@ -289,6 +289,44 @@ fn a_softmax_is_a_number_always() {
     assert!(refused[0].why.contains("what a Softmax gives"), "{refused:?}");
 }
 
+/// As T5 masks: the sample chooses between a bias of each element and the lowest float.
+#[test]
+fn a_mask_may_hide_constants() {
+    for lowest in [f32::MIN, f32::NEG_INFINITY, -1e4] {
+        let nodes = [
+            node("Less", "hides", &["x", "limit"], "h", &[]),
+            node("Where", "mask", &["h", "lowest", "bias"], "m", &[]),
+            node("Add", "masked", &["x", "m"], "s", &[]),
+            node("Softmax", "soft", &["s"], "p", &[int("axis", 2)]),
+            node("Reshape", "rows", &["p", "shape"], "r", &[]),
+            node("Gemm", "dense", &["r", "w"], "y", &[]),
+        ];
+        let stored = [
+            tensor("limit", &[4], &[-0.5, -9.0, -0.25, -9.0]),
+            tensor("lowest", &[], &[lowest]),
+            tensor("bias", &[1, 2, 4], &numbers(8)),
+            integers("shape", &[1, 8]),
+            tensor("w", &[8, 3], &numbers(24)),
+        ];
+        compiles("bias", &model(&[2, 4], &nodes, &stored), 0.04);
+    }
+}
+
+#[test]
+fn rows_that_the_sample_chooses_are_refused_as_such() {
+    let nodes = [
+        node("ArgMax", "last", &["x"], "l", &[int("axis", 1), int("keepdims", 0)]),
+        node("Gather", "pooled", &["x", "l"], "g", &[int("axis", 1)]),
+        flat("g"),
+    ];
+    let file = Scratch::new("chosen", &model(&[4], &nodes, &[]));
+    let Err(Error::Unsupported(refused)) = import::read(&file.0, None) else { panic!("compiled") };
+    assert!(
+        refused.iter().any(|node| node.node == "pooled" && node.why.contains("may not depend on the sample")),
+        "{refused:?}"
+    );
+}
+
 #[test]
 fn constants_may_come_in_any_place() {
     let constants = [tensor("c", &[], &[0.25]), tensor("d", &[4], &[0.5, -0.5, 0.0, 0.125])];

@@ -305,8 +305,9 @@ pub(super) fn translate(call: &mut Call) -> Result<Vec<Wire>, String> {
             translate(call).map(|id| one(id, kind))
         }
         Moves(translate) => {
-            let kind = types::common(call, 0)?;
-            translate(call).map(|id| one(id, kind))
+            // What says where elements go has another type than they, and may be refused for being data.
+            let id = translate(call)?;
+            types::common(call, 0).map(|kind| one(id, kind))
         }
         Truth(translate) => {
             types::comparable(call)?;

@@ -77,7 +77,7 @@ impl Whole {
             "Add" | "Sub" | "Sum" => all(u128::saturating_add),
             "Mul" => all(u128::saturating_mul),
             "MatMul" => sum(all(u128::saturating_mul)),
-            "ReduceSum" | "ReduceL1" => sum(all(u128::max)),
+            "CumSum" | "ReduceSum" | "ReduceL1" => sum(all(u128::max)),
             "ReduceSumSquare" => sum(power(2)),
             "ReduceProd" => power(elements),
             // Between two limits there is nothing else.
@@ -174,6 +174,7 @@ mod tests {
         assert_eq!(above.most, GIVEN);
         let all = Whole::of_node("ReduceSum", &[clipped], &[], 1 << 30);
         assert!(all.is_err() && Whole::of_node("ReduceSum", &[clipped], &[], 100).is_ok());
+        assert_eq!(Whole::of_node("CumSum", &[clipped], &[&tensor0(1i32)], 4).unwrap().most, 36);
         let product = Whole::of_node("Mul", &[Whole::given(DataType::Int32); 2], &[], 1);
         assert!(product.is_err() && Whole::of_node("Mul", &[Whole::given(DataType::Int64); 2], &[], 1).is_ok());
         assert_eq!(Whole::truths(DataType::Int64).or_constant(&tensor1(&[3i64, -7])).most, 7);

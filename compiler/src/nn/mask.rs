@@ -21,6 +21,11 @@ pub const MASKING: f32 = -50.0;
 const LOWEST: f32 = -6e4;
 /// How far below all other scores of its tensor a masked one lies.
 const DISTANCE: f32 = 16.0;
+/// Stands for minus infinity, of which a softmax would make no numbers. Anything as far down is hidden.
+const HIDDEN: f32 = -1e30;
+/// How far outputs may be apart that do not feel what is in rows that are masked entirely, as a part
+/// of the largest.
+const FELT: f32 = 1e-3;
 /// Most steps of a rounding that is kept: with more, what it takes away is like the rounding of
 /// fixed point.
 const MAX_STEPS: f32 = 32.0;
@@ -205,10 +210,13 @@ struct Seen {
 /// The same network with numbers for masks, and roundings that are felt as functions, by what the
 /// samples show.
 ///
+/// Rows that are masked entirely, such as attention of padding has, get numbers that mean nothing.
+///
 /// # Errors
-/// A node all of whose scores are masked.
+/// A node all of whose scores are masked, if the output feels what they are then.
 pub fn settle(graph: &Graph, samples: &[Vec<f32>]) -> Result<Graph, Unsupported> {
-    let seen = observe(graph, samples)?;
+    let far = far(graph);
+    let (seen, hidden) = observe(graph, &far, samples);
     let mut builder = Builder { graph: Graph { name: graph.name.clone(), nodes: Vec::new() }, node: String::new() };
     let mut renamed: Vec<NodeId> = Vec::with_capacity(graph.nodes.len());
     for (id, node) in graph.iter() {
@@ -234,10 +242,37 @@ pub fn settle(graph: &Graph, samples: &[Vec<f32>]) -> Result<Graph, Unsupported>
             op => builder.push(op.clone(), inputs, node.shape.clone()),
         });
     }
-    match renamed.last() {
-        Some(output) => Ok(builder.graph.reachable(*output)),
-        None => Ok(builder.graph),
+    let settled = match renamed.last() {
+        Some(output) => builder.graph.reachable(*output),
+        None => builder.graph,
+    };
+    let feels = |(sample, _): &&(&Vec<f32>, NodeId)| {
+        let outputs = [&far, &settled].map(|graph| eval::run(graph, sample).pop().unwrap_or_default());
+        let largest = outputs[0].iter().fold(0f32, |largest, x| largest.max(x.abs()));
+        let near = |(a, b): (&f32, &f32)| (a - b).abs() <= FELT * largest;
+        !outputs[0].iter().zip(&outputs[1]).all(near)
+    };
+    match hidden.iter().find(feels) {
+        Some((_, id)) => {
+            let node = graph.node(*id);
+            let why = "it is the maximum, or the softmax, of scores that are all masked".into();
+            Err(Unsupported { node: node.name.clone(), op: node.op.name().into(), why })
+        }
+        None => Ok(settled),
     }
+}
+
+/// The graph with scores that are hidden, however far, as if by minus infinity.
+fn far(graph: &Graph) -> Graph {
+    let mut far = graph.clone();
+    for node in &mut far.nodes {
+        match &mut node.op {
+            Op::Mask(mask) => mask.shift.iter_mut().filter(|c| **c < FAR).for_each(|c| *c = HIDDEN),
+            Op::MaskBy { value, .. } if *value < FAR => *value = HIDDEN,
+            _ => {}
+        }
+    }
+    far
 }
 
 /// The mask as a map that adds: `below` takes any score under `floor`.
@@ -274,17 +309,9 @@ fn rounded(step: f32) -> Expr {
     Expr::binary(Binary::Mul, Expr::unary(Unary::Round, multiple), Expr::Const(step))
 }
 
-/// For each node that is to be settled, what its operand is on the samples.
-fn observe(graph: &Graph, samples: &[Vec<f32>]) -> Result<Vec<Seen>, Unsupported> {
-    // Scores that are hidden, however far, count as minus infinity.
-    let mut far = graph.clone();
-    for node in &mut far.nodes {
-        match &mut node.op {
-            Op::Mask(mask) => mask.shift.iter_mut().filter(|c| **c < FAR).for_each(|c| *c = f32::NEG_INFINITY),
-            Op::MaskBy { value, .. } if *value < FAR => *value = f32::NEG_INFINITY,
-            _ => {}
-        }
-    }
+/// For each node that is to be settled, what its operand is on the samples; and the samples with
+/// rows that are masked entirely, with the first of the nodes that read such a row.
+fn observe<'s>(graph: &Graph, far: &Graph, samples: &'s [Vec<f32>]) -> (Vec<Seen>, Vec<(&'s Vec<f32>, NodeId)>) {
     let mut read = vec![Vec::new(); graph.nodes.len()];
     for (id, node) in graph.iter() {
         if matches!(node.op, Op::Mask(_) | Op::MaskBy { .. } | Op::MaskSum | Op::Round { .. }) {
@@ -292,37 +319,35 @@ fn observe(graph: &Graph, samples: &[Vec<f32>]) -> Result<Vec<Seen>, Unsupported
         }
     }
     let nothing = Seen { low: f32::INFINITY, high: f32::NEG_INFINITY };
-    let run = |sample: &Vec<f32>| {
+    // Sums and averages of hidden scores are as good as hidden.
+    let is_hidden = |x: f32| x < HIDDEN / 1e6;
+    let run = |sample: &'s Vec<f32>| {
         let mut seen = vec![nothing; graph.nodes.len()];
         let mut hidden = None;
-        eval::visit(&far, sample, |id, values| {
+        eval::visit(far, sample, |id, values| {
             let pool = matches!(far.node(id).op, Op::MaxPool(_));
-            if pool && hidden.is_none() && values.contains(&f32::NEG_INFINITY) {
-                hidden = Some(id);
+            if pool && hidden.is_none() && values.iter().any(|x| is_hidden(*x)) {
+                hidden = Some((sample, id));
             }
             for user in &read[id.0] {
-                let real = values.iter().filter(|x| x.is_finite());
+                let real = values.iter().filter(|x| x.is_finite() && !is_hidden(**x));
                 let range = real.fold(nothing, |all, x| Seen { low: all.low.min(*x), high: all.high.max(*x) });
                 seen[user.0] = range;
             }
         });
         (seen, hidden)
     };
-    let each: Vec<(Vec<Seen>, Option<NodeId>)> = samples.par_iter().map(run).collect();
-    if let Some(id) = each.iter().find_map(|(_, hidden)| *hidden) {
-        let node = graph.node(id);
-        let why = "it is the maximum, or the softmax, of scores that are all masked".into();
-        return Err(Unsupported { node: node.name.clone(), op: node.op.name().into(), why });
-    }
-    let join = |mut all: Vec<Seen>, (one, _): (Vec<Seen>, _)| {
+    let each: Vec<_> = samples.par_iter().map(run).collect();
+    let join = |mut all: Vec<Seen>, one: &Vec<Seen>| {
         for (all, one) in all.iter_mut().zip(one) {
             *all = Seen { low: all.low.min(one.low), high: all.high.max(one.high) };
         }
         all
     };
-    let seen = each.into_iter().fold(vec![nothing; graph.nodes.len()], join);
+    let seen = each.iter().map(|(seen, _)| seen).fold(vec![nothing; graph.nodes.len()], join);
     // What was never seen has no range.
-    Ok(seen.into_iter().map(|seen| if seen.low > seen.high { Seen { low: 0.0, high: 0.0 } } else { seen }).collect())
+    let ranged = |seen: Seen| if seen.low > seen.high { Seen { low: 0.0, high: 0.0 } } else { seen };
+    (seen.into_iter().map(ranged).collect(), each.iter().filter_map(|(_, hidden)| *hidden).collect())
 }
 
 #[cfg(test)]
@@ -385,6 +410,30 @@ mod tests {
         let graph = compose::compose(&b.graph.reachable(y)).unwrap();
         let refused = settle(&graph, &[vec![0.5, 1.0]]).unwrap_err();
         assert!(refused.node == "again" && refused.why.contains("all masked"));
+    }
+
+    /// Attention of padding, which nothing reads, and the same of a row that is read.
+    #[test]
+    fn a_row_that_is_masked_entirely_may_be_one_that_nothing_feels() {
+        let rows = |weights: [f32; 2]| {
+            let mut b = Builder { node: "rows".into(), ..Builder::default() };
+            let x = b.push(Op::Input, vec![], [2, 2]);
+            let hides = b.pointwise(Expr::binary(Binary::Less, Expr::X, Expr::Const(-9.0)), x);
+            let low = b.pointwise(Expr::Const(f64::from(f32::MIN)), hides);
+            let scores = b.zip(Op::Select, &[hides, low, x]);
+            let y = b.push(Op::Softmax { axis: 1, log: false }, vec![scores], [2, 2]);
+            let [one, other] = weights;
+            let y = b.affine(
+                y,
+                Affine { shape: vec![2, 2], scale: vec![one, -one, other, other / 2.0], shift: vec![0.0; 4] },
+            );
+            let graph = compose::compose(&mark(b.graph.reachable(y)).unwrap()).unwrap();
+            settle(&graph, &[vec![1.0, 2.0, -10.0, -12.0], vec![-10.0, 3.0, 0.5, 0.5]])
+        };
+        let graph = rows([1.0, 0.0]).unwrap();
+        let found = eval::run(&graph, &[1.0, 2.0, -10.0, -12.0]).pop().unwrap();
+        assert!((found[0] - 1.0 / (1.0 + 1f32.exp())).abs() < 1e-4, "{found:?}");
+        assert!(rows([1.0, 1.0]).unwrap_err().why.contains("all masked"));
     }
 
     #[test]

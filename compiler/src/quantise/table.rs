@@ -33,6 +33,8 @@ const VALUES: f64 = 8.0;
 
 /// Most bits of precision that slopes get beyond those of the operand.
 const MAX_SLOPE_FRAC: u8 = 40;
+/// Operands lie nearer to zero: no ring has so many bits.
+const FARTHEST: i64 = 1 << 60;
 /// Places at which a function is looked at over its whole range.
 const SAMPLES: i64 = 4096;
 
@@ -295,8 +297,9 @@ pub(super) fn tolerance(results: Results, largest: f64, usual: f64) -> Allowed {
 /// The integers for which the table is made: the range, and an eighth of it on both sides where the
 /// function does not run away.
 fn domain(at: &impl Fn(i64) -> f64, range: Range, unit: f64) -> Result<(i64, i64), String> {
-    let mut low = (f64::from(range.low) / unit).floor() as i64;
-    let mut high = (f64::from(range.high) / unit).ceil() as i64;
+    let bounded = |place: f64| (place as i64).clamp(-FARTHEST, FARTHEST);
+    let mut low = bounded((f64::from(range.low) / unit).floor());
+    let mut high = bounded((f64::from(range.high) / unit).ceil());
     // Rounding of the operand may leave the function's domain by a little.
     while low < high && !at(low).is_finite() {
         low += 1;
@@ -487,6 +490,13 @@ mod tests {
         for f in [mish, shifted, Expr::unary(Unary::Tanh, Expr::X), Expr::unary(Unary::Exp, Expr::X)] {
             assert_eq!(Folded::new(&f, range, 9, RESULTS), None, "{f}");
         }
+    }
+
+    #[test]
+    fn operands_that_no_ring_holds_are_no_panic() {
+        let relu = Expr::binary(Binary::Max, Expr::X, Expr::Const(0.0));
+        let range = Range { low: f32::MIN, high: f32::MAX };
+        assert!(Table::new(&relu, range, 9, RESULTS).is_err_and(|why| why.contains("runs away")));
     }
 
     #[test]

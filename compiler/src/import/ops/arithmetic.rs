@@ -7,6 +7,7 @@ use super::super::ml::label;
 use super::types;
 use crate::nn::build::broadcast;
 use crate::nn::expr::{Binary, Expr, Unary};
+use crate::nn::mask::MASKING;
 use crate::nn::{NodeId, Op};
 
 pub(in super::super) fn add(call: &mut Call) -> Made {
@@ -107,14 +108,17 @@ fn chosen(call: &mut Call) -> Made {
     let condition = call.b.expand(condition, &shape)?;
     let numbers = |i: usize| call.constant(i).map(|c| floats_or_infinite(c)).transpose();
     let (one, other) = (numbers(1)?, numbers(2)?);
-    let plain = |c: &Option<ArrayD<f32>>| c.as_ref().is_none_or(|c| uniform(c).is_some());
+    // Among numbers so far down a constant is one of the scores that a mask may hide.
+    let masks = [&one, &other].iter().any(|c| c.as_ref().and_then(uniform).is_some_and(|c| c < MASKING));
+    let plain = |c: &Option<ArrayD<f32>>| c.as_ref().is_none_or(|c| masks || uniform(c).is_some());
     if plain(&one) && plain(&other) {
         let mut operands = vec![condition];
         for (i, c) in [(1, one), (2, other)] {
-            let x = match c.as_ref().and_then(uniform) {
+            let x = match (c.as_ref().and_then(uniform), c) {
                 // A number is a function of the condition, too.
-                Some(c) => call.b.pointwise(Expr::Const(f64::from(c)), condition),
-                None => call.data(i)?,
+                (Some(c), _) => call.b.pointwise(Expr::Const(f64::from(c)), condition),
+                (None, Some(c)) => call.affine(condition, &number(0.0), &c)?,
+                (None, None) => call.data(i)?,
             };
             operands.push(call.b.expand(x, &shape)?);
         }

@@ -16,6 +16,7 @@ const ON_INTEGERS: &[&str] = &[
     "Abs",
     "Add",
     "Clip",
+    "CumSum",
     "MatMul",
     "Max",
     "MaxPool",
