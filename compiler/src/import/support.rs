@@ -305,7 +305,7 @@ pub(super) fn translate(call: &mut Call) -> Result<Vec<Wire>, String> {
             translate(call).map(|id| one(id, kind))
         }
         Moves(translate) => {
-            // What says where elements go has another type than they, and may be refused for being data.
+            // What says where elements go has a type of its own, and may be refused for being data.
             let id = translate(call)?;
             types::common(call, 0).map(|kind| one(id, kind))
         }

@@ -21,10 +21,11 @@ pub const MASKING: f32 = -50.0;
 const LOWEST: f32 = -6e4;
 /// How far below all other scores of its tensor a masked one lies.
 const DISTANCE: f32 = 16.0;
-/// Stands for minus infinity, of which a softmax would make no numbers. Anything as far down is hidden.
+/// Stands for minus infinity, of which a softmax would make no numbers. Anything as far down is
+/// hidden.
 const HIDDEN: f32 = -1e30;
-/// How far outputs may be apart that do not feel what is in rows that are masked entirely, as a part
-/// of the largest.
+/// How far outputs may be apart that do not feel what is in rows that are masked entirely, as a
+/// part of the largest.
 const FELT: f32 = 1e-3;
 /// Most steps of a rounding that is kept: with more, what it takes away is like the rounding of
 /// fixed point.
