@@ -303,6 +303,14 @@ def masked(g, x):
     return g.add("Softmax", y, axis=x.rank - 1)
 
 
+def number_always(g):
+    """Attention as torch exports it: zeros where a row of scores is masked entirely."""
+    x = g.pick(lambda v: v.rank >= 1)
+    y = masked(g, g.within(x, -6, 6))
+    none = g.add("IsNaN", y, keep=False)
+    return g.add("Where", none, np.float32(0), y)
+
+
 def quantised(g):
     """QuantizeLinear and DequantizeLinear that span the tensor's range."""
     x = g.pick()
@@ -378,6 +386,7 @@ WRITERS = {
     "Dropout": dropout,
     "Expand": expand,
     "Flatten": flatten,
+    "IsNaN": number_always,
     "Gather": gather,
     "GatherElements": gather_elements,
     "Pad": pad,
