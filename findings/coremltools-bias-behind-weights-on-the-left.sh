@@ -1,0 +1,71 @@
+#!/usr/bin/env bash
+# coremltools: a row added to W @ x, with W square, becomes a column.
+#
+# Guess: in W @ x + b with constant W and b the vector b is added to every row, as it broadcasts along
+#        the last axis.
+# Seen:  coremltools 9.0 transposes the product into a linear operation, which adds b before it is
+#        transposed back: b[i] goes to row i instead of column i, wherever W has as many rows as b has
+#        elements. x @ W + b is right.
+#
+# Exits with 0 while that is so, with another code once the behaviour has changed.
+set -euo pipefail
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+python3 -m venv "$folder/venv"
+"$folder/venv/bin/python" -m pip install --quiet --disable-pip-version-check \
+    coremltools==9.0 numpy==2.4.6
+cd "$folder"
+"$folder/venv/bin/python" -W ignore - <<'PY'
+import logging
+from importlib.metadata import version
+
+logging.disable(logging.WARNING)
+import coremltools as ct
+import numpy as np
+from coremltools.converters.mil import Builder as mb
+
+
+def converted(network, *shapes):
+    """The program of a network, and what coremltools makes of it with its default passes."""
+    program = lambda: mb.program([mb.TensorSpec(shape) for shape in shapes], opset_version=ct.target.iOS15)(network)
+    usual = {"compute_precision": ct.precision.FLOAT32, "minimum_deployment_target": ct.target.iOS15}
+    return program(), ct.convert(program(), convert_to="milinternal", **usual)
+
+
+def run(program, *arrays):
+    """What a program's operations give, by numpy's formulas."""
+    function = program.functions["main"]
+    values = dict(zip(function.inputs, arrays))
+    value = lambda var: values[var.name] if var.val is None else np.asarray(var.val)
+    for op in function.operations:
+        if op.op_type != "const":
+            given = {name: value(var) for name, var in op.inputs.items() if name in NEEDED and var is not None}
+            values[op.outputs[0].name] = FORMULAS[op.op_type](**given)
+    return [value(var) for var in function.outputs]
+
+
+def names(program):
+    return [op.op_type for op in program.functions["main"].operations if op.op_type != "const"]
+
+
+NEEDED = {"x", "y", "weight", "bias", "perm"}
+FORMULAS = {
+    "matmul": lambda x, y: x @ y,
+    "linear": lambda x, weight, bias: x @ weight.T + bias,
+    "add": lambda x, y: x + y,
+    "transpose": lambda x, perm: x.transpose(perm),
+}
+weights, b = np.float32([[1, 2], [3, 4]]), np.float32([10, 20])
+networks = {
+    "W @ x + b": (lambda x: mb.add(x=mb.matmul(x=weights, y=x), y=b), lambda x: weights @ x + b),
+    "x @ W + b": (lambda x: mb.add(x=mb.matmul(x=x, y=weights), y=b), lambda x: x @ weights + b),
+}
+print("coremltools", version("coremltools"))
+x = np.float32([[1, 0], [0, 1]])
+for name, (network, formula) in networks.items():
+    before, after = converted(network, x.shape)
+    gives = run(after, x)[0]
+    print(name, "right", formula(x).tolist(), "converted", names(after), gives.tolist())
+    assert np.array_equal(run(before, x)[0], formula(x)) and "linear" in names(after)
+    assert np.array_equal(gives, weights @ x + b[:, None] if name == "W @ x + b" else formula(x))
+PY
