@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # coremltools: a row added to W @ x, with W square, becomes a column.
 #
-# Guess: in W @ x + b with constant W and b the vector b is added to every row, as it broadcasts along
-#        the last axis.
+# Guess (written after the run): in W @ x + b with constant W and b the vector b is added to every
+#        row, as it broadcasts along the last axis.
 # Seen:  coremltools 9.0 transposes the product into a linear operation, which adds b before it is
-#        transposed back: b[i] goes to row i instead of column i, wherever W has as many rows as b has
-#        elements. x @ W + b is right.
+#        transposed back: b[i] goes to row i instead of column i, wherever W has as many rows as b
+#        has elements. x @ W + b is right.
 #
 # Exits with 0 while that is so, with another code once the behaviour has changed.
 set -euo pipefail
@@ -27,8 +27,9 @@ from coremltools.converters.mil import Builder as mb
 
 def converted(network, *shapes):
     """The program of a network, and what coremltools makes of it with its default passes."""
-    program = lambda: mb.program([mb.TensorSpec(shape) for shape in shapes], opset_version=ct.target.iOS15)(network)
-    usual = {"compute_precision": ct.precision.FLOAT32, "minimum_deployment_target": ct.target.iOS15}
+    inputs, target = [mb.TensorSpec(shape) for shape in shapes], ct.target.iOS15
+    program = lambda: mb.program(inputs, opset_version=target)(network)
+    usual = {"compute_precision": ct.precision.FLOAT32, "minimum_deployment_target": target}
     return program(), ct.convert(program(), convert_to="milinternal", **usual)
 
 
@@ -39,7 +40,7 @@ def run(program, *arrays):
     value = lambda var: values[var.name] if var.val is None else np.asarray(var.val)
     for op in function.operations:
         if op.op_type != "const":
-            given = {name: value(var) for name, var in op.inputs.items() if name in NEEDED and var is not None}
+            given = {n: value(v) for n, v in op.inputs.items() if n in NEEDED and v is not None}
             values[op.outputs[0].name] = FORMULAS[op.op_type](**given)
     return [value(var) for var in function.outputs]
 

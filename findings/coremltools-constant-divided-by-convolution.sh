@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # coremltools: a constant divided by a convolution becomes the convolution divided by the constant.
 #
-# Guess: only a division of the convolution by a constant is a scale that its weights can take.
+# Guess (written after the run): only a division of the convolution by a constant is a scale that
+#        its weights can take.
 # Seen:  coremltools 9.0 multiplies the weights by the constant's reciprocal in both cases: of 8 /
 #        conv(x) it makes conv(x) / 8, whether the constant is a number or one for each channel.
 #        conv(x) / 8 is right.
@@ -26,8 +27,9 @@ from coremltools.converters.mil import Builder as mb
 
 def converted(network, *shapes):
     """The program of a network, and what coremltools makes of it with its default passes."""
-    program = lambda: mb.program([mb.TensorSpec(shape) for shape in shapes], opset_version=ct.target.iOS15)(network)
-    usual = {"compute_precision": ct.precision.FLOAT32, "minimum_deployment_target": ct.target.iOS15}
+    inputs, target = [mb.TensorSpec(shape) for shape in shapes], ct.target.iOS15
+    program = lambda: mb.program(inputs, opset_version=target)(network)
+    usual = {"compute_precision": ct.precision.FLOAT32, "minimum_deployment_target": target}
     return program(), ct.convert(program(), convert_to="milinternal", **usual)
 
 
@@ -38,7 +40,7 @@ def run(program, *arrays):
     value = lambda var: values[var.name] if var.val is None else np.asarray(var.val)
     for op in function.operations:
         if op.op_type != "const":
-            given = {name: value(var) for name, var in op.inputs.items() if name in NEEDED and var is not None}
+            given = {n: value(v) for n, v in op.inputs.items() if n in NEEDED and v is not None}
             values[op.outputs[0].name] = FORMULAS[op.op_type](**given)
     return [value(var) for var in function.outputs]
 
@@ -49,7 +51,9 @@ def names(program):
 
 NEEDED = {"x", "y", "weight", "bias"}
 FORMULAS = {
-    "conv": lambda x, weight, bias=0: np.einsum("nihw,oi->nohw", x, weight[:, :, 0, 0]) + np.reshape(bias, (-1, 1, 1)),
+    "conv": lambda x, weight, bias=0: (
+        np.einsum("nihw,oi->nohw", x, weight[:, :, 0, 0]) + np.reshape(bias, (-1, 1, 1))
+    ),
     "real_div": lambda x, y: x / y,
     "sub": lambda x, y: x - y,
     "add": lambda x, y: x + y,
@@ -69,7 +73,8 @@ x = np.float32([1, 2, 4]).reshape(1, 1, 1, 3)
 for name, (network, formula) in networks.items():
     before, after = converted(network, x.shape)
     right, gives = formula(weights.reshape(1, 2, 1, 1) * x), run(after, x)[0]
-    print(name, "right", right.round(3).tolist(), "converted", names(after), gives.round(3).tolist())
+    shown = right.round(3).tolist(), "converted", names(after), gives.round(3).tolist()
+    print(name, "right", *shown)
     assert np.allclose(run(before, x)[0], right) and names(after) == ["conv", "relu"]
     assert np.allclose(gives, right if name == "conv(x) / 8" else 1 / right)
 PY

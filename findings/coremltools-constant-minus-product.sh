@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # coremltools: a constant minus a product becomes the product minus the constant.
 #
-# Guess: b - x @ W with constant b and W becomes one linear operation with the weights -W and the bias
-#        b, or stays as it is.
+# Guess (written after the run): b - x @ W with constant b and W becomes one linear operation with
+#        the weights -W and the bias b, or stays as it is.
 # Seen:  coremltools 9.0 writes a linear operation with the weights W and the bias -b: every output
 #        has the wrong sign, so that the order of scores is reversed. x @ W - b and x @ W + b are
 #        right.
@@ -27,8 +27,9 @@ from coremltools.converters.mil import Builder as mb
 
 def converted(network, *shapes):
     """The program of a network, and what coremltools makes of it with its default passes."""
-    program = lambda: mb.program([mb.TensorSpec(shape) for shape in shapes], opset_version=ct.target.iOS15)(network)
-    usual = {"compute_precision": ct.precision.FLOAT32, "minimum_deployment_target": ct.target.iOS15}
+    inputs, target = [mb.TensorSpec(shape) for shape in shapes], ct.target.iOS15
+    program = lambda: mb.program(inputs, opset_version=target)(network)
+    usual = {"compute_precision": ct.precision.FLOAT32, "minimum_deployment_target": target}
     return program(), ct.convert(program(), convert_to="milinternal", **usual)
 
 
@@ -39,7 +40,7 @@ def run(program, *arrays):
     value = lambda var: values[var.name] if var.val is None else np.asarray(var.val)
     for op in function.operations:
         if op.op_type != "const":
-            given = {name: value(var) for name, var in op.inputs.items() if name in NEEDED and var is not None}
+            given = {n: value(v) for n, v in op.inputs.items() if n in NEEDED and v is not None}
             values[op.outputs[0].name] = FORMULAS[op.op_type](**given)
     return [value(var) for var in function.outputs]
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # coremltools: a floor division of floats by 1 is dropped.
 #
-# Guess: x // 1 rounds floats down, and only for integers is it nothing.
+# Guess (written after the run): x // 1 rounds floats down, and only for integers is it nothing.
 # Seen:  coremltools 9.0 counts floor_div by 1 among the operations that do nothing, whatever the
 #        type: 2.7 // 1 is 2.7. Division by 2 and floor are right.
 #
@@ -25,8 +25,9 @@ from coremltools.converters.mil import Builder as mb
 
 def converted(network, *shapes):
     """The program of a network, and what coremltools makes of it with its default passes."""
-    program = lambda: mb.program([mb.TensorSpec(shape) for shape in shapes], opset_version=ct.target.iOS15)(network)
-    usual = {"compute_precision": ct.precision.FLOAT32, "minimum_deployment_target": ct.target.iOS15}
+    inputs, target = [mb.TensorSpec(shape) for shape in shapes], ct.target.iOS15
+    program = lambda: mb.program(inputs, opset_version=target)(network)
+    usual = {"compute_precision": ct.precision.FLOAT32, "minimum_deployment_target": target}
     return program(), ct.convert(program(), convert_to="milinternal", **usual)
 
 
@@ -37,7 +38,7 @@ def run(program, *arrays):
     value = lambda var: values[var.name] if var.val is None else np.asarray(var.val)
     for op in function.operations:
         if op.op_type != "const":
-            given = {name: value(var) for name, var in op.inputs.items() if name in NEEDED and var is not None}
+            given = {n: value(v) for n, v in op.inputs.items() if n in NEEDED and v is not None}
             values[op.outputs[0].name] = FORMULAS[op.op_type](**given)
     return [value(var) for var in function.outputs]
 
@@ -47,7 +48,11 @@ def names(program):
 
 
 NEEDED = {"x", "y"}
-FORMULAS = {"floor_div": lambda x, y: x // y, "floor": lambda x: np.floor(x), "relu": lambda x: np.maximum(x, 0), "mul": lambda x, y: x * y}
+FORMULAS = {
+    "floor_div": lambda x, y: x // y,
+    "floor": lambda x: np.floor(x),
+    "relu": lambda x: np.maximum(x, 0),
+}
 networks = {
     "x // 1": (lambda x: mb.relu(x=mb.floor_div(x=x, y=np.float32(1))), lambda x: x // 1),
     "x // 2": (lambda x: mb.relu(x=mb.floor_div(x=x, y=np.float32(2))), lambda x: x // 2),

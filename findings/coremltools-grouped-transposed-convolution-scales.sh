@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # coremltools: normalisation behind a transposed convolution in groups scales the wrong channels.
 #
-# Guess: a batch normalisation, or a factor for each channel, goes into the weights of a transposed
-#        convolution channel by channel, in groups too.
+# Guess (written after the run): a batch normalisation, or a factor for each channel, goes into the
+#        weights of a transposed convolution channel by channel, in groups too.
 # Seen:  coremltools 9.0 takes a channel's number within its group before the group's: of 4 channels
 #        in 2 groups the second has the third's factor and the third the second's, also between
 #        channels of one input. Biases are right, and so are one group, as many groups as channels,
@@ -28,8 +28,9 @@ from coremltools.converters.mil import Builder as mb
 
 def converted(network, *shapes):
     """The program of a network, and what coremltools makes of it with its default passes."""
-    program = lambda: mb.program([mb.TensorSpec(shape) for shape in shapes], opset_version=ct.target.iOS15)(network)
-    usual = {"compute_precision": ct.precision.FLOAT32, "minimum_deployment_target": ct.target.iOS15}
+    inputs, target = [mb.TensorSpec(shape) for shape in shapes], ct.target.iOS15
+    program = lambda: mb.program(inputs, opset_version=target)(network)
+    usual = {"compute_precision": ct.precision.FLOAT32, "minimum_deployment_target": target}
     return program(), ct.convert(program(), convert_to="milinternal", **usual)
 
 
@@ -40,7 +41,7 @@ def run(program, *arrays):
     value = lambda var: values[var.name] if var.val is None else np.asarray(var.val)
     for op in function.operations:
         if op.op_type != "const":
-            given = {name: value(var) for name, var in op.inputs.items() if name in NEEDED and var is not None}
+            given = {n: value(v) for n, v in op.inputs.items() if n in NEEDED and v is not None}
             values[op.outputs[0].name] = FORMULAS[op.op_type](**given)
     return [value(var) for var in function.outputs]
 
@@ -54,7 +55,8 @@ NEEDED = {"x", "y", "weight", "bias", "groups", "gamma", "beta", "mean", "varian
 
 def transposed(x, weight, groups, bias=0):
     each = zip(np.split(x, groups, axis=1), np.split(weight[:, :, 0, 0], groups))
-    return np.concatenate([np.einsum("nihw,io->nohw", *pair) for pair in each], axis=1) + np.reshape(bias, (-1, 1, 1))
+    products = [np.einsum("nihw,io->nohw", *pair) for pair in each]
+    return np.concatenate(products, axis=1) + np.reshape(bias, (-1, 1, 1))
 
 
 def normalised(x, mean, variance, gamma, beta, epsilon):
@@ -62,7 +64,12 @@ def normalised(x, mean, variance, gamma, beta, epsilon):
     return x * scale.reshape(-1, 1, 1) + (beta - mean * scale).reshape(-1, 1, 1)
 
 
-FORMULAS = {"conv_transpose": transposed, "batch_norm": normalised, "mul": lambda x, y: x * y, "relu": lambda x: np.maximum(x, 0)}
+FORMULAS = {
+    "conv_transpose": transposed,
+    "batch_norm": normalised,
+    "mul": lambda x, y: x * y,
+    "relu": lambda x: np.maximum(x, 0),
+}
 gamma = np.float32([1, 10, 100, 1000])
 zeros, ones = np.zeros(4, np.float32), np.ones(4, np.float32)
 norm = {"mean": zeros, "variance": ones, "gamma": gamma, "beta": zeros, "epsilon": np.float32(1e-7)}
@@ -75,11 +82,14 @@ for groups in (1, 2, 4):
         "mul": lambda y: mb.mul(x=y, y=gamma.reshape(1, 4, 1, 1)),
     }
     for name, scaled in networks.items():
-        before, after = converted(lambda x: mb.relu(x=scaled(mb.conv_transpose(x=x, weight=weights, groups=groups))), x.shape)
+        convolved = lambda x: mb.conv_transpose(x=x, weight=weights, groups=groups)
+        before, after = converted(lambda x: mb.relu(x=scaled(convolved(x))), x.shape)
         right, gives = run(before, x)[0].ravel(), run(after, x)[0].ravel()
-        print(groups, "groups", name, "right", right.tolist(), "converted", names(after), gives.tolist())
+        shown = right.tolist(), "converted", names(after), gives.tolist()
+        print(groups, "groups", name, "right", *shown)
         assert names(after) == ["conv_transpose", "relu"]
         plain = transposed(x, weights, groups).ravel()
         assert np.allclose(right, plain * gamma, rtol=1e-5)
-        assert np.allclose(gives, plain * (gamma[[0, 2, 1, 3]] if groups == 2 else gamma), rtol=1e-5)
+        taken = gamma[[0, 2, 1, 3]] if groups == 2 else gamma
+        assert np.allclose(gives, plain * taken, rtol=1e-5)
 PY

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # coremltools: a sum times any small number becomes a mean.
 #
-# Guess: reduce_sum times 1 / n becomes reduce_mean where the number is 1 / n, up to rounding, as does
-#        a division by n.
+# Guess (written after the run): reduce_sum times 1 / n becomes reduce_mean where the number is 1 /
+#        n, up to rounding, as does a division by n.
 # Seen:  coremltools 9.0 compares the factor with 1 / n up to 1e-6, whatever n is: from a million
-#        elements on, a sum times 1e-7 is a mean, ten times too large, from 1100 on division by n - 1
-#        is division by n. For fewer elements it is right.
+#        elements on, a sum times 1e-7 is a mean, ten times too large, from 1100 on division by n -
+#        1 is division by n. For fewer elements it is right.
 #
 # Exits with 0 while that is so, with another code once the behaviour has changed.
 set -euo pipefail
@@ -27,8 +27,9 @@ from coremltools.converters.mil import Builder as mb
 
 def converted(network, *shapes):
     """The program of a network, and what coremltools makes of it with its default passes."""
-    program = lambda: mb.program([mb.TensorSpec(shape) for shape in shapes], opset_version=ct.target.iOS15)(network)
-    usual = {"compute_precision": ct.precision.FLOAT32, "minimum_deployment_target": ct.target.iOS15}
+    inputs, target = [mb.TensorSpec(shape) for shape in shapes], ct.target.iOS15
+    program = lambda: mb.program(inputs, opset_version=target)(network)
+    usual = {"compute_precision": ct.precision.FLOAT32, "minimum_deployment_target": target}
     return program(), ct.convert(program(), convert_to="milinternal", **usual)
 
 
@@ -39,7 +40,7 @@ def run(program, *arrays):
     value = lambda var: values[var.name] if var.val is None else np.asarray(var.val)
     for op in function.operations:
         if op.op_type != "const":
-            given = {name: value(var) for name, var in op.inputs.items() if name in NEEDED and var is not None}
+            given = {n: value(v) for n, v in op.inputs.items() if n in NEEDED and v is not None}
             values[op.outputs[0].name] = FORMULAS[op.op_type](**given)
     return [value(var) for var in function.outputs]
 
@@ -57,14 +58,20 @@ FORMULAS = {
     "relu": lambda x: np.maximum(x, 0),
 }
 print("coremltools", version("coremltools"))
-for n, factor in ((1000, 1 / 1010), (1100, 1 / 1099), (1_000_000, 1e-7), (2_000_000, 1e-7), (900, 1 / 899)):
+cases = (1000, 1 / 1010), (1100, 1 / 1099), (1_000_000, 1e-7), (2_000_000, 1e-7), (900, 1 / 899)
+for n, factor in cases:
     x = np.random.default_rng(0).uniform(0, 2, (1, n)).astype(np.float32)
-    multiplied, divided = (lambda y: mb.mul(x=y, y=np.float32(factor))), (lambda y: mb.real_div(x=y, y=np.float32(1 / factor)))
-    network = lambda last: lambda x: mb.relu(x=last(mb.reduce_sum(x=x, axes=[1], keep_dims=False)))
+    multiplied = lambda y: mb.mul(x=y, y=np.float32(factor))
+    divided = lambda y: mb.real_div(x=y, y=np.float32(1 / factor))
+    total = lambda x: mb.reduce_sum(x=x, axes=[1], keep_dims=False)
+    network = lambda last: lambda x: mb.relu(x=last(total(x)))
     right = x.sum(dtype=np.float64) * factor
     before, after = converted(network(multiplied), x.shape)
     gives, quotient = run(after, x)[0][0], run(converted(network(divided), x.shape)[1], x)[0][0]
-    print(n, "elements times", factor, "right", right, "converted", names(after), gives, "divided", quotient)
-    assert np.allclose(run(before, x)[0][0], right, rtol=1e-4) and np.isclose(gives, quotient, rtol=1e-5)
-    assert np.allclose(gives, x.mean(dtype=np.float64) if abs(factor - 1 / n) < 1e-6 else right, rtol=1e-4)
+    shown = "right", right, "converted", names(after), gives, "divided", quotient
+    print(n, "elements times", factor, *shown)
+    assert np.allclose(run(before, x)[0][0], right, rtol=1e-4)
+    assert np.isclose(gives, quotient, rtol=1e-5)
+    expected = x.mean(dtype=np.float64) if abs(factor - 1 / n) < 1e-6 else right
+    assert np.allclose(gives, expected, rtol=1e-4)
 PY

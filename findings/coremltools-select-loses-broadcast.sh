@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # coremltools: a select whose condition is constant and larger loses its shape.
 #
-# Guess: select broadcasts its condition with its two values, and a condition that is true everywhere
-#        may be dropped where the chosen value has the result's shape.
+# Guess (written after the run): select broadcasts its condition with its two values, and a
+#        condition that is true everywhere may be dropped where the chosen value has the result's
+#        shape.
 # Seen:  coremltools 9.0 compares with the shape of the two values only: a condition of 4 x 3 trues
-#        and values of 1 x 3 give one row instead of four, and a sum behind it counts one. A condition
-#        with one false in it is right.
+#        and values of 1 x 3 give one row instead of four, and a sum behind it counts one. A
+#        condition with one false in it is right.
 #
 # Exits with 0 while that is so, with another code once the behaviour has changed.
 set -euo pipefail
@@ -27,8 +28,9 @@ from coremltools.converters.mil import Builder as mb
 
 def converted(network, *shapes):
     """The program of a network, and what coremltools makes of it with its default passes."""
-    program = lambda: mb.program([mb.TensorSpec(shape) for shape in shapes], opset_version=ct.target.iOS15)(network)
-    usual = {"compute_precision": ct.precision.FLOAT32, "minimum_deployment_target": ct.target.iOS15}
+    inputs, target = [mb.TensorSpec(shape) for shape in shapes], ct.target.iOS15
+    program = lambda: mb.program(inputs, opset_version=target)(network)
+    usual = {"compute_precision": ct.precision.FLOAT32, "minimum_deployment_target": target}
     return program(), ct.convert(program(), convert_to="milinternal", **usual)
 
 
@@ -39,7 +41,7 @@ def run(program, *arrays):
     value = lambda var: values[var.name] if var.val is None else np.asarray(var.val)
     for op in function.operations:
         if op.op_type != "const":
-            given = {name: value(var) for name, var in op.inputs.items() if name in NEEDED and var is not None}
+            given = {n: value(v) for n, v in op.inputs.items() if n in NEEDED and v is not None}
             values[op.outputs[0].name] = FORMULAS[op.op_type](**given)
     return [value(var) for var in function.outputs]
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # coremltools: where a convolution and something else subtract one constant, one of them adds it.
 #
-# Guess: the constant goes into the convolution's bias with its sign turned, and stays as it is
-#        elsewhere.
+# Guess (written after the run): the constant goes into the convolution's bias with its sign turned,
+#        and stays as it is elsewhere.
 # Seen:  coremltools 9.0 turns the sign of the constant itself: x - c beside conv(x) - c becomes x +
 #        c, and two convolutions turn it twice, so that both add c. The caller's array changes as
 #        well. With a constant for each all are right.
@@ -27,8 +27,9 @@ from coremltools.converters.mil import Builder as mb
 
 def converted(network, *shapes):
     """The program of a network, and what coremltools makes of it with its default passes."""
-    program = lambda: mb.program([mb.TensorSpec(shape) for shape in shapes], opset_version=ct.target.iOS15)(network)
-    usual = {"compute_precision": ct.precision.FLOAT32, "minimum_deployment_target": ct.target.iOS15}
+    inputs, target = [mb.TensorSpec(shape) for shape in shapes], ct.target.iOS15
+    program = lambda: mb.program(inputs, opset_version=target)(network)
+    usual = {"compute_precision": ct.precision.FLOAT32, "minimum_deployment_target": target}
     return program(), ct.convert(program(), convert_to="milinternal", **usual)
 
 
@@ -39,7 +40,7 @@ def run(program, *arrays):
     value = lambda var: values[var.name] if var.val is None else np.asarray(var.val)
     for op in function.operations:
         if op.op_type != "const":
-            given = {name: value(var) for name, var in op.inputs.items() if name in NEEDED and var is not None}
+            given = {n: value(v) for n, v in op.inputs.items() if n in NEEDED and v is not None}
             values[op.outputs[0].name] = FORMULAS[op.op_type](**given)
     return [value(var) for var in function.outputs]
 
@@ -50,7 +51,9 @@ def names(program):
 
 NEEDED = {"x", "y", "weight", "bias"}
 FORMULAS = {
-    "conv": lambda x, weight, bias=0: np.einsum("nihw,oi->nohw", x, weight[:, :, 0, 0]) + np.reshape(bias, (-1, 1, 1)),
+    "conv": lambda x, weight, bias=0: (
+        np.einsum("nihw,oi->nohw", x, weight[:, :, 0, 0]) + np.reshape(bias, (-1, 1, 1))
+    ),
     "real_div": lambda x, y: x / y,
     "sub": lambda x, y: x - y,
     "add": lambda x, y: x + y,
@@ -90,7 +93,8 @@ cases = {
 for name, (network, results, added) in cases.items():
     before, after = converted(network, x.shape)
     right, gives = [np.maximum(r - mean(), 0) for r in results], run(after, x)
-    print(name, "right", [r[0, :, 0].tolist() for r in right], "converted", [g[0, :, 0].tolist() for g in gives])
+    rows = lambda results: [r[0, :, 0].tolist() for r in results]
+    print(name, "right", rows(right), "converted", rows(gives))
     assert all(map(np.array_equal, run(before, x), right))
     assert all(np.array_equal(g, np.maximum(r + c, 0)) for g, r, c in zip(gives, results, added))
 own = mean()

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # coremltools: a triangle of minus infinities has NaN in its other half.
 #
-# Guess: a causal mask, the band of a constant matrix of minus infinities above its diagonal, is zero
-#        elsewhere, folded as a constant too.
+# Guess (written after the run): a causal mask, the band of a constant matrix of minus infinities
+#        above its diagonal, is zero elsewhere, folded as a constant too.
 # Seen:  coremltools 9.0 folds band_part by multiplying with ones and zeros: zero times infinity is
-#        NaN at every position outside the band, and a softmax behind the mask is NaN in each row that
-#        has one. With -10000 it is right.
+#        NaN at every position outside the band, and a softmax behind the mask is NaN in each row
+#        that has one. With -10000 it is right.
 #
 # Exits with 0 while that is so, with another code once the behaviour has changed.
 set -euo pipefail
@@ -27,8 +27,9 @@ from coremltools.converters.mil import Builder as mb
 
 def converted(network, *shapes):
     """The program of a network, and what coremltools makes of it with its default passes."""
-    program = lambda: mb.program([mb.TensorSpec(shape) for shape in shapes], opset_version=ct.target.iOS15)(network)
-    usual = {"compute_precision": ct.precision.FLOAT32, "minimum_deployment_target": ct.target.iOS15}
+    inputs, target = [mb.TensorSpec(shape) for shape in shapes], ct.target.iOS15
+    program = lambda: mb.program(inputs, opset_version=target)(network)
+    usual = {"compute_precision": ct.precision.FLOAT32, "minimum_deployment_target": target}
     return program(), ct.convert(program(), convert_to="milinternal", **usual)
 
 
@@ -39,7 +40,7 @@ def run(program, *arrays):
     value = lambda var: values[var.name] if var.val is None else np.asarray(var.val)
     for op in function.operations:
         if op.op_type != "const":
-            given = {name: value(var) for name, var in op.inputs.items() if name in NEEDED and var is not None}
+            given = {n: value(v) for n, v in op.inputs.items() if n in NEEDED and v is not None}
             values[op.outputs[0].name] = FORMULAS[op.op_type](**given)
     return [value(var) for var in function.outputs]
 
@@ -49,23 +50,29 @@ def names(program):
 
 
 NEEDED = {"x", "y", "axis"}
-FORMULAS = {
-    "add": lambda x, y: x + y,
-    "softmax": lambda x, axis: np.exp(x - x.max(axis, keepdims=True)) / np.exp(x - x.max(axis, keepdims=True)).sum(axis, keepdims=True),
-}
+
+
+def softmax(x, axis):
+    powers = np.exp(x - x.max(axis, keepdims=True))
+    return powers / powers.sum(axis, keepdims=True)
+
+
+FORMULAS = {"add": lambda x, y: x + y, "softmax": softmax}
 scores = np.float32([[1, 9, 9, 9], [1, 1, 9, 9], [1, 2, 3, 9]])
 print("coremltools", version("coremltools"))
 for masked in (-1e4, -np.inf):
     def network(x):
         # Columns from the second on, of which the band is what lies on and above its own diagonal.
         above = mb.band_part(x=np.full((3, 3), masked, np.float32), lower=0, upper=-1)
-        return mb.softmax(x=mb.add(x=x, y=mb.concat(values=[np.zeros((3, 1), np.float32), above], axis=1)), axis=-1)
+        mask = mb.concat(values=[np.zeros((3, 1), np.float32), above], axis=1)
+        return mb.softmax(x=mb.add(x=x, y=mask), axis=-1)
 
     after = converted(network, scores.shape)[1]
     mask = next(op.y.val for op in after.functions["main"].operations if op.op_type == "add")
-    right = FORMULAS["softmax"](scores + np.where(np.triu(np.ones((3, 4)), 1) == 1, masked, 0), -1)
+    right = softmax(scores + np.where(np.triu(np.ones((3, 4)), 1) == 1, masked, 0), -1)
     gives = run(after, scores)[0]
-    print(masked, "mask", mask.tolist(), "right", right.round(2).tolist(), "converted", gives.round(2).tolist())
+    shown = "right", right.round(2).tolist(), "converted", gives.round(2).tolist()
+    print(masked, "mask", mask.tolist(), *shown)
     if masked == -np.inf:
         assert np.isnan(gives[1:]).all() and np.isnan(mask).sum() == 3
     else:
