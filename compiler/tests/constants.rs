@@ -175,3 +175,52 @@ fn a_triangle_of_minus_infinities() {
         (0..3).flat_map(|at| row(at).collect::<Vec<f32>>()).collect()
     });
 }
+
+/// One for each channel, added behind the Relu: sums may be negative.
+#[test]
+fn a_constant_behind_the_relu_of_a_convolution() {
+    let constants = [tensor("w", &[2, 1, 1, 1], &[0.5, -1.0]), tensor("k", &[2, 1, 1], &[-2.0, 1.5])];
+    let nodes = [
+        node("Conv", "conv", &["x", "w"], "p", &[]),
+        node("Relu", "relu", &["p"], "r", &[]),
+        node("Add", "plus", &["r", "k"], "s", &[]),
+        flat("s"),
+    ];
+    gives("behind", &model(&[1, 2, 2], &nodes, &constants), |x| {
+        let first = x.iter().map(|x| (0.5 * x).max(0.0) - 2.0);
+        first.chain(x.iter().map(|x| (-x).max(0.0) + 1.5)).collect()
+    });
+}
+
+/// Only with the constant 1 is it a softplus.
+#[test]
+fn the_logarithm_of_an_exponential_plus_a_constant() {
+    for (name, c) in [("log-half", 0.5f32), ("log-one", 1.0), ("log-two", 2.0)] {
+        let nodes = [
+            node("Exp", "exp", &["x"], "e", &[]),
+            node("Add", "plus", &["e", "c"], "s", &[]),
+            node("Log", "log", &["s"], "y", &[]),
+        ];
+        let right = |x: &[f32]| x.iter().map(|x| (x.exp() + c).ln()).collect();
+        gives(name, &model(&[4], &nodes, &[tensor("c", &[], &[c])]), right);
+    }
+}
+
+/// Gates of channels: the image times a hard sigmoid of its mean.
+#[test]
+fn an_image_times_the_hard_sigmoid_of_another_value() {
+    let nodes = [
+        node("GlobalAveragePool", "mean", &["x"], "m", &[]),
+        node("Conv", "conv", &["m", "w"], "z", &[]),
+        node("HardSigmoid", "gate", &["z"], "g", &[float("alpha", 1.0 / 6.0), float("beta", 0.5)]),
+        node("Mul", "times", &["x", "g"], "s", &[]),
+        flat("s"),
+    ];
+    let w = tensor("w", &[2, 2, 1, 1], &[1.0, -2.0, 0.5, 3.0]);
+    gives("gates", &model(&[2, 1, 2], &nodes, &[w]), |x| {
+        let means = [(x[0] + x[1]) / 2.0, (x[2] + x[3]) / 2.0];
+        let gate = |z: f32| (z / 6.0 + 0.5).clamp(0.0, 1.0);
+        let gates = [gate(means[0] - 2.0 * means[1]), gate(0.5 * means[0] + 3.0 * means[1])];
+        x.iter().enumerate().map(|(at, x)| x * gates[at / 2]).collect()
+    });
+}
