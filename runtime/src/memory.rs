@@ -37,6 +37,10 @@ const COMPARED_BYTES: u64 = 24;
 /// What a generator of correlations works with: the rows that silent OT's rounds use up in both
 /// directions, those of one's next round, and messages and the draw being made.
 const GENERATOR_BYTES: u64 = 3 * 16 * Ferret::B12.base_rows() + (7 << 20);
+/// What OT extension works with in both directions, at most, and for each byte of pads, of which an
+/// OT has a quarter at least.
+const EXTENSION_BYTES: u64 = 2 * (5 << 20);
+const EXTENSION_BYTES_PER_PAD: u64 = 4 * 21;
 /// An RLWE key pair, by party: the client's secret and public key and the message with the latter;
 /// the message and what the server reads.
 const PAIR_BYTES: [u64; 2] =
@@ -201,7 +205,8 @@ impl Memory {
         // The generator is as far ahead as it may be, or done.
         let per_stream = positions.div_ceil(streams.max(1));
         let pads = per_stream * self.pads.of_party(party, size.keys);
-        stream += pads.min(Generator::AHEAD_BYTES as u64) + pads.min(GENERATOR_BYTES);
+        let extension = (EXTENSION_BYTES_PER_PAD * pads).min(EXTENSION_BYTES);
+        stream += pads.min(Generator::AHEAD_BYTES as u64) + (pads + extension).min(GENERATOR_BYTES);
         let inputs = match party {
             // No more samples than positions.
             Party::Client => positions * (self.input * WORD_BYTES + self.waiting_input),

@@ -402,10 +402,11 @@ mod tests {
         let plan = tiny_plan();
         let (mut left, mut right) = channels();
         let mut hello = ClientHello { common: Common::new(&plan, [0; 32]), batch: BATCH, reveal: 1 }.encode();
-        hello[8] = 8;
+        let other = PROTOCOL_VERSION + 1;
+        hello[8] = other as u8;
         left.send(Kind::Hello, hello).unwrap();
         let error = server(&mut *right, &plan, LIMITS, &mut |_| Ok(()), [2; 32]).unwrap_err().to_string();
-        let told = format!("the client's is 8, the server's is {PROTOCOL_VERSION}");
+        let told = format!("the client's is {other}, the server's is {PROTOCOL_VERSION}");
         assert!(error.contains(&told), "{error}");
     }
 

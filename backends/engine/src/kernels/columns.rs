@@ -35,7 +35,7 @@ impl ColumnHash {
         u128::from_le_bytes(hash.finalize().into()) ^ mask
     }
 
-    /// The hash of every column of `matrix`, by threads that take `part` tiles each.
+    /// The hash of every column of `matrix`, by threads that take `part` tiles each, at least one.
     pub fn hash_columns(&self, matrix: &[u128], part: usize) -> Vec<u128> {
         self.hash_columns_with(super::in_use(), matrix, part)
     }

@@ -8,7 +8,8 @@ use super::{COLUMNS, RoundKeys};
 
 /// Vectors that are worked on at once, as many as the cipher's pipeline holds.
 pub const WIDE: usize = 8;
-/// Vectors of positions that are made at once: a group has a whole number of them for each length.
+/// Vectors of positions that are made at once; a group's number of vectors is a multiple of it,
+/// for either length.
 const AT_ONCE: usize = 10;
 /// Tiles that are expanded at once: each leaf's round keys serve so many.
 const TILES: usize = 32;
@@ -291,7 +292,6 @@ pub fn add_sparse<C: Blocks>(c: C, keys: &RoundKeys, first: u64, secret: &[u128]
 }
 
 /// Positions of one group of rows, row by row.
-#[derive(Clone, Copy)]
 #[repr(align(64))]
 struct Positions([u32; ROWS * DENSITY]);
 
@@ -299,6 +299,7 @@ struct Positions([u32; ROWS * DENSITY]);
 #[inline(always)]
 fn positions<C: Blocks>(c: C, keys: &RoundKeys, first: u64, mask: u32) -> Positions {
     let mask = c.splat(u128::MAX / u128::from(u32::MAX) * u128::from(mask));
+    assert!(BLOCKS.is_multiple_of(AT_ONCE * C::LEN), "no position is left at zero");
     let mut positions = Positions([0; ROWS * DENSITY]);
     let parts = positions.0.chunks_exact_mut(4 * AT_ONCE * C::LEN);
     for (first, part) in (first..).step_by(AT_ONCE * C::LEN).zip(parts) {

@@ -57,7 +57,7 @@ impl<'a> Tiles<'a> {
     }
 }
 
-/// Tiles that follow each other, of which the first ones are taken again and again.
+/// Tiles in order, taken off the front in parts.
 struct Remaining<'a>(VecDeque<Tiles<'a>>);
 
 impl<'a> Remaining<'a> {
@@ -110,10 +110,13 @@ impl<S: Side> Builder<S> {
         Builder { side, dealer: Dealer { ots: *ots, next: 0 }, joined: Joined::new(), room: Room::new::<S>(ots) }
     }
 
-    /// Adds tiles that follow each other, by several threads if there are: each writes where its
-    /// pads lie.
+    /// Adds the next tiles, in order, by several threads if there are: each writes where its pads
+    /// lie.
     pub fn push(&mut self, tiles: Vec<Tiles<'_>>) {
-        let count = tiles.iter().map(|tiles| tiles.blocks.len()).sum();
+        let count: usize = tiles.iter().map(|tiles| tiles.blocks.len()).sum();
+        if count == 0 {
+            return;
+        }
         let first = self.dealer;
         let mut remaining = Remaining(tiles.into());
         let mut slots = self.room.rest();
@@ -129,6 +132,7 @@ impl<S: Side> Builder<S> {
             for tile in tiles.into_iter().flat_map(Tiles::rows) {
                 side.write(dealer.next(), tile, &mut joined, &mut slots);
             }
+            assert!(slots.are_filled(), "pads for every OT");
             (dealer, joined)
         });
         let ends: Vec<(Dealer, Joined)> = ends.collect();
@@ -138,8 +142,12 @@ impl<S: Side> Builder<S> {
         }
     }
 
-    /// The pads, once every tile was pushed.
+    /// The pads.
+    ///
+    /// # Panics
+    /// If not every tile was pushed: what lacks would be zeros.
     pub fn finish(self) -> S::Pads {
+        assert_eq!(self.dealer.next, self.dealer.ots.tiles(), "every tile is pushed");
         S::finish(self.room, &self.dealer.ots)
     }
 }
@@ -160,7 +168,7 @@ pub(super) enum Kind {
 
 /// Deals tiles to the kinds.
 #[derive(Clone, Copy)]
-pub(super) struct Dealer {
+struct Dealer {
     ots: Ots,
     next: u64,
 }
@@ -304,6 +312,10 @@ impl<'a> Slot<'a> {
         Slot(self.0.iter_mut().map(|words| words.split_off_mut(..n).expect("room for every tile")).collect())
     }
 
+    fn is_filled(&self) -> bool {
+        self.0.iter().all(|words| words.is_empty())
+    }
+
     /// Fills the next words of every sequence.
     fn push<const N: usize>(&mut self, tiles: impl IntoIterator<Item = [u64; N]>) {
         for (words, tile) in self.0.iter_mut().zip(tiles) {
@@ -380,6 +392,11 @@ impl Room {
 }
 
 impl<'a> Slots<'a> {
+    fn are_filled(&self) -> bool {
+        let simple = [&self.bits, &self.pairs, &self.words, &self.choices];
+        simple.into_iter().chain(&self.tables).all(Slot::is_filled)
+    }
+
     /// Those of the first OTs.
     fn take(&mut self, ots: &Ots) -> Slots<'a> {
         let mut lens = ots.tables.into_iter();

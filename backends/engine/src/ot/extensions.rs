@@ -205,14 +205,14 @@ impl Extensions {
     /// returns both words of each.
     pub fn send_words(&mut self, n: usize, message: &mut &[u8]) -> Result<[Vec<u64>; 2], Error> {
         let offsets = [0, self.sender.delta()];
-        let mut words = offsets.map(|_| Vec::with_capacity(n.next_multiple_of(COLUMNS)));
+        let mut words = offsets.map(|_| Zeroizing::new(Vec::with_capacity(n.next_multiple_of(COLUMNS))));
         let hash = &self.sender_hash;
         send(&mut self.sender, n, message, |tile, rows| {
             let pads = words.iter_mut().zip(offsets);
             pads.for_each(|(words, offset)| words.extend(hash.hash_tile(tile, rows, offset)));
         })?;
         words.iter_mut().for_each(|words| words.truncate(n));
-        Ok(words)
+        Ok(words.map(|mut words| std::mem::take(&mut *words)))
     }
 
     /// As [`Extensions::receive_words`], with pads of 128 bits: seeds of longer ones.
@@ -246,7 +246,7 @@ fn receive(
     mut each: impl FnMut(u64, &[u128; COLUMNS]),
 ) -> Bits {
     let mut choices = Vec::with_capacity(n.div_ceil(64) + 1);
-    for group in softspoken::groups(n.div_ceil(COLUMNS) as u64) {
+    for group in softspoken::groups(iknp(), n.div_ceil(COLUMNS) as u64) {
         let start = message.len();
         message.resize(start + iknp().group_bytes(&group), 0);
         for batch in receiver.extend(&group, &mut message[start..]) {
@@ -268,11 +268,10 @@ fn send(
     message: &mut &[u8],
     mut each: impl FnMut(u64, &[u128; COLUMNS]),
 ) -> Result<(), Error> {
-    let short = || Error::PeerMisbehaved("an OT extension of the wrong size".into());
-    let (mut own, rest) = message.split_at_checked(iknp_bytes(n) as usize).ok_or_else(short)?;
+    let (mut own, rest) = message.split_at_checked(iknp_bytes(n) as usize).ok_or_else(softspoken::wrong_size)?;
     *message = rest;
-    for group in softspoken::groups(n.div_ceil(COLUMNS) as u64) {
-        let part = own.split_off(..iknp().group_bytes(&group)).ok_or_else(short)?;
+    for group in softspoken::groups(iknp(), n.div_ceil(COLUMNS) as u64) {
+        let part = own.split_off(..iknp().group_bytes(&group)).ok_or_else(softspoken::wrong_size)?;
         for batch in sender.extend(&group, part)? {
             let rows = batch.columns.as_chunks_mut::<COLUMNS>().0;
             for (tile, rows) in (batch.first_tile..).zip(rows) {

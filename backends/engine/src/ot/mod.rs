@@ -274,7 +274,7 @@ fn extend_receiver(
 ) -> Vec<u8> {
     let mut message = vec![0; params.extension_bytes(tiles) as usize];
     let mut rest = message.as_mut_slice();
-    for group in softspoken::groups(tiles) {
+    for group in softspoken::groups(params, tiles) {
         let part = rest.split_off_mut(..params.group_bytes(&group)).expect("the bytes of every batch");
         take(receiver.extend(&group, part).into_iter().map(softspoken::Batch::tiles).collect());
     }
@@ -289,8 +289,8 @@ fn extend_sender(
     mut message: &[u8],
     mut take: impl FnMut(Vec<Tiles<'_>>),
 ) -> Result<(), Error> {
-    for group in softspoken::groups(tiles) {
-        let part = message.split_off(..params.group_bytes(&group)).expect("the bytes of every batch");
+    for group in softspoken::groups(params, tiles) {
+        let part = message.split_off(..params.group_bytes(&group)).ok_or_else(softspoken::wrong_size)?;
         take(sender.extend(&group, part)?.into_iter().map(softspoken::Batch::tiles).collect());
     }
     Ok(())

@@ -141,8 +141,8 @@ impl Fresh<softspoken::Sender> {
     /// The generator with its base from the receiver's message.
     fn sender(&mut self, set: Ferret, seed: &[u8; 32], mut message: &[u8]) -> Result<ferret::Sender, Error> {
         let mut base = Base::new(set);
-        for group in softspoken::groups(set.base_tiles()) {
-            let part = message.split_off(..extension(set).group_bytes(&group)).expect("the bytes of every batch");
+        for group in softspoken::groups(extension(set), set.base_tiles()) {
+            let part = message.split_off(..extension(set).group_bytes(&group)).ok_or_else(softspoken::wrong_size)?;
             for batch in self.extension.extend(&group, part)? {
                 batch.columns.as_chunks_mut().0.iter_mut().for_each(|columns| base.push(columns, 0));
             }
@@ -159,7 +159,7 @@ impl Fresh<softspoken::Receiver> {
         let mut base = Base::new(set);
         let mut message = vec![0; extension(set).extension_bytes(set.base_tiles()) as usize];
         let mut rest = message.as_mut_slice();
-        for group in softspoken::groups(set.base_tiles()) {
+        for group in softspoken::groups(extension(set), set.base_tiles()) {
             let part = rest.split_off_mut(..extension(set).group_bytes(&group)).expect("the bytes of every batch");
             for batch in self.extension.extend(&group, part) {
                 let tiles = batch.columns.as_chunks_mut().0.iter_mut();

@@ -54,20 +54,18 @@ use crate::threads::part;
 
 /// Tiles that a thread expands or hashes at least.
 const FEWEST_TILES: usize = 32;
-/// Batches that are worked on at once, for each of several threads: the fewer, the more often all
-/// wait for the last.
-const BATCHES_PER_THREAD: usize = 4;
-/// Batches that are worked on at once at most, however many threads there are: they take up to
-/// 640 KiB each.
-const MOST_BATCHES: usize = 8;
+/// Memory of the batches that several threads work on at once; the fewer there are, the more often
+/// all wait for the last. Tests have little to extend.
+const GROUP_BYTES: usize = if cfg!(test) { 1 << 20 } else { 5 << 20 };
 
 /// The batches in which `tiles` tiles are extended, by groups that are worked on at once.
-pub(super) fn groups(tiles: u64) -> Vec<Vec<usize>> {
+pub(super) fn groups(params: SoftSpoken, tiles: u64) -> Vec<Vec<usize>> {
+    let batches: Vec<usize> = batches(tiles).map(|tiles| tiles as usize).collect();
+    let largest = batches.first().map_or(1, |tiles| (tiles + 1) * (COLUMNS + params.trees() + 1) * 16);
     let most = match rayon::current_num_threads() {
         1 => 1,
-        threads => (BATCHES_PER_THREAD * threads).min(MOST_BATCHES),
+        _ => (1..).take_while(|n| n * largest <= GROUP_BYTES).last().unwrap_or(1),
     };
-    let batches: Vec<usize> = batches(tiles).map(|tiles| tiles as usize).collect();
     batches.chunks(most).map(<[usize]>::to_vec).collect()
 }
 
@@ -123,7 +121,7 @@ impl State {
                 // Growing in place could leave a copy that is not wiped.
                 *buffer = Zeroizing::new(Vec::with_capacity(len));
             }
-            // Every block is overwritten.
+            // Every block that is read is overwritten.
             buffer.resize(len, 0);
         }
         tiles
@@ -183,7 +181,7 @@ fn split<'a, T>(rest: &mut &'a [T], n: usize) -> &'a [T] {
     rest.split_off(..n).expect("as many as there are")
 }
 
-/// The same of what may be written.
+/// As [`split`], of what may be written.
 fn split_mut<'a, T>(rest: &mut &'a mut [T], n: usize) -> &'a mut [T] {
     rest.split_off_mut(..n).expect("as many as there are")
 }
@@ -282,7 +280,7 @@ impl Sender {
     /// [`SoftSpoken::batch_bytes`], and checks them all.
     pub fn extend(&mut self, group: &[usize], mut message: &[u8]) -> Result<Vec<Batch<'_>>, Error> {
         if message.len() != self.state.params.group_bytes(group) {
-            return Err(Error::PeerMisbehaved("an OT extension of the wrong size".into()));
+            return Err(wrong_size());
         }
         let tiles = self.state.reserve(group);
         let State { params, trees, chain, columns, sums, .. } = &mut self.state;
@@ -320,7 +318,8 @@ impl Sender {
         let passes = keys.into_par_iter().zip(messages).map(|((key, tiles), (_, check))| {
             let (sacrifice, expected) = check.split_first_chunk().expect("a check of its size");
             let sacrifice = u128::from_le_bytes(*sacrifice);
-            let mut hashes = key.hash_columns(&columns[tiles.start * COLUMNS..tiles.end * COLUMNS], part);
+            let columns = &columns[tiles.start * COLUMNS..tiles.end * COLUMNS];
+            let mut hashes = Zeroizing::new(key.hash_columns(columns, part));
             hashes.iter_mut().zip(masks.iter()).for_each(|(hash, mask)| *hash ^= sacrifice & mask);
             bool::from(digest(&hashes).as_slice().ct_eq(expected))
         });
@@ -334,6 +333,11 @@ impl Sender {
 
 /// Bytes of a batch's message behind its corrections: the hash of the choices, and a digest.
 const CHECK_BYTES: usize = 16 + 32;
+
+/// The blame of a peer whose message has not the bytes of its batches.
+pub(super) fn wrong_size() -> Error {
+    Error::PeerMisbehaved("an OT extension of the wrong size".into())
+}
 
 fn digest(hashes: &[u128]) -> [u8; 32] {
     let mut digest = Sha256::new_with_prefix(b"fusion ot v1 softspoken columns ");
