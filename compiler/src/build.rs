@@ -97,7 +97,8 @@ pub(crate) struct Prepared {
 /// scaled by powers of two.
 pub(crate) fn prepare(graph: &Graph, calibration: &Calibration, precision: &Precision) -> Result<Prepared, Error> {
     let graph = settle(graph.clone(), calibration)?;
-    let (mut graph, mut warnings) = input::fit(&graph, &calibration.samples, precision.input_bits);
+    let (mut graph, mut warnings) =
+        input::fit(&graph, &calibration.samples, calibration.elements, precision.input_bits);
     let scales = Scales::of(&graph);
     let (mut observed, outliers) = calibration.observe(&graph, &scales)?;
     warnings.extend(outliers.iter().take(MAX_NAMED).map(ToString::to_string));

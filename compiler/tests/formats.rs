@@ -5,7 +5,7 @@ use fusion_compiler::evaluate::{evaluate, quantise};
 use fusion_compiler::nn::build::Builder;
 use fusion_compiler::nn::eval;
 use fusion_compiler::nn::expr::{Binary, Expr, Unary};
-use fusion_compiler::nn::{Conv, Dense, Graph, NodeId, Op};
+use fusion_compiler::nn::{Conv, Dense, Elements, Graph, NodeId, Op};
 use fusion_compiler::passes::Settings;
 use fusion_compiler::quantise::Precision;
 use fusion_compiler::quantise::calibrate::Calibration;
@@ -60,7 +60,7 @@ fn network() -> Graph {
 /// How full rings get on inputs that are large everywhere.
 fn fill(calibrated_on: Vec<f32>, worst_case: bool) -> f64 {
     let graph = network();
-    let calibration = Calibration { samples: vec![calibrated_on], total: 1, real: true };
+    let calibration = Calibration { samples: vec![calibrated_on], total: 1, real: true, elements: Elements::Real };
     let precision = Precision { worst_case, ..Precision::default() };
     let program = build(&graph, &calibration, &precision, &Settings::default()).unwrap().program;
     let mut samples: Vec<Vec<f32>> = (0..20).map(|seed| noise(144, 100 + seed)).collect();
@@ -73,7 +73,7 @@ fn fill(calibrated_on: Vec<f32>, worst_case: bool) -> f64 {
 /// The formats that `graph` gets on `samples`, its warnings, and how many of the samples keep the
 /// float label.
 fn fixed(graph: &Graph, samples: Vec<Vec<f32>>) -> (Built, usize) {
-    let calibration = Calibration { total: samples.len(), samples, real: true };
+    let calibration = Calibration { total: samples.len(), samples, real: true, elements: Elements::Real };
     let built = build(graph, &calibration, &Precision::default(), &Settings::default()).unwrap();
     let function = &built.program.function;
     let labels = evaluate(function, &built.program.weights, &quantise(function, &calibration.samples)).labels();
@@ -246,7 +246,7 @@ fn functions_that_saturate_do_not_wrap_at_their_limit() {
         let y = b.push(Op::Dense(Dense { weight, bias: noise(4, 4) }), vec![y], [4]);
         let samples: Vec<Vec<f32>> = (0..32).map(|seed| noise(5, 50 + seed)).collect();
         let samples: Vec<Vec<f32>> = samples.into_iter().map(|s| s.into_iter().map(|x| x * scale).collect()).collect();
-        let calibration = Calibration { total: 32, real: true, samples };
+        let calibration = Calibration { total: 32, real: true, elements: Elements::Real, samples };
         let graph = simplify(b.graph.reachable(y));
         let built = build(&graph, &calibration, &Precision::default(), &Settings::default());
         let Ok(program) = built.map(|built| built.program) else { continue };
@@ -267,7 +267,7 @@ fn formats_for_the_worst_case_that_keep_no_precision_are_refused() {
     }
     let y = b.reshape(x, &[144]);
     let graph = simplify(b.graph.reachable(y));
-    let calibration = Calibration { samples: vec![noise(144, 7)], total: 1, real: true };
+    let calibration = Calibration { samples: vec![noise(144, 7)], total: 1, real: true, elements: Elements::Real };
     let build = |worst_case| {
         let precision = Precision { worst_case, ..Precision::default() };
         build(&graph, &calibration, &precision, &Settings::default())
@@ -305,7 +305,7 @@ fn rings_of_products_are_those_that_their_protocols_carry() {
         [(8, Precision::default(), true), (1, Precision::default(), false), (4, fine, false)]
     {
         let (graph, inner, sample) = (gram(rows, 2048), 2048, noise(rows * 2048, 5));
-        let calibration = Calibration { samples: vec![sample.clone()], total: 1, real: true };
+        let calibration = Calibration { samples: vec![sample.clone()], total: 1, real: true, elements: Elements::Real };
         let built = build(&graph, &calibration, &precision, &Settings::default()).unwrap();
         let program = built.program;
         let values = &program.function.values;
@@ -329,7 +329,8 @@ fn rings_of_products_are_those_that_their_protocols_carry() {
             assert!((found - expected).abs() < 0.5, "{rows} rows: {found} instead of {expected}");
         }
     }
-    let calibration = Calibration { samples: vec![noise(24 * 8192, 6)], total: 1, real: true };
+    let calibration =
+        Calibration { samples: vec![noise(24 * 8192, 6)], total: 1, real: true, elements: Elements::Real };
     let worst = Precision { worst_case: true, ..Precision::default() };
     let refused = build(&gram(24, 8192), &calibration, &worst, &Settings::default()).unwrap_err().to_string();
     assert!(

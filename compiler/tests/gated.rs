@@ -7,7 +7,7 @@ use fusion_compiler::evaluate::{evaluate, quantise};
 use fusion_compiler::nn::build::Builder;
 use fusion_compiler::nn::eval;
 use fusion_compiler::nn::expr::{Binary, Expr, Unary};
-use fusion_compiler::nn::{Conv, Dense, Graph, NodeId, Op};
+use fusion_compiler::nn::{Conv, Dense, Elements, Graph, NodeId, Op};
 use fusion_compiler::passes::Settings;
 use fusion_compiler::quantise::Precision;
 use fusion_compiler::quantise::calibrate::Calibration;
@@ -119,7 +119,7 @@ fn image(seed: u64) -> Vec<f32> {
 /// label.
 fn agreeing(graph: &Graph) -> (Built, usize) {
     let samples: Vec<Vec<f32>> = (0..CALIBRATED as u64).map(image).collect();
-    let calibration = Calibration { samples, total: CALIBRATED, real: true };
+    let calibration = Calibration { samples, total: CALIBRATED, real: true, elements: Elements::Real };
     let built = build(graph, &calibration, &Precision::default(), &Settings::default()).unwrap();
     let function = &built.program.function;
     let fresh: Vec<Vec<f32>> = (1000..1000 + TESTED).map(image).collect();

@@ -9,7 +9,7 @@ use fusion_compiler::evaluate::quantise;
 use fusion_compiler::import::onnx;
 use fusion_compiler::import::onnx::pb::{ModelProto, type_proto};
 use fusion_compiler::import::onnx::prelude::Framework;
-use fusion_compiler::nn::eval;
+use fusion_compiler::nn::{Elements, eval};
 use fusion_compiler::passes::Settings;
 use fusion_compiler::quantise::Precision;
 use fusion_compiler::quantise::calibrate::Calibration;
@@ -56,7 +56,7 @@ fn near(name: &str, found: &[f32], expected: &[f32], part: f32) {
 }
 
 fn fixed(graph: nn::Graph, sample: &[f32]) -> Vec<f32> {
-    let calibration = Calibration { samples: vec![sample.to_vec()], total: 1, real: true };
+    let calibration = Calibration { samples: vec![sample.to_vec()], total: 1, real: true, elements: Elements::Real };
     let settings = Settings { reveal: Reveal::Logits, ..Settings::default() };
     let built = build(&simplify(graph), &calibration, &Precision::default(), &settings).unwrap();
     let (function, weights) = (built.program.function, built.program.weights);

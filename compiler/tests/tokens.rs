@@ -41,6 +41,11 @@ fn a_tiny_bert_answers_what_onnxruntime_does() {
         prefix.elements.iter().filter(|element| matches!(element, Element::Category { values: Values::One(_), .. }));
     assert_eq!(ones.count(), TOKENS * (WORDS + 2));
     assert_eq!(prefix.sets.len(), 2, "words and types");
+    // Rows and masks are whole numbers, so nothing is rounded or a guess.
+    let given = &plan.function.values[0].ty;
+    assert_eq!((given.frac, given.magnitude), (0, 2), "{given}");
+    let warnings = &compiled.summary.warnings;
+    assert!(!warnings.iter().any(|why| why.contains("features")), "{warnings:?}");
     // The table is a layer's kernel.
     let kernel = |value: &fusion_ir::Value| value.op.kernel().map(|id| plan.function.weight(id).shape.clone());
     let kernels: Vec<Vec<usize>> = plan.function.values.iter().filter_map(kernel).collect();

@@ -75,7 +75,8 @@ pub(super) fn read_samples(options: &Options, graph: &Graph, network: &Imported)
     let schema = Schema { prefix: prefix.clone(), ..schema };
     let (shape, any) = (graph.input_shape(), trees::decide_alone(graph));
     let (samples, notices) = samples::samples(path, &file, shape, &schema, &apart, any)?;
-    Ok(Given { calibration: Calibration::of(samples, graph), schema, notices })
+    let calibration = Calibration::of(samples, graph).with_elements(network.elements);
+    Ok(Given { calibration, schema, notices })
 }
 
 /// The labels of the calibration samples; the file may have more of both.

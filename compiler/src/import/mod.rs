@@ -28,14 +28,14 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use fusion_ir::Prefix;
+use fusion_ir::prefix::{Element, Prefix, Values};
 use fusion_ir::schema::check_names;
 use tract_onnx::pb::ModelProto;
 use tract_onnx::prelude::Tensor;
 
 use crate::memory::Memory;
 use crate::nn::build::Builder;
-use crate::nn::{Graph, Op, absorb, compose, mask};
+use crate::nn::{Elements, Graph, Op, absorb, compose, mask};
 use crate::{Error, Unsupported};
 use call::Kind;
 use file::{OnnxFile, corrupt};
@@ -85,6 +85,8 @@ pub struct Imported {
     pub inputs: Vec<Input>,
     /// What the client makes of them before they are the network's input, if anything.
     pub prefix: Option<Prefix>,
+    /// What the network's input consists of.
+    pub elements: Elements,
     /// What the model calls the classes, if it is something else than their numbers.
     pub classes: Vec<String>,
     /// Whether it has operators of `ai.onnx.ml`, as models of tables have.
@@ -95,7 +97,7 @@ impl From<Graph> for Imported {
     fn from(graph: Graph) -> Imported {
         let shape = [&[1], graph.input_shape()].concat();
         let inputs = vec![Input { name: String::new(), shape }];
-        Imported { graph, inputs, prefix: None, classes: Vec::new(), tabular: false }
+        Imported { graph, inputs, prefix: None, elements: Elements::Real, classes: Vec::new(), tabular: false }
     }
 }
 
@@ -133,6 +135,8 @@ pub fn read_part(path: &Path, input_shape: Option<&[usize]>, part: &Part, memory
     let sources: Vec<Input> = start.iter().flatten().map(named).collect();
     let stem = || path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let name = if file.graph.name.is_empty() { stem() } else { file.graph.name.clone() };
+    let kinds: Vec<(usize, Kind)> =
+        start.iter().flatten().map(|(_, shape, kind)| (shape.iter().product(), *kind)).collect();
     let mut found = Err(Vec::new());
     // Without a shape, or without its weights, there is no more to find out.
     if let (Some(inputs), true) = (start, file.corrupt.is_empty()) {
@@ -149,7 +153,8 @@ pub fn read_part(path: &Path, input_shape: Option<&[usize]>, part: &Part, memory
         Ok((classes, graph)) if refused.is_empty() => {
             let prefix = encoded.as_ref().map(|encoded| encoded.prefix(&sources));
             let inputs = encoded.map_or(sources, |encoded| encoded.rows);
-            return Ok(Imported { graph, inputs, prefix, classes, tabular });
+            let elements = elements(&kinds, prefix.as_ref());
+            return Ok(Imported { graph, inputs, prefix, elements, classes, tabular });
         }
         Ok(_) => {}
         Err(found) => {
@@ -169,6 +174,33 @@ pub fn read_part(path: &Path, input_shape: Option<&[usize]>, part: &Part, memory
     let row = |(node, why): (String, String)| Unsupported { node, op: "weight".into(), why };
     refused.extend(file.corrupt.into_iter().map(row));
     Err(Error::Unsupported(refused))
+}
+
+/// What the elements of inputs of so many elements of these kinds are, of which the client makes
+/// those of the prefix.
+fn elements(inputs: &[(usize, Kind)], prefix: Option<&Prefix>) -> Elements {
+    let kinds = inputs.iter().flat_map(|(len, kind)| std::iter::repeat_n(kind, *len));
+    let made = prefix.map_or(&[][..], |prefix| &prefix.elements).iter().map(Some);
+    let each = kinds.zip(made.chain(std::iter::repeat(None))).map(|(kind, made)| match (made, kind) {
+        (Some(Element::Category { values: Values::One(_), other, .. }), _) => of_numbers(&[other.unwrap_or(0.0)]),
+        (Some(Element::Category { values: Values::Numbers(numbers), other, .. }), _) => {
+            of_numbers(numbers).max(of_numbers(&[other.unwrap_or(0.0)]))
+        }
+        (Some(Element::Number { steps, .. }), _) if !steps.is_empty() => Elements::Real,
+        (_, Kind::Truth) => Elements::Bit,
+        (_, Kind::Integer(_) | Kind::Narrow) => Elements::Whole,
+        (_, Kind::Real | Kind::Quantised { .. }) => Elements::Real,
+    });
+    each.max().unwrap_or_default()
+}
+
+/// What all these numbers are.
+fn of_numbers(numbers: &[f32]) -> Elements {
+    match numbers {
+        _ if numbers.iter().all(|x| *x == 0.0 || *x == 1.0) => Elements::Bit,
+        _ if numbers.iter().all(|x| x.fract() == 0.0) => Elements::Whole,
+        _ => Elements::Real,
+    }
 }
 
 /// Whether these are names of the network's classes, and not just their numbers.

@@ -264,19 +264,13 @@ impl Lowering<'_> {
         }
         let Precision { input_bits, activation_bits, .. } = *self.precision;
         let normalised = self.users[id.0].iter().find_map(|user| match &self.graph.node(*user).op {
-            nn::Op::Normalise(nn::Normalise { format, frac }) => Some((format.clone(), *frac)),
+            nn::Op::Normalise(nn::Normalise { format, frac, magnitude }) => Some((format.clone(), *frac, *magnitude)),
             _ => None,
         });
         // Inputs beyond it are limited to it, so there is no need to be careful.
-        let shared = || (InputFormat::default(), frac_for(LEAST_MARGIN * self.ranges[id.0], input_bits));
-        let (format, frac) = normalised.unwrap_or_else(shared);
-        let ty = TensorType {
-            shape: node.shape.clone(),
-            bits: activation_bits,
-            frac,
-            magnitude: input_bits,
-            sign: Sign::Any,
-        };
+        let shared = || (InputFormat::default(), frac_for(LEAST_MARGIN * self.ranges[id.0], input_bits), input_bits);
+        let (format, frac, magnitude) = normalised.unwrap_or_else(shared);
+        let ty = TensorType { shape: node.shape.clone(), bits: activation_bits, frac, magnitude, sign: Sign::Any };
         self.same(Op::Input(format), vec![], ty, node)
     }
 

@@ -76,14 +76,28 @@ pub struct Affine {
     pub shift: Vec<f32>,
 }
 
+/// What every element of a sample is, whatever the sample.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Elements {
+    /// 0 or 1.
+    Bit,
+    /// A whole number.
+    Whole,
+    /// A number.
+    #[default]
+    Real,
+}
+
 /// The sample in units of its public format: `x * 2^frac - offset` of each feature's, times two to
-/// the power of `-frac` of the whole.
+/// the power of `-frac` of the whole. As it is, without features.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Normalise {
     /// What the client applies.
     pub format: InputFormat,
     /// Fractional bits of the result.
     pub frac: i8,
+    /// Bits of its largest element, in units of the last of them.
+    pub magnitude: u8,
 }
 
 /// One operation.
@@ -242,6 +256,9 @@ impl Affine {
 impl Normalise {
     /// The result for the sample `x` of extents `shape`.
     pub fn apply(&self, x: &[f32], shape: &[usize]) -> Vec<f32> {
+        if self.format.features.is_empty() {
+            return x.to_vec();
+        }
         let inner: usize = shape[self.format.axis + 1..].iter().product();
         let one = |(at, x): (usize, &f32)| {
             let feature = self.format.features[at / inner % self.format.features.len()];

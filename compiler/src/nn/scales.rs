@@ -218,6 +218,7 @@ impl Analysis {
         let image = || node.shape[1..].iter().product::<usize>();
         match &node.op {
             Op::Input => Layout::uniform(FIXED),
+            Op::Normalise(normalise) if normalise.format.features.is_empty() => Layout::uniform(FIXED),
             Op::Normalise(normalise) => {
                 let axis = normalise.format.axis;
                 self.fresh(node.shape[axis], node.shape[axis + 1..].iter().product())

@@ -7,7 +7,7 @@ use crate::Error;
 use crate::lower::wide::opposed_factors;
 use crate::nn::eval::{self, Observed, Range};
 use crate::nn::scales::Scales;
-use crate::nn::{Graph, NodeId, Op, trees};
+use crate::nn::{Elements, Graph, NodeId, Op, trees};
 
 /// Most samples used; more change ranges little and cost time.
 pub const MAX_SAMPLES: usize = 512;
@@ -30,6 +30,8 @@ pub struct Calibration {
     pub total: usize,
     /// Whether they are real data; if not, formats are a guess.
     pub real: bool,
+    /// What a sample's elements are.
+    pub elements: Elements,
 }
 
 impl Calibration {
@@ -38,7 +40,7 @@ impl Calibration {
     pub fn of(mut samples: Vec<Vec<f32>>, graph: &Graph) -> Self {
         let total = samples.len();
         samples.truncate(affordable(graph.macs()));
-        Calibration { samples, total, real: true }
+        Calibration { samples, total, real: true, elements: Elements::Real }
     }
 
     /// Made-up samples: smooth and rough, in `0..1` and around zero, the same at every call. Real
@@ -58,7 +60,12 @@ impl Calibration {
             values
         };
         let total = (SYNTHETIC_MACS / graph.macs().max(1)).clamp(4, SYNTHETIC_SAMPLES);
-        Calibration { samples: (0..total).map(sample).collect(), total, real: false }
+        Calibration { samples: (0..total).map(sample).collect(), total, real: false, elements: Elements::Real }
+    }
+
+    /// The same samples, whose elements are known to be such.
+    pub fn with_elements(self, elements: Elements) -> Self {
+        Calibration { elements, ..self }
     }
 
     /// What the network does on the samples. Samples that alone would set a range are left out of
@@ -248,7 +255,7 @@ mod tests {
         let graph = b.graph.reachable(y);
         let mut samples = vec![vec![1.0, 0.5]; 20];
         samples[13][1] = 1e-6;
-        let calibration = Calibration { samples, total: 20, real: true };
+        let calibration = Calibration { samples, total: 20, real: true, elements: Elements::Real };
         let (observed, outliers) = calibration.observe(&graph, &Scales::of(&graph)).unwrap();
         assert_eq!((observed.ranges[1].magnitude(), observed.outputs.len()), (2.0, 20));
         let [Outlier { sample: 13, node, value, usual }] = &outliers[..] else { panic!("{outliers:?}") };

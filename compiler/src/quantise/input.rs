@@ -13,7 +13,7 @@ use fusion_ir::{Feature, InputFormat};
 use super::calibrate::regular;
 use super::{LEAST_MARGIN, frac_for, magnitude};
 use crate::nn::scales::{FIXED, Layout, Scales};
-use crate::nn::{Affine, Graph, Node, NodeId, Normalise, Op, trees};
+use crate::nn::{Affine, Elements, Graph, Node, NodeId, Normalise, Op, trees};
 
 /// Most features that get their own formats.
 const MAX_FEATURES: usize = 4096;
@@ -24,7 +24,7 @@ const GOOD_NOISE: f64 = 1.0 / 256.0;
 const OFFSET_BITS: i16 = 2;
 
 /// The same network with its input's format, and what the user should know about it.
-pub fn fit(graph: &Graph, samples: &[Vec<f32>], input_bits: u8) -> (Graph, Vec<String>) {
+pub fn fit(graph: &Graph, samples: &[Vec<f32>], elements: Elements, input_bits: u8) -> (Graph, Vec<String>) {
     if trees::decide_alone(graph) {
         // Order needs no format.
         return (graph.clone(), Vec::new());
@@ -34,6 +34,11 @@ pub fn fit(graph: &Graph, samples: &[Vec<f32>], input_bits: u8) -> (Graph, Vec<S
     if largest == 0.0 {
         let warning = "every calibration sample is zero everywhere, which says nothing about number formats".into();
         return (graph.clone(), vec![warning]);
+    }
+    if let Some(magnitude) = whole_magnitude(elements, largest).filter(|magnitude| *magnitude <= input_bits) {
+        // Exact without fractional bits.
+        let normalise = Normalise { format: InputFormat::default(), frac: 0, magnitude };
+        return (normalised(graph, normalise), Vec::new());
     }
     let shared = frac_for(LEAST_MARGIN * largest, input_bits);
     let candidates = (0..shape.len()).filter(|axis| shape[*axis] <= MAX_FEATURES);
@@ -58,6 +63,15 @@ pub fn fit(graph: &Graph, samples: &[Vec<f32>], input_bits: u8) -> (Graph, Vec<S
     (fit.applied(), warnings)
 }
 
+/// The bits of elements that are whole numbers, of which the largest seen is given.
+fn whole_magnitude(elements: Elements, largest: f32) -> Option<u8> {
+    match elements {
+        Elements::Bit => Some(1),
+        Elements::Whole => Some(magnitude(LEAST_MARGIN * largest, 0)),
+        Elements::Real => None,
+    }
+}
+
 /// Formats of the features along one axis.
 struct Fit {
     /// The network with a [`Normalise`] that changes nothing.
@@ -71,6 +85,8 @@ struct Fit {
     silent: Vec<usize>,
     /// Features that share a format with others because something reads them together.
     bound: bool,
+    /// Bits of their formats.
+    input_bits: u8,
 }
 
 /// What the samples say about one feature, without those that stand out alone.
@@ -85,7 +101,9 @@ const NORMALISED: NodeId = NodeId(1);
 impl Fit {
     fn new(graph: &Graph, axis: usize, samples: &[Vec<f32>], input_bits: u8) -> Fit {
         let count = graph.input_shape()[axis];
-        let graph = normalised(graph, axis);
+        let features = vec![Feature { frac: 0, offset: 0 }; count];
+        let plain = InputFormat { axis, features, ordered: false };
+        let graph = normalised(graph, Normalise { format: plain, frac: 0, magnitude: input_bits });
         let scales = Scales::of(&graph);
         let seen: Vec<Seen> = (0..count).map(|feature| see(graph.input_shape(), axis, feature, samples)).collect();
         let silent = (0..count).filter(|i| seen[*i].low == 0.0 && seen[*i].high == 0.0).collect();
@@ -107,7 +125,7 @@ impl Fit {
         };
         let features = vars.iter().zip(&own).map(shared).collect();
         let variances = seen.iter().map(|seen| seen.variance).collect();
-        Fit { graph, scales, axis, features, variances, silent, bound }
+        Fit { graph, scales, axis, features, variances, silent, bound, input_bits }
     }
 
     /// Whether some feature may have a scale of its own.
@@ -168,7 +186,7 @@ impl Fit {
 
     /// The network with these formats, weights and biases changed so that it computes the same.
     fn applied(self) -> Graph {
-        let Fit { mut graph, scales, axis, features, .. } = self;
+        let Fit { mut graph, scales, axis, features, input_bits, .. } = self;
         let vars = variables(&scales, &graph, axis);
         // What is not scaled decides the format of the whole.
         let fixed = vars.iter().zip(&features).find(|(var, _)| **var == FIXED).map(|(_, feature)| feature.frac);
@@ -180,7 +198,7 @@ impl Fit {
         }
         scales.apply(&mut graph, &exponents);
         let format = InputFormat { axis, features, ordered: false };
-        graph.nodes[NORMALISED.0].op = Op::Normalise(Normalise { format, frac: frac as i8 });
+        graph.nodes[NORMALISED.0].op = Op::Normalise(Normalise { format, frac: frac as i8, magnitude: input_bits });
         graph
     }
 
@@ -210,10 +228,9 @@ fn variables(scales: &Scales, graph: &Graph, axis: usize) -> Vec<u32> {
     scales.layouts[NORMALISED.0].along(&graph.node(NORMALISED).shape, axis).unwrap_or_default()
 }
 
-/// The network with a [`Normalise`] behind the input that changes nothing.
-fn normalised(graph: &Graph, axis: usize) -> Graph {
-    let features = vec![Feature { frac: 0, offset: 0 }; graph.input_shape()[axis]];
-    let op = Op::Normalise(Normalise { format: InputFormat { axis, features, ordered: false }, frac: 0 });
+/// The network with `normalise`, which changes nothing, behind the input.
+fn normalised(graph: &Graph, normalise: Normalise) -> Graph {
+    let op = Op::Normalise(normalise);
     let mut nodes = graph.nodes.clone();
     let Node { shape, name, .. } = nodes[0].clone();
     nodes[1..].iter_mut().flat_map(|node| &mut node.inputs).for_each(|input| input.0 += 1);
@@ -426,12 +443,35 @@ mod tests {
         let x = b.push(Op::Input, vec![], [6]);
         let y = dense(&mut b, x, noise(18, 1));
         let graph = b.graph.reachable(y);
-        let (fitted, warnings) = fit(&graph, &rows(&[(0.5, 0.5); 6]), 12);
+        let (fitted, warnings) = fit(&graph, &rows(&[(0.5, 0.5); 6]), Elements::Real, 12);
         assert_eq!((fitted, warnings.len()), (graph.clone(), 0));
         // Small features that matter little do not need their own either: pixels at the border of
         // an image.
         let quiet = [(0.5, 0.5), (0.5, 0.5), (0.5, 0.5), (0.0, 0.01), (0.0, 0.0), (0.5, 0.5)];
-        assert_eq!(fit(&graph, &rows(&quiet), 12).0, graph);
+        assert_eq!(fit(&graph, &rows(&quiet), Elements::Real, 12).0, graph);
+    }
+
+    #[test]
+    fn whole_numbers_are_exact() {
+        let mut b = Builder::default();
+        let x = b.push(Op::Input, vec![], [3]);
+        let y = dense(&mut b, x, vec![1.0, 1e-3, 5.0]);
+        let graph = b.graph.reachable(y);
+        let rows = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 1.0, 0.0]].map(|row| row.to_vec());
+        let format = |elements, rows: &[Vec<f32>]| {
+            let (fitted, warnings) = fit(&graph, rows, elements, 12);
+            let Op::Normalise(Normalise { format, frac, magnitude }) = &fitted.nodes[1].op else { return None };
+            same(&graph, &fitted, rows);
+            Some((format.features.len(), *frac, *magnitude, warnings.len()))
+        };
+        assert_eq!(format(Elements::Bit, &rows), Some((0, 0, 1, 0)));
+        let counts = rows.clone().map(|row| row.iter().map(|x| 300.0 * x).collect());
+        assert_eq!(format(Elements::Whole, &counts), Some((0, 0, 10, 0)));
+        // Numbers may be anything between, and large ones leave no room for their last digits.
+        let kept =
+            |elements, rows: &[Vec<f32>]| fit(&graph, rows, elements, 12) == fit(&graph, rows, Elements::Real, 12);
+        let large = rows.clone().map(|row| row.iter().map(|x| 3e4 * x).collect());
+        assert!(kept(Elements::Whole, &large) && !kept(Elements::Whole, &rows));
     }
 
     #[test]
@@ -446,7 +486,7 @@ mod tests {
         let y = b.relu(h);
         let graph = b.graph.reachable(y);
         let samples = rows(&features);
-        let (fitted, warnings) = fit(&graph, &samples, 12);
+        let (fitted, warnings) = fit(&graph, &samples, Elements::Real, 12);
         let features = &format_of(&fitted).unwrap().features;
         let plain = |frac| Feature { frac, offset: 0 };
         assert_eq!((features[0], features[2]), (plain(-6), plain(19)));
@@ -465,7 +505,7 @@ mod tests {
         let y = dense(&mut b, squares, vec![1e-2, 1.0, 0.5e-2, -1.0]);
         let graph = b.graph.reachable(y);
         let samples = rows(&[(2004.0, 10.0), (3.0, 1.0)]);
-        let (fitted, _) = fit(&graph, &samples, 12);
+        let (fitted, _) = fit(&graph, &samples, Elements::Real, 12);
         let format = format_of(&fitted).unwrap();
         let found = &format.features;
         assert!(found[0].offset != 0, "{found:?}");
@@ -487,7 +527,7 @@ mod tests {
             let y = dense(&mut b, x, noise(6, 3).iter().map(|w| w / scale).collect());
             let graph = b.graph.reachable(y);
             let samples = rows(&[(0.0, scale); 3]);
-            let (fitted, warnings) = fit(&graph, &samples, 12);
+            let (fitted, warnings) = fit(&graph, &samples, Elements::Real, 12);
             assert!(warnings.is_empty(), "{warnings:?}");
             same(&graph, &fitted, &samples);
             let reached = eval::run(&fitted, &samples[0])[1].iter().fold(0f32, |most, x| most.max(x.abs()));
@@ -515,7 +555,7 @@ mod tests {
         let samples: Vec<Vec<f32>> = (0..20).map(sample).collect();
         for (pads, offset) in [([0; 4], true), ([1; 4], false)] {
             let graph = image(pads);
-            let (fitted, _) = fit(&graph, &samples, 12);
+            let (fitted, _) = fit(&graph, &samples, Elements::Real, 12);
             let format = format_of(&fitted).unwrap();
             assert_eq!((format.axis, format.features[0].offset != 0), (0, offset));
             assert_eq!(format.features[1], Feature { frac: 24, offset: 0 });
@@ -531,7 +571,7 @@ mod tests {
         let y = dense(&mut b, curve, noise(4, 6));
         let graph = b.graph.reachable(y);
         let samples = rows(&[(0.0, 1e4), (0.0, 1e-2)]);
-        let (fitted, warnings) = fit(&graph, &samples, 12);
+        let (fitted, warnings) = fit(&graph, &samples, Elements::Real, 12);
         assert!(warnings.len() == 1 && warnings[0].contains("one scale"), "{warnings:?}");
         let features = &format_of(&fitted).unwrap().features;
         assert!(features.len() == 2 && features[0] == features[1], "{features:?}");

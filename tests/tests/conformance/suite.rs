@@ -12,7 +12,7 @@ use fusion_compiler::import::onnx;
 use fusion_compiler::import::onnx::pb::{ModelProto, type_proto};
 use fusion_compiler::import::onnx::prelude::{DatumType, Framework, Tensor};
 use fusion_compiler::import::onnx::tensor::{load_tensor, proto_from_reader};
-use fusion_compiler::nn::eval;
+use fusion_compiler::nn::{Elements, eval};
 use fusion_compiler::passes::Settings;
 use fusion_compiler::quantise::{Precision, calibrate::Calibration};
 use fusion_compiler::{Error, import};
@@ -215,7 +215,7 @@ impl Test {
         }
         let graph = compile::simplify(import::function(&self.model, &secret, constants)?);
         let inputs = sample.iter().fold(0f32, |m, x| m.max(x.abs()));
-        let calibration = Calibration { samples: vec![sample], total: 1, real: true };
+        let calibration = Calibration { samples: vec![sample], total: 1, real: true, elements: Elements::Real };
         let settings = Settings { reveal: Reveal::Logits, ..Settings::default() };
         let built = compile::build(&graph, &calibration, &Precision::default(), &settings)?;
         let (function, weights) = (built.program.function, built.program.weights);
