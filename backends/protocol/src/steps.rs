@@ -268,6 +268,7 @@ fn nonlinear(function: &Function, id: ValueId) -> Option<Nonlinear> {
         Op::Relu => elementwise(Comparison::Relu { bits }),
         Op::Step => elementwise(Comparison::Step { bits, k }),
         Op::Extend => elementwise(Comparison::Extend { bits, k, sign: operand.sign }),
+        Op::Mul if value.operands.first() == value.operands.get(1) => elementwise(Comparison::Square { bits }),
         Op::Mul => elementwise(Comparison::Mul { bits }),
         Op::Piecewise(function) => Some(Nonlinear::Piecewise { bits, function: function.clone(), elements }),
         Op::MaxPool(window) => {
@@ -289,6 +290,23 @@ fn nonlinear(function: &Function, id: ValueId) -> Option<Nonlinear> {
 mod tests {
     use super::*;
     use fusion_ir::text::parse;
+
+    #[test]
+    fn a_square_has_one_cross_term() {
+        let bytes = |second: &str| {
+            let text = format!(
+                "function \"f\"\nv0 = input : i25.0~11[96] \"\"\nv1 = scale v0 factor=-1 : i25.0~11[96] \"\"\n\
+                 v2 = mul v0, {second} : i25.0~22[96] \"\"\n"
+            );
+            let function = parse(&text).unwrap();
+            let Some(Nonlinear::Elementwise { comparison, .. }) = nonlinear(&function, ValueId(2)) else { panic!() };
+            let by = crate::families::FAMILIES[0].compare(crate::candidates(&Op::Relu)[0]).unwrap();
+            (comparison, by.protocols().cost(&Nonlinear::Elementwise { comparison, elements: 96 }, 1).both_ways())
+        };
+        let [(square, less), (product, more)] = ["v0", "v1"].map(bytes);
+        assert_eq!((square, product), (Comparison::Square { bits: 25 }, Comparison::Mul { bits: 25 }));
+        assert!(2 * less < more, "{less} {more}");
+    }
 
     #[test]
     fn local_operations_are_free_and_the_others_are_not() {

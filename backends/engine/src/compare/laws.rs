@@ -300,6 +300,10 @@ pub(crate) fn products<F: Family>() {
         let [a, b] = [0, 1].map(|_| elements(n, bits, &mut rng));
         let ty = ty(bits, n);
         let expected = vec![apply_public(&Op::Mul, &[&a, &b], &[&ty, &ty], &ty)];
+        let squares = vec![apply_public(&Op::Mul, &[&a, &a], &[&ty, &ty], &ty)];
+        let (operands, widths, result_widths) = (vec![a.clone()], vec![bits], vec![bits]);
+        let operation = Comparison::Square { bits };
+        cases.push(Case { operation, operands, widths, expected: squares, result_widths });
         let (operands, widths) = (vec![a, b], vec![bits; 2]);
         cases.push(Case { operation: Comparison::Mul { bits }, operands, widths, expected, result_widths: vec![bits] });
     }
@@ -319,6 +323,11 @@ pub(crate) fn all_shares_of_small_widths<F: Family>() {
             shares.push([vec![client.clone()], vec![server.clone()]]);
         };
         add(case(Comparison::Relu { bits }, Op::Relu, x.clone(), bits, bits));
+        let ty = ty(bits, x.len());
+        let squares = vec![apply_public(&Op::Mul, &[&x, &x], &[&ty, &ty], &ty)];
+        let (operands, widths, result_widths) = (vec![x.clone()], vec![bits], vec![bits]);
+        let operation = Comparison::Square { bits };
+        add(Case { operation, operands, widths, expected: squares, result_widths });
         (2..=6).for_each(|k| add(case(Comparison::Step { bits, k }, Op::Step, x.clone(), bits, k)));
         add(case(Comparison::Extend { bits, k: 7, sign: Sign::Any }, Op::Extend, x.clone(), bits, 7));
         for (shift, k) in (1..bits).flat_map(|shift| (2..=6).map(move |k| (shift, k))) {

@@ -53,7 +53,8 @@ pub fn evaluate(
     match *operation {
         Nonlinear::Elementwise { comparison, elements } => {
             let spread: Vec<u64>;
-            let mut operands = operands.to_vec();
+            // A square has its operand once.
+            let mut operands = operands[..comparison.operands().min(operands.len())].to_vec();
             if let [x, factors] = &mut operands[..]
                 && factors.len() < x.len()
             {

@@ -6,6 +6,7 @@
 //! receiver: the sender sends `e = v + r_0 - r_1`, the receiver `d = b + c` (mod 2). The shares of
 //! `c v` are `r_c + c e` and `-r_0`, and `b v = d v + (1 - 2 d) c v`.
 
+use fusion_catalogue::compare::square_words;
 use fusion_ir::Party;
 use fusion_ir::types::mask;
 use rayon::prelude::*;
@@ -182,6 +183,28 @@ pub(crate) fn extend_known(words: &mut dyn Words, x: &[u64], bits: u8, k: u8) ->
     let no_wrap = words.words(vec![word])?.swap_remove(0);
     let sum: Vec<u64> = x.iter().zip(&no_wrap).map(|(x, no_wrap)| x.wrapping_add(no_wrap << bits) & mask(k)).collect();
     Ok(add_constant(words.party(), &sum, (1u64 << bits).wrapping_neg(), k))
+}
+
+/// Shares of `x^2`: each party's share squared, and twice the product of both, by the words of
+/// [`square_words`].
+pub(crate) fn square(words: &mut dyn Words, x: &[u64], bits: u8) -> Result<Vec<u64>, Error> {
+    let [client, server] = square_words(bits);
+    let low = client.len() as u8;
+    // Who chooses by which of its bits, from what is above which place of the other's share.
+    let of =
+        |party, widths: Vec<u8>, above| widths.into_iter().zip(0..).map(move |(width, i)| (party, i, above, width));
+    let terms: Vec<(Party, u8, u8, u8)> = of(Party::Client, client, 0).chain(of(Party::Server, server, low)).collect();
+    let input = |&(chooser, i, above, width): &(Party, u8, u8, u8)| match chooser == words.party() {
+        true => Word::Choice(Bits::plane(x, i), width),
+        false => Word::Value(x.iter().map(|x| (x >> above) & mask(width)).collect(), width),
+    };
+    let inputs = terms.iter().map(input).collect();
+    let mut squares: Vec<u64> = x.iter().map(|x| x.wrapping_mul(*x)).collect();
+    for (words, (_, i, above, _)) in words.words(inputs)?.iter().zip(&terms) {
+        squares.iter_mut().zip(words).for_each(|(square, word)| *square = square.wrapping_add(word << (i + above + 1)));
+    }
+    squares.iter_mut().for_each(|square| *square &= mask(bits));
+    Ok(squares)
 }
 
 /// Shares of `a b` (Gilboa, CRYPTO 1999): with `b = sum of 2^i b_i` at its holder, `a b` is the sum

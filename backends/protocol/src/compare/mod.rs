@@ -95,6 +95,24 @@ pub enum Comparison {
         /// Width of `a` and `b`.
         bits: u8,
     },
+    /// `x^2 mod 2^bits`.
+    Square {
+        /// Width of `x`.
+        bits: u8,
+    },
+}
+
+/// Widths of the words that bits of the client's share of `x`, and then of the server's, choose for
+/// `x^2 mod 2^bits`.
+///
+/// With shares `a` and `b` only `a b` is not known to one party, and only mod `2^m`, `m = bits - 1`,
+/// as it is doubled. The client's lowest bits choose from `b`, of which `m - i` bits matter to bit
+/// `i`; what is above them in `a` is chosen from by the server's bits. So both send about as much.
+pub fn square_words(bits: u8) -> [Vec<u8>; 2] {
+    let m = bits - 1;
+    // (1 - sqrt(1/2)) m
+    let low = (u16::from(m) * 3 / 10) as u8;
+    [(m - low + 1..=m).rev().collect(), (1..=m - low).rev().collect()]
 }
 
 impl Comparison {
@@ -104,7 +122,8 @@ impl Comparison {
             Comparison::MaxIndex { .. } => 2,
             Comparison::Sign { .. } | Comparison::Step { .. } | Comparison::Requant { .. } => 1,
             Comparison::RequantRelu { .. } | Comparison::RequantClip { .. } | Comparison::Relu { .. } => 1,
-            Comparison::Extend { .. } | Comparison::Max { .. } | Comparison::Mul { .. } => 1,
+            Comparison::Extend { .. } | Comparison::Max { .. } => 1,
+            Comparison::Mul { .. } | Comparison::Square { .. } => 1,
         }
     }
 
@@ -115,7 +134,7 @@ impl Comparison {
             Comparison::Max { .. } | Comparison::Mul { .. } => 2,
             Comparison::Sign { .. } | Comparison::Step { .. } | Comparison::Requant { .. } => 1,
             Comparison::RequantRelu { .. } | Comparison::RequantClip { .. } => 1,
-            Comparison::Relu { .. } | Comparison::Extend { .. } => 1,
+            Comparison::Relu { .. } | Comparison::Extend { .. } | Comparison::Square { .. } => 1,
         }
     }
 
@@ -133,6 +152,7 @@ impl Comparison {
     fn weight(&self) -> usize {
         match self {
             Comparison::Mul { .. } => 8,
+            Comparison::Square { .. } => 4,
             Comparison::Sign { .. } | Comparison::Step { .. } | Comparison::Requant { .. } => 1,
             Comparison::RequantRelu { .. } | Comparison::RequantClip { .. } | Comparison::Relu { .. } => 1,
             Comparison::Extend { .. } | Comparison::Max { .. } | Comparison::MaxIndex { .. } => 1,

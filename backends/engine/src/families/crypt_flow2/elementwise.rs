@@ -10,7 +10,7 @@ use super::gates::Gates;
 use crate::Error;
 use crate::bits::Bits;
 use crate::compare::shares::{add, add_constant, complement, subtract, truncate};
-use crate::compare::words::{extend_known, multiply, select, to_words, unwrap};
+use crate::compare::words::{extend_known, multiply, select, square, to_words, unwrap};
 
 /// Shares of the results of one chunk from shares of the operands.
 pub(super) fn evaluate(
@@ -32,7 +32,8 @@ pub(super) fn evaluate(
         | Comparison::RequantRelu { bits, shift, .. }
         | Comparison::RequantClip { bits, shift, .. } => add_constant(party, x, 1 << (shift - 1), bits),
         Comparison::Extend { bits, sign: Sign::Any, .. } => add_constant(party, x, 1 << (bits - 1), bits),
-        Comparison::Extend { sign: Sign::NonNegative, .. } | Comparison::Mul { .. } => x.to_vec(),
+        Comparison::Extend { sign: Sign::NonNegative, .. } => x.to_vec(),
+        Comparison::Mul { .. } | Comparison::Square { .. } => x.to_vec(),
         Comparison::Sign { .. } | Comparison::Step { .. } | Comparison::Relu { .. } => x.to_vec(),
     };
     let mut numbers: Vec<Vec<u64>> =
@@ -91,6 +92,7 @@ pub(super) fn evaluate(
             Ok(one(unwrap(party, &x, &words[0], bits, k)))
         }
         Comparison::Mul { bits } => multiply(&mut gates, operands[0], operands[1], bits).map(one),
+        Comparison::Square { bits } => square(&mut gates, &x, bits).map(one),
     }
 }
 

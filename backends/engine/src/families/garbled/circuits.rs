@@ -70,8 +70,8 @@ pub(super) fn compare(ctx: &mut Ctx, operation: &Comparison, operands: &[&[u64]]
             })?;
             Ok(vec![subtract(a, &lost[0], bits), subtract(i, &lost[1], index_bits)])
         }
-        Comparison::Mul { bits } => {
-            let operands = [x, operands[1]].map(|x| number(x.to_vec(), bits));
+        Comparison::Mul { bits } | Comparison::Square { bits } => {
+            let operands = [x, operands.last().copied().unwrap_or(x)].map(|x| number(x.to_vec(), bits));
             run(ctx, &circuit, &operands, &[bits], &|gates, x| vec![multiply(gates, &x[0], &x[1])])
         }
     }

@@ -18,7 +18,7 @@ use fusion_ir::types::Sign;
 
 use super::carries::{Carries, Leaves};
 use super::flight::Flight;
-use crate::compare::Comparison;
+use crate::compare::{Comparison, square_words};
 use crate::ot::OtCount;
 use crate::{Cost, Primitive};
 
@@ -43,7 +43,7 @@ impl Comparison {
             | Comparison::Relu { bits }
             | Comparison::Max { bits }
             | Comparison::MaxIndex { bits, .. } => Some(tree(0, bits - 1)),
-            Comparison::Mul { .. } => None,
+            Comparison::Mul { .. } | Comparison::Square { .. } => None,
         }
     }
 
@@ -91,6 +91,10 @@ impl Comparison {
             }
             // Bit i of a factor multiplies what is left of the ring above it.
             Comparison::Mul { bits } => flights.push(select(&(1..=bits).rev().collect::<Vec<u8>>())),
+            Comparison::Square { bits } => {
+                let [client_chooses, server_chooses] = square_words(bits);
+                flights.push(Flight { client_chooses, server_chooses, ..Flight::default() });
+            }
         }
         flights.retain(|flight| *flight != Flight::default());
         flights

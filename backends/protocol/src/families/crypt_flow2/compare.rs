@@ -5,7 +5,7 @@ use fusion_ir::Party;
 use fusion_ir::types::Sign;
 
 use super::ot::{CODE_BITS, iknp_bytes, kkot_bytes};
-use crate::compare::Comparison;
+use crate::compare::{Comparison, square_words};
 use crate::ot::SECURITY_BITS;
 use crate::{Cost, Primitive, packed_bytes};
 
@@ -112,6 +112,10 @@ impl Schedule {
             Comparison::Extend { bits, k, sign: Sign::Any } => (vec![mill(bits)], vec![client(to_word(k - bits))]),
             // Of every bit the multiples that still matter.
             Comparison::Mul { bits } => (vec![], vec![both(&(1..=bits).rev().collect::<Vec<u8>>())]),
+            Comparison::Square { bits } => {
+                let [client_chooses, server_chooses] = square_words(bits);
+                (vec![], vec![Words { client_chooses, server_chooses }])
+            }
         };
         words.retain(|words| *words != Words::default());
         Schedule { mills, words }

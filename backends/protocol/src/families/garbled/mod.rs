@@ -66,7 +66,7 @@ impl Circuit {
                 let both = circuit(value + index, value + index, value + index);
                 Circuit { ands: both.ands - 2, ..both }
             }
-            Comparison::Mul { bits } => {
+            Comparison::Mul { bits } | Comparison::Square { bits } => {
                 let bits = width(bits);
                 // Two operands; partial products of every width, and sums of all but the first.
                 let partial = bits * (bits + 1) / 2 + bits * (bits - 1) / 2 - (bits - 1);

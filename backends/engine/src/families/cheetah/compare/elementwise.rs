@@ -11,7 +11,7 @@ use super::tree::{Carries, grow};
 use crate::Error;
 use crate::bits::Bits;
 use crate::compare::shares::{add, add_constant, complement, subtract, truncate};
-use crate::compare::words::{self, extend_known, multiply, select, to_word};
+use crate::compare::words::{self, extend_known, multiply, select, square, to_word};
 use crate::threads::items;
 
 /// Shares of the results from shares of the operands.
@@ -51,6 +51,7 @@ pub(super) fn evaluate(gates: &mut Gates, operation: &Comparison, operands: &[&[
             Ok(vec![add(a, &gain[0], bits), add(i, &gain[1], index_bits)])
         }
         Comparison::Mul { bits } => multiply(gates, x, operands[1], bits).map(one),
+        Comparison::Square { bits } => square(gates, x, bits).map(one),
     }
 }
 
