@@ -173,10 +173,17 @@ impl Builder {
         Ok(y)
     }
 
-    /// `times` copies of `x` one after the other along an axis of extent 1: doubled as long as it
-    /// fits, then joined.
+    /// `times` copies of `x` one after the other along an axis of extent 1: small factors first,
+    /// so that all operands of a concatenation are equal where it can be, then doubled as long as
+    /// it fits, then joined.
     fn repeat(&mut self, x: NodeId, axis: usize, times: usize) -> NodeId {
         let (mut power, mut parts, mut left) = (x, Vec::new(), times);
+        for factor in [3, 5, 7, 11, 13] {
+            while left % factor == 0 && left > 0 {
+                power = self.concat(&vec![power; factor], axis);
+                left /= factor;
+            }
+        }
         while left > 0 {
             if left % 2 == 1 {
                 parts.push(power);
@@ -419,6 +426,19 @@ mod tests {
         let graph = builder.graph.clone().reachable(id);
         let y = eval::run(&graph, &numbers(graph.nodes[0].len())).pop().unwrap();
         (graph.nodes.iter().map(|node| node.op.name()).collect(), y)
+    }
+
+    #[test]
+    fn copies_are_of_equal_parts_where_they_can_be() {
+        for (times, equal) in [(768, true), (45, true), (17 * 4, false)] {
+            let (mut b, x) = start(&[2, 1]);
+            let y = b.expand(x, &[2, times]).unwrap();
+            let all = b.graph.nodes.iter().filter(|node| matches!(node.op, Op::Concat { .. }));
+            let equals = |node: &super::super::Node| node.inputs.iter().all(|input| *input == node.inputs[0]);
+            assert_eq!(all.clone().all(equals), equal, "{times}");
+            let expected: Vec<f32> = numbers(2).into_iter().flat_map(|x| vec![x; times]).collect();
+            assert_eq!(last(&b, y).1, expected);
+        }
     }
 
     #[test]

@@ -2,10 +2,11 @@
 //! transformer do: the next layer, and the sum around it.
 //!
 //! - `layer(x) + affine(y)` becomes one layer of `x` and `y` side by side, whose further weights
-//!   are the map's factors.
+//!   are the map's factors. So does `layer(x) + y` if only its rows' differences from their means
+//!   are read.
 //! - An affine map that only layers read goes into all of them.
 //! - What a layer makes, less its mean over the layer's channels, is what a layer with other
-//!   weights makes.
+//!   weights makes, also if each element has a summand of its own.
 //!
 //! So none of these takes a product, an extension or a requantisation of its own.
 
@@ -28,7 +29,15 @@ pub(super) fn into_layers(graph: &mut Graph) -> bool {
                     *graph = joined;
                     return true;
                 }
-                either.iter().any(|(x, sums)| centre(graph, &users, id, *x, *sums))
+                if either.iter().any(|(x, sums)| centre(graph, &users, id, *x, *sums)) {
+                    return true;
+                }
+                let joined = either.iter().find_map(|(layer, skip)| centred_skip(graph, &users, id, *layer, *skip));
+                if let Some(joined) = joined {
+                    *graph = joined;
+                    return true;
+                }
+                false
             }
             Op::Affine(map) => scales(map) && into_readers(graph, &users, id),
             _ => false,
@@ -76,7 +85,7 @@ fn elements(graph: &Graph, from: NodeId, nodes: &[NodeId]) -> Vec<usize> {
     for id in nodes {
         let node = graph.node(*id);
         values[id.0] = match node.op {
-            Op::Scale(_) => values[at.0].clone(),
+            Op::Scale(_) | Op::Affine(_) => values[at.0].clone(),
             _ => eval::apply(graph, node, &values, &[]),
         };
         at = *id;
@@ -101,22 +110,87 @@ fn per_channel(channels: usize, given: impl Iterator<Item = (usize, f32)>) -> Op
 /// `graph` with the sum `id` of `layer` and `skip`, moved around, as one layer, if these are a
 /// layer that nothing else reads and an affine map that others read too.
 fn side_by_side(graph: &Graph, users: &[Vec<NodeId>], id: NodeId, layer: NodeId, skip: NodeId) -> Option<Graph> {
-    let (layer, moves) = below(graph, layer);
     let (skip, skip_moves) = below(graph, skip);
     let Op::Affine(map) = &graph.node(skip).op else { return None };
-    let conv = pointwise(&graph.node(layer).op)?;
-    let alone = std::iter::once(&layer).chain(&moves).all(|at| users[at.0].len() == 1);
     let shared = users[skip.0].len() > 1 && meets_layers(graph, users, skip);
-    if !alone || !scales(map) || !shared || graph.node(skip).len() >= MOST_ELEMENTS {
+    if !scales(map) || !shared || graph.node(skip).len() >= MOST_ELEMENTS {
+        return None;
+    }
+    let places = map.indices(&graph.node(skip).shape);
+    let of = |numbers: &[f32], at: usize| numbers[places[at]];
+    let x = graph.node(skip).inputs[0];
+    joined(graph, users, id, layer, (x, skip, skip_moves), &|at| [of(&map.scale, at), of(&map.shift, at)])
+}
+
+/// `graph` with the sum `id` of `layer` and `skip`, moved around, as one layer that makes it less
+/// the mean of each row, if that is all that is read of it.
+fn centred_skip(graph: &Graph, users: &[Vec<NodeId>], id: NodeId, layer: NodeId, skip: NodeId) -> Option<Graph> {
+    let (skip, skip_moves) = below(graph, skip);
+    if users[skip.0].len() < 2 || graph.node(skip).len() >= MOST_ELEMENTS || !leads_to_mean(graph, users, id) {
+        return None;
+    }
+    let mut joined = joined(graph, users, id, layer, (skip, skip, skip_moves), &|_| [1.0, 0.0])?;
+    let users = joined.users();
+    // The one whose factors of what is added are ones.
+    let centred = (0..joined.nodes.len()).map(NodeId).any(|id| {
+        let &[a, b] = joined.node(id).inputs.as_slice() else { return false };
+        let new = |x: NodeId| {
+            let layer = scaled_below(&joined, x).0;
+            pointwise(&joined.node(layer).op).is_some_and(adds_as_it_is)
+        };
+        let found = [(a, b), (b, a)].into_iter().find(|(x, _)| joined.node(id).op == Op::Add && new(*x));
+        found.is_some_and(|(x, sums)| centre(&mut joined, &users, id, x, sums))
+    });
+    centred.then_some(joined)
+}
+
+/// Whether the last of a layer's operands are added to its results as they are.
+fn adds_as_it_is(conv: &Conv) -> bool {
+    let (rows, columns) = (conv.weight.shape()[0], conv.weight.shape()[1]);
+    let one = |row: usize, column: usize| if row == column { 1.0 } else { 0.0 };
+    columns > rows
+        && (0..rows).all(|row| (0..rows).all(|to| conv.weight[[row, columns - rows + to, 0, 0]] == one(row, to)))
+}
+
+/// Whether `id` is read by a sum of its rows and by an addition, through moves and public factors.
+fn leads_to_mean(graph: &Graph, users: &[Vec<NodeId>], id: NodeId) -> bool {
+    let (mut pools, mut sums, mut open) = (0, 0, vec![id]);
+    while let Some(at) = open.pop() {
+        for user in &users[at.0] {
+            match graph.node(*user).op {
+                Op::Reshape | Op::Transpose { .. } | Op::Scale(_) => open.push(*user),
+                Op::SumPool(_) => pools += 1,
+                Op::Add => sums += 1,
+                _ => return false,
+            }
+        }
+    }
+    (pools, sums) == (1, 1)
+}
+
+/// `graph` with the sum `id` of `layer` and what `of` says of each element of `skip`, moved by some
+/// nodes, its factor and summand: one layer of the layer's operand and `x`, if nothing else reads
+/// what the layer makes.
+fn joined(
+    graph: &Graph,
+    users: &[Vec<NodeId>],
+    id: NodeId,
+    layer: NodeId,
+    (x, skip, skip_moves): (NodeId, NodeId, Moves),
+    of: &dyn Fn(usize) -> [f32; 2],
+) -> Option<Graph> {
+    let (layer, moves) = below(graph, layer);
+    let conv = pointwise(&graph.node(layer).op)?;
+    if std::iter::once(&layer).chain(&moves).any(|at| users[at.0].len() != 1) {
         return None;
     }
     let shape = graph.node(layer).shape.clone();
     let (channels, pixels) = (shape[0], shape[1..].iter().product::<usize>());
-    let places = map.indices(&graph.node(skip).shape);
-    let pairs = || elements(graph, layer, &moves).into_iter().zip(elements(graph, skip, &skip_moves));
-    let of = |numbers: &[f32]| per_channel(channels, pairs().map(|(a, b)| (a / pixels, numbers[places[b]])));
-    let (scale, shift) = (of(&map.scale)?, of(&map.shift)?);
-
+    let pairs: Vec<(usize, usize)> =
+        elements(graph, layer, &moves).into_iter().zip(elements(graph, skip, &skip_moves)).collect();
+    let each = |which: usize| per_channel(channels, pairs.iter().map(|(a, b)| (a / pixels, of(*b)[which])));
+    let (scale, shift) = (each(0)?, each(1)?);
+    // Every element is added to one of its own pixel and channel.
     let mut renamed: Vec<NodeId> = Vec::with_capacity(graph.nodes.len());
     let mut b = Builder::default();
     b.graph.name.clone_from(&graph.name);
@@ -128,7 +202,7 @@ fn side_by_side(graph: &Graph, users: &[Vec<NodeId>], id: NodeId, layer: NodeId,
         }
         b.node.clone_from(&graph.node(layer).name);
         // What the map reads, in the layer's order of elements.
-        let mut x = renamed[graph.node(skip).inputs[0].0];
+        let mut x = renamed[x.0];
         for at in &skip_moves {
             x = again(&mut b, graph, *at, x);
         }
@@ -252,6 +326,15 @@ fn into_readers(graph: &mut Graph, users: &[Vec<NodeId>], id: NodeId) -> bool {
 /// whether it did.
 fn centre(graph: &mut Graph, users: &[Vec<NodeId>], id: NodeId, x: NodeId, sums: NodeId) -> bool {
     let Some((layer, own, multiple)) = less_sums(graph, users, id, x, sums) else { return false };
+    let (_, path) = scaled_below(graph, x);
+    if let Some(at) = path.iter().position(|at| matches!(graph.node(*at).op, Op::Affine(_))) {
+        // A factor before the summands is none of theirs.
+        let earlier = path[..at].iter().any(|at| matches!(graph.node(*at).op, Op::Scale(_)));
+        if earlier {
+            return false;
+        }
+        centre_summands(graph, layer, &path[..=at], own, multiple);
+    }
     let Op::Conv(conv) = &mut graph.nodes[layer.0].op else { return false };
     let (rows, columns) = (conv.weight.shape()[0], conv.weight.shape()[1]);
     for column in 0..columns {
@@ -263,7 +346,6 @@ fn centre(graph: &mut Graph, users: &[Vec<NodeId>], id: NodeId, x: NodeId, sums:
     }
     let sum: f64 = conv.bias.iter().copied().map(f64::from).sum();
     conv.bias.iter_mut().for_each(|b| *b = (own * f64::from(*b) + multiple * sum) as f32);
-    let (_, path) = scaled_below(graph, x);
     for at in path {
         if matches!(graph.node(at).op, Op::Scale(_)) {
             graph.nodes[at.0].op = Op::Reshape;
@@ -273,13 +355,30 @@ fn centre(graph: &mut Graph, users: &[Vec<NodeId>], id: NodeId, x: NodeId, sums:
     true
 }
 
-/// What `id` is made of by reshapes, transpositions, public factors and copies, and these.
+/// Takes the sums of rows from summands that the last of `path` adds to what `layer` makes.
+fn centre_summands(graph: &mut Graph, layer: NodeId, path: &[NodeId], own: f64, multiple: f64) {
+    let Some(last) = path.last().copied() else { return };
+    let shape = graph.node(last).shape.clone();
+    let from = elements(graph, layer, path);
+    let channels = graph.node(layer).shape[0];
+    let pixels = graph.node(layer).len() / channels;
+    let Op::Affine(map) = &mut graph.nodes[last.0].op else { return };
+    let shift: Vec<f64> = map.indices(&shape).into_iter().map(|at| f64::from(map.shift[at])).collect();
+    let mut sums = vec![0.0; pixels];
+    from.iter().zip(&shift).for_each(|(from, shift)| sums[from % pixels] += shift);
+    let shift: Vec<f32> =
+        from.iter().zip(&shift).map(|(from, shift)| (own * shift + multiple * sums[from % pixels]) as f32).collect();
+    *map = Affine { scale: vec![1.0; shift.len()], shape, shift };
+}
+
+/// What `id` is made of by reshapes, transpositions, public factors, summands and copies, and these.
 fn scaled_below(graph: &Graph, mut id: NodeId) -> (NodeId, Moves) {
     let mut path = Moves::new();
     loop {
         let node = graph.node(id);
         let copies = matches!(node.op, Op::Concat { .. }) && node.inputs.iter().all(|input| *input == node.inputs[0]);
-        if !copies && !matches!(node.op, Op::Reshape | Op::Transpose { .. } | Op::Scale(_)) {
+        let shifts = matches!(&node.op, Op::Affine(map) if !scales(map));
+        if !copies && !shifts && !matches!(node.op, Op::Reshape | Op::Transpose { .. } | Op::Scale(_)) {
             path.reverse();
             return (id, path);
         }
@@ -291,12 +390,19 @@ fn scaled_below(graph: &Graph, mut id: NodeId) -> (NodeId, Moves) {
 /// The layer below the sum, what it is multiplied by, and what the sums of its channels are.
 fn less_sums(graph: &Graph, users: &[Vec<NodeId>], id: NodeId, x: NodeId, sums: NodeId) -> Option<(NodeId, f64, f64)> {
     let (layer, own_path) = scaled_below(graph, x);
+    let shifts = |path: &Moves| -> Vec<NodeId> {
+        path.iter().copied().filter(|at| matches!(graph.node(*at).op, Op::Affine(_))).collect()
+    };
     let (pool, spread) = scaled_below(graph, sums);
     let Op::SumPool(window) = &graph.node(pool).op else { return None };
     let operand = graph.node(pool).inputs[0];
     let (source, pool_path) = scaled_below(graph, operand);
     pointwise(&graph.node(layer).op)?;
     let copies = |path: &Moves| path.iter().any(|at| matches!(graph.node(*at).op, Op::Concat { .. }));
+    // Both sides have the same summands, and those of sums are none of a layer's.
+    if shifts(&own_path) != shifts(&pool_path) || !shifts(&spread).is_empty() || shifts(&own_path).len() > 1 {
+        return None;
+    }
     if source != layer || copies(&own_path) || copies(&pool_path) || graph.node(layer).len() >= MOST_ELEMENTS {
         return None;
     }
@@ -427,9 +533,51 @@ mod tests {
         let graph = block(ramp(PIXELS * CHANNELS, 6), [PIXELS, CHANNELS]);
         let folded = fold(graph.clone());
         same(&graph, &folded);
-        // The map is a layer of its own, and the sum is there.
+        // The map is a layer of its own, which the sum takes as it is.
         assert_eq!(count(&folded, |op| matches!(op, Op::Conv(_))), 3);
-        assert_eq!(count(&folded, |op| matches!(op, Op::Add)), 2);
+        assert_eq!(count(&folded, |op| matches!(op, Op::Add)), 0);
+    }
+
+    #[test]
+    fn a_skip_without_factors_is_part_of_a_layer_whose_mean_is_taken() {
+        let graph = |centres: bool| {
+            let mut b = Builder::default();
+            let x = b.push(Op::Input, vec![], [PIXELS, CHANNELS]);
+            let y = b.relu(x);
+            let flat = pixels(&mut b, y);
+            let inner = layer(&mut b, flat, 1);
+            let inner = b.push(Op::Relu, vec![inner], [CHANNELS, 1, PIXELS]);
+            let outer = layer(&mut b, inner, 2);
+            let outer = rows(&mut b, outer);
+            let sum = b.push(Op::Add, vec![outer, y], [PIXELS, CHANNELS]);
+            let y = if centres { centred(&mut b, sum) } else { sum };
+            let y = b.relu(y);
+            b.graph.reachable(y)
+        };
+        for (centres, sums) in [(true, 0), (false, 1)] {
+            let graph = graph(centres);
+            let folded = fold(graph.clone());
+            same(&graph, &folded);
+            assert_eq!(count(&folded, |op| matches!(op, Op::Add)), sums);
+            assert_eq!(count(&folded, |op| matches!(op, Op::SumPool(_) | Op::Scale(_))), 0);
+        }
+    }
+
+    #[test]
+    fn a_mean_is_taken_of_summands_too() {
+        for shape in [[PIXELS, CHANNELS], [PIXELS, 1], [1, CHANNELS]] {
+            let mut b = Builder::default();
+            let x = b.push(Op::Input, vec![], [CHANNELS, 1, PIXELS]);
+            let x = layer(&mut b, x, 1);
+            let x = rows(&mut b, x);
+            let x = affine(&mut b, x, vec![1.0; shape.iter().product()], shape);
+            let c = centred(&mut b, x);
+            let y = b.relu(c);
+            let graph = b.graph.reachable(y);
+            let folded = fold(graph.clone());
+            same(&graph, &folded);
+            assert_eq!(count(&folded, |op| matches!(op, Op::SumPool(_) | Op::Add | Op::Scale(_))), 0, "{shape:?}");
+        }
     }
 
     #[test]
