@@ -24,6 +24,7 @@ use crate::lower::{LayerFormat, ProductFormat};
 use crate::oracle::Answer;
 use crate::passes::Program;
 use crate::quantise::Precision;
+use crate::quantise::exponential::USUAL_DETAIL;
 use crate::refine::{self, Fixed, Refined};
 use crate::setting::Setting;
 use crate::{Error, compare, diagnose, import};
@@ -120,7 +121,8 @@ pub fn compile_network(
     let aim = (options.refine && !is_value).then_some(aim);
     // Where nobody can tell what rounding does to labels, it does little.
     let compared = aim.is_some() && calibration.real && calibration.samples.len() >= refine::FEWEST;
-    let precision = Precision { coarse: compared, ..options.precision(&network, &graph)? };
+    let softmax_detail = if compared { 0 } else { USUAL_DETAIL };
+    let precision = Precision { coarse: compared, softmax_detail, ..options.precision(&network, &graph)? };
     let fixed = refine::fixed(&graph, &calibration, precision, aim, &options.settings(), progress);
     let (fixed, refined) = fixed?;
     let trial = Trial { options, network: &network, calibration: &calibration, meant: &meant, fixed: &fixed };

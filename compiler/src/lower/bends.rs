@@ -61,9 +61,10 @@ impl AllBent {
             let largest = observed.ranges[id.0].magnitude();
             let usual = observed.powers[id.0].sqrt() as f32;
             let results = Results { largest, usual, least: None, part: precision.part() };
-            let Some(bends) = Bends::new(f, range, results) else { continue };
+            let held = margin * observed.ranges[layer.0].magnitude();
+            let Some(bends) = Bends::new(f, range, held, results, precision.coarse) else { continue };
             let unit = (-f32::from(bends.frac)).exp2();
-            let reach = margin * observed.ranges[layer.0].magnitude() + bends.furthest() as f32 * unit;
+            let reach = held + bends.furthest() as f32 * unit;
             let bits = quantise::magnitude(reach, bends.frac) + 1;
             all.functions[id.0] = Some(Bent { bends, bits });
             all.behind[layer.0] = Some(id);
@@ -264,17 +265,23 @@ mod tests {
     }
 
     #[test]
-    fn where_labels_are_not_compared_it_is_a_table() {
+    fn where_labels_are_not_compared_it_is_as_fine_as_a_table() {
         let mut b = Builder::default();
         let x = b.push(nn::Op::Input, vec![], [WIDTH]);
         let x = layer(&mut b, x, 1);
         let x = silu(&mut b, x);
         let y = layer(&mut b, x, 5);
         let graph = b.graph.reachable(y);
-        let precision = Precision { coarse: false, ..Precision::default() };
         let calibration = Calibration::synthetic(&graph);
-        let Built { program, .. } = build(&graph, &calibration, &precision, &Settings::default()).unwrap();
-        assert!(program.function.values.iter().any(|value| matches!(value.op, Op::Piecewise(_))));
+        let relus = |coarse| {
+            let precision = Precision { coarse, ..Precision::default() };
+            let Built { program, .. } = build(&graph, &calibration, &precision, &Settings::default()).unwrap();
+            assert!(program.function.values.iter().all(|value| !matches!(value.op, Op::Piecewise(_))));
+            let relus = program.function.values.iter().filter(|value| value.op == Op::Relu);
+            relus.map(|value| value.ty.len()).sum::<usize>()
+        };
+        let [coarse, fine] = [true, false].map(relus);
+        assert!(coarse < fine, "{coarse} {fine}");
     }
 
     #[test]

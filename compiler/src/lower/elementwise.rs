@@ -97,6 +97,7 @@ impl Lowering<'_> {
         let y = self.by_table(id, node, x, &table)?;
         Ok(match self.wide.least[id.0] {
             Some(least) => self.relative(id, node, y, least),
+            None if self.normalises(id) => self.relative(id, node, y, 0.0),
             None => self.narrow(y, node),
         })
     }

@@ -81,7 +81,7 @@ pub fn lower(graph: &Graph, observed: &Observed, precision: &Precision) -> Resul
     let softmaxes = if precision.fine { Softmaxes::none(graph) } else { Softmaxes::of(graph, &users) };
     let wide = Wide::of(graph, &users, &observed.ranges, precision);
     let margin = margin(observed.outputs.len()) * precision.room();
-    let bent = match precision.fine || precision.worst_case || !precision.coarse {
+    let bent = match precision.fine || precision.worst_case {
         true => AllBent::none(graph),
         false => AllBent::of(graph, &users, observed, precision, margin, (&softmaxes, &wide)),
     };
@@ -310,6 +310,7 @@ impl Lowering<'_> {
         let product = wide::origin(self.graph, node.inputs[0]);
         let product = self.wide.keeps[product.0] && self.graph.node(product).op == nn::Op::Mul;
         let kept = self.wide.keeps[id.0] && (product || magnitude + growth < bits);
+        let kept = kept || (self.are_exponentials(node.inputs[0]) && magnitude + growth < bits);
         let margin = if product { self.margin.powi(2) } else { self.margin };
         let magnitude = self.reached_within(id, frac, magnitude + growth, margin);
         let kept = kept && magnitude + self.headroom[id.0] <= bits;

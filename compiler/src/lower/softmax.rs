@@ -22,7 +22,7 @@ use crate::nn::eval::Range;
 use crate::nn::expr::{Expr, Unary};
 use crate::nn::{self, Graph, NodeId};
 use crate::quantise;
-use crate::quantise::exponential::{Formats, exponential};
+use crate::quantise::exponential::{Formats, USUAL_DETAIL, exponential};
 use crate::quantise::table::{Results, Table};
 
 /// What a node is to a softmax.
@@ -205,6 +205,8 @@ fn weights(graph: &Graph, users: &[Vec<NodeId>], id: NodeId, rows: &[usize]) -> 
 const ONE: f32 = 1.0625;
 /// Fractional bits of the coarsest weights and inverse sums in rows of up to 128.
 const WEIGHT_FRAC: i8 = 12;
+/// And of the coarsest exponentials where they are multiplied.
+const EXPONENTIAL_FRAC: i8 = 8;
 /// And of the coarsest sums, which are at least 1.
 const SUM_FRAC: i8 = 7;
 
@@ -225,7 +227,12 @@ impl Lowering<'_> {
 
     /// Whether `id` is a product of matrices beside a softmax that need not be exact.
     pub(super) fn attends(&self, id: NodeId) -> bool {
-        self.softmaxes.products[id.0] && self.precision.softmax_detail == 0
+        self.softmaxes.products[id.0] && self.beyond_usual() == 0
+    }
+
+    /// How often errors are halved beyond those of the usual exponential.
+    fn beyond_usual(&self) -> u8 {
+        self.precision.softmax_detail.saturating_sub(USUAL_DETAIL)
     }
 
     fn formats(&self) -> Formats {
@@ -233,7 +240,7 @@ impl Lowering<'_> {
     }
 
     fn weight_frac(&self, terms: usize) -> i8 {
-        WEIGHT_FRAC + (self.precision.softmax_detail + longer(terms)) as i8
+        WEIGHT_FRAC + (self.beyond_usual() + longer(terms)) as i8
     }
 
     /// The ring, for scores that are cut, of them, their differences and the exponentials.
@@ -304,8 +311,33 @@ impl Lowering<'_> {
         let proven = sign_is_proven(&op, &[self.ty(x)], &ty);
         let sign = if proven { Sign::NonNegative } else { Sign::Any };
         let y = self.same(op, vec![x], TensorType { sign, ..ty }, node);
+        let y = self.cut_exponentials(node, y);
         self.kept.insert(y);
         Some(y)
+    }
+
+    /// Exponentials without the last bits, which their errors leave no meaning, in the ring of
+    /// their product with the inverse of their sum. What is never negative is extended by next to
+    /// nothing, so that comes first.
+    fn cut_exponentials(&mut self, node: &nn::Node, x: ValueId) -> ValueId {
+        let ty = self.ty(x).clone();
+        let terms = node.shape.last().copied().unwrap_or(1);
+        let frac = EXPONENTIAL_FRAC + (self.beyond_usual() + longer(terms)) as i8;
+        let shift = u8::try_from(ty.frac - frac).unwrap_or(0);
+        let bits = (frac + self.weight_frac(terms) + 2) as u8;
+        if shift == 0 || ty.sign != Sign::NonNegative || bits + shift <= ty.bits {
+            return x;
+        }
+        let wide = self.extend(x, bits + shift, node);
+        // The largest is 1, rounded.
+        let magnitude = ty.magnitude - shift + 1;
+        let ty = TensorType { bits, frac, magnitude, sign: Sign::Any, ..ty };
+        self.same(Op::Requant { shift }, vec![wide], ty, node)
+    }
+
+    /// Whether `id` is exponentials of a softmax, moved.
+    pub(super) fn are_exponentials(&self, id: NodeId) -> bool {
+        self.softmaxes.roles[origin(self.graph, id).0] == Some(Role::Exponential)
     }
 
     /// One over the sum of so many exponentials.
@@ -313,7 +345,7 @@ impl Lowering<'_> {
         let ty = self.ty(x).clone();
         // Of a sum near 1, activations' bits in a format for the largest may be too few.
         let dropped = ty.bits.saturating_sub(self.precision.activation_bits) as i8;
-        let least = SUM_FRAC + self.precision.softmax_detail as i8;
+        let least = SUM_FRAC + self.beyond_usual() as i8;
         let x = match u8::try_from(ty.frac - least) {
             Ok(shift) if ty.frac - dropped < least && !self.kept.contains(&x) => match shift {
                 0 => x,
@@ -322,7 +354,7 @@ impl Lowering<'_> {
             _ => self.narrow(x, node),
         };
         let range = Range { low: 1.0, high: terms as f32 };
-        let part = (-f64::from(self.precision.softmax_detail)).exp2();
+        let part = (-f64::from(self.beyond_usual())).exp2();
         let results = Results { largest: 1.0, usual: 1.0, least: Some(1.0 / terms as f32), part };
         let table = Table::new(&Expr::unary(Unary::Reciprocal, Expr::X), range, self.ty(x).frac, results)?;
         let y = self.by_table(id, node, x, &table)?;
@@ -482,19 +514,28 @@ mod tests {
         let function = &program.function;
         let exponentials: Vec<_> = function.iter().filter(|(_, value)| value.ty.sign == Sign::NonNegative).collect();
         let (_, exponential) = exponentials.iter().find(|(_, v)| matches!(v.op, Op::Piecewise(_))).unwrap();
-        assert_eq!((exponential.ty.bits, exponential.ty.frac), (15, 14));
+        assert_eq!((exponential.ty.bits, exponential.ty.frac), (13, 12));
         let mut open = exponential.operands.clone();
         // Scores that come in a ring too small are extended at once.
         let is_cut = |at: ValueId| matches!(function.value(at).op, Op::Requant { .. });
         while let Some(at) = open.pop() {
             let value = function.value(at);
-            assert_eq!(value.ty.bits, 15);
+            assert_eq!(value.ty.bits, 13);
             match value.op {
                 Op::Requant { .. } => {}
                 Op::Extend if is_cut(value.operands[0]) => {}
                 Op::Extend | Op::Truncate => panic!("{:?}", value.op),
                 _ => open.extend(&value.operands),
             }
+        }
+        // Behind it they are cut once, and their sum and their product take that.
+        let cut = function.values.iter().find(|value| value.op == Op::Mul).unwrap().operands[0];
+        assert!(matches!(function.value(cut).op, Op::Requant { shift: 4 }), "{:?}", function.value(cut).op);
+        let sum = function.values.iter().find(|value| matches!(value.op, Op::SumPool(_))).unwrap();
+        let mut at = sum.operands[0];
+        while at != cut {
+            assert!(function.value(at).op.is_local() && function.value(at).operands.len() == 1);
+            at = function.value(at).operands[0];
         }
         let sample = &calibration.samples[3];
         let quantised = evaluate::quantise(function, std::slice::from_ref(sample));

@@ -26,6 +26,8 @@ const MAX_KEPT_BITS: u8 = 36;
 /// What a normalisation divides has at least so many units in the spread of a row: rounding is one
 /// percent of that.
 const SPREAD_UNITS: f64 = 32.0;
+/// And the factor that stands for its inverse so many in its least.
+const FACTOR_UNITS: f64 = 64.0;
 /// Places at which a function's steepness is looked at.
 const PLACES: i32 = 512;
 
@@ -241,9 +243,13 @@ impl Lowering<'_> {
         let ty = self.ty(y).clone();
         let Range { low, high } = self.observed.ranges[id.0];
         let smallest = low.abs().min(high.abs()).max(least);
-        let unit = f64::from(smallest) * TOLERANCE * self.precision.part() / 2.0;
+        let coarse = self.may_be_coarse();
+        let units = if coarse { FACTOR_UNITS } else { 2.0 / TOLERANCE };
+        let unit = f64::from(smallest) * self.precision.part() / units;
         let wanted = (-unit.log2()).ceil().clamp(-60.0, 60.0) as i8;
-        let narrow = ty.frac - ty.bits.saturating_sub(self.precision.activation_bits) as i8;
+        // A product takes the square of its ring's bits.
+        let most = if coarse { wanted } else { ty.frac };
+        let narrow = (ty.frac - ty.bits.saturating_sub(self.precision.activation_bits) as i8).min(most);
         let widest = ty.frac - ty.bits.saturating_sub(MAX_KEPT_BITS) as i8;
         let frac = wanted.clamp(narrow.min(ty.frac), widest.max(narrow));
         self.dropped(y, (ty.frac - frac) as u8, node)
@@ -308,7 +314,29 @@ impl Lowering<'_> {
                 }
             }
         }
-        least.filter(|_| self.precision.coarse && !self.precision.fine && !self.precision.worst_case)
+        least.filter(|_| self.may_be_coarse())
+    }
+
+    /// Whether the function `id` gives what a normalisation multiplies its rows by, and may be coarse.
+    pub(super) fn normalises(&self, id: NodeId) -> bool {
+        self.may_be_coarse() && sums_squares(self.graph, self.graph.node(id).inputs[0]) && self.divides_rows(id)
+    }
+
+    /// Whether nothing but products read `id`, of which it is the one factor of each row.
+    fn divides_rows(&self, id: NodeId) -> bool {
+        let is_factor = |user: &NodeId| {
+            let node = self.graph.node(*user);
+            match node.op {
+                nn::Op::Mul => self.graph.node(node.inputs[0]).len() > self.graph.node(id).len(),
+                ref op => op.moves() && self.divides_rows(*user),
+            }
+        };
+        !self.users[id.0].is_empty() && self.users[id.0].iter().all(is_factor)
+    }
+
+    /// Whether what a normalisation divides, and by what, may be as coarse as labels stand.
+    fn may_be_coarse(&self) -> bool {
+        self.precision.coarse && !self.precision.fine && !self.precision.worst_case
     }
 
     /// The sum that alone reads `id`, and of how many.
@@ -393,6 +421,12 @@ mod tests {
         assert_eq!(squares.operands[0], squares.operands[1]);
         let unit = (-f64::from(function.value(squares.operands[0]).ty.frac)).exp2();
         assert!((SPREAD_UNITS..2.0 * SPREAD_UNITS).contains(&(spread / unit)), "{spread} {unit}");
+        // So have the factors, in the least that matters to the product.
+        let factors = function.values.iter().rev().find(|value| value.op == Op::Mul).unwrap().operands[1];
+        let unit = (-f64::from(function.value(factors).ty.frac)).exp2();
+        let inverse = graph.nodes.iter().position(|node| matches!(node.op, nn::Op::Pointwise(_))).unwrap();
+        let least = f64::from(observed.ranges[inverse].low);
+        assert!((FACTOR_UNITS / 2.0..2.0 * FACTOR_UNITS).contains(&(least / unit)), "{least} {unit}");
         // The sum is made in the squares' ring.
         let sum = function.values.iter().find(|value| matches!(value.op, Op::SumPool(_))).unwrap();
         assert_eq!(sum.ty.bits, squares.ty.bits);

@@ -6,13 +6,13 @@
 //! factors `c` may have as many digits as they like.
 
 use super::corners::{Begin, Corners, Lattice, fewest};
-use super::table::{MOST_PLACES, Results, look, tolerance};
+use super::table::{MOST_PLACES, Results, USUAL_TOLERANCE, look, tolerance};
 use crate::nn::eval::Range;
 use crate::nn::expr::Expr;
 
 /// How far such a sum may be from its function, as a fraction of its usual value, the root mean
-/// square of what was seen.
-const TOLERANCE: f64 = 1.0 / 32.0;
+/// square of what was seen, if labels say whether that is too much; else as far as a table.
+const TOLERANCE: f64 = 1.0 / 16.0;
 /// Values that a corner may have on either side of the function.
 const VALUES: f64 = 4.0;
 /// An operand's unit is at most so many times the tolerance: rounding it moves the function by a
@@ -35,9 +35,10 @@ pub struct Bends {
 }
 
 impl Bends {
-    /// That form of `f` on `range` (and some way beyond, where `f` allows); `None` if it is not
-    /// flat where it begins or has too many kinks.
-    pub fn new(f: &Expr, range: Range, results: Results) -> Option<Bends> {
+    /// That form of `f` on `range` (and some way beyond, where `f` allows), in a format that holds
+    /// operands up to `held` in absolute value, as coarse as labels allow if `coarse`. `None` if
+    /// `f` is nowhere flat below the range that is held, or has too many kinks.
+    pub fn new(f: &Expr, range: Range, held: f32, results: Results, coarse: bool) -> Option<Bends> {
         // What is made of straight pieces is exact as a table.
         if !f.switches().is_empty() {
             return None;
@@ -46,7 +47,14 @@ impl Bends {
         if results.least.is_some() || seen <= 0.0 {
             return None;
         }
-        let tolerance = tolerance(results, seen, TOLERANCE).least;
+        let tolerance = match coarse {
+            true => results.part * f64::from(results.usual) * TOLERANCE,
+            false => tolerance(results, seen, USUAL_TOLERANCE).least,
+        };
+        if tolerance <= 0.0 {
+            return None;
+        }
+        let range = Range { low: flat_below(f, range.low, held, tolerance), ..range };
         let frac = (-(UNIT * tolerance).log2()).ceil();
         let frac = Some(frac as i8).filter(|frac| FRACS.contains(frac))?;
         let (low, high, _) = look(f, range, frac, results).ok()?;
@@ -74,8 +82,20 @@ impl Bends {
     }
 }
 
+/// Steps in which a flat place is looked for.
+const STEPS: i32 = 64;
+
+/// The nearest place, from `low` down to `-held`, where `f` is small enough to begin with zero;
+/// `low` if there is none.
+fn flat_below(f: &Expr, low: f32, held: f32, tolerance: f64) -> f32 {
+    let places = (0..=STEPS).map(|i| low + (-held - low).min(0.0) * (i as f32 / STEPS as f32));
+    let small = |place: &f32| f.at(f64::from(*place)).abs() <= tolerance / 2.0;
+    places.into_iter().find(small).unwrap_or(low)
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::table;
     use super::*;
     use crate::nn::expr::{Binary, Unary};
 
@@ -88,11 +108,15 @@ mod tests {
         times(times(Expr::X, Expr::Const(0.5)), Expr::binary(Binary::Add, Expr::Const(1.0), erf))
     }
 
+    fn bends(f: &Expr, [low, high]: [f32; 2], results: Results) -> Option<Bends> {
+        Bends::new(f, Range { low, high }, high, results, true)
+    }
+
     #[test]
     fn a_gelu_is_a_handful_of_relus() {
         let results = Results { largest: 6.0, usual: 0.5, least: None, part: 1.0 };
-        for (part, most) in [(1.0, 7), (0.5, 10), (0.25, 14)] {
-            let bends = Bends::new(&gelu(), Range { low: -7.0, high: 6.0 }, Results { part, ..results }).unwrap();
+        for (part, most) in [(1.0, 5), (0.5, 7), (0.25, 10)] {
+            let bends = bends(&gelu(), [-7.0, 6.0], Results { part, ..results }).unwrap();
             let unit = (-f64::from(bends.frac)).exp2();
             let error = |x: i64| {
                 let sum: i64 = bends.kinks.iter().map(|(place, c)| c * (x - place).max(0)).sum();
@@ -106,21 +130,36 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_begin_flat_is_no_sum_of_relus() {
+    fn a_function_that_is_flat_below_what_was_seen_begins_there() {
+        let results = Results { largest: 2.6, usual: 0.35, least: None, part: 1.0 };
+        let range = Range { low: -1.2, high: 2.6 };
+        let of = |held, coarse| Bends::new(&gelu(), range, held, results, coarse);
+        // As a normalisation leaves operands: a GELU is not small enough where they end.
+        assert_eq!(of(2.6, false), None);
+        let [coarse, fine] = [true, false].map(|coarse| of(6.0, coarse).unwrap());
+        assert!(coarse.kinks.len() < fine.kinks.len() && coarse.frac < fine.frac, "{coarse:?} {fine:?}");
+        let unit = (-f64::from(fine.frac)).exp2();
+        let error = |x: i64| {
+            let sum: i64 = fine.kinks.iter().map(|(place, c)| c * (x - place).max(0)).sum();
+            (sum as f64 * unit * (-f64::from(fine.slope_frac)).exp2() - gelu().at(x as f64 * unit)).abs()
+        };
+        let worst = (-(9.0 / unit) as i64..(3.0 / unit) as i64).map(error).fold(0.0, f64::max);
+        assert!(worst <= 1.1 * 2.6 * table::TOLERANCE, "{worst}");
+    }
+
+    #[test]
+    fn what_is_nowhere_flat_is_no_sum_of_relus() {
         let results = Results { largest: 1.0, usual: 0.7, least: None, part: 1.0 };
-        let range = Range { low: -3.0, high: 3.0 };
-        assert_eq!(Bends::new(&Expr::unary(Unary::Tanh, Expr::X), range, results), None);
+        assert_eq!(bends(&Expr::unary(Unary::Tanh, Expr::X), [-3.0, 3.0], results), None);
         let near = Range { low: -0.5, high: 3.0 };
-        assert_eq!(Bends::new(&gelu(), near, Results { largest: 3.0, ..results }), None);
+        let held = |held| Bends::new(&gelu(), near, held, Results { largest: 3.0, ..results }, true);
+        assert!(held(0.5).is_none() && held(6.0).is_some());
         // Nor what has its kinks in places of its own.
         let limited = Expr::binary(Binary::Min, times(Expr::X, Expr::Const(0.2)), Expr::Const(0.5));
         let hard = Expr::binary(Binary::Max, Expr::binary(Binary::Add, limited, Expr::Const(0.5)), Expr::Const(0.0));
-        assert_eq!(
-            Bends::new(&times(Expr::X, hard), Range { low: -6.0, high: 6.0 }, Results { largest: 6.0, ..results }),
-            None
-        );
+        assert_eq!(bends(&times(Expr::X, hard), [-6.0, 6.0], Results { largest: 6.0, ..results }), None);
         // Where each value has to be right relative to itself.
         let results = Results { least: Some(0.1), ..results };
-        assert_eq!(Bends::new(&gelu(), range, Results { largest: 3.0, ..results }), None);
+        assert_eq!(bends(&gelu(), [-3.0, 3.0], Results { largest: 3.0, ..results }), None);
     }
 }
