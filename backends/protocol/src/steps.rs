@@ -300,7 +300,7 @@ mod tests {
             );
             let function = parse(&text).unwrap();
             let Some(Nonlinear::Elementwise { comparison, .. }) = nonlinear(&function, ValueId(2)) else { panic!() };
-            let by = crate::families::FAMILIES[0].compare(crate::candidates(&Op::Relu)[0]).unwrap();
+            let by = FAMILIES[0].compare(candidates(&Op::Relu)[0]).unwrap();
             (comparison, by.protocols().cost(&Nonlinear::Elementwise { comparison, elements: 96 }, 1).both_ways())
         };
         let [(square, less), (product, more)] = ["v0", "v1"].map(bytes);

@@ -60,6 +60,13 @@ fn digits_and_hiding_bits_of_attention_are_known_at_every_width() {
     }
 }
 
+/// By the length of sums: 64, 128 and 197 products.
+#[test]
+fn some_products_have_room_beside_one_digit() {
+    let widest = |(batch, extents)| product::one_digit_bits(&matrices(batch, extents));
+    assert_eq!(ATTENTION.map(widest), [25, 25, 25, 24, 25, 25]);
+}
+
 /// Where two digits of 33 bits end, in products for each result.
 #[test]
 fn two_digits_hold_sums_of_known_length() {

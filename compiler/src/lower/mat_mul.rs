@@ -1,6 +1,6 @@
 //! Products of two secret matrices: how many bits their factors keep.
 
-use fusion_catalogue::cheetah::product::{GOOD_ACC_BITS, ONE_DIGIT_BITS};
+use fusion_catalogue::cheetah::product::{GOOD_ACC_BITS, ONE_DIGIT_BITS, one_digit_bits};
 use fusion_catalogue::linear::Matrices;
 use fusion_ir::op::Op;
 use fusion_ir::{Sign, TensorType, ValueId};
@@ -49,12 +49,15 @@ impl Lowering<'_> {
         let rough = self.attends(id) && most_bits == GOOD_ACC_BITS;
         let least = LEAST_ROUGH_BITS + longer(matrices.inner);
         let one_digit = if rough { Some(fit(ONE_DIGIT_BITS, least)?) } else { None };
-        let (fit, most_bits) = match one_digit.filter(|fit| fit.bits <= ONE_DIGIT_BITS) {
-            Some(fit) => (fit, ONE_DIGIT_BITS),
-            None => (fit(most_bits, LEAST_FACTOR_BITS)?, most_bits),
+        let (fit, least_bits, most_bits) = match one_digit.filter(|fit| fit.bits <= ONE_DIGIT_BITS) {
+            // Room for what reads it is as good, if it takes no second one.
+            Some(fit) => (fit, ONE_DIGIT_BITS, one_digit_bits(&matrices)),
+            None => (fit(most_bits, LEAST_FACTOR_BITS)?, most_bits, most_bits),
         };
         let Fit { lost_bits, frac, magnitude, bits } = fit;
-        let bits = self.roomy(id, magnitude, bits, most_bits.max(bits));
+        // Less room than that is none.
+        let whole = self.roomy(id, magnitude, bits, super::MAX_RING_BITS);
+        let bits = if whole <= most_bits { whole } else { self.roomy(id, magnitude, bits, least_bits.max(bits)) };
         if bits > super::MAX_RING_BITS {
             return Err(format!("its product needs {bits} bits"));
         }

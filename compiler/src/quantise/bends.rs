@@ -18,6 +18,9 @@ const VALUES: f64 = 4.0;
 /// An operand's unit is at most so many times the tolerance: rounding it moves the function by a
 /// third of that, in root mean square, where its slope is 1.
 const UNIT: f64 = 2.0;
+/// The same where the tolerance is that of labels, beside which rounding should not be the larger
+/// error.
+const COARSE_UNIT: f64 = 1.5;
 /// Fractional bits that an operand may have.
 const FRACS: std::ops::RangeInclusive<i8> = -12..=12;
 /// Functions with more kinks are better off as tables.
@@ -55,7 +58,8 @@ impl Bends {
             return None;
         }
         let range = Range { low: flat_below(f, range.low, held, tolerance), ..range };
-        let frac = (-(UNIT * tolerance).log2()).ceil();
+        let unit = if coarse { COARSE_UNIT } else { UNIT };
+        let frac = (-(unit * tolerance).log2()).ceil();
         let frac = Some(frac as i8).filter(|frac| FRACS.contains(frac))?;
         let (low, high, _) = look(f, range, frac, results).ok()?;
         let apart = (0..60).find(|apart| (high - low) >> apart <= MOST_PLACES)?;

@@ -38,6 +38,19 @@ pub const GOOD_ACC_BITS: u8 = 33;
 /// Up to so many bits they take one digit, and half the bytes.
 pub const ONE_DIGIT_BITS: u8 = 24;
 
+/// The widest ring, at least [`ONE_DIGIT_BITS`], in which products of these matrices take one digit
+/// with and without output packing: sums of few products leave room for some bits more.
+pub fn one_digit_bits(matrices: &Matrices) -> u8 {
+    let takes_one = |acc_bits: &u8| {
+        let digits = |packed| {
+            let product = Product::of(matrices, *acc_bits, packed, &mut Packings::default()).ok()?;
+            product.terms.iter().map(|term| term.digits).max()
+        };
+        [false, true].into_iter().all(|packed| digits(packed) == Some(1))
+    };
+    (ONE_DIGIT_BITS + 1..=MAX_ACC_BITS).take_while(takes_one).last().unwrap_or(ONE_DIGIT_BITS)
+}
+
 /// A batch of products of shared matrices.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Product {
