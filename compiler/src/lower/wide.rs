@@ -317,7 +317,8 @@ impl Lowering<'_> {
         least.filter(|_| self.may_be_coarse())
     }
 
-    /// Whether the function `id` gives what a normalisation multiplies its rows by, and may be coarse.
+    /// Whether the function `id` gives what a normalisation multiplies its rows by, and may be
+    /// coarse.
     pub(super) fn normalises(&self, id: NodeId) -> bool {
         self.may_be_coarse() && sums_squares(self.graph, self.graph.node(id).inputs[0]) && self.divides_rows(id)
     }

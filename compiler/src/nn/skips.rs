@@ -371,7 +371,8 @@ fn centre_summands(graph: &mut Graph, layer: NodeId, path: &[NodeId], own: f64, 
     *map = Affine { scale: vec![1.0; shift.len()], shape, shift };
 }
 
-/// What `id` is made of by reshapes, transpositions, public factors, summands and copies, and these.
+/// What `id` is made of by reshapes, transpositions, public factors, summands and copies, and
+/// these.
 fn scaled_below(graph: &Graph, mut id: NodeId) -> (NodeId, Moves) {
     let mut path = Moves::new();
     loop {

@@ -105,9 +105,10 @@ pub enum Comparison {
 /// Widths of the words that bits of the client's share of `x`, and then of the server's, choose for
 /// `x^2 mod 2^bits`.
 ///
-/// With shares `a` and `b` only `a b` is not known to one party, and only mod `2^m`, `m = bits - 1`,
-/// as it is doubled. The client's lowest bits choose from `b`, of which `m - i` bits matter to bit
-/// `i`; what is above them in `a` is chosen from by the server's bits. So both send about as much.
+/// With shares `a` and `b` only `a b` is not known to one party, and only mod `2^m`,
+/// `m = bits - 1`, as it is doubled. The client's lowest bits choose from `b`, of which `m - i`
+/// bits matter to bit `i`; what is above them in `a` is chosen from by the server's bits. So both
+/// send about as much.
 pub fn square_words(bits: u8) -> [Vec<u8>; 2] {
     let m = bits - 1;
     // (1 - sqrt(1/2)) m
