@@ -3,9 +3,10 @@
 #
 # Guess (written after the run): a causal mask, the band of a constant matrix of minus infinities
 #        above its diagonal, is zero elsewhere, folded as a constant too.
-# Seen:  coremltools 9.0 folds band_part by multiplying with ones and zeros: zero times infinity is
-#        NaN at every position outside the band, and a softmax behind the mask is NaN in each row
-#        that has one. With -10000 it is right.
+# Seen:  coremltools 9.0 folds band_part of a constant when the program is built, by multiplying
+#        with ones and zeros: zero times infinity is NaN at every position outside the band, and a
+#        softmax behind the mask is NaN in each row that has one. With -10000 it is right. Its
+#        documentation says zeros outside the band, beside a formula that multiplies.
 #
 # Exits with 0 while that is so, with another code once the behaviour has changed.
 set -euo pipefail

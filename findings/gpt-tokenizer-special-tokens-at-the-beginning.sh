@@ -37,6 +37,11 @@ assert.deepEqual(gives, right);
 assert.deepEqual(right, [64, END, 65]);
 assert(!gives.includes(END) && gives.length === 9);
 
+[right, gives] = both(`${end}a${end}b`);
+assert.deepEqual(right, [END, 64, END, 65]);
+assert.deepEqual(gives.slice(0, 2), [END, 64]);
+assert(!gives.slice(2).includes(END) && gives.length === 10 && gives[9] === 65);
+
 [right, gives] = both(end + end);
 assert.deepEqual(right, [END, END]);
 assert.equal(decode(gives), end + end + end);

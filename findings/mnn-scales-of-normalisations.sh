@@ -3,9 +3,8 @@
 #
 # Guess: the numbers that the ONNX specification gives, or a refusal when the file is read or run.
 # Seen:  MNN 3.6.1 fuses a normalisation in single operations with the Mul and Add behind it: a
-#        scale for each row is applied to the columns, and that of an instance normalisation, one
-#        for each channel, to the first pixels. A scale for each column is right, and so is the
-#        normalisation without Mul and Add.
+#        scale for each row is applied to the columns. A scale for each column is right, and so is
+#        the normalisation without Mul and Add.
 #
 # Exits with 0 while that is so, with another code once the behaviour has changed.
 set -euo pipefail

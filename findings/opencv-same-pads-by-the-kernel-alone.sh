@@ -4,8 +4,9 @@
 # Guess: the numbers that the ONNX specification gives, or a refusal when the file is read or run.
 # Seen:  OpenCV 5.0.0.93 pads half of what the kernel needs at stride 1, whatever stride and extent
 #        are: a window of 3 with stride 2 over 6 elements begins one element before the first
-#        instead of at it, so that every convolution of an even image is shifted, and so is MaxPool.
-#        An odd extent or stride 1 is right. SAME_LOWER is taken for SAME_UPPER.
+#        instead of at it, so that convolutions of 3 with stride 2 over even extents are shifted,
+#        and so is MaxPool; this window over an odd extent, and SAME_UPPER with stride 1, are right.
+#        SAME_LOWER is taken for SAME_UPPER.
 #
 # Exits with 0 while that is so, with another code once the behaviour has changed.
 set -euo pipefail

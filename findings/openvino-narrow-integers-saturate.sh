@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # OpenVINO: integers of 8 bits saturate instead of wrapping around.
 #
-# Guess: the numbers that the ONNX specification gives, or a refusal when the file is read or run.
+# Guess: integers wrap around, as numpy's do; the ONNX specification does not say.
 # Seen:  OpenVINO 2026.4.1 gives 255 for 200 + 100 of uint8 and 0 for 50 - 100; 100 + 100 of int8 is
-#        127. ONNX leaves the 8 low bits, as numpy does.
+#        127. numpy leaves the 8 low bits.
 #
 # Exits with 0 while that is so, with another code once the behaviour has changed.
 set -euo pipefail
@@ -48,6 +48,6 @@ for op, x, k, seen in cases:
     kind = helper.np_dtype_to_tensor_dtype(x.dtype)
     gives = run([node(op, ["x", "k"], ["y"])], x, kind=kind, k=k)
     right = {"Add": np.add, "Sub": np.subtract, "Mul": np.multiply}[op](x, k)
-    print(op, x, "and", k, "right", right, "gives", gives)
+    print(op, x, "and", k, "numpy", right, "gives", gives)
     assert gives.tolist() == seen and gives.tolist() != right.tolist()
 PY

@@ -4,7 +4,8 @@
 # Guess: SentencePieceUnigramTokenizer.from_spm gives the ids of the model that it reads, or refuses
 #        it.
 # Seen:  sentencepiece never gives a control symbol for what a text says; tokenizers 0.23.3 does, so
-#        that a user's text can close a turn or hold a mask. Symbols of the user are found by both.
+#        that such a text has other ids than the model was trained on. Symbols of the user are found
+#        by both.
 #
 # Exits with 0 while that is so, with another code once the behaviour has changed.
 set -euo pipefail

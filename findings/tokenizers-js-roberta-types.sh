@@ -3,8 +3,9 @@
 #
 # Guess: the same tokenizer.json gives the same ids as in Python, or an error that names what is not
 #        supported.
-# Seen:  @huggingface/tokenizers 0.2.0 numbers the types as BertProcessing does; RobertaProcessing
-#        has 0 everywhere, and models with it have an embedding for type 0 alone.
+# Seen:  @huggingface/tokenizers 0.2.0 numbers the types, when they are asked for
+#        (return_token_type_ids), as BertProcessing does; RobertaProcessing has 0 everywhere, and
+#        RoBERTa's own models have an embedding for type 0 alone.
 #
 # Exits with 0 while that is so, with another code once the behaviour has changed.
 set -euo pipefail
