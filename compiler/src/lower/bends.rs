@@ -273,10 +273,14 @@ mod tests {
         let y = layer(&mut b, x, 5);
         let graph = b.graph.reachable(y);
         let calibration = Calibration::synthetic(&graph);
+        let built = |precision: Precision| build(&graph, &calibration, &precision, &Settings::default()).unwrap();
+        let has_table =
+            |built: &Built| built.program.function.values.iter().any(|value| matches!(value.op, Op::Piecewise(_)));
+        assert!(has_table(&built(Precision::of_widths(Some(14), Some(12)))), "of the widths that were asked for");
         let relus = |coarse| {
-            let precision = Precision { coarse, ..Precision::default() };
-            let Built { program, .. } = build(&graph, &calibration, &precision, &Settings::default()).unwrap();
-            assert!(program.function.values.iter().all(|value| !matches!(value.op, Op::Piecewise(_))));
+            let built = built(Precision { coarse, ..Precision::default() });
+            assert!(!has_table(&built));
+            let Built { program, .. } = built;
             let relus = program.function.values.iter().filter(|value| value.op == Op::Relu);
             relus.map(|value| value.ty.len()).sum::<usize>()
         };

@@ -81,7 +81,7 @@ pub fn lower(graph: &Graph, observed: &Observed, precision: &Precision) -> Resul
     let softmaxes = if precision.fine { Softmaxes::none(graph) } else { Softmaxes::of(graph, &users) };
     let wide = Wide::of(graph, &users, &observed.ranges, precision);
     let margin = margin(observed.outputs.len()) * precision.room();
-    let bent = match precision.fine || precision.worst_case {
+    let bent = match precision.fine || precision.worst_case || !precision.bends {
         true => AllBent::none(graph),
         false => AllBent::of(graph, &users, observed, precision, margin, (&softmaxes, &wide)),
     };

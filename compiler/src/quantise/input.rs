@@ -20,6 +20,8 @@ const MAX_FEATURES: usize = 4096;
 /// Rounding of the input may change results of the first linear layer by this, relative to what
 /// they vary by, root mean square.
 const GOOD_NOISE: f64 = 1.0 / 256.0;
+/// Features of whole numbers share a format if none is more times as large as another one.
+const ALIKE: f32 = 8.0;
 /// An offset must save so many bits.
 const OFFSET_BITS: i16 = 2;
 
@@ -35,10 +37,18 @@ pub fn fit(graph: &Graph, samples: &[Vec<f32>], elements: Elements, input_bits: 
         let warning = "every calibration sample is zero everywhere, which says nothing about number formats".into();
         return (graph.clone(), vec![warning]);
     }
-    if let Some(magnitude) = whole_magnitude(elements, largest).filter(|magnitude| *magnitude <= input_bits) {
+    let mut warnings = Vec::new();
+    if let Some((sample, x)) = not_whole(elements, samples) {
+        warnings.push(format!(
+            "calibration sample {sample} has {x} where the model's type of input holds {}, so it gets fractional bits",
+            if elements == Elements::Bit { "0 or 1" } else { "whole numbers" }
+        ));
+    } else if let Some(magnitude) = whole_magnitude(elements, largest).filter(|magnitude| *magnitude <= input_bits)
+        && (elements == Elements::Bit || shape.len() != 1 || alike(samples))
+    {
         // Exact without fractional bits.
         let normalise = Normalise { format: InputFormat::default(), frac: 0, magnitude };
-        return (normalised(graph, normalise), Vec::new());
+        return (normalised(graph, normalise), warnings);
     }
     let shared = frac_for(LEAST_MARGIN * largest, input_bits);
     let candidates = (0..shape.len()).filter(|axis| shape[*axis] <= MAX_FEATURES);
@@ -50,17 +60,37 @@ pub fn fit(graph: &Graph, samples: &[Vec<f32>], elements: Elements, input_bits: 
     fits.truncate(if helps { fits.len() } else { 1 });
     let together = |fit: &Fit| fit.noise(|_| (-f64::from(shared)).exp2());
     if fits.iter().all(|fit| together(fit) <= GOOD_NOISE) {
-        return (graph.clone(), Vec::new());
+        return (graph.clone(), warnings);
     }
     let apart = |fit: Fit| (fit.noise(|feature| (-f64::from(fit.features[feature].frac)).exp2()), fit);
     let best = fits.into_iter().map(apart).min_by(|a, b| a.0.total_cmp(&b.0));
-    let Some((noise, fit)) = best else { return (graph.clone(), Vec::new()) };
-    let mut warnings = Vec::new();
+    let Some((noise, fit)) = best else { return (graph.clone(), warnings) };
     if noise > GOOD_NOISE {
         warnings.push(fit.cannot(graph));
     }
     warnings.extend(fit.guessed());
     (fit.applied(), warnings)
+}
+
+/// The first sample, counted from 0, with a number that such elements do not have.
+fn not_whole(elements: Elements, samples: &[Vec<f32>]) -> Option<(usize, f32)> {
+    let strange = |x: &&f32| match elements {
+        Elements::Bit => **x != 0.0 && **x != 1.0,
+        Elements::Whole => x.fract() != 0.0,
+        Elements::Real => false,
+    };
+    let first = |(place, sample): (usize, &Vec<f32>)| Some((place, *sample.iter().find(strange)?));
+    samples.iter().enumerate().find_map(first)
+}
+
+/// Whether no feature is much smaller than another one: a first layer's weights of the smaller
+/// would be rounded too much if all had one format.
+fn alike(samples: &[Vec<f32>]) -> bool {
+    let features = samples.first().map_or(0, Vec::len);
+    let largest = |feature: usize| samples.iter().map(|sample| sample[feature].abs()).fold(0.0, f32::max);
+    let seen = (0..features).map(largest).filter(|largest| *largest > 0.0);
+    let [low, high] = seen.fold([f32::INFINITY, 0.0], |[low, high], x| [low.min(x), high.max(x)]);
+    high <= ALIKE * low
 }
 
 /// The bits of elements that are whole numbers, of which the largest seen is given.
@@ -472,6 +502,27 @@ mod tests {
             |elements, rows: &[Vec<f32>]| fit(&graph, rows, elements, 12) == fit(&graph, rows, Elements::Real, 12);
         let large = rows.clone().map(|row| row.iter().map(|x| 3e4 * x).collect());
         assert!(kept(Elements::Whole, &large) && !kept(Elements::Whole, &rows));
+        // Of one format, weights of small features would lose to those of large ones.
+        let unlike = rows.clone().map(|row| row.iter().zip([9.0, 1.0, 0.0]).map(|(x, most)| x * most).collect());
+        assert!(kept(Elements::Whole, &unlike));
+    }
+
+    #[test]
+    fn fractions_among_whole_numbers_are_kept_and_said() {
+        let mut b = Builder::default();
+        let x = b.push(Op::Input, vec![], [2]);
+        let y = dense(&mut b, x, vec![1.0, 1.0]);
+        let graph = b.graph.reachable(y);
+        for (elements, row, told) in [
+            (Elements::Whole, [4.0, 0.25], "0.25"),
+            (Elements::Bit, [1.0, 2.0], "2"),
+            (Elements::Bit, [-1.0, 1.0], "-1"),
+        ] {
+            let rows = [vec![1.0, 0.0], row.to_vec()];
+            let (fitted, warnings) = fit(&graph, &rows, elements, 12);
+            assert_eq!(fitted, fit(&graph, &rows, Elements::Real, 12).0);
+            assert!(warnings[0].contains(&format!("calibration sample 1 has {told} where")), "{warnings:?}");
+        }
     }
 
     #[test]

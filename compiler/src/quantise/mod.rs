@@ -46,6 +46,8 @@ pub struct Precision {
     /// Whether functions between two layers, and what a normalisation divides, may be as coarse as
     /// labels stand, where labels can be compared.
     pub coarse: bool,
+    /// Whether functions between two layers may be sums of ReLUs, in formats of their own.
+    pub bends: bool,
 }
 
 /// Most multiply-accumulates of a network whose formats are [fine](Precision::fine).
@@ -67,6 +69,7 @@ impl Default for Precision {
             softmax_detail: 0,
             fine: false,
             coarse: true,
+            bends: true,
         }
     }
 }
@@ -83,9 +86,12 @@ impl Precision {
     /// The usual formats with these widths, as far as they are given.
     pub fn of_widths(activation_bits: Option<u8>, weight_bits: Option<u8>) -> Precision {
         let usual = Precision::default();
+        // Of these widths, and of no others.
+        let bends = activation_bits.is_none() && weight_bits.is_none();
         let activation_bits = activation_bits.unwrap_or(usual.activation_bits);
         let input_bits = usual.input_bits.min(activation_bits.saturating_sub(1));
-        Precision { activation_bits, input_bits, weight_bits: weight_bits.unwrap_or(usual.weight_bits), ..usual }
+        let weight_bits = weight_bits.unwrap_or(usual.weight_bits);
+        Precision { activation_bits, input_bits, weight_bits, bends, ..usual }
     }
 
     /// Whether there are such formats.
