@@ -280,7 +280,7 @@ mod tests {
     use crate::build::{Built, build};
     use crate::evaluate;
     use crate::nn::build::Builder;
-    use crate::nn::expr::Unary;
+    use crate::nn::expr::{Binary, Unary};
     use crate::nn::{Dense, eval};
     use crate::passes::Settings;
     use crate::quantise::Precision;
@@ -337,5 +337,38 @@ mod tests {
             }
         }
         assert!(noise < signal / 10_000.0, "{noise} of {signal}");
+    }
+
+    /// What sentence models divide by: how many words are no padding.
+    #[test]
+    fn counts_keep_all_digits_in_rings_that_other_readers_need() {
+        const WORDS: usize = 12;
+        let mut b = Builder::default();
+        let x = b.push(nn::Op::Input, vec![], [WORDS]);
+        let weight = Array2::from_shape_fn((WORDS, WORDS), |(i, j)| 0.37 * (i as f32 - 1.3 * j as f32));
+        let sums = b.push(nn::Op::Dense(Dense { weight, bias: vec![0.0; WORDS] }), vec![x], [WORDS]);
+        let row = b.reshape(x, &[1, WORDS]);
+        let count = b.pool_rows(nn::Op::SumPool, row);
+        let some = Expr::binary(Binary::Max, Expr::X, Expr::Const(1e-9));
+        let inverse = b.pointwise(Expr::unary(Unary::Reciprocal, some), count);
+        let inverse = b.concat(&[inverse; WORDS], 0);
+        let y = b.mul(sums, inverse).unwrap();
+        let graph = b.graph.reachable(y);
+        let row = |n: usize| (0..WORDS).map(|i| f32::from(u8::from(i < n))).collect();
+        let calibration = Calibration::of((6..=WORDS).map(row).collect(), &graph).with_elements(nn::Elements::Bit);
+        let settings = Settings { reveal: Reveal::Logits, ..Settings::default() };
+        let Built { program, .. } = build(&graph, &calibration, &Precision::default(), &settings).unwrap();
+        let function = &program.function;
+        let pooled = function.values.iter().find(|value| matches!(value.op, Op::SumPool(_))).unwrap();
+        assert_eq!(pooled.ty.frac, 0);
+        let quantised = evaluate::quantise(function, &calibration.samples);
+        let ty = &function.values.iter().rev().find(|value| !matches!(value.op, Op::Reveal(_) | Op::Check)).unwrap().ty;
+        for (sample, quantised) in calibration.samples.iter().zip(&quantised) {
+            let expected = eval::run(&graph, sample).pop().unwrap();
+            let found = interp::output(function, &program.weights, quantised);
+            for (found, expected) in found.iter().zip(&expected) {
+                assert!((ty.dequantize(*found) - f64::from(*expected)).abs() < 0.02, "{expected}");
+            }
+        }
     }
 }

@@ -136,6 +136,8 @@ pub fn has_softmax(graph: &Graph) -> bool {
     Softmaxes::of(graph, &graph.users()).roles.iter().any(Option::is_some)
 }
 
+/// Bits of a ring, the sign's among them, that a value leaves free which is moved into it.
+const SPARE_BITS: u8 = 3;
 /// Most bits by which an addition shifts one operand to align it with the other.
 const MAX_ALIGNMENT: i8 = 16;
 /// Most fractional bits of a node's result: with a kernel's of any size they stay within the IR's
@@ -332,10 +334,18 @@ impl Lowering<'_> {
         self.same(Op::Pad { before, after }, vec![x], ty.with_shape(shape), node)
     }
 
-    /// The value requantised to the activations' width, if it is wider.
+    /// The value in the activations' width, if it is wider: without its last bits, or in a smaller
+    /// ring if it is small, as counts are.
     fn narrow(&mut self, x: ValueId, node: &nn::Node) -> ValueId {
-        let fits = self.ty(x).bits <= self.precision.activation_bits || self.kept.contains(&x);
-        if fits { x } else { self.requant(x, node) }
+        let TensorType { bits, magnitude, .. } = *self.ty(x);
+        let activation_bits = self.precision.activation_bits;
+        if bits <= activation_bits || self.kept.contains(&x) {
+            x
+        } else if magnitude + SPARE_BITS <= activation_bits {
+            self.in_ring(x, activation_bits, node)
+        } else {
+            self.requant(x, node)
+        }
     }
 
     /// The value rounded to at most `frac` fractional bits, in the same ring.

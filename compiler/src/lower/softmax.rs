@@ -6,9 +6,10 @@
 //! and the weights have formats of their own, whatever other activations have:
 //! [`Precision::softmax_detail`](crate::quantise::Precision) says how fine. The scores are cut to
 //! the bits that the table looks at, in a ring that holds its results and the difference of any two
-//! scores that occurred in calibration, with the formats' margin. So between the scores and the sum
-//! nothing is extended or cut. A difference beyond that ring wraps, as everything beyond its format
-//! does, and the least score has the weight of the largest then.
+//! scores that occurred in calibration, with the formats' margin. Between the scores and the sum
+//! only exponentials are cut that have more bits than their products need. A difference beyond that
+//! ring wraps, as everything beyond its format does, and the least score has the weight of the
+//! largest then.
 
 use std::collections::{HashMap, HashSet};
 
