@@ -335,13 +335,13 @@ impl Lowering<'_> {
     }
 
     /// The value in the activations' width, if it is wider: without its last bits, or in a smaller
-    /// ring if it is small, as counts are.
+    /// ring if these are whole and few, as of counts.
     fn narrow(&mut self, x: ValueId, node: &nn::Node) -> ValueId {
-        let TensorType { bits, magnitude, .. } = *self.ty(x);
+        let TensorType { bits, frac, magnitude, .. } = *self.ty(x);
         let activation_bits = self.precision.activation_bits;
         if bits <= activation_bits || self.kept.contains(&x) {
             x
-        } else if magnitude + SPARE_BITS <= activation_bits {
+        } else if frac == 0 && magnitude + SPARE_BITS <= activation_bits {
             self.in_ring(x, activation_bits, node)
         } else {
             self.requant(x, node)
