@@ -44,12 +44,20 @@ pub fn simplify(graph: Graph) -> Graph {
 ///
 /// # Errors
 /// [`Error::Unsupported`] for a node all of whose scores are masked.
-fn settle(graph: Graph, calibration: &Calibration) -> Result<Graph, Error> {
+fn settle(graph: Graph, calibration: &Calibration) -> Result<(Graph, Vec<String>), Error> {
     if !mask::unsettled(&graph) {
-        return Ok(graph);
+        return Ok((graph, Vec::new()));
     }
     let settled = mask::settle(&graph, &calibration.samples).map_err(|why| Error::Unsupported(vec![why]))?;
-    Ok(simplify(compose::chained(settled)))
+    let (settled, hidden) = settled;
+    let warning = || {
+        format!(
+            "{hidden} of {} calibration samples have rows of scores that are all masked; the result does not depend on \
+             them there, which nobody has checked for other samples",
+            calibration.samples.len()
+        )
+    };
+    Ok((simplify(compose::chained(settled)), (hidden > 0).then(warning).into_iter().collect()))
 }
 
 /// From a folded, settled network to what the parties
@@ -96,9 +104,9 @@ pub(crate) struct Prepared {
 /// The network in units that fit its number formats: features of the input and channels inside are
 /// scaled by powers of two.
 pub(crate) fn prepare(graph: &Graph, calibration: &Calibration, precision: &Precision) -> Result<Prepared, Error> {
-    let graph = settle(graph.clone(), calibration)?;
-    let (mut graph, mut warnings) =
-        input::fit(&graph, &calibration.samples, calibration.elements, precision.input_bits);
+    let (graph, mut warnings) = settle(graph.clone(), calibration)?;
+    let (mut graph, found) = input::fit(&graph, &calibration.samples, calibration.elements, precision.input_bits);
+    warnings.extend(found);
     let scales = Scales::of(&graph);
     let (mut observed, outliers) = calibration.observe(&graph, &scales)?;
     warnings.extend(outliers.iter().take(MAX_NAMED).map(ToString::to_string));

@@ -37,7 +37,7 @@ pub const MAX_NOISE: f64 = 1.0 / 32.0;
 /// The part of it that may be left when formats have half the errors.
 const LEFT: f64 = 0.75;
 /// Fewer samples say nothing about errors.
-pub const FEWEST: usize = 16;
+const FEWEST: usize = 16;
 /// Most samples that are tried with each other.
 const MOST: usize = 128;
 
@@ -95,7 +95,8 @@ pub struct Fixed {
 
 /// `graph` in fixed point: at `precision`, or, if there is an `aim` and rounding changes more
 /// labels than it allows or is more than [`MAX_NOISE`] of the scores, at so much more that it
-/// hardly does. Samples that are no real data say nothing about that, and trees round nothing.
+/// hardly does. Samples that are no real data say nothing about that, and trees round nothing;
+/// where labels are not compared, formats begin finer.
 ///
 /// # Errors
 /// As [`build`] at `precision`.
@@ -113,9 +114,15 @@ pub fn fixed(
         let evaluated = evaluate_watched(&built.program.function, &built.program.weights, &quantised, progress);
         Ok(Fixed { built, quantised, evaluated })
     };
-    let best = attempt(&precision)?;
+    let aim = aim.filter(|_| calibration.real && calibration.samples.len() >= FEWEST);
+    let mut precision = if aim.is_some() { precision } else { precision.unjudged() };
+    let mut best = attempt(&precision)?;
+    if aim.is_some() && best.held(calibration).len() < FEWEST {
+        precision = precision.unjudged();
+        best = attempt(&precision)?;
+    }
     let [before] = best.harm(calibration, [1.0]);
-    let aim = aim.filter(|aim| before.is_much(*aim) && calibration.real && !trees::decide_alone(graph));
+    let aim = aim.filter(|aim| before.is_much(*aim) && !trees::decide_alone(graph));
     let Some(aim) = aim else { return Ok((best, None)) };
     // Errors that are half as large say which precision to begin with.
     let halved: [f64; MAX_DETAIL as usize] = std::array::from_fn(|times| (-(times as f64 + 1.0)).exp2());
@@ -170,16 +177,21 @@ impl Search<'_> {
 }
 
 impl Fixed {
-    /// What rounding does, if errors are `scales` times what they are. What samples do that some
-    /// format does not hold is another matter.
-    fn harm<const N: usize>(&self, calibration: &Calibration, scales: [f64; N]) -> [Harm; N] {
+    /// The samples that every format holds.
+    fn held(&self, calibration: &Calibration) -> Vec<usize> {
         let function = &self.built.program.function;
         let clipped = function.quantiser().all_clipped(calibration.samples.iter().map(Vec::as_slice));
         let held = |sample: &usize| {
             let full = self.evaluated.fullest(function, *sample).is_some_and(|full| full.fill >= 1.0);
             !full && clipped.iter().all(|found| found.sample != *sample)
         };
-        let held: Vec<usize> = (0..calibration.samples.len()).filter(held).collect();
+        (0..calibration.samples.len()).filter(held).collect()
+    }
+
+    /// What rounding does, if errors are `scales` times what they are. What samples do that some
+    /// format does not hold is another matter.
+    fn harm<const N: usize>(&self, calibration: &Calibration, scales: [f64; N]) -> [Harm; N] {
+        let held = self.held(calibration);
         let float: Vec<&[f32]> = held.iter().map(|sample| self.built.observed.outputs[*sample].as_slice()).collect();
         let fixed: Vec<&[f64]> = held.iter().map(|sample| self.evaluated.logits[*sample].as_slice()).collect();
         let noise = noise(&float, &fixed);
@@ -245,6 +257,9 @@ fn differs(scores: &[f32], label: usize) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::nn::build::Builder;
+    use crate::nn::expr::{Binary, Expr, Unary};
+    use crate::nn::{Dense, Op};
 
     fn part(float: &[Vec<f32>], fixed: &[Vec<f64>], scale: f64) -> f64 {
         let float: Vec<&[f32]> = float.iter().map(Vec::as_slice).collect();
@@ -299,5 +314,37 @@ mod tests {
         let before = harm(0.0, 0.1);
         assert!(harm(0.0, 0.07).heals(before, USUAL) && !harm(0.0, 0.08).heals(before, USUAL));
         assert!(!harm(0.02, 0.01).heals(harm(0.02, 0.1), USUAL));
+    }
+
+    #[test]
+    fn formats_begin_finer_where_too_few_samples_are_held_to_compare_labels() {
+        const N: usize = 24;
+        let mut b = Builder::default();
+        let noise = |i: usize| ((i * i * 7 + i) % 31) as f32 / 16.0 - 1.0;
+        let layer = |b: &mut Builder, x| {
+            let weight = ndarray::Array2::from_shape_fn((N, N), |(i, j)| noise(N * i + j));
+            b.push(Op::Dense(Dense { weight, bias: vec![0.1; N] }), vec![x], [N])
+        };
+        let x = b.push(Op::Input, vec![], [N]);
+        let x = layer(&mut b, x);
+        let silu = Expr::binary(Binary::Mul, Expr::X, Expr::unary(Unary::Sigmoid, Expr::X));
+        let x = b.pointwise(silu, x);
+        let y = layer(&mut b, x);
+        let graph = b.graph.reachable(y);
+        let mut samples: Vec<Vec<f32>> = (0..FEWEST).map(|i| (0..N).map(|j| noise(N * i + j)).collect()).collect();
+        let settings = Settings::default();
+        let progress: &Progress = &|_, _, _| ();
+        let mut is_unjudged = |factor: f32| {
+            samples[3].iter_mut().for_each(|x| *x *= factor);
+            let calibration = Calibration::of(samples.clone(), &graph);
+            let with = |precision: Precision| build(&graph, &calibration, &precision, &settings).unwrap().program;
+            let (coarse, unjudged) = (with(Precision::default()), with(Precision::default().unjudged()));
+            assert_ne!(coarse.function.values, unjudged.function.values);
+            let (found, _) =
+                fixed(&graph, &calibration, Precision::default(), Some(USUAL), &settings, progress).unwrap();
+            found.built.program.function.values == unjudged.function.values
+        };
+        assert!(!is_unjudged(1.0), "all samples are held");
+        assert!(is_unjudged(100.0), "one stands out and is limited");
     }
 }

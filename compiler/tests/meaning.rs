@@ -38,7 +38,7 @@ fn networks_mean_what_their_files_mean() {
         let graph = import::read(&case.join("model.onnx"), None).unwrap_or_else(|e| panic!("{}: {e}", case.display()));
         let samples = samples::array(&case.join("input.npy"), graph.input_shape()).unwrap();
         let expected = labels(&case);
-        let settled = mask::settle(&graph, &samples).unwrap();
+        let (settled, _) = mask::settle(&graph, &samples).unwrap();
         for graph in [graph.clone(), settled.clone(), simplify(settled)] {
             let outputs = eval::outputs(&graph, &samples[..expected.len()]);
             let found: Vec<i64> = outputs.iter().map(|y| eval::argmax(y) as i64).collect();

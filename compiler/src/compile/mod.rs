@@ -23,8 +23,6 @@ use crate::import::Imported;
 use crate::lower::{LayerFormat, ProductFormat};
 use crate::oracle::Answer;
 use crate::passes::Program;
-use crate::quantise::Precision;
-use crate::quantise::exponential::USUAL_DETAIL;
 use crate::refine::{self, Fixed, Refined};
 use crate::setting::Setting;
 use crate::{Error, compare, diagnose, import};
@@ -119,10 +117,7 @@ pub fn compile_network(
     let meant = Meaning::of(options, &network, &calibration, named, progress)?;
     let aim = if network.tabular { refine::EVERY_ROW } else { refine::USUAL };
     let aim = (options.refine && !is_value).then_some(aim);
-    // Where nobody can tell what rounding does to labels, it does little.
-    let compared = aim.is_some() && calibration.real && calibration.samples.len() >= refine::FEWEST;
-    let softmax_detail = if compared { 0 } else { USUAL_DETAIL };
-    let precision = Precision { coarse: compared, softmax_detail, ..options.precision(&network, &graph)? };
+    let precision = options.precision(&network, &graph)?;
     let fixed = refine::fixed(&graph, &calibration, precision, aim, &options.settings(), progress);
     let (fixed, refined) = fixed?;
     let trial = Trial { options, network: &network, calibration: &calibration, meant: &meant, fixed: &fixed };

@@ -20,6 +20,7 @@ pub(crate) mod wide;
 use std::collections::HashSet;
 
 use fusion_ir::op::{Conv, Op, Window};
+use fusion_ir::verify::sign_is_proven;
 use fusion_ir::{Function, InputFormat, Sign, TensorType, ValueId, Weight, WeightId, Weights};
 
 use bends::AllBent;
@@ -334,14 +335,14 @@ impl Lowering<'_> {
         self.same(Op::Pad { before, after }, vec![x], ty.with_shape(shape), node)
     }
 
-    /// The value in the activations' width, if it is wider: without its last bits, or in a smaller
-    /// ring if these are whole and few, as of counts.
+    /// The value in the activations' width, if it is wider: without its last bits, or whole in a
+    /// smaller ring if it is so small, as counts are.
     fn narrow(&mut self, x: ValueId, node: &nn::Node) -> ValueId {
-        let TensorType { bits, frac, magnitude, .. } = *self.ty(x);
+        let TensorType { bits, magnitude, .. } = *self.ty(x);
         let activation_bits = self.precision.activation_bits;
         if bits <= activation_bits || self.kept.contains(&x) {
             x
-        } else if frac == 0 && magnitude + SPARE_BITS <= activation_bits {
+        } else if magnitude + SPARE_BITS <= activation_bits {
             self.in_ring(x, activation_bits, node)
         } else {
             self.requant(x, node)
@@ -430,7 +431,9 @@ impl Lowering<'_> {
         if bits >= ty.bits {
             return self.extend(x, bits, node);
         }
-        self.same(Op::Truncate, vec![x], TensorType { bits, magnitude: ty.magnitude.min(bits - 1), ..ty }, node)
+        let truncated = TensorType { bits, magnitude: ty.magnitude.min(bits - 1), ..ty.clone() };
+        let sign = if sign_is_proven(&Op::Truncate, &[&ty], &truncated) { ty.sign } else { Sign::Any };
+        self.same(Op::Truncate, vec![x], TensorType { sign, ..truncated }, node)
     }
 
     fn weight(&mut self, name: String, shape: Vec<usize>, bits: u8, frac: i8, elements: Vec<i64>) -> WeightId {

@@ -211,11 +211,12 @@ struct Seen {
 /// The same network with numbers for masks, and roundings that are felt as functions, by what the
 /// samples show.
 ///
-/// Rows that are masked entirely, such as attention of padding has, get numbers that mean nothing.
+/// Rows that are masked entirely, such as attention of padding has, get numbers that mean nothing;
+/// how many samples have some comes with the graph.
 ///
 /// # Errors
 /// A node all of whose scores are masked, if the output feels what they are then.
-pub fn settle(graph: &Graph, samples: &[Vec<f32>]) -> Result<Graph, Unsupported> {
+pub fn settle(graph: &Graph, samples: &[Vec<f32>]) -> Result<(Graph, usize), Unsupported> {
     let far = far(graph);
     let (seen, hidden) = observe(graph, &far, samples);
     let mut builder = Builder { graph: Graph { name: graph.name.clone(), nodes: Vec::new() }, node: String::new() };
@@ -259,7 +260,7 @@ pub fn settle(graph: &Graph, samples: &[Vec<f32>]) -> Result<Graph, Unsupported>
             let why = "it is the maximum, or the softmax, of scores that are all masked".into();
             Err(Unsupported { node: node.name.clone(), op: node.op.name().into(), why })
         }
-        None => Ok(settled),
+        None => Ok((settled, hidden.len())),
     }
 }
 
@@ -370,7 +371,7 @@ mod tests {
     fn settled(graph: Graph, sample: &[f32]) -> Graph {
         let graph = compose::compose(&mark(graph).unwrap()).unwrap();
         assert!(unsettled(&graph));
-        settle(&graph, &[sample.to_vec()]).unwrap()
+        settle(&graph, &[sample.to_vec()]).unwrap().0
     }
 
     #[test]
@@ -431,7 +432,8 @@ mod tests {
             let graph = compose::compose(&mark(b.graph.reachable(y)).unwrap()).unwrap();
             settle(&graph, &[vec![1.0, 2.0, -10.0, -12.0], vec![-10.0, 3.0, 0.5, 0.5]])
         };
-        let graph = rows([1.0, 0.0]).unwrap();
+        let (graph, samples) = rows([1.0, 0.0]).unwrap();
+        assert_eq!(samples, 1);
         let found = eval::run(&graph, &[1.0, 2.0, -10.0, -12.0]).pop().unwrap();
         assert!((found[0] - 1.0 / (1.0 + 1f32.exp())).abs() < 1e-4, "{found:?}");
         assert!(rows([1.0, 1.0]).unwrap_err().why.contains("all masked"));
@@ -493,7 +495,7 @@ mod tests {
             let mut b = Builder::default();
             let x = b.push(Op::Input, vec![], [2]);
             let y = b.unary(Op::Round { step }, x);
-            let graph = settle(&b.graph.reachable(y), &[vec![-2.4, 3.3]]).unwrap();
+            let (graph, _) = settle(&b.graph.reachable(y), &[vec![-2.4, 3.3]]).unwrap();
             let found = eval::run(&graph, &[1.4, 0.5]).pop().unwrap();
             assert_eq!(found, if kept { [1.0, 0.0] } else { [1.4, 0.5] });
         }

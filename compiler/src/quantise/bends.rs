@@ -89,12 +89,13 @@ impl Bends {
 /// Steps in which a flat place is looked for.
 const STEPS: i32 = 64;
 
-/// The nearest place, from `low` down to `-held`, where `f` is small enough to begin with zero;
-/// `low` if there is none.
+/// The nearest place, from `low` down to `-held`, from which on `f` is small enough to begin with
+/// zero; `low` if there is none.
 fn flat_below(f: &Expr, low: f32, held: f32, tolerance: f64) -> f32 {
     let places = (0..=STEPS).map(|i| low + (-held - low).min(0.0) * (i as f32 / STEPS as f32));
     let small = |place: &f32| f.at(f64::from(*place)).abs() <= tolerance / 2.0;
-    places.into_iter().find(small).unwrap_or(low)
+    // From the far end: a place where it only changes its sign is none.
+    places.rev().take_while(small).last().unwrap_or(low)
 }
 
 #[cfg(test)]

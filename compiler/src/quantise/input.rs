@@ -11,7 +11,7 @@ use fusion_ir::input::{MAX_FRAC, MAX_OFFSET};
 use fusion_ir::{Feature, InputFormat};
 
 use super::calibrate::regular;
-use super::{LEAST_MARGIN, frac_for, magnitude};
+use super::{LEAST_MARGIN, frac_for, magnitude, whole};
 use crate::nn::scales::{FIXED, Layout, Scales};
 use crate::nn::{Affine, Elements, Graph, Node, NodeId, Normalise, Op, trees};
 
@@ -20,8 +20,6 @@ const MAX_FEATURES: usize = 4096;
 /// Rounding of the input may change results of the first linear layer by this, relative to what
 /// they vary by, root mean square.
 const GOOD_NOISE: f64 = 1.0 / 256.0;
-/// Features of whole numbers share a format if none is more times as large as another one.
-const ALIKE: f32 = 8.0;
 /// An offset must save so many bits.
 const OFFSET_BITS: i16 = 2;
 
@@ -38,17 +36,14 @@ pub fn fit(graph: &Graph, samples: &[Vec<f32>], elements: Elements, input_bits: 
         return (graph.clone(), vec![warning]);
     }
     let mut warnings = Vec::new();
-    if let Some((sample, x)) = not_whole(elements, samples) {
-        warnings.push(format!(
-            "calibration sample {sample} has {x} where the model's type of input holds {}, so it gets fractional bits",
-            if elements == Elements::Bit { "0 or 1" } else { "whole numbers" }
-        ));
-    } else if let Some(magnitude) = whole_magnitude(elements, largest).filter(|magnitude| *magnitude <= input_bits)
-        && (elements == Elements::Bit || shape.len() != 1 || alike(samples))
-    {
+    match whole::magnitude(elements, samples, shape.len() == 1) {
         // Exact without fractional bits.
-        let normalise = Normalise { format: InputFormat::default(), frac: 0, magnitude };
-        return (normalised(graph, normalise), warnings);
+        Ok(Some(magnitude)) if magnitude <= input_bits => {
+            let normalise = Normalise { format: InputFormat::default(), frac: 0, magnitude };
+            return (normalised(graph, normalise), warnings);
+        }
+        Ok(_) => {}
+        Err(strange) => warnings.push(strange),
     }
     let shared = frac_for(LEAST_MARGIN * largest, input_bits);
     let candidates = (0..shape.len()).filter(|axis| shape[*axis] <= MAX_FEATURES);
@@ -70,36 +65,6 @@ pub fn fit(graph: &Graph, samples: &[Vec<f32>], elements: Elements, input_bits: 
     }
     warnings.extend(fit.guessed());
     (fit.applied(), warnings)
-}
-
-/// The first sample, counted from 0, with a number that such elements do not have.
-fn not_whole(elements: Elements, samples: &[Vec<f32>]) -> Option<(usize, f32)> {
-    let strange = |x: &&f32| match elements {
-        Elements::Bit => **x != 0.0 && **x != 1.0,
-        Elements::Whole => x.fract() != 0.0,
-        Elements::Real => false,
-    };
-    let first = |(place, sample): (usize, &Vec<f32>)| Some((place, *sample.iter().find(strange)?));
-    samples.iter().enumerate().find_map(first)
-}
-
-/// Whether no feature is much smaller than another one: a first layer's weights of the smaller
-/// would be rounded too much if all had one format.
-fn alike(samples: &[Vec<f32>]) -> bool {
-    let features = samples.first().map_or(0, Vec::len);
-    let largest = |feature: usize| samples.iter().map(|sample| sample[feature].abs()).fold(0.0, f32::max);
-    let seen = (0..features).map(largest).filter(|largest| *largest > 0.0);
-    let [low, high] = seen.fold([f32::INFINITY, 0.0], |[low, high], x| [low.min(x), high.max(x)]);
-    high <= ALIKE * low
-}
-
-/// The bits of elements that are whole numbers, of which the largest seen is given.
-fn whole_magnitude(elements: Elements, largest: f32) -> Option<u8> {
-    match elements {
-        Elements::Bit => Some(1),
-        Elements::Whole => Some(magnitude(LEAST_MARGIN * largest, 0)),
-        Elements::Real => None,
-    }
 }
 
 /// Formats of the features along one axis.
@@ -482,46 +447,25 @@ mod tests {
     }
 
     #[test]
-    fn whole_numbers_are_exact() {
+    fn whole_numbers_are_exact_and_others_keep_their_digits() {
         let mut b = Builder::default();
         let x = b.push(Op::Input, vec![], [3]);
         let y = dense(&mut b, x, vec![1.0, 1e-3, 5.0]);
         let graph = b.graph.reachable(y);
-        let rows = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 1.0, 0.0]].map(|row| row.to_vec());
-        let format = |elements, rows: &[Vec<f32>]| {
-            let (fitted, warnings) = fit(&graph, rows, elements, 12);
-            let Op::Normalise(Normalise { format, frac, magnitude }) = &fitted.nodes[1].op else { return None };
-            same(&graph, &fitted, rows);
-            Some((format.features.len(), *frac, *magnitude, warnings.len()))
+        let rows = |factor: f32| {
+            [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 1.0, 0.0]].map(|row| row.map(|x: f32| factor * x).to_vec())
         };
-        assert_eq!(format(Elements::Bit, &rows), Some((0, 0, 1, 0)));
-        let counts = rows.clone().map(|row| row.iter().map(|x| 300.0 * x).collect());
-        assert_eq!(format(Elements::Whole, &counts), Some((0, 0, 10, 0)));
-        // Numbers may be anything between, and large ones leave no room for their last digits.
-        let kept =
-            |elements, rows: &[Vec<f32>]| fit(&graph, rows, elements, 12) == fit(&graph, rows, Elements::Real, 12);
-        let large = rows.clone().map(|row| row.iter().map(|x| 3e4 * x).collect());
-        assert!(kept(Elements::Whole, &large) && !kept(Elements::Whole, &rows));
-        // Of one format, weights of small features would lose to those of large ones.
-        let unlike = rows.clone().map(|row| row.iter().zip([9.0, 1.0, 0.0]).map(|(x, most)| x * most).collect());
-        assert!(kept(Elements::Whole, &unlike));
-    }
-
-    #[test]
-    fn fractions_among_whole_numbers_are_kept_and_said() {
-        let mut b = Builder::default();
-        let x = b.push(Op::Input, vec![], [2]);
-        let y = dense(&mut b, x, vec![1.0, 1.0]);
-        let graph = b.graph.reachable(y);
-        for (elements, row, told) in [
-            (Elements::Whole, [4.0, 0.25], "0.25"),
-            (Elements::Bit, [1.0, 2.0], "2"),
-            (Elements::Bit, [-1.0, 1.0], "-1"),
-        ] {
-            let rows = [vec![1.0, 0.0], row.to_vec()];
-            let (fitted, warnings) = fit(&graph, &rows, elements, 12);
-            assert_eq!(fitted, fit(&graph, &rows, Elements::Real, 12).0);
-            assert!(warnings[0].contains(&format!("calibration sample 1 has {told} where")), "{warnings:?}");
+        for (elements, factor, expected) in [(Elements::Bit, 1.0, 1), (Elements::Whole, 300.0, 10)] {
+            let (fitted, warnings) = fit(&graph, &rows(factor), elements, 12);
+            let Op::Normalise(Normalise { format, frac, magnitude }) = &fitted.nodes[1].op else { panic!("no format") };
+            same(&graph, &fitted, &rows(factor));
+            assert_eq!((format.features.len(), *frac, *magnitude, warnings.len()), (0, 0, expected, 0));
+        }
+        // Large ones leave no room for their last digits, and fractions are a mistake.
+        for (factor, warned) in [(3e4, 0), (0.5, 1)] {
+            let real = fit(&graph, &rows(factor), Elements::Real, 12);
+            let (fitted, warnings) = fit(&graph, &rows(factor), Elements::Whole, 12);
+            assert_eq!((&fitted, warnings.len()), (&real.0, real.1.len() + warned));
         }
     }
 

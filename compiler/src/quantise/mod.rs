@@ -13,6 +13,7 @@ pub mod exponential;
 pub mod input;
 pub mod polyline;
 pub mod table;
+mod whole;
 
 use std::ops::RangeInclusive;
 
@@ -92,6 +93,11 @@ impl Precision {
         let input_bits = usual.input_bits.min(activation_bits.saturating_sub(1));
         let weight_bits = weight_bits.unwrap_or(usual.weight_bits);
         Precision { activation_bits, input_bits, weight_bits, bends, ..usual }
+    }
+
+    /// The same where nobody can tell what rounding does to labels: so it does little.
+    pub fn unjudged(self) -> Precision {
+        Precision { coarse: false, softmax_detail: self.softmax_detail.max(exponential::USUAL_DETAIL), ..self }
     }
 
     /// Whether there are such formats.
