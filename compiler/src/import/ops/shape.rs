@@ -9,6 +9,9 @@ use crate::nn::NodeId;
 use crate::nn::build::broadcast;
 use crate::nn::mask::MASKING;
 
+/// Why indices that are made of the sample are refused.
+const CHOSEN_BY_SAMPLE: &str = "its indices must be constant: which elements it takes may not depend on the sample";
+
 /// Most parts that a gather is cut into.
 const MAX_RUNS: usize = 4096;
 
@@ -269,11 +272,7 @@ pub(in super::super) fn gather(call: &mut Call) -> Made {
     let x = call.data(0)?;
     let shape = call.shape(x);
     let axis = axis(call.int("axis", 0), shape.len())?;
-    let extents = call
-        .constant(1)
-        .ok_or("its indices must be constant: which elements it takes may not depend on the sample")?
-        .shape()
-        .to_vec();
+    let extents = call.constant(1).ok_or(CHOSEN_BY_SAMPLE)?.shape().to_vec();
     let indices = call.integers(1, "its indices")?.unwrap_or_default();
     let indices: Vec<usize> =
         indices.iter().map(|i| super::super::call::axis(*i, shape[axis])).collect::<Result<_, _>>()?;
@@ -291,11 +290,7 @@ pub(in super::super) fn gather_elements(call: &mut Call) -> Made {
     let x = call.data(0)?;
     let shape = call.shape(x);
     let along = axis(call.int("axis", 0), shape.len())?;
-    let result = call
-        .constant(1)
-        .ok_or("its indices must be constant: which elements it takes may not depend on the sample")?
-        .shape()
-        .to_vec();
+    let result = call.constant(1).ok_or(CHOSEN_BY_SAMPLE)?.shape().to_vec();
     let indices = call.integers(1, "its indices")?.unwrap_or_default();
     if result.len() != shape.len() || (0..shape.len()).any(|i| i != along && result[i] > shape[i]) {
         return Err(format!("indices of shape {result:?} for data of shape {shape:?}"));
